@@ -1,0 +1,146 @@
+"""Which custom Functions a run calls, with what arguments, and which gradients come in to their backward."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.autograd import function as autograd_function
+
+
+@dataclass
+class Call:
+    """One `Function.apply` of a run that autograd recorded."""
+
+    cls: type
+    args: tuple[Any, ...]  # tensors are copies from before the call, which may change its arguments in place
+    outputs: tuple[Any, ...]
+    node: Any  # the autograd node, which is the `ctx`
+    differentiated: tuple[int, ...]  # places of the arguments that required grad
+    incoming: list[Any] | None = None  # gradients its backward was given, once it ran
+    returned: list[Any] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return self.cls.__name__
+
+    @property
+    def backward(self) -> Callable:
+        """The user's backward as it stands in the class, decorators included."""
+        vjp = self.cls.vjp
+        return self.cls.backward if vjp is torch.autograd.Function.vjp else vjp
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether the backward is wrapped in `once_differentiable`."""
+        code = getattr(self.backward, "__code__", None)
+        return (
+            code is not None
+            and code.co_filename == autograd_function.__file__
+            and hasattr(self.backward, "__wrapped__")
+        )
+
+    @property
+    def has_setup(self) -> bool:
+        return self.cls.setup_context is not torch.autograd.Function.setup_context
+
+    @property
+    def parameter_names(self) -> list[str]:
+        """What forward calls its arguments, for naming inputs."""
+        try:
+            names = list(inspect.signature(inspect.unwrap(self.cls.forward)).parameters.values())
+        except (TypeError, ValueError):
+            names = []
+        names = names if self.has_setup else names[1:]
+        plain = [p.name for p in names if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        rest = next((p.name for p in names if p.kind == p.VAR_POSITIONAL), "input")
+        return [plain[i] if i < len(plain) else f"{rest}[{i - len(plain)}]" for i in range(len(self.args))]
+
+
+class Recording:
+    """The calls seen while `recorded_calls` was open."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self.depth = 0
+
+    def enter(self, cls: type, args: tuple, wanted: tuple[int, ...], outputs: Any) -> None:
+        several = outputs if isinstance(outputs, tuple) else (outputs,)
+        tensors = [out for out in several if isinstance(out, torch.Tensor)]
+        node = next((out.grad_fn for out in tensors if out.grad_fn is not None), None)
+        node = _node_of(cls, node)
+        if node is not None and wanted:
+            self.calls.append(Call(cls, args, several, node, wanted))
+
+    def ran(self, node: Any, incoming: tuple, returned: Any) -> None:
+        for call in self.calls:
+            if call.node is node and call.incoming is None:
+                call.incoming = [None if g is None else g.detach() for g in incoming]
+                call.returned = list(returned) if isinstance(returned, tuple | list) else [returned]
+
+
+def _node_of(cls: type, node: Any) -> Any:
+    """The Function's own node: an output that is a view or was changed in place shows one in front of it."""
+    for _ in range(4):
+        if node is None or isinstance(node, cls._backward_cls):
+            return node
+        node = node.next_functions[0][0] if node.next_functions else None
+    return None
+
+
+def _differentiated(arg: Any) -> bool:
+    return isinstance(arg, torch.Tensor) and arg.requires_grad and (arg.is_floating_point() or arg.is_complex())
+
+
+def _copied(args: tuple) -> tuple:
+    return tuple(plain_copy(arg) if isinstance(arg, torch.Tensor) else arg for arg in args)
+
+
+def plain_copy(tensor: torch.Tensor) -> torch.Tensor:
+    """The same values, layout and subclass, on their own."""
+    return tensor.detach().clone()
+
+
+@contextlib.contextmanager
+def recorded_calls() -> Iterator[Recording]:
+    """Note every outermost call of a custom Function, and the gradients that reach its backward.
+
+    `Function.apply` is seen by no function mode; it ends in `_SingleLevelFunction.apply`, also where a bound
+    `apply` was taken earlier, so that is what is wrapped for the duration.
+    """
+    recording = Recording()
+    single, back = autograd_function._SingleLevelFunction, autograd_function.BackwardCFunction
+    plain_apply = vars(back)["apply"]
+
+    def apply(cls: type, *args: Any, **kwargs: Any) -> Any:
+        before = _copied(args) if recording.depth == 0 else args
+        wanted = tuple(i for i, arg in enumerate(args) if _differentiated(arg))
+        recording.depth += 1
+        try:
+            outputs = super(single, cls).apply(*args, **kwargs)
+        finally:
+            recording.depth -= 1
+        if recording.depth == 0:
+            recording.enter(cls, before, wanted, outputs)
+        return outputs
+
+    def run_backward(self: Any, *grads: Any) -> Any:
+        recording.depth += 1
+        try:
+            returned = plain_apply(self, *grads)
+        finally:
+            recording.depth -= 1
+        recording.ran(self, grads, returned)
+        return returned
+
+    single.apply = classmethod(apply)
+    back.apply = run_backward
+    try:
+        yield recording
+    finally:
+        del single.apply
+        back.apply = plain_apply

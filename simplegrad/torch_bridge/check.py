@@ -1,0 +1,203 @@
+"""Check the second derivative of a PyTorch function with custom `torch.autograd.Function`s in it.
+
+Numbers say whether it is wrong: finite differences of the first-order gradient, as forward and backward compute it,
+against autograd's double backward. Only then is it asked why, one Function at a time (see `detector`).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from simplegrad.checks.findings import Finding, Report
+from simplegrad.torch_bridge import explain
+from simplegrad.torch_bridge.alone import outer_steps
+from simplegrad.torch_bridge.calls import Call
+from simplegrad.torch_bridge.detector import Examination, Examiner
+from simplegrad.torch_bridge.guard import guard_finding
+from simplegrad.torch_bridge.problem import Comparison, NothingToDifferentiate, Problem
+from simplegrad.torch_bridge.state import State, random_state_kept
+
+LOOKS = 3  # random directions along which everything must agree
+POINTS = ((0, 0.0), (1, 1e-3), (2, 1e-2))  # (draw, relative distance from the given point)
+
+
+def check_function(fn: Callable, inputs: tuple[Any, ...], *, order: int = 2, name: str | None = None) -> Report:
+    """Whether differentiating `fn` twice at `inputs` gives the derivative of its first-order gradient.
+
+    `fn` is anything that calls PyTorch: `MyFunction.apply`, a lambda, a module. `inputs` are its arguments; those that
+    require grad are differentiated, the others are passed on as they are. Floating tensors are taken to double
+    precision where `fn` allows it. Nothing that `fn` keeps (buffers, caches, random state) is left changed.
+
+    The first-order gradient is taken as written: that it may not be the derivative of the outputs (a straight-through
+    estimator) is no fault.
+
+    Raises ValueError where no input requires grad, TypeError for code compiled by `torch.compile`.
+    """
+    refuse_compiled(fn)
+    inputs = inputs if isinstance(inputs, tuple | list) else (inputs,)
+    report = Report(name or name_of(fn))
+    with random_state_kept(), warnings.catch_warnings(), torch.enable_grad():
+        warnings.simplefilter("ignore")
+        problem = opened(fn, tuple(inputs), report)
+        if problem is None:
+            return report
+        precision = "double precision" if problem.bits == 64 else "single precision: the function takes no other"
+        report.truth = f"finite differences of the first-order gradient ({precision})"
+        for level in range(2, order + 1):
+            if level > 2:
+                problem = opened(lifted(fn, level - 2), tuple(inputs), report)
+            if problem is None or not second_order_holds(problem, report, level):
+                break
+    return report
+
+
+def refuse_compiled(fn: Any) -> None:
+    """Compiled code splits the recorded graph; what is found in it would be about the compiler's code."""
+    owner = getattr(fn, "__self__", None)
+    if any(hasattr(x, "_torchdynamo_orig_callable") or hasattr(x, "_orig_mod") for x in (fn, owner) if x is not None):
+        raise TypeError(
+            "code compiled by torch.compile cannot be checked: its graph is split and its custom Functions are "
+            "rewritten. Pass the function or module from before torch.compile."
+        )
+
+
+def name_of(fn: Any) -> str:
+    """What to call the function: its class for `MyFunction.apply` and modules."""
+    owner = getattr(fn, "__self__", None)
+    if isinstance(owner, type):
+        return owner.__name__
+    if isinstance(fn, torch.nn.Module):
+        return type(fn).__name__
+    return getattr(fn, "__name__", type(fn).__name__)
+
+
+def lifted(fn: Callable, times: int) -> Callable:
+    """The gradient of `fn` as a function of the same inputs, `times` times over."""
+    for _ in range(times):
+        fn = _gradient_of(fn)
+    return fn
+
+
+def _gradient_of(fn: Callable) -> Callable:
+    def gradient(*inputs: Any) -> tuple[torch.Tensor, ...]:
+        wanted = [x for x in inputs if isinstance(x, torch.Tensor) and x.requires_grad]
+        outputs = fn(*inputs)
+        several = outputs if isinstance(outputs, tuple | list) else (outputs,)
+        outputs = [out for out in several if isinstance(out, torch.Tensor) and out.requires_grad]
+        weights = [torch.full_like(out, 1.0).detach() for out in outputs]
+        found = torch.autograd.grad(outputs, wanted, weights, create_graph=True, allow_unused=True)
+        return tuple(g for g in found if g is not None)
+
+    return gradient
+
+
+def opened(fn: Callable, inputs: tuple[Any, ...], report: Report) -> Problem | None:
+    """The function run once, in double precision or else as it is; None where there is nothing to go on with."""
+    failure: Exception | None = None
+    for bits in (64, 32) if any(_is_narrow(x) for x in inputs) else (64,):
+        problem = Problem(fn, inputs, bits)
+        try:
+            problem.probe()
+        except NothingToDifferentiate as reason:
+            report.findings.append(Finding("unverified", f"{reason}: there is no gradient to differentiate again."))
+            return None
+        except Exception as error:  # whatever a user's forward or backward raises is what is reported
+            failure = failure or error
+            continue
+        holders = [step for call in problem.calls for step in outer_steps(call)]
+        problem.state = State(problem.kept, holders)
+        return problem
+    report.findings.append(explain.raised(failure, report.name, 1))
+    return None
+
+
+def _is_narrow(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.dtype in (
+        torch.float32,
+        torch.float16,
+        torch.bfloat16,
+        torch.complex64,
+    )
+
+
+def second_order_holds(problem: Problem, report: Report, level: int) -> bool:
+    """Compare, and where numbers disagree say why; whether there was nothing to say."""
+    try:
+        if all(problem.agrees(draw) for draw in range(LOOKS)):
+            return True
+        comparisons = [compared(problem, draw, jitter) for draw, jitter in POINTS]
+    except Exception as error:  # the second backward raised: a guard, or a fault that makes itself heard
+        report.findings.append(explain.raised(error, report.name, level, problem.calls))
+        return False
+    report.errors[level] = next((c.errors for c in comparisons if c), {})
+    wrong = disagreeing(comparisons)
+    if not wrong:
+        return True
+    report.findings += diagnosed(problem, wrong, level)
+    return not report.faults
+
+
+def compared(problem: Problem, draw: int, jitter: float) -> Comparison | None:
+    """At the given point an error counts; beside it the function may be undefined, and that is no news."""
+    try:
+        return problem.compare(draw, jitter)
+    except Exception:
+        if jitter:
+            return None
+        raise
+
+
+def disagreeing(comparisons: list[Comparison | None]) -> list[str]:
+    """Names that are wrong at the given point and beside it: at a kink or a tie the point alone would say so."""
+    found = [set(c.wrong()) for c in comparisons if c is not None and c.is_settled]
+    if not found:
+        return []
+    wrong = [name for name in comparisons[0].autograd if sum(name in one for one in found) * 2 > len(found)]
+    return wrong if len(found) > 1 or comparisons[0].is_settled else []
+
+
+def diagnosed(problem: Problem, wrong: list[str], level: int) -> list[Finding]:
+    """Findings for numbers that disagree: per Function what it is, or what is known about it as a whole."""
+    if not problem.is_deterministic():
+        return [
+            Finding("unverified", "Two runs at one point give different gradients, also from the same random seed.")
+        ]
+    guarded = [call for call in problem.calls if call.is_guarded]
+    if guarded:
+        return [guard_finding(problem, guarded, level)]
+    findings: list[Finding] = []
+    examined = [examined_call(call, problem.bits) for call in distinct(problem.calls)]
+    for examiner, found in examined:
+        findings += explain.findings_of(examiner, found, level)
+    if findings:
+        return findings
+    if not problem.gradient_is_derivative():
+        return [explain.as_written(problem, wrong)]
+    return [explain.unexplained(problem, wrong, level, [found for _, found in examined])]
+
+
+def distinct(calls: list[Call]) -> list[Call]:
+    """One call of each Function, the first, unless a later one takes other kinds of arguments."""
+    kinds: dict[Any, Call] = {}
+    for call in calls:
+        kinds.setdefault((call.cls, call.differentiated, len(call.args)), call)
+    return [call for call in kinds.values() if call.incoming is not None]
+
+
+def examined_call(call: Call, bits: int) -> tuple[Examiner | None, Examination | None]:
+    """The examination that finds most, of two random directions; None where the call cannot be run alone."""
+    best: tuple[Examiner | None, Examination | None] = (None, None)
+    for draw in range(2):
+        try:
+            examiner = Examiner(call, draw, bits)
+            found = examiner.examine()
+        except Exception:  # it needs the engine around it; then numbers are all there is
+            continue
+        if found.finds:
+            return examiner, found
+        best = (examiner, found)
+    return best

@@ -1,0 +1,337 @@
+"""Why a Function's second order is wrong: which values its backward reads that autograd cannot follow.
+
+Backward is a function of what forward left behind and of the incoming gradients. Its derivative along a direction of
+the inputs is the sum of one contribution per value left behind: run forward a step further, put that one value into
+the backward of the unmoved run, and see how the answer moves. Autograd accounts for the contribution of a saved input
+or output; the contribution of any other value is dropped. So:
+
+- a value that autograd does not track, and that contributes: an escaped temporary (or an input detached on purpose);
+- a value that it does track, and of whose contribution autograd reports less: the backward itself cuts the graph.
+
+No rule looks at how a value was kept or how it was computed: a tensor, an array or a number are treated alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from simplegrad.torch_bridge.alone import Alone, Ran
+from simplegrad.torch_bridge.calls import Call
+from simplegrad.torch_bridge.numbers import Slope, directions, inner, inner_graph, moved, norm, plain, slope
+from simplegrad.torch_bridge.slots import Path, Slot
+
+INPUT, OUTPUT, FOLLOWED, INNER, UNTRACKED = "input", "output", "followed", "inner graph", "untracked"
+MOST_VALUES = 300
+
+
+@dataclass
+class Held:
+    """One object that backward can reach, under all the paths that lead to it."""
+
+    slots: list[Slot]
+    kind: str
+    place: int = -1  # which input or output it is
+    contribution: Slope | None = None
+    seen_by_autograd: float = 0.0
+
+    @property
+    def name(self) -> str:
+        return self.slots[0].name
+
+    @property
+    def value(self) -> Any:
+        return self.slots[0].value
+
+    @property
+    def paths(self) -> list[Path]:
+        return [slot.path for slot in self.slots]
+
+    @property
+    def is_tracked(self) -> bool:
+        return self.kind in (INPUT, OUTPUT, FOLLOWED)
+
+
+@dataclass
+class Examination:
+    """What was measured on one call, along one random direction."""
+
+    alone: Alone
+    held: list[Held]
+    total: Slope  # derivative of <weights, backward> when everything moves
+    by_gradient: Slope  # the same when only the incoming gradients move
+    autograd: float = 0.0  # autograd's derivative for the tracked values
+    autograd_by_gradient: float = 0.0
+    scale: float = 0.0
+    escaped: list[Held] = field(default_factory=list)
+    cut: list[Held] = field(default_factory=list)
+    cuts_gradient: bool = False
+    followed: bool = True  # whether backward could be run with autograd following it
+    leaves: tuple[str, ...] | None = None  # for which kinds of value it could; None: for all
+
+    def asked(self, one: Held) -> bool:
+        """Whether autograd could be asked about this value."""
+        return self.followed and (self.leaves is None or one.kind in self.leaves)
+
+    @property
+    def call(self) -> Call:
+        return self.alone.call
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the contributions found add up to the whole: if not, backward reads something unseen."""
+        parts = sum(h.contribution.value for h in self.held if h.contribution)
+        return not self.total.disagrees(parts, self.scale, 1e-3)
+
+    @property
+    def finds(self) -> bool:
+        return bool(self.escaped or self.cut or self.cuts_gradient)
+
+
+class Examiner:
+    """Measures one call. The steps of an examination are its methods, in order."""
+
+    def __init__(self, call: Call, draw: int = 0, bits: int = 64, ones: bool = False) -> None:
+        self.call, self.alone, self.bits = call, Alone(call), bits
+        self.incoming = [_ones(g) if ones else g for g in call.incoming or []]
+        generator = torch.Generator().manual_seed(500 + draw)
+        self.along = directions(self.alone.values, generator)
+        self.along_incoming = [
+            directions([g], generator, scaled=False)[0] if _is_real(g) else None for g in self.incoming
+        ]
+        self.base = self.alone.forward()
+        answer = self.alone.backward(self.base, self.incoming)
+        self.weights = directions(self.alone.values, generator, scaled=False)
+        if ones:
+            self.weights = [torch.ones_like(weight) for weight in self.weights]
+        size = norm(self.weights) * norm(answer)
+        self.noise = size * (1e-10 if bits == 64 else 1e-4)
+
+    def examine(self) -> Examination:
+        """Contribution of every value, by finite differences, beside what autograd sees of it."""
+        base = self.alone.forward()
+        held = classified(base, self.alone.call)
+        moving = self._moving(held)
+        total = self._slope(lambda h: self._answer(self._moved(h)))
+        for one in moving:
+            one.contribution = self._slope(lambda h, one=one: self._with(one, h))
+        found = Examination(self.alone, moving, total, self._slope(self._with_gradient))
+        self._ask_autograd(found)
+        self._judge(found)
+        return found
+
+    # -- moving one thing ----------------------------------------------------------------------------------------
+
+    def _slope(self, evaluate: Callable[[float], float]) -> Slope:
+        return slope(evaluate, self.bits, self.noise)
+
+    def _moved(self, h: float) -> Ran:
+        values = [moved(v, d, h) for v, d in zip(self.alone.values, self.along, strict=True)]
+        return self.alone.forward(values)
+
+    def _answer(self, ran: Ran, incoming: list[Any] | None = None) -> float:
+        returned = self.alone.backward(ran, incoming or self.incoming)
+        return sum(inner(g, u) for g, u in zip(returned, self.weights, strict=True))
+
+    def _with(self, one: Held, h: float) -> float:
+        """<weights, backward> of the unmoved run with only this value taken from a run `h` further."""
+        there = {slot.path: slot.value for slot in self._moved(h).slots}
+        values = [(path, _copied(there[path])) for path in one.paths if path in there]
+        ran = self.alone.forward()
+        self.alone.swap(ran, values)
+        return self._answer(ran)
+
+    def _with_gradient(self, h: float) -> float:
+        incoming = [
+            moved(g, d, h) if d is not None else g for g, d in zip(self.incoming, self.along_incoming, strict=True)
+        ]
+        return self._answer(self.alone.forward(), incoming)
+
+    def _moving(self, held: list[Held]) -> list[Held]:
+        """Those that change when the inputs do; everything else is a constant."""
+        h = 1e-4 if self.bits == 64 else 1e-2
+        ahead, behind = ({slot.path: slot.value for slot in self._moved(step).slots} for step in (h, -h))
+        changing = [
+            one for one in held if any(p in ahead and p in behind and not _same(ahead[p], behind[p]) for p in one.paths)
+        ]
+        return changing[:MOST_VALUES]
+
+    # -- autograd's view -----------------------------------------------------------------------------------------
+
+    def _ask_autograd(self, found: Examination) -> None:
+        """Let autograd differentiate backward for each value that moves, as if each were a leaf."""
+        for kinds in (None, (INPUT, OUTPUT, FOLLOWED), ()):
+            try:
+                gradients, by_gradient = self._autograd(found.held, kinds)
+                break
+            except Exception:  # such as numpy() on a leaf: try with fewer leaves, down to the incoming gradients
+                found.leaves = kinds
+        else:
+            found.followed = False
+            return
+        found.leaves = kinds
+        h = 1e-5 if self.bits == 64 else 1e-2
+        ahead, behind = ({slot.path: slot.value for slot in self._moved(step).slots} for step in (h, -h))
+        for one, gradient in zip(found.held, gradients, strict=True):
+            path = one.slots[0].path
+            if gradient is not None and path in ahead and path in behind:
+                change = (plain(ahead[path].detach()) - plain(behind[path].detach())) / (2 * h)
+                one.seen_by_autograd = inner(gradient, change)
+        found.autograd = sum(one.seen_by_autograd for one in found.held if one.is_tracked)
+        found.autograd_by_gradient = sum(
+            inner(g, d) for g, d in zip(by_gradient, self.along_incoming, strict=True) if d is not None
+        )
+
+    def _autograd(self, held: list[Held], kinds: tuple[str, ...] | None = None) -> tuple[list[Any], list[Any]]:
+        ran = self.alone.forward()
+        objects = {slot.path: slot.value for slot in ran.slots}
+        leaves = [self._as_leaf(one, ran, objects) if kinds is None or one.kind in kinds else None for one in held]
+        incoming = [
+            g.detach().clone().requires_grad_(d is not None) if isinstance(g, torch.Tensor) else g
+            for g, d in zip(self.incoming, self.along_incoming, strict=True)
+        ]
+        returned = self.alone.backward(ran, incoming, graph=True)
+        terms = [
+            inner_graph(g, u) for g, u in zip(returned, self.weights, strict=True) if g is not None and g.requires_grad
+        ]
+        asked = [x for x in leaves if x is not None] + [
+            g for g, d in zip(incoming, self.along_incoming) if d is not None
+        ]
+        got = torch.autograd.grad(sum(terms), asked, allow_unused=True) if terms else [None] * len(asked)
+        got = iter(got)
+        gradients = [next(got) if x is not None else None for x in leaves]
+        return gradients, [next(got) if d is not None else None for d in self.along_incoming]
+
+    def _as_leaf(self, one: Held, ran: Ran, objects: dict[Path, Any]) -> torch.Tensor | None:
+        """A fresh leaf in this value's place; a value with a graph of its own stays, with the leaf that it has."""
+        value = objects.get(one.slots[0].path)
+        if not isinstance(value, torch.Tensor):
+            return None
+        if one.kind in (INNER, FOLLOWED):
+            return value if value.requires_grad else None
+        leaf = value.detach().clone().requires_grad_()
+        self.alone.swap(ran, [(path, leaf) for path in one.paths])
+        return leaf
+
+    # -- judging -------------------------------------------------------------------------------------------------
+
+    def _judge(self, found: Examination) -> None:
+        sizes = [abs(one.contribution.value) for one in found.held]
+        found.scale = max([abs(found.total.value), abs(found.autograd), *sizes, self.noise])
+        gradient_scale = max(abs(found.by_gradient.value), abs(found.autograd_by_gradient))
+        found.cuts_gradient = found.followed and found.by_gradient.disagrees(
+            found.autograd_by_gradient, gradient_scale, 1e-3
+        )
+        for one in found.held:
+            if one.is_tracked:
+                self._judge_tracked(one, found)
+            elif self._matters(one, found):
+                self._judge_untracked(one, found)
+
+    def _matters(self, one: Held, found: Examination) -> bool:
+        return one.contribution.disagrees(0.0, found.scale, 1e-5)
+
+    def _judge_tracked(self, one: Held, found: Examination) -> None:
+        if found.asked(one) and one.contribution.disagrees(one.seen_by_autograd, found.scale, 1e-4):
+            found.cut.append(one)
+
+    def _judge_untracked(self, one: Held, found: Examination) -> None:
+        """Returning it from forward would repair it only where backward passes a gradient on to it."""
+        if isinstance(one.value, torch.Tensor) and found.asked(one):
+            reached = abs(one.seen_by_autograd) > 1e-5 * found.scale or one.kind == INNER
+        else:
+            reached = not found.cuts_gradient
+        (found.escaped if reached else found.cut).append(one)
+
+
+def classified(ran: Ran, call: Call) -> list[Held]:
+    """The values that backward can reach, each object once, with what autograd knows of it."""
+    inner_leaves = _leaves_of_inner_graphs(ran)
+    groups: dict[int, Held] = {}
+    for slot in ran.slots:
+        if id(slot.value) in groups:
+            groups[id(slot.value)].slots.append(slot)
+        else:
+            kind, place = _kind(slot.value, ran, call, inner_leaves)
+            groups[id(slot.value)] = Held([slot], kind, place)
+    return _joined(list(groups.values()))
+
+
+def _joined(held: list[Held]) -> list[Held]:
+    """Values of one inner graph only make sense together: a new output with an old leaf belongs to no graph."""
+    graph = [one for one in held if one.kind == INNER]
+    if len(graph) < 2:
+        return held
+    graph.sort(key=lambda one: one.value.grad_fn is not None)  # its leaf first: that is what was detached
+    together = Held([slot for one in graph for slot in one.slots], INNER)
+    return [one for one in held if one.kind != INNER] + [together]
+
+
+def _kind(value: Any, ran: Ran, call: Call, inner_leaves: set[int]) -> tuple[str, int]:
+    if not isinstance(value, torch.Tensor):
+        return UNTRACKED, -1
+    for place in call.differentiated:
+        if value is ran.args[place]:
+            return INPUT, place
+    hidden = ran.ctx.__dict__.get("non_differentiable") or ()
+    for place, output in enumerate(ran.outputs):
+        if value is output and not any(value is other for other in hidden):
+            return OUTPUT, place
+    if value.grad_fn is not None:
+        return (FOLLOWED if _reaches(value, ran) else INNER), -1
+    return (INNER if id(value) in inner_leaves else UNTRACKED), -1
+
+
+def _leaves_of_inner_graphs(ran: Ran) -> set[int]:
+    """Leaves that graphs built inside forward end in, the Function's own inputs apart."""
+    found: set[int] = set()
+    for slot in ran.slots:
+        if isinstance(slot.value, torch.Tensor) and slot.value.grad_fn is not None:
+            found |= {id(leaf) for leaf in _leaves(slot.value)}
+    return found - {id(arg) for arg in ran.args}
+
+
+def _reaches(value: torch.Tensor, ran: Ran) -> bool:
+    own = {id(arg) for arg in ran.args}
+    return any(id(leaf) in own for leaf in _leaves(value))
+
+
+def _leaves(value: torch.Tensor, most: int = 5000) -> list[torch.Tensor]:
+    todo, seen, leaves = [value.grad_fn], set(), []
+    while todo and len(seen) < most:
+        node = todo.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            leaves.append(node.variable)
+        todo += [following for following, _ in node.next_functions]
+    return leaves
+
+
+def _ones(gradient: Any) -> Any:
+    """Ones, but zeros stay: that output is not used."""
+    return torch.ones_like(gradient) if _is_real(gradient) and bool(plain(gradient).any()) else gradient
+
+
+def _is_real(gradient: Any) -> bool:
+    return isinstance(gradient, torch.Tensor) and (gradient.is_floating_point() or gradient.is_complex())
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value if value.requires_grad and value.grad_fn is not None else value
+    return value.copy() if isinstance(value, np.ndarray) else value
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, torch.Tensor):
+        a, b = plain(a.detach()), plain(b.detach())
+        return a.shape != b.shape or torch.equal(a, b)
+    if isinstance(a, np.ndarray):
+        return a.shape != b.shape or np.array_equal(a, b)
+    return a == b

@@ -1,0 +1,266 @@
+"""Findings in words: the value, the lines, the gradient that is lost, and code to write instead."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any
+
+import torch
+
+from simplegrad.checks.findings import Finding, Place
+from simplegrad.torch_bridge import source
+from simplegrad.torch_bridge.calls import Call
+from simplegrad.torch_bridge.detector import INNER, UNTRACKED, Examination, Examiner, Held
+from simplegrad.torch_bridge.dropped import dropped_gradients
+from simplegrad.torch_bridge.numbers import plain
+from simplegrad.torch_bridge.problem import Problem
+
+ORDINAL = {1: "first", 2: "second", 3: "third"}
+
+
+def findings_of(examiner: Examiner | None, found: Examination | None, level: int) -> list[Finding]:
+    """What an examination says about one Function; nothing where it found nothing."""
+    if examiner is None or found is None or not found.finds:
+        return []
+    lines = Lines(examiner)
+    findings = [escape(examiner, one, lines, level) for one in found.escaped]
+    if found.cut or found.cuts_gradient:
+        findings.append(graph_cut(found, lines, level))
+    return findings
+
+
+class Lines:
+    """The source lines of one Function that belong to its values; found by running it once more, watched."""
+
+    def __init__(self, examiner: Examiner) -> None:
+        self.call, self.alone = examiner.call, examiner.alone
+        self.forward = source.code_of(self.call.cls.forward)
+        self.setup = source.code_of(self.call.cls.setup_context) if self.call.has_setup else None
+        self.backward = source.code_of(self.call.backward)
+        codes = tuple(code for code in (self.forward, self.setup) if code is not None)
+        self.watch = source.Watch(codes)
+        ran = self.alone.forward(around=self._watched)
+        self.by_path = {slot.path: slot for slot in ran.slots}
+        self.reads = source.Reads(self.backward, {id(slot.value): slot for slot in ran.slots})
+        self._read(ran, examiner.incoming)
+
+    def _watched(self, run: Any, ctx: Any) -> Any:
+        self.watch.ctx = ctx
+        with self.watch.watching():
+            return run()
+
+    def _read(self, ran: Any, incoming: list) -> None:
+        try:
+            with self.reads:
+                self.alone.backward(ran, incoming)
+        except Exception:  # a subclass that objects to being watched: lines are then found by name
+            self.reads.lines.clear()
+
+    def made(self, one: Held) -> tuple[Place | None, str]:
+        """(forward lines that made the value, its name there)."""
+        here = [self.by_path[path] for path in one.paths if path in self.by_path]
+        return source.Origins(self.watch).of(here)
+
+    def read(self, one: Held) -> Place | None:
+        """The backward line that read the value."""
+        if self.backward is None:
+            return None
+        here = [self.by_path[path].value for path in one.paths if path in self.by_path]
+        lines = [self.reads.lines.get(id(value)) for value in here]
+        line = next((n for n in lines if n), None) or source.line_naming(self.backward, one.name)
+        return source.place(self.backward, line) if line else None
+
+
+# -- an escaped temporary ------------------------------------------------------------------------------------------
+
+
+def escape(examiner: Examiner, one: Held, lines: Lines, level: int) -> Finding:
+    """A value of forward that backward reads and autograd cannot follow."""
+    made_at, local = lines.made(one)
+    copied = copied_input(examiner, one)
+    names = examiner.call.parameter_names
+    deliberate = copied is not None and made_at is not None and _detaches(made_at)
+    dropped, way = lost(examiner, one)
+    lost_by = {names[i]: gradient for i, gradient in dropped.items()}
+    what = f"backward of {examiner.call.name} reads {one.name}, "
+    if deliberate:
+        code = "stop_gradient_on_input"
+        what += f"a detached copy of the input {names[copied]}: the {ORDINAL.get(level, level)} derivative treats it as a constant. "
+    else:
+        code = "escaped_temporary"
+        what += _made_of(one, copied, names) + "autograd takes it for a constant, "
+        what += f"so differentiating {'twice' if level == 2 else f'{level} times'} silently leaves out its part. "
+    return Finding(
+        code,
+        what + way,
+        entry=examiner.call.name,
+        slot=one.name,
+        made_at=made_at,
+        read_at=lines.read(one),
+        order=level,
+        dropped=lost_by,
+        fix=repair(examiner.call, one, local, lines, copied),
+    )
+
+
+def _made_of(one: Held, copied: int | None, names: list[str]) -> str:
+    if one.kind == INNER:
+        return "part of a graph that forward built on a detached leaf and that does not reach the inputs: "
+    if copied is not None:
+        return f"which has the values of the input {names[copied]} but is another tensor, made inside forward: "
+    kind = "a tensor" if isinstance(one.value, torch.Tensor) else f"a {type(one.value).__name__}"
+    return f"{kind} that forward computed and did not return: "
+
+
+def copied_input(examiner: Examiner, one: Held) -> int | None:
+    """The place of the input that the value repeats, if it does."""
+    if one.kind != UNTRACKED or not isinstance(one.value, torch.Tensor):
+        return None
+    for place, value in zip(examiner.call.differentiated, examiner.alone.values, strict=True):
+        if one.value.shape == value.shape and torch.equal(plain(one.value.detach()), plain(value)):
+            return place
+    return None
+
+
+def _detaches(made_at: Place) -> bool:
+    return "detach" in made_at.text or ".data" in made_at.text
+
+
+def lost(examiner: Examiner, one: Held) -> tuple[dict[int, torch.Tensor], str]:
+    """(gradient lost per argument, for which loss it is), with ones for weights unless that happens to lose nothing."""
+    for ones in (True, False):
+        try:
+            measured = Examiner(examiner.call, 1, examiner.bits, ones=ones)
+            found = dropped_gradients(measured, one)
+        except Exception:  # not to be measured is no reason to keep the finding back
+            continue
+        if found and max(float(g.abs().max()) for g in found.values()) > 1e-9:
+            said = "with ones coming in, for the sum of the first-order gradient" if ones else "for random weights"
+            return found, f"The gradient it drops is given {said}."
+    return {}, "How much it drops could not be confirmed by numbers."
+
+
+# -- a graph cut in backward ---------------------------------------------------------------------------------------
+
+
+def graph_cut(found: Examination, lines: Lines, level: int) -> Finding:
+    """Autograd sees less of backward than there is: backward itself leaves the graph."""
+    call = found.call
+    parts = [_says(one, call) for one in found.cut]
+    if found.cuts_gradient:
+        parts.append("the incoming gradient")
+    where = source.cutting_line(lines.backward) if lines.backward else None
+    words = f" ({where[1]})" if where else ""
+    return Finding(
+        "graph_cut_in_backward",
+        f"backward of {call.name} takes {' and '.join(parts)} out of the graph{words}: what it computes from there on "
+        f"is a constant to autograd, and the {ORDINAL.get(level, level)} derivative silently leaves it out.",
+        entry=call.name,
+        slot=found.cut[0].name if found.cut else "",
+        read_at=source.place(lines.backward, where[0]) if where else None,
+        order=level,
+        fix=CUT_FIX,
+    )
+
+
+def _says(one: Held, call: Call) -> str:
+    names = call.parameter_names
+    return f"{one.name} (the input {names[one.place]})" if one.kind == "input" else one.name
+
+
+CUT_FIX = """\
+# compute in backward with torch operations only, on the saved tensors themselves (no detach, .data, numpy, no_grad;
+# autograd.grad only with create_graph=True), or say that it goes no further than the first order:
+@staticmethod
+@torch.autograd.function.once_differentiable
+def backward(ctx, ...):"""
+
+
+# -- repairs -------------------------------------------------------------------------------------------------------
+
+
+def repair(call: Call, one: Held, local: str, lines: Lines, copied: int | None) -> str:
+    """Code to write instead: save the input itself, recompute, or return it; else refuse a second derivative."""
+    names = call.parameter_names
+    given = [names[i] for i in call.differentiated]
+    shown = local or one.name.replace("ctx.", "").split("[")[0].split(".")[-1]
+    parts = []
+    if copied is not None:
+        parts.append(f"# save the input itself\nctx.save_for_backward({names[copied]})")
+    else:
+        parts.append(_recompute(call, shown, given, lines))
+        if isinstance(one.value, torch.Tensor):
+            parts.append(_return_it(shown))
+    parts.append(
+        "# or refuse a second derivative\n@staticmethod\n@torch.autograd.function.once_differentiable\ndef backward(ctx, ...):"
+    )
+    return "\n".join(part for part in parts if part)
+
+
+def _recompute(call: Call, shown: str, given: list[str], lines: Lines) -> str:
+    code = lines.forward
+    again = source.lines_making(code, {shown}, set(call.parameter_names)) if code else []
+    if not again:
+        return f"# recompute {shown} in backward, from the saved inputs\nctx.save_for_backward({', '.join(given)})"
+    unpack = f"{', '.join(given)}{',' if len(given) == 1 else ''} = ctx.saved_tensors"
+    return "\n".join([f"# recompute {shown} in backward, from saved inputs", unpack, *again])
+
+
+def _return_it(shown: str) -> str:
+    return (
+        f"# or return it from forward, and drop it in a function around apply\n"
+        f"return ..., {shown}\n"
+        f"def backward(ctx, ..., grad_{shown}):  # and add what grad_{shown} passes on to the inputs"
+    )
+
+
+# -- everything else -----------------------------------------------------------------------------------------------
+
+
+def raised(error: Exception, name: str, level: int, calls: list[Call] = ()) -> Finding:
+    """Forward or backward raised an error."""
+    when = "forward or its first backward" if level == 1 else f"the {ORDINAL.get(level, level)} derivative"
+    where = _user_line(error, calls)
+    said = str(error).strip().splitlines()
+    return Finding(
+        "raises",
+        f"{when} raises {type(error).__name__}: {said[0] if said else ''}",
+        entry=name,
+        read_at=where,
+        order=level,
+    )
+
+
+def _user_line(error: Exception, calls: list[Call]) -> Place | None:
+    """The last line of a traceback that is neither PyTorch's nor ours."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.lineno]
+    own = [f for f in frames if "/torch/" not in f.filename and "/torch_bridge/" not in f.filename]
+    return Place(own[-1].filename, own[-1].lineno, own[-1].lineno, own[-1].line or "") if own else None
+
+
+def as_written(problem: Problem, wrong: list[str]) -> Finding:
+    """No pathway is missing; the first-order gradient is not the derivative of the outputs, so numbers cannot agree."""
+    return Finding(
+        "unverified",
+        f"The first-order gradient is not the derivative of the outputs (a straight-through estimator, or a gradient "
+        f"in other coordinates), so its own derivative for {', '.join(wrong)} cannot be told by differences alone. "
+        f"Every value that backward reads is one that autograd follows.",
+        entry=", ".join(dict.fromkeys(call.name for call in problem.calls)),
+    )
+
+
+def unexplained(problem: Problem, wrong: list[str], level: int, found: list[Examination | None]) -> Finding:
+    """The numbers disagree and no value was found that says why."""
+    names = ", ".join(dict.fromkeys(call.name for call in problem.calls)) or "the function"
+    hidden = [e.call.name for e in found if e is not None and not e.is_complete]
+    why = (
+        f"backward of {hidden[0]} reads something that was not found"
+        if hidden
+        else "no value was found that explains it"
+    )
+    return Finding(
+        "unexplained",
+        f"The {ORDINAL.get(level, level)} derivative of {names} is wrong for {', '.join(wrong)}, and {why}.",
+        entry=names,
+        order=level,
+    )

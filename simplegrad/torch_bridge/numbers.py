@@ -1,0 +1,116 @@
+"""Inner products, step sizes and derivatives by finite differences that say how far they can be trusted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+# Step sizes to try, likely best first, by precision of what is computed.
+STEPS = {64: (1e-5, 1e-4, 1e-3, 1e-6, 1e-2), 32: (1e-2, 5e-3, 3e-2, 1e-3, 1e-1)}
+
+
+@dataclass(frozen=True)
+class Slope:
+    """A derivative found by finite differences, and how much its last digits moved with the step size."""
+
+    value: float
+    error: float
+
+    def disagrees(self, other: float, scale: float, tolerance: float = 1e-4) -> bool:
+        """Whether `other` is a different number, beyond what the step size and the scale can explain."""
+        if not (math.isfinite(self.value) and math.isfinite(other)):
+            return False
+        return abs(self.value - other) > max(20 * self.error, tolerance * scale)
+
+
+def slope(evaluate: Callable[[float], float], bits: int = 64, noise: float = 0.0) -> Slope:
+    """Derivative at 0 of `evaluate`: central differences at several steps, the two neighbours that agree best.
+
+    Two steps are enough where they agree to four digits. Neighbours that disagree mark rounding on one side, and
+    curvature or a kink on the other.
+    """
+    found: dict[float, float] = {}
+    for h in STEPS[bits]:
+        found[h] = (evaluate(h) - evaluate(-h)) / (2 * h)
+        if len(found) == 2 and _close(*found.values(), noise):
+            break
+    steps = sorted(found)
+    pairs = [(abs(found[a] - found[b]), a, b) for a, b in zip(steps, steps[1:], strict=False)]
+    pairs = [pair for pair in pairs if math.isfinite(pair[0])]
+    if not pairs:
+        return Slope(math.nan, math.inf)
+    gap, small, _ = min(pairs)
+    return Slope(found[small], gap + noise)
+
+
+def _close(a: float, b: float, noise: float) -> bool:
+    return abs(a - b) <= 1e-5 * max(abs(a), abs(b)) + noise
+
+
+def inner(a: Any, b: Any) -> float:
+    """Real inner product; a missing gradient counts as zero."""
+    if a is None or b is None:
+        return 0.0
+    return float(_product(a.detach(), b))
+
+
+def inner_graph(a: Any, b: torch.Tensor) -> torch.Tensor:
+    """Real inner product that autograd can follow."""
+    return _product(a, b)
+
+
+def _product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    a, b = plain(a), plain(b)
+    if a.shape != b.shape:  # the engine also sums a gradient to its input's shape
+        a = a.sum_to_size(b.shape)
+    product = a.conj() * b if b.is_complex() or a.is_complex() else a * b
+    return (product.real if product.is_complex() else product).sum()
+
+
+def plain(tensor: torch.Tensor) -> torch.Tensor:
+    """As an ordinary dense tensor, whatever subclass or layout it has."""
+    if type(tensor) is not torch.Tensor:
+        with torch._C.DisableTorchFunctionSubclass():
+            tensor = tensor.as_subclass(torch.Tensor)
+    return tensor.to_dense() if tensor.layout != torch.strided else tensor
+
+
+def moved(value: torch.Tensor, direction: torch.Tensor, h: float) -> torch.Tensor:
+    """`value + h * direction` element by element, also for a subclass whose `+` means something else."""
+    result = value.detach().clone()
+    with torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
+        result.add_(direction, alpha=h)
+    return result
+
+
+def directions(values: Iterable[torch.Tensor], generator: torch.Generator, scaled: bool = True) -> list[torch.Tensor]:
+    """A random direction for each tensor, as large as the tensor's own elements where `scaled`."""
+    return [_direction(value, generator, scaled) for value in values]
+
+
+def _direction(value: torch.Tensor, generator: torch.Generator, scaled: bool) -> torch.Tensor:
+    value = plain(value.detach())
+    draw = torch.randn(value.shape, generator=generator, dtype=_complex_or_double(value))
+    draw = draw.to(value.dtype).to(value.device)
+    return draw * size_of(value) if scaled else draw
+
+
+def _complex_or_double(value: torch.Tensor) -> torch.dtype:
+    return torch.complex128 if value.is_complex() else torch.float64
+
+
+def size_of(value: torch.Tensor) -> float:
+    """Root mean square of the elements, 1 for an empty or zero tensor; what a step is measured by."""
+    if value.numel() == 0:
+        return 1.0
+    size = float(plain(value.detach()).abs().double().square().mean().sqrt())
+    return min(max(size, 1e-3), 1e3) if size > 0 and math.isfinite(size) else 1.0
+
+
+def norm(tensors: Iterable[Any]) -> float:
+    """Joint Euclidean norm; None counts as zero."""
+    return math.sqrt(sum(float(plain(t.detach()).abs().double().square().sum()) for t in tensors if t is not None))

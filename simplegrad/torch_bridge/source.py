@@ -1,0 +1,283 @@
+"""Lines of source: which line of forward made a value, which line of backward read it, and what to repeat."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import functools
+import inspect
+import linecache
+import sys
+import textwrap
+import types
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch.overrides import TorchFunctionMode
+
+from simplegrad.checks.findings import Place
+from simplegrad.torch_bridge.slots import Slot
+
+LARGEST = 1 << 16  # elements; a larger tensor's later changes in place are told by its version alone
+
+
+# -- statements --------------------------------------------------------------------------------------------------
+
+
+@functools.lru_cache(maxsize=256)
+def statements(code: types.CodeType) -> tuple[ast.stmt, ...]:
+    """The statements of a function, at the line numbers of its file; none where the source cannot be had."""
+    try:
+        lines, first = inspect.getsourcelines(code)
+        tree = ast.parse(textwrap.dedent("".join(lines)))
+    except (OSError, TypeError, SyntaxError):
+        return ()
+    ast.increment_lineno(tree, first - 1)
+    return tuple(node for node in ast.walk(tree) if isinstance(node, ast.stmt))
+
+
+def statement_at(code: types.CodeType, line: int) -> tuple[int, int]:
+    """First and last line of the innermost statement that covers `line`, without the body of a block."""
+    best = (line, line)
+    for node in statements(code):
+        last = _head_end(node)
+        if node.lineno <= line <= last and not isinstance(node, ast.FunctionDef):
+            if best == (line, line) or last - node.lineno <= best[1] - best[0]:
+                best = (node.lineno, last)
+    return best
+
+
+def _head_end(node: ast.stmt) -> int:
+    body = getattr(node, "body", None)
+    return body[0].lineno - 1 if body and body[0].lineno > node.lineno else node.end_lineno or node.lineno
+
+
+def place(code: types.CodeType, first: int, last: int | None = None) -> Place:
+    """These lines of a function as a Place, each widened to its whole statement."""
+    start, end = statement_at(code, first)[0], statement_at(code, last or first)[1]
+    text = "".join(linecache.getline(code.co_filename, n) for n in range(start, max(start, end) + 1))
+    return Place(code.co_filename, start, max(start, end), textwrap.dedent(text).rstrip("\n"))
+
+
+def code_of(function: Any) -> types.CodeType | None:
+    """The code a person wrote, below decorators; None for something that is no Python function."""
+    return getattr(inspect.unwrap(function), "__code__", None)
+
+
+# -- where a value was made --------------------------------------------------------------------------------------
+
+
+@dataclass
+class Seen:
+    """An object that turned up in forward: at which line, under which name, and when it last changed."""
+
+    value: Any
+    code: types.CodeType
+    first: int
+    last: int
+    mark: Any
+    name: str = ""
+
+
+@dataclass
+class Watch:
+    """Follows the lines of some functions and notes at which of them each value turned up."""
+
+    codes: tuple[types.CodeType, ...]
+    ctx: Any = None
+    seen: dict[int, Seen] = field(default_factory=dict)
+    lines: dict[types.FrameType, int] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        kept = sys.gettrace()
+        sys.settrace(self._enter)
+        try:
+            yield
+        finally:
+            sys.settrace(kept)
+
+    def _enter(self, frame: types.FrameType, event: str, arg: Any) -> Callable | None:
+        if frame.f_code not in self.codes:
+            return None
+        for name, value in list(frame.f_locals.items()):  # arguments: made by nobody here
+            self._note(frame, frame.f_lineno, name, value)
+        return self._line
+
+    def _line(self, frame: types.FrameType, event: str, arg: Any) -> Callable:
+        done = self.lines.get(frame, frame.f_lineno)
+        for name, value in list(frame.f_locals.items()):
+            self._note(frame, done, name, value)
+        for name, value in list(getattr(self.ctx, "__dict__", {}).items()):
+            self._note(frame, done, "", value, inside=3)
+        self.lines[frame] = frame.f_lineno
+        return self._line
+
+    def _note(self, frame: types.FrameType, line: int, name: str, value: Any, inside: int = 2) -> None:
+        if isinstance(value, torch.Tensor | np.ndarray | np.generic | float | complex):
+            known = self.seen.get(id(value))
+            if known is None:
+                self.seen[id(value)] = Seen(value, frame.f_code, line, line, _mark(value), name)
+            elif known.mark != (mark := _mark(value)):
+                known.mark, known.last = mark, line
+            elif name and not known.name:
+                known.name = name
+        elif inside and isinstance(value, dict | list | tuple):
+            for item in value.values() if isinstance(value, dict) else value:
+                self._note(frame, line, "", item, inside - 1)
+        elif inside and type(value).__module__ not in ("builtins", "torch") and value is not self.ctx:
+            for item in list(getattr(value, "__dict__", {}).values()):
+                self._note(frame, line, "", item, inside - 1)
+
+
+def _mark(value: Any) -> Any:
+    """Something that differs once the value was changed in place."""
+    if isinstance(value, torch.Tensor):
+        if value.layout != torch.strided or value.numel() > LARGEST or value.is_cuda:
+            return value._version
+        with torch._C.DisableTorchFunctionSubclass():
+            return value._version, hash(value.detach().contiguous().view(-1).numpy(force=True).tobytes())
+    return hash(value.tobytes()) if isinstance(value, np.ndarray) else None
+
+
+@dataclass
+class Origins:
+    """Where in forward the values of some slots were made, and the local names they had there."""
+
+    watch: Watch
+
+    def of(self, slots: list[Slot]) -> tuple[Place | None, str]:
+        """(lines that made the value, its name in forward)."""
+        for slot in slots:
+            seen = self.watch.seen.get(id(slot.value))
+            if seen is not None and seen.value is slot.value:
+                return place(seen.code, seen.first, max(seen.first, seen.last)), seen.name
+        return None, ""
+
+
+# -- where backward read it --------------------------------------------------------------------------------------
+
+
+class Reads(TorchFunctionMode):
+    """Notes the first line of backward at which each of some tensors goes into an operation."""
+
+    def __init__(self, code: types.CodeType, values: dict[int, Any]) -> None:
+        super().__init__()
+        self.code, self.values, self.lines = code, values, {}
+
+    def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        for value in (*args, *(kwargs or {}).values()):
+            for one in value if isinstance(value, tuple | list) else (value,):
+                if id(one) in self.values:
+                    self.lines.setdefault(id(one), running_line(self.code))
+        return func(*args, **(kwargs or {}))
+
+
+def running_line(code: types.CodeType) -> int | None:
+    """The line at which `code` is now, seen from a function that it called; None when it is not running."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code is code:
+            return frame.f_lineno
+        frame = frame.f_back
+    return None
+
+
+def line_naming(code: types.CodeType, slot_name: str) -> int | None:
+    """The first line of a function that writes the root of a slot's name: `ctx.info` for `ctx.info[1]`."""
+    wanted = slot_name.split("[")[0].split(".")
+    for node in sorted(statements(code), key=lambda s: s.lineno):
+        if isinstance(node, ast.FunctionDef):
+            continue
+        for part in ast.walk(node):
+            if isinstance(part, ast.Attribute | ast.Name) and _is_name(ast.unparse(part).split("."), wanted):
+                return part.lineno
+    return None
+
+
+def _is_name(found: list[str], wanted: list[str]) -> bool:
+    if wanted == ["saved_tensors"]:
+        return found[-1] == "saved_tensors"
+    return found[: len(wanted)] == wanted or (len(found) > 1 and found[-1] == wanted[-1])
+
+
+CUTTING_CALLS = {
+    "detach",
+    "detach_",
+    "numpy",
+    "item",
+    "tolist",
+    "tensor",
+    "as_tensor",
+    "from_numpy",
+    "no_grad",
+    "array",
+}
+
+
+def cutting_line(code: types.CodeType) -> tuple[int, str] | None:
+    """The line of backward that takes a value out of the graph, and the words that do it, if one is written there."""
+    found = []
+    for node in (part for statement in statements(code) for part in ast.walk(statement)):
+        word = _cutting_word(node)
+        if word:
+            found.append((node.lineno, word))
+    return min(found, default=None)
+
+
+def _cutting_word(node: ast.AST) -> str:
+    if isinstance(node, ast.Attribute) and node.attr == "data":
+        return ".data"
+    if not isinstance(node, ast.Call):
+        return ""
+    name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+    if name in CUTTING_CALLS:
+        return f"{name}()"
+    if name == "set_grad_enabled" and ast.unparse(node).endswith("(False)"):
+        return "set_grad_enabled(False)"
+    if name == "grad" and not any(k.arg == "create_graph" for k in node.keywords):
+        return "autograd.grad without create_graph=True"
+    return ""
+
+
+# -- what to repeat ----------------------------------------------------------------------------------------------
+
+
+def lines_making(code: types.CodeType, names: set[str], given: set[str]) -> list[str]:
+    """The statements of a function that are needed to compute `names` from `given`, in their order."""
+    needed, kept = set(names), []
+    simple = [s for s in statements(code) if isinstance(s, ast.Assign | ast.AugAssign | ast.AnnAssign | ast.Expr)]
+    for node in sorted(simple, key=lambda s: -s.lineno):
+        made = _written(node)
+        if made & needed and not _mentions_ctx(node):
+            kept.append(ast.unparse(node))
+            if isinstance(node, ast.Assign) and not _is_part(node):
+                needed -= made
+            needed |= {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)} - given
+    return kept[::-1]
+
+
+def _is_part(node: ast.Assign) -> bool:
+    return any(isinstance(target, ast.Subscript) for target in node.targets)
+
+
+def _written(node: ast.stmt) -> set[str]:
+    """Names that a statement binds or changes in place."""
+    if isinstance(node, ast.Expr):
+        call = node.value
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute):
+            return {n.id for n in ast.walk(call.func.value) if isinstance(n, ast.Name)}
+        return set()
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    found = set()
+    for target in targets:
+        if not isinstance(target, ast.Attribute):
+            found |= {n.id for n in ast.walk(target) if isinstance(n, ast.Name)}
+    return found
+
+
+def _mentions_ctx(node: ast.stmt) -> bool:
+    return any(isinstance(n, ast.Name) and n.id == "ctx" for n in ast.walk(node))

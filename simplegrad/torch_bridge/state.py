@@ -1,0 +1,94 @@
+"""Keep every evaluation alike: the same random numbers, and what a run wrote elsewhere undone before the next one.
+
+A forward may draw random numbers, update running statistics in place, count its calls or append to a cache. Finite
+differences are only meaningful when each evaluation starts from the same state.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from simplegrad.torch_bridge.slots import walk
+
+SEED = 20
+
+
+def seed() -> None:
+    """The random numbers of torch, numpy and Python, from the start."""
+    torch.manual_seed(SEED)
+    np.random.seed(SEED)
+    random.seed(SEED)
+
+
+@contextlib.contextmanager
+def random_state_kept() -> Iterator[None]:
+    """Whatever is drawn inside, the caller's random numbers go on as if nothing had been."""
+    kept = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    try:
+        yield
+    finally:
+        torch.set_rng_state(kept[0])
+        np.random.set_state(kept[1])
+        random.setstate(kept[2])
+
+
+class State:
+    """What is reachable from `roots` now; `restore()` puts it back, in place.
+
+    `bound` are steps to names that may be bound anew (a global, a closure variable, a class attribute).
+    """
+
+    def __init__(self, roots: list[Any], bound: list[Any] = ()) -> None:
+        self.bound = [(step, step.get(None)) for step in bound if step.is_filled]
+        roots = [*roots, *(value for _, value in self.bound)]
+        self.tensors: list[tuple[torch.Tensor, int, torch.Tensor]] = []
+        self.arrays: list[tuple[np.ndarray, np.ndarray]] = []
+        self.holders: list[tuple[Any, Any]] = []
+        seen: set[int] = set()
+        for _, value in walk([((), root) for root in roots]):
+            if id(value) not in seen:
+                seen.add(id(value))
+                self._keep(value)
+
+    def _keep(self, value: Any) -> None:
+        if isinstance(value, torch.Tensor):
+            if value.layout == torch.strided:
+                self.tensors.append((value, value._version, value.detach().clone()))
+        elif isinstance(value, np.ndarray):
+            self.arrays.append((value, value.copy()))
+        elif isinstance(value, dict | list | collections.deque):
+            self.holders.append((value, value.copy()))
+        elif isinstance(getattr(value, "__dict__", None), dict):
+            self.holders.append((value.__dict__, value.__dict__.copy()))
+
+    def restore(self) -> None:
+        for step, kept in self.bound:
+            if step.get(None) is not kept:
+                step.put(None, kept)
+        for i, (tensor, version, kept) in enumerate(self.tensors):
+            if tensor._version != version:
+                with torch.no_grad():
+                    tensor.copy_(kept)
+                self.tensors[i] = (tensor, tensor._version, kept)
+        for array, kept in self.arrays:
+            if array.flags.writeable:
+                array[...] = kept
+        for holder, kept in self.holders:
+            _put_back(holder, kept)
+
+
+def _put_back(holder: Any, kept: Any) -> None:
+    if isinstance(holder, dict):
+        if holder.keys() != kept.keys() or any(holder[key] is not value for key, value in kept.items()):
+            holder.clear()
+            holder.update(kept)
+    elif len(holder) != len(kept) or any(a is not b for a, b in zip(holder, kept, strict=True)):
+        holder.clear()
+        holder.extend(kept)
