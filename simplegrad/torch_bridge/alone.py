@@ -113,7 +113,8 @@ class Alone:
 
     def backward(self, ran: Ran, incoming: list[Any], graph: bool = False) -> list[torch.Tensor | None]:
         """The gradients that backward returns for the differentiated arguments."""
-        incoming = [plain_copy(g) if isinstance(g, torch.Tensor) and not graph else g for g in incoming]
+        needed = graph and any(isinstance(g, torch.Tensor) and g.requires_grad for g in incoming)
+        incoming = [plain_copy(g) if isinstance(g, torch.Tensor) and not needed else g for g in incoming]
         boxed = getattr(self.call.cls, "boxed_grads_call", False)
         with torch.set_grad_enabled(graph):
             returned = self.call.backward(ran.ctx, *([incoming] if boxed else incoming))

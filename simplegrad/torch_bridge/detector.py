@@ -134,7 +134,8 @@ class Examiner:
         return self.alone.forward(values)
 
     def _answer(self, ran: Ran, incoming: list[Any] | None = None) -> float:
-        returned = self.alone.backward(ran, incoming or self.incoming)
+        """<weights, backward>, with grad mode on: that is the code that runs when a gradient is differentiated again."""
+        returned = self.alone.backward(ran, incoming or self.incoming, graph=True)
         return sum(inner(g, u) for g, u in zip(returned, self.weights, strict=True))
 
     def _with(self, one: Held, h: float) -> float:
@@ -323,8 +324,6 @@ def _is_real(gradient: Any) -> bool:
 
 
 def _copied(value: Any) -> Any:
-    if isinstance(value, torch.Tensor):
-        return value if value.requires_grad and value.grad_fn is not None else value
     return value.copy() if isinstance(value, np.ndarray) else value
 
 

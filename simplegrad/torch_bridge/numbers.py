@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ def slope(evaluate: Callable[[float], float], bits: int = 64, noise: float = 0.0
         if len(found) == 2 and _close(*found.values(), noise):
             break
     steps = sorted(found)
-    pairs = [(abs(found[a] - found[b]), a, b) for a, b in zip(steps, steps[1:], strict=False)]
+    pairs = [(abs(found[a] - found[b]), a, b) for a, b in itertools.pairwise(steps)]
     pairs = [pair for pair in pairs if math.isfinite(pair[0])]
     if not pairs:
         return Slope(math.nan, math.inf)

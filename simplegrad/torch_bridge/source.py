@@ -44,9 +44,9 @@ def statement_at(code: types.CodeType, line: int) -> tuple[int, int]:
     best = (line, line)
     for node in statements(code):
         last = _head_end(node)
-        if node.lineno <= line <= last and not isinstance(node, ast.FunctionDef):
-            if best == (line, line) or last - node.lineno <= best[1] - best[0]:
-                best = (node.lineno, last)
+        covers = node.lineno <= line <= last and not isinstance(node, ast.FunctionDef)
+        if covers and (best == (line, line) or last - node.lineno <= best[1] - best[0]):
+            best = (node.lineno, last)
     return best
 
 

@@ -22,7 +22,9 @@ SEED = 20
 
 def seed() -> None:
     """The random numbers of torch, numpy and Python, from the start."""
-    torch.manual_seed(SEED)
+    torch.default_generator.manual_seed(SEED)  # torch.manual_seed asks every backend: ten times slower
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(SEED)
     np.random.seed(SEED)
     random.seed(SEED)
 

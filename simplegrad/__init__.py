@@ -1,0 +1,42 @@
+"""simplegrad: a visual debugger for reverse-mode autodiff tapes."""
+
+from .aggregates import Aggregate, aggregate, registry
+from .engine import (
+    Tape,
+    TapeEntry,
+    TapeError,
+    Variable,
+    add_optional,
+    cat,
+    current_tape,
+    fresh_name,
+    grad,
+    gradient_tape,
+    reset_tape,
+    stack,
+    where,
+)
+from .trace import Trace, record
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Aggregate",
+    "Tape",
+    "TapeEntry",
+    "TapeError",
+    "Trace",
+    "Variable",
+    "add_optional",
+    "aggregate",
+    "cat",
+    "current_tape",
+    "fresh_name",
+    "grad",
+    "gradient_tape",
+    "record",
+    "registry",
+    "reset_tape",
+    "stack",
+    "where",
+]

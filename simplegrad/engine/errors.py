@@ -1,0 +1,25 @@
+"""What the engine says when a program, or a hand-written `propagate`, gave it something that it cannot use."""
+
+
+class TapeError(Exception):
+    """Base of every error that the engine raises on purpose. The message says where, what came, what was expected."""
+
+
+class RawTensorError(TapeError, TypeError):
+    """A raw tensor (or another object) stands where a Variable belongs, so that no gradient could flow through it."""
+
+
+class WrongCountError(TapeError, ValueError):
+    """`propagate` returned another number of gradients than its entry has inputs."""
+
+
+class WrongShapeError(TapeError, ValueError):
+    """`propagate` returned a gradient that has not its input's shape."""
+
+
+class UnknownNameError(TapeError, LookupError):
+    """A TapeEntry names a Variable that is not on the tape."""
+
+
+class OtherTapeError(TapeError, ValueError):
+    """`grad` was given a Variable of another tape, which no entry of this one can reach."""

@@ -1,0 +1,255 @@
+"""The tape: a list of entries, each saying how gradients get from its outputs back to its inputs."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, NamedTuple
+from weakref import ReferenceType, ref
+
+from .errors import UnknownNameError
+
+if TYPE_CHECKING:
+    from .variable import Variable
+
+_eras = itertools.count()
+_ERA = 1 << 40  # more Variables than one tape will ever see
+
+
+class Label:
+    """The key of a Variable that was given a name; two of one name are two keys."""
+
+    __slots__ = ("text", "eras")
+
+    def __init__(self, text: str, eras: set[int]):
+        self.text = text
+        self.eras = eras
+
+
+# Whose gradient it is: a number for v0, v1, …, else a Label. Two Variables never share a key, so two gradients never
+# merge, whatever their names; and a key holds no value, so that the tape keeps no tensor that no rule reads.
+Key = int | Label
+
+
+class TapeEntry(NamedTuple):
+    """One hand-written computation: `gradient_tape.append(TapeEntry([a.name, b.name], [r.name], propagate))`.
+
+    `propagate` is given dL/doutputs, a Variable or None for each output, and returns dL/dinputs, one for each input.
+    """
+
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+    propagate: Callable[[list[Variable | None]], Sequence[Variable | None]]
+
+
+class Tape:
+    """A list of entries, the names given out on it, and whoever watches it.
+
+    `with Tape() as tape:` makes it the current one; without that every thread (every context) has one of its own.
+
+    An entry is a plain tuple, since thousands are made in a pass: (rule, input keys, output keys, saved, shapes), where
+    `rule` is an Operator with `saved` for its partials, or HandWritten. Indexing the tape gives TapeEntry with names.
+    """
+
+    def __init__(self):
+        self.entries: list[tuple] = []
+        self.observers: tuple[Observer, ...] = ()
+        self.eras: set[int] = set()
+        self.begin_era()
+
+    def begin_era(self) -> None:
+        self.fresh: int = next(_eras) * _ERA  # the key of the next v0, v1, …
+        self.eras.add(self.fresh // _ERA)
+        self.names: dict[Key, str] = {}  # only names that were given or asked for
+        self.owners: dict[str, tuple[Key, ReferenceType | None]] = {}  # name -> whose it is, and the Variable if alive
+        self.broadcast: dict[Key, Sequence[int]] = {}  # shapes of the Variables that an operator broadcast
+        self.hand_written = False
+
+    def reset(self) -> None:
+        """Forget the entries and start names anew at v0. Variables made before can still be used, as leaves."""
+        for observer in self.observers:
+            observer.reset()
+        self.entries.clear()
+        self.begin_era()
+
+    clear = reset
+
+    def append(self, entry: TapeEntry) -> None:
+        """Record a hand-written entry. Raises UnknownNameError if it names a Variable that this tape does not know."""
+        inputs, outputs = self.find("inputs", entry.inputs), self.find("outputs", entry.outputs)
+        rule = HandWritten(entry.propagate, tuple(x.shape for x in inputs))
+        self.hand_written = True
+        shapes = tuple(x.shape for x in outputs)
+        self.entries.append((rule, tuple(x.key for x in inputs), tuple(x.key for x in outputs), (), shapes))
+        for observer in self.observers:
+            observer.recorded(inputs, outputs)
+
+    def find(self, kind: str, names: Sequence[str]) -> tuple[Variable, ...]:
+        """The Variables that a hand-written entry names."""
+        found = []
+        for slot, name in enumerate(names):
+            variable = name if hasattr(name, "key") else self.variable(name)
+            if variable is None:
+                raise UnknownNameError(
+                    f"TapeEntry({kind}={list(names)}): {kind}[{slot}] is '{name}', and no Variable of this tape has "
+                    f"that name. Use the Variable's own: {kind}=[x.name]."
+                )
+            found.append(variable)
+        return tuple(found)
+
+    def variable(self, name: str) -> Variable | None:
+        """The Variable of this name, as long as somebody holds it."""
+        reference = self.owners.get(name, (None, None))[1]
+        return reference and reference()
+
+    def name_of(self, key: Key, variable: Variable | None = None) -> str:
+        """`v0`, `v1`, … or the given name; with `_1`, `_2`, … behind it if another Variable of the tape has it."""
+        name = self.names.get(key)
+        if name is None:
+            plain = name = key.text if isinstance(key, Label) else f"v{key % _ERA}"
+            suffix = 0
+            while name in self.owners:
+                suffix += 1
+                name = f"{plain}_{suffix}"
+            self.names[key] = name
+            self.owners[name] = (key, None)
+        if variable is not None and self.owners[name][1] is None:
+            self.owners[name] = (key, ref(variable))
+        return name
+
+    def owns(self, key: Key) -> bool:
+        return key.eras is self.eras if isinstance(key, Label) else key // _ERA in self.eras
+
+    def text(self, entry: tuple) -> str:
+        """An entry as a transcript would print it: `v3 = v2 * b`."""
+        rule, inputs, outputs, saved, _ = entry
+        right = rule.text([self.name_of(key) for key in inputs], saved)
+        return f"{', '.join(map(self.name_of, outputs))} = {right}"
+
+    def __enter__(self) -> Tape:
+        self._token = _current.set(self)
+        return self
+
+    def __exit__(self, *_) -> None:
+        _current.reset(self._token)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, index: int) -> TapeEntry:
+        rule, inputs, outputs, saved, _ = self.entries[index]
+        return TapeEntry(
+            [self.name_of(key) for key in inputs],
+            [self.name_of(key) for key in outputs],
+            lambda dL_doutputs: rule.propagate(dL_doutputs, saved),
+        )
+
+    def __iter__(self) -> Iterator[TapeEntry]:
+        return (self[index] for index in range(len(self.entries)))
+
+
+class HandWritten:
+    """The rule of an entry that somebody appended: a `propagate`, held to what the entry promises by `grad`."""
+
+    __slots__ = ("propagate_function", "input_shapes")
+    name = "aggregate"
+
+    def __init__(self, propagate: Callable, input_shapes: tuple):
+        self.propagate_function = propagate
+        self.input_shapes = input_shapes
+
+    def propagate(self, dL_doutputs: list, saved: tuple = ()) -> Sequence[Variable | None]:
+        return self.propagate_function(dL_doutputs)
+
+    def text(self, inputs: Sequence[str], saved: tuple = ()) -> str:
+        return f"{self.function_name}({', '.join(inputs)})"
+
+    @property
+    def function_name(self) -> str:
+        """The function that this `propagate` was written in: 'fused' of 'fused.<locals>.propagate'."""
+        propagate = self.propagate_function
+        outer = getattr(propagate, "__qualname__", type(propagate).__name__).split(".<locals>")[0]
+        return outer.rsplit(".", 1)[-1]
+
+
+_current: ContextVar[Tape] = ContextVar("tape")
+
+
+def current_tape() -> Tape:
+    """The tape that this context records on; a thread that has none gets a new one."""
+    try:
+        return _current.get()
+    except LookupError:
+        tape = Tape()
+        _current.set(tape)
+        return tape
+
+
+class CurrentTape:
+    """`gradient_tape` of the notebook: whatever is done to it is done to the current tape."""
+
+    def __getattr__(self, name: str):
+        return getattr(current_tape(), name)
+
+    def __len__(self) -> int:
+        return len(current_tape())
+
+    def __iter__(self) -> Iterator[TapeEntry]:
+        return iter(current_tape())
+
+    def __getitem__(self, index: int) -> TapeEntry:
+        return current_tape()[index]
+
+    def __repr__(self) -> str:
+        tape = current_tape()
+        return "\n".join(map(tape.text, tape.entries)) or "an empty tape"
+
+
+gradient_tape = CurrentTape()
+
+
+def reset_tape() -> None:
+    """Forget what the current tape recorded, and start names anew at v0."""
+    current_tape().reset()
+
+
+def fresh_name() -> str:
+    """A name that no Variable of the current tape has: v0, v1, …"""
+    tape = current_tape()
+    while True:
+        number = tape.fresh % _ERA
+        tape.fresh += 1
+        if f"v{number}" not in tape.owners:
+            return f"v{number}"
+
+
+class Observer:
+    """What a recorder is told, in the order of the run. The engine knows nothing else of it.
+
+    `index` is the place of an entry in `tape.entries`. All methods do nothing; override what you need.
+    """
+
+    def leaf(self, variable: Variable) -> None:
+        """`Variable.constant(value, name)` made a leaf."""
+
+    def recorded(self, inputs: tuple[Variable, ...], outputs: tuple[Variable, ...]) -> None:
+        """`tape.entries[-1]` was appended."""
+
+    def pass_begun(self, L: Variable, seed: Variable, wanted: list, none: str, prune: str) -> None:
+        """`grad` starts: dL/dL = seed."""
+
+    def visit_begun(self, index: int, dL_doutputs: list) -> None:
+        """`propagate` of this entry is about to run."""
+
+    def visited(self, index: int, state: str, dL_doutputs: list, dL_dinputs: list) -> None:
+        """The pass is done with an entry: 'propagated', 'partial', 'skipped' or 'pruned'."""
+
+    def accumulated(self, key: Key, slot: int, contribution: Variable | None, total: Variable | None) -> None:
+        """A contribution came to `key`; `total` is the running sum, None while nothing but None has come."""
+
+    def pass_ended(self, dL_d: dict[Key, Variable], results: list) -> None:
+        """The pass is over: the gradient table, and what `grad` returns."""
+
+    def reset(self) -> None:
+        """The tape is about to forget its entries and names."""

@@ -1,0 +1,86 @@
+"""`Variable`: a tensor, and the key by which the tape knows whose gradient is whose."""
+
+from __future__ import annotations
+
+import torch
+
+from .errors import RawTensorError
+from .tape import Label, current_tape
+
+
+class Variable:
+    """A tensor whose computation is recorded. Operators on it are torch's, by torch's names (see operators.py).
+
+    `value`: the tensor. `shape`: its shape. `name`: unique on its tape; `v0`, `v1`, … unless one is given, and made
+    only when asked for. Tensors that the tape does not track belong in no operator: wrap them, `Variable.constant`.
+    """
+
+    __slots__ = ("value", "key", "shape", "__weakref__")
+
+    def __init__(self, value: torch.Tensor, name: str | None = None):
+        if not isinstance(value, torch.Tensor):
+            raise RawTensorError(
+                f"Variable(…) was given a {type(value).__name__}, not a tensor. "
+                f"{'It is a Variable already.' if isinstance(value, Variable) else 'Write Variable(torch.tensor(…)).'}"
+            )
+        tape = current_tape()
+        self.value = value
+        self.shape = value.shape
+        if name is None:
+            self.key = tape.fresh
+            tape.fresh += 1
+        else:
+            self.key = Label(name, tape.eras)
+            tape.name_of(self.key, self)  # claimed now: an entry may be appended that says this name
+
+    @staticmethod
+    def constant(value: torch.Tensor, name: str | None = None) -> Variable:
+        """A leaf: a value that was not computed on the tape."""
+        leaf = Variable(value, name)
+        for observer in current_tape().observers:
+            observer.leaf(leaf)
+        return leaf
+
+    @property
+    def name(self) -> str:
+        return current_tape().name_of(self.key, self)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.value.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.value.device
+
+    def size(self, dim: int | None = None):
+        return self.shape if dim is None else self.shape[dim]
+
+    def dim(self) -> int:
+        return len(self.shape)
+
+    def numel(self) -> int:
+        return self.value.numel()
+
+    def item(self):
+        return self.value.item()
+
+    def tolist(self):
+        return self.value.tolist()
+
+    def detach(self) -> Variable:
+        """The same value as a new leaf: no gradient flows through it."""
+        return Variable.constant(self.value)
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def __bool__(self) -> bool:
+        return bool(self.value)
+
+    def __repr__(self) -> str:
+        return repr(self.value)

@@ -1,0 +1,232 @@
+"""The state of a run after any number of its events, without running anything again.
+
+Each variable and each entry keeps the short history of what happened to it; a state looks its answers up there by
+bisection, so going to any event costs the same, and memory grows with the number of events.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .events import Accumulated, Entry, Event, Pass, PassBegun, PassEnded, Recorded, Source, Value, VisitBegun, Visited
+
+if TYPE_CHECKING:
+    from .trace import Trace
+
+UNREACHED, NONE, ZERO, VALUE = "unreached", "none", "zero", "value"
+PENDING, ACTIVE, PROPAGATED, PARTIAL, SKIPPED, PRUNED = (
+    "pending",
+    "active",
+    "propagated",
+    "partial",
+    "skipped",
+    "pruned",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Gradient:
+    """One row of the gradient table: `state` is unreached, none, zero or value; `value` the gradient, if there is one."""
+
+    state: str
+    value: Value | None = None
+
+
+class Replay:
+    """The histories of a trace. `at(k)` is the state after its first k events."""
+
+    def __init__(self, trace: Trace):
+        self.trace = trace
+        self.events = trace.events
+        self.pass_begins: list[int] = []  # indices of PassBegun events
+        self.runs: list[PassHistory] = []
+        self.recorded_at: list[int] = []  # indices of Recorded events
+        self.entry_states: dict[Entry, History] = {}
+        self.value_known_at: dict[Value, int] = {}
+        stack: list[PassHistory] = []
+        self.running: History = History()  # which pass is the current one, at any event
+        for index, event in enumerate(self.events):
+            self.add(index, event, stack)
+
+    def add(self, index: int, event: Event, stack: list[PassHistory]) -> None:
+        match event:
+            case Recorded(entry=entry):
+                self.recorded_at.append(index)
+                for value in (*entry.inputs, *entry.outputs):
+                    self.value_known_at.setdefault(value, index)
+            case PassBegun(run=run):
+                self.pass_begins.append(index)
+                self.runs.append(PassHistory(run, index))
+                stack.append(self.runs[-1])
+                self.running.add(index, self.runs[-1])
+                if run.seed is not None:
+                    self.runs[-1].gradient(run.loss).add(index, run.seed)
+            case VisitBegun(entry=entry):
+                stack[-1].entry(entry).add(index, ACTIVE)
+            case Visited(entry=entry, state=state):
+                stack[-1].entry(entry).add(index, state)
+            case Accumulated(value=value, total=total):
+                stack[-1].gradient(value).add(index, total)
+            case PassEnded():
+                stack.pop().end = index
+                if stack:
+                    self.running.add(index, stack[-1])
+            case _:
+                if hasattr(event, "value"):
+                    self.value_known_at.setdefault(event.value, index)
+
+    def at(self, k: int) -> State:
+        if not 0 <= k <= len(self.events):
+            raise IndexError(f"at({k}): this trace has {len(self.events)} events, so k is 0 to {len(self.events)}.")
+        return State(self, k)
+
+
+class History:
+    """What something was, from which event on."""
+
+    __slots__ = ("indices", "values")
+
+    def __init__(self):
+        self.indices: list[int] = []
+        self.values: list = []
+
+    def add(self, index: int, value) -> None:
+        self.indices.append(index)
+        self.values.append(value)
+
+    def before(self, k: int, default=None):
+        """The last value that came with an event before k."""
+        place = bisect_left(self.indices, k)
+        return self.values[place - 1] if place else default
+
+
+class PassHistory:
+    def __init__(self, run: Pass, begin: int):
+        self.run = run
+        self.begin = begin
+        self.end: int | None = None
+        self.gradients: dict[Value, History] = {}  # in the order in which they were first reached
+        self.entries: dict[Entry, History] = {}
+
+    def gradient(self, value: Value) -> History:
+        return self.gradients.setdefault(value, History())
+
+    def entry(self, entry: Entry) -> History:
+        return self.entries.setdefault(entry, History())
+
+
+_NOT_YET = object()
+
+
+class State:
+    """The run after its first `k` events. Everything is looked up when asked for.
+
+    `event`: the last of the k events. `run`: the pass that runs, or the last that ran. `gradients`: its table,
+    variable name -> Gradient. `entries`: those on the tape so far; `entry_state(entry)`; `entry`: the current one.
+    """
+
+    __slots__ = ("_replay", "k")
+
+    def __init__(self, replay: Replay, k: int):
+        self._replay = replay
+        self.k = k
+
+    @property
+    def event(self) -> Event | None:
+        return self._replay.events[self.k - 1] if self.k else None
+
+    @property
+    def history(self) -> PassHistory | None:
+        return self._replay.running.before(self.k)
+
+    @property
+    def run(self) -> Pass | None:
+        return self.history and self.history.run
+
+    @property
+    def in_pass(self) -> bool:
+        return self.event is not None and self.event.pass_id is not None
+
+    @property
+    def entry(self) -> Entry | None:
+        return getattr(self.event, "entry", None)
+
+    @property
+    def line(self) -> int | None:
+        return self.event and self.event.line
+
+    @property
+    def source(self) -> Source | None:
+        return self.event and self.event.source
+
+    @property
+    def entries(self) -> Sequence[Entry]:
+        return EntriesSoFar(self._replay, bisect_left(self._replay.recorded_at, self.k))
+
+    def entry_state(self, entry: Entry) -> str:
+        """pending, active, propagated, partial, skipped or pruned, in the current pass."""
+        history = self.history
+        if history is None or entry not in history.entries:
+            return PENDING
+        return history.entries[entry].before(self.k, PENDING)
+
+    def gradient(self, value: Value) -> Gradient:
+        """The row of the gradient table of the current pass for this variable."""
+        history = self.history
+        found = _NOT_YET
+        if history is not None and value in history.gradients:
+            found = history.gradients[value].before(self.k, _NOT_YET)
+        if found is _NOT_YET:
+            ended = history is not None and history.end is not None and history.end < self.k
+            return Gradient(NONE if ended else UNREACHED)
+        if found is None:
+            return Gradient(NONE)
+        return Gradient(ZERO if found.is_zero else VALUE, found)
+
+    @property
+    def gradients(self) -> Mapping[str, Gradient]:
+        return GradientTable(self)
+
+
+class EntriesSoFar(Sequence):
+    """The first n entries of the tape, without copying them."""
+
+    def __init__(self, replay: Replay, count: int):
+        self._replay = replay
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, i):
+        if isinstance(i, slice):
+            return [self[j] for j in range(*i.indices(self._count))]
+        if not -self._count <= i < self._count:
+            raise IndexError(i)
+        return self._replay.events[self._replay.recorded_at[i % self._count]].entry
+
+
+class GradientTable(Mapping):
+    """dL_d of the current pass: a row for every variable known so far, by name."""
+
+    def __init__(self, state: State):
+        self._state = state
+
+    def _values(self) -> Iterator[Value]:
+        known = self._state._replay.value_known_at
+        return (value for value, index in known.items() if index < self._state.k)
+
+    def __getitem__(self, name: str) -> Gradient:
+        by_name = self._state._replay.trace.value_named(name)
+        if by_name is None:
+            raise KeyError(name)
+        return self._state.gradient(by_name)
+
+    def __iter__(self) -> Iterator[str]:
+        return (value.name for value in self._values())
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self._values())

@@ -1,0 +1,101 @@
+"""`Trace`: one run as a flat list of events. Everything that shows, compares or checks a run reads one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import cached_property
+
+from .events import Entry, Event, Failed, LimitReached, Pass, PassBegun, Value
+from .replay import Replay, State
+
+
+class Trace:
+    """What `record()` gives. `events`: what happened, in order; `entries`: the tape; `values`: its Variables.
+
+    `title` and `program` say what ran (the text of a program of the small language, or "").
+    """
+
+    def __init__(self, events: Sequence[Event] = (), entries: Sequence[Entry] = (), values: Sequence[Value] = ()):
+        self._events: list[Event] = list(events)
+        self._entries: list[Entry] = list(entries)
+        self._values: list[Value] = list(values)
+        self._builder = None  # a recorder's, which makes events of what it logged
+        self.pass_count = 0
+        self.title = ""
+        self.program = ""
+        self.aggregate = ""
+        self.kind = "tape"  # or "torch": a real PyTorch run
+        self.notices: list[str] = []  # what could not be seen, in words
+
+    def _built(self) -> Trace:
+        builder = self._builder
+        if builder is not None and builder.recorder.log:
+            self.__dict__.pop("_replay", None)
+            self.__dict__.pop("_names", None)
+            builder.build()
+        return self
+
+    @property
+    def events(self) -> list[Event]:
+        return self._built()._events
+
+    @property
+    def entries(self) -> list[Entry]:
+        return self._built()._entries
+
+    @property
+    def values(self) -> list[Value]:
+        return self._built()._values
+
+    def value_named(self, name: str) -> Value | None:
+        """The Variable of this name; the last one, if the tape was reset in between."""
+        return self._built()._names.get(name)
+
+    @cached_property
+    def _names(self) -> dict[str, Value]:
+        return {value.name: value for value in self._values}
+
+    @property
+    def passes(self) -> list[Pass]:
+        return [event.run for event in self.events if isinstance(event, PassBegun)]
+
+    @property
+    def error(self) -> Failed | LimitReached | None:
+        """What ended the run before its end, if anything did."""
+        last = self.events[-1] if self.events else None
+        return last if isinstance(last, (Failed, LimitReached)) else None
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    def at(self, k: int) -> State:
+        """The whole state after the first k events, 0 <= k <= len(trace). Raises IndexError outside of that."""
+        self._built()
+        return self._replay.at(k)
+
+    @cached_property
+    def _replay(self) -> Replay:
+        return Replay(self)
+
+    def transcript(self) -> str:
+        """What the notebook would have printed."""
+        from .transcript import transcript
+
+        return transcript(self.events)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """One file, in the format that store.py describes."""
+        from .store import save
+
+        save(self, path)
+
+    @staticmethod
+    def load(path: str | os.PathLike) -> Trace:
+        """A saved trace. Raises TraceFileError for a damaged or foreign file."""
+        from .store import load
+
+        return load(path)
+
+    def __repr__(self) -> str:
+        return f"<Trace of {len(self.events)} events, {len(self.entries)} entries, {self.pass_count} passes>"

@@ -1,0 +1,28 @@
+"""A trace as the text that the notebook prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from .events import Event, Leaf, PassBegun, PassEnded, Recorded
+
+_RULE = "-" * 24
+
+
+def transcript(events: Iterable[Event]) -> str:
+    return "\n".join(line for event in events for line in lines(event))
+
+
+def lines(event: Event) -> Iterator[str]:
+    """What the notebook prints at this event. Hand-written entries print nothing, as there."""
+    match event:
+        case Leaf(value=value):
+            yield f"{value.name} = {value.tensor}"
+        case Recorded(entry=entry) if not entry.aggregate:
+            yield entry.statement
+        case PassBegun(run=run):
+            yield f"d{run.loss.name} {_RULE}"
+        case PassEnded(run=run, table=table):
+            for value, gradient in table:
+                yield f"d{run.loss.name}_d{value.name} = {gradient.name}"
+            yield _RULE
