@@ -62,9 +62,9 @@ class Alone:
 
     # -- what backward can reach ---------------------------------------------------------------------------------
 
-    def find_slots(self, ran: Ran) -> list[Slot]:
-        """All values that backward could read after this forward."""
-        own = ran.ctx.__dict__
+    def find_slots(self, ctx: AloneCtx) -> list[Slot]:
+        """All values that backward could read, as things stand."""
+        own = ctx.__dict__
         names = [name for name in own if name not in CTX_OWN]
         roots: list[tuple[Path, Any]] = [((Step("name", name, f"ctx.{name}"),), own[name]) for name in names]
         for i, value in enumerate(own.get("to_save") or ()):
@@ -96,7 +96,7 @@ class Alone:
 
         outputs = around(run, ctx) if around else run()
         ran = Ran(ctx, leaves, outputs if isinstance(outputs, tuple) else (outputs,))
-        ran.slots = self.find_slots(ran)
+        ran.slots = self.find_slots(ctx)
         return ran
 
     def _forward(self, ctx: AloneCtx, args: list[Any]) -> Any:

@@ -137,7 +137,8 @@ def second_order_holds(problem: Problem, report: Report, level: int) -> bool:
     wrong = disagreeing(comparisons)
     if not wrong:
         return True
-    report.findings += diagnosed(problem, wrong, level)
+    has_nan = any(c.has_nan for c in comparisons if c is not None)
+    report.findings += diagnosed(problem, wrong, level, has_nan)
     return not report.faults
 
 
@@ -160,7 +161,7 @@ def disagreeing(comparisons: list[Comparison | None]) -> list[str]:
     return wrong if len(found) > 1 or comparisons[0].is_settled else []
 
 
-def diagnosed(problem: Problem, wrong: list[str], level: int) -> list[Finding]:
+def diagnosed(problem: Problem, wrong: list[str], level: int, has_nan: bool) -> list[Finding]:
     """Findings for numbers that disagree: per Function what it is, or what is known about it as a whole."""
     if not problem.is_deterministic():
         return [
@@ -170,14 +171,14 @@ def diagnosed(problem: Problem, wrong: list[str], level: int) -> list[Finding]:
     if guarded:
         return [guard_finding(problem, guarded, level)]
     findings: list[Finding] = []
-    examined = [examined_call(call, problem.bits) for call in distinct(problem.calls)]
+    examined = [examined_call(problem, call) for call in distinct(problem.calls)]
     for examiner, found in examined:
         findings += explain.findings_of(examiner, found, level)
     if findings:
         return findings
-    if not problem.gradient_is_derivative():
+    if not has_nan and not problem.gradient_is_derivative():
         return [explain.as_written(problem, wrong)]
-    return [explain.unexplained(problem, wrong, level, [found for _, found in examined])]
+    return [explain.unexplained(problem, wrong, level, [found for _, found in examined], has_nan)]
 
 
 def distinct(calls: list[Call]) -> list[Call]:
@@ -188,13 +189,15 @@ def distinct(calls: list[Call]) -> list[Call]:
     return [call for call in kinds.values() if call.incoming is not None]
 
 
-def examined_call(call: Call, bits: int) -> tuple[Examiner | None, Examination | None]:
-    """The examination that finds most, of two random directions; None where the call cannot be run alone."""
+def examined_call(problem: Problem, call: Call) -> tuple[Examiner | None, Examination | None]:
+    """The examination that finds something, of two random directions; None where the call cannot be run alone."""
     best: tuple[Examiner | None, Examination | None] = (None, None)
     for draw in range(2):
         try:
-            examiner = Examiner(call, draw, bits)
+            examiner = Examiner(call, draw, problem.bits, along=problem.ways_of(call, draw))
             found = examiner.examine()
+            if found.cuts and examiner.follows_convention():
+                found.forget_cuts()
         except Exception:  # it needs the engine around it; then numbers are all there is
             continue
         if found.finds:

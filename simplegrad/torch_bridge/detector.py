@@ -13,6 +13,7 @@ No rule looks at how a value was kept or how it was computed: a tensor, an array
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,7 +22,7 @@ import numpy as np
 import torch
 
 from simplegrad.torch_bridge.alone import Alone, Ran
-from simplegrad.torch_bridge.calls import Call
+from simplegrad.torch_bridge.calls import Call, recorded_calls
 from simplegrad.torch_bridge.numbers import Slope, directions, inner, inner_graph, moved, norm, plain, slope
 from simplegrad.torch_bridge.slots import Path, Slot
 
@@ -89,17 +90,28 @@ class Examination:
 
     @property
     def finds(self) -> bool:
-        return bool(self.escaped or self.cut or self.cuts_gradient)
+        return bool(self.escaped or self.cuts)
+
+    @property
+    def cuts(self) -> bool:
+        """Whether backward takes something out of the graph."""
+        return bool(self.cut or self.cuts_gradient)
+
+    def forget_cuts(self) -> None:
+        """What looked like a cut is a matter of convention."""
+        self.cut, self.cuts_gradient = [], False
 
 
 class Examiner:
     """Measures one call. The steps of an examination are its methods, in order."""
 
-    def __init__(self, call: Call, draw: int = 0, bits: int = 64, ones: bool = False) -> None:
+    def __init__(
+        self, call: Call, draw: int = 0, bits: int = 64, ones: bool = False, along: list[torch.Tensor] | None = None
+    ) -> None:
         self.call, self.alone, self.bits = call, Alone(call), bits
         self.incoming = [_ones(g) if ones else g for g in call.incoming or []]
         generator = torch.Generator().manual_seed(500 + draw)
-        self.along = directions(self.alone.values, generator)
+        self.along = along or directions(self.alone.values, generator)
         self.along_incoming = [
             directions([g], generator, scaled=False)[0] if _is_real(g) else None for g in self.incoming
         ]
@@ -110,6 +122,24 @@ class Examiner:
             self.weights = [torch.ones_like(weight) for weight in self.weights]
         size = norm(self.weights) * norm(answer)
         self.noise = size * (1e-10 if bits == 64 else 1e-4)
+
+    def follows_convention(self) -> bool:
+        """Whether this Function's gradient and that of one it calls in backward are no derivatives, both.
+
+        Gradients of Lie groups are such: in the coordinates of a tangent space. Then differences of the backward and
+        autograd's answer are two conventions, and their disagreement says nothing about a missing way.
+        """
+        if gradient_is_derivative(self.call, self.along, self.incoming, self.bits):
+            return False
+        with recorded_calls() as recording:
+            ran = self.alone.forward()
+            incoming = [g.detach().clone().requires_grad_() if _is_real(g) else g for g in self.incoming]
+            returned = self.alone.backward(ran, incoming, graph=True)
+            terms = [inner_graph(g, u) for g, u in zip(returned, self.weights, strict=True) if _followed(g)]
+            if terms:
+                leaves = [ran.args[i] for i in self.call.differentiated]
+                torch.autograd.grad(sum(terms), leaves, allow_unused=True)
+        return any(not _is_derivative(call, self.bits) for call in recording.calls if call.incoming)
 
     def examine(self) -> Examination:
         """Contribution of every value, by finite differences, beside what autograd sees of it."""
@@ -222,11 +252,10 @@ class Examiner:
 
     def _judge(self, found: Examination) -> None:
         sizes = [abs(one.contribution.value) for one in found.held]
-        found.scale = max([abs(found.total.value), abs(found.autograd), *sizes, self.noise])
+        found.scale = max(x for x in [abs(found.total.value), abs(found.autograd), *sizes, self.noise] if x < math.inf)
         gradient_scale = max(abs(found.by_gradient.value), abs(found.autograd_by_gradient))
-        found.cuts_gradient = found.followed and found.by_gradient.disagrees(
-            found.autograd_by_gradient, gradient_scale, 1e-3
-        )
+        known = found.followed and math.isfinite(found.autograd_by_gradient)
+        found.cuts_gradient = known and found.by_gradient.disagrees(found.autograd_by_gradient, gradient_scale, 1e-3)
         for one in found.held:
             if one.is_tracked:
                 self._judge_tracked(one, found)
@@ -237,7 +266,8 @@ class Examiner:
         return one.contribution.disagrees(0.0, found.scale, 1e-5)
 
     def _judge_tracked(self, one: Held, found: Examination) -> None:
-        if found.asked(one) and one.contribution.disagrees(one.seen_by_autograd, found.scale, 1e-4):
+        known = found.asked(one) and math.isfinite(one.seen_by_autograd)
+        if known and one.contribution.disagrees(one.seen_by_autograd, found.scale, 1e-4):
             found.cut.append(one)
 
     def _judge_untracked(self, one: Held, found: Examination) -> None:
@@ -247,6 +277,22 @@ class Examiner:
         else:
             reached = not found.cuts_gradient
         (found.escaped if reached else found.cut).append(one)
+
+
+def gradient_is_derivative(call: Call, along: list[torch.Tensor], incoming: list[Any], bits: int = 64) -> bool:
+    """Whether one Function's backward gives the derivative of its forward."""
+    alone = Alone(call)
+    base = alone.forward()
+    returned = alone.backward(base, incoming)
+    expected = sum(inner(g, d) for g, d in zip(returned, along, strict=True))
+
+    def at(h: float) -> float:
+        ran = alone.forward([moved(v, d, h) for v, d in zip(alone.values, along, strict=True)])
+        pairs = zip(ran.outputs, incoming, strict=False)
+        return sum(inner(out, g) for out, g in pairs if _is_real(g) and isinstance(out, torch.Tensor))
+
+    found = slope(at, bits)
+    return not found.disagrees(expected, abs(expected) + abs(found.value), 1e-3)
 
 
 def classified(ran: Ran, call: Call) -> list[Held]:
@@ -317,6 +363,16 @@ def _leaves(value: torch.Tensor, most: int = 5000) -> list[torch.Tensor]:
 def _ones(gradient: Any) -> Any:
     """Ones, but zeros stay: that output is not used."""
     return torch.ones_like(gradient) if _is_real(gradient) and bool(plain(gradient).any()) else gradient
+
+
+def _followed(gradient: Any) -> bool:
+    return isinstance(gradient, torch.Tensor) and gradient.requires_grad
+
+
+def _is_derivative(call: Call, bits: int) -> bool:
+    values = [call.args[i] for i in call.differentiated]
+    along = directions(values, torch.Generator().manual_seed(9))
+    return gradient_is_derivative(call, along, call.incoming or [], bits)
 
 
 def _is_real(gradient: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 import traceback
 from typing import Any
 
@@ -15,6 +16,7 @@ from simplegrad.torch_bridge.dropped import dropped_gradients
 from simplegrad.torch_bridge.numbers import plain
 from simplegrad.torch_bridge.problem import Problem
 
+NOT_THE_USERS = (str(pathlib.Path(torch.__file__).parent), str(pathlib.Path(__file__).parent), "<")
 ORDINAL = {1: "first", 2: "second", 3: "third"}
 
 
@@ -45,7 +47,7 @@ class Lines:
         self._read(ran, examiner.incoming)
 
     def _watched(self, run: Any, ctx: Any) -> Any:
-        self.watch.ctx = ctx
+        self.watch.reachable = lambda: self.alone.find_slots(ctx)
         with self.watch.watching():
             return run()
 
@@ -234,7 +236,7 @@ def raised(error: Exception, name: str, level: int, calls: list[Call] = ()) -> F
 def _user_line(error: Exception, calls: list[Call]) -> Place | None:
     """The last line of a traceback that is neither PyTorch's nor ours."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.lineno]
-    own = [f for f in frames if "/torch/" not in f.filename and "/torch_bridge/" not in f.filename]
+    own = [f for f in frames if not f.filename.startswith(NOT_THE_USERS)]
     return Place(own[-1].filename, own[-1].lineno, own[-1].lineno, own[-1].line or "") if own else None
 
 
@@ -249,9 +251,19 @@ def as_written(problem: Problem, wrong: list[str]) -> Finding:
     )
 
 
-def unexplained(problem: Problem, wrong: list[str], level: int, found: list[Examination | None]) -> Finding:
+def unexplained(
+    problem: Problem, wrong: list[str], level: int, found: list[Examination | None], has_nan: bool = False
+) -> Finding:
     """The numbers disagree and no value was found that says why."""
     names = ", ".join(dict.fromkeys(call.name for call in problem.calls)) or "the function"
+    if has_nan:
+        return Finding(
+            "unexplained",
+            f"The {ORDINAL.get(level, level)} derivative of {names} is not a finite number for {', '.join(wrong)}, where "
+            f"differences of the first-order gradient are finite: a square root or a quotient at 0 in backward, perhaps.",
+            entry=names,
+            order=level,
+        )
     hidden = [e.call.name for e in found if e is not None and not e.is_complete]
     why = (
         f"backward of {hidden[0]} reads something that was not found"

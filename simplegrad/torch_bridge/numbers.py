@@ -23,8 +23,10 @@ class Slope:
 
     def disagrees(self, other: float, scale: float, tolerance: float = 1e-4) -> bool:
         """Whether `other` is a different number, beyond what the step size and the scale can explain."""
-        if not (math.isfinite(self.value) and math.isfinite(other)):
+        if not math.isfinite(self.value):
             return False
+        if not math.isfinite(other):  # 0 * inf somewhere in a second backward, where differences are finite
+            return self.error <= 1e-2 * (abs(self.value) + scale)
         return abs(self.value - other) > max(20 * self.error, tolerance * scale)
 
 

@@ -13,7 +13,7 @@ import torch
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from simplegrad.torch_bridge.calls import Call, recorded_calls
-from simplegrad.torch_bridge.numbers import Slope, directions, inner, inner_graph, moved, norm, size_of, slope
+from simplegrad.torch_bridge.numbers import Slope, directions, inner, inner_graph, moved, norm, plain, slope
 from simplegrad.torch_bridge.state import State, seed
 
 WIDER = {torch.float16: 64, torch.bfloat16: 64, torch.float32: 64, torch.complex64: 64}
@@ -33,12 +33,17 @@ class Comparison:
 
     def wrong(self, tolerance: float = 1e-4) -> list[str]:
         """The inputs (or incoming gradients) for which the two disagree."""
-        each = {name: max(abs(self.autograd[name]), abs(s.value)) for name, s in self.numeric.items()}
+        each = {name: max(_finite(self.autograd[name]), _finite(s.value)) for name, s in self.numeric.items()}
         return [
             name
             for name, s in self.numeric.items()
             if s.disagrees(self.autograd[name], each[name] + 1e-2 * self.scale, tolerance)
         ]
+
+    @property
+    def has_nan(self) -> bool:
+        """Whether autograd's second order is not a number at all."""
+        return any(not math.isfinite(value) for value in self.autograd.values())
 
     @property
     def is_settled(self) -> bool:
@@ -94,7 +99,7 @@ class Problem:
     def first_order(self, values: list[torch.Tensor], incoming: list[torch.Tensor]) -> list[Any]:
         """The gradients for the inputs, given the gradients that come in to the outputs."""
         leaves, outputs = self.outputs(values)
-        return list(torch.autograd.grad(outputs, leaves, incoming, allow_unused=True))
+        return list(torch.autograd.grad(outputs, leaves, [v.clone() for v in incoming], allow_unused=True))
 
     def probe(self) -> None:
         """Run once to see which outputs there are and which custom Functions are called.
@@ -108,7 +113,7 @@ class Problem:
             generator = torch.Generator().manual_seed(7)
             self.incoming = directions(outputs, generator, scaled=False)
             incoming = [v.requires_grad_() for v in self.incoming]
-            self.gradient = torch.autograd.grad(outputs, leaves, incoming, allow_unused=True, create_graph=True)
+            self.gradient = followed_gradient(outputs, leaves, incoming)
             self.leaves = leaves
         self.incoming = [v.detach() for v in incoming]
         self.incoming_leaves = incoming
@@ -130,7 +135,7 @@ class Problem:
         """Autograd's derivative of <weights, first-order gradient> for the inputs and then the incoming gradients."""
         leaves, outputs = self.outputs(values)
         incoming = [v.clone().requires_grad_() for v in self.incoming]
-        first = torch.autograd.grad(outputs, leaves, incoming, allow_unused=True, create_graph=True)
+        first = followed_gradient(outputs, leaves, incoming)
         return differentiated(first, weights, leaves + incoming)
 
     def value(self, values: list[torch.Tensor], incoming: list[torch.Tensor], weights: list[torch.Tensor]) -> float:
@@ -189,6 +194,29 @@ class Problem:
         own = [f"incoming gradient {i}" if several else "incoming gradient" for i in range(len(self.incoming))]
         return self.names + own
 
+    def ways_of(self, call: Call, draw: int) -> list[torch.Tensor] | None:
+        """The direction in which the arguments of one call move when the inputs of `fn` move in a random one.
+
+        A matrix that `fn` makes symmetric stays so: a Function may rely on it. None where no call like it is found.
+        """
+        h = 1e-4 if self.bits == 64 else 1e-2
+        along = directions(self.values, torch.Generator().manual_seed(700 + draw))
+        ahead, behind = (self._same_call(call, along, step) for step in (h, -h))
+        if ahead is None or behind is None:
+            return None
+        pairs = [(plain(ahead.args[i].detach()), plain(behind.args[i].detach())) for i in call.differentiated]
+        if any(a.shape != b.shape for a, b in pairs):
+            return None
+        return [(a - b) / (2 * h) for a, b in pairs]
+
+    def _same_call(self, call: Call, along: list[torch.Tensor], h: float) -> Call | None:
+        place = next(i for i, one in enumerate(self.calls) if one is call)
+        with recorded_calls() as recording:
+            self.outputs([moved(v, d, h) for v, d in zip(self.values, along, strict=True)])
+        calls = recording.calls
+        matching = place < len(calls) and calls[place].cls is call.cls
+        return calls[place] if matching and calls[place].differentiated == call.differentiated else None
+
     # -- first order ---------------------------------------------------------------------------------------------
 
     def gradient_is_derivative(self) -> bool:
@@ -209,6 +237,15 @@ class Problem:
         """Whether two evaluations at one point give the same gradient."""
         first, again = (self.value(self.values, self.incoming, self.weights) for _ in range(2))
         return first == again or abs(first - again) <= 1e-9 * (abs(first) + abs(again))
+
+
+def _finite(value: float) -> float:
+    return abs(value) if math.isfinite(value) else 0.0
+
+
+def followed_gradient(outputs: list, leaves: list, incoming: list[torch.Tensor]) -> tuple[Any, ...]:
+    """First-order gradient with a graph; copies go in, since a backward may change what it is given in place."""
+    return torch.autograd.grad(outputs, leaves, [v.clone() for v in incoming], allow_unused=True, create_graph=True)
 
 
 def differentiated(first: Any, weights: list, wanted: list) -> list[Any]:
@@ -268,6 +305,3 @@ def _doubled_module(fn: Callable) -> Callable:
 def _roots_of(fn: Callable) -> list[Any]:
     """Where `fn` may keep something from one call to the next."""
     return [fn, getattr(fn, "__self__", None), getattr(fn, "__wrapped__", None)]
-
-
-__all__ = ["Comparison", "NothingToDifferentiate", "Problem", "differentiated", "size_of"]

@@ -116,7 +116,7 @@ def children(holder: Any) -> Iterator[tuple[Step, Any]]:
     """The values one step inside `holder`."""
     if isinstance(holder, collections.abc.MutableMapping | types.MappingProxyType | dict):
         for i, (key, value) in enumerate(list(holder.items())):
-            yield Step("item", i, f"[{key!r}]" if isinstance(key, str | int | tuple) else f"[#{i}]"), value
+            yield Step("item", i, shown_key(key)), value
     elif isinstance(holder, list | tuple | collections.deque):
         for i, value in enumerate(holder):
             yield Step("index", i, f"[{i}]"), value
@@ -135,6 +135,12 @@ def children(holder: Any) -> Iterator[tuple[Step, Any]]:
         yield from _class_attributes(holder)
     else:
         yield from _attributes(holder)
+
+
+def shown_key(key: Any) -> str:
+    """A key as it may stand in a line of source; the key of a cache by `id(ctx)` is another at every run."""
+    steady = isinstance(key, str | bool) or (isinstance(key, int) and abs(key) < 1 << 20)
+    return f"[{key!r}]" if steady else "[...]"
 
 
 def _cells(function: types.FunctionType) -> Iterator[tuple[Step, Any]]:

@@ -87,7 +87,7 @@ class Watch:
     """Follows the lines of some functions and notes at which of them each value turned up."""
 
     codes: tuple[types.CodeType, ...]
-    ctx: Any = None
+    reachable: Callable[[], list[Slot]] = list  # what backward could read by now
     seen: dict[int, Seen] = field(default_factory=dict)
     lines: dict[types.FrameType, int] = field(default_factory=dict)
 
@@ -103,7 +103,7 @@ class Watch:
     def _enter(self, frame: types.FrameType, event: str, arg: Any) -> Callable | None:
         if frame.f_code not in self.codes:
             return None
-        for name, value in list(frame.f_locals.items()):  # arguments: made by nobody here
+        for name, value in list(frame.f_locals.items()):  # arguments, which no line here made
             self._note(frame, frame.f_lineno, name, value)
         return self._line
 
@@ -111,8 +111,8 @@ class Watch:
         done = self.lines.get(frame, frame.f_lineno)
         for name, value in list(frame.f_locals.items()):
             self._note(frame, done, name, value)
-        for name, value in list(getattr(self.ctx, "__dict__", {}).items()):
-            self._note(frame, done, "", value, inside=3)
+        for slot in self.reachable():
+            self._note(frame, done, "", slot.value)
         self.lines[frame] = frame.f_lineno
         return self._line
 
@@ -127,9 +127,6 @@ class Watch:
                 known.name = name
         elif inside and isinstance(value, dict | list | tuple):
             for item in value.values() if isinstance(value, dict) else value:
-                self._note(frame, line, "", item, inside - 1)
-        elif inside and type(value).__module__ not in ("builtins", "torch") and value is not self.ctx:
-            for item in list(getattr(value, "__dict__", {}).values()):
                 self._note(frame, line, "", item, inside - 1)
 
 
@@ -187,14 +184,14 @@ def running_line(code: types.CodeType) -> int | None:
 
 
 def line_naming(code: types.CodeType, slot_name: str) -> int | None:
-    """The first line of a function that writes the root of a slot's name: `ctx.info` for `ctx.info[1]`."""
+    """The first line of a function that writes a slot's name, or the start of it: `ctx.info` for `ctx.info[1]`."""
     wanted = slot_name.split("[")[0].split(".")
-    for node in sorted(statements(code), key=lambda s: s.lineno):
-        if isinstance(node, ast.FunctionDef):
-            continue
-        for part in ast.walk(node):
-            if isinstance(part, ast.Attribute | ast.Name) and _is_name(ast.unparse(part).split("."), wanted):
-                return part.lineno
+    parts = [p for s in statements(code) for p in ast.walk(s) if isinstance(p, ast.Attribute | ast.Name)]
+    while wanted and wanted != ["ctx"]:
+        lines = [part.lineno for part in parts if _is_name(ast.unparse(part).split("."), wanted)]
+        if lines:
+            return min(lines)
+        wanted = wanted[:-1]
     return None
 
 

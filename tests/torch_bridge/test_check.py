@@ -1,0 +1,185 @@
+"""What a check of a PyTorch function says, and what it leaves untouched."""
+
+import sys
+
+import pytest
+import torch
+from torch.autograd import Function
+
+from simplegrad.torch_bridge.check import check_function
+
+
+class SinhBad(Function):
+    @staticmethod
+    def forward(ctx, x):
+        ex, enx = torch.exp(x), torch.exp(-x)
+        ctx.ex, ctx.enx = ex, enx
+        return (ex - enx) / 2
+
+    @staticmethod
+    def backward(ctx, g):
+        return g * (ctx.ex + ctx.enx) / 2
+
+
+class SinhGood(Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return torch.sinh(x)
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        return g * torch.cosh(x)
+
+
+def points():
+    return torch.tensor([0.5, -1.0, 2.0], dtype=torch.double, requires_grad=True)
+
+
+def test_the_dropped_gradients_add_up_to_the_missing_second_derivative():
+    x = points()
+    report = check_function(SinhBad.apply, (x,))
+    lost = sum(finding.dropped["x"] for finding in report.findings)
+    assert torch.allclose(lost, torch.sinh(x.detach()))
+
+
+def test_a_finding_has_lines_of_forward_and_backward():
+    finding = check_function(SinhBad.apply, (points(),)).findings[0]
+    assert (finding.entry, finding.slot, finding.order) == ("SinhBad", "ctx.ex", 2)
+    assert finding.made_at.text == "ex, enx = torch.exp(x), torch.exp(-x)"
+    assert finding.read_at.text == "return g * (ctx.ex + ctx.enx) / 2"
+    assert finding.made_at.file == __file__
+
+
+def test_the_fix_names_all_three_ways():
+    fix = check_function(SinhBad.apply, (points(),)).findings[0].fix
+    assert "ex, enx = (torch.exp(x), torch.exp(-x))" in fix
+    assert "return ..., ex" in fix
+    assert "once_differentiable" in fix
+
+
+def test_a_good_function_is_correct():
+    report = check_function(SinhGood.apply, (points(),))
+    assert report.ok
+    assert str(report).startswith("SinhGood: correct")
+
+
+def test_names_come_from_fn():
+    assert check_function(SinhBad.apply, (points(),)).name == "SinhBad"
+    assert check_function(SinhBad.apply, (points(),), name="mine").name == "mine"
+    assert list(check_function(lambda here: SinhBad.apply(here), (points(),)).errors[2]) == [
+        "here",
+        "incoming gradient",
+    ]
+
+
+def test_no_input_that_requires_grad_is_an_error():
+    with pytest.raises(ValueError, match="none of the inputs requires grad"):
+        check_function(SinhGood.apply, (torch.ones(3),))
+
+
+def test_compiled_code_is_refused():
+    with pytest.raises(TypeError, match=r"torch\.compile"):
+        check_function(torch.compile(torch.nn.Linear(2, 2)), (torch.ones(1, 2, requires_grad=True),))
+
+
+def test_inputs_and_random_state_are_left_alone():
+    x, before = points(), torch.get_rng_state()
+    check_function(SinhBad.apply, (x,))
+    assert x.grad is None
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_module_is_left_alone():
+    norm = torch.nn.BatchNorm1d(3)
+    kept = {name: value.clone() for name, value in norm.state_dict().items()}
+    assert check_function(norm, (torch.randn(4, 3, requires_grad=True),)).ok
+    assert all(torch.equal(value, kept[name]) for name, value in norm.state_dict().items())
+    assert norm.weight.dtype == torch.float32
+
+
+def test_the_trace_function_is_put_back():
+    before = sys.gettrace()
+    check_function(SinhBad.apply, (points(),))
+    assert sys.gettrace() is before
+
+
+def test_apply_is_put_back():
+    from torch.autograd import function
+
+    before = dict(vars(function.BackwardCFunction))
+    check_function(SinhBad.apply, (points(),))
+    assert "apply" not in vars(function._SingleLevelFunction)
+    assert dict(vars(function.BackwardCFunction)) == before
+
+
+def test_third_order():
+    assert check_function(SinhGood.apply, (points(),), order=3).ok
+    report = check_function(SquareTwice.apply, (points(),), order=3)
+    assert report.verdict != "correct"
+    assert report.findings[0].order == 3
+
+
+def test_first_order_alone_says_nothing_of_the_second():
+    assert check_function(SinhBad.apply, (points(),), order=1).ok
+
+
+class CubeGradient(Function):
+    """Right as a gradient; its own backward has an escaped temporary, which the third order shows."""
+
+    @staticmethod
+    def forward(ctx, x, g):
+        six = 6 * x
+        ctx.save_for_backward(x, six, g)
+        return 3 * x**2 * g
+
+    @staticmethod
+    def backward(ctx, gg):
+        x, six, g = ctx.saved_tensors
+        return six * g * gg, 3 * x**2 * gg
+
+
+class SquareTwice(Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**3
+
+    @staticmethod
+    def backward(ctx, g):
+        return CubeGradient.apply(ctx.saved_tensors[0], g)
+
+
+def test_containers_of_tensors_are_inputs_too():
+    report = check_function(lambda xs, k: SinhBad.apply(xs[0]) * xs[1] * k["by"], ([points(), points()], {"by": 2.0}))
+    assert report.verdict == "escaped_temporary"
+    assert list(report.errors[2])[:2] == ["xs[0]", "xs[1]"]
+
+
+def test_nothing_to_differentiate_is_a_note():
+    report = check_function(lambda x: x.detach(), (points(),))
+    assert report.ok
+    assert report.notes[0].code == "unverified"
+
+
+def test_a_raising_backward_names_its_line():
+    class Raises(Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 2
+
+        @staticmethod
+        def backward(ctx, g):
+            raise KeyError("scale")
+
+    finding = check_function(Raises.apply, (points(),)).findings[0]
+    assert finding.code == "raises"
+    assert "KeyError: 'scale'" in finding.sentence
+    assert finding.read_at.text == 'raise KeyError("scale")'
+
+
+def test_a_report_goes_to_json():
+    said = check_function(SinhBad.apply, (points(),)).as_json()
+    assert said["verdict"] == "escaped_temporary"
+    assert len(said["findings"][0]["dropped"]["x"]) == 3
