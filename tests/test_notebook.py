@@ -201,8 +201,8 @@ def test_every_transcript_is_tested():
 def test_the_names_that_the_notebook_defines_are_there():
     names: dict = {}
     exec("from simplegrad.notebook import *", names)
-    defined = "Variable TapeEntry gradient_tape reset_tape grad fresh_name".split()
-    defined += "operator_mul operator_add operator_sum operator_expand".split()
+    defined = ["Variable", "TapeEntry", "gradient_tape", "reset_tape", "grad", "fresh_name"]
+    defined += ["operator_mul", "operator_add", "operator_sum", "operator_expand"]
     assert set(defined) <= set(names)
 
 

@@ -1,0 +1,224 @@
+"""Each operator alone: forward and shape as torch's, gradients against finite differences and torch, to order 3."""
+
+import pytest
+import torch
+
+from simplegrad import Tape, Variable, cat, grad, stack, where
+from simplegrad.engine import Observer
+from tests.engine.cases import CASES, values
+
+MODES = [(none, prune) for none in ("skip", "zeros") for prune in ("none", "ahead")]
+
+
+class ShapesAreTrue(Observer):
+    """The engine carries shapes by rule; each must be the one that its tensor has."""
+
+    count = 0
+
+    def recorded(self, inputs, outputs):
+        for x in (*inputs, *outputs):
+            assert tuple(x.shape) == tuple(x.value.shape), x.name
+            self.count += 1
+
+
+@pytest.fixture(autouse=True)
+def tape():
+    with Tape() as tape:
+        tape.observers = (ShapesAreTrue(),)
+        yield tape
+        assert tape.observers[0].count or not len(tape)
+
+
+def weights(shape, seed=1) -> torch.Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) + 0.5
+
+
+def loss_of(results: list, wrap=lambda tensor: tensor):
+    """A scalar in which each element counts differently; None counts for nothing."""
+    total = None
+    for seed, r in enumerate(results):
+        if r is not None:
+            term = (r * wrap(weights(tuple(r.shape), seed))).sum()
+            total = term if total is None else total + term
+    return total
+
+
+def our_orders(function, tensors, none="skip", prune="none", orders=3) -> list[list[torch.Tensor]]:
+    """The gradients of order 1, 2, 3: each of the weighted sum of the one before."""
+    with torch.no_grad():
+        xs, found = [Variable.constant(tensor) for tensor in tensors], []
+        results = [function(*xs)]
+        for _ in range(orders):
+            L = loss_of([r if r is None else r * r for r in results], Variable.constant)
+            if L is None:
+                break
+            results = grad(L, xs, none=none, prune=prune)
+            assert [None if g is None else tuple(g.shape) for g in results] == [
+                None if g is None else tuple(x.shape) for g, x in zip(results, xs)
+            ]
+            found.append([torch.zeros_like(x.value) if g is None else g.value for g, x in zip(results, xs)])
+    return found
+
+
+def torch_orders(function, tensors, orders=3) -> list[list[torch.Tensor]]:
+    xs = [tensor.clone().requires_grad_() for tensor in tensors]
+    results, found = [function(*xs)], []
+    for _ in range(orders):
+        L = loss_of([r if r is None else r * r for r in results])
+        if L is None or not L.requires_grad:
+            break
+        results = torch.autograd.grad(L, xs, create_graph=True, allow_unused=True)
+        found.append([torch.zeros_like(x) if g is None else g.detach() for g, x in zip(results, xs)])
+    return found
+
+
+def assert_same_orders(ours, theirs):
+    """Where one side came to an end, since nothing depends on the inputs any more, the other has zeros."""
+    for order in range(max(len(ours), len(theirs))):
+        zeros = [torch.zeros_like(g) for g in ours[0]]
+        pairs = zip(*(each[order] if order < len(each) else zeros for each in (ours, theirs)))
+        for mine, true in pairs:
+            scale = max(1.0, *true.abs().flatten().tolist())
+            torch.testing.assert_close(mine, true, rtol=1e-9, atol=1e-9 * scale)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_forward_is_torchs(case):
+    tensors = values(case.shapes, case.lowest)
+    r = case.function(*map(Variable.constant, tensors))
+    true = case.function(*tensors)
+    assert isinstance(r, Variable)
+    assert r.shape == r.value.shape == true.shape
+    assert torch.equal(r.value, true)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_gradients_are_torchs_to_order_3(case):
+    tensors = values(case.shapes, case.lowest)
+    theirs = torch_orders(case.function, tensors)
+    for none, prune in MODES:
+        assert_same_orders(our_orders(case.function, tensors, none, prune), theirs)
+
+
+def differences(scalar, tensors, step=1e-5) -> list[torch.Tensor]:
+    """d scalar / d each element, by central differences."""
+    found = []
+    for i, tensor in enumerate(tensors):
+        d = torch.zeros_like(tensor)
+        for place in range(tensor.numel()):
+            ends = []
+            for sign in (1, -1):
+                moved = [t.clone() for t in tensors]
+                moved[i].view(-1)[place] += sign * step
+                ends.append(scalar(*moved))
+            d.view(-1)[place] = (ends[0] - ends[1]) / (2 * step)
+        found.append(d)
+    return found
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_rule_against_finite_differences_at_order_2(case):
+    """Rule and rule's rule, seen through nothing but the operator itself: no torch.autograd in it."""
+    tensors = [tensor.clone() for tensor in values(case.shapes, case.lowest, seed=3)]
+
+    def first(*tensors) -> tuple[list, list]:
+        xs = [Variable.constant(tensor) for tensor in tensors]
+        return xs, grad(loss_of([case.function(*xs)], Variable.constant), xs)
+
+    def scalar(*tensors) -> float:
+        with Tape():
+            L = loss_of([case.function(*map(Variable.constant, tensors))], Variable.constant)
+            return L.item()
+
+    def slope(*tensors) -> float:
+        with Tape():
+            L = loss_of(first(*tensors)[1], Variable.constant)
+            return 0.0 if L is None else L.item()
+
+    xs, gradients = first(*tensors)
+    for g, d, x in zip(gradients, differences(scalar, tensors), xs):
+        torch.testing.assert_close(torch.zeros_like(x.value) if g is None else g.value, d, rtol=1e-6, atol=1e-6)
+    L = loss_of(gradients, Variable.constant)
+    second = [None] * len(xs) if L is None else grad(L, xs)
+    for g, d, x in zip(second, differences(slope, tensors), xs):
+        torch.testing.assert_close(torch.zeros_like(x.value) if g is None else g.value, d, rtol=1e-5, atol=1e-5)
+
+
+TIED = {
+    "maximum": (torch.maximum, [[1.0, 2.0, 3.0], [1.0, 3.0, 3.0]]),
+    "minimum": (torch.minimum, [[1.0, 2.0, 3.0], [1.0, 3.0, 3.0]]),
+    "maximum of one and itself": (lambda x: torch.maximum(x, x), [[1.0, -2.0]]),
+    "amax": (lambda x: x.amax(), [[1.0, 3.0, 3.0, 2.0]]),
+    "amax, dim": (lambda x: x.reshape(2, 2).amax(dim=1), [[3.0, 3.0, 1.0, 2.0]]),
+    "relu at 0": (torch.relu, [[0.0, -0.0, 1.0, -1.0]]),
+    "abs at 0": (torch.abs, [[0.0, -0.0, 1.0, -1.0]]),
+    "0 ** b": (lambda a, b: a**b, [[0.0, 0.0, 2.0], [2.0, 3.0, 2.0]]),
+    "a ** 0": (lambda a, b: a**b, [[0.0, 3.0, 2.0], [0.0, 0.0, 2.0]]),
+    "0 ** 2": (lambda x: x**2, [[0.0, 1.0]]),
+    "0 ** 0": (lambda x: x**0, [[0.0, 1.0]]),
+    "0 ** x": (lambda x: 0**x, [[1.0, 2.0]]),
+}
+
+
+@pytest.mark.parametrize("name", TIED)
+def test_at_a_kink_first_gradients_are_torchs(name):
+    function, numbers = TIED[name]
+    tensors = [torch.tensor(each, dtype=torch.float64) for each in numbers]
+    assert_same_orders(our_orders(function, tensors, orders=1), torch_orders(function, tensors, orders=1))
+
+
+NAMES = "exp log sqrt sin cos tanh sigmoid relu abs neg sum mean amax logsumexp softmax".split()  # noqa: SIM905
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_methods_and_functions_are_one(name):
+    x = Variable.constant(torch.tensor([[0.5, 1.5], [1.0, 2.0]]))
+    arguments = {"dim": 1} if name in ("logsumexp", "softmax") else {}
+    results = [getattr(x, name)(**arguments), getattr(torch, name)(x, **arguments)]
+    assert all(isinstance(r, Variable) for r in results)
+    assert torch.equal(results[0].value, results[1].value)
+    assert torch.equal(results[0].value, getattr(x.value, name)(**arguments))
+
+
+def test_functions_of_several_variables():
+    a, b = Variable.constant(torch.ones(2)), Variable.constant(torch.full((2,), 3.0))
+    assert torch.cat([a, b]).tolist() == cat([a, b]).tolist() == [1, 1, 3, 3]
+    assert torch.stack((a, b), dim=1).tolist() == stack([a, b], 1).tolist() == [[1, 3], [1, 3]]
+    condition = torch.tensor([True, False])
+    assert torch.where(condition, a, b).tolist() == where(condition, a, b).tolist() == [1, 3]
+    assert torch.where(a < b, a, 0.0).tolist() == [1, 1]
+    assert torch.maximum(a, b).tolist() == a.maximum(b).tolist() == [3, 3]
+    assert torch.matmul(a, b).tolist() == torch.dot(a, b).tolist() == 6
+    assert torch.add(a, b).tolist() == a.add(b).tolist() == [4, 4]
+    assert torch.nn.functional.relu(a - b).tolist() == [0, 0]
+    assert torch.nn.functional.softmax(a, dim=0).tolist() == [0.5, 0.5]
+    assert torch.transpose(a.reshape(1, 2), 0, 1).shape == (2, 1)
+    assert torch.reshape(a, (2, 1)).shape == torch.unsqueeze(a, 1).shape == (2, 1)
+
+
+def test_augmented_assignment_makes_a_new_variable():
+    x = y = Variable.constant(torch.ones(2))
+    y += 1
+    y *= y
+    assert x.tolist() == [1, 1] and y.tolist() == [4, 4]
+
+
+def test_peephole_of_one():
+    x = Variable.constant(torch.ones(2))
+    assert x * 1.0 is x
+
+
+def test_an_operator_that_is_not_there_is_named():
+    x = Variable.constant(torch.ones(2))
+    with pytest.raises(
+        TypeError, match=r"^torch.cumsum: not an operator on Variables, so it cannot be recorded. There"
+    ):
+        torch.cumsum(x, 0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_gradients_have_the_dtype_of_their_input(dtype):
+    x = Variable.constant(torch.tensor([0.5, 1.0], dtype=dtype))
+    for none, prune in MODES:
+        (g,) = grad((x.sigmoid() * x.tanh() / (x * 2 + 1)).sum(), [x], none=none, prune=prune)
+        assert g.dtype == dtype

@@ -1,0 +1,96 @@
+"""Imports go one way: engine -> trace -> {program, checks, compiler, torch_bridge} -> view -> pages (by ast)."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "simplegrad"
+
+# What each part may import of simplegrad, itself aside. `findings` is the common language of all checks.
+FINDINGS = "checks.findings"
+BELOW = {
+    "engine": set(),
+    "trace": {"engine"},
+    "aggregates": {"engine"},
+    "notebook": {"engine", "trace"},
+    "program": {"engine", "trace", "aggregates"},
+    "checks": {"engine", "trace", "aggregates", "program"},
+    "compiler": {"engine", "trace", "aggregates", FINDINGS},
+    "torch_bridge": {"engine", "trace", FINDINGS},
+}
+BELOW["view"] = set(BELOW) - {"notebook"}
+LIBRARIES = {"engine": {"torch"}, "trace": {"torch", "safetensors", "numpy"}, "program": {"torch", "numpy"}}
+
+
+def modules(part: str) -> list[Path]:
+    folder = PACKAGE / part
+    return sorted(folder.rglob("*.py")) if folder.is_dir() else [PACKAGE / f"{part}.py"]
+
+
+def imported(path: Path) -> set[str]:
+    """Absolute dotted names of all that a module imports, also inside of functions and under TYPE_CHECKING."""
+    package = ".".join(path.relative_to(ROOT).with_suffix("").parts[:-1])
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package.split(".")[: len(package.split(".")) + 1 - node.level] if node.level else []
+            base = ".".join([*base, *filter(None, [node.module])])
+            names |= {f"{base}.{alias.name}" for alias in node.names}
+    return names
+
+
+def parts_of_ours(names: set[str]) -> set[str]:
+    """`engine` of `simplegrad.engine.tape.Tape`; `checks.findings` keeps its second word."""
+    inside = [name.split(".")[1:] for name in names if name.split(".")[0] == "simplegrad"]
+    return {FINDINGS if ".".join(name[:2]) == FINDINGS else name[0] if name else "" for name in inside}
+
+
+def libraries(names: set[str]) -> set[str]:
+    return {name.split(".")[0] for name in names} - {"simplegrad"} - set(sys.stdlib_module_names)
+
+
+def test_the_parts_are_there():
+    assert all(path.exists() for part in BELOW for path in modules(part))
+    assert sum(len(modules(part)) for part in BELOW) > 25
+
+
+@pytest.mark.parametrize("part", BELOW)
+def test_a_part_imports_only_what_is_below_it(part):
+    allowed = BELOW[part] | {part} | ({FINDINGS} if part in ("checks", "view") else set())
+    for path in modules(part):
+        assert parts_of_ours(imported(path)) <= allowed, path
+
+
+@pytest.mark.parametrize("part", LIBRARIES)
+def test_the_lower_parts_know_few_libraries(part):
+    for path in modules(part):
+        assert libraries(imported(path)) <= LIBRARIES[part], path
+
+
+@pytest.mark.parametrize("part", BELOW)
+def test_only_the_player_knows_streamlit(part):
+    for path in modules(part):
+        if "player" not in path.parts:
+            assert "streamlit" not in libraries(imported(path)), path
+
+
+def test_pages_are_thin():
+    pages = sorted((ROOT / "pages").glob("*.py"))
+    assert pages
+    for path in [*pages, ROOT / "app.py"]:
+        assert parts_of_ours(imported(path)) <= {"view"}, path
+        assert libraries(imported(path)) <= {"streamlit"}, path
+        assert len(path.read_text().splitlines()) <= 60, path
+
+
+def test_nothing_of_a_text_is_run():
+    """`eval` and `exec` stand in no module; a user's aggregates are files, which Python itself compiles and runs."""
+    for path in sorted(PACKAGE.rglob("*.py")) + sorted((ROOT / "pages").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id not in ("eval", "exec"), f"{path}:{node.lineno}"
