@@ -164,7 +164,7 @@ class Examiner:
         return self.alone.forward(values)
 
     def _answer(self, ran: Ran, incoming: list[Any] | None = None) -> float:
-        """<weights, backward>, with grad mode on: that is the code that runs when a gradient is differentiated again."""
+        """<weights, backward> with grad mode on, as it runs when its gradient is differentiated again."""
         returned = self.alone.backward(ran, incoming or self.incoming, graph=True)
         return sum(inner(g, u) for g, u in zip(returned, self.weights, strict=True))
 
@@ -229,9 +229,8 @@ class Examiner:
         terms = [
             inner_graph(g, u) for g, u in zip(returned, self.weights, strict=True) if g is not None and g.requires_grad
         ]
-        asked = [x for x in leaves if x is not None] + [
-            g for g, d in zip(incoming, self.along_incoming) if d is not None
-        ]
+        asked = [x for x in leaves if x is not None]
+        asked += [g for g, d in zip(incoming, self.along_incoming, strict=True) if d is not None]
         got = torch.autograd.grad(sum(terms), asked, allow_unused=True) if terms else [None] * len(asked)
         got = iter(got)
         gradients = [next(got) if x is not None else None for x in leaves]

@@ -87,7 +87,8 @@ def escape(examiner: Examiner, one: Held, lines: Lines, level: int) -> Finding:
     what = f"backward of {examiner.call.name} reads {one.name}, "
     if deliberate:
         code = "stop_gradient_on_input"
-        what += f"a detached copy of the input {names[copied]}: the {ORDINAL.get(level, level)} derivative treats it as a constant. "
+        what += f"a detached copy of the input {names[copied]}: "
+        what += f"the {ORDINAL.get(level, level)} derivative treats it as a constant. "
     else:
         code = "escaped_temporary"
         what += _made_of(one, copied, names) + "autograd takes it for a constant, "
@@ -178,6 +179,13 @@ CUT_FIX = """\
 def backward(ctx, ...):"""
 
 
+REFUSE = """\
+# or refuse a second derivative
+@staticmethod
+@torch.autograd.function.once_differentiable
+def backward(ctx, ...):"""
+
+
 # -- repairs -------------------------------------------------------------------------------------------------------
 
 
@@ -193,9 +201,7 @@ def repair(call: Call, one: Held, local: str, lines: Lines, copied: int | None) 
         parts.append(_recompute(call, shown, given, lines))
         if isinstance(one.value, torch.Tensor):
             parts.append(_return_it(shown))
-    parts.append(
-        "# or refuse a second derivative\n@staticmethod\n@torch.autograd.function.once_differentiable\ndef backward(ctx, ...):"
-    )
+    parts.append(REFUSE)
     return "\n".join(part for part in parts if part)
 
 
@@ -221,7 +227,9 @@ def _return_it(shown: str) -> str:
 
 def raised(error: Exception, name: str, level: int, calls: list[Call] = ()) -> Finding:
     """Forward or backward raised an error."""
-    when = "forward or its first backward" if level == 1 else f"the {ORDINAL.get(level, level)} derivative"
+    when = (
+        "forward or backward (with create_graph=True)" if level == 1 else f"the {ORDINAL.get(level, level)} derivative"
+    )
     where = _user_line(error, calls)
     said = str(error).strip().splitlines()
     return Finding(
@@ -259,8 +267,8 @@ def unexplained(
     if has_nan:
         return Finding(
             "unexplained",
-            f"The {ORDINAL.get(level, level)} derivative of {names} is not a finite number for {', '.join(wrong)}, where "
-            f"differences of the first-order gradient are finite: a square root or a quotient at 0 in backward, perhaps.",
+            f"The {ORDINAL.get(level, level)} derivative of {names} is not a finite number for {', '.join(wrong)}, "
+            f"where differences of the first-order gradient are finite: a root or a quotient at 0 in backward, perhaps.",
             entry=names,
             order=level,
         )

@@ -35,8 +35,8 @@ def guard_finding(problem: Problem, guarded: list[Call], level: int) -> Finding:
         sentence = f"{names} is marked once_differentiable, and yet {silent[0]} gives a wrong number without an error."
         return Finding("guard_bypassed", sentence, entry=names, read_at=read_at, order=level, fix=GUARD_FIX)
     sentence = (
-        f"{names} is marked once_differentiable: every second derivative of this function raises an error, as its author "
-        f"means it to. Inside a larger function autograd.grad(loss, x) can find a way past the guard."
+        f"{names} is marked once_differentiable: every second derivative of this function raises an error, as its "
+        f"author means it to. Inside a larger function autograd.grad(loss, x) can find a way past the guard."
     )
     return Finding("raises", sentence, entry=names, read_at=read_at, order=level)
 

@@ -220,7 +220,7 @@ class Problem:
     # -- first order ---------------------------------------------------------------------------------------------
 
     def gradient_is_derivative(self) -> bool:
-        """Whether the first-order gradient is the derivative of the outputs (not so for a straight-through estimator)."""
+        """Whether the first-order gradient is the derivative of the outputs; not so for a straight-through estimator."""
         generator = torch.Generator().manual_seed(3)
         along = directions(self.values, generator)
         first = self.first_order(self.values, self.incoming)

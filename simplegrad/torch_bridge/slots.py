@@ -255,7 +255,7 @@ def get(root: Any, path: Path) -> Any:
 
 
 def used_names(function: types.FunctionType, depth: int = 3) -> Iterator[tuple[dict, str, Any]]:
-    """The globals that a function's code names, also through the plain functions that it calls: (globals, name, value)."""
+    """The globals that a function's code names, also through functions that it calls: (globals, name, value)."""
     todo, seen = [(function, depth)], set()
     while todo:
         function, left = todo.pop()

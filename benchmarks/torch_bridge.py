@@ -1,0 +1,106 @@
+"""How long a check of a PyTorch function takes, side by side with `torch.autograd.gradgradcheck` on the same one.
+
+`python -m benchmarks.torch_bridge` prints a table; `main()` returns its rows.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from torch.autograd import Function
+
+from simplegrad.torch_bridge.check import check_function
+
+EPS = 1e-5
+GOAL = 0.1  # of gradgradcheck's time
+
+
+class LayerNormSaved(Function):
+    """Layer normalisation that saves its mean and rstd: wrong at second order."""
+
+    @staticmethod
+    def forward(ctx, x, w, b):
+        mean = x.mean(-1, keepdim=True)
+        rstd = ((x - mean).pow(2).mean(-1, keepdim=True) + EPS).rsqrt()
+        ctx.save_for_backward(x, w, mean, rstd)
+        return (x - mean) * rstd * w + b
+
+    @staticmethod
+    def backward(ctx, dy):
+        x, w, mean, rstd = ctx.saved_tensors
+        return layer_norm_backward(x, w, mean, rstd, dy)
+
+
+class LayerNormRecomputed(Function):
+    """The same, right: backward computes mean and rstd from the saved input."""
+
+    @staticmethod
+    def forward(ctx, x, w, b):
+        ctx.save_for_backward(x, w)
+        return torch.nn.functional.layer_norm(x, x.shape[-1:], w, b, EPS)
+
+    @staticmethod
+    def backward(ctx, dy):
+        x, w = ctx.saved_tensors
+        mean = x.mean(-1, keepdim=True)
+        rstd = ((x - mean).pow(2).mean(-1, keepdim=True) + EPS).rsqrt()
+        return layer_norm_backward(x, w, mean, rstd, dy)
+
+
+def layer_norm_backward(x, w, mean, rstd, dy):
+    hat, wdy = (x - mean) * rstd, w * dy
+    c1, c2 = (hat * wdy).mean(-1, keepdim=True), wdy.mean(-1, keepdim=True)
+    return (wdy - hat * c1 - c2) * rstd, (dy * hat).sum(0), dy.sum(0)
+
+
+def inputs() -> tuple[torch.Tensor, ...]:
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((8, 64), (64,), (64,))
+    return tuple(torch.randn(s, dtype=torch.double, generator=generator).requires_grad_() for s in shapes)
+
+
+def alternated(first: Callable, second: Callable, rounds: int) -> tuple[float, float]:
+    """Median seconds of each, run in turns so that a busy machine slows both."""
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(rounds):
+        for run, taken in zip((first, second), times, strict=True):
+            start = time.perf_counter()
+            run()
+            taken.append(time.perf_counter() - start)
+    return statistics.median(times[0]), statistics.median(times[1])
+
+
+def row(function: type[Function], rounds: int) -> dict:
+    """One line of the table: the check of one Function beside gradgradcheck."""
+    x = inputs()
+    check_function(function.apply, x)  # imports and caches that a first call fills
+    ours, theirs = alternated(
+        lambda: check_function(function.apply, x),
+        lambda: torch.autograd.gradgradcheck(function.apply, x, raise_exception=False),
+        rounds,
+    )
+    verdict = check_function(function.apply, x).verdict
+    return {
+        "what": f"check of {function.__name__} 8x64 / gradgradcheck",
+        "goal": f"<= {GOAL}",
+        "ratio": round(ours / theirs, 4),
+        "detail": f"{1e3 * ours:.1f} ms / {1e3 * theirs:.1f} ms, verdict {verdict}",
+    }
+
+
+def main(quick: bool = False) -> list[dict]:
+    """The rows: what, goal, ratio, detail."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return [row(function, 2 if quick else 7) for function in (LayerNormSaved, LayerNormRecomputed)]
+    finally:
+        torch.set_num_threads(threads)
+
+
+if __name__ == "__main__":
+    for line in main():
+        print("{what:48} goal {goal:8} ratio {ratio:<8} {detail}".format(**line))
