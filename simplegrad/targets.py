@@ -24,6 +24,7 @@ class Target:
     kind: str
     function: Callable[..., Any]
     inputs: Callable[[], tuple] | None = None
+    file: str = ""
     line: int | None = None
 
     @property
@@ -46,15 +47,15 @@ def targets_of(module: types.ModuleType, aggregates: dict[str, Aggregate], origi
     """What a module read from the file `origin` holds. Raises FileProblemError for EXAMPLES that fit nothing."""
     examples = _declared_examples(module, origin)
     for name, each in aggregates.items():
-        yield Target(name, "aggregate", each, _maker(examples.get(name, each.example)), each.line)
+        yield Target(name, "aggregate", each, _maker(examples.get(name, each.example)), origin, each.line)
     for name, thing in vars(module).items():
         if isinstance(thing, Aggregate) or (name not in examples and not _is_own_function(name, thing, module)):
             continue
         inputs = _differentiable(_maker(examples.get(name, getattr(thing, "example", None))))
         called = thing.apply if _is_torch_function(thing) else thing
-        yield Target(name, "function", called, inputs, _line_of(thing))
+        yield Target(name, "function", called, inputs, origin, _line_of(thing))
     if callable(getattr(module, "case", None)):
-        yield Target("case", "case", module.case, line=_line_of(module.case))
+        yield Target("case", "case", module.case, None, origin, _line_of(module.case))
 
 
 def _declared_examples(module: types.ModuleType, origin: str) -> dict[str, Any]:
