@@ -37,12 +37,10 @@ class Call:
     @property
     def is_guarded(self) -> bool:
         """Whether the backward is wrapped in `once_differentiable`."""
-        code = getattr(self.backward, "__code__", None)
-        return (
-            code is not None
-            and code.co_filename == autograd_function.__file__
-            and hasattr(self.backward, "__wrapped__")
-        )
+        function = self.backward
+        while function is not None and not _is_guard(function):
+            function = getattr(function, "__wrapped__", None)
+        return function is not None
 
     @property
     def has_setup(self) -> bool:
@@ -59,6 +57,12 @@ class Call:
         plain = [p.name for p in names if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
         rest = next((p.name for p in names if p.kind == p.VAR_POSITIONAL), "input")
         return [plain[i] if i < len(plain) else f"{rest}[{i - len(plain)}]" for i in range(len(self.args))]
+
+
+def _is_guard(function: Any) -> bool:
+    code = getattr(function, "__code__", None)
+    ours = code is not None and code.co_filename == autograd_function.__file__
+    return ours and hasattr(function, "__wrapped__")
 
 
 class Recording:

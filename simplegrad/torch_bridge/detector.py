@@ -18,43 +18,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 
 from simplegrad.torch_bridge.alone import Alone, Ran
 from simplegrad.torch_bridge.calls import Call, recorded_calls
+from simplegrad.torch_bridge.held import FOLLOWED, INNER, INPUT, OUTPUT, UNTRACKED, Held, classified, copied, same
 from simplegrad.torch_bridge.numbers import Slope, directions, inner, inner_graph, moved, norm, plain, slope
-from simplegrad.torch_bridge.slots import Path, Slot
+from simplegrad.torch_bridge.slots import CTX_OWN, Path, Slot, Step
 
-INPUT, OUTPUT, FOLLOWED, INNER, UNTRACKED = "input", "output", "followed", "inner graph", "untracked"
 MOST_VALUES = 300
-
-
-@dataclass
-class Held:
-    """One object that backward can reach, under all the paths that lead to it."""
-
-    slots: list[Slot]
-    kind: str
-    place: int = -1  # which input or output it is
-    contribution: Slope | None = None
-    seen_by_autograd: float = 0.0
-
-    @property
-    def name(self) -> str:
-        return self.slots[0].name
-
-    @property
-    def value(self) -> Any:
-        return self.slots[0].value
-
-    @property
-    def paths(self) -> list[Path]:
-        return [slot.path for slot in self.slots]
-
-    @property
-    def is_tracked(self) -> bool:
-        return self.kind in (INPUT, OUTPUT, FOLLOWED)
+MANY = 12  # values from which on autograd is believed where its answers add up
 
 
 @dataclass
@@ -147,12 +120,42 @@ class Examiner:
         held = classified(base, self.alone.call)
         moving = self._moving(held)
         total = self._slope(lambda h: self._answer(self._moved(h)))
-        for one in moving:
-            one.contribution = self._slope(lambda h, one=one: self._with(one, h))
         found = Examination(self.alone, moving, total, self._slope(self._with_gradient))
         self._ask_autograd(found)
+        self._measure(found)
+        if not found.is_complete:
+            found.held += self._whole_attributes(found)
         self._judge(found)
         return found
+
+    def _measure(self, found: Examination) -> None:
+        """Each value's contribution; among very many, autograd's word is taken where it adds up to the whole."""
+        if len(found.held) > MANY and found.leaves is None and found.followed:
+            told = sum(one.seen_by_autograd for one in found.held)
+            if not found.total.disagrees(told, abs(told) + self.noise, 1e-4):
+                for one in found.held:
+                    one.contribution = Slope(one.seen_by_autograd, self.noise)
+                return
+        for one in found.held:
+            one.contribution = self._slope(lambda h, one=one: self._with(one, h))
+
+    def _whole_attributes(self, found: Examination) -> list[Held]:
+        """Attributes of ctx that cannot be looked into and yet contribute: a handle of a library, a pickle, a set.
+
+        Swapped as they are; what was found inside one already is taken off.
+        """
+        more = []
+        for name, value in self.base.ctx.__dict__.items():
+            if name in CTX_OWN or value is None or isinstance(value, str | int | float | complex | torch.Tensor):
+                continue
+            path = (Step("name", name, f"ctx.{name}"),)
+            one = Held([Slot(path, value)], UNTRACKED)
+            whole = self._slope(lambda h, one=one: self._with(one, h))
+            inside = [h for h in found.held if any(p[0] == path[0] for p in h.paths)]
+            rest = whole.value - sum(h.contribution.value for h in inside)
+            one.contribution = Slope(rest, whole.error + sum(h.contribution.error for h in inside))
+            more.append(one)
+        return more
 
     # -- moving one thing ----------------------------------------------------------------------------------------
 
@@ -170,8 +173,11 @@ class Examiner:
 
     def _with(self, one: Held, h: float) -> float:
         """<weights, backward> of the unmoved run with only this value taken from a run `h` further."""
-        there = {slot.path: slot.value for slot in self._moved(h).slots}
-        values = [(path, _copied(there[path])) for path in one.paths if path in there]
+        further = self._moved(h)
+        there = {slot.path: slot.value for slot in further.slots}
+        if one.paths[0] not in there:  # a whole attribute of ctx
+            there[one.paths[0]] = one.paths[0][0].get(further.ctx.__dict__)
+        values = [(path, copied(there[path])) for path in one.paths if path in there]
         ran = self.alone.forward()
         self.alone.swap(ran, values)
         return self._answer(ran)
@@ -187,7 +193,7 @@ class Examiner:
         h = 1e-4 if self.bits == 64 else 1e-2
         ahead, behind = ({slot.path: slot.value for slot in self._moved(step).slots} for step in (h, -h))
         changing = [
-            one for one in held if any(p in ahead and p in behind and not _same(ahead[p], behind[p]) for p in one.paths)
+            one for one in held if any(p in ahead and p in behind and not same(ahead[p], behind[p]) for p in one.paths)
         ]
         return changing[:MOST_VALUES]
 
@@ -272,13 +278,14 @@ class Examiner:
     def _judge_untracked(self, one: Held, found: Examination) -> None:
         """Returning it from forward would repair it only where backward passes a gradient on to it."""
         if isinstance(one.value, torch.Tensor) and found.asked(one):
-            reached = abs(one.seen_by_autograd) > 1e-5 * found.scale or one.kind == INNER
+            has_leaf = one.kind != INNER or one.value.grad_fn is None
+            reached = abs(one.seen_by_autograd) > 1e-5 * found.scale or not has_leaf
         else:
             reached = not found.cuts_gradient
         (found.escaped if reached else found.cut).append(one)
 
 
-def gradient_is_derivative(call: Call, along: list[torch.Tensor], incoming: list[Any], bits: int = 64) -> bool:
+def gradient_is_derivative(call: Call, along: list[torch.Tensor], incoming: list[Any], bits: int) -> bool:
     """Whether one Function's backward gives the derivative of its forward."""
     alone = Alone(call)
     base = alone.forward()
@@ -292,71 +299,6 @@ def gradient_is_derivative(call: Call, along: list[torch.Tensor], incoming: list
 
     found = slope(at, bits)
     return not found.disagrees(expected, abs(expected) + abs(found.value), 1e-3)
-
-
-def classified(ran: Ran, call: Call) -> list[Held]:
-    """The values that backward can reach, each object once, with what autograd knows of it."""
-    inner_leaves = _leaves_of_inner_graphs(ran)
-    groups: dict[int, Held] = {}
-    for slot in ran.slots:
-        if id(slot.value) in groups:
-            groups[id(slot.value)].slots.append(slot)
-        else:
-            kind, place = _kind(slot.value, ran, call, inner_leaves)
-            groups[id(slot.value)] = Held([slot], kind, place)
-    return _joined(list(groups.values()))
-
-
-def _joined(held: list[Held]) -> list[Held]:
-    """Values of one inner graph only make sense together: a new output with an old leaf belongs to no graph."""
-    graph = [one for one in held if one.kind == INNER]
-    if len(graph) < 2:
-        return held
-    graph.sort(key=lambda one: one.value.grad_fn is not None)  # its leaf first: that is what was detached
-    together = Held([slot for one in graph for slot in one.slots], INNER)
-    return [one for one in held if one.kind != INNER] + [together]
-
-
-def _kind(value: Any, ran: Ran, call: Call, inner_leaves: set[int]) -> tuple[str, int]:
-    if not isinstance(value, torch.Tensor):
-        return UNTRACKED, -1
-    for place in call.differentiated:
-        if value is ran.args[place]:
-            return INPUT, place
-    hidden = ran.ctx.__dict__.get("non_differentiable") or ()
-    for place, output in enumerate(ran.outputs):
-        if value is output and not any(value is other for other in hidden):
-            return OUTPUT, place
-    if value.grad_fn is not None:
-        return (FOLLOWED if _reaches(value, ran) else INNER), -1
-    return (INNER if id(value) in inner_leaves else UNTRACKED), -1
-
-
-def _leaves_of_inner_graphs(ran: Ran) -> set[int]:
-    """Leaves that graphs built inside forward end in, the Function's own inputs apart."""
-    found: set[int] = set()
-    for slot in ran.slots:
-        if isinstance(slot.value, torch.Tensor) and slot.value.grad_fn is not None:
-            found |= {id(leaf) for leaf in _leaves(slot.value)}
-    return found - {id(arg) for arg in ran.args}
-
-
-def _reaches(value: torch.Tensor, ran: Ran) -> bool:
-    own = {id(arg) for arg in ran.args}
-    return any(id(leaf) in own for leaf in _leaves(value))
-
-
-def _leaves(value: torch.Tensor, most: int = 5000) -> list[torch.Tensor]:
-    todo, seen, leaves = [value.grad_fn], set(), []
-    while todo and len(seen) < most:
-        node = todo.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if hasattr(node, "variable"):
-            leaves.append(node.variable)
-        todo += [following for following, _ in node.next_functions]
-    return leaves
 
 
 def _ones(gradient: Any) -> Any:
@@ -376,16 +318,3 @@ def _is_derivative(call: Call, bits: int) -> bool:
 
 def _is_real(gradient: Any) -> bool:
     return isinstance(gradient, torch.Tensor) and (gradient.is_floating_point() or gradient.is_complex())
-
-
-def _copied(value: Any) -> Any:
-    return value.copy() if isinstance(value, np.ndarray) else value
-
-
-def _same(a: Any, b: Any) -> bool:
-    if isinstance(a, torch.Tensor):
-        a, b = plain(a.detach()), plain(b.detach())
-        return a.shape != b.shape or torch.equal(a, b)
-    if isinstance(a, np.ndarray):
-        return a.shape != b.shape or np.array_equal(a, b)
-    return a == b

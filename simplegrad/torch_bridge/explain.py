@@ -268,7 +268,7 @@ def unexplained(
         return Finding(
             "unexplained",
             f"The {ORDINAL.get(level, level)} derivative of {names} is not a finite number for {', '.join(wrong)}, "
-            f"where differences of the first-order gradient are finite: a root or a quotient at 0 in backward, perhaps.",
+            f"where differences of the first-order gradient are finite: a root or a quotient at 0, perhaps.",
             entry=names,
             order=level,
         )

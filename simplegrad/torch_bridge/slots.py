@@ -12,6 +12,7 @@ import dataclasses
 import functools
 import inspect
 import types
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -52,6 +53,8 @@ class Step:
             return holder.__closure__[self.key].cell_contents
         if self.kind == "args":
             return holder.args
+        if self.kind == "weak":
+            return holder()
         return holder.__dict__[self.key] if self.kind == "attr" else getattr(holder, self.key)
 
     def put(self, holder: Any, value: Any) -> Any:
@@ -66,6 +69,8 @@ class Step:
             holder.__closure__[self.key].cell_contents = value
         elif self.kind == "args":
             return functools.partial(holder.func, *value, **holder.keywords)
+        elif self.kind == "weak":
+            return lambda: value  # called like the reference
         elif self.kind == "attr":
             holder.__dict__[self.key] = value
         elif self.kind == "slot":
@@ -124,6 +129,8 @@ def children(holder: Any) -> Iterator[tuple[Step, Any]]:
         yield Step("args", None, ".args"), holder.args
         yield Step("slot", "keywords", ".keywords"), holder.keywords
         yield Step("slot", "func", ".func"), holder.func
+    elif isinstance(holder, weakref.ref):
+        yield Step("weak", None, "()"), holder()
     elif isinstance(holder, types.FunctionType):
         yield from _cells(holder)
         yield from _attributes(holder)
@@ -188,7 +195,9 @@ def opaque(value: Any) -> bool:
         return False
     if isinstance(value, types.FunctionType | types.MethodType):
         return (value.__module__ or "").split(".")[0] in LIBRARIES
-    return type(value).__module__.split(".")[0] in LIBRARIES
+    if type(value).__module__.startswith(("torch.", "torchgen.")):  # such as a distribution with its parameters
+        return not hasattr(value, "__dict__")
+    return not isinstance(value, weakref.ref) and type(value).__module__.split(".")[0] in LIBRARIES
 
 
 def walk(roots: list[tuple[Path, Any]]) -> Iterator[tuple[Path, Any]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,7 @@ class State:
         roots = [*roots, *(value for _, value in self.bound)]
         self.tensors: list[tuple[torch.Tensor, int, torch.Tensor]] = []
         self.arrays: list[tuple[np.ndarray, np.ndarray]] = []
+        self.generators: list[tuple[Callable, Any]] = []
         self.holders: list[tuple[Any, Any]] = []
         seen: set[int] = set()
         for _, value in walk([((), root) for root in roots]):
@@ -63,6 +64,13 @@ class State:
         if isinstance(value, torch.Tensor):
             if value.layout == torch.strided:
                 self.tensors.append((value, value._version, value.detach().clone()))
+        elif isinstance(value, torch.Generator):
+            self.generators.append((value.set_state, value.get_state()))
+        elif isinstance(value, np.random.Generator):
+            own = value.bit_generator
+            self.generators.append((lambda kept, own=own: setattr(own, "state", kept), own.state))
+        elif isinstance(value, random.Random):
+            self.generators.append((value.setstate, value.getstate()))
         elif isinstance(value, np.ndarray):
             self.arrays.append((value, value.copy()))
         elif isinstance(value, dict | list | collections.deque):
@@ -82,6 +90,8 @@ class State:
         for array, kept in self.arrays:
             if array.flags.writeable:
                 array[...] = kept
+        for put_back, kept in self.generators:
+            put_back(kept)
         for holder, kept in self.holders:
             _put_back(holder, kept)
 
