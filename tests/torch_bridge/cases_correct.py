@@ -378,3 +378,96 @@ class OldStyle(Function):
 CASES["OldStyle"] = (OldStyle.apply, (real(3),))
 CASES["PlainTorch"] = (lambda x, w: torch.nn.functional.layer_norm(x, (4,), w), (real(3, 4), real(4)))
 CASES["DetachedByHand"] = (lambda x: x * x.detach(), (real(3),))
+
+
+@case(inputs=lambda: (real(3, low=0.5, high=2.0),))
+class StopsEarly(Function):
+    """Newton steps that stop while the root still has an error of 1e-3; backward uses the output."""
+
+    @staticmethod
+    def forward(ctx, x):
+        y = 0.9 * x.sqrt()
+        y = (y + x / y) / 2
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx, g):
+        (y,) = ctx.saved_tensors
+        return g / (2 * y)
+
+
+@case(inputs=lambda: ([1.5, 2.5], real(3)))
+class ListArgument(Function):
+    @staticmethod
+    def forward(ctx, powers, x):
+        ctx.powers = powers
+        ctx.save_for_backward(x)
+        return sum(x.abs() ** p for p in powers)
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        return None, g * sum(p * x.abs() ** (p - 1) for p in ctx.powers) * x.sign()
+
+
+@case(inputs=lambda: (real(4),))
+class SavesBySum(Function):
+    """Temporaries of an input that does not require grad, and of shapes and constants."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.grid = torch.linspace(0, 1, x.numel(), dtype=x.dtype) ** 2
+        ctx.size = float(x.numel())
+        ctx.save_for_backward(x)
+        return (x * x * ctx.grid).sum() / ctx.size
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        return 2 * g * x * ctx.grid / ctx.size
+
+
+@case(inputs=lambda: (real(2, 5).detach().expand(3, 2, 5).requires_grad_(),))
+class Expanded(Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.square().sum(0)
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        return 2 * x * g
+
+
+@case(inputs=lambda: (real(3, 4),))
+class HardAttention(Function):
+    """argmax forward, softmax backward, recomputed from the input."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return torch.nn.functional.one_hot(x.argmax(-1), x.shape[-1]).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx, g):
+        p = torch.softmax(ctx.saved_tensors[0], -1)
+        return p * (g - (g * p).sum(-1, keepdim=True))
+
+
+CASES["PenaltyThroughANetwork"] = (
+    lambda x: StraightThroughSign.apply(torch.tanh(x) * 3).cos().sum(-1) + InputOnContext.apply(x).sum(-1),
+    (real(2, 3),),
+)
+
+
+class StraightThroughSign(Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.sign()
+
+    @staticmethod
+    def backward(ctx, g):
+        return g * (ctx.saved_tensors[0].abs() <= 1)

@@ -669,3 +669,154 @@ class SaveAndWeak(Function):
     @staticmethod
     def backward(ctx, g):
         return g * (ctx.saved_tensors[0] + 1)
+
+
+class Weakly(Function):
+    """Only a weak reference on ctx; something else keeps the tensor alive."""
+
+    alive = []
+
+    @staticmethod
+    def forward(ctx, x):
+        t = x.exp()
+        Weakly.alive[:] = [t]
+        ctx.weak = weakref.ref(t)
+        return t + x
+
+    @staticmethod
+    def backward(ctx, g):
+        return g * (ctx.weak() + 1)
+
+
+CASES["Weakly"] = (Weakly.apply, (real(3),), ("ctx.weak()", "Weakly.alive[0]"))
+
+
+@case("ctx.normal.loc", "ctx.normal.scale", inputs=lambda: (real(4),))
+class InDistribution(Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.normal = torch.distributions.Normal(x.sin(), x.exp())
+        ctx.save_for_backward(x)
+        return ctx.normal.loc * ctx.normal.scale
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        return g * (x.cos() * ctx.normal.scale + ctx.normal.loc * ctx.normal.scale)
+
+
+@case("ctx.both")
+class InSet(Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.both = {x.exp()}
+        return x.exp()
+
+    @staticmethod
+    def backward(ctx, g):
+        (e,) = ctx.both
+        return g * e
+
+
+@case("ctx.bytes")
+class Pickled(Function):
+    @staticmethod
+    def forward(ctx, x):
+        e = x.exp()
+        ctx.bytes = e.numpy().tobytes()
+        return e
+
+    @staticmethod
+    def backward(ctx, g):
+        return g * torch.frombuffer(bytearray(ctx.bytes), dtype=g.dtype)
+
+
+@case("ctx.qr[0]", "ctx.qr[1]", inputs=lambda: (real(3, 3), real(3, seed=1)))
+class InReturnType(Function):
+    @staticmethod
+    def forward(ctx, a, b):
+        ctx.qr = torch.linalg.qr(a)
+        ctx.x = x = torch.linalg.solve_triangular(ctx.qr.R, (ctx.qr.Q.t() @ b)[:, None], upper=True)[:, 0]
+        return x
+
+    @staticmethod
+    def backward(ctx, g):
+        gb = ctx.qr.Q @ torch.linalg.solve_triangular(ctx.qr.R.t(), g[:, None], upper=False)[:, 0]
+        return -gb[:, None] * ctx.x[None], gb
+
+
+@case("saved_tensors[0]", inputs=lambda: (real(4),))
+class CustomBackward(Function):
+    @staticmethod
+    @torch.amp.custom_fwd(device_type="cpu")
+    def forward(ctx, x):
+        t = torch.tanh(x)
+        ctx.save_for_backward(t)
+        return t * 2
+
+    @staticmethod
+    @torch.amp.custom_bwd(device_type="cpu")
+    def backward(ctx, g):
+        (t,) = ctx.saved_tensors
+        return 2 * g * (1 - t * t)
+
+
+def _with_generator():
+    source = np.random.default_rng(3)
+
+    class OwnGenerator(Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.t = torch.from_numpy(source.random(3)) * x.exp()
+            return ctx.t * 1
+
+        @staticmethod
+        def backward(ctx, g):
+            return g * ctx.t
+
+    return OwnGenerator.apply
+
+
+CASES["OwnGenerator"] = (_with_generator(), (real(3),), ("ctx.t",))
+
+
+@case("saved_tensors[3]", "saved_tensors[9]", inputs=lambda: (real(3),))
+class ManySteps(Function):
+    """Thirty states of a recurrence, all saved."""
+
+    @staticmethod
+    def forward(ctx, x):
+        states = [x * 1.0]
+        for _ in range(30):
+            states.append(torch.tanh(0.9 * states[-1]))
+        ctx.save_for_backward(*states)
+        return states[-1].clone()
+
+    @staticmethod
+    def backward(ctx, g):
+        for state in reversed(ctx.saved_tensors[1:]):
+            g = 0.9 * g * (1 - state**2)
+        return g
+
+
+class Fixed(Function):
+    """A fixed point found without a graph; the last step is on a graph of its own."""
+
+    @staticmethod
+    def forward(ctx, x):
+        z = torch.zeros_like(x)
+        for _ in range(60):
+            z = torch.tanh(0.5 * z + x)
+        with torch.enable_grad():
+            ctx.z = z.detach().requires_grad_()
+            ctx.c = x.detach().requires_grad_()
+            ctx.f = torch.tanh(0.5 * ctx.z + ctx.c)
+        return z.clone()
+
+    @staticmethod
+    def backward(ctx, g):
+        fz, fc = torch.autograd.grad(ctx.f, (ctx.z, ctx.c), torch.ones_like(g), create_graph=True)
+        return g / (1 - fz) * fc
+
+
+CASES["Fixed"] = (Fixed.apply, (real(3),), ("ctx.z", "ctx.c"))

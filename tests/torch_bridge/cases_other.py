@@ -183,3 +183,62 @@ class NotANumber(Function):
     def backward(ctx, g):
         (y,) = ctx.saved_tensors
         return 2 * g * y.sqrt()
+
+
+@case(CUT)
+class InnerGraphCut(Function):
+    """The inner graph is differentiated without create_graph: backward itself ends it."""
+
+    @staticmethod
+    def forward(ctx, x):
+        with torch.enable_grad():
+            ctx.x = x.detach().requires_grad_()
+            ctx.y = ctx.x.sin() * ctx.x
+        return ctx.y.detach()
+
+    @staticmethod
+    def backward(ctx, g):
+        return torch.autograd.grad(ctx.y, ctx.x, g)[0]
+
+
+@case(RAISES)
+class GuardInsideAnother(Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x.exp())
+        return x.exp()
+
+    @staticmethod
+    @torch.amp.custom_bwd(device_type="cpu")
+    @once_differentiable
+    def backward(ctx, g):
+        return g * ctx.saved_tensors[0]
+
+
+@case(CUT)
+class NoGradBackward(Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.sin()
+
+    @staticmethod
+    @torch.no_grad()
+    def backward(ctx, g):
+        return g * ctx.saved_tensors[0].cos()
+
+
+@case(CUT)
+class AllNumpyWithTemporary(Function):
+    """A temporary was saved, and returning it would not help: backward leaves PyTorch."""
+
+    @staticmethod
+    def forward(ctx, x):
+        e = x.exp()
+        ctx.save_for_backward(e)
+        return e * 2
+
+    @staticmethod
+    def backward(ctx, g):
+        (e,) = ctx.saved_tensors
+        return torch.from_numpy(2 * g.detach().numpy() * e.detach().numpy())
