@@ -16,12 +16,15 @@ from .engine import (
     stack,
     where,
 )
+from .program import Program, ProgramError
 from .trace import Trace, record
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Aggregate",
+    "Program",
+    "ProgramError",
     "Tape",
     "TapeEntry",
     "TapeError",

@@ -26,6 +26,7 @@ class Trace:
         self.program = ""
         self.aggregate = ""
         self.kind = "tape"  # or "torch": a real PyTorch run
+        self.bindings: dict[str, str] = {}  # what the program calls a Variable -> its name, at the end of the run
         self.notices: list[str] = []  # what could not be seen, in words
 
     def _built(self) -> Trace:

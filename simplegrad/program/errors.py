@@ -1,0 +1,59 @@
+"""What is wrong with a program: with its text (ProgramError), or with a step of its run (RunError)."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import re
+from collections.abc import Iterable
+
+
+class ProgramError(ValueError):
+    """The text is not a program. `message` says why; `line` and `column` count from 1; `text` is that line of it.
+
+    `hint` is the nearest known name, or "". `str(error)` shows all of it, with a caret under the place.
+    """
+
+    def __init__(self, message: str, line: int = 1, column: int = 1, text: str = "", hint: str = ""):
+        self.message = message
+        self.line = line
+        self.column = column
+        self.text = text
+        self.hint = hint
+        super().__init__(f"line {line}, column {column}: {message}\n{self.excerpt}")
+
+    @property
+    def excerpt(self) -> str:
+        """The line with a caret under the place; of a very long one, what is around it."""
+        before, after = self.text[: self.column - 1], self.text[self.column - 1 :]
+        if len(before) > 80:
+            before = "…" + before[-79:]
+        shown = (before + after[:60]).replace("\t", " ")
+        return f"    {shown}\n    {' ' * len(before)}^"
+
+
+class RunError(Exception):
+    """A step of a program that could not be done: which operation, on which shapes, and what to do."""
+
+
+def lines_of(text: str) -> list[str]:
+    """Lines as Python counts them: form feeds and Unicode's separators end none."""
+    return re.split("\r\n|\r|\n", text)
+
+
+def error_at(node: ast.AST, lines: list[str], message: str, hint: str = "") -> ProgramError:
+    """A ProgramError at a node: ast counts columns in bytes from 0, people in characters from 1."""
+    line = getattr(node, "lineno", 1)
+    text = lines[line - 1] if line <= len(lines) else ""
+    before = text.encode("utf-8", "replace")[: getattr(node, "col_offset", 0)]
+    return ProgramError(message, line, len(before.decode("utf-8", "ignore")) + 1, text, hint)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The known name that is most like this one, or ""."""
+    close = difflib.get_close_matches(name[:60], sorted(set(known)), n=1, cutoff=0.5)
+    return close[0] if close else ""
+
+
+def did_you_mean(hint: str) -> str:
+    return f" Did you mean '{hint}'?" if hint else ""

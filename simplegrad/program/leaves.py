@@ -1,0 +1,103 @@
+"""Functions of the program language that make leaves: tensor, rand, zeros, … They give tensors, of floats always."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from numbers import Real
+
+import torch
+
+from .errors import RunError
+
+Check = Callable[[tuple], None]
+
+
+class Leaves:
+    """What the language's `tensor(…)`, `rand(…)` and so on make. `fits` is told every shape before it is made."""
+
+    def __init__(self, fits: Check = lambda shape: None):
+        self.fits = fits
+        self.seeds = 0
+
+    def tensor(self, data) -> torch.Tensor:
+        """tensor([1.0, 2.0]), tensor([[1, 2], [3, 4]]), tensor(2.0)"""
+        check_numbers(data)
+        try:
+            return torch.tensor(data, dtype=torch.get_default_dtype())
+        except ValueError as error:
+            raise RunError(f"tensor(…): all rows must be equally long ({error}).") from None
+
+    def rand(self, *sizes, seed=None) -> torch.Tensor:
+        """rand(2, 3, seed=1): from 0 to 1, the same each time; without a seed, a seed by its place in the program"""
+        return torch.rand(self.sizes(sizes), generator=self.generator(seed))
+
+    def randn(self, *sizes, seed=None) -> torch.Tensor:
+        """randn(2, 3, seed=1): around 0, with variance 1"""
+        return torch.randn(self.sizes(sizes), generator=self.generator(seed))
+
+    def zeros(self, *sizes) -> torch.Tensor:
+        return torch.zeros(self.sizes(sizes))
+
+    def ones(self, *sizes) -> torch.Tensor:
+        return torch.ones(self.sizes(sizes))
+
+    def full(self, size, fill_value) -> torch.Tensor:
+        return torch.full(self.sizes((size,)), float(number(fill_value)))
+
+    def eye(self, n, m=None) -> torch.Tensor:
+        return torch.eye(*self.sizes((n, n if m is None else m)))
+
+    def arange(self, start, end=None, step=1) -> torch.Tensor:
+        """arange(6), arange(1, 7), arange(0, 1, 0.25)"""
+        start, end = (0, start) if end is None else (start, end)
+        if not number(step):
+            raise RunError("arange(…): the step must not be 0.")
+        self.fits((max(math.ceil((number(end) - number(start)) / step), 0),))
+        return torch.arange(start, end, step, dtype=torch.get_default_dtype())
+
+    def linspace(self, start, end, steps) -> torch.Tensor:
+        return torch.linspace(float(number(start)), float(number(end)), *self.sizes((steps,)))
+
+    def sizes(self, sizes: tuple) -> tuple[int, ...]:
+        sizes = tuple(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes
+        for size in sizes:
+            if not isinstance(size, int) or size < 0:
+                raise RunError(f"sizes are whole numbers, not {shown(size)}: rand(2, 3) has 2 rows of 3.")
+        self.fits(sizes)
+        return sizes
+
+    def generator(self, seed) -> torch.Generator:
+        self.seeds += 1
+        if seed is not None and not isinstance(seed, int):
+            raise RunError(f"seed is a whole number, not {shown(seed)}.")
+        return torch.Generator().manual_seed((self.seeds if seed is None else seed) % (1 << 63))
+
+
+LEAVES = ("tensor", "rand", "randn", "zeros", "ones", "full", "eye", "arange", "linspace")
+
+
+def check_numbers(data) -> None:
+    for each in data if isinstance(data, (list, tuple)) else ():
+        check_numbers(each)
+    if not isinstance(data, (list, tuple, Real)):
+        raise RunError(f"tensor(…) holds numbers, not {shown(data)}. To join what was computed, use stack([x, y]).")
+
+
+def number(value) -> float:
+    if not isinstance(value, Real):
+        raise RunError(f"expected a number, not {shown(value)}.")
+    return value
+
+
+def shown(value) -> str:
+    """A value of the language, in words."""
+    if value is None:
+        return "None"
+    if isinstance(value, (list, tuple)):
+        return f"a list of {len(value)}"
+    if isinstance(value, torch.Tensor):
+        return f"a condition of shape {tuple(value.shape)}"
+    if hasattr(value, "shape"):
+        return f"a tensor of shape {tuple(value.shape)}"
+    return repr(value)[:40]

@@ -1,0 +1,131 @@
+"""How much a program may ask for, and the guard that holds a run to it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from ..engine import Observer, Variable
+from ..trace import LimitError
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a run may use before it is cut off, with a LimitReached event as the last of its trace.
+
+    `text`: characters of a program (a longer one is a ProgramError). `statements`: those that are run. `elements`: of
+    one tensor. `total`: elements of all tensors of a run. `entries`: on the tape. `seconds`: of the clock on the wall.
+    """
+
+    text: int = 50_000
+    statements: int = 1_000
+    elements: int = 100_000
+    total: int = 20_000_000
+    entries: int = 20_000
+    seconds: float = 10.0
+
+
+DEFAULT_LIMITS = Limits()
+
+
+class Guard(Observer):
+    """Watches a tape beside the recorder, and raises LimitError where a run passes one of its limits."""
+
+    def __init__(self, limits: Limits):
+        self.limits = limits
+        self.statements = 0
+        self.entries = 0
+        self.total = 0
+        self.end = time.monotonic() + limits.seconds
+
+    def statement(self) -> None:
+        """A statement is about to run."""
+        self.time()
+        self.statements += 1
+        if self.statements > self.limits.statements:
+            raise over("statements", self.limits.statements, f"after {self.limits.statements} statements")
+
+    def time(self) -> None:
+        if time.monotonic() > self.end:
+            raise over("seconds", self.limits.seconds, f"after {self.limits.seconds:g} seconds")
+
+    def shape(self, shape: Sequence[int]) -> None:
+        """A tensor of this shape is about to be made."""
+        if math.prod(shape) > self.limits.elements:
+            shown = " x ".join(map(str, shape))
+            where = f"at a tensor of {shown} elements: {self.limits.elements} are the most"
+            raise over("elements", self.limits.elements, where)
+
+    def made(self, shape: Sequence[int]) -> None:
+        """A tensor of this shape was made, and may be kept until the end."""
+        self.shape(shape)
+        self.total += math.prod(shape)
+        if self.total > self.limits.total:
+            raise over("total", self.limits.total, f"after {self.limits.total} elements in all its tensors together")
+
+    # --- what the engine tells -------------------------------------------------------------------------------------
+
+    def leaf(self, variable: Variable) -> None:
+        self.time()
+        self.made(variable.shape)
+
+    def recorded(self, inputs: tuple[Variable, ...], outputs: tuple[Variable, ...]) -> None:
+        self.time()
+        self.entries += 1
+        if self.entries > self.limits.entries:
+            raise over("entries", self.limits.entries, f"after {self.limits.entries} entries on the tape")
+        for output in outputs:
+            self.made(output.shape)
+
+    # --- shapes that can be much larger than what they are made of, before they are made ----------------------------
+
+    def broadcast(self, *operands) -> None:
+        """Of a pointwise operator's operands, some of them numbers."""
+        shapes = [x.shape for x in operands if hasattr(x, "shape")]
+        if math.prod(math.prod(shape) for shape in shapes) > self.limits.elements:
+            self.shape(_or_nothing(torch.broadcast_shapes, *shapes))
+
+    def matmul(self, *operands) -> None:
+        if math.prod(math.prod(x.shape) for x in operands) > self.limits.elements:
+            self.shape(_or_nothing(lambda: torch.matmul(*[_meta(x.shape) for x in operands]).shape))
+
+    def index(self, x, parts: tuple) -> None:
+        """Of x[parts], where lists and tensors may take the same place again and again."""
+        arrays = [torch.as_tensor(part) for part in parts if isinstance(part, (list, torch.Tensor))]
+        if math.prod(array.numel() for array in arrays) * math.prod(x.shape) > self.limits.elements and arrays:
+            self.shape(_or_nothing(lambda: _meta(x.shape)[_meta_index(parts)].shape))
+
+    def joined(self, parts: Sequence) -> None:
+        self.shape((sum(math.prod(x.shape) for x in parts),))
+
+
+def over(what: str, limit: float, where: str) -> LimitError:
+    return LimitError(what, limit, f"The run was cut off {where}. What it did until then can be stepped through.")
+
+
+def _meta(shape: Sequence[int]) -> torch.Tensor:
+    """A tensor that has a shape and no memory."""
+    return torch.empty(shape, device="meta")
+
+
+def _meta_index(parts: tuple) -> tuple:
+    made = []
+    for part in parts:
+        array = torch.as_tensor(part) if isinstance(part, (list, torch.Tensor)) else part
+        if isinstance(array, torch.Tensor) and array.dtype == torch.bool:
+            made += [each.to("meta") for each in array.nonzero(as_tuple=True)]
+        else:
+            made.append(array.to("meta") if isinstance(array, torch.Tensor) else array)
+    return tuple(made)
+
+
+def _or_nothing(shape_of, *args) -> Sequence[int]:
+    """The shape, or that of nothing where the operands do not fit: the operator itself says that better."""
+    try:
+        return shape_of(*args)
+    except (RuntimeError, IndexError, ValueError, TypeError):
+        return (0,)
