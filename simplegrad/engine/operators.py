@@ -19,6 +19,7 @@ from .tape import Label, _current, current_tape
 from .variable import Variable
 
 _new = object.__new__
+_tape = _current.get
 
 
 class Operator:
@@ -54,8 +55,9 @@ def record(operator: Operator, inputs: tuple, saved: tuple, value: torch.Tensor,
     All operations of all passes come through here, so it does without constructors (a third of its time), and is told
     the shape: asking a tensor for it takes 0.1 of the 1 microsecond that an operation on 4 elements takes.
     """
-    tape = _current.get(None)
-    if tape is None:
+    try:
+        tape = _tape()
+    except LookupError:  # the first operation of a new thread
         tape = current_tape()
     r = _new(Variable)
     r.value = value
@@ -63,13 +65,19 @@ def record(operator: Operator, inputs: tuple, saved: tuple, value: torch.Tensor,
     if name is None:
         r.key = key = tape.fresh
         tape.fresh = key + 1
+        if not tape.recording:
+            return r
     else:
         r.key = key = Label(name, tape.eras)
         tape.name_of(key, r)
     if operator.reads_result:
         saved = (*saved, r)
-    keys = (inputs[0].key,) if len(inputs) == 1 else tuple([x.key for x in inputs])
-    tape.entries.append((operator, keys, (key,), saved, shape))
+    count = len(inputs)
+    if count == 2:
+        keys = (inputs[0].key, inputs[1].key)
+    else:
+        keys = (inputs[0].key,) if count == 1 else tuple([x.key for x in inputs])
+    tape.entries.append((operator, keys, key, saved, shape))
     if tape.observers:
         for observer in tape.observers:
             observer.recorded(inputs, (r,))
@@ -142,7 +150,8 @@ def mul(self: Variable, rhs: Variable | float) -> Variable:
     if rhs.__class__ is Variable:
         value = self.value * rhs.value
         shape = self.shape if self.shape is rhs.shape else common_shape(self, rhs, value)
-        return record(MUL, (self, rhs), (self, rhs), value, shape)
+        operands = (self, rhs)
+        return record(MUL, operands, operands, value, shape)
     if isinstance(rhs, Real):
         if rhs == 1.0:  # the notebook's peephole: a partial of 1.0 costs nothing
             return self
@@ -173,7 +182,8 @@ def number_div(self: Variable, lhs: float) -> Variable:
 
 POW = Operator(
     "{} ** {}",
-    lambda dL_dr, a, b, r: masked(dL_dr * b, b.value == 0) * a ** (b - 1),
+    # where b is 0 the partial is, also of a = 0, whose power of -1 would make it NaN
+    lambda dL_dr, a, b, r: masked(dL_dr * b, b.value == 0) * a ** masked(b - 1, b.value == 0),
     # where the power is 0 whatever the exponent, log(0) counts for nothing
     lambda dL_dr, a, b, r: masked(dL_dr * r, zero_base(a, b)) * where(zero_base(a, b), 1.0, a).log(),
 )
@@ -227,7 +237,8 @@ def exp(self: Variable) -> Variable:
 
 
 def log(self: Variable) -> Variable:
-    return record(LOG, (self,), (self,), self.value.log(), self.shape)
+    operands = (self,)
+    return record(LOG, operands, operands, self.value.log(), self.shape)
 
 
 def sqrt(self: Variable) -> Variable:
@@ -235,11 +246,13 @@ def sqrt(self: Variable) -> Variable:
 
 
 def sin(self: Variable) -> Variable:
-    return record(SIN, (self,), (self,), self.value.sin(), self.shape)
+    operands = (self,)
+    return record(SIN, operands, operands, self.value.sin(), self.shape)
 
 
 def cos(self: Variable) -> Variable:
-    return record(COS, (self,), (self,), self.value.cos(), self.shape)
+    operands = (self,)
+    return record(COS, operands, operands, self.value.cos(), self.shape)
 
 
 def tanh(self: Variable) -> Variable:
@@ -255,7 +268,8 @@ def relu(self: Variable) -> Variable:
 
 
 def abs(self: Variable) -> Variable:
-    return record(ABS, (self,), (self,), self.value.abs(), self.shape)
+    operands = (self,)
+    return record(ABS, operands, operands, self.value.abs(), self.shape)
 
 
 # The backward formulas that torch has in one kernel each.
@@ -395,7 +409,8 @@ def spread(g: Variable, shape: torch.Size, dim, keepdim: bool) -> Variable:
     """The gradient of a sum: the same one for each element that was added."""
     if not shape:
         return g
-    return (g if dim is None else restored(g, shape, dim, keepdim)).expand(*shape)
+    g = g if dim is None else restored(g, shape, dim, keepdim)
+    return record(EXPAND, (g,), (g.shape, shape), g.value.expand(shape), shape)
 
 
 SUM = Operator(_reduction_text("sum", 1), lambda dL_dr, shape, dim, keepdim: spread(dL_dr, shape, dim, keepdim))
@@ -413,9 +428,7 @@ LOGSUMEXP = Operator(
         restored(dL_dr, x.shape, dim, keepdim) * (x - restored(r, x.shape, dim, keepdim)).exp()
     ),
 )
-SOFTMAX = Operator(
-    "{}.softmax(dim={s[0]})", lambda dL_dr, dim, r: (dL_dr - (dL_dr * r).sum(dim=dim, keepdim=True)) * r
-)
+SOFTMAX = Operator("{}.softmax(dim={s[0]})", lambda dL_dr, dim, r: (dL_dr - (dL_dr * r).sum(dim=dim, keepdim=True)) * r)
 
 
 def _dims(dim) -> tuple | int | None:
@@ -440,8 +453,8 @@ def mean(self: Variable, dim=None, keepdim: bool = False) -> Variable:
 
 def shares_of_ties(x: torch.Tensor, dim) -> torch.Tensor:
     """1 where x is largest along `dim`, or an equal share of it for each tie, as torch's amax gives it."""
-    largest = x == x.amax(() if dim is None else dim, True)
-    return (largest / largest.sum(dim, keepdim=True)).to(x.dtype)
+    largest = (x == x.amax(() if dim is None else dim, True)).to(x.dtype)
+    return largest / largest.sum(dim, keepdim=True)
 
 
 def amax(self: Variable, dim=None, keepdim: bool = False) -> Variable:
@@ -465,7 +478,9 @@ EXPAND = Operator(
     lambda dL_dr, shape, sizes: dL_dr.sum_to_size(*shape),
 )
 SUM_TO_SIZE = Operator(
-    lambda inputs, saved: f"{inputs[0]}.sum_to_size({', '.join(map(str, saved[1]))})" if saved[1] else f"{inputs[0]}.sum()",
+    lambda inputs, saved: (
+        f"{inputs[0]}.sum_to_size({', '.join(map(str, saved[1]))})" if saved[1] else f"{inputs[0]}.sum()"
+    ),
     lambda dL_dr, shape, sizes: dL_dr.expand(*shape),
 )
 
@@ -652,17 +667,24 @@ def _compare(method: str) -> Callable:
     return compare
 
 
+# What torch.nn.functional passes on where its caller said nothing.
+_NOT_ASKED = {"inplace": False, "dtype": None, "out": None, "_stacklevel": 3}
+
+
 def _torch_function(cls, func, types, args=(), kwargs=None):
     """torch.tanh(x), torch.cat([x, y]), torch.nn.functional.relu(x) on Variables are our operators."""
     name = getattr(func, "__name__", str(func))
     ours = FUNCTIONS.get(name) or ALIASES.get(name) or DUNDERS.get(name.strip("_"))
     if ours is None:
         known = ", ".join(sorted(FUNCTIONS))
-        raise RawTensorError(f"torch.{name}: not an operator on Variables, so it cannot be recorded. There are: {known}.")
+        raise RawTensorError(
+            f"torch.{name}: not an operator on Variables, so it cannot be recorded. There are: {known}."
+        )
     if name.startswith("__r") and name.strip("_") in DUNDERS:
         args = args[::-1] if not isinstance(args[0], Variable) else args
     check_operand(f"torch.{name}", args[0]) if name not in ("where", "cat", "stack", "concat", "concatenate") else None
-    return ours(*args, **(kwargs or {}))
+    kwargs = {key: value for key, value in (kwargs or {}).items() if _NOT_ASKED.get(key, _NOT_ASKED) is not value}
+    return ours(*args, **kwargs)
 
 
 for _name, _operator in list(globals().items()):

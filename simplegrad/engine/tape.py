@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, NamedTuple
 from weakref import ReferenceType, ref
@@ -27,6 +28,20 @@ class Label:
         self.eras = eras
 
 
+class Reserved(Label):
+    """A Label that stands in `tape.fresh`, where the next result takes it; `tape.fresh + 1` is then the number that
+    was to be next. So naming a result costs nothing where results are made."""
+
+    __slots__ = ("number",)
+
+    def __init__(self, text: str, eras: set[int], number: int):
+        super().__init__(text, eras)
+        self.number = number
+
+    def __add__(self, _: int) -> int:
+        return self.number
+
+
 # Whose gradient it is: a number for v0, v1, …, else a Label. Two Variables never share a key, so two gradients never
 # merge, whatever their names; and a key holds no value, so that the tape keeps no tensor that no rule reads.
 Key = int | Label
@@ -48,14 +63,17 @@ class Tape:
 
     `with Tape() as tape:` makes it the current one; without that every thread (every context) has one of its own.
 
-    An entry is a plain tuple, since thousands are made in a pass: (rule, input keys, output keys, saved, shapes), where
-    `rule` is an Operator with `saved` for its partials, or HandWritten. Indexing the tape gives TapeEntry with names.
+    An entry is a plain tuple, since thousands are made in a pass: (rule, input keys, output key, saved, shape), where
+    `rule` is an Operator with `saved` for its partials; or, for a hand-written one, (HandWritten, input keys, output
+    keys, (), output shapes). Indexing the tape gives TapeEntry with names.
     """
 
     def __init__(self):
         self.entries: list[tuple] = []
+        self.recording = True
         self.observers: tuple[Observer, ...] = ()
         self.eras: set[int] = set()
+        self._tokens: list = []
         self.begin_era()
 
     def begin_era(self) -> None:
@@ -65,6 +83,21 @@ class Tape:
         self.owners: dict[str, tuple[Key, ReferenceType | None]] = {}  # name -> whose it is, and the Variable if alive
         self.broadcast: dict[Key, Sequence[int]] = {}  # shapes of the Variables that an operator broadcast
         self.hand_written = False
+        self.passes = 0
+        self.deferred: list = []  # passes that ran without recording: (place in entries, Pass)
+
+    def settle(self) -> None:
+        """Make up the entries of passes that ran without recording them, as if they had."""
+        deferred, self.deferred = self.deferred, []
+        shift = 0
+        for place, run in deferred:
+            later, fresh = self.entries[place + shift :], self.fresh
+            del self.entries[place + shift :]
+            self.fresh = run.fresh
+            run.run(self)
+            shift = len(self.entries) - place
+            self.entries += later
+            self.fresh = fresh
 
     def reset(self) -> None:
         """Forget the entries and start names anew at v0. Variables made before can still be used, as leaves."""
@@ -107,46 +140,73 @@ class Tape:
         """`v0`, `v1`, … or the given name; with `_1`, `_2`, … behind it if another Variable of the tape has it."""
         name = self.names.get(key)
         if name is None:
-            plain = name = key.text if isinstance(key, Label) else f"v{key % _ERA}"
-            suffix = 0
-            while name in self.owners:
-                suffix += 1
-                name = f"{plain}_{suffix}"
-            self.names[key] = name
+            name = self.names[key] = self.free(key.text if isinstance(key, Label) else f"v{key % _ERA}")
             self.owners[name] = (key, None)
         if variable is not None and self.owners[name][1] is None:
             self.owners[name] = (key, ref(variable))
         return name
+
+    def free(self, plain: str) -> str:
+        """This name, or the first of `plain_1`, `plain_2`, … that no Variable of the tape has."""
+        name, suffix = plain, 0
+        while name in self.owners:
+            suffix += 1
+            name = f"{plain}_{suffix}"
+        return name
+
+    @contextmanager
+    def naming(self, name: str) -> Iterator[None]:
+        """The first Variable made inside that is given no name gets this one, and uses up no number: an operator
+        inside names its result as `x.sum(name="L0")` does."""
+        number = self.fresh
+        self.fresh = Reserved(name, self.eras, number)
+        try:
+            yield
+        finally:
+            if isinstance(self.fresh, Reserved):
+                self.fresh = number
+
+    def rename(self, variable: Variable, name: str) -> None:
+        """Give a Variable another name, in all that was recorded with it too."""
+        self.owners.pop(self.names.pop(variable.key, None), None)
+        name = self.names[variable.key] = self.free(name)
+        self.owners[name] = (variable.key, ref(variable))
 
     def owns(self, key: Key) -> bool:
         return key.eras is self.eras if isinstance(key, Label) else key // _ERA in self.eras
 
     def text(self, entry: tuple) -> str:
         """An entry as a transcript would print it: `v3 = v2 * b`."""
-        rule, inputs, outputs, saved, _ = entry
+        rule, inputs, _, saved, _ = entry
         right = rule.text([self.name_of(key) for key in inputs], saved)
-        return f"{', '.join(map(self.name_of, outputs))} = {right}"
+        return f"{', '.join(map(self.name_of, output_keys(entry)))} = {right}"
 
     def __enter__(self) -> Tape:
-        self._token = _current.set(self)
+        self._tokens.append(_current.set(self))  # a stack: a tape may be entered within itself
         return self
 
     def __exit__(self, *_) -> None:
-        _current.reset(self._token)
+        _current.reset(self._tokens.pop())
 
     def __len__(self) -> int:
+        self.settle()
         return len(self.entries)
 
     def __getitem__(self, index: int) -> TapeEntry:
-        rule, inputs, outputs, saved, _ = self.entries[index]
+        self.settle()
+        rule, inputs, _, saved, _ = self.entries[index]
         return TapeEntry(
             [self.name_of(key) for key in inputs],
-            [self.name_of(key) for key in outputs],
+            [self.name_of(key) for key in output_keys(self.entries[index])],
             lambda dL_doutputs: rule.propagate(dL_doutputs, saved),
         )
 
     def __iter__(self) -> Iterator[TapeEntry]:
-        return (self[index] for index in range(len(self.entries)))
+        return (self[index] for index in range(len(self)))
+
+
+def output_keys(entry: tuple) -> tuple[Key, ...]:
+    return entry[2] if entry[2].__class__ is tuple else (entry[2],)
 
 
 class HandWritten:
@@ -203,6 +263,7 @@ class CurrentTape:
 
     def __repr__(self) -> str:
         tape = current_tape()
+        tape.settle()
         return "\n".join(map(tape.text, tape.entries)) or "an empty tape"
 
 
@@ -245,8 +306,8 @@ class Observer:
     def visited(self, index: int, state: str, dL_doutputs: list, dL_dinputs: list) -> None:
         """The pass is done with an entry: 'propagated', 'partial', 'skipped' or 'pruned'."""
 
-    def accumulated(self, key: Key, slot: int, contribution: Variable | None, total: Variable | None) -> None:
-        """A contribution came to `key`; `total` is the running sum, None while nothing but None has come."""
+    def accumulated(self, key: Key, contribution: Variable | None, total: Variable | None) -> None:
+        """The next outgoing gradient of the entry visited last came to `key`; `total` is the running sum, None while nothing but None has come."""
 
     def pass_ended(self, dL_d: dict[Key, Variable], results: list) -> None:
         """The pass is over: the gradient table, and what `grad` returns."""

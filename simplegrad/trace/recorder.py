@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..engine import Key, Observer, Tape, Variable, current_tape
 from ..engine.grad import collector_paused
-from ..engine.tape import HandWritten
+from ..engine.tape import HandWritten, output_keys
 from .events import (
     Accumulated,
     Entry,
@@ -54,7 +54,8 @@ def record(tape: Tape | None = None) -> Iterator[Trace]:
 
     A run that raises keeps its events, with the error as the last; the exception goes on.
     """
-    tape = tape or current_tape()
+    tape = current_tape() if tape is None else tape
+    tape.settle()
     recorder = Recorder(tape)
     tape.observers = (*tape.observers, recorder)
     try:
@@ -102,8 +103,8 @@ class Recorder(Observer):
         self.log.append((_VISITED, self.line, None, index, state, dL_doutputs, dL_dinputs))
         self.where = _NOWHERE  # additions that follow are grad's own
 
-    def accumulated(self, key, slot: int, contribution: Variable | None, total: Variable | None) -> None:
-        self.log.append((_ACCUMULATED, self.line, None, key, slot, contribution, total))
+    def accumulated(self, key: Key, contribution: Variable | None, total: Variable | None) -> None:
+        self.log.append((_ACCUMULATED, self.line, None, key, contribution, total))
 
     def pass_ended(self, dL_d: dict, results: list) -> None:
         self.where = None
@@ -161,7 +162,7 @@ class Builder:
         self.trace = trace
         self.values: dict[Key, Value] = {}
         self.entries: dict[int, Entry] = {}  # by place on the tape
-        self.produced: set[Key] = {key for row in self.tape.entries for key in row[2]}
+        self.produced: set[Key] = {key for row in self.tape.entries for key in output_keys(row)}
         self.told: set[Key] = set()  # leaves, and values whose reading has been told
         self.passes: list[RunningPass] = []
         self.sources: dict[tuple, tuple | None] = {}
@@ -220,7 +221,7 @@ class Builder:
         """The entry at this place of the tape, also one from before the recording."""
         if index not in self.entries:
             row = self.tape.entries[index]
-            inputs, outputs = (tuple([self.value_of_key(key) for key in keys]) for keys in row[1:3])
+            inputs, outputs = (tuple([self.value_of_key(key) for key in keys]) for keys in (row[1], output_keys(row)))
             self.add_entry(index, row, inputs, outputs, None, None, before=True)
         return self.entries[index]
 
@@ -256,7 +257,7 @@ class Builder:
             if key not in self.produced and key not in self.told:
                 self.told.add(key)
                 self.add(Read, line, where, value=value, entry=entry)
-        self.produced.update(row[2])
+        self.produced.update(output_keys(row))
         self.add(Recorded, line, where, entry=entry)
 
     def pass_begun(self, line, where, L, seed, wanted, none, prune) -> None:
@@ -271,7 +272,7 @@ class Builder:
         running, entry = self.passes[-1], self.entry(index)
         running.visit = None
         at = self.add(VisitBegun, line, where, entry=entry, incoming=self.gradients(incoming), **_own_source(entry))
-        running.visit, running.entry = at, entry
+        running.visit, running.entry, running.slot = at, entry, 0
 
     def visited(self, line, where, index, state, incoming, outgoing) -> None:
         running, entry = self.passes[-1], self.entry(index)
@@ -279,13 +280,14 @@ class Builder:
         gradients = {"incoming": self.gradients(incoming), "outgoing": self.gradients(outgoing)}
         self.add(Visited, line, where, entry=entry, state=state, **gradients, **_own_source(entry))
 
-    def accumulated(self, line, where, key, slot, contribution, total) -> None:
+    def accumulated(self, line, where, key, contribution, total) -> None:
         running, value = self.passes[-1], self.value_of_key(key)
         first = value not in running.table
         if total is not None:
             running.table[value] = self.value(total)
         fields = {"contribution": self.value(contribution), "total": self.value(total), "first": first}
-        self.add(Accumulated, line, where, entry=running.entry, slot=slot, value=value, **fields)
+        self.add(Accumulated, line, where, entry=running.entry, slot=running.slot, value=value, **fields)
+        running.slot += 1
 
     def pass_ended(self, line, where, results) -> None:
         running = self.passes[-1]
@@ -315,6 +317,7 @@ class RunningPass:
     table: dict[Value, Value]
     visit: int | None = None  # index of the VisitBegun whose propagate is running
     entry: Entry | None = None  # the one visited last: additions of its contributions belong to it
+    slot: int = 0  # whose next contribution is the one for this input
 
     @property
     def parent(self) -> int:

@@ -9,9 +9,11 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
-from .events import Accumulated, Entry, Event, Pass, PassBegun, PassEnded, Recorded, Source, Value, VisitBegun, Visited
+from .events import Accumulated, Entry, Event, Leaf, Pass, PassBegun, PassEnded, Read, Recorded, Source, TapeReset
+from .events import Value, VisitBegun, Visited
 
 if TYPE_CHECKING:
     from .trace import Trace
@@ -44,8 +46,8 @@ class Replay:
         self.pass_begins: list[int] = []  # indices of PassBegun events
         self.runs: list[PassHistory] = []
         self.recorded_at: list[int] = []  # indices of Recorded events
-        self.entry_states: dict[Entry, History] = {}
-        self.value_known_at: dict[Value, int] = {}
+        self.resets = [0]  # where a new tape begins: 0, and the indices of TapeReset events
+        self.value_known_at: dict[Value, int] = {}  # in the order of the indices
         stack: list[PassHistory] = []
         self.running: History = History()  # which pass is the current one, at any event
         for index, event in enumerate(self.events):
@@ -55,13 +57,13 @@ class Replay:
         match event:
             case Recorded(entry=entry):
                 self.recorded_at.append(index)
-                for value in (*entry.inputs, *entry.outputs):
-                    self.value_known_at.setdefault(value, index)
+                self.know(index, *entry.inputs, *entry.outputs)
             case PassBegun(run=run):
                 self.pass_begins.append(index)
                 self.runs.append(PassHistory(run, index))
                 stack.append(self.runs[-1])
                 self.running.add(index, self.runs[-1])
+                self.know(index, run.loss)
                 if run.seed is not None:
                     self.runs[-1].gradient(run.loss).add(index, run.seed)
             case VisitBegun(entry=entry):
@@ -70,13 +72,37 @@ class Replay:
                 stack[-1].entry(entry).add(index, state)
             case Accumulated(value=value, total=total):
                 stack[-1].gradient(value).add(index, total)
+                self.know(index, value)
             case PassEnded():
                 stack.pop().end = index
                 if stack:
                     self.running.add(index, stack[-1])
-            case _:
-                if hasattr(event, "value"):
-                    self.value_known_at.setdefault(event.value, index)
+            case TapeReset():
+                self.resets.append(index)
+                self.running.add(index, None)
+            case Leaf(value=value) | Read(value=value):
+                self.know(index, value)
+
+    def know(self, index: int, *values: Value) -> None:
+        for value in values:
+            self.value_known_at.setdefault(value, index)
+
+    def tape_at(self, k: int) -> int:
+        """Index of the event with which the tape of the state `at(k)` began."""
+        return self.resets[max(bisect_left(self.resets, k) - 1, 0)]
+
+    @cached_property
+    def known(self) -> tuple[list[int], list[Value]]:
+        """The values in the order in which they came, and since when they are known."""
+        return list(self.value_known_at.values()), list(self.value_known_at)
+
+    @cached_property
+    def named(self) -> dict[str, History]:
+        """name -> the values of this name, by the beginning of the tape that they are on."""
+        names: dict[str, History] = {}
+        for value, index in self.value_known_at.items():
+            names.setdefault(value.name, History()).add(self.tape_at(index + 1), value)
+        return names
 
     def at(self, k: int) -> State:
         if not 0 <= k <= len(self.events):
@@ -164,7 +190,9 @@ class State:
 
     @property
     def entries(self) -> Sequence[Entry]:
-        return EntriesSoFar(self._replay, bisect_left(self._replay.recorded_at, self.k))
+        recorded_at = self._replay.recorded_at
+        first = bisect_left(recorded_at, self._replay.tape_at(self.k))
+        return EntriesSoFar(self._replay, first, bisect_left(recorded_at, self.k) - first)
 
     def entry_state(self, entry: Entry) -> str:
         """pending, active, propagated, partial, skipped or pruned, in the current pass."""
@@ -192,10 +220,11 @@ class State:
 
 
 class EntriesSoFar(Sequence):
-    """The first n entries of the tape, without copying them."""
+    """The first n entries of a tape, without copying them."""
 
-    def __init__(self, replay: Replay, count: int):
+    def __init__(self, replay: Replay, first: int, count: int):
         self._replay = replay
+        self._first = first
         self._count = count
 
     def __len__(self) -> int:
@@ -206,7 +235,7 @@ class EntriesSoFar(Sequence):
             return [self[j] for j in range(*i.indices(self._count))]
         if not -self._count <= i < self._count:
             raise IndexError(i)
-        return self._replay.events[self._replay.recorded_at[i % self._count]].entry
+        return self._replay.events[self._replay.recorded_at[self._first + i % self._count]].entry
 
 
 class GradientTable(Mapping):
@@ -215,18 +244,24 @@ class GradientTable(Mapping):
     def __init__(self, state: State):
         self._state = state
 
-    def _values(self) -> Iterator[Value]:
-        known = self._state._replay.value_known_at
-        return (value for value, index in known.items() if index < self._state.k)
+    def _known(self) -> tuple[int, int]:
+        replay, k = self._state._replay, self._state.k
+        indices = replay.known[0]
+        return bisect_left(indices, replay.tape_at(k)), bisect_left(indices, k)
 
     def __getitem__(self, name: str) -> Gradient:
-        by_name = self._state._replay.trace.value_named(name)
-        if by_name is None:
+        replay = self._state._replay
+        history = replay.named.get(name)
+        value = history and history.before(replay.tape_at(self._state.k) + 1)
+        value = value or replay.trace.value_named(name)
+        if value is None:
             raise KeyError(name)
-        return self._state.gradient(by_name)
+        return self._state.gradient(value)
 
     def __iter__(self) -> Iterator[str]:
-        return (value.name for value in self._values())
+        first, stop = self._known()
+        return (value.name for value in self._state._replay.known[1][first:stop])
 
     def __len__(self) -> int:
-        return sum(1 for _ in self._values())
+        first, stop = self._known()
+        return stop - first
