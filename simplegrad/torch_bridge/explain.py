@@ -61,7 +61,12 @@ class Lines:
     def made(self, one: Held) -> tuple[Place | None, str]:
         """(forward lines that made the value, its name there)."""
         here = [self.by_path[path] for path in one.paths if path in self.by_path]
-        return source.Origins(self.watch).of(here)
+        found, name = source.Origins(self.watch).of(here)
+        if found is None:  # nothing to recognise it by: the line that writes its name
+            codes = [code for code in (self.forward, self.setup) if code is not None]
+            lines = [(code, line) for code in codes if (line := source.line_naming(code, one.name))]
+            found = source.place(*lines[-1]) if lines else None
+        return found, name
 
     def read(self, one: Held) -> Place | None:
         """The backward line that read the value."""
@@ -152,7 +157,7 @@ def graph_cut(found: Examination, lines: Lines, level: int) -> Finding:
     parts = [_says(one, call) for one in found.cut]
     if found.cuts_gradient:
         parts.append("the incoming gradient")
-    where = source.cutting_line(lines.backward) if lines.backward else None
+    where = source.cutting_line(call.backward)
     words = f" ({where[1]})" if where else ""
     return Finding(
         "graph_cut_in_backward",
@@ -160,7 +165,7 @@ def graph_cut(found: Examination, lines: Lines, level: int) -> Finding:
         f"is a constant to autograd, and the {ORDINAL.get(level, level)} derivative silently leaves it out.",
         entry=call.name,
         slot=found.cut[0].name if found.cut else "",
-        read_at=source.place(lines.backward, where[0]) if where else None,
+        read_at=where[0] if where else source.heading(lines.backward) if lines.backward else None,
         order=level,
         fix=CUT_FIX,
     )

@@ -30,7 +30,7 @@ def guard_finding(problem: Problem, guarded: list[Call], level: int) -> Finding:
     silent = [words for words, way in WAYS.items() if gives_wrong_number(problem, way)]
     names = ", ".join(dict.fromkeys(call.name for call in guarded))
     code = source.code_of(guarded[0].backward)
-    read_at = source.place(code, code.co_firstlineno) if code else None
+    read_at = source.heading(code) if code else None
     if silent:
         sentence = f"{names} is marked once_differentiable, and yet {silent[0]} gives a wrong number without an error."
         return Finding("guard_bypassed", sentence, entry=names, read_at=read_at, order=level, fix=GUARD_FIX)

@@ -123,8 +123,9 @@ def children(holder: Any) -> Iterator[tuple[Step, Any]]:
         for i, (key, value) in enumerate(list(holder.items())):
             yield Step("item", i, shown_key(key)), value
     elif isinstance(holder, list | tuple | collections.deque):
+        fields = getattr(holder, "_fields", ())
         for i, value in enumerate(holder):
-            yield Step("index", i, f"[{i}]"), value
+            yield Step("index", i, f".{fields[i]}" if fields else f"[{i}]"), value
     elif isinstance(holder, functools.partial):
         yield Step("args", None, ".args"), holder.args
         yield Step("slot", "keywords", ".keywords"), holder.keywords

@@ -19,7 +19,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from simplegrad.checks.findings import Place
-from simplegrad.torch_bridge.slots import Slot
+from simplegrad.torch_bridge.slots import Slot, used_names
 
 LARGEST = 1 << 16  # elements; a larger tensor's later changes in place are told by its version alone
 
@@ -215,14 +215,34 @@ CUTTING_CALLS = {
 }
 
 
-def cutting_line(code: types.CodeType) -> tuple[int, str] | None:
-    """The line of backward that takes a value out of the graph, and the words that do it, if one is written there."""
-    found = []
-    for node in (part for statement in statements(code) for part in ast.walk(statement)):
-        word = _cutting_word(node)
-        if word:
-            found.append((node.lineno, word))
-    return min(found, default=None)
+def cutting_line(function: Any) -> tuple[Place, str] | None:
+    """The line that takes a value out of the graph, and the words that do it, in backward or in what it calls."""
+    for code in _codes_below(function):
+        parts = (part for statement in statements(code) for part in ast.walk(statement))
+        found = [(part.lineno, word) for part in parts if (word := _cutting_word(part))]
+        if found:
+            line, word = min(found)
+            return place(code, line), word
+    return None
+
+
+def _codes_below(function: Any) -> list[types.CodeType]:
+    """The code of a function, then of the plain functions that it has in its closure or names."""
+    function = inspect.unwrap(function)
+    if not isinstance(function, types.FunctionType):
+        return []
+    cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    called = [*cells, *(value for *_, value in used_names(function))]
+    plain = [f for f in called if isinstance(f, types.FunctionType) and not f.__module__.startswith("torch")]
+    return list(dict.fromkeys([function.__code__, *(f.__code__ for f in plain)]))
+
+
+def heading(code: types.CodeType) -> Place:
+    """A function's decorators and its `def` line."""
+    starts = [node.lineno for node in statements(code) if isinstance(node, ast.FunctionDef)]
+    last = max(code.co_firstlineno, min(starts, default=code.co_firstlineno))
+    text = "".join(linecache.getline(code.co_filename, n) for n in range(code.co_firstlineno, last + 1))
+    return Place(code.co_filename, code.co_firstlineno, last, textwrap.dedent(text).rstrip("\n"))
 
 
 def _cutting_word(node: ast.AST) -> str:
@@ -246,15 +266,35 @@ def _cutting_word(node: ast.AST) -> str:
 def lines_making(code: types.CodeType, names: set[str], given: set[str]) -> list[str]:
     """The statements of a function that are needed to compute `names` from `given`, in their order."""
     needed, kept = set(names), []
-    simple = [s for s in statements(code) if isinstance(s, ast.Assign | ast.AugAssign | ast.AnnAssign | ast.Expr)]
-    for node in sorted(simple, key=lambda s: -s.lineno):
-        made = _written(node)
-        if made & needed and not _mentions_ctx(node):
-            kept.append(ast.unparse(node))
-            if isinstance(node, ast.Assign) and not _is_part(node):
-                needed -= made
-            needed |= {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)} - given
+    for node in reversed(_body(code)):
+        made = set().union(*(_written(s) for s in ast.walk(node) if isinstance(s, SIMPLE)))
+        if not made & needed or (isinstance(node, SIMPLE) and _mentions_ctx(node)):
+            continue
+        kept.append(_text(code, node))
+        if isinstance(node, ast.Assign) and not _is_part(node):
+            needed -= made
+        needed |= {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)} - given
     return kept[::-1]
+
+
+SIMPLE = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Expr)
+
+
+def _body(code: types.CodeType) -> list[ast.stmt]:
+    """The statements that stand at the function's own level; a loop is one of them."""
+    functions = [node for node in statements(code) if isinstance(node, ast.FunctionDef)]
+    return functions[0].body if functions else []
+
+
+def _text(code: types.CodeType, node: ast.stmt) -> str:
+    """A statement as it stands in the file, or rewritten where others share its lines."""
+    numbers = range(node.lineno, (node.end_lineno or node.lineno) + 1)
+    text = textwrap.dedent("".join(linecache.getline(code.co_filename, n) for n in numbers)).rstrip()
+    try:
+        alone = len(ast.parse(text).body) == 1
+    except SyntaxError:
+        alone = False
+    return text if alone else ast.unparse(node)
 
 
 def _is_part(node: ast.Assign) -> bool:
