@@ -172,7 +172,7 @@ def simple_recompute(a, b):
 
 @aggregate(example=_example, reference="simple")
 def simple_variable_wrong(a, b):
-    """Wraps t in a Variable but does not declare it as an output: right once, silently wrong when differentiated again."""
+    """Wraps t in a Variable that is no declared output: right once, silently wrong when differentiated again."""
     t = a.value + b.value
     t_v = Variable(t, name="t")
     r = Variable(t * b.value)

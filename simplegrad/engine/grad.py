@@ -103,7 +103,7 @@ def propagate_backward(
     needed: set[Key] | None,
     keep: set[Key] | None,
 ) -> None:
-    """The backward pass: fill the gradient table `dL_d`, going through the entries of `plan` from the last to the first.
+    """The backward pass: fill the gradient table `dL_d`, from the last entry of `plan` to the first.
 
     Entries that propagate appends are not of this pass. What is plain (one input, one gradient that came in, nobody
     watches, nothing was broadcast) is done right here, for speed; `visited` does the rest, and the same.
@@ -214,7 +214,7 @@ def hand_written(tape: Tape, index: int, dL_doutputs: list, needed: set | None) 
     if len(dL_dinputs) != len(inputs):
         raise WrongCountError(
             f"entry {index}, '{tape.text(tape.entries[index])}': propagate returned {len(dL_dinputs)} gradients for "
-            f"{len(inputs)} inputs ({', '.join(names)}). Return one for each input, in that order; None for a known zero."
+            f"{len(inputs)} inputs ({', '.join(names)}). Return one for each, in that order; None for a known zero."
         )
     for slot, (name, shape, dL_dinput) in enumerate(zip(names, rule.input_shapes, dL_dinputs)):
         if dL_dinput is not None:

@@ -307,7 +307,7 @@ class Observer:
         """The pass is done with an entry: 'propagated', 'partial', 'skipped' or 'pruned'."""
 
     def accumulated(self, key: Key, contribution: Variable | None, total: Variable | None) -> None:
-        """The next outgoing gradient of the entry visited last came to `key`; `total` is the running sum, None while nothing but None has come."""
+        """The next outgoing gradient of the entry visited last came to `key`; `total` is the running sum, or None."""
 
     def pass_ended(self, dL_d: dict[Key, Variable], results: list) -> None:
         """The pass is over: the gradient table, and what `grad` returns."""

@@ -1,0 +1,102 @@
+"""Double backward of a chain of pointwise operations: this engine beside torch.autograd, in turn, in one run.
+
+The chain z = op(z), n times; g = dsum(z)/dx; then dsum(g * g)/dx. Both sides compute the same numbers, bit for bit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from statistics import median
+
+import torch
+
+from simplegrad import Tape, Variable, grad, record
+
+
+def sines(z, x, b, n: int):
+    for _ in range(n):
+        z = z.sin()
+    return z
+
+
+def products(z, x, b, n: int):
+    for _ in range(n):
+        z = z * x
+    return z
+
+
+def exponentials(z, x, b, n: int):
+    for _ in range(n // 2):
+        z = -z.exp()
+    return z
+
+
+def mixed(z, x, b, n: int):
+    for _ in range(n // 4):
+        z = (z.sin() * b).tanh() + b
+    return z
+
+
+CHAINS = {"sin": sines, "z * x": products, "exp, neg": exponentials, "sin, * b, tanh, + b": mixed}
+
+
+def by_torch(chain: Callable, n: int, size: int) -> torch.Tensor:
+    x = torch.full((size,), 0.5, requires_grad=True)
+    (g,) = torch.autograd.grad(chain(x, x, torch.full((size,), 1.001), n).sum(), x, create_graph=True)
+    return torch.autograd.grad((g * g).sum(), x)[0]
+
+
+def by_tape(chain: Callable, n: int, size: int) -> torch.Tensor:
+    with Tape():
+        return on_this_tape(chain, n, size)
+
+
+def by_recorded_tape(chain: Callable, n: int, size: int) -> torch.Tensor:
+    with Tape(), record():
+        return on_this_tape(chain, n, size)
+
+
+def on_this_tape(chain: Callable, n: int, size: int) -> torch.Tensor:
+    x, b = Variable.constant(torch.full((size,), 0.5)), Variable.constant(torch.full((size,), 1.001))
+    (g,) = grad(chain(x, x, b, n).sum(), [x], prune="ahead")
+    return grad((g * g).sum(), [x], prune="ahead")[0].value
+
+
+def beside(ours: Callable, theirs: Callable, runs: int) -> tuple[float, float]:
+    """Median seconds of each, taken in turn after a warm-up, so that the machine's mood is the same for both."""
+    times: tuple[list, list] = ([], [])
+    for run in range(runs + 2):
+        for side, function in zip(times, (ours, theirs)):
+            start = time.perf_counter()
+            function()
+            if run > 1:
+                side.append(time.perf_counter() - start)
+    return median(times[0]), median(times[1])
+
+
+def rows(what: str, goal: str, ours: Callable, n: int, size: int, runs: int) -> list[dict]:
+    found = []
+    for name, chain in CHAINS.items():
+        assert torch.equal(ours(chain, n, size), by_torch(chain, n, size)), f"{what}, {name}: the numbers differ"
+        mine, torchs = beside(lambda: ours(chain, n, size), lambda: by_torch(chain, n, size), runs)
+        detail = f"{name}: {mine * 1e3:.1f} ms beside torch's {torchs * 1e3:.1f} ms"
+        found.append({"what": what, "goal": goal, "ratio": mine / torchs, "detail": detail})
+    return found
+
+
+def main(quick: bool = False) -> list[dict]:
+    torch.set_num_threads(1)
+    short, long, runs = (100, 200, 2) if quick else (1000, 5000, 15)
+    title = "double backward, chain of {:,} ops, {:,} elements"
+    return [
+        *rows(title.format(short, 4), "at most 1.0", by_tape, short, 4, runs),
+        *rows(title.format(long, 4), "at most 1.0", by_tape, long, 4, max(runs // 2, 2)),
+        *rows(title.format(short, 4) + ", recording", "at most 1.7", by_recorded_tape, short, 4, runs),
+        *rows(title.format(short, 100_000), "at most 1.05", by_tape, short, 100_000, 2 if quick else 5),
+    ]
+
+
+if __name__ == "__main__":
+    for row in main():
+        print(f"{row['ratio']:5.2f}  ({row['goal']})  {row['what']}; {row['detail']}")
