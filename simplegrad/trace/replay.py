@@ -31,7 +31,7 @@ PENDING, ACTIVE, PROPAGATED, PARTIAL, SKIPPED, PRUNED = (
 
 @dataclass(frozen=True, slots=True)
 class Gradient:
-    """One row of the gradient table: `state` is unreached, none, zero or value; `value` the gradient, if there is one."""
+    """One row of the gradient table: `state`: unreached, none, zero or value; `value`: the gradient, if any."""
 
     state: str
     value: Value | None = None
