@@ -12,8 +12,22 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from .events import Accumulated, Entry, Event, Leaf, Pass, PassBegun, PassEnded, Read, Recorded, Source, TapeReset
-from .events import Value, VisitBegun, Visited
+from .events import (
+    Accumulated,
+    Entry,
+    Event,
+    Leaf,
+    Pass,
+    PassBegun,
+    PassEnded,
+    Read,
+    Recorded,
+    Source,
+    TapeReset,
+    Value,
+    VisitBegun,
+    Visited,
+)
 
 if TYPE_CHECKING:
     from .trace import Trace
