@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 
 import torch
@@ -79,7 +80,7 @@ def rows(what: str, goal: str, ours: Callable, n: int, size: int, runs: int) -> 
     found = []
     for name, chain in CHAINS.items():
         assert torch.equal(ours(chain, n, size), by_torch(chain, n, size)), f"{what}, {name}: the numbers differ"
-        mine, torchs = beside(lambda: ours(chain, n, size), lambda: by_torch(chain, n, size), runs)
+        mine, torchs = beside(partial(ours, chain, n, size), partial(by_torch, chain, n, size), runs)
         detail = f"{name}: {mine * 1e3:.1f} ms beside torch's {torchs * 1e3:.1f} ms"
         found.append({"what": what, "goal": goal, "ratio": mine / torchs, "detail": detail})
     return found
