@@ -51,7 +51,7 @@ def error_at(node: ast.AST, lines: list[str], message: str, hint: str = "") -> P
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """The known name that is most like this one, or ""."""
-    close = difflib.get_close_matches(name[:60], sorted(set(known)), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name[:60], sorted(set(known)), n=1, cutoff=0.6)
     return close[0] if close else ""
 
 

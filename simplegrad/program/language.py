@@ -38,12 +38,17 @@ def function_signature(name: str) -> inspect.Signature | None:
     """How a function of the language is called; None for an aggregate, whose file may still change."""
     if name in LEAVES:
         return inspect.signature(getattr(Leaves(), name))
-    function = SPECIAL.get(name) or OPERATOR_FUNCTIONS.get(name)
+    function = SPECIAL.get(name) or (None if name in registry else OPERATOR_FUNCTIONS.get(name))
     return inspect.signature(function) if function else None
 
 
 def method_signature(name: str) -> inspect.Signature:
     return inspect.signature(OPERATOR_METHODS.get(name) or PLAIN_METHODS[name])
+
+
+def is_reserved(name: str) -> bool:
+    """Whether a program may not give this name to a value. Operators' names are free: `mean = x.mean()` is clear."""
+    return name in (F, MODULE) or name in LEAVES or name in SPECIAL
 
 
 def is_function(name: str) -> bool:

@@ -25,8 +25,9 @@ class Leaves:
         check_numbers(data)
         try:
             return torch.tensor(data, dtype=torch.get_default_dtype())
-        except ValueError as error:
-            raise RunError(f"tensor(…): all rows must be equally long ({error}).") from None
+        except (ValueError, TypeError) as error:
+            said = str(error).split("\n")[0]
+            raise RunError(f"tensor(…): all rows must be lists of the same length ({said}).") from None
 
     def rand(self, *sizes, seed=None) -> torch.Tensor:
         """rand(2, 3, seed=1): from 0 to 1, the same each time; without a seed, a seed by its place in the program"""

@@ -33,7 +33,7 @@ DEFAULT_LIMITS = Limits()
 
 
 class Guard(Observer):
-    """Watches a tape beside the recorder, and raises LimitError where a run passes one of its limits."""
+    """Watches a tape before the recorder does, and raises LimitError where a run passes one of its limits."""
 
     def __init__(self, limits: Limits):
         self.limits = limits
@@ -98,6 +98,11 @@ class Guard(Observer):
         arrays = [torch.as_tensor(part) for part in parts if isinstance(part, (list, torch.Tensor))]
         if math.prod(array.numel() for array in arrays) * math.prod(x.shape) > self.limits.elements and arrays:
             self.shape(_or_nothing(lambda: _meta(x.shape)[_meta_index(parts)].shape))
+
+    def expand(self, x, sizes: Sequence) -> None:
+        """Of x.expand(…): it takes no memory, but whoever shows it would."""
+        sizes = sizes[0] if len(sizes) == 1 and isinstance(sizes[0], (list, tuple)) else sizes
+        self.shape(_or_nothing(lambda: _meta(x.shape).expand(sizes).shape))
 
     def joined(self, parts: Sequence) -> None:
         self.shape((sum(math.prod(x.shape) for x in parts),))

@@ -21,6 +21,7 @@ from .language import (
     function_names,
     function_signature,
     is_function,
+    is_reserved,
     method_names,
     method_signature,
 )
@@ -139,7 +140,8 @@ def syntax_error(error: SyntaxError, lines: Sequence[str]) -> ProgramError:
     line = min(max(error.lineno or 1, 1), len(lines))
     text = lines[line - 1]
     column = min(max(error.offset or 1, 1), len(text) + 1)
-    return ProgramError(f"{error.msg}.", line, column, text)
+    message = "this number is too large" if "limit for integer" in error.msg or "digits" in error.msg else error.msg
+    return ProgramError(f"{message}.", line, column, text)
 
 
 class Checker:
@@ -189,8 +191,8 @@ class Checker:
     def assigned(self, node: ast.AST, name: str) -> None:
         if len(name) > LONGEST_NAME:
             raise self.error(node, f"a name of {len(name)} characters; {LONGEST_NAME} are the most.")
-        if name in (MODULE, F) or function_signature(name):
-            meaning = "the aggregate that is chosen" if name == F else "an operation"
+        if is_reserved(name):
+            meaning = "the aggregate that is chosen" if name == F else "taken"
             raise self.error(node, f"'{name}' is {meaning}, and cannot be given another meaning: choose another name.")
         self.names[name] = None
 
@@ -226,8 +228,9 @@ class Checker:
     def name(self, node: ast.Name) -> None:
         if node.id in self.names:
             return
-        if is_function(node.id):
-            raise self.error(node, f"'{node.id}' is an operation: call it, {node.id}(…).")
+        if is_function(node.id) or node.id == MODULE:
+            called = f"{node.id}(…)" if node.id != MODULE else "torch.tanh(x), or just tanh(x)"
+            raise self.error(node, f"'{node.id}' is no value: call it, {called}.")
         hint = nearest(node.id, self.names)
         raise self.error(node, f"'{node.id[:LONGEST_NAME]}' has no value yet.", hint)
 
@@ -272,6 +275,8 @@ class Checker:
     def unknown_method(self, node: ast.Attribute) -> ProgramError:
         name = node.attr[:LONGEST_NAME]
         at = ast.copy_location(ast.Name(name), node)
+        if name in ATTRIBUTES:
+            return self.error(at, f"'.{name}' is no method: write it without brackets.")
         if node.end_lineno and node.end_col_offset:  # the name, which is the end of the node, and not its beginning
             at.lineno, at.col_offset = node.end_lineno, node.end_col_offset - len(node.attr.encode("utf-8", "replace"))
         return self.error(at, f"'.{name}' is not known.", nearest(node.attr, method_names()))
@@ -283,7 +288,7 @@ class Checker:
             elif len(argument.value) > LONGEST_NAME:
                 raise self.error(argument, "this text is too long.")
         match node.func:
-            case ast.Attribute(value=ast.Name(id=module)) if module == MODULE and MODULE not in self.names:
+            case ast.Attribute(value=ast.Name(id=module)) if module == MODULE:
                 self.function(node, node.func.attr)
             case ast.Attribute(value=receiver, attr=name):
                 self.expression(receiver)

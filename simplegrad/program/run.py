@@ -27,6 +27,7 @@ COMPARE |= {ast.Eq: operator.eq, ast.NotEq: operator.ne}
 SIGN = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.Pow: "**", ast.MatMult: "@", ast.FloorDiv: "//"}
 SIGN |= {ast.Mod: "%", ast.BitAnd: "&", ast.BitOr: "|", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
 SIGN |= {ast.Eq: "==", ast.NotEq: "!="}
+_NONE: dict = {}  # no keywords
 ONLY_NUMBERS = (ast.FloorDiv, ast.Mod)
 ONLY_CONDITIONS = (ast.BitAnd, ast.BitOr)
 
@@ -39,7 +40,7 @@ def run(program: Program, aggregate: str | Aggregate | Callable, none: str, prun
             raise ValueError(f"{word}={value!r}: expected {known[0]!r} or {known[1]!r}.")
     with Tape() as tape:
         recorder, guard = Recorder(tape), Guard(limits)
-        tape.observers = (recorder, guard)
+        tape.observers = (guard, recorder)  # what the guard stops is no event
         interpreter = Interpreter(program, tape, guard, chosen, {"none": none, "prune": prune})
         try:
             interpreter.run(recorder)
@@ -100,7 +101,9 @@ def leaves_named(statement: ast.stmt) -> list[tuple[str, ast.Call]]:
 def called(node: ast.AST) -> str:
     """The name of the function that a call calls, or ""."""
     match node:
-        case ast.Call(func=ast.Name(id=name)) | ast.Call(func=ast.Attribute(value=ast.Name(id="torch"), attr=name)):
+        case ast.Call(func=ast.Name(id=name)):
+            return name
+        case ast.Call(func=ast.Attribute(value=ast.Name(id=module), attr=name)) if module == MODULE:
             return name
     return ""
 
@@ -161,9 +164,10 @@ class Interpreter:
         if isinstance(target, ast.Name):
             return self.bind(target.id, result)
         if not isinstance(result, (list, tuple)):
-            raise RunError(f"{len(target.elts)} names, but the right side is one value, {shown(result)}.")
+            raise RunError(f"{len(target.elts)} names on the left side, but the right is {shown(result)}.")
         if len(target.elts) != len(result):
-            raise RunError(f"{len(target.elts)} names, but {len(result)} values on the right side.")
+            values = "1 value" if len(result) == 1 else f"{len(result)} values"
+            raise RunError(f"{len(target.elts)} names on the left side, but {values} on the right.")
         reasons = getattr(result, "reasons", [""] * len(result))
         for name, value, reason in zip(target.elts, result, reasons):
             self.bind(name.id, value, reason)
@@ -214,7 +218,8 @@ class Interpreter:
 
     def text(self, node: ast.AST) -> str:
         """The piece of the program that a node stands for, shortened."""
-        found = ast.unparse(node)
+        found = ast.get_source_segment(self.program.source, node) or ast.unparse(node)
+        found = " ".join(found.split())
         return found if len(found) <= 60 else f"{found[:59]}…"
 
     def binary(self, node: ast.BinOp, name: str | None):
@@ -233,7 +238,7 @@ class Interpreter:
             self.guard.matmul(left, right)
         else:
             self.guard.broadcast(left, right)
-        return self.apply(node, name, compute, left, right)
+        return self.apply(node, name, compute, [left, right])
 
     def factor(self, node: ast.expr, value):
         """An operand of arithmetic: a condition counts as 0 and 1, a list has no sum."""
@@ -284,7 +289,7 @@ class Interpreter:
         value = self.factor(node.operand, value)
         if isinstance(node.op, ast.UAdd):
             return value
-        return -value if isinstance(value, Real) else self.apply(node, name, operator.neg, value)
+        return -value if isinstance(value, Real) else self.apply(node, name, operator.neg, [value])
 
     def compare(self, node: ast.Compare) -> torch.Tensor:
         sides = [self.operand(node.left), self.operand(node.comparators[0])]
@@ -302,7 +307,7 @@ class Interpreter:
             return tuple(value.shape)
         if attribute == "ndim":
             return value.ndim
-        return self.apply(node, name, operator.attrgetter(attribute), value)
+        return self.apply(node, name, operator.attrgetter(attribute), [value])
 
     # --- indexing --------------------------------------------------------------------------------------------------
 
@@ -315,12 +320,12 @@ class Interpreter:
         several = isinstance(node.slice, ast.Tuple)
         parts = tuple([self.index(part) for part in (node.slice.elts if several else [node.slice])])
         self.guard.index(value, parts)
-        return self.apply(node, name, operator.getitem, value, parts)
+        return self.apply(node, name, operator.getitem, [value, parts])
 
     def element(self, node: ast.Subscript, values: Sequence):
         index = self.index(node.slice)
         if not isinstance(index, (int, slice)):
-            raise RunError(f"{self.text(node)}: an element of a list has a whole number, not {shown(index)}.")
+            raise RunError(f"{self.text(node)}: a list is indexed by a whole number, not by {shown(index)}.")
         return self.guarded(node, operator.getitem, (values, index))
 
     def index(self, node: ast.expr):
@@ -334,7 +339,7 @@ class Interpreter:
         value = getattr(value, "value", value)
         if isinstance(value, torch.Tensor) and value.is_floating_point():
             if value.ndim and not (value == value.trunc()).all():
-                raise RunError(f"{self.text(node)} has parts of elements: places are whole numbers.")
+                raise RunError(f"{self.text(node)}: places are whole numbers.")
             value = value.long()
         return value
 
@@ -342,12 +347,12 @@ class Interpreter:
 
     def call(self, node: ast.Call, name: str | None):
         function = called(node)
-        if function and not (isinstance(node.func, ast.Attribute) and MODULE in self.names):
+        if function:
             return self.function(node, function, name)
         receiver, method = self.operand(node.func.value), node.func.attr
         if not isinstance(receiver, Variable):
             raise RunError(f"{self.text(node)}: '.{method}' is for a tensor, not for {shown(receiver)}.")
-        return self.operator(node, method, [receiver, *self.positional(node)], self.keywords(node), name)
+        return self.operator(node, getattr(Variable, method), [receiver, *self.positional(node)], node.args, name)
 
     def positional(self, node: ast.Call) -> list:
         return [self.evaluate(argument) for argument in node.args]
@@ -362,37 +367,72 @@ class Interpreter:
         if function == "grad":
             return self.grad(node, arguments, keywords)
         if function == "add_optional":
-            return self.apply(node, name, add_optional, *arguments, **keywords)
-        if function in OPERATOR_FUNCTIONS:
-            return self.operator(node, function, arguments, keywords, name)
+            return self.apply(node, name, add_optional, arguments, keywords)
+        if function != F and function not in registry and function in OPERATOR_FUNCTIONS:
+            return self.operator(node, OPERATOR_FUNCTIONS[function], arguments, node.args, name)
         return self.aggregate(node, function, arguments, keywords, name)
 
     def leaf(self, node: ast.Call, function: str) -> torch.Tensor:
         make = getattr(self.leaves, function)
         return self.guarded(node, make, self.positional(node), self.keywords(node))
 
-    def operator(self, node: ast.Call, function: str, arguments: list, keywords: dict, name: str | None):
-        """An operator of the engine, as a function or a method."""
-        compute = OPERATOR_FUNCTIONS.get(function) or getattr(Variable, function)
-        for place, argument in enumerate(arguments):
-            if argument is None and place < len(node.args) and not is_none(node.args[place]):
-                raise RunError(self.none_message(node.args[place]))
-        self.fits(node, compute, arguments, keywords)
-        return self.apply(node, name, compute, *arguments, **keywords)
-
-    def fits(self, node: ast.Call, compute: Callable, arguments: list, keywords: dict) -> None:
-        """That the result is not too large, for the operators whose results can be larger than their operands."""
-        parts = next((each for each in (*arguments, *keywords.values()) if isinstance(each, (list, tuple))), ())
+    def operator(self, node: ast.Call, compute: Callable, arguments: list, written: Sequence, name: str | None):
+        """An operator of the engine, as a function or a method; `written` are the nodes of the last arguments."""
+        offset, keywords = len(arguments) - len(written), self.keywords(node)
+        operands = 3 if compute is OPERATOR_FUNCTIONS["where"] else 2 if compute in _BINARY else 1
+        for place, part in enumerate(written, offset):
+            if arguments[place] is None and place < operands:
+                raise RunError(self.none_message(part))
+        self.check_text(node, compute, arguments, keywords)
         if compute in _JOINS:
-            for part in parts:
-                if not isinstance(part, Variable):
-                    raise RunError(f"{self.text(node)}: joins tensors, and {shown(part)} is among them.")
-            self.guard.joined(parts)
+            self.check_joined(node, arguments, keywords)
+        elif compute is OPERATOR_FUNCTIONS["where"]:
+            self.check_where(node, arguments)
+        elif arguments:
+            arguments[0] = self.tensor(node, arguments[0])
+            if compute in _TENSORS and len(arguments) > 1:
+                arguments[1] = self.tensor(node, arguments[1])
+        self.fits(compute, arguments, keywords)
+        return self.apply(node, name, compute, arguments, keywords)
+
+    def tensor(self, node: ast.Call, value) -> Variable:
+        """What an operator wants to be a tensor: a condition counts as 0 and 1."""
+        if isinstance(value, Real):
+            raise RunError(f"{self.text(node)}: {shown(value)} stands where a tensor belongs: write tensor({value}).")
+        return self.factor(node, value)
+
+    def check_text(self, node: ast.Call, compute: Callable, arguments: list, keywords: dict) -> None:
+        """Text is a name for the result, and sum alone takes one: x.sum(name="L0"), x.sum("L0")."""
+        last = arguments[3:] if compute is OPERATOR_FUNCTIONS["sum"] else []
+        for each in [*last, keywords.get("name"), *(each for each in arguments if isinstance(each, str))]:
+            if each is not None and not (isinstance(each, str) and each.isidentifier()):
+                raise RunError(f"{self.text(node)}: {each!r} is no name: letters, digits and _ make one.")
+
+    def check_where(self, node: ast.Call, arguments: list) -> None:
+        if arguments and not isinstance(arguments[0], torch.Tensor):
+            raise RunError(f"{self.text(node)}: first comes a condition, as in where(x > 0, x, 0.0).")
+        if arguments[1:] and all(isinstance(each, Real) for each in arguments[1:]):
+            raise RunError(f"{self.text(node)}: one of the two must be a tensor: write tensor({arguments[1]}).")
+
+    def check_joined(self, node: ast.Call, arguments: list, keywords: dict) -> None:
+        parts = arguments[0] if arguments else keywords.get("tensors")
+        if not isinstance(parts, (list, tuple)):
+            raise RunError(f"{self.text(node)}: joins a list of tensors, cat([x, y]), not {shown(parts)}.")
+        for part in parts:
+            if not isinstance(part, Variable):
+                raise RunError(f"{self.text(node)}: joins tensors, and {shown(part)} is among them.")
+
+    def fits(self, compute: Callable, arguments: list, keywords: dict) -> None:
+        """That the result is not too large, for the operators whose results can be larger than their operands."""
+        operands = [*arguments, *keywords.values()]
+        if compute in _JOINS:
+            self.guard.joined(next(each for each in operands if isinstance(each, (list, tuple))))
         elif compute is OPERATOR_FUNCTIONS["matmul"]:
-            operands = [each for each in (*arguments, *keywords.values()) if isinstance(each, Variable)]
-            self.guard.matmul(*operands)
+            self.guard.matmul(*[each for each in operands if isinstance(each, Variable)])
+        elif compute is OPERATOR_FUNCTIONS["expand"]:
+            self.guard.expand(arguments[0], arguments[1:])
         else:
-            self.guard.broadcast(*arguments, *keywords.values())
+            self.guard.broadcast(*operands)
 
     def grad(self, node: ast.Call, arguments: list, keywords: dict) -> Gradients:
         given = dict(zip(("L", "wanted"), arguments)) | keywords
@@ -411,13 +451,15 @@ class Interpreter:
         chosen = self.f if function == F else registry[function]
         called_as = self.text(node) + (f", where f is {getattr(chosen, 'name', chosen)}" if function == F else "")
         self.check_arguments(called_as, chosen, arguments, keywords, node)
+        if not any(isinstance(each, Variable) for each in arguments):
+            raise RunError(f"{called_as}: an aggregate computes on tensors; write tensor(2.0) for a number.")
         self.guard.broadcast(*arguments)
         try:
             result = chosen(*arguments, **keywords)
         except LimitError:
             raise
         except Exception as error:
-            error.add_note(f"in {called_as}, on {shapes(arguments)}")
+            error.add_note(f"in {called_as}{shapes(arguments)}")
             raise
         if not all(isinstance(each, Variable) for each in (result if isinstance(result, (list, tuple)) else [result])):
             raise RunError(f"{called_as}: gave {shown(result)}; an aggregate returns Variables.")
@@ -444,27 +486,31 @@ class Interpreter:
 
     # --- doing it --------------------------------------------------------------------------------------------------
 
-    def apply(self, node: ast.AST, name: str | None, compute: Callable, *arguments, **keywords):
+    def apply(self, node: ast.AST, name: str | None, compute: Callable, arguments: Sequence, keywords: dict = _NONE):
         """One operation, whose result gets the statement's name."""
         if name is None:
             return self.guarded(node, compute, arguments, keywords)
         with self.tape.naming(name):
-            return self.guarded(node, compute, arguments, keywords)
+            result = self.guarded(node, compute, arguments, keywords)
+        result.name  # noqa: B018  asked for now, the name is the result's: a later x is x_1
+        return result
 
-    def guarded(self, node: ast.AST, compute: Callable, arguments: Sequence, keywords: dict | None = None):
+    def guarded(self, node: ast.AST, compute: Callable, arguments: Sequence, keywords: dict = _NONE):
         """compute(…), where what torch says of it is told with the operation and the shapes."""
         try:
-            return compute(*arguments, **(keywords or {}))
+            return compute(*arguments, **keywords)
         except (RunError, LimitError):
             raise
         except TapeError as error:
             raise RunError(f"{self.text(node)}: {error}") from error
         except (RuntimeError, ArithmeticError, LookupError, ValueError, TypeError, AttributeError) as error:
             said = str(error).split("\n")[0].rstrip(".")
-            raise RunError(f"{self.text(node)}, on {shapes(arguments)}: {said}.") from error
+            raise RunError(f"{self.text(node)}{shapes(arguments)}: {said}.") from error
 
 
-_JOINS = [OPERATOR_FUNCTIONS["cat"], OPERATOR_FUNCTIONS["stack"]]
+_JOINS = [OPERATOR_FUNCTIONS[name] for name in ("cat", "stack")]
+_TENSORS = [OPERATOR_FUNCTIONS[name] for name in ("maximum", "minimum", "matmul")]  # no numbers, as in torch
+_BINARY = [*_TENSORS, *[OPERATOR_FUNCTIONS[name] for name in ("add", "sub", "mul", "div", "pow")]]
 
 
 class Gradients(list):
@@ -472,7 +518,7 @@ class Gradients(list):
 
     def __init__(self, gradients: Sequence[Variable | None], loss: Variable, wanted: Sequence[Variable]):
         super().__init__(gradients)
-        self.reasons = [f"{loss.name} does not depend on {x.name}, so its gradient is a known zero" for x in wanted]
+        self.reasons = [f"no gradient of {loss.name} came to {x.name}, which makes it a known zero" for x in wanted]
 
 
 def is_none(node: ast.AST) -> bool:
@@ -480,11 +526,11 @@ def is_none(node: ast.AST) -> bool:
 
 
 def shapes(arguments: Sequence) -> str:
-    """`shapes (3,) and (4,)`"""
+    """`, on shapes (3,) and (4,)`"""
     found = []
     for each in arguments:
         found += each if isinstance(each, (list, tuple)) else [each]
     said = [str(tuple(each.shape)) for each in found if hasattr(each, "shape")][:6]
     if not said:
-        return "numbers"
-    return f"shape {said[0]}" if len(said) == 1 else f"shapes {', '.join(said[:-1])} and {said[-1]}"
+        return ""
+    return f", on shape {said[0]}" if len(said) == 1 else f", on shapes {', '.join(said[:-1])} and {said[-1]}"

@@ -1,0 +1,91 @@
+"""The command line: `python -m simplegrad transcript PROGRAM`, `python -m simplegrad check FILE[::NAME]`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .aggregates import registry
+from .program import EXAMPLES, Program, ProgramError
+from .program.errors import did_you_mean, nearest
+from .trace import Trace
+
+DONE, FAILED, COULD_NOT_RUN = 0, 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code is 0 when all went well, 1 for a run or check that failed, 2 for no run at all."""
+    given = parser().parse_args(arguments)
+    if given.command == "check":
+        from .checks.command import main as check  # torch.autograd and all the rules: only for those who ask
+
+        return check(given.target, given.order, given.json)
+    return transcript(given.program, given.aggregate, given.none, given.prune)
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="python -m simplegrad", description="A debugger for reverse-mode autodiff tapes."
+    )
+    commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    told = commands.add_parser(
+        "transcript",
+        help="print all that a program computes, forward and in every pass",
+        description="Run a program and print what the notebook would: each leaf, each operation, each gradient table. "
+        "Exit code 0: it ran to its end; 1: the run failed, the reason is on stderr; 2: there is no such program.",
+        epilog=f"examples: {', '.join(EXAMPLES)}",
+    )
+    told.add_argument("program", metavar="PROGRAM", help="a file, the name of an example, or - for standard input")
+    told.add_argument("--aggregate", default="simple", metavar="NAME", help=f"what f is: {', '.join(registry)}")
+    told.add_argument("--none", choices=("skip", "zeros"), default="skip", help="what a gradient of None does")
+    told.add_argument("--prune", choices=("none", "ahead"), default="none", help="what is left out ahead of a pass")
+
+    checked = commands.add_parser(
+        "check",
+        help="check the aggregates of a file, at every order and with every pattern of None",
+        description="Exit code 0: correct (notes alone are correct); 1: a fault was found; 2: it could not be run.",
+    )
+    checked.add_argument("target", metavar="FILE[::NAME]", help="a file, or one aggregate or Function in it")
+    checked.add_argument("--order", type=int, default=2, metavar="N", help="the highest derivative (default: 2)")
+    checked.add_argument("--json", action="store_true", help="one object for each target, in a list")
+    return made
+
+
+def transcript(program: str, aggregate: str, none: str, prune: str) -> int:
+    """Print the transcript of a program's run on stdout, and what went wrong on stderr."""
+    try:
+        trace = opened(program).run(aggregate, none, prune)
+    except ProgramError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return COULD_NOT_RUN
+    except (OSError, ValueError) as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return COULD_NOT_RUN
+    print(trace.transcript(), flush=True)
+    return DONE if trace.error is None else failed(program, trace)
+
+
+def failed(program: str, trace: Trace) -> int:
+    at = "" if trace.error.line is None else f"line {trace.error.line}: "
+    print(f"{program}: {at}{trace.error.message}", file=sys.stderr)
+    return FAILED
+
+
+def opened(program: str) -> Program:
+    """The program of a file, an example or standard input ('-'). Raises OSError, ValueError or ProgramError."""
+    if program == "-":
+        return Program.parse(sys.stdin.read())
+    if program in EXAMPLES:
+        return EXAMPLES[program].program
+    path = Path(program)
+    if not path.exists():
+        hint = did_you_mean(nearest(program, EXAMPLES))
+        raise ValueError(f"no such file, and no example of that name.{hint} Examples are: {', '.join(EXAMPLES)}.")
+    return Program.parse(path.read_text(encoding="utf-8"), title=path.name)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
