@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+
 import torch
 
 from .errors import RawTensorError
@@ -75,6 +77,13 @@ class Variable:
     def detach(self) -> Variable:
         """The same value as a new leaf: no gradient flows through it."""
         return Variable.constant(self.value)
+
+    def __getattr__(self, name: str):
+        near = difflib.get_close_matches(name, dir(type(self)), 1)
+        raise AttributeError(
+            f"Variable has no '{name}'{f'; did you mean {near[0]!r}?' if near else ''}. An operator that is not there "
+            f"can be written with TapeEntry, or made of those that are; the tensor itself is .value."
+        )
 
     def __len__(self) -> int:
         return len(self.value)
