@@ -1,6 +1,7 @@
 """simplegrad: a visual debugger for reverse-mode autodiff tapes."""
 
 from .aggregates import Aggregate, aggregate, registry
+from .checks.check import check
 from .engine import (
     Tape,
     TapeEntry,
@@ -33,6 +34,7 @@ __all__ = [
     "add_optional",
     "aggregate",
     "cat",
+    "check",
     "current_tape",
     "fresh_name",
     "grad",

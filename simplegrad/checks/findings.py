@@ -11,6 +11,7 @@ CORRECT = "correct"
 # From gravest to mildest: `Report.verdict` is the first of these that was found.
 FAULTS = (
     "raises",
+    "wrong_value",
     "wrong_count",
     "raw_tensor_captured",
     "none_not_handled",

@@ -1,0 +1,278 @@
+"""From numbers that are wrong to the cause: each rule looks at numbers and at the flow of data, none at names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from ..engine import WrongCountError, WrongShapeError
+from ..trace import Trace
+from ..trace.events import Accumulated, Failed, Read, Visited
+from . import escape as escapes
+from .case import Case, HandEntry, Run
+from .climb import climb
+from .escape import Escape, Flow, escapes_at
+from .findings import Finding, Place
+from .fixes import declare_fix, none_fix
+from .partials import explained_partials
+from .raised import code_for, finding_of, ordinal, raised_at
+from .source import place, return_line
+from .survey import Answer, Question, Truth, ask
+
+
+@dataclass
+class Explained:
+    findings: list[Finding] = field(default_factory=list)
+    trace: Trace | None = None
+
+
+def explained(case: Case, truth: Truth, answers: Sequence[Answer], order: int) -> Explained:
+    """Findings for all wrong answers; `unexplained` where nothing was found that accounts for them."""
+    found = Explained()
+    wrong = first_wrong(answers)
+    left = [answer for answer in wrong if not none_explains(case, truth, answer, found)]
+    if not any(answer.question.entry is not None for answer in left) and found.findings:
+        left = [answer for answer in left if answer.error is None]
+    raised = [answer for answer in left if answer.error is not None]
+    numbers = [answer for answer in left if answer.error is None]
+    raised_findings(case, raised, found)
+    if numbers or not found.findings:
+        number_findings(case, truth, numbers, found, order)
+    if not found.findings:
+        found.findings.append(unexplained(case, wrong[0]))
+    if found.trace is None:
+        found.trace = trace_of(case, wrong[0])
+    found.findings = [with_step(finding, found.trace) for finding in merged(found.findings)]
+    return found
+
+
+def first_wrong(answers: Sequence[Answer]) -> list[Answer]:
+    """Of each question the wrong answer of the lowest order."""
+    found: dict[Question, Answer] = {}
+    for answer in answers:
+        known = found.get(answer.question)
+        if not answer.ok and (known is None or answer.level < known.level):
+            found[answer.question] = answer
+    return list(found.values())
+
+
+# --- None ------------------------------------------------------------------------------------------------------------
+
+
+def none_explains(case: Case, truth: Truth, answer: Answer, found: Explained) -> bool:
+    """Whether it is right once every None is replaced by zeros: then it is None that is not handled."""
+    try:
+        again = ask(case, truth, replace(answer.question, zeros=True), answer.point, answer.seed, answer.level)
+    except Exception:
+        return False
+    if not again.ok or not again.checked:
+        return False
+    found.findings.append(none_finding(case, answer))
+    return True
+
+
+def none_finding(case: Case, answer: Answer) -> Finding:
+    run = case.run(case.values(answer.point))
+    question = answer.question
+    entry = run.entries[question.entry] if question.entry is not None else _sole(run)
+    slots = missing_slots(entry, question, run) if entry else []
+    names = ", ".join(f"dL/d{name}" for name in slots) or "an incoming gradient"
+    what = f"{type(answer.error).__name__}: {answer.error}".split("\n")[0] if answer.error else "the numbers differ"
+    verb = "raises where zeros would do" if answer.error else "does not give what it gives for zeros"
+    at = (raised_at(answer.error) if answer.error else None) or _return_of(entry)
+    return Finding(
+        "none_not_handled",
+        f"With {names} None, a known zero, propagate {verb}: {what}.",
+        entry=entry.text if entry else "",
+        slot=slots[0] if slots else "",
+        read_at=at,
+        order=answer.level,
+        fix=none_fix(slots),
+    )
+
+
+def missing_slots(entry: HandEntry, question: Question, run: Run) -> list[str]:
+    if question.entry is not None:
+        return [name for slot, name in enumerate(entry.names[1]) if slot not in question.slots]
+    return [name for y, name in zip(entry.outputs, entry.names[1]) if y not in run.outputs]
+
+
+def _sole(run: Run) -> HandEntry | None:
+    return run.entries[0] if len(run.entries) == 1 else None
+
+
+def _return_of(entry: HandEntry | None) -> Place | None:
+    return place(entry.code.co_filename, return_line(entry.code)) if entry and entry.code else None
+
+
+# --- what was raised -------------------------------------------------------------------------------------------------
+
+
+def raised_findings(case: Case, answers: Sequence[Answer], found: Explained) -> None:
+    for answer in answers:
+        run = case.run(case.values(answer.point))
+        if isinstance(answer.error, WrongShapeError | WrongCountError):
+            ordered = explained_partials(case, run, answer, only_order=True)
+            if ordered:
+                found.findings += ordered
+                continue
+        found.findings.append(finding_of(answer.error, run, answer.level))
+        if found.trace is None:
+            found.trace = trace_of(case, answer)
+
+
+def trace_of(case: Case, answer: Answer) -> Trace:
+    """The run that gave this answer, as a trace; a run that raised ends with the error."""
+    run = case.run(case.values(answer.point), traced=True)
+    going = climb(case, run, answer.question.outputs(run), answer.seed, max(answer.level, 1))
+    if going.error is not None:
+        run.recorder.failed(going.error)
+    return run.trace
+
+
+# --- wrong numbers ---------------------------------------------------------------------------------------------------
+
+
+def number_findings(case: Case, truth: Truth, answers: list[Answer], found: Explained, order: int) -> None:
+    first = [answer for answer in answers if answer.level == 1]
+    for answer in first[:1]:
+        run = case.run(case.values(answer.point))
+        found.findings += explained_partials(case, run, answer)
+    for answer in answers:
+        level = max(answer.level, 2) if first else answer.level
+        if level <= max(order, answer.level) and escape_findings(case, truth, answer, level, found, bool(first)):
+            break
+
+
+def escape_findings(case: Case, truth: Truth, answer: Answer, level: int, found: Explained, strict: bool) -> bool:
+    """Add what escapes; `strict`: only if it accounts for the whole difference."""
+    flow = escapes_at(case, truth, answer.question, answer.point, answer.seed, level)
+    if flow is None or not flow.escapes or (strict and not flow.verified):
+        return False
+    groups: dict[tuple, list[Escape]] = {}
+    for each in flow.escapes:
+        made = each.made
+        groups.setdefault((each.in_pass, made and (made.code, made.line)), []).append(each)
+    found.findings += [escape_finding(case, flow, group) for group in groups.values()]
+    found.trace = flow.run.trace
+    return True
+
+
+def escape_finding(case: Case, flow: Flow, group: list[Escape]) -> Finding:
+    run, one = flow.run, group[0]
+    name = escapes.name_of(case, run, one)
+    with run.tape:
+        value_name = one.variable.name
+    entry = reader_of(run, one)
+    dropped = dropped_of(case, group) if flow.verified else {}
+    made_at, read_at = escapes.made_at(one), escapes.read_at(run, one)
+    if one.in_pass:
+        raw = one.made and escapes.raw_made_at(run, one.made)
+        read_at, made_at = made_at or read_at, raw or None
+    if not run.entries or one.variable in run.outputs:
+        return untold_result(run, name, made_at, flow.level, dropped)
+    return Finding(
+        "raw_tensor_captured" if one.in_pass else "escaped_temporary",
+        escape_sentence(name, one, flow, dropped),
+        entry=entry.text if entry else "",
+        slot=name,
+        made_at=made_at,
+        read_at=read_at,
+        order=flow.level,
+        step=step_of(flow, value_name),
+        dropped=dropped,
+        fix=declare_fix(entry, name, one.in_pass) if entry else "",
+    )
+
+
+def escape_sentence(name: str, one: Escape, flow: Flow, dropped: dict) -> str:
+    inputs = " and ".join(dropped) or "the inputs"
+    if one.in_pass:
+        return (
+            f"propagate makes {name} of raw tensors, so the tape takes for a constant what depends on {inputs}: "
+            f"in the gradient of order {flow.level}, what arrives at {name} goes nowhere."
+        )
+    return (
+        f"{name} is computed by forward and read by propagate, but no entry has it as an output: the gradient of order "
+        f"{flow.level} that reaches {name} goes nowhere, and {inputs} miss{'es' if len(dropped) == 1 else ''} it."
+    )
+
+
+def untold_result(run: Run, name: str, made_at: Place | None, level: int, dropped: dict) -> Finding:
+    return Finding(
+        "missing_use",
+        f"No entry has the result {name} as an output, so no gradient gets from it to the inputs.",
+        slot=name,
+        made_at=made_at,
+        order=level,
+        dropped=dropped,
+        fix=f"gradient_tape.append(TapeEntry(inputs=[...], outputs=[{name}.name], propagate=propagate))",
+    )
+
+
+def reader_of(run: Run, one: Escape) -> HandEntry | None:
+    """The hand-written entry in whose propagate it was read."""
+    if one.reading.visit is not None and one.reading.visit in run.probe.by_hand:
+        return run.probe.by_hand[one.reading.visit]
+    for entry in run.entries:
+        if one.made and one.made.code in (entry.code, entry.appended_from and entry.appended_from[0]):
+            return entry
+    return run.entries[-1] if run.entries else None
+
+
+def dropped_of(case: Case, group: list[Escape]) -> dict[str, torch.Tensor]:
+    found = {}
+    for i, name in enumerate(case.names):
+        parts = [each.dropped[i] for each in group if each.dropped[i] is not None]
+        if parts and bool(sum(parts).abs().max() > 1e-12):
+            found[name] = sum(parts).detach()
+    return found
+
+
+def step_of(flow: Flow, name: str) -> int | None:
+    """The event at which a gradient comes to the value, in the last pass; else the one that read it."""
+    events = flow.run.trace.events
+    kinds = [e for e in events if isinstance(e, Accumulated) and e.value.name == name and e.contribution is not None]
+    last = max((e.pass_id for e in kinds), default=None)
+    came = [e.index for e in kinds if e.pass_id == last]
+    read = [e.index for e in events if isinstance(e, Read) and e.value.name == name]
+    return next(iter(came or read), None)
+
+
+# --- the whole -------------------------------------------------------------------------------------------------------
+
+
+def unexplained(case: Case, answer: Answer) -> Finding:
+    wrong = ", ".join(answer.wrong)
+    gap = max(answer.errors.get(answer.level, {}).values(), default=0.0)
+    return Finding(
+        "unexplained",
+        f"The {ordinal(answer.level)} order is wrong in {wrong or 'its gradients'} (by up to {gap:.3g}), and no cause "
+        f"was found that accounts for it.",
+        order=answer.level,
+    )
+
+
+def merged(findings: Sequence[Finding]) -> list[Finding]:
+    """One finding for each cause: of those alike, the first that shows most."""
+    found: dict[tuple, Finding] = {}
+    for finding in findings:
+        key = (finding.code, finding.entry, finding.slot if finding.code != "raises" else "", str(finding.read_at))
+        if key not in found or (finding.dropped and not found[key].dropped):
+            found[key] = finding
+    return list(found.values())
+
+
+def with_step(finding: Finding, trace: Trace) -> Finding:
+    """The event that shows it, where that is not known yet: the error, or the visit of the entry."""
+    if finding.step is not None:
+        return finding
+    events = trace.events
+    failed = [e.index for e in events if isinstance(e, Failed)]
+    visits = [e.index for e in events if isinstance(e, Visited) and e.entry.aggregate and e.state != "skipped"]
+    return replace(finding, step=next(iter(failed or visits), None))
+
+
+__all__ = ["Explained", "code_for", "explained"]

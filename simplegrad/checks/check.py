@@ -1,0 +1,215 @@
+"""`check`: is a hand-written backward right, at every order asked for, and if not, what is to blame?"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from ..aggregates import Aggregate, registry
+from ..engine import Variable
+from .blame import explained
+from .case import PLAIN, Case, NotAVariable, labels_of
+from .climb import climb
+from .findings import Finding, Report
+from .notes import coverage_of, notes_of
+from .raised import first_line, raised_at
+from .survey import Answer, Truth, chosen_truth, patterns_said, settled, survey
+
+
+def check(
+    target: Callable | Aggregate | str, *inputs: Any, order: int = 2, reference: Callable | None = None
+) -> Report:
+    """Whether the gradients of `target` are right at `inputs`, up to this order; if not, why, and where.
+
+    `target`: a registered aggregate, its name, or a function of Variables that returns one or several. `inputs`: its
+    arguments; floating tensors (for an aggregate) and Variables are differentiated, in float64, and passed as
+    Variables; everything else is passed as it is. Without inputs, the example of a registered aggregate. `reference`:
+    the same mathematics as recorded operations, or the name of an aggregate; without one, and where the aggregate was
+    registered without one, torch autograd through its own forward is the truth, or else finite differences.
+
+    A function given only tensors is a PyTorch function, and its check is `simplegrad.torch_bridge`'s.
+
+    Raises TypeError and ValueError for arguments that it cannot use. What the target raises is a finding.
+    """
+    target, inputs = resolved(target, inputs, order)
+    if is_torch_function(target, inputs):
+        return checked_by_bridge(target, inputs, order)
+    case = case_of(target, inputs)
+    report = Report(case.name)
+    failure = opened(case)
+    if failure is not None:
+        report.findings.append(failure)
+        return report
+    truth = chosen_truth(case, reference_of(target, reference))
+    report.truth = truth.text
+    with case.environment():
+        examine(case, truth, report, order)
+    return report
+
+
+def examine(case: Case, truth: Truth, report: Report, order: int) -> None:
+    """Ask all questions; explain what is wrong, or note what could be cheaper."""
+    first = case.run(case.values(0))
+    report.patterns = patterns_said(first)
+    report.findings += reference_findings(case, truth)
+    answers = settled(case, truth, list(survey(case, truth, order)))
+    report.errors = errors_of(answers)
+    wrong = [answer for answer in answers if not answer.ok]
+    if wrong:
+        found = explained(case, truth, answers, order)
+        report.findings += found.findings
+        report.trace = found.trace
+    report.findings += notes_of(case, [] if not wrong else report.findings)
+    if report.trace is None:
+        report.trace = traced(case, order)
+    report.coverage = coverage_of(case)
+
+
+def errors_of(answers: Sequence[Answer]) -> dict[int, dict[str, float]]:
+    """The largest error per order and input, over all questions."""
+    found: dict[int, dict[str, float]] = {}
+    for answer in answers:
+        for level, errors in answer.errors.items():
+            row = found.setdefault(level, dict.fromkeys(errors, 0.0))
+            for name, error in errors.items():
+                row[name] = max(row[name], error)
+    return found
+
+
+def traced(case: Case, order: int):
+    """A trace of the whole climb at the given inputs."""
+    run = case.run(case.values(0), traced=True)
+    climb(case, run, [y for y in run.outputs if y.value.is_floating_point()], 11, order)
+    return run.trace
+
+
+# --- arguments -----------------------------------------------------------------------------------------------------
+
+
+def resolved(target: Any, inputs: tuple, order: Any) -> tuple[Callable, tuple]:
+    """The target as a callable, with inputs: its example, if none were given."""
+    if isinstance(order, bool) or not isinstance(order, int) or order < 1:
+        raise ValueError(f"check(order={order!r}): expected a whole number, 1 or more.")
+    if isinstance(target, str):
+        if target not in registry:
+            raise ValueError(f"check({target!r}): no aggregate of that name is registered; there are {list(registry)}.")
+        target = registry[target]
+    if not callable(target):
+        raise TypeError(
+            f"check: the target is a {type(target).__name__}; expected an aggregate, its name or a function."
+        )
+    if not inputs and getattr(target, "example", None) is not None:
+        inputs = target.example()
+        inputs = tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)
+    if not inputs:
+        name = getattr(target, "name", None) or getattr(target, "__name__", type(target).__name__)
+        raise ValueError(f"check({name}): no inputs. Give the values to try it on: check({name}, a, b).")
+    return target, inputs
+
+
+def is_torch_function(target: Any, inputs: tuple) -> bool:
+    """A module, an autograd.Function's apply, or a function (not an aggregate) that is given tensors alone."""
+    owner = getattr(target, "__self__", None)
+    if isinstance(target, torch.nn.Module) or (isinstance(owner, type) and issubclass(owner, torch.autograd.Function)):
+        return True
+    if isinstance(target, Aggregate) or any(isinstance(x, Variable) for x in inputs):
+        return False
+    return any(isinstance(x, torch.Tensor) for x in inputs)
+
+
+def checked_by_bridge(target: Callable, inputs: tuple, order: int) -> Report:
+    """By name, since the bridge is built on what checks say, and not the other way round."""
+    try:
+        bridge = importlib.import_module("simplegrad.torch_bridge.check")
+    except ImportError as error:
+        raise TypeError(
+            f"check: a function given tensors is a PyTorch function, and simplegrad.torch_bridge, which checks those, "
+            f"cannot be imported ({error}). For a function of Variables, give Variables: Variable.constant(x)."
+        ) from error
+    return bridge.check_function(target, inputs, order=order)
+
+
+def case_of(target: Callable, inputs: tuple) -> Case:
+    kinds = [kind_of(x) for x in inputs]
+    name = getattr(target, "name", None) or getattr(target, "__name__", None) or type(target).__name__
+    for x in inputs:
+        if isinstance(x, Variable | torch.Tensor) and (x.value if isinstance(x, Variable) else x).is_complex():
+            raise TypeError(f"check({name}): complex inputs are not supported; give real and imaginary part.")
+    if "wanted" not in kinds:
+        given = ", ".join(type(x).__name__ for x in inputs)
+        raise ValueError(
+            f"check({name}): nothing to differentiate by among its inputs ({given}). Give floating tensors."
+        )
+    return Case(target, list(inputs), kinds, name, labels_of(target, inputs))
+
+
+def kind_of(x: Any) -> str:
+    if isinstance(x, Variable):
+        return "wanted" if x.value.is_floating_point() else "held"
+    if isinstance(x, torch.Tensor):
+        return "wanted" if x.is_floating_point() else "held"
+    return "plain"
+
+
+def reference_of(target: Callable, reference: Any) -> Callable | None:
+    """The reference as a callable: the one given, else the one that the aggregate was registered with."""
+    reference = reference if reference is not None else getattr(target, "reference", None)
+    if isinstance(reference, str):
+        if reference not in registry:
+            raise ValueError(f"check(reference={reference!r}): no aggregate of that name; there are {list(registry)}.")
+        reference = registry[reference]
+    if reference is not None and not callable(reference):
+        raise TypeError(
+            f"check(reference=…): expected a function or an aggregate's name, got {type(reference).__name__}."
+        )
+    return reference
+
+
+def opened(case: Case) -> Finding | None:
+    """Find a way to run forward: in float64 or as given, integers as Variables or as tensors. What fails is told."""
+    failure: Exception | None = None
+    for dtype in (torch.float64, None):
+        for held in ("held", "plain"):
+            for mode in (case.mode, PLAIN):
+                kinds = [held if kind == "held" else kind for kind in case.kinds]
+                trial = Case(case.target, case.given, kinds, case.name, case.labels, dtype, mode)
+                try:
+                    trial.run(trial.values(0))
+                except Exception as error:  # whatever a user's forward raises is what is reported
+                    failure = failure or error
+                    continue
+                case.kinds, case.dtype = kinds, dtype
+                return None
+    return forward_failed(failure)
+
+
+def forward_failed(error: Exception) -> Finding:
+    if isinstance(error, NotAVariable):
+        sentence = f"{error}: wrap what forward computed, r = Variable(...), and return r."
+        return Finding("raw_tensor_captured", sentence, order=0)
+    at = raised_at(error)
+    return Finding("raises", f"its forward raises {type(error).__name__}: {first_line(error)}", read_at=at, order=0)
+
+
+def reference_findings(case: Case, truth: Truth) -> list[Finding]:
+    """Whether target and reference compute the same values at all."""
+    if truth.reference is None:
+        return []
+    values = case.values(0)
+    ours = case.run(values).outputs
+    theirs = case.run(values, truth.reference).outputs
+    gaps = []
+    for r, s in zip(ours, theirs):
+        same = r.shape == s.shape
+        gaps.append(float((r.value.detach() - s.value.detach()).abs().max()) if same and r.numel() else float(not same))
+    scale = max((float(s.value.detach().abs().max()) for s in theirs if s.numel()), default=0.0)
+    if len(ours) == len(theirs) and max(gaps, default=0.0) <= 1e-6 * scale + 1e-9:
+        return []
+    sentence = (
+        f"forward does not compute what the reference computes: {len(ours)} and {len(theirs)} outputs, "
+        f"the largest difference is {max(gaps, default=0.0):.3g}. Gradients are held against the reference all the same."
+    )
+    return [Finding("wrong_value", sentence, order=0)]

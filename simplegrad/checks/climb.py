@@ -1,0 +1,222 @@
+"""Gradients of gradients: as the tape computes them, and as torch or finite differences say that they should be.
+
+A climb begins with a random weighting of some outputs, L0 = sum(w * r), and goes up one order at a time: the gradients
+of L0 by the inputs, a random weighting L1 of these, its gradients, and so on. Errors of elements do not cancel in a
+random weighting, and the incoming gradients w are differentiated by as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from ..engine import Variable
+from .case import Case, Run
+
+Gradients = list[torch.Tensor | None]
+MOST_DIFFERENCES = 160  # elements to take finite differences by; of more, a random choice
+
+
+@dataclass
+class Climb:
+    """`levels[k]`: gradients of order k + 1, by the inputs and then by the weights; `losses[k]` is what they are of."""
+
+    weights: list[Variable]
+    losses: list[Variable | None] = field(default_factory=list)
+    levels: list[Gradients] = field(default_factory=list)
+    gradients: list[list[Variable | None]] = field(default_factory=list)
+    error: Exception | None = None
+
+    @property
+    def reached(self) -> int:
+        return len(self.levels)
+
+
+def draws(shapes: Sequence[Sequence[int]], seed: int, like: torch.Tensor) -> list[torch.Tensor]:
+    """Random weights of these shapes, the same ones for the same seed; none is near 0."""
+    generator = torch.Generator().manual_seed(seed)
+    found = []
+    for shape in shapes:
+        size = torch.rand(tuple(shape), generator=generator, dtype=torch.float64) + 0.5
+        sign = torch.randint(0, 2, tuple(shape), generator=generator) * 2 - 1
+        found.append((size * sign).to(like.dtype))
+    return found
+
+
+def weighted_sum(run: Run, values: Sequence[Variable | None], weights: Sequence[Variable]) -> Variable | None:
+    """The tape's sum of each value times its weights; None if there is no value at all."""
+    total = None
+    with run.tape:
+        for value, weight in zip(values, weights):
+            if value is not None:
+                term = (value * weight).sum()
+                total = term if total is None else total + term
+    return total
+
+
+def constants(run: Run, tensors: Sequence[torch.Tensor], name: str | None = None) -> list[Variable]:
+    with run.tape:
+        made = [Variable.constant(tensor, name) for tensor in tensors]
+    run.probe.known |= {each.key for each in made}
+    return made
+
+
+def climb(case: Case, run: Run, outputs: Sequence[Variable], seed: int, order: int, none: str = "skip", further=False):
+    """Climb from these outputs on the tape; `none` as for `grad`. `further`: also weight the last gradients."""
+    with case.recording():
+        like = run.leaves[0]
+        graph = like.requires_grad
+        weights = [w.requires_grad_(graph) for w in draws([y.shape for y in outputs], seed, like)]
+        made = constants(run, weights, "w")
+        going = Climb(made)
+        going.losses.append(weighted_sum(run, outputs, made))
+        try:
+            for level in range(order):
+                one_up(run, going, level, seed, last=level == order - 1 and not further, none=none)
+        except Exception as error:  # whatever a propagate raises is what is reported
+            run.probe.visit = None
+            case.watch.passes = 0
+            going.error = error
+    return going
+
+
+def one_up(run: Run, going: Climb, level: int, seed: int, last: bool, none: str) -> None:
+    loss, wanted = going.losses[level], [*run.wanted, *going.weights]
+    found = [None] * len(wanted) if loss is None else run.grad(loss, wanted, none)
+    going.gradients.append(found)
+    going.levels.append([None if g is None else g.value for g in found])
+    if not last:
+        going.losses.append(weighted_sum(run, found[: len(run.wanted)], constants(run, looks(run, level, seed), "u")))
+
+
+def looks(run: Run, level: int, seed: int) -> list[torch.Tensor]:
+    """The weights of the gradients of one order."""
+    return draws([x.shape for x in run.wanted], 7919 * (level + 1) + seed, run.leaves[0])
+
+
+# --- the truth -----------------------------------------------------------------------------------------------------
+
+
+def torch_climb(case: Case, run: Run, outputs: Sequence[Variable], seed: int, order: int) -> list[Gradients]:
+    """The same climb by torch autograd, through what forward itself computed. Raises what autograd raises."""
+    with case.recording():
+        like = run.leaves[0]
+        weights = [w.requires_grad_() for w in draws([y.shape for y in outputs], seed, like)]
+        loss = torch_sum([y.value for y in outputs], weights)
+        levels = []
+        for level in range(order):
+            found = torch_grad(loss, [*run.leaves, *weights], create_graph=level < order - 1)
+            levels.append([None if g is None else g.detach() for g in found])
+            loss = torch_sum(found[: len(run.leaves)], looks(run, level, seed))
+    return levels
+
+
+def torch_sum(values: Sequence[torch.Tensor | None], weights: Sequence[torch.Tensor]) -> torch.Tensor | None:
+    terms = [(value * weight).sum() for value, weight in zip(values, weights) if value is not None]
+    return sum(terms[1:], terms[0]) if terms else None
+
+
+def torch_grad(loss: torch.Tensor | None, wanted: Sequence[torch.Tensor], create_graph: bool = True) -> Gradients:
+    if loss is None or not loss.requires_grad:
+        return [None] * len(wanted)
+    return list(torch.autograd.grad(loss, wanted, create_graph=create_graph, retain_graph=True, allow_unused=True))
+
+
+def difference_climb(
+    case: Case, values: Sequence[torch.Tensor], pick: Callable[[Run], list[Variable]], seed: int, order: int
+) -> list[Gradients]:
+    """The truth by central differences: of L0 for order 1, of the tape's own L(k-1) for order k.
+
+    Elements that no difference was taken by are NaN. `pick` gives the outputs of a run.
+    """
+    levels = []
+    for level in range(order):
+
+        def loss_at(moved: Sequence[torch.Tensor], level: int = level) -> float:
+            run = case.run(moved)
+            going = climb(case, run, pick(run), seed, level, further=True)
+            if going.error is not None:
+                raise going.error
+            return 0.0 if going.losses[level] is None else float(going.losses[level].value)
+
+        levels.append(differences(loss_at, values, step_of(case)))
+    return levels
+
+
+def step_of(case: Case) -> float:
+    return 1e-5 if case.bits == 64 else 1e-2
+
+
+def differences(evaluate: Callable, values: Sequence[torch.Tensor], h: float) -> Gradients:
+    """Central differences of a number by each element of some tensors."""
+    places = [(i, j) for i, value in enumerate(values) for j in range(value.numel())]
+    if len(places) > MOST_DIFFERENCES:
+        generator = torch.Generator().manual_seed(0)
+        places = [places[k] for k in torch.randperm(len(places), generator=generator)[:MOST_DIFFERENCES].tolist()]
+    found = [torch.full_like(value, torch.nan) for value in values]
+    for i, j in places:
+        found[i].view(-1)[j] = difference(evaluate, values, i, j, h)
+    return found
+
+
+def difference(evaluate: Callable, values: Sequence[torch.Tensor], i: int, j: int, h: float) -> float:
+    ends = []
+    for sign in (1, -1):
+        moved = [value.clone() for value in values]
+        moved[i].view(-1)[j] += sign * h
+        ends.append(evaluate(moved))
+    return (ends[0] - ends[1]) / (2 * h)
+
+
+def along(evaluate: Callable, values: Sequence[torch.Tensor], direction: Sequence[torch.Tensor], h: float) -> float:
+    """The central difference of a number along one direction."""
+    ends = [evaluate([x + sign * h * d for x, d in zip(values, direction)]) for sign in (1, -1)]
+    return (ends[0] - ends[1]) / (2 * h)
+
+
+# --- comparing -----------------------------------------------------------------------------------------------------
+
+
+def worst(found: Gradients, truth: Gradients) -> list[float]:
+    """The largest difference, per tensor; a gradient of None counts as zeros, NaN in the truth is not looked at."""
+    return [_worst(f, t) for f, t in zip(found, truth)]
+
+
+def _worst(found: torch.Tensor | None, truth: torch.Tensor | None) -> float:
+    if found is None and truth is None:
+        return 0.0
+    found = torch.zeros_like(truth) if found is None else found.detach()
+    truth = torch.zeros_like(found) if truth is None else truth.detach()
+    if found.shape != truth.shape:
+        return float("inf")
+    told = torch.isfinite(truth)
+    gaps = (found - truth)[told].abs().nan_to_num(nan=torch.inf)
+    return float(gaps.max()) if gaps.numel() else 0.0
+
+
+def size(gradients: Gradients) -> float:
+    """The largest element of some gradients."""
+    each = [float(g.detach().nan_to_num(0, 0, 0).abs().max()) for g in gradients if g is not None and g.numel()]
+    return max(each, default=0.0)
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """What counts as equal: `relative` to the largest element of all gradients of that order, plus `absolute`."""
+
+    relative: float
+    absolute: float
+
+    def of(self, gradients: Gradients) -> float:
+        return self.absolute + self.relative * size(gradients)
+
+    def agree(self, found: Gradients, truth: Gradients) -> bool:
+        return max(worst(found, truth), default=0.0) <= self.of(truth)
+
+
+def tolerance(bits: int, exact: bool) -> Tolerance:
+    if bits != 64:
+        return Tolerance(2e-3, 1e-4) if exact else Tolerance(2e-2, 2e-2)
+    return Tolerance(1e-7, 1e-10) if exact else Tolerance(1e-5, 1e-7)

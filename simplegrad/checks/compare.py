@@ -1,0 +1,248 @@
+"""Two runs of one program side by side: what differs first, which pathway is missing, what each pass gives and costs.
+
+Pure functions of two traces; nothing is run again. `compare(left, right)` is the whole of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from ..trace.events import Accumulated, Entry, Leaf, Pass, Recorded, Value, Visited
+from ..trace.trace import Trace
+from .align import Alignment, Side
+from .divergence import DeadEnd, Divergence, dead_ends, derivation, ended, first_divergence, last_total, sides, tensor
+from .numbers import difference, same
+
+EQUAL, BOTH_ZERO, MISSING, DIFFERENT, NOT_REACHED = (
+    "equal",
+    "equal, None for zeros",
+    "missing",
+    "different",
+    "not reached",
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """A wanted gradient of a pass, on both sides. `difference`: the largest of an element; None counts as zeros."""
+
+    title: str  # of the pass
+    variable: str
+    left: Value | None
+    right: Value | None
+    difference: float | None
+    verdict: str  # one of the five above
+
+    @property
+    def agrees(self) -> bool:
+        return self.verdict in (EQUAL, BOTH_ZERO)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one pass (or the forward part) did on one side.
+
+    `entries` ran their propagate (in the forward part: were recorded), `skipped` did not. `operations` were computed,
+    `elements` of results in all; `on_zeros` of the operations had an input that is all zeros.
+    """
+
+    entries: int = 0
+    skipped: int = 0
+    operations: int = 0
+    elements: int = 0
+    on_zeros: int = 0
+
+
+@dataclass(frozen=True)
+class GhostEdge:
+    """`output` is computed from `input` by `text`, on the other side only; `gradient` is what flows back along it."""
+
+    input: Value
+    output: Value
+    text: str
+    gradient: torch.Tensor | None
+    gradient_name: str = ""
+
+
+@dataclass(frozen=True)
+class Ghost:
+    """A pathway that one side lacks: from a dead end (`value`) to what it derives from on the other side.
+
+    `nodes` are values of the other side without a partner here, `edges` the way. `dropped`: per variable of this side,
+    the gradient that the pathway would bring it; `exact` is False where that is the difference of the results.
+    """
+
+    side: str
+    value: Value
+    run: Pass
+    nodes: tuple[Value, ...]
+    edges: tuple[GhostEdge, ...]
+    dropped: dict[str, torch.Tensor]
+    exact: bool = True
+
+
+class Comparison:
+    """`compare(left, right)`: everything is worked out when it is asked for."""
+
+    def __init__(self, left: Trace, right: Trace):
+        self.left = left
+        self.right = right
+
+    @cached_property
+    def alignment(self) -> Alignment:
+        return Alignment(self.left, self.right)
+
+    @property
+    def steps(self) -> list[tuple[int | None, int | None]]:
+        """Pairs of event indices for one player of both; None where that side waits."""
+        return self.alignment.steps
+
+    @cached_property
+    def divergence(self) -> Divergence | None:
+        """The first difference, or None: the runs agree in every line and every wanted gradient."""
+        return first_divergence(self.alignment)
+
+    @cached_property
+    def ghosts(self) -> list[Ghost]:
+        """The pathways missing in passes whose results differ, on either side."""
+        found: dict[Value, Ghost] = {}
+        for end in self._losses():
+            if end.value not in found:
+                found[end.value] = ghost(self.alignment, end)
+        return list(found.values())
+
+    def _losses(self) -> list[DeadEnd]:
+        wrong = {result.title for result in self.results if not result.agrees}
+        ends = [*dead_ends(self.alignment, "left"), *dead_ends(self.alignment, "right")]
+        return [end for end in ends if end.run.title in wrong or (end.other_run and end.other_run.title in wrong)]
+
+    @cached_property
+    def results(self) -> list[Result]:
+        return [result for run, other in self.alignment.passes for result in results_of(self, run, other)]
+
+    @cached_property
+    def costs(self) -> list[tuple[str, Cost | None, Cost | None]]:
+        """(title, left, right) of the forward part, of each pass, and of all; None where a side has no such pass."""
+        rows = [("forward", cost(self.alignment.left, None), cost(self.alignment.right, None))]
+        for run, other in self.alignment.passes:
+            left = cost(self.alignment.left, run.id) if run else None
+            right = cost(self.alignment.right, other.id) if other else None
+            rows.append(((run or other).title, left, right))
+        return [*rows, ("in all", total(row[1] for row in rows), total(row[2] for row in rows))]
+
+    def partner_text(self, entry: Entry, which: str) -> str:
+        """What an entry of a side has for a partner, in words."""
+        one, _ = sides(self.alignment, which)
+        partner = one.entry_partner.get(entry)
+        if partner is not None:
+            return partner.statement
+        owner = one.inside.get(entry)
+        return f"inside {owner.statement}" if owner is not None else "no partner"
+
+
+def compare(left: Trace, right: Trace) -> Comparison:
+    """Two runs of one program, usually with an aggregate and with its reference."""
+    return Comparison(left, right)
+
+
+def results_of(comparison: Comparison, run: Pass | None, other: Pass | None) -> list[Result]:
+    """Every wanted gradient of a pass; None for a pass that a side does not have."""
+    ends = [ended(trace, each) if each else None for trace, each in ((comparison.left, run), (comparison.right, other))]
+    wanted = (run or other).wanted
+    title = (run or other).title
+    rows = []
+    for number, value in enumerate(wanted):
+        found = [end.results[number] if end and number < len(end.results) else None for end in ends]
+        if None in ends:
+            rows.append(Result(title, value.name, *found, None, NOT_REACHED))
+            continue
+        left, right = tensor(found[0]), tensor(found[1])
+        rows.append(Result(title, value.name, *found, difference(left, right), verdict(left, right)))
+    return rows
+
+
+def verdict(left: torch.Tensor | None, right: torch.Tensor | None) -> str:
+    """How two gradients compare, in the words of the table."""
+    if same(left, right):
+        return EQUAL if (left is None) == (right is None) else BOTH_ZERO
+    return MISSING if left is None else DIFFERENT
+
+
+def cost(side: Side, pass_id: int | None) -> Cost:
+    """What a pass did; of the forward part with pass_id None."""
+    events = [event for event in side.trace.events if event.pass_id == pass_id]
+    recorded = [event.entry for event in events if isinstance(event, Recorded)]
+    visits = [event.state for event in events if isinstance(event, Visited)]
+    ran = sum(state in ("propagated", "partial") for state in visits)
+    made = [v for entry in recorded for v in entry.outputs]
+    if pass_id is not None:  # zeros that a propagate makes are computed too
+        made += [event.value for event in events if isinstance(event, Leaf)]
+    return Cost(
+        entries=len(recorded) if pass_id is None else ran,
+        skipped=len(visits) - ran,
+        operations=len(recorded),
+        elements=sum(torch.Size(value.shape).numel() for value in made),
+        on_zeros=sum(any(value.is_zero for value in entry.inputs) for entry in recorded),
+    )
+
+
+def total(costs) -> Cost:
+    rows = [each for each in costs if each is not None]
+    return Cost(*(sum(getattr(row, name) for row in rows) for name in Cost.__dataclass_fields__))
+
+
+# --- the missing pathway ------------------------------------------------------------------------------------------
+
+
+def ghost(alignment: Alignment, end: DeadEnd) -> Ghost:
+    """What the other side has between a dead end and the variables that both have."""
+    if end.maker is None or end.other_run is None:
+        return _by_difference(alignment, end)
+    one, other = sides(alignment, end.side)
+    _, entries = derivation(alignment, end)
+    flows = _flows(other.trace, end.other_run)
+    nodes, edges, dropped = [], [], {}
+    for entry in entries:
+        (output, *_) = entry.outputs
+        drawn = end.value if output is end.partner else other.partner.get(output, output)
+        for slot, value in enumerate(entry.inputs):
+            mine = other.partner.get(value)
+            flow = flows.get((entry, slot))
+            if mine is None and value not in nodes:
+                nodes.append(value)
+            edges.append(GhostEdge(mine or value, drawn, entry.statement, tensor(flow), flow.name if flow else ""))
+            if mine is not None and flow is not None and flow.tensor is not None:
+                before = dropped.get(mine.name)
+                dropped[mine.name] = flow.tensor if before is None else before + flow.tensor
+    exact = same(tensor(end.gradient), tensor(last_total(other.trace, end.other_run.id, end.partner)))
+    return Ghost(end.side, end.value, end.run, tuple(nodes), tuple(edges), dropped, exact)
+
+
+def _flows(trace: Trace, run: Pass) -> dict[tuple[Entry, int], Value]:
+    """(entry, slot) -> the contribution that it made in a pass."""
+    return {
+        (event.entry, event.slot): event.contribution
+        for event in trace.events
+        if isinstance(event, Accumulated) and event.pass_id == run.id and event.contribution is not None
+    }
+
+
+def _by_difference(alignment: Alignment, end: DeadEnd) -> Ghost:
+    """The other side has no such value: straight to the inputs of the aggregate whose results differ."""
+    one, other = sides(alignment, end.side)
+    inputs = end.reader.inputs if end.reader is not None else end.run.wanted
+    edges, dropped = [], {}
+    for value in dict.fromkeys(inputs):
+        partner = one.partner.get(value)
+        if partner is None or end.other_run is None:
+            continue
+        mine = tensor(last_total(one.trace, end.run.id, value))
+        its = tensor(last_total(other.trace, end.other_run.id, partner))
+        if not same(mine, its):
+            lost = (its if its is not None else 0.0) - (mine if mine is not None else 0.0)
+            dropped[value.name] = lost
+            edges.append(GhostEdge(value, end.value, "", lost))
+    return Ghost(end.side, end.value, end.run, (), tuple(edges), dropped, False)

@@ -1,0 +1,316 @@
+"""Where two runs part: the first place at which one has another value, another gradient, an error, or a dead end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from ..trace.events import Accumulated, Entry, Failed, Pass, PassEnded, Value
+from ..trace.trace import Trace
+from .align import Alignment, Side
+from .findings import short
+from .numbers import same
+
+
+@dataclass(frozen=True)
+class DeadEnd:
+    """A value that a pass brings a gradient to and that no entry made: the gradient goes nowhere.
+
+    `partner` is the same value on the other side, where the entry `maker` passes its gradient on; None where the other
+    side has no such value. `event`: index of the contribution that brings it.
+    """
+
+    side: str  # left or right
+    value: Value
+    partner: Value | None
+    maker: Entry | None
+    run: Pass
+    other_run: Pass | None
+    gradient: Value
+    event: int
+    reader: Entry | None = None  # the aggregate whose propagate read it
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """The first difference. `kind`: raised, forward, dead_end, gradient.
+
+    `left` and `right` say what each side has, `left_event` and `right_event` the events that show it (None where that
+    side has none), `step` the place in the aligned steps. `variable` is the left side's name, `partner` the right's.
+    """
+
+    kind: str
+    sentence: str
+    left: str
+    right: str
+    step: int
+    left_event: int | None = None
+    right_event: int | None = None
+    run: Pass | None = None  # of the left side, where it has one
+    other_run: Pass | None = None
+    variable: str = ""
+    partner: str = ""
+    dead_end: DeadEnd | None = None
+
+
+def of_gradient(run: Pass | None, value: Value | None) -> str:
+    """`dL1/dt`"""
+    return f"d{run.loss.name}/d{value.name}" if run is not None and value is not None else "nothing"
+
+
+def shown(gradient: Value | None) -> str:
+    """`v21 = [0.5, 1.2]`, or None"""
+    if gradient is None:
+        return "None"
+    return gradient.name if gradient.tensor is None else f"{gradient.name} = {short(gradient.tensor)}"
+
+
+def tensor(value: Value | None) -> torch.Tensor | None:
+    return value and value.tensor
+
+
+# --- the ends of gradients ----------------------------------------------------------------------------------------
+
+
+def dead_ends(alignment: Alignment, which: str) -> Iterator[DeadEnd]:
+    """All of one side, in the order of its events. A gradient of zeros loses nothing."""
+    one, other = sides(alignment, which)
+    others = {run.id: run for _, run in other.passes}
+    runs = {run.id: run for _, run in one.passes}
+    seen: set[tuple[int, Value]] = set()
+    for event in one.trace.events:
+        if not isinstance(event, Accumulated) or event.total is None or event.total.is_zero:
+            continue
+        if (event.pass_id, event.value) in seen or not _ends_at(event.value, one, other):
+            continue
+        seen.add((event.pass_id, event.value))
+        partner = one.partner.get(event.value)
+        read = one.reads.get(event.value)
+        yield DeadEnd(
+            which,
+            event.value,
+            partner,
+            other.made_by.get(partner),
+            runs[event.pass_id],
+            others.get(one.pass_partner.get(event.pass_id)),
+            last_total(one.trace, event.pass_id, event.value),
+            event.index,
+            one.visits.get(read.entry) if read is not None else None,
+        )
+
+
+def _ends_at(value: Value, one: Side, other: Side) -> bool:
+    """Nothing on this side made it, and it is no leaf of the program: it was read from outside the tape, or it is a
+    leaf here and computed over there."""
+    if value in one.made_by or value in {run.seed for _, run in one.passes}:
+        return False
+    return value in one.reads or one.partner.get(value) in other.made_by
+
+
+def last_total(trace: Trace, pass_id: int, value: Value) -> Value | None:
+    """The gradient of a value at the end of a pass."""
+    total = None
+    for event in trace.events:
+        if isinstance(event, Accumulated) and event.pass_id == pass_id and event.value is value:
+            total = event.total
+    return total
+
+
+def sides(alignment: Alignment, which: str) -> tuple[Side, Side]:
+    both = alignment.left, alignment.right
+    return both if which == "left" else both[::-1]
+
+
+# --- the first difference -----------------------------------------------------------------------------------------
+
+
+def first_divergence(alignment: Alignment) -> Divergence | None:
+    """None where every line and every wanted gradient of every pass agree, and both runs come to their end."""
+    found = [*_raised(alignment), *_forward(alignment), *_passes(alignment)]
+    return min(found, key=lambda each: each[0], default=(0, None))[1]
+
+
+def steps_of(alignment: Alignment, column: int) -> dict[int, int]:
+    """Event index -> its place in the aligned steps; column 0 is left."""
+    return {pair[column]: step for step, pair in enumerate(alignment.steps) if pair[column] is not None}
+
+
+def _raised(alignment: Alignment) -> Iterator[tuple[int, Divergence]]:
+    errors = [side.trace.error for side in (alignment.left, alignment.right)]
+    if (errors[0] is None) == (errors[1] is None):
+        return
+    column = 0 if errors[0] is not None else 1
+    error = errors[column]
+    step = steps_of(alignment, column)[error.index]
+    word = ("left", "right")[column]
+    what = error.error if isinstance(error, Failed) else "a limit"
+    sentence = f"The {word} run ends here with {what}: {error.message} The other goes on."
+    texts = [f"{what}: {error.message}", "goes on"]
+    events = [error.index, _other_event(alignment, step, 1 - column)]
+    if column:
+        texts.reverse(), events.reverse()
+    yield step, Divergence("raised", sentence, *texts, step, *events)
+
+
+def _other_event(alignment: Alignment, step: int, column: int) -> int | None:
+    """The last event that the other side has had at this step."""
+    return next((pair[column] for pair in alignment.steps[step::-1] if pair[column] is not None), None)
+
+
+def _forward(alignment: Alignment) -> Iterator[tuple[int, Divergence]]:
+    """The last entry of each line of the forward part: what the line computes."""
+    place = steps_of(alignment, 0)
+    for region, entries in alignment.left.regions.items():
+        others = alignment.right.regions.get(region)
+        if region[0] is not None or not others:
+            continue
+        mine, its = entries[-1], others[-1]
+        values = [(a, b) for a in mine.outputs for b in its.outputs]
+        if any(b is alignment.left.partner.get(a) and same(a.tensor, b.tensor) for a, b in values) or not values:
+            continue
+        if any(a.tensor is None or b.tensor is None or same(a.tensor, b.tensor) for a, b in values):
+            continue
+        (a, b), line = values[0], mine.line
+        where = f"Line {line} of the program" if line else "The forward part"
+        sentence = f"{where} computes something else: {shown(a)} on the left, {shown(b)} on the right."
+        events = alignment.left.recorded_at[mine], alignment.right.recorded_at[its]
+        step = place[events[0]]
+        yield step, Divergence("forward", sentence, shown(a), shown(b), step, *events, variable=a.name, partner=b.name)
+
+
+def _passes(alignment: Alignment) -> Iterator[tuple[int, Divergence]]:
+    """The first pass whose results differ, and in it what is to blame."""
+    place = steps_of(alignment, 0)
+    for run, other in alignment.passes:
+        if run is None or other is None:
+            continue
+        ends = ended(alignment.left.trace, run), ended(alignment.right.trace, other)
+        if None in ends or all(same(tensor(a), tensor(b)) for a, b in zip(ends[0].results, ends[1].results)):
+            continue
+        yield place[ends[0].index], _blamed(alignment, run, other, ends)
+        return
+
+
+def ended(trace: Trace, run: Pass) -> PassEnded | None:
+    return next((e for e in trace.events if isinstance(e, PassEnded) and e.run.id == run.id), None)
+
+
+def _blamed(alignment: Alignment, run: Pass, other: Pass, ends: tuple[PassEnded, PassEnded]) -> Divergence:
+    for which, its in (("left", run), ("right", other)):
+        for end in dead_ends(alignment, which):
+            if end.run is its:
+                return _dead_end(alignment, end)
+    return _gradient(alignment, run, other, ends)
+
+
+def _dead_end(alignment: Alignment, end: DeadEnd) -> Divergence:
+    """The gradient that reaches a value and goes nowhere, beside its partner's, which goes on."""
+    column = 0 if end.side == "left" else 1
+    onward = names_reached(alignment, end)
+    there = ("left", "right")[1 - column]
+    here = of_gradient(end.run, end.value)
+    sentence = (
+        f"In the {end.run.title} on the {end.side}, {here} = {end.gradient.name} reaches {end.value.name} and goes "
+        f"nowhere: no entry made {end.value.name}."
+    )
+    texts = [f"{here}: {shown(end.gradient)}, and goes nowhere", f"has no {end.value.name}"]
+    event = None
+    if end.partner is not None and end.other_run is not None:
+        event = reached_at(sides(alignment, there)[0].trace, end.other_run, end.partner)
+        its = last_total(sides(alignment, there)[0].trace, end.other_run.id, end.partner)
+        goes = f", and goes on to {_listed(onward)}" if onward else ""
+        texts[1] = f"{of_gradient(end.other_run, end.partner)}: {shown(its)}{goes}"
+        name = its.name if its is not None else "None"
+        sentence += f" On the {there} the same, {of_gradient(end.other_run, end.partner)} = {name}{goes}."
+    events, names = [end.event, event], [end.value.name, end.partner.name if end.partner else ""]
+    runs = [end.run, end.other_run]
+    if column:
+        texts.reverse(), events.reverse(), names.reverse(), runs.reverse()
+    step = steps_of(alignment, column)[end.event]
+    return Divergence("dead_end", sentence, *texts, step, *events, *runs, *names, dead_end=end)
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join(names) if len(names) < 3 else ", ".join(names[:-1]) + f" and {names[-1]}"
+
+
+def names_reached(alignment: Alignment, end: DeadEnd) -> list[str]:
+    """The variables both sides have that the partner's gradient goes on to."""
+    return list(dict.fromkeys(sorted(each.name for each in derivation(alignment, end)[0])))
+
+
+def derivation(alignment: Alignment, end: DeadEnd) -> tuple[list[Value], list[Entry]]:
+    """From what both sides have, how the other side computes a dead end's partner: (those values, the entries)."""
+    _, other = sides(alignment, end.side)
+    known, entries, waiting = [], [], [end.maker]
+    while waiting:
+        entry = waiting.pop(0)
+        if entry is None or entry in entries:
+            continue
+        entries.append(entry)
+        for value in entry.inputs:
+            mine = other.partner.get(value)
+            if mine is not None and mine is not end.value and mine not in known:
+                known.append(mine)
+            elif mine is None:
+                waiting.append(other.made_by.get(value))
+    return known, entries
+
+
+def reached_at(trace: Trace, run: Pass, value: Value) -> int | None:
+    """The event at which a value's gradient first comes, in a pass."""
+    for event in trace.events:
+        if isinstance(event, Accumulated) and event.pass_id == run.id and event.value is value and event.total:
+            return event.index
+    return None
+
+
+def _gradient(alignment: Alignment, run: Pass, other: Pass, ends: tuple[PassEnded, PassEnded]) -> Divergence:
+    """The variable whose gradient is complete first and differs from its partner's."""
+    place = steps_of(alignment, 0)
+    for a, b, left, right in _complete(alignment, run, other, ends):
+        if same(tensor(left), tensor(right)):
+            continue
+        events = _completed_at(alignment.left.trace, run, a), _completed_at(alignment.right.trace, other, b)
+        texts = f"{of_gradient(run, a)}: {shown(left)}", f"{of_gradient(other, b)}: {shown(right)}"
+        by = _giver(alignment.left.trace, events[0])
+        sentence = f"In the {run.title}, {texts[0]} on the left{by}, and {texts[1]} on the right."
+        at = events[0] if events[0] is not None else ends[0].index
+        at_right = events[1] if events[1] is not None else ends[1].index
+        return Divergence("gradient", sentence, *texts, place[at], at, at_right, run, other, a.name, b.name)
+    raise AssertionError("the results of a pass are among its gradients")
+
+
+def _complete(alignment: Alignment, run: Pass, other: Pass, ends: tuple[PassEnded, PassEnded]) -> list[tuple]:
+    """(left value, right value, left gradient, right gradient) of all that both have, in the order of completion."""
+    tables = dict(ends[0].table), dict(ends[1].table)
+    rows = {}
+    for b in tables[1]:
+        a = alignment.right.partner.get(b)
+        if a is not None and not _is_internal(alignment, b):
+            rows[b] = (a, b, tables[0].get(a), tables[1][b])
+    for b, a, left, right in zip(other.wanted, run.wanted, ends[0].results, ends[1].results):
+        rows[b] = (a, b, left, right)
+    last = len(alignment.right.trace.events)
+    order = {b: _completed_at(alignment.right.trace, other, b) or last for b in rows}
+    return [rows[b] for b in sorted(rows, key=order.__getitem__)]
+
+
+def _is_internal(alignment: Alignment, value: Value) -> bool:
+    """A temporary of an aggregate: part of its gradient is added up where no trace sees it."""
+    readers = (entry for entry in alignment.right.inside if value in entry.inputs)
+    return alignment.right.made_by.get(value) in alignment.right.inside and any(readers)
+
+
+def _completed_at(trace: Trace, run: Pass, value: Value) -> int | None:
+    events = (e for e in trace.events if isinstance(e, Accumulated) and e.pass_id == run.id and e.value is value)
+    return max((e.index for e in events if e.total is not None), default=None)
+
+
+def _giver(trace: Trace, index: int | None) -> str:
+    """By which entry the last contribution came."""
+    if index is None:
+        return " (no contribution comes)"
+    return f" (from {trace.events[index].entry.statement})"

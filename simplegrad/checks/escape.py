@@ -1,0 +1,193 @@
+"""Values that a gradient reaches and goes nowhere from: found by data flow, and verified by what they lose.
+
+A Variable that no entry produced, and that is no input, is a constant to the tape. If its value nevertheless moves
+with the inputs, each gradient that arrives at it is dropped: dropped = (what arrived) times dvalue/dinputs. The tape's
+gradients and the dropped ones together must be the derivative; only then is the loss called verified.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import dataclass
+
+import torch
+
+from ..engine import Variable
+from .case import Case, Reading, Run
+from .climb import Climb, Gradients, climb, differences, size, step_of, torch_grad, worst
+from .findings import Place
+from .source import assigned_at, cells_of, line_reading, names_at, place, return_line, statement_at
+from .survey import Question, Truth
+from .watch import Made, is_ours
+
+
+@dataclass
+class Escape:
+    """A value that escaped the tape. `dropped`: per differentiable input, None where it does not depend on it."""
+
+    reading: Reading
+    made: Made | None
+    arrived: torch.Tensor
+    dropped: Gradients
+
+    @property
+    def variable(self) -> Variable:
+        return self.reading.variable
+
+    @property
+    def in_pass(self) -> bool:
+        """Made by propagate itself, and not by forward."""
+        if self.made is not None:
+            return self.made.in_pass
+        return self.reading.visit is not None and self.reading.leaf
+
+
+@dataclass
+class Flow:
+    """One climb looked at for escapes. `verified`: tape and dropped gradients together are the derivative."""
+
+    run: Run
+    going: Climb
+    escapes: list[Escape]
+    verified: bool
+    level: int
+
+
+def escapes_at(case: Case, truth: Truth, question: Question, point: int, seed: int, level: int) -> Flow | None:
+    """What escapes on the way to the gradients of this order; None where the run does not get so far."""
+    values = case.values(point)
+    run = case.run(values, traced=True)
+    going = climb(case, run, question.outputs(run), seed, level - 1, further=True)
+    if going.error is not None or going.losses[level - 1] is None:
+        return None
+    readings = list(run.probe.readings.values())
+    loss = going.losses[level - 1]
+    with case.recording():
+        arrived = run.grad(loss, [*run.wanted, *(each.variable for each in readings)])
+    computed = [None if g is None else g.value.detach() for g in arrived[: len(run.wanted)]]
+    found = []
+    for reading, gradient in zip(readings, arrived[len(run.wanted) :]):
+        if gradient is not None:
+            dropped = lost(case, run, question, seed, level, reading, gradient.value.detach())
+            if size(dropped) > 1e-12:
+                made = case.watch.made.get(id(reading.variable))
+                found.append(Escape(reading, made, gradient.value.detach(), dropped))
+    whole = derivative(case, truth, question, values, run, loss, seed, level)
+    return Flow(run, going, found, adds_up(truth, computed, found, whole), level)
+
+
+def lost(case: Case, run: Run, question: Question, seed: int, level: int, reading: Reading, arrived) -> Gradients:
+    """The gradient that arrived at a value, times how the value depends on the inputs."""
+    value = reading.variable.value
+    if not value.is_floating_point():
+        return [None] * len(run.leaves)
+    if value.requires_grad:
+        return torch_grad((value * arrived).sum(), run.leaves, create_graph=False)
+    if case.mode == "plain":
+        return lost_by_differences(case, run, question, seed, level, reading, arrived)
+    return [None] * len(run.leaves)
+
+
+def lost_by_differences(case, run, question, seed, level, reading, arrived) -> Gradients:
+    """The same where torch cannot follow: the value is found again in runs beside this one, by its place."""
+    place_of = list(run.probe.readings).index(reading.variable.key)
+
+    def loss_at(moved: list[torch.Tensor]) -> float:
+        other = case.run(moved)
+        climb(case, other, question.outputs(other), seed, level - 1, further=True)
+        found = list(other.probe.readings.values())[place_of].variable.value
+        return float((found * arrived).sum())
+
+    try:
+        found = differences(loss_at, [leaf.detach() for leaf in run.leaves], step_of(case))
+    except Exception:
+        return [None] * len(run.leaves)
+    noise = 1e-7 * (1 + float(arrived.abs().max()))
+    return [g if bool((g.abs() > noise).any()) else None for g in found]
+
+
+def derivative(case, truth, question, values, run, loss, seed, level) -> Gradients:
+    """The derivative of the loss of this order as it was computed: along torch's graph of all that ran."""
+    if truth.graph and case.mode != "plain" and loss.value.requires_grad:
+        with case.recording():
+            return torch_grad(loss.value, run.leaves, create_graph=False)
+    return truth.of(question, values, seed, level)[level - 1][: len(run.leaves)]
+
+
+def adds_up(truth: Truth, computed: Gradients, found: list[Escape], whole: Gradients) -> bool:
+    total = []
+    for i, gradient in enumerate(computed):
+        parts = [g for g in (gradient, *(escape.dropped[i] for escape in found)) if g is not None]
+        total.append(sum(parts[1:], parts[0]) if parts else None)
+    return max(worst(total, whole), default=0.0) <= 10 * truth.tolerance.of([*whole, *computed])
+
+
+# --- naming ----------------------------------------------------------------------------------------------------------
+
+
+def name_of(case: Case, run: Run, escape: Escape) -> str:
+    """What to call it: the name it was given, the one that propagate closes over, or the one it was assigned to."""
+    with run.tape:
+        given = escape.variable.name
+    if not re.fullmatch(r"v\d+(_\d+)?", given):
+        return given
+    for entry in run.entries:
+        for name, held in cells_of(entry.propagate).items():
+            if held is escape.variable or (isinstance(held, list | tuple) and any(x is escape.variable for x in held)):
+                return name
+    return assigned_name(escape.made) or given
+
+
+def assigned_name(made: Made | None) -> str:
+    """The variable that the statement which made it assigns, if it is one."""
+    if made is None or made.code is None:
+        return ""
+    node = statement_at(made.code.co_filename, made.line)
+    if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+        return node.targets[0].id
+    return ""
+
+
+def made_at(escape: Escape) -> Place | None:
+    """Where the value came to be. Wrapped in propagate: where forward computed the tensor, if that can be told."""
+    made = escape.made
+    if made is None or made.code is None:
+        return None
+    file = made.code.co_filename
+    return place(file, made.line)
+
+
+def raw_made_at(run: Run, made: Made) -> Place | None:
+    """For a value wrapped in propagate: the line of forward that assigned the tensor it was made of."""
+    for entry in run.entries:
+        held = cells_of(entry.propagate)
+        for name in names_at(made.code.co_filename, made.line):
+            if isinstance(held.get(name), torch.Tensor) and entry.appended_from:
+                code = entry.appended_from[0]
+                line = assigned_at(code, name)
+                return place(code.co_filename, line) if line else None
+    return None
+
+
+def read_at(run: Run, escape: Escape) -> Place | None:
+    """The line of propagate that read it: where the entry that did so was recorded, if that is anybody's own line."""
+    source = source_of(run, escape.reading.reader)
+    if source is not None and not is_ours(source[0]):
+        return place(*source)
+    for entry in run.entries:
+        code = entry.code
+        if code is None or (escape.made and escape.made.in_pass and escape.made.code is not code):
+            continue
+        if escape.made and escape.made.in_pass:
+            return place(code.co_filename, escape.made.line)
+        if escape.variable in cells_of(entry.propagate).values():
+            python = next(n for n, x in cells_of(entry.propagate).items() if x is escape.variable)
+            return place(code.co_filename, line_reading(code, python) or return_line(code))
+    return None
+
+
+def source_of(run: Run, index: int) -> tuple[str, int] | None:
+    """The Python line that recorded this entry of the tape."""
+    entries = run.trace.entries if run.trace else []
+    return entries[index].source if index < len(entries) else None

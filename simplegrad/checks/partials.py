@@ -1,0 +1,2 @@
+def explained_partials(case, run, answer, only_order=False):
+    return []

@@ -1,0 +1,110 @@
+"""What the engine does not tell: who appended an entry, where a Variable was made, which lines of `propagate` ran.
+
+A trace function of the interpreter, for this thread only: nothing is patched, and other threads notice nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ..engine import Tape, TapeEntry, Variable
+from .source import code_of, codes_within
+
+_OURS = str(Path(__file__).parent.parent)
+_FOLDERS = tuple(f"{_OURS}/{folder}/" for folder in ("engine", "trace", "program", "checks"))
+_MADE = Variable.__init__.__code__
+_APPEND = Tape.append.__code__
+_DETACH = Variable.detach.__code__
+
+
+def is_ours(file: str) -> bool:
+    """Whether a file belongs to the engine or to a reader of its runs, and so to nobody's own code."""
+    return file.startswith(_FOLDERS)
+
+
+@dataclass
+class Made:
+    """A Variable somebody made by hand: the caller's code and line, and the value as it was."""
+
+    variable: Variable
+    code: types.CodeType | None
+    line: int
+    version: int
+    value: torch.Tensor | None = None  # a copy, where copies were asked for
+    in_pass: bool = False
+
+
+class Watch:
+    """`with Watch() as watch:` follows what runs inside. `copies`: keep each made value as it was at first."""
+
+    def __init__(self, copies: bool = False):
+        self.copies = copies
+        self.made: dict[int, Made] = {}  # by id of the Variable, which is kept alive here
+        self.appended: TapeEntry | None = None  # the one that is being recorded
+        self.appended_from: tuple[types.CodeType, int] | None = None
+        self.lines: dict[types.CodeType, set[int]] = {}  # of the functions followed, which lines ran
+        self.passes = 0  # how many passes are running
+
+    def __enter__(self) -> Watch:
+        self._before = sys.gettrace()
+        sys.settrace(self._called)
+        return self
+
+    def __exit__(self, *_) -> None:
+        sys.settrace(self._before)
+
+    def follow(self, propagate: Callable) -> None:
+        """Note from now on which lines of this function run, and of those inside it."""
+        code = code_of(propagate)
+        for each in codes_within(code) if code else ():
+            self.lines.setdefault(each, set())
+
+    def _called(self, frame: types.FrameType, event: str, arg: object) -> Callable | None:
+        code = frame.f_code
+        if code is _MADE:
+            return self._made if self._note_maker(frame) else None
+        if code is _APPEND:
+            self.appended = frame.f_locals["entry"]
+            self.appended_from = _own_caller(frame)
+        elif code is _DETACH and not self.passes:
+            return self._detached
+        elif code in self.lines:
+            self.lines[code].add(frame.f_lineno)
+            return self._line
+        return None
+
+    def _line(self, frame: types.FrameType, event: str, arg: object) -> Callable:
+        if event == "line":
+            self.lines[frame.f_code].add(frame.f_lineno)
+        return self._line
+
+    def _note_maker(self, frame: types.FrameType) -> bool:
+        return isinstance(frame.f_locals.get("value"), torch.Tensor)
+
+    def _made(self, frame: types.FrameType, event: str, arg: object) -> Callable | None:
+        if event == "return":
+            variable, value = frame.f_locals["self"], frame.f_locals["value"]
+            code, line = _own_caller(frame) or (None, 0)
+            kept = value.detach().clone() if self.copies else None
+            self.made[id(variable)] = Made(variable, code, line, value._version, kept, bool(self.passes))
+        return self._made
+
+    def _detached(self, frame: types.FrameType, event: str, arg: object) -> Callable:
+        """Variable.detach() in forward says that no gradient flows: then none does in the truth either."""
+        if event == "return" and isinstance(arg, Variable):
+            arg.value = arg.value.detach()
+        return self._detached
+
+
+def _own_caller(frame: types.FrameType) -> tuple[types.CodeType, int] | None:
+    """Code and line of the innermost frame that is a person's own."""
+    found = frame.f_back
+    while found is not None and is_ours(found.f_code.co_filename):
+        found = found.f_back
+    return (found.f_code, found.f_lineno) if found is not None else None
