@@ -274,10 +274,20 @@ def collector_paused():
         yield
     finally:
         if enabled:
-            if not gc.get_freeze_count():  # somebody's frozen objects stay frozen
+            if not somebody_froze():
                 gc.freeze()
                 gc.unfreeze()
             gc.enable()
+
+
+_frozen = False
+
+
+def somebody_froze() -> bool:
+    """Whether objects were frozen, which then stay so. Counting many takes 15 ms, so that is done once."""
+    global _frozen
+    _frozen = _frozen or gc.get_freeze_count() > 0
+    return _frozen
 
 
 def check_arguments(tape: Tape, L: Variable, wanted: Sequence[Variable], none: str, prune: str) -> None:
