@@ -4,6 +4,19 @@ from .errors import ProgramError, RunError
 from .examples import EXAMPLES, Example
 from .limits import DEFAULT_LIMITS, Limits
 from .packing import pack, unpack
+from .palette import PALETTE, palette
 from .parse import Program
 
-__all__ = ["DEFAULT_LIMITS", "EXAMPLES", "Example", "Limits", "Program", "ProgramError", "RunError", "pack", "unpack"]
+__all__ = [
+    "DEFAULT_LIMITS",
+    "EXAMPLES",
+    "PALETTE",
+    "Example",
+    "Limits",
+    "Program",
+    "ProgramError",
+    "RunError",
+    "pack",
+    "palette",
+    "unpack",
+]
