@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Collection, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from ..trace.events import (
@@ -32,6 +32,14 @@ from .numbers import Pool
 Region = tuple[Hashable, ...]  # (pass, program line): entries are looked for in the partner of their region only
 
 
+@dataclass(frozen=True)
+class Arrival:
+    """The first and the last contribution (other than None) that came to a variable in a pass."""
+
+    first: Accumulated
+    last: Accumulated
+
+
 @dataclass
 class Side:
     """One of the two traces, and where each of its parts is."""
@@ -48,6 +56,7 @@ class Side:
     entry_partner: dict[Entry, Entry] = field(default_factory=dict)
     inside: dict[Entry, Entry] = field(default_factory=dict)  # part of what that aggregate of the other side does
     pass_partner: dict[int, int] = field(default_factory=dict)
+    _arrivals: dict[int, dict[Value, Arrival]] | None = None
 
     def __post_init__(self) -> None:
         ordinal: dict = defaultdict(int)
@@ -71,6 +80,24 @@ class Side:
                     self.leaves[value] = event
                 case Read(value=value):
                     self.reads.setdefault(value, event)
+
+    def arrivals(self, run: Pass) -> dict[Value, Arrival]:
+        """How gradients came to each variable in a pass."""
+        if self._arrivals is None:
+            self._arrivals = defaultdict(dict)
+            for event in self.trace.events:
+                if isinstance(event, Accumulated) and event.total is not None:
+                    row = self._arrivals[event.pass_id]
+                    first = row[event.value].first if event.value in row else event
+                    row[event.value] = Arrival(first, event)
+        return self._arrivals.get(run.id, {})
+
+    def gradient(self, run: Pass, value: Value) -> Value | None:
+        """The gradient of a variable when the pass is over."""
+        if value is run.loss:
+            return run.seed
+        arrival = self.arrivals(run).get(value)
+        return arrival and arrival.last.total
 
 
 class Alignment:
@@ -209,29 +236,32 @@ class Alignment:
 
     def _temporaries(self, one: Side, other: Side) -> None:
         """Values of an aggregate that no entry made, or its propagate: partners of what the other side records."""
-        for entry in {each for each in other.inside.values()}:
-            inner = [each for each, owner in other.inside.items() if owner is entry]
-            inner.sort(key=other.recorded_at.__getitem__)
-            values = [value for each in inner for value in each.outputs if value not in other.partner]
+        inner: dict[Entry, list[Value]] = defaultdict(list)
+        for entry in sorted(other.inside, key=other.recorded_at.__getitem__):
+            inner[other.inside[entry]] += [value for value in entry.outputs if value not in other.partner]
+        loose = self._loose(one, inner)
+        for aggregate, values in inner.items():
             pool = Pool(enumerate(values))
-            for value in self._loose(one, entry):
+            for value in loose[aggregate]:
                 for place, its in pool.equals(value):
                     pool.take(place)
                     one.partner[value], other.partner[its] = its, value
                     break
 
-    def _loose(self, side: Side, aggregate: Entry) -> Iterable[Value]:
-        """Unpaired values that belong to this aggregate: read by its propagate, made in it, or leaves beside it."""
-        reads = [v for v, event in side.reads.items() if side.visits.get(event.entry) is aggregate]
-        leaves = [v for v, event in side.leaves.items() if self._is_leaf_of(side, event, aggregate)]
-        made = [v for each, owner in side.visits.items() if owner is aggregate for v in each.outputs]
-        return [value for value in (*reads, *leaves, *made) if value not in side.partner]
-
-    def _is_leaf_of(self, side: Side, event: Leaf, aggregate: Entry) -> bool:
-        if event.parent is None:
-            return event.line == aggregate.line and event.index < side.recorded_at.get(aggregate, -1)
-        within = side.trace.events[event.parent]
-        return isinstance(within, VisitBegun) and within.entry is aggregate
+    def _loose(self, side: Side, aggregates: Collection[Entry]) -> dict[Entry, list[Value]]:
+        """Unpaired values by the aggregate they belong to: read by its propagate, made in it, or leaves beside it."""
+        by_line = {aggregate.line: aggregate for aggregate in aggregates}
+        owners = [(value, side.visits.get(event.entry)) for value, event in side.reads.items()]
+        for value, event in side.leaves.items():
+            within = side.trace.events[event.parent] if event.parent is not None else None
+            beside = by_line.get(event.line) if within is None else None
+            owners.append((value, getattr(within, "entry", beside)))
+        owners += [(value, owner) for entry, owner in side.visits.items() for value in entry.outputs]
+        found: dict[Entry, list[Value]] = defaultdict(list)
+        for value, owner in owners:
+            if value not in side.partner:
+                found[owner].append(value)
+        return found
 
     # --- steps ----------------------------------------------------------------------------------------------------
 

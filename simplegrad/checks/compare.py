@@ -13,7 +13,7 @@ import torch
 from ..trace.events import Accumulated, Entry, Leaf, Pass, Recorded, Value, Visited
 from ..trace.trace import Trace
 from .align import Alignment, Side
-from .divergence import DeadEnd, Divergence, dead_ends, derivation, ended, first_divergence, last_total, sides, tensor
+from .divergence import DeadEnd, Divergence, dead_ends, derivation, ended, first_divergence, sides, tensor
 from .numbers import difference, same
 
 EQUAL, BOTH_ZERO, MISSING, DIFFERENT, NOT_REACHED = (
@@ -29,12 +29,17 @@ EQUAL, BOTH_ZERO, MISSING, DIFFERENT, NOT_REACHED = (
 class Result:
     """A wanted gradient of a pass, on both sides. `difference`: the largest of an element; None counts as zeros."""
 
-    title: str  # of the pass
+    run: Pass | None  # of the left side
+    other_run: Pass | None
     variable: str
     left: Value | None
     right: Value | None
     difference: float | None
     verdict: str  # one of the five above
+
+    @property
+    def title(self) -> str:
+        return (self.run or self.other_run).title
 
     @property
     def agrees(self) -> bool:
@@ -115,9 +120,9 @@ class Comparison:
         return list(found.values())
 
     def _losses(self) -> list[DeadEnd]:
-        wrong = {result.title for result in self.results if not result.agrees}
+        wrong = {run for result in self.results if not result.agrees for run in (result.run, result.other_run)}
         ends = [*dead_ends(self.alignment, "left"), *dead_ends(self.alignment, "right")]
-        return [end for end in ends if end.run.title in wrong or (end.other_run and end.other_run.title in wrong)]
+        return [end for end in ends if end.run in wrong]
 
     @cached_property
     def results(self) -> list[Result]:
@@ -152,15 +157,14 @@ def results_of(comparison: Comparison, run: Pass | None, other: Pass | None) -> 
     """Every wanted gradient of a pass; None for a pass that a side does not have."""
     ends = [ended(trace, each) if each else None for trace, each in ((comparison.left, run), (comparison.right, other))]
     wanted = (run or other).wanted
-    title = (run or other).title
     rows = []
     for number, value in enumerate(wanted):
         found = [end.results[number] if end and number < len(end.results) else None for end in ends]
         if None in ends:
-            rows.append(Result(title, value.name, *found, None, NOT_REACHED))
+            rows.append(Result(run, other, value.name, *found, None, NOT_REACHED))
             continue
         left, right = tensor(found[0]), tensor(found[1])
-        rows.append(Result(title, value.name, *found, difference(left, right), verdict(left, right)))
+        rows.append(Result(run, other, value.name, *found, difference(left, right), verdict(left, right)))
     return rows
 
 
@@ -200,25 +204,34 @@ def total(costs) -> Cost:
 def ghost(alignment: Alignment, end: DeadEnd) -> Ghost:
     """What the other side has between a dead end and the variables that both have."""
     if end.maker is None or end.other_run is None:
-        return _by_difference(alignment, end)
+        return _straight(alignment, end)
     one, other = sides(alignment, end.side)
-    _, entries = derivation(alignment, end)
-    flows = _flows(other.trace, end.other_run)
-    nodes, edges, dropped = [], [], {}
-    for entry in entries:
-        (output, *_) = entry.outputs
-        drawn = end.value if output is end.partner else other.partner.get(output, output)
+    exact = same(tensor(end.gradient), tensor(other.gradient(end.other_run, end.partner)))
+    lost = {} if exact else differences(alignment, end)
+    flows = _flows(other.trace, end.other_run) if exact else {}
+    nodes: list[Value] = []
+    edges: list[GhostEdge] = []
+    for entry in derivation(alignment, end)[1]:
+        output = end.value if end.partner in entry.outputs else other.partner.get(entry.outputs[0], entry.outputs[0])
         for slot, value in enumerate(entry.inputs):
-            mine = other.partner.get(value)
-            flow = flows.get((entry, slot))
+            mine, flow = other.partner.get(value), flows.get((entry, slot))
             if mine is None and value not in nodes:
                 nodes.append(value)
-            edges.append(GhostEdge(mine or value, drawn, entry.statement, tensor(flow), flow.name if flow else ""))
-            if mine is not None and flow is not None and flow.tensor is not None:
-                before = dropped.get(mine.name)
-                dropped[mine.name] = flow.tensor if before is None else before + flow.tensor
-    exact = same(tensor(end.gradient), tensor(last_total(other.trace, end.other_run.id, end.partner)))
-    return Ghost(end.side, end.value, end.run, tuple(nodes), tuple(edges), dropped, exact)
+            gradient = tensor(flow) if exact else lost.get(mine)
+            edges.append(GhostEdge(mine or value, output, entry.statement, gradient, flow.name if flow else ""))
+    return Ghost(end.side, end.value, end.run, tuple(nodes), tuple(edges), _dropped(edges, nodes, lost), exact)
+
+
+def _dropped(edges: list[GhostEdge], nodes: list[Value], lost: dict[Value, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Per variable of this side what all edges to it would bring, or what was found as a difference."""
+    if lost:
+        return {value.name: lost[value] for value in dict.fromkeys(edge.input for edge in edges) if value in lost}
+    brought: dict[str, torch.Tensor] = {}
+    for edge in edges:
+        if edge.input not in nodes and edge.gradient is not None:
+            before = brought.get(edge.input.name)
+            brought[edge.input.name] = edge.gradient if before is None else before + edge.gradient
+    return brought
 
 
 def _flows(trace: Trace, run: Pass) -> dict[tuple[Entry, int], Value]:
@@ -230,19 +243,22 @@ def _flows(trace: Trace, run: Pass) -> dict[tuple[Entry, int], Value]:
     }
 
 
-def _by_difference(alignment: Alignment, end: DeadEnd) -> Ghost:
-    """The other side has no such value: straight to the inputs of the aggregate whose results differ."""
+def differences(alignment: Alignment, end: DeadEnd) -> dict[Value, torch.Tensor]:
+    """Per variable of this side that has a partner: what the other side's gradient of it has more, if anything."""
     one, other = sides(alignment, end.side)
-    inputs = end.reader.inputs if end.reader is not None else end.run.wanted
-    edges, dropped = [], {}
-    for value in dict.fromkeys(inputs):
+    found = {}
+    for value in (*end.run.wanted, *(end.reader.inputs if end.reader is not None else ())):
         partner = one.partner.get(value)
         if partner is None or end.other_run is None:
             continue
-        mine = tensor(last_total(one.trace, end.run.id, value))
-        its = tensor(last_total(other.trace, end.other_run.id, partner))
+        mine, its = tensor(one.gradient(end.run, value)), tensor(other.gradient(end.other_run, partner))
         if not same(mine, its):
-            lost = (its if its is not None else 0.0) - (mine if mine is not None else 0.0)
-            dropped[value.name] = lost
-            edges.append(GhostEdge(value, end.value, "", lost))
-    return Ghost(end.side, end.value, end.run, (), tuple(edges), dropped, False)
+            found[value] = its - mine if mine is not None and its is not None else its if mine is None else -mine
+    return found
+
+
+def _straight(alignment: Alignment, end: DeadEnd) -> Ghost:
+    """The other side has no such value: straight to the variables whose gradients differ."""
+    lost = differences(alignment, end)
+    edges = [GhostEdge(value, end.value, "", gradient) for value, gradient in lost.items()]
+    return Ghost(end.side, end.value, end.run, (), tuple(edges), _dropped(edges, [], lost), False)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..trace.events import Accumulated, Entry, Failed, Pass, PassEnded, Value
+from ..trace.events import Entry, Failed, Pass, PassEnded, Value
 from ..trace.trace import Trace
 from .align import Alignment, Side
 from .findings import short
@@ -75,30 +75,25 @@ def tensor(value: Value | None) -> torch.Tensor | None:
 
 
 def dead_ends(alignment: Alignment, which: str) -> Iterator[DeadEnd]:
-    """All of one side, in the order of its events. A gradient of zeros loses nothing."""
+    """All of one side, by pass, in the order in which gradients came. A gradient of zeros loses nothing."""
     one, other = sides(alignment, which)
     others = {run.id: run for _, run in other.passes}
-    runs = {run.id: run for _, run in one.passes}
-    seen: set[tuple[int, Value]] = set()
-    for event in one.trace.events:
-        if not isinstance(event, Accumulated) or event.total is None or event.total.is_zero:
-            continue
-        if (event.pass_id, event.value) in seen or not _ends_at(event.value, one, other):
-            continue
-        seen.add((event.pass_id, event.value))
-        partner = one.partner.get(event.value)
-        read = one.reads.get(event.value)
-        yield DeadEnd(
-            which,
-            event.value,
-            partner,
-            other.made_by.get(partner),
-            runs[event.pass_id],
-            others.get(one.pass_partner.get(event.pass_id)),
-            last_total(one.trace, event.pass_id, event.value),
-            event.index,
-            one.visits.get(read.entry) if read is not None else None,
-        )
+    for _, run in one.passes:
+        for value, arrival in one.arrivals(run).items():
+            if arrival.last.total.is_zero or not _ends_at(value, one, other):
+                continue
+            partner, read = one.partner.get(value), one.reads.get(value)
+            yield DeadEnd(
+                which,
+                value,
+                partner,
+                other.made_by.get(partner),
+                run,
+                others.get(one.pass_partner.get(run.id)),
+                arrival.last.total,
+                arrival.last.index,
+                one.visits.get(read.entry) if read is not None else None,
+            )
 
 
 def _ends_at(value: Value, one: Side, other: Side) -> bool:
@@ -107,15 +102,6 @@ def _ends_at(value: Value, one: Side, other: Side) -> bool:
     if value in one.made_by or value in {run.seed for _, run in one.passes}:
         return False
     return value in one.reads or one.partner.get(value) in other.made_by
-
-
-def last_total(trace: Trace, pass_id: int, value: Value) -> Value | None:
-    """The gradient of a value at the end of a pass."""
-    total = None
-    for event in trace.events:
-        if isinstance(event, Accumulated) and event.pass_id == pass_id and event.value is value:
-            total = event.total
-    return total
 
 
 def sides(alignment: Alignment, which: str) -> tuple[Side, Side]:
@@ -149,9 +135,12 @@ def _raised(alignment: Alignment) -> Iterator[tuple[int, Divergence]]:
     sentence = f"The {word} run ends here with {what}: {error.message} The other goes on."
     texts = [f"{what}: {error.message}", "goes on"]
     events = [error.index, _other_event(alignment, step, 1 - column)]
+    runs = next(
+        ((a, b) for a, b in alignment.passes if (a, b)[column] and (a, b)[column].id == error.pass_id), (None, None)
+    )
     if column:
         texts.reverse(), events.reverse()
-    yield step, Divergence("raised", sentence, *texts, step, *events)
+    yield step, Divergence("raised", sentence, *texts, step, *events, *runs)
 
 
 def _other_event(alignment: Alignment, step: int, column: int) -> int | None:
@@ -201,35 +190,59 @@ def _blamed(alignment: Alignment, run: Pass, other: Pass, ends: tuple[PassEnded,
     for which, its in (("left", run), ("right", other)):
         for end in dead_ends(alignment, which):
             if end.run is its:
-                return _dead_end(alignment, end)
+                return _dead_end(alignment, end, _consequence(run, ends))
     return _gradient(alignment, run, other, ends)
 
 
-def _dead_end(alignment: Alignment, end: DeadEnd) -> Divergence:
+def _consequence(run: Pass, ends: tuple[PassEnded, PassEnded]) -> str:
+    """What a wanted gradient comes to because of it."""
+    for value, left, right in zip(run.wanted, ends[0].results, ends[1].results):
+        if not same(tensor(left), tensor(right)):
+            both = [each.name if each is not None else "None" for each in (left, right)]
+            return f" In the end {of_gradient(run, value)} is {both[0]} on the left and {both[1]} on the right."
+    return ""
+
+
+def _dead_end(alignment: Alignment, end: DeadEnd, consequence: str) -> Divergence:
     """The gradient that reaches a value and goes nowhere, beside its partner's, which goes on."""
     column = 0 if end.side == "left" else 1
-    onward = names_reached(alignment, end)
     there = ("left", "right")[1 - column]
     here = of_gradient(end.run, end.value)
+    what = "the escaped temporary " if end.reader is not None else ""
     sentence = (
-        f"In the {end.run.title} on the {end.side}, {here} = {end.gradient.name} reaches {end.value.name} and goes "
-        f"nowhere: no entry made {end.value.name}."
+        f"In the {end.run.title}, {here} = {end.gradient.name} reaches {what}{end.value.name} on the {end.side} and "
+        f"goes nowhere: no entry has {end.value.name} as an output."
     )
-    texts = [f"{here}: {shown(end.gradient)}, and goes nowhere", f"has no {end.value.name}"]
+    texts = [f"{here}: {shown(end.gradient)}, which goes nowhere", f"has no {end.value.name}"]
     event = None
     if end.partner is not None and end.other_run is not None:
-        event = reached_at(sides(alignment, there)[0].trace, end.other_run, end.partner)
-        its = last_total(sides(alignment, there)[0].trace, end.other_run.id, end.partner)
-        goes = f", and goes on to {_listed(onward)}" if onward else ""
-        texts[1] = f"{of_gradient(end.other_run, end.partner)}: {shown(its)}{goes}"
-        name = its.name if its is not None else "None"
-        sentence += f" On the {there} the same, {of_gradient(end.other_run, end.partner)} = {name}{goes}."
+        texts[1], told, event = _partners(alignment, end)
+        sentence += f" On the {there}, {told}."
     events, names = [end.event, event], [end.value.name, end.partner.name if end.partner else ""]
     runs = [end.run, end.other_run]
     if column:
         texts.reverse(), events.reverse(), names.reverse(), runs.reverse()
     step = steps_of(alignment, column)[end.event]
-    return Divergence("dead_end", sentence, *texts, step, *events, *runs, *names, dead_end=end)
+    return Divergence("dead_end", sentence + consequence, *texts, step, *events, *runs, *names, dead_end=end)
+
+
+def _partners(alignment: Alignment, end: DeadEnd) -> tuple[str, str, int | None]:
+    """What becomes of a dead end's gradient on the other side: for the table, for the sentence, and the event."""
+    _, other = sides(alignment, end.side)
+    its, name = other.gradient(end.other_run, end.partner), of_gradient(end.other_run, end.partner)
+    onward = _listed(names_reached(alignment, end))
+    if its is None:
+        return f"{name}: None", f"{name} is None", None
+    goes = f", which goes on to {onward}" if onward else ""
+    arrival = other.arrivals(end.other_run)[end.partner]
+    if same(tensor(end.gradient), tensor(its)):
+        return (
+            f"{name}: {shown(its)}{goes}",
+            f"the same gradient, {name} = {its.name}, goes on to {onward}",
+            arrival.last.index,
+        )
+    told = f"{end.partner.name} has the entry that is missing here, and {name} = {its.name} goes on to {onward}"
+    return f"{name}: {shown(its)}{goes}", told, arrival.first.index
 
 
 def _listed(names: list[str]) -> str:
@@ -259,21 +272,13 @@ def derivation(alignment: Alignment, end: DeadEnd) -> tuple[list[Value], list[En
     return known, entries
 
 
-def reached_at(trace: Trace, run: Pass, value: Value) -> int | None:
-    """The event at which a value's gradient first comes, in a pass."""
-    for event in trace.events:
-        if isinstance(event, Accumulated) and event.pass_id == run.id and event.value is value and event.total:
-            return event.index
-    return None
-
-
 def _gradient(alignment: Alignment, run: Pass, other: Pass, ends: tuple[PassEnded, PassEnded]) -> Divergence:
     """The variable whose gradient is complete first and differs from its partner's."""
     place = steps_of(alignment, 0)
     for a, b, left, right in _complete(alignment, run, other, ends):
         if same(tensor(left), tensor(right)):
             continue
-        events = _completed_at(alignment.left.trace, run, a), _completed_at(alignment.right.trace, other, b)
+        events = _completed_at(alignment.left, run, a), _completed_at(alignment.right, other, b)
         texts = f"{of_gradient(run, a)}: {shown(left)}", f"{of_gradient(other, b)}: {shown(right)}"
         by = _giver(alignment.left.trace, events[0])
         sentence = f"In the {run.title}, {texts[0]} on the left{by}, and {texts[1]} on the right."
@@ -294,7 +299,7 @@ def _complete(alignment: Alignment, run: Pass, other: Pass, ends: tuple[PassEnde
     for b, a, left, right in zip(other.wanted, run.wanted, ends[0].results, ends[1].results):
         rows[b] = (a, b, left, right)
     last = len(alignment.right.trace.events)
-    order = {b: _completed_at(alignment.right.trace, other, b) or last for b in rows}
+    order = {b: _completed_at(alignment.right, other, b) or last for b in rows}
     return [rows[b] for b in sorted(rows, key=order.__getitem__)]
 
 
@@ -304,9 +309,9 @@ def _is_internal(alignment: Alignment, value: Value) -> bool:
     return alignment.right.made_by.get(value) in alignment.right.inside and any(readers)
 
 
-def _completed_at(trace: Trace, run: Pass, value: Value) -> int | None:
-    events = (e for e in trace.events if isinstance(e, Accumulated) and e.pass_id == run.id and e.value is value)
-    return max((e.index for e in events if e.total is not None), default=None)
+def _completed_at(side: Side, run: Pass, value: Value) -> int | None:
+    arrival = side.arrivals(run).get(value)
+    return arrival and arrival.last.index
 
 
 def _giver(trace: Trace, index: int | None) -> str:
