@@ -70,7 +70,7 @@ def main(target: str, order: int = 2, as_json: bool = False, out: TextIO | None 
     if as_json:
         print(json.dumps([as_plain(each, result) for each, result in results], indent=2, allow_nan=False), file=out)
     else:
-        print("\n\n".join(str(result) for _, result in results if isinstance(result, Report)), file=out, flush=True)
+        print(as_text([result for _, result in results if isinstance(result, Report)]), file=out, flush=True)
     for each, result in results:
         if not isinstance(result, Report):
             print(f"{each.name}: could not be checked. {result}", file=sys.stderr)
@@ -90,8 +90,9 @@ def opened(target: str) -> list[Target]:
     if name:
         return [named(targets, name, path)]
     ready = [each for each in targets if each.is_ready]
+    has_case = any(each.kind == "case" for each in ready)  # it tells how to call the others
     for each in targets:
-        if not each.is_ready:
+        if not each.is_ready and not has_case:
             print(f"{each.name}: not checked, it has no example inputs. {_how_to_declare(each)}", file=sys.stderr)
     if not ready:
         raise CouldNotRun(
@@ -144,6 +145,15 @@ def attempted(target: Target, order: int) -> Report | str:
         own = [f for f in frames if f.filename == target.file]
         where = f" at {own[-1].filename}:{own[-1].lineno}" if own else ""
         return f"{type(error).__name__}{where}: {error}"
+
+
+def as_text(reports: list[Report]) -> str:
+    """The reports one after the other, and of several a last line that sums them up."""
+    parts = [str(report) for report in reports]
+    if len(reports) > 1:
+        faulty = [report.name for report in reports if not report.ok]
+        parts.append(f"{len(reports)} checked: {', '.join(faulty) or 'none'} with a fault.")
+    return "\n\n".join(parts)
 
 
 def exit_code(results: list[Report | str]) -> int:
