@@ -1,4 +1,4 @@
-"""How long a check of a PyTorch function takes, side by side with `torch.autograd.gradgradcheck` on the same one.
+"""How long a check takes beside `torch.autograd.gradgradcheck`, and a recorded run beside the same run unrecorded.
 
 `python -m benchmarks.torch_bridge` prints a table; `main()` returns its rows.
 """
@@ -13,6 +13,7 @@ import torch
 from torch.autograd import Function
 
 from simplegrad.torch_bridge.check import check_function
+from simplegrad.torch_bridge.record import record_torch
 
 EPS = 1e-5
 GOAL = 0.1  # of gradgradcheck's time
@@ -91,12 +92,41 @@ def row(function: type[Function], rounds: int) -> dict:
     }
 
 
+def chain(length: int = 1000, elements: int = 1000) -> torch.Tensor:
+    """A double backward through that many operations."""
+    x = torch.ones(elements, requires_grad=True)
+    y = x
+    for _ in range(length // 2):
+        y = (y * 1.001).sin()
+    (first,) = torch.autograd.grad(y.sum(), x, create_graph=True)
+    (second,) = torch.autograd.grad(first.sum(), x)
+    return second
+
+
+def recorded_chain() -> torch.Tensor:
+    with record_torch(values="none"):
+        return chain()
+
+
+def recording_row(rounds: int) -> dict:
+    """One line of the table: the same double backward recorded and not."""
+    assert torch.equal(chain(), recorded_chain())
+    ours, theirs = alternated(recorded_chain, chain, rounds)
+    return {
+        "what": "recording a double backward of 1000 ops / plain",
+        "goal": "<= 2.5",
+        "ratio": round(ours / theirs, 4),
+        "detail": f"{1e3 * ours:.1f} ms / {1e3 * theirs:.1f} ms, values='none'",
+    }
+
+
 def main(quick: bool = False) -> list[dict]:
     """The rows: what, goal, ratio, detail."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return [row(function, 2 if quick else 7) for function in (LayerNormSaved, LayerNormRecomputed)]
+        rows = [row(function, 2 if quick else 7) for function in (LayerNormSaved, LayerNormRecomputed)]
+        return [*rows, recording_row(3 if quick else 15)]
     finally:
         torch.set_num_threads(threads)
 

@@ -1,0 +1,353 @@
+"""From what `record_torch` logged to events: the same ones that the tape engine's recorder tells."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from simplegrad.trace import Trace
+from simplegrad.trace.events import (
+    Accumulated,
+    Entry,
+    Event,
+    Failed,
+    Leaf,
+    LimitReached,
+    Pass,
+    PassBegun,
+    PassEnded,
+    Recorded,
+    Value,
+    VisitBegun,
+    Visited,
+)
+
+if TYPE_CHECKING:
+    from simplegrad.torch_bridge.record import Gradient, Node, TorchRecorder
+
+Place = tuple[int, int]  # (node, which of its outputs)
+
+
+@dataclass
+class Running:
+    """A pass that has begun and not ended."""
+
+    run: Pass
+    index: int  # of its PassBegun
+    roots: list[Place]
+    ahead: Ahead
+    table: dict[Value, Value] = field(default_factory=dict)
+    came: dict[Place, int] = field(default_factory=dict)  # how many contributions came so far
+    visited: set[int] = field(default_factory=set)
+    visit: int | None = None  # index of the VisitBegun that is open
+    entry: Entry | None = None  # the one visited last
+
+    @property
+    def parent(self) -> int:
+        return self.index if self.visit is None else self.visit
+
+
+@dataclass
+class Ahead:
+    """What a pass will turn out to have done, read from the log before it is told."""
+
+    contributions: dict[Place, int] = field(default_factory=dict)
+    final: dict[Place, Gradient] = field(default_factory=dict)  # the sums that nodes were given in the end
+    results: list[Any] = field(default_factory=list)
+
+
+class Teller:
+    """Makes events of the recorder's log, when they are asked for."""
+
+    def __init__(self, recorder: TorchRecorder, trace: Trace) -> None:
+        self.recorder, self.trace = recorder, trace
+        self.values: dict[Place, Value] = {}
+        self.entries: dict[int, Entry] = {}
+        self.passes: list[Running] = []
+        self.taken: set[str] = set()
+        self.made: list[int] = []  # nodes that passes made and that are not told yet, by sequence number, last first
+        self.sums: set[int] = set()  # those that the engine made to add contributions
+        self.done = False
+
+    def build(self) -> None:
+        """Events for all that was logged since the last time."""
+        log = list(self.recorder.log)
+        self.recorder.log.clear()
+        self.ahead = self._look_ahead(log)
+        for row in log:
+            if not self.done:
+                getattr(self, row[0])(*row[1:])
+
+    # -- reading ahead -------------------------------------------------------------------------------------------
+
+    def _look_ahead(self, log: list[tuple]) -> list[Ahead]:
+        """One Ahead for each pass in the order in which they begin; also which nodes the passes made."""
+        found, open_, outgoing, incoming = [], [running.ahead for running in self.passes], set(), set()
+        for kind, *row in log:
+            if kind == "begun":
+                found.append(Ahead())
+                open_.append(found[-1])
+                open_[-1].targets = row[3]
+                for place in row[1]:
+                    if place is not None:
+                        open_[-1].contributions[place] = 1
+            elif kind == "visited":
+                self._read_visit(open_[-1], row, incoming, outgoing)
+            elif kind == "ended":
+                ahead = open_.pop()
+                ahead.results = row[0]
+                ahead.final.update({p: g for p, g in zip(ahead.targets, row[0], strict=False) if p and g})
+                incoming |= {self.recorder.known.get(g[0]) for g in row[0] if g is not None}
+            elif kind == "made_nodes":
+                self.made += [i for i in range(*row) if self.nodes[i].leaf is None]
+        self.made.sort(key=lambda i: -self.nodes[i].sequence)
+        self.sums = self._sums(incoming - outgoing - {None}, outgoing)
+        return found[::-1]
+
+    def _read_visit(self, ahead: Ahead, row: list, incoming: set, outgoing: set) -> None:
+        index, came, went, _ = row
+        if not self.nodes[index].shapes:
+            self.nodes[index].shapes = tuple(() if g is None else tuple(g[2]) for g in came)
+        for output, gradient in enumerate(came):
+            if gradient is not None:
+                ahead.final[(index, output)] = gradient
+                incoming.add(self.recorder.known.get(gradient[0]))
+        for edge, gradient in zip(self.edges(index), went, strict=False):
+            if gradient is not None:
+                outgoing.add(self.recorder.known.get(gradient[0]))
+                if edge is not None:
+                    ahead.contributions[edge] = ahead.contributions.get(edge, 0) + 1
+
+    def _sums(self, final: set[int], outgoing: set[int]) -> set[int]:
+        """The engine's own additions: those that gave a node its gradient, and the partial sums before them."""
+        found, todo, made = set(), list(final), set(self.made)
+        while todo:
+            index = todo.pop()
+            if index in made and index not in outgoing and self.nodes[index].name.startswith("Add"):
+                found.add(index)
+                todo += [edge[0] for edge in self.edges(index) if edge is not None and edge[0] not in found]
+        return found
+
+    # -- nodes and values ----------------------------------------------------------------------------------------
+
+    @property
+    def nodes(self) -> list[Node]:
+        return self.recorder.nodes
+
+    def edges(self, index: int) -> tuple[Place | None, ...]:
+        edges = self.nodes[index].edges
+        resolved = all(edge is None or isinstance(edge[0], int) for edge in edges)
+        return edges if resolved else self.recorder.edges_of(self.nodes[index])
+
+    def fresh(self, name: str) -> str:
+        number, wanted = 0, name or "v0"
+        if not name:
+            number = len(self.trace._values)
+            wanted = f"v{number}"
+        while wanted in self.taken:
+            number += 1
+            wanted = f"{name}_{number}" if name else f"v{number}"
+        self.taken.add(wanted)
+        return wanted
+
+    def new_value(self, name: str, shape: Any, dtype: Any = "", **more: Any) -> Value:
+        shown = str(dtype).removeprefix("torch.") or "float32"
+        value = Value(len(self.trace._values), self.fresh(name), tuple(shape), dtype=shown, **more)
+        self.trace._values.append(value)
+        return value
+
+    def value(self, place: Place) -> Value:
+        """The Variable that a node's output, or a leaf, is in the trace."""
+        if place not in self.values:
+            node = self.nodes[place[0]]
+            if node.leaf is not None:
+                shape, dtype, name, tensor = node.leaf
+                value = self.values[place] = self.new_value(name, shape, dtype, leaf=True, tensor=tensor)
+                self.add(Leaf, None, value=value)
+            else:
+                shape = node.shapes[place[1]] if place[1] < len(node.shapes) else ()
+                self.values[place] = self.new_value(self.recorder.called.get(place, ""), shape)
+        return self.values[place]
+
+    def gradient(self, gradient: Gradient | None) -> Value | None:
+        """A gradient as a Variable: the output of the node that computed it, or a constant."""
+        if gradient is None:
+            return None
+        node, output, shape, dtype, tensor, note = gradient
+        index = self.recorder.known.get(node)
+        if index is None:
+            return self.new_value("", shape, dtype, tensor=tensor, note=note)
+        value = self.value((index, output))
+        value.shape, value.dtype = tuple(shape), str(dtype).removeprefix("torch.")
+        value.tensor = tensor if value.tensor is None else value.tensor
+        value.note = value.note or note
+        return value
+
+    def entry(self, index: int, made_by: Entry | None = None) -> Entry:
+        if index not in self.entries:
+            self._record(index, made_by)
+        return self.entries[index]
+
+    def _record(self, index: int, made_by: Entry | None) -> None:
+        node = self.nodes[index]
+        inputs = tuple(self.value(edge) for edge in self.edges(index) if edge is not None)
+        operator = node.custom.__name__ if node.custom else re.sub(r"Backward\d*$", "", node.name.rsplit("::", 1)[-1])
+        running = self.passes[-1] if self.passes else None
+        source = self.source(self.recorder.lines.get(node.sequence))
+        entry = self.entries[index] = Entry(
+            id=len(self.trace._entries),
+            operator=operator,
+            text=f"{operator}({', '.join(value.name for value in inputs)})",
+            inputs=inputs,
+            outputs=tuple(self.value((index, k)) for k in range(max(len(node.shapes), 1))),
+            aggregate=node.custom is not None,
+            made_by=made_by and made_by.id,
+            pass_id=running and running.run.id,
+            source=source,
+            propagate_source=_backward_of(node.custom),
+        )
+        self.trace._entries.append(entry)
+        self.add(Recorded, source, entry=entry)
+
+    # -- events --------------------------------------------------------------------------------------------------
+
+    def add(self, kind: type[Event], source: tuple[str, int] | None, **fields: Any) -> int:
+        running = self.passes[-1] if self.passes else None
+        index = len(self.trace._events)
+        fields.setdefault("parent", running and running.parent)
+        self.trace._events.append(kind(index=index, pass_id=running and running.run.id, source=source, **fields))
+        return index
+
+    def source(self, where: tuple | None) -> tuple[str, int] | None:
+        if where is None:
+            return None
+        code, instruction = where
+        lines = [line for start, stop, line in code.co_lines() if start <= instruction < stop]
+        return (code.co_filename, lines[0]) if lines and lines[0] else None
+
+    # -- one method for each kind of row -------------------------------------------------------------------------
+
+    def nodes_seen(self, first: int, last: int) -> None:
+        """Nodes of the forward part, in the order in which they were made."""
+        new = [i for i in range(first, last) if self.nodes[i].leaf is None]
+        for index in sorted(new, key=lambda i: self.nodes[i].sequence):
+            running = self.passes[-1] if self.passes else None
+            self.entry(index, running and running.entry)
+
+    def begun(self, where: tuple | None, roots: list, seeds: list, targets: list) -> None:
+        places = [place for place in roots if place is not None and place[0] >= 0]
+        losses = [self.value(place) for place in places]
+        wanted = tuple(self.value(place) for place in targets if place is not None and place[0] >= 0)
+        outer = self.passes[-1] if self.passes else None
+        starts = [self.gradient(seed) for seed in seeds]
+        loss = losses[0] if losses else self.new_value("", ())
+        run = Pass(
+            self.trace.pass_count, loss, starts[0] if starts else None, wanted, "skip", "ahead" if wanted else "none"
+        )
+        self.trace.pass_count += 1
+        running = Running(run, len(self.trace._events), places, self.ahead.pop())
+        running.targets = targets
+        running.table.update({a: b for a, b in zip(losses, starts, strict=False) if b is not None})
+        running.came.update(dict.fromkeys(places, 1))
+        self.passes.append(running)
+        self.add(PassBegun, self.source(where), run=run, parent=outer and outer.parent)
+
+    def visiting(self, index: int, incoming: list) -> None:
+        """A custom Function's backward is entered: what happens until it is left is inside."""
+        running, entry = self.passes[-1], self.entry(index)
+        values = self._incoming(index, incoming)
+        running.visit = self.add(VisitBegun, entry.propagate_source, entry=entry, incoming=values)
+        running.entry, running.open = entry, values
+
+    def visited(self, index: int, incoming: list, outgoing: list, sequence: int) -> None:
+        running, entry = self.passes[-1], self.entry(index)
+        running.visited.add(index)
+        self._tell_made(sequence, sums_only=True, made_by=running.entry)
+        values = self._incoming(index, incoming)
+        nothing = not any(values) and not any(g is not None for g in outgoing)
+        if running.visit is None and not nothing:
+            running.visit = self.add(VisitBegun, entry.propagate_source, entry=entry, incoming=values)
+        running.entry = entry
+        self._tell_made(sequence, made_by=entry)
+        pairs = [(edge, g) for edge, g in zip(self.edges(index), outgoing, strict=False) if edge is not None]
+        went = tuple(self.gradient(g) for _, g in pairs)
+        running.visit = None
+        state = "skipped" if nothing else "propagated" if all(values) else "partial"
+        self.add(Visited, entry.propagate_source, entry=entry, state=state, incoming=values, outgoing=went)
+        for slot, ((edge, _), contribution) in enumerate(zip(pairs, went, strict=True)):
+            self._accumulate(running, entry, slot, edge, contribution)
+
+    def _incoming(self, index: int, incoming: list) -> tuple[Value | None, ...]:
+        """The incoming gradients; the table knows most of them already, as sums of what came."""
+        running, values = self.passes[-1], []
+        for output, gradient in enumerate(incoming):
+            known = running.table.get(self.value((index, output)))
+            values.append(None if gradient is None else known or self.gradient(gradient))
+        return tuple(values)
+
+    def _accumulate(self, running: Running, entry: Entry, slot: int, place: Place, contribution: Value | None) -> None:
+        value = self.value(place)
+        before, first = running.table.get(value), running.came.get(place, 0) == 0
+        total = before if contribution is None else contribution
+        if contribution is not None:
+            running.came[place] = running.came.get(place, 0) + 1
+            if before is not None:
+                total = self._sum(running, place)
+            running.table[value] = total
+        told = {"contribution": contribution, "total": total, "first": first}
+        self.add(Accumulated, None, entry=entry, slot=slot, value=value, **told)
+
+    def _sum(self, running: Running, place: Place) -> Value:
+        """What the engine added up: seen where the sum is handed on, not on the way there."""
+        final = running.ahead.final.get(place)
+        if final is not None and running.came[place] == running.ahead.contributions.get(place):
+            return self.gradient(final)
+        return self.new_value("", self.value(place).shape, note="a sum inside the engine, not seen")
+
+    def _tell_made(self, before: int, made_by: Entry | None, sums_only: bool = False) -> None:
+        """Entries for the nodes numbered below `before`; with `sums_only`, the engine's additions at their front."""
+        while self.made and self.nodes[self.made[-1]].sequence < before:
+            if sums_only and self.made[-1] not in self.sums:
+                return
+            self.entry(self.made.pop(), made_by)
+
+    def ended(self, results: list) -> None:
+        running = self.passes[-1]
+        self._tell_made(1 << 63, made_by=running.entry)
+        for index in self._not_run(running):
+            self.add(Visited, None, entry=self.entry(index), state="pruned", incoming=(), outgoing=())
+        found = []
+        for place, gradient in zip(running.targets, results, strict=False):
+            known = running.table.get(self.value(place)) if place else None
+            found.append(None if gradient is None else known or self.gradient(gradient))
+        self.add(PassEnded, None, run=running.run, table=tuple(running.table.items()), results=tuple(found))
+        self.passes.pop()
+
+    def _not_run(self, running: Running) -> list[int]:
+        """Nodes that the loss leads to and that the engine left out."""
+        todo, seen = [place[0] for place in running.roots], set()
+        while todo:
+            index = todo.pop()
+            if index not in seen:
+                seen.add(index)
+                todo += [edge[0] for edge in self.edges(index) if edge is not None]
+        left = [i for i in seen - running.visited if self.nodes[i].leaf is None]
+        return sorted(left, key=lambda i: -self.nodes[i].sequence)
+
+    def made_nodes(self, first: int, last: int) -> None:
+        """Told already, at the visits that made them."""
+
+    def failed(self, error: BaseException, where: tuple | None) -> None:
+        self.add(Failed, self.source(where), error=type(error).__name__, message=str(error))
+
+    def limit(self, limit: int) -> None:
+        message = f"The graph has more than {limit} autograd nodes; what came after that many is not in the trace."
+        self.add(LimitReached, None, what="nodes", limit=limit, message=message)
+        self.done = True
+
+
+def _backward_of(custom: type | None) -> tuple[str, int] | None:
+    code = getattr(inspect.unwrap(custom.backward), "__code__", None) if custom else None
+    return (code.co_filename, code.co_firstlineno) if code else None

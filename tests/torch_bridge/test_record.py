@@ -1,0 +1,222 @@
+"""A real PyTorch run as a Trace."""
+
+import pytest
+import torch
+from torch.autograd import Function
+
+from simplegrad.torch_bridge.record import CompiledCode, record_torch
+from simplegrad.trace.events import Accumulated, Failed, Leaf, LimitReached, PassBegun, Recorded, VisitBegun, Visited
+
+
+class Cube(Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**3
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        slope = 3 * x**2
+        return slope * g
+
+
+def vector():
+    return torch.tensor([0.5, -1.0, 2.0], dtype=torch.double, requires_grad=True)
+
+
+def of(trace, kind):
+    return [event for event in trace.events if isinstance(event, kind)]
+
+
+def penalty(x):
+    y = Cube.apply(x) * x
+    (g,) = torch.autograd.grad(y.sum(), x, create_graph=True)
+    loss = (g**2).sum()
+    loss.backward()
+    return loss
+
+
+@pytest.mark.parametrize("values", ["none", "norm", "full"])
+def test_results_are_bit_equal_with_and_without_recording(values):
+    plain, recorded = vector(), vector()
+    penalty(plain)
+    with record_torch(values):
+        penalty(recorded)
+    assert torch.equal(plain.grad, recorded.grad)
+
+
+def test_two_passes_with_names_from_the_code():
+    x = vector()
+    with record_torch() as trace:
+        y = Cube.apply(x)
+        L = y.sum()
+        (g,) = torch.autograd.grad(L, x, create_graph=True)
+        loss = (g * g).sum()
+        loss.backward()
+    assert [run.title for run in trace.passes] == ["pass of L", "pass of loss"]
+    assert [value.name for value in trace.passes[0].wanted] == ["x"]
+    assert [event.value.name for event in of(trace, Leaf)] == ["x"]
+    assert [entry.statement for entry in trace.entries[:2]] == ["y = Cube(x)", "L = Sum(y)"]
+    assert trace.kind == "torch"
+
+
+def test_entries_know_their_lines_and_who_made_them():
+    x = vector()
+    with record_torch() as trace:
+        torch.autograd.grad(Cube.apply(x).sum(), x, create_graph=True)
+    cube = trace.entries[0]
+    assert cube.aggregate
+    assert cube.source[0] == __file__
+    assert cube.propagate_source[0] == __file__
+    made = [entry for entry in trace.entries if entry.made_by == cube.id]
+    lines = {entry.source[1] - cube.propagate_source[1] for entry in made}
+    assert [entry.operator for entry in made] == ["Pow", "Mul", "Mul"]
+    assert lines == {3, 4}  # counted from the decorator
+
+
+def test_recorded_entries_stand_inside_the_visit_that_made_them():
+    x = vector()
+    with record_torch() as trace:
+        torch.autograd.grad(Cube.apply(x).sum(), x, create_graph=True)
+    (visit,) = [e for e in of(trace, VisitBegun) if e.entry.operator == "Cube"]
+    inside = [e for e in of(trace, Recorded) if e.parent == visit.index]
+    assert len(inside) == 3
+
+
+def test_incoming_gradients_are_the_sums_of_what_came():
+    x = vector()
+    with record_torch("full") as trace:
+        h = x.sin()
+        torch.autograd.grad((h * h + h.exp() + h).sum(), x)
+    came = {}
+    for event in of(trace, Accumulated):
+        if event.contribution is not None:
+            came[event.value] = came.get(event.value, 0) + event.contribution.tensor
+    checked = 0
+    for event in of(trace, Visited):
+        for value, gradient in zip(event.entry.outputs, event.incoming, strict=True):
+            if value in came:
+                assert torch.equal(gradient.tensor, came[value])
+                checked += 1
+    assert checked >= 5
+    assert trace.at(len(trace)).gradients["x"].state == "value"
+
+
+def test_values_norm_keeps_no_tensor():
+    x = vector()
+    with record_torch("norm") as trace:
+        (x * x).sum().backward()
+    seen = of(trace, Visited)[-1].incoming[0]
+    assert seen.tensor is None
+    assert seen.note.startswith("norm ")
+
+
+def test_nodes_that_lead_to_nothing_wanted_are_pruned():
+    x, w = vector(), vector()
+    with record_torch() as trace:
+        torch.autograd.grad((x.sin() * w.cos()).sum(), x)
+    states = {event.entry.operator: event.state for event in of(trace, Visited)}
+    assert states["Cos"] == "pruned"
+    assert states["Sin"] == "propagated"
+
+
+def test_nodes_that_run_with_nothing_but_none_are_skipped():
+    class Nothing(Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 2
+
+        @staticmethod
+        def backward(ctx, g):
+            return None
+
+    x = vector()
+    with record_torch() as trace:
+        Nothing.apply(x.sin()).sum().backward()
+    states = {event.entry.operator: event.state for event in of(trace, Visited)}
+    assert states["Sin"] == "skipped"
+    assert x.grad is None or not x.grad.any()
+
+
+def test_a_pass_inside_a_backward_is_nested():
+    class Inner(Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x.sin()
+
+        @staticmethod
+        def backward(ctx, g):
+            with torch.enable_grad():
+                leaf = ctx.saved_tensors[0].detach().requires_grad_()
+                return torch.autograd.grad(leaf.sin(), leaf, g)[0]
+
+    x = vector()
+    with record_torch() as trace:
+        Inner.apply(x).sum().backward()
+    outer, inner = of(trace, PassBegun)
+    (visit,) = [e for e in of(trace, VisitBegun) if e.entry.operator == "Inner"]
+    assert (outer.parent, inner.parent) == (None, visit.index)
+
+
+def test_a_run_that_raises_keeps_what_came_before():
+    x = vector()
+    with pytest.raises(RuntimeError), record_torch() as trace:
+        y = (x * x).sum()
+        y.backward()
+        y.backward()
+    assert isinstance(trace.events[-1], Failed)
+    assert len(trace.passes) == 2
+
+
+def test_a_limit_is_the_last_event_and_the_run_goes_on():
+    x = vector()
+    with record_torch(limit=3) as trace:
+        y = x
+        for _ in range(10):
+            y = y.sin()
+        y.sum().backward()
+    assert x.grad is not None
+    assert isinstance(trace.events[-1], LimitReached)
+
+
+def test_hooks_are_gone_afterwards():
+    x = vector()
+    with record_torch() as trace:
+        y = (x * x).sum()
+        y.backward(retain_graph=True)
+    count = len(trace)
+    y.backward()
+    assert len(trace.events) == count
+
+
+def test_the_graph_does_not_live_on_in_the_trace():
+    import weakref
+
+    x = vector()
+    with record_torch() as trace:
+        y = Cube.apply(x)
+        y.sum().backward()
+    node = weakref.ref(y.grad_fn)
+    del y
+    assert node() is None
+    assert trace.entries
+
+
+def test_an_unknown_values_is_an_error():
+    with pytest.raises(ValueError, match="expected one of 'none', 'norm', 'full'"), record_torch("some"):
+        pass
+
+
+def test_compiled_code_is_refused():
+    layer = torch.compile(torch.nn.Linear(3, 1), backend="aot_eager")
+    with pytest.raises(CompiledCode, match="before torch.compile"), record_torch():
+        layer(torch.ones(2, 3)).sum().backward()
+
+
+def test_recordings_of_modules_name_their_parameters():
+    layer = torch.nn.Linear(3, 2)
+    with record_torch() as trace:
+        layer(torch.ones(1, 3)).sum().backward()
+    assert {event.value.name for event in of(trace, Leaf)} == {"layer.weight", "layer.bias"}
