@@ -2,6 +2,7 @@
 
 from .recorder import LimitError, Recorder, record
 from .replay import Gradient, State
+from .store import TraceFileError
 from .trace import Trace
 
-__all__ = ["Gradient", "LimitError", "Recorder", "State", "Trace", "record"]
+__all__ = ["Gradient", "LimitError", "Recorder", "State", "Trace", "TraceFileError", "record"]

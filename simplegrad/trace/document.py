@@ -1,0 +1,341 @@
+"""The document that trace.json holds (store.py describes it): made of a trace, and made into one again."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable
+from typing import NoReturn
+
+import torch
+
+from .events import KINDS, Entry, Event, Pass, Value
+from .replay import Replay
+from .trace import Trace
+
+FORMAT, VERSION = "simplegrad trace", 1
+MOST_ELEMENTS = 1 << 32  # of one tensor, expanded
+DAMAGED = "The file is damaged or was cut off. Copy it anew, or save the trace again with trace.save(path)."
+_ABOUT = ("title", "program", "aggregate", "kind")
+# Fields that are left out where they are empty.
+_LEFT_OUT = {"parent", "pass_id", "line", "source", "propagate_source", "made_by", "group", "aggregate"}
+
+
+class WrongDocument(Exception):
+    """What is wrong with a file; `load` adds which one it is."""
+
+
+class Writer:
+    """Makes the document. `places` remembers where a value, an entry or a pass was put."""
+
+    def __init__(self, trace: Trace):
+        self.tensors = TensorsWritten()
+        self.places: dict[object, int] = {}
+        self.rows: dict[str, list] = {"sources": [], "values": [], "entries": [], "passes": []}
+        for value in trace.values:
+            self.place(value)
+        listed = len(self.rows["values"])
+        for entry in trace.entries:
+            self.place(entry)
+        tape = len(self.rows["entries"])
+        events = [self.event(event) for event in trace.events]
+        about = {name: str(getattr(trace, name)) for name in _ABOUT}
+        about |= {"notices": list(map(str, trace.notices)), "bindings": trace.bindings}
+        self.document = {"format": FORMAT, "version": VERSION, **about}
+        self.document |= {**self.rows, "listed": listed, "tape": tape, "events": events}
+
+    def place(self, thing: Value | Entry | Pass | None) -> int | None:
+        """Where it stands in its list; put there now if it is new. What it refers to gets its place before it."""
+        if thing is None:
+            return None
+        if thing not in self.places:
+            kind, row = self.row(thing)
+            self.places[thing] = len(self.rows[kind])
+            self.rows[kind].append(row)
+        return self.places[thing]
+
+    def row(self, thing: Value | Entry | Pass) -> tuple[str, dict]:
+        if isinstance(thing, Entry):
+            return "entries", self.fields(thing)
+        if isinstance(thing, Pass):
+            return "passes", self.fields(thing)
+        fields = {"id": thing.id, "name": thing.name, "shape": list(thing.shape), "dtype": thing.dtype}
+        if thing.leaf:
+            fields["leaf"] = True
+        key, note = self.tensors.add(thing.tensor)
+        return "values", fields | ({"tensor": key} if key else {}) | _not_empty("note", thing.note or note)
+
+    def event(self, event: Event) -> dict:
+        fields = self.fields(event)
+        del fields["index"]
+        return {"kind": event.kind, **fields}
+
+    def fields(self, thing: Event | Entry | Pass) -> dict:
+        written = {}
+        for name, codec in _codecs(type(thing)).items():
+            value = codec.write(self, getattr(thing, name))
+            if not (name in _LEFT_OUT and (value is None or value is False or value == "")):
+                written[name] = value
+        return written
+
+    def source(self, source: tuple | None) -> int | None:
+        if source is None:
+            return None
+        source = (str(source[0]), int(source[1]))
+        if source not in self.places:
+            self.places[source] = len(self.rows["sources"])
+            self.rows["sources"].append(list(source))
+        return self.places[source]
+
+
+def _not_empty(name: str, text: str) -> dict:
+    return {name: text} if text else {}
+
+
+class TensorsWritten:
+    """The tensors of a file, each part of memory once."""
+
+    def __init__(self):
+        self.kept: dict[str, torch.Tensor] = {}
+        self.keys: dict[tuple, str] = {}
+
+    def add(self, tensor: torch.Tensor | None) -> tuple[str, str]:
+        """(key, ""), or ("", why there is none)."""
+        if tensor is None:
+            return "", ""
+        if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta or tensor.is_nested:
+            return "", f"its tensor was not kept: {str(tensor.layout).removeprefix('torch.')} on {tensor.device}"
+        kind = "complex" if tensor.is_complex() else "t"
+        tensor = plain(tensor)
+        memory = (kind, tensor.device, tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride())
+        if memory not in self.keys:
+            self.keys[memory] = f"{kind}{len(self.kept)}"
+            self.kept[self.keys[memory]] = tensor.to("cpu", copy=True, memory_format=torch.contiguous_format)
+        return self.keys[memory], ""
+
+
+def plain(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor without history, with real numbers, and with nothing in it twice that expanding repeated."""
+    tensor = tensor.detach().as_subclass(torch.Tensor).resolve_conj().resolve_neg()
+    if tensor.is_complex():
+        tensor = torch.view_as_real(tensor)
+    for dim, (size, stride) in enumerate(zip(tensor.shape, tensor.stride())):
+        if stride == 0 and size > 1:
+            tensor = tensor.narrow(dim, 0, 1)
+    return tensor
+
+
+class Reader:
+    """Makes the trace of a document, and believes nothing that it has not looked at."""
+
+    def __init__(self, document: dict, tensors: dict[str, torch.Tensor]):
+        self.document = document
+        self.tensors = tensors
+        self.shaped: dict[tuple, torch.Tensor] = {}
+        self.at = ""  # what is being read, for messages
+        self.sources = [self.source_row(row, i) for i, row in enumerate(self.list_of("sources", document))]
+        self.values = [self.value_row(row, i) for i, row in enumerate(self.list_of("values", document))]
+        self.entries = self.all_of(Entry, "entries")
+        self.passes = self.all_of(Pass, "passes")
+
+    def trace(self) -> Trace:
+        events = [self.event(row, index) for index, row in enumerate(self.list_of("events", self.document))]
+        self.check_order(events)
+        trace = Trace(events, self.entries[: self.count("tape")], self.values[: self.count("listed")])
+        for name in _ABOUT:
+            setattr(trace, name, self.text(self.document.get(name, ""), name))
+        trace.bindings = self.names("bindings")
+        trace.notices = [self.text(notice, "notices") for notice in self.list_of("notices", self.document)]
+        trace.pass_count = len(trace.passes)
+        try:
+            Replay(trace)
+        except (LookupError, AttributeError):
+            self.wrong("its passes and visits do not nest")
+        return trace
+
+    def wrong(self, what: str) -> NoReturn:
+        raise WrongDocument(f"trace.json{', ' + self.at if self.at else ''}: {what}. {DAMAGED}")
+
+    # --- rows ---
+
+    def list_of(self, name: str, row: dict) -> list:
+        self.at = name
+        if not isinstance(row.get(name), list):
+            self.wrong(f"a list was expected, not {_said(row.get(name))}")
+        return row[name]
+
+    def all_of(self, kind: type, name: str) -> list:
+        rows = self.list_of(name, self.document)
+        return [self.made(kind, row, f"{name}[{i}]") for i, row in enumerate(rows)]
+
+    def count(self, name: str) -> int:
+        self.at = name
+        return self.whole(self.document.get(name))
+
+    def names(self, at: str) -> dict[str, str]:
+        self.at, names = at, self.document.get(at, {})
+        if not isinstance(names, dict):
+            self.wrong(f"an object was expected, not {_said(names)}")
+        return {name: self.text(text) for name, text in names.items()}
+
+    def source_row(self, row: object, index: int) -> tuple[str, int]:
+        self.at = f"sources[{index}]"
+        if not (isinstance(row, list) and len(row) == 2 and isinstance(row[0], str) and is_whole(row[1])):
+            self.wrong(f"[file, line] was expected, not {_said(row)}")
+        return (row[0], row[1])
+
+    def value_row(self, row: object, index: int) -> Value:
+        self.at = f"values[{index}]"
+        if not isinstance(row, dict):
+            self.wrong(f"an object was expected, not {_said(row)}")
+        shape, dtype, key = row.get("shape"), self.text(row.get("dtype")), row.get("tensor")
+        if not (isinstance(shape, list) and all(is_whole(size) for size in shape)):
+            self.wrong(f"a shape was expected, not {_said(shape)}")
+        if math.prod(shape) > MOST_ELEMENTS:
+            self.wrong(f"{math.prod(shape):,} elements are more than the {MOST_ELEMENTS:,} that a tensor may have")
+        tensor = None if key is None else self.tensor(key, tuple(shape))
+        name, note = self.text(row.get("name")), self.text(row.get("note", ""))
+        return Value(self.whole(row.get("id")), name, tuple(shape), tensor, dtype, bool(row.get("leaf")), note)
+
+    def tensor(self, key: object, shape: tuple[int, ...]) -> torch.Tensor:
+        """The tensor of this key in this shape; values of one key and shape share it."""
+        if not isinstance(key, str) or key not in self.tensors:
+            self.wrong(f"tensors.safetensors has no tensor {_said(key)}")
+        if (key, shape) not in self.shaped:
+            tensor = self.tensors[key]
+            try:
+                tensor = torch.view_as_complex(tensor) if key.startswith("complex") else tensor
+                self.shaped[key, shape] = tensor if tensor.shape == shape else tensor.expand(shape)
+            except RuntimeError as error:
+                self.wrong(f"tensor {key} does not go with shape {list(shape)} ({str(error).splitlines()[0]})")
+        return self.shaped[key, shape]
+
+    def made(self, kind: type, row: object, at: str, **more) -> Event | Entry | Pass:
+        """An entry, a pass or an event, of the fields of its row."""
+        self.at = at
+        if not isinstance(row, dict):
+            self.wrong(f"an object was expected, not {_said(row)}")
+        fields = {}
+        for name, codec in _codecs(kind).items():
+            if name in row:
+                fields[name] = codec.read(self, row[name])
+            elif name not in more and name not in _LEFT_OUT:
+                self.wrong(f"'{name}' is missing")
+        return kind(**fields, **more)
+
+    def event(self, row: object, index: int) -> Event:
+        self.at = f"events[{index}]"
+        kind = row.get("kind") if isinstance(row, dict) else None
+        if not isinstance(kind, str) or kind not in KINDS:
+            self.wrong(f"an event of a known kind was expected, not {_said(row)}")
+        return self.made(KINDS[kind], {k: v for k, v in row.items() if k != "index"}, self.at, index=index)
+
+    def check_order(self, events: list[Event]) -> None:
+        passes, entries = {run.id for run in self.passes}, {entry.id for entry in self.entries}
+        for event in events:
+            self.at = f"events[{event.index}]"
+            if event.parent is not None and not event.parent < event.index:
+                self.wrong(f"its parent {event.parent} is no event before it")
+            if event.pass_id is not None and event.pass_id not in passes:
+                self.wrong(f"there is no pass {event.pass_id}")
+        for place, entry in enumerate(self.entries):
+            self.at = f"entries[{place}]"
+            if entry.made_by is not None and entry.made_by not in entries:
+                self.wrong(f"there is no entry {entry.made_by} that could have made it")
+            if entry.pass_id is not None and entry.pass_id not in passes:
+                self.wrong(f"there is no pass {entry.pass_id}")
+
+    # --- fields ---
+
+    def text(self, x: object, at: str | None = None) -> str:
+        self.at = at or self.at
+        return x if isinstance(x, str) else self.wrong(f"a text was expected, not {_said(x)}")
+
+    def whole(self, x: object) -> int:
+        return x if is_whole(x) else self.wrong(f"a number from 0 was expected, not {_said(x)}")
+
+    def number(self, x: object) -> float:
+        right = isinstance(x, (int, float)) and not isinstance(x, bool)
+        return x if right else self.wrong(f"a number was expected, not {_said(x)}")
+
+    def truth(self, x: object) -> bool:
+        return x if isinstance(x, bool) else self.wrong(f"true or false was expected, not {_said(x)}")
+
+    def chosen(self, things: list, place: object) -> object:
+        if not is_whole(place) or place >= len(things):
+            self.wrong(f"a place from 0 to {len(things) - 1} was expected, not {_said(place)}")
+        return things[place]
+
+    def several(self, read: Callable, row: object) -> tuple:
+        if not isinstance(row, list):
+            self.wrong(f"a list was expected, not {_said(row)}")
+        return tuple([read(each) for each in row])
+
+    def pair(self, row: object) -> tuple[Value, Value]:
+        if not isinstance(row, list) or len(row) != 2:
+            self.wrong(f"[value, gradient] was expected, not {_said(row)}")
+        return self.chosen(self.values, row[0]), self.chosen(self.values, row[1])
+
+
+def _said(x: object) -> str:
+    text = json.dumps(x)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def is_whole(x: object) -> bool:
+    """A number from 0; True and False are none."""
+    return isinstance(x, int) and not isinstance(x, bool) and x >= 0
+
+
+# --- how a field of each type is written and read ----------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Codec:
+    write: Callable[[Writer, object], object]
+    read: Callable[[Reader, object], object]
+
+
+def _optional(codec: Codec) -> Codec:
+    return Codec(
+        lambda writer, x: None if x is None else codec.write(writer, x),
+        lambda reader, x: None if x is None else codec.read(reader, x),
+    )
+
+
+def _many(codec: Codec) -> Codec:
+    return Codec(
+        lambda writer, xs: [codec.write(writer, x) for x in xs],
+        lambda reader, xs: reader.several(lambda x: codec.read(reader, x), xs),
+    )
+
+
+_as_it_is = lambda writer, x: x  # noqa: E731
+_TEXT, _WHOLE = Codec(_as_it_is, Reader.text), Codec(_as_it_is, Reader.whole)
+_VALUE = Codec(Writer.place, lambda reader, x: reader.chosen(reader.values, x))
+_CODECS = {
+    "str": _TEXT,
+    "int": _WHOLE,
+    "int | None": _optional(_WHOLE),
+    "float": Codec(_as_it_is, Reader.number),
+    "bool": Codec(_as_it_is, Reader.truth),
+    "Value": _VALUE,
+    "Value | None": _optional(_VALUE),
+    "tuple[Value, ...]": _many(_VALUE),
+    "tuple[Value | None, ...]": _many(_optional(_VALUE)),
+    "tuple[tuple[Value, Value], ...]": _many(
+        Codec(lambda writer, pair: [writer.place(value) for value in pair], Reader.pair)
+    ),
+    "Entry": Codec(Writer.place, lambda reader, x: reader.chosen(reader.entries, x)),
+    "Pass": Codec(Writer.place, lambda reader, x: reader.chosen(reader.passes, x)),
+    "Source | None": _optional(Codec(Writer.source, lambda reader, x: reader.chosen(reader.sources, x))),
+}
+_known: dict[type, dict[str, Codec]] = {}
+
+
+def _codecs(kind: type) -> dict[str, Codec]:
+    """The fields of an event, an entry or a pass, by their annotations in events.py."""
+    if kind not in _known:
+        _known[kind] = {field.name: _CODECS[field.type] for field in dataclasses.fields(kind)}
+    return _known[kind]

@@ -1,0 +1,151 @@
+"""A trace in one file: a zip archive of `trace.json` (what happened) and `tensors.safetensors` (the numbers).
+
+Nothing in it is ever executed: no pickle, and every index is looked at before it is followed. `trace.json`, version 1:
+
+    format    "simplegrad trace"
+    version   1; a reader refuses what is newer than itself
+    title, program, aggregate, kind, notices, bindings      of the Trace, as they are
+    sources   [[file, line], …]; elsewhere a source is its place in this list
+    values    [{id, name, shape, dtype, leaf?, note?, tensor?}, …]; elsewhere a value is its place in this list.
+              `tensor`: its key in tensors.safetensors. Values that shared a tensor share the key. A tensor may have 1
+              where `shape` has more: it is expanded. One whose key begins with "complex" holds [real, imaginary] in a
+              last dimension
+    listed    how many of the values are those of trace.values (the rest only appear in events)
+    entries   [{id, operator, text, inputs: [value…], outputs: [value…], aggregate?, made_by?, pass_id?, line?,
+              source?, propagate_source?, group?}, …]; elsewhere an entry is its place in this list; made_by is an id
+    tape      how many of the entries are those of trace.entries
+    passes    [{id, loss, seed?, wanted: [value or null…], none, prune}, …]; elsewhere, again its place
+    events    [{kind, parent?, pass_id?, line?, source?, and the fields of its kind}, …], in order. The kinds and their
+              fields are those of events.py; `run` is a pass, `table` a list of [value, value]
+
+What has a `?` is left out where it is empty. A tensor whose layout no file holds (sparse, say) is left out, and the
+value's note says so. Tensors come back on the CPU.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import zipfile
+import zlib
+from pathlib import Path
+from typing import BinaryIO
+
+import torch
+from safetensors import SafetensorError
+from safetensors import torch as safetensors
+
+from .document import DAMAGED, FORMAT, VERSION, Reader, Writer, WrongDocument, is_whole
+from .trace import Trace
+
+MOST_JSON_BYTES = 256 << 20  # of trace.json, unpacked: a million events or two
+MOST_INFLATION = 100  # times smaller than trace.json it may be packed; 10 to 20 is usual
+_JSON, _TENSORS = "trace.json", "tensors.safetensors"
+_WHENCE = "Was it made by trace.save(path)?"
+
+
+class TraceFileError(Exception):
+    """A file that is no trace, or a damaged one. The message says which file, what is wrong and what to do."""
+
+
+# --- writing -----------------------------------------------------------------------------------------------------
+
+
+def save(trace: Trace, file: str | os.PathLike | BinaryIO) -> None:
+    """Write a trace to a path, or into a file open for writing. What stood at the path stays until all is written."""
+    if hasattr(file, "write"):
+        _write(trace, file)
+        return
+    path = Path(file)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    try:
+        with open(unfinished, "wb") as stream:
+            _write(trace, stream)
+        os.replace(unfinished, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            unfinished.unlink()
+
+
+def _write(trace: Trace, stream: BinaryIO) -> None:
+    writer = Writer(trace)
+    with zipfile.ZipFile(stream, "w") as archive:
+        text = json.dumps(writer.document, separators=(",", ":")).encode("ascii")
+        if len(text) > MOST_JSON_BYTES:
+            raise TraceFileError(
+                f"the trace is too long for a file: {len(text):,} bytes of {_JSON}, and at most {MOST_JSON_BYTES:,} "
+                f"are read again. Record less of the run."
+            )
+        archive.writestr(_JSON, text, zipfile.ZIP_DEFLATED)
+        archive.writestr(_TENSORS, safetensors.save(writer.tensors.kept), zipfile.ZIP_STORED)
+
+
+# --- reading -----------------------------------------------------------------------------------------------------
+
+
+def load(file: str | os.PathLike | BinaryIO) -> Trace:
+    """A saved trace, from a path or an open file. Raises TraceFileError, and OSError where there is no file at all."""
+    if not hasattr(file, "read"):
+        with open(file, "rb") as stream:
+            return load(stream)
+    try:
+        return Reader(*_read(file)).trace()
+    except WrongDocument as wrong:
+        raise TraceFileError(f"{getattr(file, 'name', 'the file')}: {wrong}") from None
+
+
+# What zipfile and safetensors raise for a damaged file, according to where the damage is.
+_DAMAGES = (zipfile.BadZipFile, zlib.error, SafetensorError, EOFError, OSError, KeyError, ValueError, RuntimeError)
+
+
+def _read(stream: BinaryIO) -> tuple[dict, dict[str, torch.Tensor]]:
+    """The document and the tensors, both still to be looked at."""
+    if stream.read(2) != b"PK":
+        raise WrongDocument(f"not a simplegrad trace: no zip archive. {_WHENCE}")
+    try:
+        size = stream.seek(0, os.SEEK_END)
+        with zipfile.ZipFile(stream) as archive:
+            names = archive.namelist()
+            if _JSON not in names:
+                raise WrongDocument(f"not a simplegrad trace: the archive has no {_JSON}. {_WHENCE}")
+            packed = min(archive.getinfo(_JSON).compress_size, size)
+            document = _parsed(_member(archive, _JSON, min(MOST_JSON_BYTES, (1 << 20) + MOST_INFLATION * packed)))
+            _check_format(document)
+            if _TENSORS not in names or archive.getinfo(_TENSORS).compress_type != zipfile.ZIP_STORED:
+                raise WrongDocument(f"{_TENSORS} is missing, or compressed, which it never is. {DAMAGED}")
+            return document, safetensors.load(_member(archive, _TENSORS, size))
+    except _DAMAGES as error:
+        raise WrongDocument(f"{error or type(error).__name__}. {DAMAGED}") from None
+
+
+def _member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
+    """The bytes of a member, never more than `most` of them, whatever the archive says of itself."""
+    with archive.open(name) as member:
+        content = member.read(most + 1)
+    if len(content) > most:
+        raise WrongDocument(f"{name} has more than {most:,} bytes, the most that is read. {DAMAGED}")
+    return content
+
+
+def _parsed(text: bytes) -> dict:
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise WrongDocument(f"{_JSON} is no JSON ({error}). {DAMAGED}") from None
+    if not isinstance(document, dict):
+        raise WrongDocument(f"{_JSON} holds a {type(document).__name__}, not a trace. {_WHENCE}")
+    return document
+
+
+def _check_format(document: dict) -> None:
+    if document.get("format") != FORMAT:
+        raise WrongDocument(f"not a simplegrad trace: its format is {document.get('format')!r}, not {FORMAT!r}.")
+    version = document.get("version")
+    if not is_whole(version) or version == 0:
+        raise WrongDocument(f"its version is {version!r}, not a number from 1. {DAMAGED}")
+    if version > VERSION:
+        raise WrongDocument(
+            f"written by a newer simplegrad: its version is {version}, and this one reads up to {VERSION}. "
+            f"Update simplegrad, or save the trace with this one."
+        )

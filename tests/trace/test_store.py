@@ -1,0 +1,432 @@
+"""A trace goes through a file and comes back as it was; a file that is damaged, foreign or malicious is refused."""
+
+import io
+import json
+import math
+import zipfile
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from simplegrad import Tape, Trace, Variable, grad, record, registry
+from simplegrad.trace import LimitError, TraceFileError, store
+from simplegrad.trace.events import Leaf, LimitReached, Value
+from tests.trace.runs import RUNS, recorded, two_passes
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "run.trace"
+
+
+def through_a_file(trace: Trace) -> Trace:
+    stream = io.BytesIO()
+    store.save(trace, stream)
+    stream.seek(0)
+    return store.load(stream)
+
+
+def as_data(x):
+    """A trace, or a part of one, without identities: equal for two traces that say the same."""
+    if isinstance(x, Value):
+        return ("value", x.id, x.name, x.shape, x.dtype, x.leaf, x.note, as_data(x.tensor))
+    if isinstance(x, torch.Tensor):
+        return (str(x.dtype), tuple(x.shape), x.stride() if 0 in x.stride() else None, str(x.tolist()))
+    if hasattr(x, "__dataclass_fields__"):
+        return (type(x).__name__, *(as_data(getattr(x, name)) for name in x.__dataclass_fields__))
+    if isinstance(x, (list, tuple)):
+        return [as_data(each) for each in x]
+    return x
+
+
+ABOUT = ("title", "program", "aggregate", "kind", "notices", "bindings", "pass_count")
+
+
+def assert_same(trace: Trace, other: Trace):
+    assert as_data(trace.values) == as_data(other.values)
+    assert as_data(trace.entries) == as_data(other.entries)
+    assert as_data(trace.events) == as_data(other.events)
+    assert as_data(trace.passes) == as_data(other.passes)
+    assert [getattr(trace, name) for name in ABOUT] == [getattr(other, name) for name in ABOUT]
+
+
+# --- there and back ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_every_run_comes_back_and_replays_identically(name):
+    trace = recorded(name)
+    loaded = through_a_file(trace)
+    assert_same(trace, loaded)
+    assert loaded.transcript() == trace.transcript()
+    for k in range(len(trace) + 1):
+        mine, other = trace.at(k), loaded.at(k)
+        assert as_data(list(mine.gradients.items())) == as_data(list(other.gradients.items()))
+        assert [mine.entry_state(e) for e in trace.entries] == [other.entry_state(e) for e in loaded.entries]
+        assert as_data([mine.entry, mine.run, mine.line, mine.source]) == as_data(
+            [other.entry, other.run, other.line, other.source]
+        )
+
+
+def test_by_path_and_by_method(path):
+    trace = recorded("simple_variable_wrong, none=skip, prune=none")
+    trace.save(path)
+    assert_same(trace, Trace.load(path))
+    assert_same(trace, Trace.load(str(path)))
+    assert [each.name for each in path.parent.iterdir()] == ["run.trace"]
+
+
+def test_identities_come_back():
+    """What one object was is one object again: states are looked up by it."""
+    loaded = through_a_file(recorded("simple, none=skip, prune=none"))
+    by_id = {value.id: value for value in loaded.values}
+    for event in loaded.events:
+        if isinstance(event, Leaf):
+            assert event.value is by_id[event.value.id]
+        if hasattr(event, "entry"):
+            assert event.entry is loaded.entries[event.entry.id]
+        if hasattr(event, "run"):
+            assert event.run is loaded.passes[event.run.id]
+
+
+def test_what_ran_comes_back():
+    trace = recorded("no_pass")
+    trace.title, trace.program, trace.aggregate, trace.kind = "Tïtle", "a = rand(3)\n", "simple", "torch"
+    trace.notices, trace.bindings = ["one", "two \ud800"], {"x": "v0"}
+    assert_same(trace, through_a_file(trace))
+
+
+def test_a_limit_comes_back():
+    with pytest.raises(LimitError), Tape(), record() as trace:
+        raise LimitError("seconds", 0.5, "more than 0.5 seconds")
+    last = through_a_file(trace).error
+    assert isinstance(last, LimitReached) and (last.what, last.limit) == ("seconds", 0.5)
+
+
+REALS = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.float8_e4m3fn, torch.float8_e5m2]
+WHOLES = [torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint64]
+TENSORS = {str(dtype): torch.tensor([0, 1, 1]).to(dtype) for dtype in REALS + WHOLES}
+TENSORS |= {
+    "complex64": torch.tensor([1 + 2j, complex(math.nan, -math.inf)]),
+    "complex128": torch.tensor([[1 + 2j], [3 - 4j]], dtype=torch.complex128),
+    "conjugate": torch.tensor([1 + 2j, 3j]).conj(),
+    "imaginary part": torch.tensor([1 + 2j, 3j]).conj().imag,
+    "complex, expanded": torch.tensor(1 + 2j).expand(2, 3),
+    "no dimension": torch.tensor(3.5),
+    "no element": torch.zeros(0, 3),
+    "no element, expanded": torch.zeros(1).expand(0, 1),
+    "NaN and infinities": torch.tensor([math.nan, math.inf, -math.inf, -0.0]),
+    "expanded": torch.arange(3.0).expand(4, 3),
+    "expanded inside": torch.arange(2.0).reshape(2, 1, 1).expand(2, 3, 1),
+    "expanded scalar": torch.tensor(2.0).expand(4),
+    "transposed": torch.arange(6.0).reshape(2, 3).T,
+    "part of a larger one": torch.arange(100.0)[3:9:2],
+    "overlapping": torch.arange(6.0).unfold(0, 3, 1),
+    "channels last": torch.arange(24.0).reshape(1, 2, 3, 4).contiguous(memory_format=torch.channels_last),
+    "a parameter": torch.nn.Parameter(torch.ones(2)),
+    "with history": torch.ones(2, requires_grad=True) * 2,
+}
+
+
+def trace_of(*tensors) -> Trace:
+    values = [
+        Value(i, f"x{i}", tuple(t.shape), t, str(t.dtype).removeprefix("torch."), leaf=True)
+        for i, t in enumerate(tensors)
+    ]
+    return Trace([Leaf(index=i, value=value) for i, value in enumerate(values)], [], values)
+
+
+@pytest.mark.parametrize("name", TENSORS)
+def test_tensors_of_every_kind(name):
+    tensor = TENSORS[name]
+    (value,) = through_a_file(trace_of(tensor)).values
+    assert value.tensor.dtype == tensor.dtype and value.shape == tuple(tensor.shape)
+    assert not value.tensor.requires_grad and type(value.tensor) is torch.Tensor
+    assert str(value.tensor.tolist()) == str(tensor.tolist())
+    zeros = [size > 1 and stride == 0 for size, stride in zip(tensor.shape, tensor.stride())]
+    assert zeros == [size > 1 and stride == 0 for size, stride in zip(value.tensor.shape, value.tensor.stride())]
+
+
+def test_values_without_a_tensor(path):
+    trace = Trace([], [], [Value(0, "x", (2, 3), None, "float64", note="norm 1.25")])
+    assert_same(trace, through_a_file(trace))
+
+
+def test_a_sparse_tensor_is_left_out_and_that_is_said():
+    (value,) = through_a_file(trace_of(torch.eye(3).to_sparse())).values
+    assert value.tensor is None and value.note == "its tensor was not kept: sparse_coo on cpu"
+
+
+def test_shared_memory_is_kept_once(path):
+    big = torch.rand(100_000)
+    trace_of(big, big, big.view(100_000), big.detach()).save(path)
+    assert path.stat().st_size < 1.1 * big.numel() * 4
+    first, *others = Trace.load(path).values
+    assert all(value.tensor is first.tensor for value in others)
+
+
+def test_an_expanded_tensor_takes_the_room_of_what_was_expanded(path):
+    trace_of(torch.tensor(2.0).expand(1000, 1000)).save(path)
+    assert path.stat().st_size < 2000
+
+
+def test_a_failed_save_leaves_the_older_file(path, monkeypatch):
+    recorded("no_pass").save(path)
+    before = path.read_bytes()
+    monkeypatch.setattr(store, "MOST_JSON_BYTES", 1000)
+    with pytest.raises(TraceFileError, match="^the trace is too long for a file: .* Record less of the run.$"):
+        recorded("simple, none=skip, prune=none").save(path)
+    assert path.read_bytes() == before and len(list(path.parent.iterdir())) == 1
+
+
+# --- files that are refused --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def saved(path):
+    recorded("simple_variable, none=skip, prune=none").save(path)
+    return path
+
+
+def refusal(path) -> str:
+    with pytest.raises(TraceFileError) as caught:
+        Trace.load(path)
+    said = str(caught.value)
+    assert said.startswith(f"{path}: ")
+    return said.removeprefix(f"{path}: ")
+
+
+def rewritten(path, change=None, **members):
+    """The same archive with another document, or other members."""
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    document = json.loads(parts["trace.json"])
+    if change is not None:
+        document = change(document) or document
+    parts["trace.json"] = json.dumps(document)
+    parts |= {name.replace("_", "."): content for name, content in members.items()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in parts.items():
+            if content is not None:
+                archive.writestr(name, content)
+    return path
+
+
+DAMAGED = "The file is damaged or was cut off. Copy it anew, or save the trace again with trace.save(path)."
+
+
+def test_no_file_at_all(path):
+    with pytest.raises(FileNotFoundError):
+        Trace.load(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"P", b"hello", b"\x80\x04K\x01.", b"\x00" * 5000])
+def test_a_foreign_file(path, content):
+    path.write_bytes(content)
+    assert refusal(path) == "not a simplegrad trace: no zip archive. Was it made by trace.save(path)?"
+
+
+def test_a_foreign_archive(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("data.pkl", b"")
+    assert refusal(path) == ("not a simplegrad trace: the archive has no trace.json. Was it made by trace.save(path)?")
+
+
+def test_what_torch_saves_is_foreign(path):
+    torch.save({"a": torch.ones(2)}, path)
+    assert refusal(path).startswith("not a simplegrad trace: ")
+
+
+def test_a_foreign_document(saved):
+    assert refusal(rewritten(saved, lambda document: [1])).startswith("trace.json holds a list, not a trace. ")
+    recorded("no_pass").save(saved)
+    assert refusal(rewritten(saved, lambda document: {"format": "other"})) == (
+        "not a simplegrad trace: its format is 'other', not 'simplegrad trace'."
+    )
+
+
+def test_a_newer_version(saved):
+    rewritten(saved, lambda document: document.update(version=2))
+    assert refusal(saved) == (
+        "written by a newer simplegrad: its version is 2, and this one reads up to 1. Update simplegrad, or save the "
+        "trace with this one."
+    )
+
+
+@pytest.mark.parametrize("version", [0, -1, None, "1", True, 1.0])
+def test_a_version_that_is_none(saved, version):
+    rewritten(saved, lambda document: document.update(version=version))
+    assert refusal(saved) == f"its version is {version!r}, not a number from 1. {DAMAGED}"
+
+
+def test_cut_off_anywhere(saved):
+    content = saved.read_bytes()
+    for length in range(2, len(content), max(len(content) // 60, 1)):
+        saved.write_bytes(content[:length])
+        assert refusal(saved).endswith(DAMAGED)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_damaged_anywhere(saved, data):
+    """Some bytes changed: it is refused, or what changed does not matter to the trace."""
+    content = bytearray(saved.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        trace = store.load(io.BytesIO(bytes(content)))
+    except TraceFileError as error:
+        assert str(error).startswith("the file: ") and str(error).endswith(".") or "trace.save(path)?" in str(error)
+    else:
+        assert len(trace.transcript()) > 0
+
+
+def test_a_missing_or_packed_part(saved):
+    refused = f"tensors.safetensors is missing, or compressed, which it never is. {DAMAGED}"
+    rewritten(saved, tensors_safetensors=None)
+    assert refusal(saved) == refused
+    recorded("no_pass").save(saved)
+    with zipfile.ZipFile(saved) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(saved, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    assert refusal(saved) == refused
+
+
+def test_no_json(saved):
+    assert refusal(rewritten(saved, trace_json=b"{")).startswith("trace.json is no JSON (Expecting property name")
+    assert refusal(rewritten_raw(saved, b"[" * 200_000)).startswith("trace.json is no JSON (maximum recursion depth")
+
+
+def rewritten_raw(path, document: bytes):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("trace.json", document)
+        archive.writestr("tensors.safetensors", b"")
+    return path
+
+
+def test_a_zip_bomb_is_not_unpacked(path):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("trace.json", "w") as member:
+        for _ in range(100):
+            member.write(b" " * (1 << 20))
+    assert path.stat().st_size < 200_000
+    assert "trace.json has more than 1" in refusal(path)
+
+
+def at(*places, to):
+    """A change of a document: what stands at these places becomes `to`."""
+
+    def change(document):
+        for place in places[:-1]:
+            document = document[place]
+        document[places[-1]] = to
+
+    return change
+
+
+def first(kind: str):
+    """The place of the first event of a kind."""
+    return next(
+        event.index for event in recorded("simple_variable, none=skip, prune=none").events if event.kind == kind
+    )
+
+
+RECORDED, PASS, VISITED, ACCUMULATED, ENDED = map(
+    first, ["Recorded", "PassBegun", "Visited", "Accumulated", "PassEnded"]
+)
+
+MALICIOUS = {
+    "values[0]: a number from 0 was expected, not -1": at("values", 0, "id", to=-1),
+    "values[0]: a shape was expected, not [-4]": at("values", 0, "shape", to=[-4]),
+    'values[0]: a shape was expected, not "4"': at("values", 0, "shape", to="4"),
+    "values[0]: 1,000,000,000,000 elements are more than the 4,294,967,296 that a tensor may have": at(
+        "values", 0, "shape", to=[10**6, 10**6]
+    ),
+    "values[0]: tensor t0 does not go with shape [3] (The expanded size of the tensor (3) must match the existing "
+    "size (4) at non-singleton dimension 0.  Target sizes: [3].  Tensor sizes: [4])": at("values", 0, "shape", to=[3]),
+    'values[0]: tensors.safetensors has no tensor "t99"': at("values", 0, "tensor", to="t99"),
+    "values[0]: tensors.safetensors has no tensor {}": at("values", 0, "tensor", to={}),
+    "values[1]: a text was expected, not 7": at("values", 1, "name", to=7),
+    "values[0]: an object was expected, not 3": at("values", 0, to=3),
+    "values: a list was expected, not null": at("values", to=None),
+    "entries[0]: 'inputs' is missing": lambda document: document["entries"][0].pop("inputs") and None,
+    "entries[0]: there is no entry 999 that could have made it": at("entries", 0, "made_by", to=999),
+    "entries[0]: there is no pass 9": at("entries", 0, "pass_id", to=9),
+    "entries[0]: a list was expected, not 0": at("entries", 0, "inputs", to=0),
+    "entries[0]: true or false was expected, not 1": at("entries", 0, "aggregate", to=1),
+    "sources[0]: [file, line] was expected, not [1, 2]": at("sources", 0, to=[1, 2]),
+    "passes[0]: a text was expected, not null": at("passes", 0, "none", to=None),
+    "listed: a number from 0 was expected, not -5": at("listed", to=-5),
+    "bindings: an object was expected, not []": at("bindings", to=[]),
+    "notices: a text was expected, not 1": at("notices", to=[1]),
+    "program: a text was expected, not []": at("program", to=[]),
+    'events[0]: an event of a known kind was expected, not {"kind": "__class__"}': at(
+        "events", 0, to={"kind": "__class__"}
+    ),
+    "events[0]: an event of a known kind was expected, not 0": at("events", 0, to=0),
+    "events[0]: its parent 0 is no event before it": at("events", 0, "parent", to=0),
+    "events[0]: a number from 0 was expected, not -1": at("events", 0, "parent", to=-1),
+    "events[0]: there is no pass 5": at("events", 0, "pass_id", to=5),
+    "events[0]: a number from 0 was expected, not true": at("events", 0, "line", to=True),
+    f"events[{RECORDED}]: 'entry' is missing": lambda document: document["events"][RECORDED].pop("entry") * 0 or None,
+    f"events[{VISITED}]: a list was expected, not null": at("events", VISITED, "incoming", to=None),
+    f"events[{ACCUMULATED}]: a number from 0 was expected, not -1": at("events", ACCUMULATED, "slot", to=-1),
+    f"events[{ENDED}]: [value, gradient] was expected, not [0]": at("events", ENDED, "table", to=[[0]]),
+}
+
+
+@pytest.mark.parametrize("says", MALICIOUS)
+def test_a_document_that_is_wrong_inside(saved, says):
+    rewritten(saved, MALICIOUS[says])
+    assert refusal(saved) == f"trace.json, {says}. {DAMAGED}"
+
+
+@pytest.mark.parametrize("place", [-1, 10**6, 1.5, "0", True])
+def test_a_place_outside_of_its_list(saved, place):
+    for event, field in ((RECORDED, "entry"), (0, "value"), (PASS, "run"), (0, "source")):
+        rewritten(saved, at("events", event, field, to=place))
+        assert f"trace.json, events[{event}]: a place from 0 to " in refusal(saved)
+        recorded("simple_variable, none=skip, prune=none").save(saved)
+
+
+def test_passes_that_do_not_nest(saved):
+    rewritten(saved, lambda document: document["events"].pop(PASS) and None)
+    assert "its passes and visits do not nest" in refusal(saved) or "no event before it" in refusal(saved)
+
+
+def test_a_visit_outside_of_a_pass(path):
+    recorded("no_pass").save(path)
+
+    def change(document):
+        visit = {"kind": "Visited", "entry": 0, "state": "skipped", "incoming": [], "outgoing": []}
+        document["events"].append(visit)
+
+    assert "its passes and visits do not nest" in refusal(rewritten(path, change))
+
+
+def test_no_pickle_is_ever_read(saved, monkeypatch):
+    import pickle
+
+    def never(*arguments, **options):
+        raise AssertionError("pickle was used")
+
+    monkeypatch.setattr(pickle, "load", never)
+    monkeypatch.setattr(pickle, "loads", never)
+    monkeypatch.setattr(pickle, "Unpickler", never)
+    assert len(Trace.load(saved)) > 0
+
+
+def test_a_thousand_events_are_small(path):
+    with Tape(), record() as trace:
+        two_passes(registry["simple"])
+        x = Variable.constant(torch.ones(2))
+        y = x
+        for _ in range(300):
+            y = y.sin()
+        grad(y.sum(), [x])
+    trace.save(path)
+    assert len(trace) > 1000
+    assert path.stat().st_size / len(trace) < 200
