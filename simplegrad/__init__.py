@@ -2,6 +2,7 @@
 
 from .aggregates import Aggregate, aggregate, registry
 from .checks.check import check
+from .compiler import CompileError, compile_aggregate
 from .engine import (
     Tape,
     TapeEntry,
@@ -24,6 +25,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Aggregate",
+    "CompileError",
     "Program",
     "ProgramError",
     "Tape",
@@ -34,6 +36,7 @@ __all__ = [
     "add_optional",
     "aggregate",
     "cat",
+    "compile_aggregate",
     "check",
     "current_tape",
     "fresh_name",

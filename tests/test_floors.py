@@ -18,7 +18,7 @@ BELOW = {
     "notebook": {"engine", "trace"},
     "program": {"engine", "trace", "aggregates"},
     "checks": {"engine", "trace", "aggregates", "program"},
-    "compiler": {"engine", "trace", "aggregates", FINDINGS},
+    "compiler": {"engine", "trace", "aggregates", "program", FINDINGS},
     "torch_bridge": {"engine", "trace", FINDINGS},
 }
 BELOW["view"] = set(BELOW) - {"notebook"}

@@ -1,0 +1,231 @@
+"""`compile_aggregate`: an expression, or a function of Variables, as an aggregate with a propagate for any order."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+import torch
+
+from ..aggregates import Aggregate
+from ..engine import RawTensorError, Variable, operators
+from .code import Code, lines_of, name_nodes
+from .graph import SHAPE, SIZE, needed_for
+from .language import read_text
+from .reverse import Differentiated
+from .run import function_of
+from .shapes import Shapes
+from .symbols import CompileError
+from .tracing import Expression, read_function
+from .write import Writer
+
+MOST_BODIES = 16  # for one kind of shapes; a pattern that comes later goes through the general body
+
+
+def compile_aggregate(source: str | Callable, name: str | None = None) -> CompiledAggregate:
+    """The aggregate that computes `source`: one entry on the tape, whose `propagate` is right at any order.
+
+    `source`: an expression or several statements of the program language, whose free names are the inputs in order of
+    first appearance, `(a + b) * b`; or a function of Variables, which is called once with symbols. Raises ProgramError
+    (with line and column) for a text, CompileError for a function that cannot be compiled.
+    """
+    expression = read_text(source) if isinstance(source, str) else read_function(source)
+    return CompiledAggregate(expression, name or expression.name)
+
+
+class CompiledAggregate(Aggregate):
+    """An Aggregate that was compiled. Shapes are met at the call; code is made for each kind of them.
+
+    The source texts are for the shapes of the latest call, and before any for inputs that go together.
+    `expression` is what was compiled; `case` the code for the shapes of the latest call.
+    """
+
+    def __init__(self, expression: Expression, name: str):
+        self.expression = expression
+        order = needed_for(expression.results)
+        name_nodes(expression.inputs, expression.results, order)
+        self.cases: dict[tuple, Case] = {}  # by what decides the code
+        self.by_shape: dict[tuple, Case] = {}  # by the shapes themselves
+        self.latest: Case | None = None
+        names = ", ".join(node.name for node in expression.inputs)
+        text = lines_of(f"def {name}({names}):", [f'"""{expression.what}"""', f"return compiled({names})"])
+        function = function_of(text, name, name, compiled=self.run)
+        function.__doc__ = expression.what
+        super().__init__(function, name, expression.what, self._reference(name), origin="compiled")
+
+    def _reference(self, name: str) -> Callable:
+        """The same as recorded operations."""
+        if self.expression.function is not None:
+            return self.expression.function
+        inputs, results = self.expression.inputs, self.expression.results
+        order = [n for n in needed_for(results) if n not in inputs and n.kind not in (SIZE, SHAPE)]
+        writer = Writer({n: n.name for n in [*inputs, *order]}, False, {*inputs, *order})
+        lines = [f"{node.name} = {writer.expression(node)}" for node in order]
+        returned = ", ".join(node.name for node in results)
+        text = lines_of(f"def {name}({', '.join(n.name for n in inputs)}):", lines, [f"return {returned}"])
+        return function_of(text, name, f"{name}, recorded", put=operators.put)
+
+    def __call__(self, *args, **kwargs):
+        if kwargs:
+            args = inspect.signature(self.function).bind(*args, **kwargs).args
+        return self.run(*args)
+
+    def run(self, *inputs: Variable):
+        """Compute, and append one entry to the tape."""
+        try:
+            case = self.by_shape[tuple([x.shape for x in inputs])]
+        except (KeyError, AttributeError):
+            case = self.met(inputs)
+        self.latest = case
+        return case.forward(*inputs)
+
+    def met(self, inputs: Sequence[Variable]) -> Case:
+        """The code for shapes that were not seen before."""
+        wanted = self.expression.inputs
+        if len(inputs) != len(wanted):
+            said = ", ".join(node.name for node in wanted)
+            raise TypeError(f"{self.name}({said}) was given {len(inputs)} inputs, and takes {len(wanted)}.")
+        for node, x in zip(wanted, inputs):
+            if not isinstance(x, Variable):
+                raise RawTensorError(
+                    f"{self.name}: input {node.name} is a {type(x).__name__}, not a Variable. "
+                    f"Wrap it: Variable.constant(…)."
+                )
+        case = self.case_of([x.value for x in inputs])
+        if len(self.by_shape) < 10_000:
+            self.by_shape[tuple([x.shape for x in inputs])] = case
+        return case
+
+    def case_of(self, tensors: Sequence[torch.Tensor]) -> Case:
+        expression = self.expression
+        order = needed_for(expression.results)
+        shapes = Shapes.of_run(order, dict(zip(expression.inputs, tensors)), self.name)
+        signature = shapes.signature([*expression.inputs, *order])
+        if signature not in self.cases:
+            self.cases[signature] = Case(self, shapes)
+        return self.cases[signature]
+
+    @cached_property
+    def usual(self) -> Case:
+        """Code for inputs of shapes that go together: matrices of one size where those do."""
+        inputs = self.expression.inputs
+        indices = {
+            n for node in needed_for(self.expression.results) if node.op == "index" for n in list(node.nodes)[1:]
+        }
+        for shapes in guessed_shapes(len(inputs)):
+            tensors = [
+                torch.zeros(4, dtype=torch.long) if n in indices else torch.rand(s) for n, s in zip(inputs, shapes)
+            ]
+            try:
+                return self.case_of(tensors)
+            except (RuntimeError, IndexError, TypeError, ValueError):
+                continue
+        raise CompileError(f"{self.name}: call it once, so that the shapes are known that its code is for.")
+
+    @property
+    def case(self) -> Case:
+        return self.latest or self.usual
+
+    @property
+    def forward_source(self) -> str:
+        """Forward, `propagate` within it."""
+        return self.case.code.forward_text()
+
+    @property
+    def propagate_source(self) -> str:
+        """`propagate`, which looks up the body for the pattern of Nones, and the general body."""
+        case = self.case
+        return "\n".join([*case.code.dispatch_lines(), "", "", case.code.body_text(case.all)])
+
+    def specialisation_source(self, pattern: Sequence) -> str:
+        """The body for one pattern: for each output True (or anything) where a gradient comes in, None or False where
+        it is a known zero. Raises ValueError for a pattern of another length."""
+        return self.case.code.body_text(self.case.pattern(pattern))
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The results, and the temporaries that are declared: the slots of a pattern."""
+        return tuple(self.case.code.names[node] for node in self.case.made.outputs)
+
+    @property
+    def patterns(self) -> list[tuple[bool, ...]]:
+        """All patterns in which something comes in, what first passes see (nothing but results) first."""
+        outputs = self.case.made.outputs
+        if len(outputs) > 10:
+            raise ValueError(f"{self.name} has {len(outputs)} outputs: too many for a list of all patterns.")
+        patterns = list(itertools.product((True, False), repeat=len(outputs)))[:-1]
+        first = self.case.first
+        return [first, *(p for p in patterns if p != first)]
+
+    @property
+    def source(self) -> str:
+        """All of the code: forward, and the bodies that were seen, or else the first and the general one."""
+        bodies = dict.fromkeys([*self.case.bodies, self.case.first, self.case.all])
+        return "\n\n".join([self.forward_source, *(self.case.code.body_text(p) for p in bodies)])
+
+    def to_torch_function(self):
+        """The same for real PyTorch: see torch_function.py."""
+        from .torch_function import TorchFunction
+
+        return TorchFunction(self)
+
+
+class Case:
+    """The code for one kind of shapes, and the bodies that were made so far."""
+
+    def __init__(self, aggregate: CompiledAggregate, shapes: Shapes):
+        expression = aggregate.expression
+        self.made = Differentiated(expression.graph, expression.inputs, expression.results, shapes)
+        name_nodes(expression.inputs, expression.results, self.made.forward)
+        self.code = Code(aggregate.name, expression.what, self.made)
+        self.bodies = Bodies(self)
+        text = self.code.forward_text()
+        self.forward = function_of(text, self.code.name, self.code.name, bodies=self.bodies)
+
+    @property
+    def all(self) -> tuple[bool, ...]:
+        return (True,) * len(self.made.outputs)
+
+    @property
+    def first(self) -> tuple[bool, ...]:
+        """What a first pass sees: gradients of the results."""
+        return tuple(node in self.made.results for node in self.made.outputs)
+
+    def pattern(self, pattern: Sequence) -> tuple[bool, ...]:
+        pattern = tuple(each is not None and each is not False for each in pattern)
+        names = [self.code.names[node] for node in self.made.outputs]
+        if len(pattern) != len(names) or not any(pattern):
+            raise ValueError(
+                f"a pattern says for each of {', '.join(names)} whether its gradient comes in, and for one of them at "
+                f"least it does; {pattern} was given."
+            )
+        return pattern
+
+
+class Bodies(dict):
+    """Pattern -> the function made for it. Nothing is made before a pass brings the pattern."""
+
+    def __init__(self, case: Case):
+        super().__init__()
+        self.case = case
+
+    def __missing__(self, pattern: tuple[bool, ...]) -> Callable:
+        code, more = self.case.code, {}
+        if len(self) < MOST_BODIES or pattern == self.case.all:
+            text = code.body_text(pattern)
+        else:
+            text = code.fallback_text(pattern)
+            more = {code.body_name(self.case.all): self[self.case.all]}
+        name = code.body_name(pattern)
+        self[pattern] = function_of(text, name, name, put=operators.put, **more)
+        return self[pattern]
+
+
+def guessed_shapes(count: int):
+    """Shapes that expressions are often for, simplest first."""
+    for one in ((4, 4), (4,), (), (2, 4, 4), (2, 3, 4, 4)):
+        yield [one] * count
+    if count <= 4:
+        yield from itertools.product(((4, 4), (4,), (2, 4, 4), ()), repeat=count)

@@ -1,0 +1,227 @@
+"""The code of a compiled aggregate: forward, propagate and a body for each pattern, as text."""
+
+from __future__ import annotations
+
+import builtins
+import keyword
+from collections.abc import Sequence
+
+from .graph import SHAPE, SIZE, VALUE, Node
+from .reverse import Body, Differentiated
+from .run import namespace
+from .write import Writer
+
+_RESERVED = {*namespace(), *keyword.kwlist, *dir(builtins), "propagate", "body", "bodies", "dL_doutputs", "ctx", "self"}
+
+
+def identifier(text: str, taken: set[str]) -> str:
+    """The text as a name that nothing else has."""
+    name = "".join(c if c.isalnum() or c == "_" else "_" for c in text) or "x"
+    name = f"x{name}" if name[0].isdigit() else name
+    if name in _RESERVED:
+        name += "_"
+    plain, number = name, 1
+    while name in taken:
+        number += 1
+        name = f"{plain}_{number}"
+    taken.add(name)
+    return name
+
+
+def name_nodes(inputs: Sequence[Node], results: Sequence[Node], order: Sequence[Node]) -> None:
+    """Give every node of forward a name of its own: the source's where it says one, else r, t, t1, t2, …"""
+    taken: set[str] = set()
+    rest = [n for n in order if n not in inputs and n.kind not in (SIZE, SHAPE)]
+    for node in (*inputs, *(n for n in rest if n.chosen)):
+        node.name = identifier(node.name, taken)
+    unnamed = [n for n in results if not n.chosen and n not in inputs]
+    for i, node in enumerate(dict.fromkeys(unnamed)):
+        node.name = identifier("r" if len(unnamed) == 1 else f"r{i}", taken)
+    rest = [n for n in rest if not n.chosen and n not in results]
+    values = [n for n in rest if n.kind == VALUE]
+    for node in rest:
+        plain = "c" if node.kind != VALUE else "t" if len(values) == 1 else f"t{values.index(node) + 1}"
+        node.name = identifier(plain, taken)
+
+
+class Code:
+    """Texts for one differentiated graph. `name`: of the aggregate; `what`: what it computes, in a line."""
+
+    def __init__(self, name: str, what: str, made: Differentiated):
+        self.made = made
+        self.name = name
+        self.what = what
+        self.names: dict[Node, str] = {}
+        taken = {name}
+        for node in [*made.inputs, *made.forward]:
+            if node.kind not in (SIZE, SHAPE) and node not in self.names:
+                self.names[node] = identifier(node.name, taken)
+        self.boxed = {*made.inputs, *made.outputs} - {n for n in made.inputs if n.kind != VALUE}
+        self.at_hand = {*made.inputs, *made.outputs, *made.kept}
+        self.kept_shapes: dict[Node, None] = {}  # what bodies need only the shape of
+        self.asked_shapes: dict[Node, None] = {}
+        self.full = self.written(made.body((True,) * len(made.outputs)))
+
+    # --- forward ---------------------------------------------------------------------------------------------------
+
+    @property
+    def captured(self) -> list[str]:
+        """What forward hands to a body, apart from the gradients."""
+        reads = self.made.body((True,) * len(self.made.outputs)).reads
+        nodes = sorted({*reads, *self.asked_shapes}, key=self.place)
+        return [self.names[n] for n in nodes] + [f"{self.names[n]}_shape" for n in self.kept_shapes]
+
+    def place(self, node: Node) -> tuple:
+        return (0, self.made.inputs.index(node)) if node in self.made.inputs else (1, node.number)
+
+    @property
+    def incoming(self) -> list[str]:
+        return [f"dL_d{self.names[n]}" for n in self.made.outputs]
+
+    @property
+    def parameters(self) -> str:
+        return ", ".join([*self.incoming, *self.captured])
+
+    def forward_lines(self) -> list[str]:
+        """One line an operation. What is declared is a Variable from the start."""
+        writer = Writer(self.names, True, set(self.made.forward), self.boxed)
+        lines = []
+        for node in self.made.forward:
+            if node in self.made.inputs or node.kind in (SIZE, SHAPE):
+                continue
+            text, name = writer.expression(node), self.names[node]
+            if node in self.made.outputs:
+                said = f', name="{name}"' if node.chosen and node in self.made.temporaries else ""
+                text = f"Variable({text}{said})"
+            lines.append(f"{name} = {text}")
+        return lines + [f"{self.names[n]}_shape = {self.names[n]}.shape" for n in self.kept_shapes]
+
+    def forward_text(self) -> str:
+        names = [self.names[n] for n in self.made.inputs]
+        outputs = [self.names[n] for n in self.made.outputs]
+        inputs = [self.names[n] for n in self.made.inputs if n.kind == VALUE]
+        results = ", ".join(self.names[n] for n in self.made.results)
+        return lines_of(
+            f"def {self.name}({', '.join(names)}):",
+            [f'"""{self.what}"""', *self.forward_lines(), "", *self.dispatch_lines(), ""],
+            [f"gradient_tape.append(TapeEntry([{', '.join(inputs)}], [{', '.join(outputs)}], propagate))"],
+            [f"return {results}"],
+        )
+
+    def dispatch_lines(self) -> list[str]:
+        """`propagate`: the one place that asks what is None."""
+        pattern = ", ".join(f"{g} is not None" for g in self.incoming)
+        pattern += "," * (len(self.incoming) == 1)
+        pattern = pattern if len(self.incoming) < 3 else "tuple([g is not None for g in dL_doutputs])"
+        unpacked = ", ".join(self.incoming) + "," * (len(self.incoming) == 1)
+        return [
+            "def propagate(dL_doutputs):",
+            f"    {unpacked} = dL_doutputs",
+            f"    body = bodies[{pattern}]  # made when this pattern is first seen",
+            f"    return body({self.parameters})",
+        ]
+
+    # --- bodies ----------------------------------------------------------------------------------------------------
+
+    def body_name(self, pattern: tuple[bool, ...]) -> str:
+        if all(pattern):
+            return f"{self.name}_general" if len(pattern) > 1 else f"{self.name}_propagate"
+        return f"{self.name}_from_{'_'.join(self.names[n] for n, comes in zip(self.made.outputs, pattern) if comes)}"
+
+    def body_text(self, pattern: tuple[bool, ...]) -> str:
+        absent = [g for g, comes in zip(self.incoming, pattern) if not comes]
+        known = f"{', '.join(absent)} {'is a known zero' if len(absent) == 1 else 'are known zeros'}."
+        what = f'"""{known if absent else "All gradients come in."}"""'
+        written = self.full if all(pattern) else self.written(self.made.body(pattern))
+        return lines_of(f"def {self.body_name(pattern)}({self.parameters}):", [what, *written.splitlines()])
+
+    def fallback_text(self, pattern: tuple[bool, ...]) -> str:
+        """For a pattern that gets no body of its own: zeros for what is not there, and the general body."""
+        zeros = [
+            f"dL_d{self.names[n]} = Variable.constant(torch.zeros({self.shape_of(n)}))"
+            for n, comes in zip(self.made.outputs, pattern)
+            if not comes
+        ]
+        general = self.body_name((True,) * len(pattern))
+        return lines_of(
+            f"def {self.body_name(pattern)}({self.parameters}):",
+            [*zeros, f"return {general}({self.parameters})"],
+        )
+
+    def written(self, body: Body, tensor: bool = False) -> str:
+        """The lines of a body: one operation each, with the forward line that it differentiates."""
+        return "\n".join(BodyLines(self, body, tensor).lines())
+
+    def statement(self, node: Node) -> str:
+        """The forward line, as a person would say it."""
+        writer = Writer(self.names, False, set(self.names))
+        return f"{self.names[node]} = {writer.expression(node)}"
+
+
+class BodyLines:
+    """Writes the straight line of one body: names are taken again when what had them is used no more."""
+
+    def __init__(self, code: Code, body: Body, tensor: bool):
+        self.code = code
+        self.body = body
+        self.names: dict[Node, str] = dict(code.names)
+        self.holders: dict[str, Node | None] = {name: node for node, name in code.names.items()}
+        self.writer = Writer(self.names, tensor, code.at_hand)
+        self.writer.kept_shapes, self.writer.asked_shapes = code.kept_shapes, code.asked_shapes
+        for output, g in zip(code.made.outputs, body.incoming):
+            if g is not None:
+                self.hold(f"dL_d{code.names[output]}", g)
+        self.last_use: dict[Node, int] = {}
+        for i, node in enumerate(body.order):
+            self.last_use.update((each, i) for each in node.nodes)
+        self.last_use.update((node, len(body.order)) for node in body.outgoing if node is not None)
+
+    def hold(self, name: str, node: Node) -> str:
+        self.names[node], self.holders[name] = name, node
+        return name
+
+    def free(self, name: str, at: int) -> bool:
+        holder = self.holders.get(name)
+        return name not in _RESERVED and (holder is None or (holder not in self.code.names and self.last(holder) <= at))
+
+    def last(self, node: Node) -> int:
+        return self.last_use.get(node, -1)
+
+    def name(self, node: Node, at: int) -> str:
+        wish, about = node.name, self.code.names.get(node.about, "")
+        names = [wish, *[f"{wish}_via_{about}"] * bool(about), *[f"{wish}_{i}" for i in range(2, len(self.names) + 9)]]
+        return self.hold(next(name for name in names if self.free(name, at)), node)
+
+    def lines(self) -> list[str]:
+        rows: list[tuple[str, str]] = []
+        for i, node in enumerate(self.body.order):
+            text = self.writer.expression(node)
+            rows.append((f"{self.name(node, i)} = {text}", self.statement(node.about)))
+        returned = self.aliases(rows)
+        width = max((len(left) for left, right in rows if right), default=0)
+        lines = [f"{left.ljust(width)}  # {right}" if right else left for left, right in rows]
+        return [*lines, f"return [{', '.join(returned)}]"]
+
+    def statement(self, node: Node | None) -> str:
+        return self.code.statement(node) if node in self.code.names else ""
+
+    def aliases(self, rows: list) -> list[str]:
+        """What is returned, by names that say whose gradients they are: `dL_da = dL_dt` is no operation."""
+        names, end = [], len(self.body.order)
+        for x, node in zip(self.code.made.inputs, self.body.outgoing):
+            if x.kind != VALUE:
+                continue
+            wish = f"dL_d{self.code.names[x]}"
+            name = "None" if node is None else self.names[node]
+            if node is not None and name != wish and self.free(wish, end - 1):
+                rows.append((f"{wish} = {name}", self.statement(self.body.through.get(x))))
+                self.holders[wish] = node
+                name = wish
+            names.append(name)
+        return names
+
+
+def lines_of(head: str, *parts: Sequence[str]) -> str:
+    """A function's text: its head, and its lines indented."""
+    lines = [head, *(f"    {line}" if line else "" for part in parts for line in part)]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,120 @@
+"""The expression graph: nodes that are shared where they compute the same, so that common subexpressions are one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from numbers import Real
+
+# What a node stands for: a float tensor that gradients flow through, a boolean tensor, a tensor that is a constant, a
+# size (an int), a shape.
+VALUE, MASK, CONSTANT, SIZE, SHAPE = "value", "mask", "constant", "size", "shape"
+
+
+class Node:
+    """One operation: `op` on `args` (nodes and numbers), with `attrs` (what is not computed: dims, an index).
+
+    `name` is what it is called in the code, `line` the text of the statement that it came from. Made by `Graph` only.
+    """
+
+    __slots__ = ("op", "args", "attrs", "kind", "number", "name", "chosen", "about")
+
+    def __init__(self, op: str, args: tuple, attrs: tuple, kind: str, number: int):
+        self.op = op
+        self.args = args
+        self.attrs = attrs
+        self.kind = kind
+        self.number = number  # its place: arguments come before what is made of them
+        self.name = ""
+        self.chosen = False  # a person chose the name
+        self.about: Node | None = None  # in a reverse part: the forward operation that this line differentiates
+
+    @property
+    def nodes(self) -> Iterator[Node]:
+        """The arguments that are nodes, those within lists and indices too."""
+        return (each for each in flat(self.args) if isinstance(each, Node))
+
+    def __repr__(self) -> str:
+        return f"<{self.number} {self.name} {self.op}{self.attrs or ''}>"
+
+
+def flat(args: Iterable) -> Iterator:
+    for each in args:
+        if isinstance(each, (tuple, list)):
+            yield from flat(each)
+        elif isinstance(each, slice):
+            yield from (each.start, each.stop, each.step)
+        else:
+            yield each
+
+
+class Graph:
+    """Makes nodes, and gives the one that is there already where op, arguments and attributes are the same."""
+
+    def __init__(self):
+        self.nodes: list[Node] = []
+        self.known: dict[tuple, Node] = {}
+        self.watcher: Callable[[Node], None] | None = None  # told of each new node
+        self.reads_tensors = False  # `x.value` is x: an aggregate's forward is read, which computes on raw tensors
+
+    def __call__(self, op: str, *args, attrs: tuple = (), kind: str = VALUE) -> Node:
+        simpler = simplified(op, args)
+        if simpler is not None:
+            return simpler
+        key = (op, tuple(map(_key, ordered(op, args))), repr(attrs), kind)
+        if key not in self.known:
+            node = self.known[key] = Node(op, tuple(args), attrs, kind, len(self.nodes))
+            self.nodes.append(node)
+            if self.watcher is not None:
+                self.watcher(node)
+        return self.known[key]
+
+    def leaf(self, op: str, name: str, kind: str = VALUE) -> Node:
+        """A node that no other is the same as: an input, an incoming gradient, a captured constant."""
+        node = Node(op, (), (name,), kind, len(self.nodes))
+        node.name, node.chosen = name, True
+        self.nodes.append(node)
+        return node
+
+
+def _key(arg) -> tuple:
+    if isinstance(arg, Node):
+        return ("node", id(arg))
+    if isinstance(arg, (tuple, list)):
+        return ("several", *map(_key, arg))
+    if isinstance(arg, slice):
+        return ("slice", _key(arg.start), _key(arg.stop), _key(arg.step))
+    return (type(arg).__name__, repr(arg))  # 1, 1.0 and True are three; so are 0.0 and -0.0
+
+
+def ordered(op: str, args: tuple) -> tuple:
+    """a + b and b + a are one expression (and give the same bits)."""
+    if op in ("add", "mul") and all(isinstance(arg, Node) for arg in args):
+        return tuple(sorted(args, key=id))
+    return args
+
+
+def simplified(op: str, args: tuple) -> Node | None:
+    """Times 1.0 and the like are gone, as in the engine."""
+    if op in ("mul", "div", "pow") and is_number(args[1], 1) or op in ("add", "sub") and is_number(args[1], 0):
+        return args[0]
+    if op in ("mul", "add") and is_number(args[0], 1 if op == "mul" else 0):
+        return args[1]
+    if op == "neg" and isinstance(args[0], Node) and args[0].op == "neg":
+        return args[0].args[0]
+    return None
+
+
+def is_number(arg, number: float) -> bool:
+    return isinstance(arg, Real) and not isinstance(arg, bool) and arg == number
+
+
+def needed_for(results: Iterable[Node]) -> list[Node]:
+    """What the results are computed from, in the order in which it can be computed: all else is dead."""
+    found: set[Node] = set()
+    waiting = list(results)
+    while waiting:
+        node = waiting.pop()
+        if node not in found:
+            found.add(node)
+            waiting.extend(node.nodes)
+    return sorted(found, key=lambda node: node.number)

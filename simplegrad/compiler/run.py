@@ -1,0 +1,44 @@
+"""Functions from the code that the compiler wrote. It writes from its own graph: nothing of a source is ever run."""
+
+from __future__ import annotations
+
+import itertools
+import linecache
+from collections.abc import Callable
+from functools import lru_cache
+from types import CodeType, FunctionType
+
+import torch
+
+from ..engine import TapeEntry, Variable, cat, gradient_tape, operators, stack, where
+
+_numbers = itertools.count()
+
+
+def put_tensor(g: torch.Tensor, shape: tuple, index: tuple) -> torch.Tensor:
+    """Zeros of `shape` with g added at `index`: the backward of indexing, on raw tensors."""
+    positions = torch.arange(shape.numel(), device=g.device).reshape(shape)[index].flatten()
+    return g.new_zeros(shape.numel()).index_add(0, positions, g.reshape(-1)).reshape(shape)
+
+
+def namespace(tensor: bool = True, **more) -> dict:
+    """The names that generated code may say."""
+    names = {"torch": torch, "Variable": Variable, "TapeEntry": TapeEntry, "gradient_tape": gradient_tape}
+    names |= {"where": where, "cat": cat, "stack": stack, "put": put_tensor if tensor else operators.put}
+    names |= {name: getattr(operators, name) for name in ("scaled", "tanh_backward", "sigmoid_backward")}
+    return names | more
+
+
+@lru_cache(maxsize=4096)
+def code_of(text: str, name: str, title: str = "") -> CodeType:
+    """The code object of the one function in the text. Its lines can be looked up, as those of a file."""
+    filename = f"<compiled {title or name} {next(_numbers)}>"
+    if title:
+        linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)
+    module = compile(text, filename, "exec")
+    return next(each for each in module.co_consts if isinstance(each, CodeType) and each.co_name == name)
+
+
+def function_of(text: str, name: str, title: str = "", **more) -> Callable:
+    """The function that stands in the text, with the names that generated code may say and `more`."""
+    return FunctionType(code_of(text, name, title), namespace(**more), name)

@@ -1,0 +1,88 @@
+"""From a Python function of Variables to an expression graph: it is called once, with symbols."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from .graph import Graph, Node
+from .symbols import CompileError, Shape, Symbol, Thing
+
+
+@dataclass
+class Expression:
+    """What is compiled: a graph with inputs and results. `what`: the source in a line; `function`: where it was one."""
+
+    graph: Graph
+    inputs: list[Node]
+    results: list[Node]
+    name: str
+    what: str
+    text: str = ""
+    function: Callable | None = field(default=None, repr=False)
+
+
+def read_function(function: Callable) -> Expression:
+    """Trace it. Raises CompileError for what has to know a value or a shape."""
+    names = parameters_of(function)
+    graph = Graph()
+    inputs = [graph.leaf("input", name) for name in names]
+    returned, local = called(function, [Symbol(graph, node) for node in inputs])
+    say_names(local)
+    several = isinstance(returned, (tuple, list))
+    results = [result_node(graph, each) for each in (returned if several else [returned])]
+    what = (inspect.getdoc(function) or function.__name__).split("\n\n")[0].replace("\n", " ").replace('"""', "'''")
+    name = function.__name__ if function.__name__.isidentifier() else "compiled"
+    return Expression(graph, inputs, results, name, what.rstrip("\\"), "", function)
+
+
+def parameters_of(function: Callable) -> list[str]:
+    parameters = inspect.signature(function).parameters.values()
+    if not parameters:
+        raise CompileError("the function has no parameters: the inputs of an aggregate are its parameters.")
+    for each in parameters:
+        if each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD, each.KEYWORD_ONLY):
+            raise CompileError(f"parameter '{each}': an aggregate has a fixed list of inputs, each with a name.")
+    return [each.name for each in parameters if each.default is each.empty]
+
+
+def called(function: Callable, symbols: Sequence[Symbol]) -> tuple[object, dict]:
+    """What the function returns, and its local variables when it did."""
+    local: dict = {}
+    code = getattr(inspect.unwrap(function), "__code__", None)
+
+    def watch(frame, event, _):
+        if event == "return" and frame.f_code is code:
+            local.update(frame.f_locals)
+
+    before = sys.getprofile()
+    sys.setprofile(watch)
+    try:
+        return function(*symbols), local
+    except CompileError:
+        raise
+    except ValueError as error:
+        if "unpack" in str(error):
+            raise CompileError(
+                f"{error}: how many sizes x.shape has is met at the call. Write x.shape[0], x.shape[-1] instead."
+            ) from error
+        raise
+    finally:
+        sys.setprofile(before)
+
+
+def say_names(local: dict) -> None:
+    """Call the nodes as the function calls them."""
+    for name, value in local.items():
+        if isinstance(value, Thing) and not value.node.chosen and value.node.op != "input":
+            value.node.name, value.node.chosen = name, True
+
+
+def result_node(graph: Graph, result) -> Node:
+    if not isinstance(result, Symbol):
+        what = "a condition" if isinstance(result, Thing) and not isinstance(result, Shape) else type(result).__name__
+        raise CompileError(f"the result is {what}: it has to be computed from the inputs, with the engine's operators.")
+    node = result.node
+    return graph("alias", node) if node.op in ("input", "alias") else node
