@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import pickle
 import zipfile
 
 import pytest
@@ -278,7 +279,8 @@ def test_damaged_anywhere(saved, data):
     try:
         trace = store.load(io.BytesIO(bytes(content)))
     except TraceFileError as error:
-        assert str(error).startswith("the file: ") and str(error).endswith(".") or "trace.save(path)?" in str(error)
+        assert str(error).startswith("the file: ")
+        assert str(error).endswith((DAMAGED, "trace.save(path)?", "with this one.", "'simplegrad trace'."))
     else:
         assert len(trace.transcript()) > 0
 
@@ -327,16 +329,25 @@ def at(*places, to):
     return change
 
 
-def first(kind: str):
+def without(*places):
+    """A change of a document that takes away what stands at these places."""
+
+    def change(document):
+        for place in places[:-1]:
+            document = document[place]
+        del document[places[-1]]
+
+    return change
+
+
+def first(kind: str) -> int:
     """The place of the first event of a kind."""
-    return next(
-        event.index for event in recorded("simple_variable, none=skip, prune=none").events if event.kind == kind
-    )
+    events = recorded("simple_variable, none=skip, prune=none").events
+    return next(event.index for event in events if event.kind == kind)
 
 
-RECORDED, PASS, VISITED, ACCUMULATED, ENDED = map(
-    first, ["Recorded", "PassBegun", "Visited", "Accumulated", "PassEnded"]
-)
+RECORDED, PASS, VISITED = map(first, ["Recorded", "PassBegun", "Visited"])
+ACCUMULATED, ENDED = map(first, ["Accumulated", "PassEnded"])
 
 MALICIOUS = {
     "values[0]: a number from 0 was expected, not -1": at("values", 0, "id", to=-1),
@@ -352,7 +363,7 @@ MALICIOUS = {
     "values[1]: a text was expected, not 7": at("values", 1, "name", to=7),
     "values[0]: an object was expected, not 3": at("values", 0, to=3),
     "values: a list was expected, not null": at("values", to=None),
-    "entries[0]: 'inputs' is missing": lambda document: document["entries"][0].pop("inputs") and None,
+    "entries[0]: 'inputs' is missing": without("entries", 0, "inputs"),
     "entries[0]: there is no entry 999 that could have made it": at("entries", 0, "made_by", to=999),
     "entries[0]: there is no pass 9": at("entries", 0, "pass_id", to=9),
     "entries[0]: a list was expected, not 0": at("entries", 0, "inputs", to=0),
@@ -371,7 +382,7 @@ MALICIOUS = {
     "events[0]: a number from 0 was expected, not -1": at("events", 0, "parent", to=-1),
     "events[0]: there is no pass 5": at("events", 0, "pass_id", to=5),
     "events[0]: a number from 0 was expected, not true": at("events", 0, "line", to=True),
-    f"events[{RECORDED}]: 'entry' is missing": lambda document: document["events"][RECORDED].pop("entry") * 0 or None,
+    f"events[{RECORDED}]: 'entry' is missing": without("events", RECORDED, "entry"),
     f"events[{VISITED}]: a list was expected, not null": at("events", VISITED, "incoming", to=None),
     f"events[{ACCUMULATED}]: a number from 0 was expected, not -1": at("events", ACCUMULATED, "slot", to=-1),
     f"events[{ENDED}]: [value, gradient] was expected, not [0]": at("events", ENDED, "table", to=[[0]]),
@@ -393,7 +404,7 @@ def test_a_place_outside_of_its_list(saved, place):
 
 
 def test_passes_that_do_not_nest(saved):
-    rewritten(saved, lambda document: document["events"].pop(PASS) and None)
+    rewritten(saved, without("events", PASS))
     assert "its passes and visits do not nest" in refusal(saved) or "no event before it" in refusal(saved)
 
 
@@ -408,8 +419,6 @@ def test_a_visit_outside_of_a_pass(path):
 
 
 def test_no_pickle_is_ever_read(saved, monkeypatch):
-    import pickle
-
     def never(*arguments, **options):
         raise AssertionError("pickle was used")
 
