@@ -137,11 +137,13 @@ def tree(text: str, lines: Sequence[str]) -> ast.Module:
 
 
 def syntax_error(error: SyntaxError, lines: Sequence[str]) -> ProgramError:
+    """The same, in our words where Python's are of no help, at a place that is in the text."""
     line = min(max(error.lineno or 1, 1), len(lines))
-    text = lines[line - 1]
-    column = min(max(error.offset or 1, 1), len(text) + 1)
-    message = "this number is too large" if "limit for integer" in error.msg or "digits" in error.msg else error.msg
-    return ProgramError(f"{message}.", line, column, text)
+    text, message, column = lines[line - 1], error.msg, error.offset or 1
+    digits = re.search(r"\d{4300,}", text)
+    if digits:  # Python says at length how to allow them, and not where they are
+        message, column = "this number is too large", digits.start() + 1
+    return ProgramError(f"{message}.", line, min(max(column, 1), len(text) + 1), text)
 
 
 class Checker:

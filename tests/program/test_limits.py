@@ -1,0 +1,99 @@
+"""A run past a limit ends with a LimitReached event, and what it has so far can be used."""
+
+import pytest
+
+from simplegrad import Program
+from simplegrad.program import DEFAULT_LIMITS, EXAMPLES, Limits
+from simplegrad.trace.events import LimitReached
+
+TEN = "a = rand(4)\n" + "a = a * 2\n" * 10
+
+
+def cut(text: str, limits: Limits = DEFAULT_LIMITS, **keywords):
+    trace = Program.parse(text).run(limits=limits, **keywords)
+    assert isinstance(trace.error, LimitReached)
+    assert trace.at(len(trace)).event is trace.error
+    return trace
+
+
+@pytest.mark.parametrize(
+    "limits, what, entries",
+    [
+        (Limits(statements=4), "statements", 3),
+        (Limits(entries=6), "entries", 6),
+        (Limits(total=20), "total", 4),
+        (Limits(elements=3), "elements", 0),
+        (Limits(seconds=-1), "seconds", 0),
+    ],
+)
+def test_a_run_is_cut_off_where_it_passes_a_limit(limits, what, entries):
+    trace = cut(TEN, limits)
+    assert trace.error.what == what
+    assert trace.error.limit == getattr(limits, what)
+    assert len(trace.entries) == entries
+    assert trace.error.line == (1 if entries == 0 else entries + 2)
+    assert trace.transcript().count("*") == entries
+
+
+def test_a_run_that_keeps_exactly_to_its_limits_goes_through():
+    trace = Program.parse(TEN).run(limits=Limits(statements=11, entries=10, total=44, elements=4))
+    assert trace.error is None
+
+
+def test_entries_of_a_pass_count_too():
+    trace = cut("a = rand(2)\nL = (a * a).sum()\ngrad(L, [a])", Limits(entries=3))
+    assert trace.pass_count == 1 and len(trace.entries) == 3
+    assert trace.at(len(trace)).run.title == "pass of L"
+
+
+BIG = "a = rand(100000)\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a = rand(100001)",
+        "a = zeros(10 ** 9, 10 ** 9)",
+        "a = arange(10 ** 15)",
+        "a = arange(0, 1, 0.0000000001)",
+        "a = linspace(0, 1, 10 ** 12)",
+        "a = eye(10 ** 6)",
+        "a = full((10 ** 6, 10 ** 6), 1)",
+        BIG + "a.reshape(-1, 1) * a",
+        BIG + "a.reshape(-1, 1) > a",
+        BIG + "(a.reshape(-1, 1) > 0) & (a > 0)",
+        BIG + "where(a > 0, a.reshape(-1, 1), 0.0)",
+        BIG + "maximum(a.reshape(-1, 1), a)",
+        BIG + "f(a.reshape(-1, 1), a)",
+        BIG + "a.reshape(-1, 1) @ a.reshape(1, -1)",
+        BIG + "a.reshape(-1, 1).matmul(a.reshape(1, -1))",
+        BIG + "torch.mul(a.reshape(-1, 1), a)",
+        BIG + "cat([a, a])",
+        BIG + "torch.concat([a, a])",
+        BIG + "stack(tensors=[a, a])",
+        BIG + "a.reshape(-1, 1).expand(-1, 10 ** 9)",
+        BIG + "a.reshape(1, -1)[[0, 0]]",
+        BIG + "a.reshape(2, -1)[tensor([0, 0, 1])]",
+        BIG + "a.reshape(-1, 1)[arange(100000), :][:, [0, 0]]",
+    ],
+)
+def test_nothing_too_large_is_ever_made(text):
+    """Each of these would take gigabytes, or fail, if it were tried."""
+    assert cut(text).error.what == "elements"
+
+
+def test_a_seconds_limit_holds_inside_a_pass(monkeypatch):
+    from simplegrad.program import limits
+
+    clock = iter(range(10**6))
+    monkeypatch.setattr(limits.time, "monotonic", lambda: next(clock))
+    trace = cut("a = rand(2)\nL = a.tanh().tanh().tanh().sum()\ngrad(L, [a])", Limits(seconds=9))
+    assert trace.error.what == "seconds"
+    assert trace.pass_count == 1
+
+
+def test_the_examples_keep_far_from_the_limits():
+    for example in EXAMPLES.values():
+        trace = example.program.run()
+        assert len(trace.entries) * 10 < DEFAULT_LIMITS.entries
+        assert len(example.program.statements) * 4 < DEFAULT_LIMITS.statements

@@ -1,0 +1,74 @@
+"""The palette: what it inserts is a program, and it runs."""
+
+import pytest
+
+from simplegrad import Program, aggregate, registry
+from simplegrad.program import EXAMPLES, PALETTE, palette
+from simplegrad.program.language import OPERATOR_FUNCTIONS
+from simplegrad.program.palette import names_in
+
+ITEMS = [item for group in PALETTE for item in group.items]
+
+
+@pytest.mark.parametrize("item", ITEMS, ids=lambda item: item.label)
+def test_every_item_runs_when_it_is_the_first_thing_inserted(item):
+    text = item.insert("")
+    assert Program.parse(text).run().error is None
+    assert item.snippet and item.sentence
+
+
+@pytest.mark.parametrize("item", ITEMS, ids=lambda item: item.label)
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_every_item_adds_one_line_that_parses(item, name):
+    before = EXAMPLES[name].text
+    after = item.insert(before)
+    assert after.startswith(before)
+    assert len(Program.parse(after).statements) == len(Program.parse(before).statements) + 1
+
+
+def test_a_click_on_each_item_in_turn_makes_one_long_program():
+    text = ""
+    for item in ITEMS:
+        text = item.insert(text)
+    assert len(Program.parse(text).names) == len(set(Program.parse(text).names))
+
+
+def test_what_is_inserted_computes_with_the_last_names():
+    text = "a = rand(2)\nb = rand(2)\nc = a * b\nL0 = c.sum()\n"
+    last = {item.label: item.insert(text).splitlines()[-1] for item in ITEMS}
+    assert last["x + w"] == "y0 = c + b"
+    assert last["grad"] == "da, db = grad(L0, [a, b])"
+    assert last["sum"] == "L1 = c.sum()"
+    assert last["rand"] == "d = rand(4, seed=1)"
+
+
+def test_a_text_that_is_no_program_yet_keeps_what_is_typed():
+    item = ITEMS[0]
+    assert item.insert("a = rand(2)\nb = (a +").startswith("a = rand(2)\nb = (a +\n")
+    assert names_in("a = rand(2)\nb = (a +\n# c = 1\nd == 2\nda, db = grad(") == {
+        "a": True,
+        "b": False,
+        "da": False,
+        "db": False,
+    }
+
+
+def test_every_operator_of_the_engine_is_offered():
+    offered = " ".join(item.pattern for item in ITEMS)
+    aside = {"add", "sub", "mul", "div", "pow", "neg", "matmul"}  # offered as + - * / ** - @
+    aside |= {"sum_to_size", "unsqueeze", "squeeze", "flatten", "t"}  # by other means: expand and reshape
+    names = {function.__name__ for function in OPERATOR_FUNCTIONS.values()}
+    assert {name for name in names - aside if f"{name}(" not in offered} == set()
+
+
+def test_aggregates_are_those_registered_right_now():
+    before = dict(registry._aggregates)
+    try:
+        aggregate(lambda x, w, b, eps=1e-5: x * w + b, name="fused")
+        (group,) = [group for group in palette() if group.title == "Aggregates"]
+        snippets = {item.label: item.snippet for item in group.items}
+    finally:
+        registry._aggregates = before
+    assert snippets["f"] == "y = f(x, w)"
+    assert snippets["fused"] == "y = fused(x, w, w)"
+    assert snippets["simple_variable"] == "y = simple_variable(x, w)"

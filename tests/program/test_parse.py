@@ -1,0 +1,134 @@
+"""What is a program, and what is said of a text that is none: place, line with caret, nearest known name."""
+
+import pytest
+import torch
+
+from simplegrad import Program, ProgramError
+from simplegrad.program import Limits
+
+
+def refused(text: str) -> ProgramError:
+    with pytest.raises(ProgramError) as caught:
+        Program.parse(text)
+    return caught.value
+
+
+def test_an_unknown_method_is_named_with_place_caret_and_the_nearest_name():
+    error = refused("a = rand(4)\nb = a + a.tahn()  # here")
+    assert (error.line, error.column, error.hint) == (2, 11, "tanh")
+    assert error.text == "b = a + a.tahn()  # here"
+    assert str(error) == (
+        "line 2, column 11: '.tahn' is not known. Did you mean 'tanh'?\n    b = a + a.tahn()  # here\n              ^"
+    )
+
+
+def test_columns_count_characters_and_not_bytes():
+    error = refused("größe = rand(2)\nx = größe + größ")
+    assert (error.line, error.column, error.hint) == (2, 13, "größe")
+
+
+def test_a_very_long_line_is_shown_around_the_place():
+    error = refused("a = rand(2)\nb = " + "a + " * 90 + "wrong" + " + a" * 20)
+    assert error.column == 4 + 4 * 90 + 1
+    excerpt, caret = error.excerpt.splitlines()
+    assert len(excerpt) < 160
+    assert excerpt[caret.index("^") :].startswith("wrong")
+
+
+@pytest.mark.parametrize(
+    "text, line, column, said",
+    [
+        ("x = 1 +", 1, 8, "invalid syntax"),
+        ("x = (1,", 1, 5, "never closed"),
+        ("a = rand(2)\n    b = a", 2, 4, "unexpected indent"),
+        ("x = tnah(1)", 1, 5, "'tnah' is not known. Did you mean 'tanh'?"),
+        ("loss = 1\ny = los", 2, 5, "'los' has no value yet. Did you mean 'loss'?"),
+        ("y = y + 1", 1, 5, "'y' has no value yet"),
+        ("a = rand(2)\nb = simple_varable(a, a)", 2, 5, "Did you mean 'simple_variable'?"),
+        ("x = tanh", 1, 5, "'tanh' is no value: call it, tanh(…)"),
+        ("a = rand(2)\nb = a.tanh", 2, 5, "'.tanh' is a method: call it"),
+        ("a = rand(2, 2)\nb = a.T()", 2, 5, "'.T' is no method"),
+        ("a = rand(2)\nb = a.sum(dims=0)", 2, 5, "unexpected keyword argument 'dims'. Did you mean 'dim'?"),
+        ("a = rand(2)\nb = a.transpose(1)", 2, 5, ".transpose(dim0, dim1): missing a required argument: 'dim1'"),
+        ("a = rand(2)\nb = a(2)", 2, 5, "'a' is a value, not an operation"),
+        ("f = 1", 1, 1, "'f' is the aggregate that is chosen"),
+        ("grad = 1", 1, 1, "choose another name"),
+        ("a = rand(2)\na[0] = 1", 2, 1, "values never change"),
+        ("a = rand(2)\na.x = 1", 2, 1, "values never change"),
+        ("a = rand(2)\nfor i in a: a", 2, 1, "no loops"),
+        ("while 1: pass", 1, 1, "no loops"),
+        ("a = rand(2)\nb = a if 1 else a", 2, 5, "where(condition, x, y)"),
+        ("a = rand(2)\nb = a > 0 and a < 1", 2, 5, "(x > 0) & (x < 1)"),
+        ("a = rand(2)\nb = not a", 2, 5, "~"),
+        ("a = rand(2)\nb = 0 < a < 1", 2, 5, "two at a time"),
+        ("import os", 1, 1, "nothing is imported"),
+        ("def g(x): return x", 1, 1, "functions cannot be defined"),
+        ("g = lambda x: x", 1, 5, "functions cannot be defined"),
+        ("x = [i for i in [1]]", 1, 5, "no loops"),
+        ("x = 'text'", 1, 5, "text is of no use"),
+        ("x = f'{1}'", 1, 5, "text is of no use"),
+        ("x = 1j", 1, 5, "no number"),
+        ("x = 1e999", 1, 5, "too large"),
+        ("x = " + "9" * 5000, 1, 5, "too large"),
+        ("x = 99999999999999999999", 1, 5, "too large"),
+        ("x = __import__('os')", 1, 5, "'__import__' is not known"),
+        ("x = (1).__class__", 1, 9, "'.__class__' is not known"),
+        ("a = rand(2)\nx = a.value", 2, 7, "'.value' is not known"),
+        ("a = [1]\nrand(*a)", 2, 6, "unpack"),
+        ("a = rand(2, **[1])", 1, 15, "unpack"),
+        ("x: float = 1", 1, 1, "types are not written"),
+        ("torch.nn.relu(1)", 1, 1, "torch.tanh(x)"),
+        ("a = rand(2)\n*b, c = [a, a]", 2, 1, "only names"),
+        ("x = \0", 1, 1, "null bytes"),
+        ("x" * 70 + " = 1", 1, 1, "70 characters"),
+        ("x = " + "-" * 300 + "1", 1, 5, "nested too deeply"),
+        ("x = " + "(" * 150 + "1" + ")" * 150 + " + " + "-" * 150 + "1", 1, 5, "nested too deeply"),
+        ("x = " + "[" * 20000, 1, 1, "too many nested"),
+    ],
+)
+def test_what_is_said_of_a_text_that_is_no_program(text, line, column, said):
+    error = refused(text)
+    assert said in error.message
+    assert error.line == line
+    if "nested" not in said:
+        assert error.column == column
+
+
+def test_half_of_a_surrogate_pair_is_no_text():
+    assert "not text" in refused("x = 1 # \ud800").message
+
+
+def test_a_text_over_the_limit_is_refused():
+    with pytest.raises(ProgramError, match="20 are the most"):
+        Program.parse("x = 1\n" * 4, limits=Limits(text=20))
+
+
+def test_an_empty_text_is_a_program_that_does_nothing():
+    assert len(Program.parse("  \n# nothing\n").run()) == 0
+
+
+def test_names_inputs_and_f_are_known_without_running():
+    program = Program.parse("a = tensor([1, 2.5])\nb, c = rand(2, seed=3), zeros(1)\nd = f(a, b)\na2 = full(2, 1 / 2)")
+    assert program.names == ("a", "b", "c", "d", "a2")
+    assert program.uses_f and not Program.parse("a = rand(2)\nsimple(a, a)").uses_f
+    assert list(program.inputs) == ["a", "b", "c", "a2"]
+    assert program.inputs["a"].tolist() == [1.0, 2.5]
+    assert torch.equal(program.inputs["b"], torch.rand(2, generator=torch.Generator().manual_seed(3)))
+    assert program.inputs["a2"].tolist() == [0.5, 0.5]
+
+
+def test_inputs_of_a_program_that_will_fail_are_those_that_can_be_made():
+    assert list(Program.parse("a = rand(2)\nb = tensor([[1], 2])\nc = rand(-1)\nd = rand(10**9)").inputs) == ["a"]
+
+
+def test_the_title_is_given_or_stands_in_a_first_comment():
+    assert Program.parse("# A diamond\nx = 1").title == "A diamond"
+    assert Program.parse("# A diamond\nx = 1", title="Two ways").title == "Two ways"
+    assert Program.parse("x = 1  # one").title == ""
+
+
+def test_the_source_stays_as_it_was_given():
+    text = "# é\r\na = rand(2)  \r\n\r\nb = a\r\n"
+    program = Program.parse(text)
+    assert program.source == str(program) == text
+    assert [statement.lineno for statement in program.statements] == [2, 4]
