@@ -15,7 +15,7 @@ from ..engine import Observer, Tape, TapeEntry, Variable, grad
 from ..trace import Trace
 from ..trace.recorder import Recorder
 from .source import code_of
-from .watch import Watch
+from .watch import Made, Watch
 
 AUTOGRAD, MUTATION, PLAIN = "autograd", "autograd, values kept", "plain"
 
@@ -125,6 +125,7 @@ class Run:
     wanted: list[Variable]
     outputs: list[Variable] = field(default_factory=list)
     length: int = 0  # of the tape, after forward
+    made: dict[int, Made] = field(default_factory=dict)  # Variables made by hand, by their id
     recorder: Recorder | None = None  # where a trace was asked for
 
     @property
@@ -195,8 +196,8 @@ class Case:
             args = self.arguments(leaves)
             wanted = [arg for arg, kind in zip(args, self.kinds) if kind == "wanted"]
             observer.known |= {arg.key for arg in args if isinstance(arg, Variable)}
-            self.watch.made.clear()
-            run = Run(tape, observer, leaves, wanted, recorder=recorder)
+            made = self.watch.made = {}
+            run = Run(tape, observer, leaves, wanted, made=made, recorder=recorder)
             run.outputs = outputs_of((target or self.target)(*args))
         run.length = len(tape)
         return run

@@ -71,7 +71,7 @@ def escapes_at(case: Case, truth: Truth, question: Question, point: int, seed: i
         if gradient is not None:
             dropped = lost(case, run, question, seed, level, reading, gradient.value.detach())
             if size(dropped) > 1e-12:
-                made = case.watch.made.get(id(reading.variable))
+                made = run.made.get(id(reading.variable))
                 found.append(Escape(reading, made, gradient.value.detach(), dropped))
     whole = derivative(case, truth, question, values, run, loss, seed, level)
     return Flow(run, going, found, adds_up(truth, computed, found, whole), level)

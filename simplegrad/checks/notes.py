@@ -76,7 +76,7 @@ def operations_on_zeros(case: Case, question: Question) -> tuple[int, Place | No
         if operation.visit == index and any(x.key in keys for x in operation.inputs):
             count += 1
             keys |= {y.key for y in operation.outputs if not y.value.any()}
-    made = next((case.watch.made[id(x)] for x in zeros.values() if id(x) in case.watch.made), None)
+    made = next((run.made[id(x)] for x in zeros.values() if id(x) in run.made), None)
     return count, place(made.code.co_filename, made.line) if made and made.code else None
 
 

@@ -26,7 +26,7 @@ def own_frame(error: BaseException) -> types.TracebackType | None:
     found, traceback = None, error.__traceback__
     while traceback is not None:
         file = traceback.tb_frame.f_code.co_filename
-        if not is_ours(file) and "/torch/" not in file and not file.startswith("<frozen"):
+        if not is_ours(file):
             found = traceback
         traceback = traceback.tb_next
     return found

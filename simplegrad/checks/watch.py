@@ -18,13 +18,14 @@ from .source import code_of, codes_within
 
 _OURS = str(Path(__file__).parent.parent)
 _FOLDERS = tuple(f"{_OURS}/{folder}/" for folder in ("engine", "trace", "program", "checks"))
+_FOLDERS += (f"{Path(torch.__file__).parent}/", "<frozen")
 _MADE = Variable.__init__.__code__
 _APPEND = Tape.append.__code__
 _DETACH = Variable.detach.__code__
 
 
 def is_ours(file: str) -> bool:
-    """Whether a file belongs to the engine or to a reader of its runs, and so to nobody's own code."""
+    """Whether a file belongs to the engine, to a reader of its runs or to torch, and so to nobody's own code."""
     return file.startswith(_FOLDERS)
 
 
