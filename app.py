@@ -1,0 +1,33 @@
+"""simplegrad, a visual debugger for reverse-mode autodiff: `streamlit run app.py [-- my_ops.py run.trace]`."""
+
+import gc
+from pathlib import Path
+
+import streamlit as st
+
+PAGES = {"step": "Step", "compose": "Compose", "compare": "Compare", "compile": "Compile", "pytorch": "PyTorch"}
+ICON = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><path d="M3 4h9M12 12H4" stroke="#0072B2" stroke-width="2"/>
+<rect x="10" y="1" width="6" height="6" fill="#009E73"/><circle cx="3" cy="12" r="3" fill="#E69F00"/></svg>"""
+FOLDER = Path(__file__).parent / "pages"
+
+
+@st.cache_resource(show_spinner=False)
+def settle() -> None:
+    """Imports done, Python's collector need not walk through torch's objects after every run of a page."""
+    import simplegrad.view.player.page  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
+
+
+def main() -> None:
+    st.set_page_config(page_title="simplegrad", page_icon=ICON, layout="wide")
+    st.html("<style>.stMainBlockContainer{padding-top:4rem;padding-bottom:1.5rem}</style>")
+    settle()
+    found = [name for name in PAGES if (FOLDER / f"{name}.py").exists()]
+    pages = [st.Page(FOLDER / f"{name}.py", title=PAGES[name], default=name == "step") for name in found]
+    chosen = st.navigation(pages, position="top")
+    chosen.run()
+
+
+main()

@@ -1,0 +1,146 @@
+"""A trace as compact JSON for the player: what changes at each step, and the texts of what is shown.
+
+The player keeps, for each variable and entry, the short history of its states (as trace/replay.py does) and looks a
+step up in it, so any step costs the same and going back is as cheap as going on. Ids are places in the lists; -1 stands
+for None.
+"""
+
+from __future__ import annotations
+
+import json
+import linecache
+import os
+
+from ..trace.events import (
+    Accumulated,
+    Entry,
+    Event,
+    Failed,
+    Leaf,
+    LimitReached,
+    PassBegun,
+    PassEnded,
+    Read,
+    Recorded,
+    TapeReset,
+    Value,
+    VisitBegun,
+    Visited,
+)
+from ..trace.trace import Trace
+from .sentences import Narrator, formulas, shape_text, value_text
+
+ENTRY_STATES = ("pending", "active", "propagated", "partial", "skipped", "pruned")
+VALUE_TEXTS = 40_000  # beyond that many variables their numbers are left out, for the sake of the page's memory
+CONTEXT_LINES = 2  # shown around the source lines that a trace touches
+
+
+def payload(trace: Trace) -> dict:
+    """Everything about a trace that the player shows, figure aside."""
+    encoder = _Encoder(trace)
+    narrator = Narrator(trace.kind)
+    events, sentences = [], []
+    for event in trace.events:
+        events.append(encoder.event(event))
+        sentences.append(narrator.tell(event))
+    return {
+        "kind": trace.kind,
+        "title": trace.title,
+        "events": events,
+        "sentences": sentences,
+        "entries": [encoder.entry(entry) for entry in trace.entries],
+        "values": [encoder.value(value) for value in trace.values],
+        "passes": [[run.title, run.loss.name, [x.id for x in run.wanted]] for run in trace.passes],
+        "program": trace.program.splitlines(),
+        "sources": encoder.sources(),
+        "bindings": {variable: name for name, variable in getattr(trace, "bindings", {}).items() if name != variable},
+        "notices": list(trace.notices),
+        "error": trace.error is not None,
+    }
+
+
+def as_json(data: dict) -> bytes:
+    return json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+class _Encoder:
+    """Event -> [kind, parent, pass, line, source file, source line, …what happened]."""
+
+    def __init__(self, trace: Trace):
+        self.files: dict[str, int] = {}
+        self.lines: dict[str, set[int]] = {}
+        self.with_texts = len(trace.values) <= VALUE_TEXTS
+
+    def event(self, event: Event) -> list:
+        file, line = self.source(event.source)
+        head = [0, _id(event.parent), _id(event.pass_id), event.line or 0, file, line]
+        match event:
+            case Leaf(value=value):
+                return ["leaf", *head[1:], value.id]
+            case Recorded(entry=entry):
+                return ["recorded", *head[1:], entry.id]
+            case Read(value=value, entry=entry):
+                return ["read", *head[1:], value.id, entry.id]
+            case PassBegun(run=run):
+                return ["begun", *head[1:], run.id, _ids((run.loss, run.seed))]
+            case VisitBegun(entry=entry, incoming=incoming):
+                return ["visit", *head[1:], entry.id, _ids(incoming)]
+            case Visited(entry=entry, state=state, incoming=incoming, outgoing=outgoing):
+                return [state, *head[1:], entry.id, _ids(incoming), _ids(outgoing)]
+            case Accumulated(entry=entry, value=value, contribution=contribution, total=total, slot=slot):
+                kind = "nothing" if contribution is None else "accumulated"
+                return [kind, *head[1:], entry.id, slot, value.id, *_ids((contribution, total))]
+            case PassEnded(run=run, results=results):
+                return ["ended", *head[1:], run.id, _ids(results)]
+            case TapeReset():
+                return ["reset", *head[1:]]
+            case Failed() | LimitReached():
+                return ["failed", *head[1:]]
+        raise TypeError(f"{event.kind}: no code for this kind of event.")
+
+    def source(self, source) -> tuple[int, int]:
+        if source is None:
+            return -1, 0
+        file, line = source
+        self.lines.setdefault(file, set()).add(line)
+        return self.files.setdefault(file, len(self.files)), line
+
+    def entry(self, entry: Entry) -> list:
+        ids = ([x.id for x in entry.inputs], [x.id for x in entry.outputs])
+        return [
+            entry.statement,
+            _id(entry.pass_id),
+            _id(entry.made_by),
+            entry.line or 0,
+            *ids,
+            self.formulas(entry),
+            entry.group,
+        ]
+
+    def formulas(self, entry: Entry) -> list[str]:
+        return formulas(entry) if self.with_texts else []
+
+    def value(self, value: Value) -> list:
+        text = value_text(value) if self.with_texts else value.note
+        return [value.name, shape_text(value.shape), text, int(value.is_zero), int(value.leaf)]
+
+    def sources(self) -> list:
+        """[name, first line, lines] of each file that the trace touches, cut to what surrounds the lines touched."""
+        return [[os.path.basename(file), *_excerpt(file, self.lines[file])] for file in self.files]
+
+
+def _excerpt(file: str, touched: set[int]) -> tuple[int, list[str]]:
+    """The part of a file from the first to the last line touched, if it can be read and is no longer than a screen."""
+    lines = linecache.getlines(file)
+    first, last = max(1, min(touched) - CONTEXT_LINES), min(len(lines), max(touched) + CONTEXT_LINES)
+    if not lines or last - first > 2000:
+        return 1, []
+    return first, [line.rstrip("\n") for line in lines[first - 1 : last]]
+
+
+def _id(number: int | None) -> int:
+    return -1 if number is None else number
+
+
+def _ids(values) -> list[int]:
+    return [-1 if value is None else value.id for value in values]

@@ -1,0 +1,114 @@
+"""The player: steps through one trace, or through two side by side, in the browser. All of Streamlit that `view` knows.
+
+On a page, in any order:  `chart(view)` draws the graph, `panel("tape", "source")` mounts texts, `player([view])` mounts
+the controls and returns the step that the person has paused at. All are joined by the player's key.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import streamlit as st
+
+from .. import palette
+from ..views import TraceView
+
+PARTS = ("event", "source", "tape", "inspector", "gradients")
+_HERE = Path(__file__).parent
+_CHART_OPTIONS = {"displaylogo": False, "scrollZoom": True, "displayModeBar": False, "doubleClick": "reset"}
+
+
+@dataclass(frozen=True)
+class Paused:
+    """What the browser has told: the `step` at which the person paused (None: not yet, on these traces), and the
+    collapsed group of a `side` that was clicked last, with the number of that click."""
+
+    step: int | None = None
+    group: str | None = None
+    side: int = 0
+    click: int = 0
+
+
+@cache
+def _assets() -> tuple[str, str]:
+    """(js, css), read once."""
+    js = "\n".join((_HERE / name).read_text() for name in ("history.js", "graph.js", "panels.js", "player.js"))
+    return js, palette.css() + (_HERE / "player.css").read_text()
+
+
+@cache
+def _component():
+    js, css = _assets()
+    html = '<div class="sg-root"></div>'
+    return st.components.v2.component("simplegrad_player", html=html, css=css, js=js, isolate_styles=False)
+
+
+def player(
+    views: Sequence[TraceView],
+    *,
+    aligned_steps: Sequence[Sequence[int]] | None = None,
+    start: int = 0,
+    nonce: str = "",
+    key: str = "player",
+    charts: int = 0,
+    panels: int = 0,
+) -> Paused:
+    """The controls: buttons, timeline, slider, keys. One trace, or several that move together.
+
+    `aligned_steps`: a row for each step with the index of the event that each side shows (-1: none yet); a side whose
+    index stays the same waits. `start`: the step to show; to send a person who is already stepping somewhere else,
+    change `nonce` with it. `charts`, `panels`: how many to wait for before `data-ready` says true.
+    Mount it inside an `st.fragment`, so that a reported step runs no more than that.
+    """
+    letters = {f"entry-{name}": mark.letter for name, mark in palette.ENTRY_STATES.items()}
+    letters |= {f"gradient-{name}": mark.letter for name, mark in palette.GRADIENT_STATES.items()}
+    head = {
+        "role": "player",
+        "player": key,
+        "id": "|".join(view.id for view in views),
+        "start": start,
+        "nonce": nonce,
+        "aligned": aligned_steps,
+        "charts": charts,
+        "panels": panels,
+        "letters": letters,
+        "legend": palette.legend(),
+    }
+    data = json.dumps(head)[:-1].encode() + b',"views":[' + b",".join(view.payload for view in views) + b"]}"
+    result = _component()(key=key, data=data, on_step_change=_nothing, on_opened_change=_nothing)
+    told, opened = result.step or {}, result.opened or {}
+    here = told.get("id") == head["id"] and told.get("nonce") == nonce
+    clicked = opened if opened.get("id") == head["id"] else {}
+    step = told["step"] if here and isinstance(told.get("step"), int) else None
+    return Paused(step, clicked.get("group"), clicked.get("side", 0), clicked.get("at", 0))
+
+
+def panel(*parts: str, side: int = 0, player: str = "player", key: str | None = None) -> None:
+    """Texts of one side, one below the other: "event", "source", "tape", "inspector", "gradients"."""
+    unknown = [part for part in parts if part not in PARTS]
+    if unknown:
+        raise ValueError(f"panel({', '.join(parts)}): '{unknown[0]}' is none of {', '.join(PARTS)}.")
+    data = {"role": "panel", "player": player, "side": side, "parts": list(parts)}
+    _component()(key=key or f"{player}-{'-'.join(parts)}-{side}", data=data)
+
+
+def chart(
+    view: TraceView, *, side: int = 0, player: str = "player", key: str = "tape", height: int | None = None
+) -> None:
+    """The graph, drawn once: it never depends on the step. Outside the fragment of the player."""
+    figure = view.figure
+    if height is not None:
+        figure = type(figure)(figure).update_layout(height=height)
+    with st.container(key=f"{key}-frame", gap=None):
+        st.plotly_chart(figure, key=key, theme=None, config=_CHART_OPTIONS, alt=view.alt)
+        head = json.dumps({"role": "graph", "player": player, "side": side, "chart": key, "of": view.id})
+        data = head[:-1].encode() + b',"drawing":' + view.drawing_json + b"}"
+        _component()(key=f"{key}-painter", data=data)
+
+
+def _nothing() -> None:
+    """Streamlit wants a callback for each state that a component may set."""

@@ -1,0 +1,268 @@
+// Paints the states of a step onto the chart that Streamlit drew: colours of its own nodes, and, above its edges,
+// paths, rings and letters of ours. Only what changed since the last paint is written.
+
+const SVG = "http://www.w3.org/2000/svg";
+const PX_PER_SLOT = 58, FAR_PX = 30, FOLLOW_MS = 160;
+
+function svg(tag, attributes, parent) {
+  const element = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  parent?.appendChild(element);
+  return element;
+}
+
+class GraphPainter {
+  /** `drawing`: nodes [mark, id, x, y, pass] in the chart's order, edges [value, entry, slot, eight coordinates]. */
+  constructor(player, side, chartKey) {
+    Object.assign(this, { player, side, chartKey, drawing: null, chart: null, attached: false, following: true });
+  }
+
+  setDrawing(drawing) {
+    this.drawing = drawing;
+    this.nodeOf = new Map(drawing.nodes.map((node, i) => [this.nodeKey(node), i]));
+    this.homeOf = new Map();
+    for (const [group, entries] of Object.entries(drawing.groups || {})) {
+      for (const [first, last] of entries) for (let e = first; e <= last; e++) this.homeOf.set(e, group);
+    }
+    this.edgesOf = new Map();
+    drawing.edges.forEach((edge, i) => { if (edge[0] >= 0) this.edgesOf.set(`${edge[1]}:${edge[2]}`, i); });
+    this.forget();
+  }
+
+  nodeKey([mark, id, , , pass]) {
+    return mark === "entry" ? `e${id}` : mark === "value" ? `v${id}` : mark === "hole" ? `h${pass}-${id}` : id;
+  }
+
+  get trace() { return this.player.sides[this.side]; }
+
+  /** Find the chart (again): Streamlit draws it when it likes, and may draw it anew. True once it can be painted. */
+  attach() {
+    const chart = document.querySelector(`.st-key-${CSS.escape(this.chartKey)} .js-plotly-plot`);
+    if (!this.drawing || !chart?._fullLayout?._plots?.xy || this.points(chart).length !== this.drawing.nodes.length) return false;
+    if (chart !== this.chart) {
+      this.chart = chart;
+      chart.on("plotly_afterplot", () => this.redo());
+      chart.on("plotly_relayout", (change) => this.zoomed(change));
+      chart.on("plotly_click", (click) => this.clicked(click));
+    }
+    this.attached = true;
+    this.forget();
+    this.fit();
+    return true;
+  }
+
+  points(chart = this.chart) {
+    const traces = chart.querySelectorAll(".scatterlayer > .trace");
+    return traces.length ? traces[traces.length - 1].querySelectorAll(".points > path") : [];
+  }
+
+  /** The next paint writes everything. */
+  forget() {
+    this.painted = [];
+    this.letters = new Map();
+    this.paths = new Map();
+    this.layer = null;
+  }
+
+  layers() {
+    if (this.layer?.isConnected) return;
+    this.forget();
+    const plot = this.chart._fullLayout._plots.xy.plot.node(), traces = plot.querySelector(".scatterlayer");
+    plot.querySelectorAll(".sg-under, .sg-over").forEach((old) => old.remove());
+    this.under = svg("g", { class: "sg-under" });
+    traces.insertBefore(this.under, traces.lastElementChild);
+    this.layer = svg("g", { class: "sg-over" }, plot);
+    this.rings = svg("g", {}, this.layer);
+    this.nodes = [...this.points()];
+    this.texts = this.textsByNode();
+    const layout = this.chart._fullLayout;
+    this.px = (x) => layout.xaxis.d2p(x);
+    this.py = (y) => layout.yaxis.d2p(y);
+  }
+
+  /** Plotly makes a text only for nodes that have one: all but holes, in their order. */
+  textsByNode() {
+    const made = this.chart.querySelectorAll(".scatterlayer > .trace:last-child .textpoint"), texts = [];
+    let next = 0;
+    this.drawing.nodes.forEach(([mark], i) => { if (mark !== "hole") texts[i] = made[next++]; });
+    return texts;
+  }
+
+  redo() {
+    if (!this.attached) return;
+    this.layer?.remove();
+    this.under?.remove();
+    this.layer = null;
+    this.detail();
+    this.paint(this.player.k(this.side));
+  }
+
+  paint(k) {
+    if (!this.attached) return;
+    if (!this.chart.isConnected) { this.attached = false; this.player.lookForCharts(); return; }
+    this.layers();
+    const { nodes, edges } = this.drawing;
+    for (let i = 0; i < nodes.length; i++) this.paintNode(i, this.look(nodes[i], k));
+    for (const [key, i] of this.edgesOf) this.paintEdge(i, this.trace.edgeState(key, k));
+    this.paintCurrent(k);
+    void edges;
+  }
+
+  /** The class that says how a node looks. */
+  look([mark, id, , , pass], k) {
+    const trace = this.trace;
+    if (mark === "entry") return trace.entryKnown(id, k) ? `entry-${trace.entryState(id, k)}` : "future";
+    if (mark === "value") return trace.valueKnown(id, k) ? `gradient-${trace.gradient(id, k)[0]}` : "future";
+    if (mark === "hole") {
+      const at = trace.touching.get(`h${pass}-${id}`)?.[0] ?? Infinity;
+      return at < k ? `entry-${trace.events[at][KIND]}` : "future";
+    }
+    return this.groupKnown(id, k) ? "group" : "future";
+  }
+
+  groupKnown(group, k) {
+    const spans = this.drawing.groups?.[group];
+    return !spans || this.trace.entryKnown(spans[0][0], k);
+  }
+
+  paintNode(i, look) {
+    if (this.painted[i] === look) return;
+    this.painted[i] = look;
+    this.nodes[i]?.setAttribute("class", `point sg-node sg-${look}`);
+    const inside = this.drawing.nodes[i][0] !== "value";
+    this.texts[i]?.setAttribute("class", inside ? `textpoint sg-${look}-ink` : `textpoint sg-name-text${look === "future" ? " sg-future-ink" : ""}`);
+    this.paintLetter(i, look);
+  }
+
+  paintLetter(i, look) {
+    const [mark, , x, y] = this.drawing.nodes[i];
+    const letter = this.player.letters[look] || "";
+    let element = this.letters.get(i);
+    if (!letter || letter === "·" || mark === "group") { element?.remove(); this.letters.delete(i); return; }
+    if (!element) {
+      element = svg("text", { "text-anchor": "middle" }, this.layer);
+      this.letters.set(i, element);
+    }
+    const badge = mark === "entry";
+    element.setAttribute("x", this.px(x) + (badge ? 13 : 0));
+    element.setAttribute("y", this.py(y) + (badge ? -10 : 3.2));
+    element.setAttribute("class", badge ? `sg-badge sg-badge-${look}` : `sg-letter sg-${look}-ink`);
+    element.textContent = letter;
+  }
+
+  paintEdge(i, state) {
+    const path = this.paths.get(i);
+    if (!state) { if (path) { path.remove(); this.paths.delete(i); } return; }
+    if (!path) this.paths.set(i, svg("path", { class: `sg-edge sg-${state}`, d: this.curve(i) }, this.under));
+    else if (path.getAttribute("class") !== `sg-edge sg-${state}`) path.setAttribute("class", `sg-edge sg-${state}`);
+  }
+
+  curve(i) {
+    const p = this.drawing.edges[i].slice(3);
+    const [x0, y0, x1, y1, x2, y2, x3, y3] = p.map((v, j) => (j % 2 ? this.py(v) : this.px(v)).toFixed(1));
+    return `M${x0},${y0}C${x1},${y1} ${x2},${y2} ${x3},${y3}`;
+  }
+
+  /** A ring around what the current event is about, and its edge in bold. */
+  paintCurrent(k) {
+    this.rings.replaceChildren();
+    if (!k) return;
+    const event = this.trace.events[k - 1];
+    for (const key of this.about(event)) {
+      const i = this.nodeOf.get(key);
+      if (i === undefined) continue;
+      const [mark, , x, y] = this.drawing.nodes[i];
+      const r = mark === "value" ? 11 : mark === "group" ? 24 : 19;
+      svg("circle", { cx: this.px(x), cy: this.py(y), r, class: "sg-ring" }, this.rings);
+    }
+    if (event[KIND] !== "accumulated" && event[KIND] !== "nothing") return;
+    const edge = this.edgesOf.get(`${event[A]}:${event[B]}`);
+    if (edge !== undefined) svg("path", { d: this.curve(edge), class: `sg-now sg-now-${event[KIND]}` }, this.rings);
+  }
+
+  about(event) {
+    const kind = event[KIND], keys = [];
+    if (kind === "recorded") keys.push(`e${event[A]}`, ...this.trace.entries[event[A]][5].map((v) => `v${v}`));
+    else if (kind === "leaf" || kind === "read") keys.push(`v${event[A]}`);
+    else if (kind === "begun") keys.push(`v${event[B][0]}`, `v${event[B][1]}`);
+    else if (kind === "skipped" || kind === "pruned") keys.push(`e${event[A]}`, `h${event[PASS]}-${event[A]}`);
+    else if (VISITS.has(kind)) keys.push(`e${event[A]}`);
+    else if (kind === "accumulated" || kind === "nothing") keys.push(`v${event[C]}`);
+    else if (kind === "ended") keys.push(...this.trace.passes[event[A]][2].map((v) => `v${v}`));
+    const homes = VISITS.has(kind) || kind === "recorded" ? [this.homeOf.get(event[A])] : [];
+    return [...keys, ...homes.filter(Boolean)];
+  }
+
+  // --- what is seen -------------------------------------------------------------------------------------------
+
+  range(axis) { return this.chart._fullLayout[`${axis}axis`].range; }
+
+  /** So much of the tape that its nodes can be told apart: all of it, or the part around the current step. */
+  fit() {
+    const [first, last] = this.drawing.x, slots = last - first;
+    const width = this.chart._fullLayout._size.w, fits = Math.max(6, width / PX_PER_SLOT);
+    const [bottom, top] = this.drawing.y, rows = Math.max(4, this.chart._fullLayout._size.h / 44);
+    const change = {};
+    if (slots > fits * 1.25) {
+      const centre = this.currentPlace()?.[0] ?? first + fits / 2;
+      const begin = Math.min(Math.max(first, centre - fits / 2), last - fits);
+      change["xaxis.range"] = [begin, begin + fits];
+    }
+    if (bottom - top > rows * 1.3) change["yaxis.range"] = [top + rows, top];
+    if (Object.keys(change).length) this.relayout(change);
+    else this.redo();
+  }
+
+  currentPlace() {
+    const k = this.player.k(this.side);
+    if (!k) return null;
+    for (const key of this.about(this.trace.events[k - 1])) {
+      const i = this.nodeOf.get(key);
+      if (i !== undefined) return this.drawing.nodes[i].slice(2, 4);
+    }
+    return null;
+  }
+
+  /** After a pause: move the picture so that the current node is in it, unless the person has moved it themselves. */
+  follow() {
+    clearTimeout(this.following_timer);
+    this.following_timer = setTimeout(() => {
+      const place = this.following && this.attached && this.currentPlace();
+      if (!place) return;
+      const change = {};
+      for (const [axis, at] of [["x", place[0]], ["y", place[1]]]) {
+        const [a, b] = this.range(axis), low = Math.min(a, b), high = Math.max(a, b), margin = Math.min(0.7, (high - low) / 8);
+        if (at >= low + margin && at <= high - margin) continue;
+        const [end, start] = [...this.drawing[axis]].sort((p, q) => q - p);
+        const span = high - low, begin = Math.max(start, Math.min(at - span / 2, end - span));
+        change[`${axis}axis.range`] = a < b ? [begin, begin + span] : [begin + span, begin];
+      }
+      if (Object.keys(change).length) this.relayout(change);
+    }, FOLLOW_MS);
+  }
+
+  relayout(change) {
+    this.ours = true;
+    Promise.resolve(window.Plotly?.relayout(this.chart, change)).finally(() => { this.ours = false; });
+  }
+
+  zoomed(change) {
+    if (this.ours || !Object.keys(change).some((key) => key.includes("axis"))) return;
+    this.following = false;
+    this.player.drawFollowing();
+  }
+
+  /** Names and letters are left out where nodes stand closer than they can be read. */
+  detail() {
+    const [a, b] = this.range("x"), px = this.chart._fullLayout._size.w / Math.abs(b - a);
+    this.chart.classList.toggle("sg-far", px < FAR_PX);
+  }
+
+  clicked(click) {
+    const point = click.points?.find((each) => each.curveNumber === this.chart.data.length - 1);
+    if (!point) return;
+    const node = this.drawing.nodes[point.pointNumber];
+    if (node[0] === "group") this.player.open(this.side, node[1]);
+    else this.player.goToTouching(this.side, this.nodeKey(node));
+  }
+}

@@ -1,0 +1,174 @@
+// A trace as the player knows it: for every entry, variable and edge the short history of its states, per pass.
+// A step is looked up in those histories by bisection, so any step costs the same, forwards, backwards or by a jump.
+
+const KIND = 0, PARENT = 1, PASS = 2, LINE = 3, FILE = 4, FILE_LINE = 5, A = 6, B = 7, C = 8, D = 9, E = 10;
+const VISITED = new Set(["propagated", "partial", "skipped", "pruned"]);
+const OVER = new Set(["begun", "ended", "visit", "skipped", "pruned", "failed"]);
+const VISITS = new Set(["visit", ...VISITED]);
+
+/** What something was, from which event on. */
+class History {
+  constructor() { this.indices = []; this.states = []; }
+  add(index, state) { this.indices.push(index); this.states.push(state); }
+  /** The last state that came with an event before `k`. */
+  before(k) {
+    const place = bisect(this.indices, k);
+    return place ? this.states[place - 1] : undefined;
+  }
+}
+
+/** How many numbers of a sorted list are smaller than `k`. */
+function bisect(sorted, k) {
+  let low = 0, high = sorted.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (sorted[middle] < k) low = middle + 1; else high = middle;
+  }
+  return low;
+}
+
+function historyIn(map, key) {
+  let found = map.get(key);
+  if (!found) map.set(key, (found = new History()));
+  return found;
+}
+
+/** One side of the player: a trace with all its histories. States are those after `k` events, as `trace.at(k)`. */
+class TraceHistory {
+  constructor(payload) {
+    Object.assign(this, payload);
+    this.order = [];          // entries in the order in which they were recorded
+    this.recordedAt = [];
+    this.knownOrder = [];     // variables in the order in which they became known
+    this.knownAt = [];
+    this.entryAt = new Map(); // entry -> event that recorded it
+    this.valueAt = new Map(); // variable -> event that made it known
+    this.runs = [];
+    this.running = new History();
+    this.lines = new History();
+    this.touching = new Map(); // "e3", "v7", "h1-3" -> events
+    this.aliases = this.bindings || {};
+    this.events.forEach((event, index) => this.add(event, index));
+  }
+
+  add(event, index) {
+    const kind = event[KIND], run = this.stack?.at(-1);
+    if (event[LINE]) this.lines.add(index, event[LINE]);
+    if (kind === "recorded") {
+      this.order.push(event[A]);
+      this.recordedAt.push(index);
+      this.entryAt.set(event[A], index);
+      const [, , , , inputs, outputs] = this.entries[event[A]];
+      for (const value of [...inputs, ...outputs]) this.known(value, index);
+      for (const value of outputs) this.touch(`v${value}`, index);
+      this.touch(`e${event[A]}`, index);
+    } else if (kind === "leaf" || kind === "read") {
+      this.known(event[A], index);
+      this.touch(`v${event[A]}`, index);
+      if (kind === "read") this.touch(`e${event[B]}`, index);
+    } else if (kind === "begun") {
+      const begun = { id: event[A], begin: index, end: -1, gradients: new Map(), entries: new Map(), edges: new Map() };
+      const [loss, seed] = event[B];
+      this.runs.push(begun);
+      (this.stack ??= []).push(begun);
+      this.running.add(index, begun);
+      if (seed >= 0) historyIn(begun.gradients, loss).add(index, seed);
+      for (const value of [loss, seed]) this.touch(`v${value}`, index);
+    } else if (VISITS.has(kind)) {
+      if (run) historyIn(run.entries, event[A]).add(index, kind === "visit" ? "active" : kind);
+      this.touch(`e${event[A]}`, index);
+      if (kind === "skipped" || kind === "pruned") this.touch(`h${event[PASS]}-${event[A]}`, index);
+      if (kind === "skipped" || kind === "pruned") this.dryEdges(run, event, index);
+    } else if (kind === "accumulated" || kind === "nothing") {
+      const [entry, slot, value, , total] = event.slice(A);
+      if (run) historyIn(run.gradients, value).add(index, total);
+      if (run) historyIn(run.edges, `${entry}:${slot}`).add(index, kind === "nothing" ? "dry" : "flow");
+      this.touch(`v${value}`, index);
+      this.touch(`e${entry}`, index);
+    } else if (kind === "ended") {
+      const ended = this.stack?.pop();
+      if (ended) ended.end = index;
+      if (this.stack?.length) this.running.add(index, this.stack.at(-1));
+    }
+  }
+
+  /** What a skipped entry would have passed on stays dry. */
+  dryEdges(run, event, index) {
+    const inputs = this.entries[event[A]][4];
+    if (run) inputs.forEach((_, slot) => historyIn(run.edges, `${event[A]}:${slot}`).add(index, "dry"));
+  }
+
+  known(value, index) {
+    if (this.valueAt.has(value)) return;
+    this.valueAt.set(value, index);
+    this.knownOrder.push(value);
+    this.knownAt.push(index);
+  }
+
+  touch(key, index) {
+    const found = this.touching.get(key);
+    if (!found) this.touching.set(key, [index]);
+    else if (found.at(-1) !== index) found.push(index);
+  }
+
+  get length() { return this.events.length; }
+  run(k) { return this.running.before(k); }
+  line(k) { return k ? this.events[k - 1][LINE] || this.lines.before(k) || 0 : 0; }
+  entryCount(k) { return bisect(this.recordedAt, k); }
+  valueCount(k) { return bisect(this.knownAt, k); }
+  entryKnown(entry, k) { return (this.entryAt.get(entry) ?? (this.entries[entry][1] < 0 ? -1 : Infinity)) < k; }
+  valueKnown(value, k) { return (this.valueAt.get(value) ?? this.seedAt(value)) < k; }
+
+  seedAt(value) {
+    const run = this.runs.find((each) => each.gradients.size && this.events[each.begin][B][1] === value);
+    return run ? run.begin : Infinity;
+  }
+
+  entryState(entry, k) { return this.run(k)?.entries.get(entry)?.before(k) ?? "pending"; }
+  edgeState(key, k) { return this.run(k)?.edges.get(key)?.before(k); }
+
+  /** [state, the gradient's id or -1] of a variable in the current pass. */
+  gradient(value, k) {
+    const run = this.run(k);
+    const found = run?.gradients.get(value)?.before(k);
+    if (found === undefined) return [run && run.end >= 0 && run.end < k ? "none" : "unreached", -1];
+    if (found < 0) return ["none", -1];
+    return [this.values[found][3] ? "zero" : "value", found];
+  }
+
+  /** The next (or previous) step after `s` for which `wanted` says yes, or the end of the trace on that side. */
+  find(s, direction, wanted) {
+    for (let i = s + direction; i >= 0 && i < this.length; i += direction) if (wanted(this.events[i], i)) return i;
+    return direction > 0 ? this.length - 1 : 0;
+  }
+
+  /** Step over: to where the next entry is visited, or recorded by the program itself, or a pass begins or ends. */
+  over(s, direction) {
+    const stops = (event) => event[PARENT] < 0 || OVER.has(event[KIND]);
+    return this.find(s, direction, stops);
+  }
+
+  /** Step out: to the end (or the beginning) of the pass; in the forward part, to where the next pass begins. */
+  out(s, direction) {
+    const pass = this.events[s][KIND] === (direction > 0 ? "ended" : "begun") ? -1 : this.events[s][PASS];
+    if (pass >= 0) {
+      const run = this.runs[pass];
+      return direction > 0 ? (run.end < 0 ? this.length - 1 : run.end) : run.begin;
+    }
+    const kind = direction > 0 ? "begun" : "ended";
+    return this.find(s, direction, (event) => event[KIND] === kind);
+  }
+
+  /** What an entry was given and gave, as of the last visit before `k`: [kind, incoming, outgoing]. */
+  visit(entry, k) {
+    const run = this.run(k);
+    const history = run?.entries.get(entry);
+    if (!history) return null;
+    const place = bisect(history.indices, k);
+    if (!place) return null;
+    const event = this.events[history.indices[place - 1]];
+    return [event[KIND], event[B], event[C] || []];
+  }
+
+  name(value) { return value < 0 ? "None" : this.values[value][0]; }
+}

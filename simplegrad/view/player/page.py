@@ -1,0 +1,119 @@
+"""What pages with a player share: the session's state and the URL, the user's files, messages instead of tracebacks."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+
+import streamlit as st
+
+from ...trace.trace import Trace
+from ..graph import OPEN_GROUPS
+from ..session import Shown, from_query
+from ..views import TraceView
+from . import Paused
+
+try:
+    from ... import files as _files
+except ImportError:  # the app also runs without files of one's own
+    _files = None
+
+FIELDS = ("program", "aggregate", "none", "prune", "step")
+
+
+def user_files():
+    """The files of the command line, read anew where they were saved; None if there are none."""
+    return _files.from_command_line(sys.argv[1:]) if _files and sys.argv[1:] else None
+
+
+def files_version(files) -> object:
+    return files.version if files is not None else ()
+
+
+def saved_traces(files) -> dict[str, Trace]:
+    return dict(files.traces) if files is not None else {}
+
+
+@st.fragment(run_every=1.5)
+def watch(files) -> None:
+    """Runs the page again once a file was saved."""
+    if files is not None and files.have_changed():
+        st.rerun()
+
+
+def shown_now(traces: dict[str, Trace]) -> Shown:
+    """What the page shows: what the URL says when it says something new, else what it showed before."""
+    said = {name: st.query_params[name] for name in FIELDS if name in st.query_params}
+    if said and said != st.session_state.get("written"):
+        st.session_state["shown"] = from_query(said, traces)
+        forget_widgets()
+    shown = st.session_state.setdefault("shown", Shown())
+    if shown.program.startswith("file:") and shown.program.removeprefix("file:") not in traces:
+        shown = keep(Shown())
+    return shown
+
+
+def keep(shown: Shown) -> Shown:
+    st.session_state["shown"] = shown
+    return shown
+
+
+def show(**changes) -> None:
+    """Something else was chosen: it begins at its first step, and messages about the address are out of date."""
+    before = st.session_state.get("shown", Shown())
+    keep(replace(before, **{"step": 0, "problems": (), **changes}))
+    st.session_state["nonce"] = st.session_state.get("nonce", 0) + 1
+    st.session_state["opened"] = ()
+
+
+def forget_widgets() -> None:
+    for name in FIELDS:
+        st.session_state.pop(f"choose-{name}", None)
+    st.session_state["nonce"] = st.session_state.get("nonce", 0) + 1
+    st.session_state["opened"] = ()
+
+
+def write_url(shown: Shown) -> None:
+    """Only what differs is written: each write is a message to the browser."""
+    query = shown.query()
+    st.session_state["written"] = query
+    if {name: st.query_params.get(name) for name in FIELDS} != query:
+        st.query_params.from_dict({**st.query_params.to_dict(), **query})
+
+
+def nonce() -> str:
+    return str(st.session_state.get("nonce", 0))
+
+
+def opened_groups() -> tuple[str, ...]:
+    return st.session_state.get("opened", ())
+
+
+def open_group(group: str) -> None:
+    """Draw a collapsed group in full; of many opened ones the first closes again."""
+    others = [each for each in opened_groups() if each != group]
+    st.session_state["opened"] = tuple([*others, group][-OPEN_GROUPS:])
+
+
+def hear(paused: Paused, view: TraceView) -> None:
+    """The person paused at a step, or clicked a collapsed group: keep the one in the URL, open the other."""
+    shown = st.session_state["shown"]
+    if paused.step is not None and paused.step != shown.step:
+        shown = keep(replace(shown, step=paused.step, problems=()))
+    write_url(shown)
+    group = None
+    if paused.click and paused.click != st.session_state.get("clicked"):
+        st.session_state["clicked"] = paused.click
+        group = paused.group
+    group = group or view.group_at(shown.step)
+    if group is not None and group not in opened_groups():
+        open_group(group)
+        st.rerun()
+
+
+def messages(shown: Shown, files) -> None:
+    """What is wrong with the address and with the user's files, above the page that works nevertheless."""
+    for problem in shown.problems:
+        st.warning(problem, icon=":material/link_off:")
+    for problem in files.problems if files is not None else ():
+        st.error(str(problem), icon=":material/error:")

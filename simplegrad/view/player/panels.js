@@ -1,0 +1,353 @@
+// The texts beside the picture: source, tape, inspector, gradient table. Each is drawn from the state after k events.
+
+const ROW = 26, ALL_ROWS = 400, SPARE = 12;
+
+function html(tag, properties = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name === "class") element.className = value;
+    else if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (value !== undefined && value !== null && value !== false) element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+function set(element, name, value) {
+  if (element.getAttribute(name) !== String(value)) element.setAttribute(name, value);
+}
+
+function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/** Rows of one height; of a long list only those in sight are in the page, and the current one. */
+class RowList {
+  constructor(box, make, update) {
+    Object.assign(this, { box, make, update, rows: new Map(), count: 0, current: -1 });
+    this.space = html("div", { class: "sg-rows" });
+    box.append(this.space);
+    box.addEventListener("scroll", () => this.count > ALL_ROWS && this.draw(), { passive: true });
+    this.height = 300;
+    this.observer = new ResizeObserver(() => { this.height = box.clientHeight || 300; this.draw(); });
+    this.observer.observe(box);
+  }
+
+  show(count, current, reveal = true) {
+    this.count = count;
+    this.current = current;
+    const height = `${count * ROW}px`;
+    if (this.space.style.height !== height) this.space.style.height = height;
+    if (reveal && current >= 0) this.reveal(current);
+    this.draw();
+  }
+
+  reveal(index) {
+    const top = index * ROW, seen = this.box.scrollTop;
+    if (top < seen + ROW) this.box.scrollTop = Math.max(0, top - ROW * 2);
+    else if (top > seen + this.height - ROW * 2) this.box.scrollTop = top - this.height + ROW * 3;
+  }
+
+  draw() {
+    const all = this.count <= ALL_ROWS, seen = all ? 0 : this.box.scrollTop;
+    const first = all ? 0 : Math.max(0, Math.floor(seen / ROW) - SPARE);
+    const last = all ? this.count : Math.min(this.count, Math.ceil((seen + this.height) / ROW) + SPARE);
+    for (const [index, row] of this.rows) {
+      if (index >= this.count || ((index < first || index >= last) && index !== this.current)) {
+        row.remove();
+        this.rows.delete(index);
+      }
+    }
+    for (let index = first; index < last; index++) this.row(index);
+    if (this.current >= 0 && this.current < this.count) this.row(this.current);
+  }
+
+  row(index) {
+    let row = this.rows.get(index);
+    if (!row) {
+      row = this.make(index);
+      row.style.top = `${index * ROW}px`;
+      this.rows.set(index, row);
+      const after = this.rows.get(index + 1);
+      if (after) this.space.insertBefore(row, after); else this.space.append(row);
+    }
+    this.update(row, index);
+  }
+
+  clear() {
+    this.rows.clear();
+    this.space.replaceChildren();
+  }
+}
+
+function chip(kind, state, letter) {
+  return html("span", { class: `sg-chip sg-chip-${kind}-${state}`, title: state }, letter);
+}
+
+/** `v3  4  [0.36, 0.99]` of a gradient or value, or None. */
+function valueCells(trace, id) {
+  if (id < 0) return [html("b", { class: "sg-none" }, "None"), html("span", { class: "sg-shape" }, ""), html("span", {}, "a known zero")];
+  const [name, shape, text] = trace.values[id];
+  return [html("b", {}, name), html("span", { class: "sg-shape" }, shape), html("span", { class: "sg-numbers", title: text }, text)];
+}
+
+class SourcePart {
+  constructor(panel) {
+    this.panel = panel;
+    const trace = panel.trace;
+    this.list = html("ol", { class: "sg-source", "data-testid": "source", "data-side": panel.side, "aria-label": "program" });
+    this.lines = [];
+    this.root = html("section", {}, html("h4", {}, trace.program.length ? "program" : "source"), this.list);
+    this.code = html("ol", { class: "sg-source sg-python", "data-testid": "python", "data-side": panel.side });
+    this.codeTitle = html("h4", {});
+    this.codeBox = html("section", { hidden: true }, this.codeTitle, this.code);
+    this.element = html("div", { class: "sg-part sg-part-source" }, this.root, this.codeBox);
+    if (trace.program.length) this.fill(this.list, 1, trace.program, this.lines);
+    this.shownFile = -1;
+  }
+
+  fill(list, first, texts, into) {
+    list.replaceChildren();
+    into.length = 0;
+    texts.forEach((text, i) => {
+      const number = first + i;
+      const line = html("li", { value: number, "data-line": number }, html("code", {}, text || " "));
+      line.addEventListener("click", () => this.panel.player.goToLine(this.panel.side, number, list === this.code || !this.panel.trace.program.length));
+      list.append(line);
+      into.push(line);
+    });
+  }
+
+  draw(k) {
+    const trace = this.panel.trace, event = k ? trace.events[k - 1] : null;
+    const file = event ? event[FILE] : -1;
+    if (trace.program.length) this.mark(this.list, this.lines, k ? trace.line(k) - 1 : -1);
+    const inside = trace.program.length ? this.codeLines : this.lines;
+    if (file >= 0 && trace.sources[file][2].length) this.drawFile(file, event[FILE_LINE]);
+    else if (inside && this.shownFile >= 0) this.mark(trace.program.length ? this.code : this.list, inside, -1);
+  }
+
+  drawFile(file, line) {
+    const trace = this.panel.trace, [name, first, texts] = trace.sources[file];
+    const list = trace.program.length ? this.code : this.list;
+    this.codeLines ??= [];
+    const into = trace.program.length ? this.codeLines : this.lines;
+    if (this.shownFile !== file) {
+      this.fill(list, first, texts, into);
+      this.shownFile = file;
+      if (trace.program.length) { this.codeBox.hidden = false; this.codeTitle.textContent = name; }
+    }
+    this.mark(list, into, line - first);
+  }
+
+  mark(list, lines, index) {
+    if (list.sgMarked === lines[index] && lines[index]) return;
+    list.sgMarked?.removeAttribute("data-current");
+    list.sgMarked = lines[index];
+    if (!lines[index]) return;
+    lines[index].setAttribute("data-current", "true");
+    const top = index * 20;
+    if (top < list.scrollTop || top > list.scrollTop + (list.clientHeight || 200) - 40) list.scrollTop = Math.max(0, top - 60);
+  }
+}
+
+class TapePart {
+  constructor(panel) {
+    this.panel = panel;
+    this.box = html("div", { class: "sg-list sg-tape", "data-testid": "tape", "data-side": panel.side, role: "list", "aria-label": "tape" });
+    this.title = html("h4", {}, "tape");
+    this.element = html("div", { class: "sg-part sg-part-tape" }, this.title, this.box);
+    this.list = new RowList(this.box, (index) => this.make(index), (row, index) => this.update(row, index));
+  }
+
+  make(index) {
+    const trace = this.panel.trace, id = trace.order[index], [statement, pass] = trace.entries[id];
+    const row = html("div", { class: "sg-row", role: "listitem", "data-entry": id, "data-pass": pass, title: statement },
+      html("span", { class: "sg-chip" }), html("span", { class: "sg-number" }, String(id)), html("code", {}, statement));
+    row.addEventListener("click", () => this.panel.player.goToTouching(this.panel.side, `e${id}`));
+    return row;
+  }
+
+  update(row, index) {
+    const trace = this.panel.trace, id = trace.order[index], state = trace.entryState(id, this.k);
+    if (row.dataset.state !== state) {
+      row.dataset.state = state;
+      row.firstChild.className = `sg-chip sg-chip-entry-${state}`;
+      row.firstChild.textContent = this.panel.player.letters[`entry-${state}`];
+      row.firstChild.title = state;
+    }
+    set(row, "data-current", String(index === this.list.current));
+  }
+
+  draw(k) {
+    this.k = k;
+    const trace = this.panel.trace, event = k ? trace.events[k - 1] : null;
+    const entry = event ? this.entryOf(event) : -1;
+    const count = trace.entryCount(k);
+    const current = entry < 0 ? -1 : this.place(entry, count);
+    setText(this.title, count ? `tape, ${count} ${count === 1 ? "entry" : "entries"}` : "tape, empty so far");
+    this.list.show(count, current);
+  }
+
+  place(entry, count) {
+    const at = bisect(this.panel.trace.recordedAt, this.panel.trace.entryAt.get(entry) ?? Infinity);
+    return at < count ? at : -1;
+  }
+
+  entryOf(event) {
+    const kind = event[KIND];
+    if (kind === "recorded" || VISITS.has(kind) || kind === "accumulated" || kind === "nothing") return event[A];
+    return kind === "read" ? event[B] : -1;
+  }
+}
+
+class GradientsPart {
+  constructor(panel) {
+    this.panel = panel;
+    this.title = html("h4", {}, "gradients");
+    this.box = html("div", { class: "sg-list sg-gradients", "data-testid": "gradients", "data-side": panel.side, role: "list" });
+    this.element = html("div", { class: "sg-part sg-part-gradients" }, this.title, this.box);
+    this.list = new RowList(this.box, (index) => this.make(index), (row, index) => this.update(row, index));
+  }
+
+  make(index) {
+    const trace = this.panel.trace, id = trace.knownOrder[index], name = trace.values[id][0];
+    const alias = trace.aliases[name] ? ` (${trace.aliases[name]})` : "";
+    const row = html("div", { class: "sg-row", role: "listitem", "data-name": name },
+      html("span", { class: "sg-chip" }), html("b", { class: "sg-name", title: name + alias }, name, html("i", {}, alias)),
+      html("span", { class: "sg-gradient" }), html("span", { class: "sg-shape" }), html("span", { class: "sg-numbers" }));
+    row.addEventListener("click", () => this.panel.player.goToTouching(this.panel.side, `v${id}`));
+    return row;
+  }
+
+  update(row, index) {
+    const trace = this.panel.trace, id = trace.knownOrder[index], [state, gradient] = trace.gradient(id, this.k);
+    set(row, "data-current", String(index === this.list.current));
+    const told = `${state}:${gradient}`;
+    if (row.sgTold === told) return;
+    row.sgTold = told;
+    row.dataset.state = state;
+    const [mark, , name, shape, numbers] = row.children;
+    mark.className = `sg-chip sg-chip-gradient-${state}`;
+    mark.textContent = this.panel.player.letters[`gradient-${state}`];
+    mark.title = state;
+    setText(name, gradient >= 0 ? trace.values[gradient][0] : state === "none" ? "None" : "");
+    setText(shape, gradient >= 0 ? trace.values[gradient][1] : "");
+    setText(numbers, gradient >= 0 ? trace.values[gradient][2] : state === "unreached" ? "nothing came yet" : "");
+    numbers.title = numbers.textContent;
+  }
+
+  draw(k) {
+    this.k = k;
+    const trace = this.panel.trace, run = trace.run(k), event = k ? trace.events[k - 1] : null;
+    const count = trace.valueCount(k);
+    const value = event && (event[KIND] === "accumulated" || event[KIND] === "nothing") ? event[C] : -1;
+    const current = value < 0 ? -1 : bisect(trace.knownAt, trace.valueAt.get(value) ?? Infinity);
+    const ended = run && run.end >= 0 && run.end < k ? ", ended" : "";
+    setText(this.title, run ? `gradients d${trace.passes[run.id][1]}/d…${ended}` : "gradients: no pass has begun");
+    this.list.show(count, current < count ? current : -1);
+  }
+}
+
+/** What the current event's entry was given, what it computes and gives; what is added to what. */
+class InspectorPart {
+  constructor(panel) {
+    this.panel = panel;
+    this.element = html("div", { class: "sg-part sg-part-inspector", "data-testid": "inspector", "data-side": panel.side });
+  }
+
+  draw(k) {
+    const trace = this.panel.trace, event = k ? trace.events[k - 1] : null;
+    const body = event ? this.body(trace, event, k) : [html("p", { class: "sg-empty" }, "Nothing has happened yet.")];
+    this.element.replaceChildren(...body);
+  }
+
+  body(trace, event, k) {
+    const kind = event[KIND];
+    if (kind === "recorded") return this.recorded(trace, event[A], k);
+    if (VISITS.has(kind)) return this.visit(trace, event[A], k, -1);
+    if (kind === "accumulated" || kind === "nothing") return [...this.sum(trace, event, k), ...this.visit(trace, event[A], k, event[B])];
+    if (kind === "read") return this.recorded(trace, event[B], k, "is about to be recorded");
+    if (kind === "leaf") return [html("h4", {}, "a leaf"), this.table([[trace.values[event[A]][0], "", event[A]]])];
+    if (kind === "begun") return [html("h4", {}, trace.passes[event[A]][0]), this.table([[`d${trace.name(event[B][0])}/d${trace.name(event[B][0])}`, "seed", event[B][1]]])];
+    if (kind === "ended") return this.ended(trace, event);
+    return [html("h4", {}, kind === "failed" ? "the run stopped here" : kind), html("p", {}, trace.sentences[k - 1])];
+  }
+
+  heading(trace, id, k, more = "") {
+    const state = trace.entryState(id, k), made = trace.entries[id][2];
+    const by = made >= 0 ? `, recorded by entry ${made}` : "";
+    return html("h4", {}, chip("entry", state, this.panel.player.letters[`entry-${state}`]), ` entry ${id} `, html("code", {}, trace.entries[id][0]), html("small", {}, ` ${more || state}${by}`));
+  }
+
+  recorded(trace, id, k, more = "recorded") {
+    const [, , , , inputs, outputs] = trace.entries[id];
+    const rows = [...inputs.map((v) => ["reads", "", v]), ...outputs.map((v) => ["makes", "", v])];
+    return [this.heading(trace, id, k, more), this.table(rows)];
+  }
+
+  visit(trace, id, k, slot) {
+    const [, , , , inputs, outputs, formulas] = trace.entries[id];
+    const [kind, incoming, outgoing] = trace.visit(id, k) || ["pending", [], []];
+    const loss = trace.run(k) ? trace.passes[trace.run(k).id][1] : "L";
+    const first = incoming.find((g) => g >= 0) ?? -1;
+    const rows = outputs.map((v, i) => [`d${loss}/d${trace.name(v)}`, kind === "pruned" ? "not looked at" : "incoming", incoming[i] ?? -1, kind === "pruned"]);
+    const gives = kind === "skipped" || kind === "pruned" ? [] : inputs.map((v, i) => {
+      const formula = (formulas[i] || "").replaceAll("{g}", trace.name(first));
+      return [`d${loss}/d${trace.name(v)}`, formula ? `= ${formula}` : "outgoing", outgoing[i] ?? -2, false, i === slot];
+    });
+    return [this.heading(trace, id, k), this.label("incoming"), this.table(rows), gives.length ? this.label("outgoing") : null, gives.length ? this.table(gives) : null].filter(Boolean);
+  }
+
+  sum(trace, event, k) {
+    const [entry, , value, contribution, total] = event.slice(A);
+    const run = trace.run(k), before = run?.gradients.get(value)?.before(k - 1) ?? -1;
+    const name = `d${trace.passes[run.id][1]}/d${trace.name(value)}`;
+    return [html("h4", {}, `what is added to ${name}`), this.table([["before", "", before], [`entry ${entry} gives`, "+", contribution], ["after", "=", total]])];
+  }
+
+  ended(trace, event) {
+    const [title, loss, wanted] = trace.passes[event[A]];
+    return [html("h4", {}, `${title}: results`), this.table(wanted.map((v, i) => [`d${loss}/d${trace.name(v)}`, "=", event[B][i]]))];
+  }
+
+  label(text) { return html("div", { class: "sg-label" }, text); }
+
+  table(rows) {
+    const body = rows.map(([what, how, id, blank, now]) => html("div", { class: `sg-line${now ? " sg-line-now" : ""}` },
+      html("span", { class: "sg-what" }, what), html("span", { class: "sg-how" }, how),
+      ...(blank || id === -2 ? [html("span", { class: "sg-pending" }, id === -2 ? "not yet computed" : "")] : valueCells(this.panel.trace, id))));
+    return html("div", { class: "sg-lines" }, ...body);
+  }
+}
+
+class EventPart {
+  constructor(panel) {
+    this.panel = panel;
+    this.text = html("p", { class: "sg-event", "data-testid": "event", "data-side": panel.side, "aria-live": "polite" });
+    this.element = html("div", { class: "sg-part sg-part-event" }, this.text);
+  }
+
+  draw(k) {
+    const trace = this.panel.trace;
+    const waits = this.panel.player.waits(this.panel.side);
+    const sentence = k ? trace.sentences[k - 1] : "Nothing has happened on this side yet.";
+    setText(this.text, waits ? `Waits: nothing here matches the other side's step. ${sentence}` : sentence);
+    set(this.text, "data-kind", k ? trace.events[k - 1][KIND] : "");
+    set(this.text, "data-waits", String(waits));
+  }
+}
+
+const PARTS = { source: SourcePart, tape: TapePart, gradients: GradientsPart, inspector: InspectorPart, event: EventPart };
+
+/** A mounted place for parts of one side. */
+class Panel {
+  constructor(root, player, side, parts) {
+    Object.assign(this, { root, player, side });
+    this.parts = parts.map((name) => new PARTS[name](this));
+    root.replaceChildren(...this.parts.map((part) => part.element));
+  }
+
+  get trace() { return this.player.sides[this.side]; }
+  draw(k) { for (const part of this.parts) part.draw(k); }
+}

@@ -1,0 +1,460 @@
+// The controls, the keys, and what holds the sides, panels and charts of one player together.
+// Mounted several times on a page (Streamlit calls the default export for each): as the player, as panels, as graphs.
+
+const REPORT_MS = 450, BIG_GAP_MS = 60;
+const shared = (window.simplegrad ??= { players: new Map(), waiting: new Map(), steps: new Map() });
+
+const ICONS = {
+  first: "M4 3v10M13 3L6 8l7 5z", last: "M12 3v10M3 3l7 5-7 5z", back: "M11 3L4 8l7 5z", next: "M5 3l7 5-7 5z",
+  overback: "M8 3L2 8l6 5zM14 3L8 8l6 5z", over: "M2 3l6 5-6 5zM8 3l6 5-6 5z",
+  outback: "M3 13V5M3 5l-2 3M3 5l2 3M14 3L7 8l7 5z", out: "M13 13V5M13 5l-2 3M13 5l2 3M2 3l7 5-7 5z",
+  play: "M4 2l10 6-10 6z", pause: "M4 3h3v10H4zM9 3h3v10H9z",
+};
+const KEYS = [
+  ["→  ←", "one event on, one back"], ["Shift + → ←", "over: to the next entry, the entry before"],
+  ["Ctrl + → ←", "out: to the end of the pass, to its beginning"], ["Home  End", "first event, last event"],
+  ["Space", "play, pause"], ["b", "set or clear a breakpoint on the current entry"], ["n  p", "next breakpoint, the one before"],
+  ["?", "this help"],
+];
+
+function icon(name) {
+  const element = svg("svg", { viewBox: "0 0 16 16", width: 15, height: 15, "aria-hidden": "true" });
+  svg("path", { d: ICONS[name] }, element);
+  return element;
+}
+
+class Player {
+  constructor(root, data) {
+    this.root = root;
+    this.panels = new Set();
+    this.painters = new Map();
+    this.build();
+    this.load(data);
+    this.onKey = (event) => this.key(event);
+    document.addEventListener("keydown", this.onKey, true);
+  }
+
+  // --- what is shown ------------------------------------------------------------------------------------------
+
+  /** New traces, or a new place to go to. The person's own step stays where the server did not ask for another. */
+  load(data) {
+    this.stop();
+    this.data = data;
+    this.letters = data.letters;
+    const same = this.id === data.id;
+    this.sides = same ? this.sides : data.views.map((view) => new TraceHistory(view));
+    this.aligned = data.aligned;
+    this.steps = this.aligned ? this.aligned.length : this.sides[0].length;
+    this.id = data.id;
+    const known = shared.steps.get(data.id);
+    const start = known && known.nonce === data.nonce ? known.step : data.start;
+    this.nonce = data.nonce;
+    this.step = Math.max(0, Math.min(this.steps - 1, start));
+    this.reported = data.start;
+    this.slider.max = Math.max(0, this.steps - 1);
+    this.root.querySelector(".sg-player").dataset.steps = this.steps;
+    this.drawTimeline();
+    this.drawLegend();
+    if (!same) for (const panel of [...this.panels]) panel.remount?.();
+    this.paintNow();
+    this.lookForCharts();
+  }
+
+  k(side) { return this.steps ? (this.aligned ? this.aligned[this.step][side] + 1 : this.step + 1) : 0; }
+
+  waits(side) {
+    return Boolean(this.aligned && this.step > 0 && this.aligned[this.step][side] === this.aligned[this.step - 1][side]);
+  }
+
+  go(step) {
+    const to = Math.max(0, Math.min(this.steps - 1, step));
+    if (to === this.step) return;
+    this.step = to;
+    this.player.dataset.step = to;
+    shared.steps.set(this.id, { nonce: this.nonce, step: to });
+    this.frame ??= requestAnimationFrame(() => this.paintNow());
+    this.reportLater();
+  }
+
+  paintNow() {
+    cancelAnimationFrame(this.frame);
+    this.frame = null;
+    this.player.dataset.step = this.step;
+    if (this.slider.valueAsNumber !== this.step) this.slider.value = this.step;
+    setText(this.count, `step ${this.step} of ${Math.max(0, this.steps - 1)}`);
+    this.drawCursor();
+    for (const panel of this.panels) panel.draw(this.k(panel.side));
+    for (const painter of this.painters.values()) {
+      painter.paint(this.k(painter.side));
+      painter.follow();
+    }
+  }
+
+  lookForCharts() {
+    clearInterval(this.search);
+    const since = performance.now();
+    const look = () => {
+      const missing = [...this.painters.values()].filter((painter) => !painter.attached && !painter.attach());
+      if (missing.length && performance.now() - since < 10000) return;
+      clearInterval(this.search);
+      this.ready();
+    };
+    this.search = setInterval(look, BIG_GAP_MS);
+    look();
+  }
+
+  ready() {
+    const expected = this.data.charts || 0;
+    if (this.painters.size < expected || this.panels.size < (this.data.panels || 0)) return;
+    this.player.dataset.ready = "true";
+  }
+
+  // --- moving -------------------------------------------------------------------------------------------------
+
+  /** Move by a rule of the first side (or of the one that has something at this step). */
+  by(rule, direction) {
+    const side = this.sides.findIndex((_, i) => !this.waits(i));
+    const from = this.aligned ? Math.max(0, this.aligned[this.step][side]) : this.step;
+    const to = this.sides[side][rule](from, direction);
+    this.go(this.stepOf(side, to));
+  }
+
+  /** The player's step that shows this event of a side. */
+  stepOf(side, event) {
+    if (!this.aligned) return event;
+    const found = this.aligned.findIndex((row) => row[side] >= event);
+    return found < 0 ? this.steps - 1 : found;
+  }
+
+  move(what) {
+    if (what !== "play") this.stop();
+    const actions = {
+      first: () => this.go(0), last: () => this.go(this.steps - 1),
+      back: () => this.go(this.step - 1), next: () => this.go(this.step + 1),
+      over: () => this.by("over", 1), overback: () => this.by("over", -1),
+      out: () => this.by("out", 1), outback: () => this.by("out", -1),
+      play: () => (this.timer ? this.stop() : this.play()),
+    };
+    actions[what]();
+  }
+
+  play() {
+    if (this.step >= this.steps - 1) this.go(0);
+    const tick = () => {
+      this.timer = setTimeout(tick, 1000 / Number(this.speed.value));
+      if (this.step >= this.steps - 1) return this.stop();
+      this.go(this.step + 1);
+    };
+    this.timer = setTimeout(tick, 1000 / Number(this.speed.value));
+    this.drawPlay();
+  }
+
+  stop() {
+    clearTimeout(this.timer);
+    const played = this.timer;
+    this.timer = null;
+    if (played) this.reportLater();
+    if (this.playButton) this.drawPlay();
+  }
+
+  key(event) {
+    if (event.defaultPrevented || isTyping(event.target) || event.altKey || event.metaKey) return;
+    if (document.querySelector('[role="dialog"][aria-modal="true"], [data-baseweb="modal"]')) return;
+    const arrow = { ArrowRight: "", ArrowLeft: "back" }[event.key];
+    let what = null;
+    if (arrow !== undefined) what = (event.ctrlKey ? "out" : event.shiftKey ? "over" : arrow ? "" : "next") + arrow;
+    else if (event.ctrlKey) return;
+    else if (event.key === "Home") what = "first";
+    else if (event.key === "End") what = "last";
+    else if (event.key === " " && !event.target.closest?.("button, a, summary, [role=button], [role=tab]")) what = "play";
+    else if (event.key === "?") return this.toggle(this.help, event);
+    else if (event.key === "Escape") { this.help.hidden = this.legend.hidden = true; return; }
+    if (!what) return;
+    event.preventDefault();
+    event.stopPropagation();
+    this.move(what);
+  }
+
+  /** The next of the events that touch a node, after the current one; from the last one on to the first. */
+  goToTouching(side, key) {
+    const events = this.sides[side].touching.get(key);
+    if (!events?.length) return;
+    const now = this.k(side) - 1;
+    this.stop();
+    this.go(this.stepOf(side, events.find((event) => event > now) ?? events[0]));
+  }
+
+  goToLine(side, line, ofFile) {
+    const trace = this.sides[side], now = this.k(side) - 1, at = ofFile ? FILE_LINE : LINE;
+    const matches = (event) => event[at] === line;
+    let to = trace.events.findIndex((event, i) => i > now && matches(event));
+    if (to < 0) to = trace.events.findIndex(matches);
+    if (to >= 0) this.go(this.stepOf(side, to));
+  }
+
+  search_(text) {
+    const trace = this.sides[0], wanted = text.trim();
+    if (!wanted) return;
+    const value = trace.values.findIndex((each) => each[0] === wanted);
+    const entry = /^\d+$/.test(wanted) ? Number(wanted) : trace.entries.findIndex((each) => each[0].startsWith(`${wanted} = `) || each[0].includes(wanted));
+    if (value >= 0 && trace.touching.has(`v${value}`)) this.goToTouching(0, `v${value}`);
+    else if (entry >= 0 && trace.touching.has(`e${entry}`)) this.goToTouching(0, `e${entry}`);
+    else setText(this.count, `no entry or variable '${wanted.slice(0, 20)}'`);
+  }
+
+  open(side, group) { this.send("opened", { id: this.id, side, group, at: Date.now() }); }
+
+  reportLater() {
+    clearTimeout(this.report);
+    this.report = setTimeout(() => {
+      if (this.timer || this.reported === this.step) return;
+      this.reported = this.step;
+      this.send("step", { id: this.id, nonce: this.nonce, step: this.step });
+    }, REPORT_MS);
+  }
+
+  send(name, value) { this.setStateValue?.(name, value); }
+
+  // --- controls -----------------------------------------------------------------------------------------------
+
+  build() {
+    const button = (name, label) => {
+      const made = html("button", { type: "button", class: "sg-button", title: label, "aria-label": label, "data-action": name, onclick: () => this.move(name) }, icon(name));
+      made.addEventListener("mousedown", (event) => event.preventDefault());
+      return made;
+    };
+    this.playButton = button("play", "play or pause (Space)");
+    this.speed = html("select", { class: "sg-speed", "aria-label": "speed", title: "events a second" },
+      ...[0.5, 1, 2, 4, 8, 20].map((n) => html("option", { value: n, selected: n === 2 }, `${n}/s`)));
+    this.count = html("span", { class: "sg-count", "data-testid": "count" });
+    this.place = html("span", { class: "sg-place", "data-testid": "place" });
+    this.find = html("input", { class: "sg-find", type: "search", placeholder: "go to entry or name", "aria-label": "go to entry or name" });
+    this.find.addEventListener("keydown", (event) => event.key === "Enter" && this.search_(this.find.value));
+    this.followBox = html("button", { type: "button", class: "sg-button sg-text-button", "aria-pressed": "true", title: "keep the current entry in the picture", onclick: () => this.setFollowing(!this.following) }, "follow");
+    const legendButton = html("button", { type: "button", class: "sg-button sg-text-button", "data-action": "legend", onclick: (event) => this.toggle(this.legend, event) }, "legend");
+    const helpButton = html("button", { type: "button", class: "sg-button sg-text-button", "data-action": "help", title: "keys (?)", "aria-label": "help: keys", onclick: (event) => this.toggle(this.help, event) }, "?");
+    for (const each of [this.followBox, legendButton, helpButton]) each.addEventListener("mousedown", (event) => event.preventDefault());
+    this.slider = html("input", { type: "range", class: "sg-slider", min: 0, value: 0, "aria-label": "step" });
+    this.slider.addEventListener("input", () => { this.stop(); this.go(this.slider.valueAsNumber); });
+    this.strip = html("canvas", { class: "sg-strip", "data-testid": "timeline", title: "click to go to an event" });
+    this.cursor = html("div", { class: "sg-cursor" });
+    this.sections = html("div", { class: "sg-sections" });
+    this.stripBox = html("div", { class: "sg-timeline" }, this.sections, this.strip, this.cursor);
+    this.strip.addEventListener("pointerdown", (event) => this.scrub(event));
+    this.help = html("div", { class: "sg-popup", "data-testid": "help", hidden: true, role: "note" }, html("h4", {}, "keys"),
+      html("dl", {}, ...KEYS.flatMap(([key, what]) => [html("dt", {}, key), html("dd", {}, what)])),
+      html("p", {}, "A click on a node, a row of the tape or a variable goes to the next event that touches it. Keys do nothing while you type in a field."));
+    this.legend = html("div", { class: "sg-popup sg-legend", "data-testid": "legend", hidden: true, role: "note" });
+    this.player = html("div", { class: "sg-player", "data-testid": "player", "data-ready": "false", role: "group", "aria-label": "stepping" },
+      html("div", { class: "sg-bar" },
+        html("div", { class: "sg-group" }, button("first", "first event (Home)"), button("outback", "out, back: to the beginning of the pass (Ctrl + ←)"), button("overback", "over, back: the entry before (Shift + ←)"), button("back", "one event back (←)")),
+        html("div", { class: "sg-group" }, this.playButton, this.speed),
+        html("div", { class: "sg-group" }, button("next", "one event on (→)"), button("over", "over: the next entry (Shift + →)"), button("out", "out: to the end of the pass (Ctrl + →)"), button("last", "last event (End)")),
+        this.place, this.count, html("div", { class: "sg-group sg-right" }, this.find, this.followBox, legendButton, helpButton)),
+      this.stripBox, this.slider, this.help, this.legend);
+    this.root.replaceChildren(this.player);
+    this.following = true;
+    this.sizes = new ResizeObserver(() => { this.drawTimeline(); this.drawCursor(); });
+    this.sizes.observe(this.stripBox);
+  }
+
+  toggle(popup, event) {
+    event?.preventDefault?.();
+    const hidden = !popup.hidden;
+    this.help.hidden = this.legend.hidden = true;
+    popup.hidden = hidden;
+  }
+
+  setFollowing(on) {
+    for (const painter of this.painters.values()) {
+      painter.following = on;
+      if (on) painter.follow();
+    }
+    this.drawFollowing();
+  }
+
+  drawFollowing() {
+    this.following = [...this.painters.values()].every((painter) => painter.following);
+    this.followBox.setAttribute("aria-pressed", String(this.following));
+  }
+
+  drawPlay() { this.playButton.replaceChildren(icon(this.timer ? "pause" : "play")); }
+
+  drawLegend() {
+    const row = (look, letter, name, meaning) => html("div", { class: "sg-legend-row" }, html("span", { class: look }, letter), html("b", {}, name), html("span", {}, meaning));
+    const { entries, gradients, events, graph } = this.data.legend;
+    this.legend.replaceChildren(
+      html("div", {}, html("h4", {}, "an entry, in the current pass"), ...entries.map(([name, letter, meaning]) => row(`sg-chip sg-chip-entry-${name}`, letter, name, meaning))),
+      html("div", {}, html("h4", {}, "the gradient of a variable"), ...gradients.map(([name, letter, meaning]) => row(`sg-chip sg-chip-gradient-${name}`, letter, name, meaning))),
+      html("div", {}, html("h4", {}, "in the graph"), ...graph.map(([name, , meaning]) => row(`sg-sign sg-sign-${name}`, "", name, meaning))),
+      html("div", {}, html("h4", {}, "in the timeline"), ...events.map(([name, , meaning]) => row(`sg-swatch sg-swatch-${name}`, "", name, meaning))));
+  }
+
+  // --- timeline -----------------------------------------------------------------------------------------------
+
+  /** The kinds of the events of the first side that has one at each step. */
+  eventAt(step) {
+    if (!this.aligned) return this.sides[0].events[step];
+    const side = this.aligned[step].findIndex((index, i) => step === 0 || index !== this.aligned[step - 1][i]);
+    return this.sides[Math.max(0, side)].events[Math.max(0, this.aligned[step][Math.max(0, side)])];
+  }
+
+  drawTimeline() {
+    const width = this.stripBox.clientWidth, height = 26, ratio = window.devicePixelRatio || 1;
+    if (!width || !this.sides) return;
+    this.strip.width = width * ratio;
+    this.strip.height = height * ratio;
+    const paint = this.strip.getContext("2d"), style = getComputedStyle(document.documentElement);
+    const colours = {}, heights = Object.fromEntries(this.data.legend.events.map(([name, tall]) => [name, tall]));
+    paint.scale(ratio, ratio);
+    const each = width / this.steps, gap = each > 5 ? 1 : 0;
+    for (let step = 0; step < this.steps; step++) {
+      const kind = this.eventAt(step)[KIND], tall = (heights[kind] ?? 0.5) * height;
+      paint.fillStyle = colours[kind] ??= style.getPropertyValue(`--sg-event-${kind}`).trim() || "#888";
+      paint.fillRect(step * each, height - tall, Math.max(each - gap, 0.6), tall);
+    }
+    this.drawSections(each);
+  }
+
+  drawSections(each) {
+    const parts = [];
+    for (let step = 0; step < this.steps; step++) {
+      const pass = this.eventAt(step)[PASS] >= 0 || this.eventAt(step)[KIND] === "begun" ? Math.max(this.eventAt(step)[PASS], 0) : -1;
+      if (!parts.length || parts.at(-1).pass !== pass) parts.push({ pass, first: step, last: step });
+      parts.at(-1).last = step;
+    }
+    this.parts = parts;
+    this.sections.replaceChildren(...parts.slice(0, 200).map(({ pass, first, last }) => {
+      const title = pass < 0 ? "forward" : this.sides[0].passes[pass]?.[0] ?? "pass";
+      const part = html("button", { type: "button", class: `sg-section sg-section-${pass < 0 ? "forward" : "pass"}`, title: `${title}: steps ${first} to ${last}`, tabindex: -1 }, (last - first + 1) * each > 46 ? title : "");
+      part.style.left = `${first * each}px`;
+      part.style.width = `${(last - first + 1) * each}px`;
+      part.addEventListener("mousedown", (event) => event.preventDefault());
+      part.addEventListener("click", () => this.go(first));
+      return part;
+    }));
+  }
+
+  drawCursor() {
+    const width = this.stripBox.clientWidth, each = width / Math.max(1, this.steps);
+    this.cursor.style.transform = `translateX(${this.step * each}px)`;
+    this.cursor.style.width = `${Math.max(3, each)}px`;
+    const part = this.parts?.find(({ first, last }) => this.step >= first && this.step <= last);
+    if (part) setText(this.place, part.pass < 0 ? "forward" : this.sides[0].passes[part.pass]?.[0] ?? "pass");
+  }
+
+  scrub(down) {
+    const to = (event) => {
+      const box = this.strip.getBoundingClientRect();
+      this.go(Math.floor(((event.clientX - box.left) / box.width) * this.steps));
+    };
+    this.stop();
+    to(down);
+    this.strip.setPointerCapture(down.pointerId);
+    this.strip.onpointermove = to;
+    this.strip.onpointerup = () => { this.strip.onpointermove = null; };
+  }
+
+  leave() {
+    document.removeEventListener("keydown", this.onKey, true);
+    clearInterval(this.search);
+    clearTimeout(this.report);
+    clearTimeout(this.timer);
+    this.sizes.disconnect();
+  }
+}
+
+/** Whether keys belong to what has the focus: text fields, selections, editors. */
+function isTyping(target) {
+  if (!target?.closest) return false;
+  const field = target.closest("input, textarea, select, [contenteditable=''], [contenteditable=true], [role=combobox], [role=listbox], [role=textbox], [role=slider]");
+  return Boolean(field) && !field.classList.contains("sg-slider");
+}
+
+/** Light or dark, from the background that Streamlit tells the component. */
+function readTheme(element) {
+  const colour = getComputedStyle(element).getPropertyValue("--st-background-color").trim() || getComputedStyle(document.body).backgroundColor;
+  const probe = html("span", { style: `color:${colour};display:none` });
+  document.body.append(probe);
+  const [r, g, b] = (getComputedStyle(probe).color.match(/[\d.]+/g) || [255, 255, 255]).map(Number);
+  probe.remove();
+  document.documentElement.dataset.sgTheme = 0.3 * r + 0.59 * g + 0.11 * b < 128 ? "dark" : "light";
+}
+
+function decoded(data) {
+  if (!data) return {};
+  if (data instanceof Uint8Array || data instanceof ArrayBuffer) return JSON.parse(new TextDecoder().decode(data));
+  return typeof data === "string" ? JSON.parse(data) : data;
+}
+
+/** Something that belongs to a player, now or as soon as that one is mounted. */
+function withPlayer(key, action) {
+  const player = shared.players.get(key);
+  if (player) action(player);
+  const list = shared.waiting.get(key) || new Set();
+  list.add(action);
+  shared.waiting.set(key, list);
+  return () => list.delete(action);
+}
+
+const mounted = new WeakMap();
+
+function mountPlayer(root, data, component) {
+  let player = mounted.get(root)?.player;
+  if (!player) {
+    shared.players.get(data.player)?.leave();
+    player = new Player(root, data);
+    shared.players.set(data.player, player);
+    for (const action of shared.waiting.get(data.player) || []) action(player);
+  } else if (player.id !== data.id || player.nonce !== data.nonce) player.load(data);
+  else { player.data = data; player.drawTimeline(); for (const painter of player.painters.values()) painter.redo(); }
+  player.setStateValue = component.setStateValue;
+  const leave = () => {
+    player.leave();
+    if (shared.players.get(data.player) === player) shared.players.delete(data.player);
+  };
+  return { player, leave };
+}
+
+function mountPanel(root, data) {
+  const held = { side: data.side };
+  const forget = withPlayer(data.player, (player) => {
+    const remount = () => {
+      if (!player.sides[data.side]) return;
+      held.panel && player.panels.delete(held.panel);
+      held.panel = new Panel(root, player, data.side, data.parts);
+      held.panel.remount = remount;
+      player.panels.add(held.panel);
+      held.player = player;
+      held.panel.draw(player.k(data.side));
+      player.ready();
+    };
+    remount();
+  });
+  return { leave: () => { forget(); held.player?.panels.delete(held.panel); } };
+}
+
+function mountGraph(root, data) {
+  const held = {};
+  const forget = withPlayer(data.player, (player) => {
+    held.player = player;
+    held.painter = new GraphPainter(player, data.side, data.chart);
+    held.painter.setDrawing(data.drawing);
+    player.painters.set(data.chart, held.painter);
+    player.lookForCharts();
+  });
+  return { leave: () => { forget(); if (held.player?.painters.get(data.chart) === held.painter) held.player?.painters.delete(data.chart); } };
+}
+
+export default function (component) {
+  const root = component.parentElement.querySelector?.(".sg-root") || component.parentElement;
+  const data = decoded(component.data);
+  readTheme(component.parentElement);
+  const before = mounted.get(root);
+  if (data.role === "player") mounted.set(root, mountPlayer(root, data, component));
+  else {
+    before?.leave();
+    mounted.set(root, data.role === "graph" ? mountGraph(root, data) : mountPanel(root, data));
+  }
+  return () => { mounted.get(root)?.leave(); mounted.delete(root); };
+}

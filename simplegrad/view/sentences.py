@@ -1,0 +1,330 @@
+"""One plain sentence for each event, with its arithmetic written out; and the formulas of the partials."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from ..trace.events import (
+    Accumulated,
+    Entry,
+    Event,
+    Failed,
+    Leaf,
+    LimitReached,
+    Pass,
+    PassBegun,
+    PassEnded,
+    Read,
+    Recorded,
+    TapeReset,
+    Value,
+    VisitBegun,
+    Visited,
+)
+
+SHOWN_ELEMENTS = 8  # of a tensor, before it is cut short
+
+# For each input of an operator: the gradient it is given, from g, the incoming one. {a} and {b} are the inputs, {r} the
+# result, {n} the number. Where the partial can be named, it stands behind the bar.
+FORMULAS: dict[str, tuple[str, ...]] = {
+    "add": ("{g}|1", "{g}|1"),
+    "add_number": ("{g}|1",),
+    "sub": ("{g}|1", "-{g}|-1"),
+    "sub_number": ("{g}|1",),
+    "number_sub": ("-{g}|-1",),
+    "mul": ("{g} * {b}|{b}", "{g} * {a}|{a}"),
+    "mul_number": ("{g} * {n}|{n}",),
+    "div": ("{g} / {b}|1 / {b}", "-({g} * {r} / {b})|-{r} / {b}"),
+    "div_number": ("{g} / {n}|1 / {n}",),
+    "number_div": ("-({g} * {r} / {a})|-{r} / {a}",),
+    "pow": ("{g} * {b} * {a} ** ({b} - 1)", "{g} * {r} * {a}.log()"),
+    "pow_number": ("{g} * {n} * {a} ** ({n} - 1)|{n} * {a} ** ({n} - 1)",),
+    "number_pow": ("{g} * {r} * log({n})|{r} * log({n})",),
+    "neg": ("-{g}|-1",),
+    "exp": ("{g} * {r}|{r}",),
+    "log": ("{g} / {a}|1 / {a}",),
+    "sqrt": ("{g} / ({r} * 2)|1 / ({r} * 2)",),
+    "sin": ("{g} * {a}.cos()|{a}.cos()",),
+    "cos": ("{g} * -{a}.sin()|-{a}.sin()",),
+    "tanh": ("{g} * (1 - {r} * {r})|1 - {r} * {r}",),
+    "sigmoid": ("{g} * {r} * (1 - {r})|{r} * (1 - {r})",),
+    "relu": ("{g} where {a} > 0, 0 elsewhere|1 where {a} > 0",),
+    "abs": ("{g} * sign of {a}|sign of {a}",),
+    "maximum": ("{g} where {a} won, 0 elsewhere", "{g} where {b} won, 0 elsewhere"),
+    "minimum": ("{g} where {a} won, 0 elsewhere", "{g} where {b} won, 0 elsewhere"),
+    "where": ("{g} where the condition holds", "{g} where it does not"),
+    "where_left": ("{g} where the condition holds",),
+    "where_right": ("{g} where the condition does not hold",),
+    "masked": ("{g}, 0 where the mask is",),
+    "scaled": ("{g} * weights|weights",),
+    "sum": ("{g} for each element of {a}|1 for each element",),
+    "mean": ("{g} / count, for each element of {a}|1 / count",),
+    "amax": ("{g} where {a} is largest",),
+    "logsumexp": ("{g} * softmax of {a}|softmax of {a}",),
+    "softmax": ("({g} - ({g} * {r}).sum()) * {r}",),
+    "expand": ("{g} summed to {a}'s shape",),
+    "sum_to_size": ("{g} expanded to {a}'s shape",),
+    "reshape": ("{g} in {a}'s shape",),
+    "transpose": ("{g} transposed back",),
+    "permute": ("{g} permuted back",),
+    "index": ("zeros of {a}'s shape, with {g} put at the index",),
+    "put": ("{g} at the index",),
+    "matmul": ("{g} @ transposed {b}", "transposed {a} @ {g}"),
+    "tanh_backward": ("{g} * (1 - {b} * {b})", "{g} * {a} * {b} * -2"),
+    "sigmoid_backward": ("{g} * {b} * (1 - {b})", "{g} * {a} * (1 - {b} * 2)"),
+    "cat": ("{a}'s part of {g}",),
+    "stack": ("{a}'s part of {g}",),
+}
+
+
+def formulas(entry: Entry) -> list[str]:
+    """For each input what it is given, with the incoming gradient left as {g}; '' where no formula is known."""
+    known = () if entry.aggregate else FORMULAS.get(entry.operator, ())
+    if entry.operator in ("cat", "stack"):
+        return [f"{x.name}'s part of {{g}}" for x in entry.inputs]
+    return [_filled(known[slot], entry).partition("|")[0] if slot < len(known) else "" for slot in _slots(entry)]
+
+
+def partials(entry: Entry) -> list[str]:
+    """∂r/∂x for each input where it can be named, '' elsewhere."""
+    known = () if entry.aggregate else FORMULAS.get(entry.operator, ())
+    return [_filled(known[slot], entry).partition("|")[2] if slot < len(known) else "" for slot in _slots(entry)]
+
+
+def _slots(entry: Entry) -> range:
+    return range(len(entry.inputs))
+
+
+def _filled(template: str, entry: Entry) -> str:
+    names = [x.name for x in entry.inputs] + [""]
+    return (
+        template.replace("{a}", names[0])
+        .replace("{b}", names[1])
+        .replace("{r}", entry.outputs[0].name)
+        .replace("{n}", _number(entry, names[0]))
+    )
+
+
+def _number(entry: Entry, name: str) -> str:
+    """The constant in `v1 * 2` or `1 - v1`."""
+    left, _, right = entry.text.rpartition(" ")
+    return left.split(" ")[0] if right == name else right
+
+
+# --- values -------------------------------------------------------------------------------------------------------
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    return "×".join(map(str, shape)) if shape else "scalar"
+
+
+def value_text(value: Value) -> str:
+    """The numbers to four digits; of a large tensor its first ones and its norm."""
+    tensor = value.tensor
+    if tensor is None:
+        return value.note
+    tensor = tensor.detach()
+    if tensor.numel() <= SHOWN_ELEMENTS:
+        return _nested(tensor.tolist())
+    first = ", ".join(map(_number_text, tensor.flatten()[:4].tolist()))
+    norm = "" if tensor.dtype in (torch.bool,) else f"; norm {_number_text(float(tensor.double().norm()))}"
+    return f"[{first}, …{norm}]"
+
+
+def _nested(numbers) -> str:
+    if isinstance(numbers, list):
+        return f"[{', '.join(map(_nested, numbers))}]"
+    return _number_text(numbers)
+
+
+def _number_text(number) -> str:
+    if isinstance(number, complex):
+        return f"{number:.4g}"
+    if number == 0:
+        return "0"
+    return f"{number:.4f}" if 0.001 <= abs(number) < 10000 else f"{number:.4g}"
+
+
+# --- sentences ----------------------------------------------------------------------------------------------------
+
+
+class Narrator:
+    """Tells a trace event by event, in order; it remembers running sums and how many contributions have come."""
+
+    def __init__(self, kind: str = "tape"):
+        self.kind = kind
+        self.runs: list[Pass] = []
+        self.counts: dict[tuple[int, Value], int] = {}
+        self.sums: dict[tuple[int, Value], Value] = {}
+        self.visiting: dict[int, Entry] = {}
+
+    def tell(self, event: Event) -> str:
+        return _TELLERS[type(event)](self, event)
+
+    @property
+    def loss(self) -> str:
+        return self.runs[-1].loss.name if self.runs else "L"
+
+    def leaf(self, event: Leaf) -> str:
+        value = event.value
+        if event.pass_id is not None:
+            return f"A constant is made: {_equals(value)}. No entry stands behind it."
+        return f"{_equals(value)} is a leaf: no entry made it, and gradients may end here."
+
+    def recorded(self, event: Recorded) -> str:
+        entry = event.entry
+        what = f"entry {entry.id}, {entry.statement}{_result(entry)}"
+        if event.pass_id is None:
+            return f"Recorded: {what}.{_kept(entry)}"
+        owner = self.visiting.get(event.parent)
+        if owner is None:
+            return f"Adding up is recorded too: {what}."
+        return f"While entry {owner.id} propagates, what it computes is recorded: {what}."
+
+    def read(self, event: Read) -> str:
+        name, entry = event.value.name, event.entry
+        return (
+            f"{name} is read by entry {entry.id}, {entry.statement}, but no entry has {name} as its output and it is "
+            f"no leaf: an escaped temporary. A gradient that comes to {name} goes nowhere."
+        )
+
+    def begun(self, event: PassBegun) -> str:
+        run = event.run
+        self.runs.append(run)
+        if run.seed is not None:
+            self.sums[run.id, run.loss] = run.seed
+            self.counts[run.id, run.loss] = 1
+        name, wanted = run.loss.name, ", ".join(x.name for x in run.wanted)
+        seed = f" The table holds one row: d{name}/d{name} = {_equals(run.seed)}." if run.seed is not None else ""
+        summed = f" {name} is no scalar, so this is the gradient of its sum." if run.loss.shape else ""
+        modes = {"zeros": " None is replaced by zeros.", "skip": ""}.get(run.none, "")
+        pruned = " What no wanted result depends on is pruned ahead." if run.prune == "ahead" else ""
+        return f"The {run.title} begins: grad({name}, [{wanted}]).{seed}{summed}{modes}{pruned}"
+
+    def visit(self, event: VisitBegun) -> str:
+        entry = event.entry
+        self.visiting[event.index] = entry
+        return f"Entry {entry.id}, {entry.statement}: in {_came(self.loss, entry, event.incoming)}.{self.plan(event)}"
+
+    def plan(self, event: VisitBegun) -> str:
+        entry = event.entry
+        if entry.aggregate:
+            return " Its hand-written propagate runs now."
+        incoming = next((g.name for g in event.incoming if g is not None), "")
+        parts = []
+        for x, formula, partial in zip(entry.inputs, formulas(entry), partials(entry)):
+            if formula:
+                because = f" (∂{entry.outputs[0].name}/∂{x.name} = {partial})" if partial else ""
+                parts.append(f"d{self.loss}/d{x.name} gets {formula.replace('{g}', incoming)}{because}")
+        return f" It computes: {'; '.join(parts)}." if parts else ""
+
+    def visited(self, event: Visited) -> str:
+        entry, loss = event.entry, self.loss
+        what = f"Entry {entry.id}, {entry.statement}"
+        if event.state == "skipped":
+            names = " and ".join(f"d{loss}/d{x.name}" for x in entry.outputs)
+            are = "is" if len(entry.outputs) == 1 else "are"
+            return f"{what}, is skipped: {names} {are} None, a known zero, so its inputs would get zeros. Nothing is computed."
+        if event.state == "pruned":
+            wanted = ", ".join(x.name for x in self.runs[-1].wanted) if self.runs else "wanted"
+            return f"{what}, is pruned ahead: none of its inputs depends on {wanted}, so no wanted result needs it."
+        gives = "; ".join(_gives(x, g) for x, g in zip(entry.inputs, event.outgoing))
+        if event.state == "partial":
+            missing = ", ".join(f"d{loss}/d{x.name}" for x, g in zip(entry.outputs, event.incoming) if g is None)
+            return f"{what}, has propagated in part: {missing} was None, the rest is known. It gives {gives}."
+        return f"{what}, has propagated. It gives {gives or 'nothing'}."
+
+    def accumulated(self, event: Accumulated) -> str:
+        name, source = f"d{self.loss}/d{event.value.name}", f"entry {event.entry.id}"
+        key = (event.pass_id, event.value)
+        before, total = self.sums.get(key), event.total
+        if event.contribution is None:
+            stays = "None" if before is None else before.name
+            return f"None comes to {event.value.name} from {source}: a known zero adds nothing, {name} stays {stays}."
+        if total is None:
+            return (
+                f"{event.contribution.name} comes to {event.value.name} from {source}, but nobody wants it: left out."
+            )
+        self.sums[key] = total
+        self.counts[key] = nth = self.counts.get(key, 0) + 1
+        if before is None:
+            return f"{name} = {_equals(total)}: the first contribution to {event.value.name}, from {source}."
+        return (
+            f"{event.value.name}'s {_ordinal(nth)} contribution, from {source}, is added: "
+            f"{name} = {before.name} + {event.contribution.name} = {_equals(total)}."
+        )
+
+    def ended(self, event: PassEnded) -> str:
+        run = event.run
+        name = run.loss.name
+        rows = zip(run.wanted, event.results)
+        results = "; ".join(f"d{name}/d{x.name} = {'None, a known zero' if g is None else _equals(g)}" for x, g in rows)
+        if run in self.runs:
+            self.runs.remove(run)
+        return f"The {run.title} ends. It returns {results or 'nothing'}. Whatever nothing came to is None."
+
+    def reset(self, event: TapeReset) -> str:
+        return "The tape is reset: it is empty, and names begin at v0 again."
+
+    def failed(self, event: Failed) -> str:
+        return f"The run raised {event.error}: {event.message}"
+
+    def limit(self, event: LimitReached) -> str:
+        return f"The run was cut off here. {event.message}"
+
+
+_TELLERS = {
+    Leaf: Narrator.leaf,
+    Recorded: Narrator.recorded,
+    Read: Narrator.read,
+    PassBegun: Narrator.begun,
+    VisitBegun: Narrator.visit,
+    Visited: Narrator.visited,
+    Accumulated: Narrator.accumulated,
+    PassEnded: Narrator.ended,
+    TapeReset: Narrator.reset,
+    Failed: Narrator.failed,
+    LimitReached: Narrator.limit,
+}
+
+
+def sentences(events: Sequence[Event]) -> list[str]:
+    """A sentence for each event of a trace."""
+    narrator = Narrator()
+    return [narrator.tell(event) for event in events]
+
+
+def _equals(value: Value) -> str:
+    text = value_text(value)
+    return f"{value.name} = {text}" if text else value.name
+
+
+def _result(entry: Entry) -> str:
+    if len(entry.outputs) != 1:
+        return ""
+    text = value_text(entry.outputs[0])
+    return f" = {text}" if text else ""
+
+
+def _kept(entry: Entry) -> str:
+    if entry.aggregate:
+        return " Its body is not on the tape; its propagate is written by hand."
+    named = [f"∂{entry.outputs[0].name}/∂{x.name} = {p}" for x, p in zip(entry.inputs, partials(entry)) if p]
+    return f" {'; '.join(named)}." if named else ""
+
+
+def _came(loss: str, entry: Entry, incoming: Sequence[Value | None]) -> str:
+    rows = zip(entry.outputs, incoming)
+    came = " and ".join(f"d{loss}/d{x.name} = {'None' if g is None else g.name}" for x, g in rows)
+    return f"{'come' if len(incoming) > 1 else 'comes'} {came or 'nothing'}"
+
+
+def _gives(x: Value, gradient: Value | None) -> str:
+    return f"None to {x.name}" if gradient is None else f"{_equals(gradient)} to {x.name}"
+
+
+def _ordinal(n: int) -> str:
+    words = ("", "first", "second", "third", "fourth", "fifth")
+    return words[n] if n < len(words) else f"{n}th"

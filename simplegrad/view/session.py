@@ -1,0 +1,126 @@
+"""What a page was asked to show: one typed object, read from the URL and written to it. Wrong values are told, not raised."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+
+from ..aggregates import registry
+from ..program import EXAMPLES, Program, ProgramError, pack, unpack
+from ..program.errors import nearest
+from ..trace.trace import Trace
+from .views import Bounded, TraceView
+
+DEFAULT_PROGRAM = "gradient-of-gradient"
+DEFAULT_AGGREGATE = "simple_variable_wrong"
+NONE_MODES = {"skip": "skip: None is a known zero", "zeros": "zeros: do without None"}
+PRUNE_MODES = {"none": "none: walk the whole tape", "ahead": "ahead: leave out what nobody wants"}
+LARGEST_STEP = 10**9
+
+# Traces and views of all sessions together: a view's cost is the bytes of its JSON.
+TRACES = Bounded(count=24, cost=400_000)  # in events
+VIEWS = Bounded(count=24, cost=96_000_000)  # in bytes
+
+
+@dataclass(frozen=True)
+class Shown:
+    """`program`: an example's name, "file:" and a saved trace's name, or "text"; then `text` is the program's own."""
+
+    program: str = DEFAULT_PROGRAM
+    text: str = ""
+    aggregate: str = DEFAULT_AGGREGATE
+    none: str = "skip"
+    prune: str = "none"
+    step: int = 0
+    problems: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def source(self) -> str:
+        """The text of the program; "" for a saved trace."""
+        return self.text if self.program == "text" else EXAMPLES[self.program].text if self.program in EXAMPLES else ""
+
+    def query(self) -> dict[str, str]:
+        """As it stands in the URL."""
+        program = pack(self.text) if self.program == "text" else self.program
+        modes = {"aggregate": self.aggregate, "none": self.none, "prune": self.prune}
+        return {"program": program, **modes, "step": str(self.step)}
+
+    def run(self) -> Trace:
+        """The trace of its program. Raises ProgramError for a text that is none."""
+        return Program.parse(self.source).run(aggregate=self.aggregate, none=self.none, prune=self.prune)
+
+
+def from_query(query: Mapping[str, str], traces: Collection[str] = ()) -> Shown:
+    """What a URL asks for. What it says wrongly is left at its default, with a sentence in `problems`."""
+    problems: list[str] = []
+    shown = _program(query.get("program", DEFAULT_PROGRAM), traces, problems)
+    shown = replace(
+        shown,
+        aggregate=_one_of("aggregate", query, DEFAULT_AGGREGATE, registry, problems),
+        none=_one_of("none", query, "skip", NONE_MODES, problems),
+        prune=_one_of("prune", query, "none", PRUNE_MODES, problems),
+        step=_step(query.get("step", "0"), problems),
+    )
+    return replace(shown, problems=tuple(problems))
+
+
+def _program(said: str, traces: Collection[str], problems: list[str]) -> Shown:
+    if said in EXAMPLES:
+        return Shown(program=said)
+    if said.startswith("file:"):
+        if said.removeprefix("file:") in traces:
+            return Shown(program=said)
+        problems.append(
+            f"The address asks for the saved trace '{said.removeprefix('file:')[:60]}', which is not loaded."
+        )
+        return Shown()
+    try:
+        return Shown(program="text", text=unpack(said))
+    except ProgramError as error:
+        hint = nearest(said, EXAMPLES)
+        meant = f" Did you mean '{hint}'?" if hint else ""
+        problems.append(f"The address asks for the program '{said[:40]}', but {error.message}{meant}")
+        return Shown()
+
+
+def _one_of(name: str, query: Mapping[str, str], default: str, known: Collection[str], problems: list[str]) -> str:
+    said = query.get(name, default)
+    if said in known:
+        return said
+    hint = nearest(said, known)
+    meant = f" Did you mean '{hint}'?" if hint else f" There are: {', '.join(known)}."
+    problems.append(f"The address says {name}={said[:40]}, which is not known; {default} is shown instead.{meant}")
+    return default if default in known else next(iter(known))
+
+
+def _step(said: str, problems: list[str]) -> int:
+    if said.isascii() and said.isdigit() and len(said) < 10:
+        return int(said)
+    problems.append(f"The address says step={said[:20]}, which is no step; the first one is shown instead.")
+    return 0
+
+
+def clamped(shown: Shown, trace: Trace) -> Shown:
+    """With a step that the trace has; a step past its end is told."""
+    last = max(0, len(trace.events) - 1)
+    if shown.step <= last:
+        return shown
+    told = f"The address says step={shown.step}, but this run has steps 0 to {last}; the last one is shown."
+    return replace(shown, step=last, problems=(*shown.problems, told))
+
+
+def trace_of(shown: Shown, version: object = ()) -> Trace:
+    """The trace of what is shown, run once. `version`: of the user's files, which may change what an aggregate does.
+
+    Raises ProgramError.
+    """
+    key = (shown.source, shown.aggregate, shown.none, shown.prune, version)
+    return TRACES.get(key, shown.run, lambda trace: len(trace.events))
+
+
+def view_of(trace: Trace, opened: tuple[str, ...] = (), ghosts: tuple = ()) -> TraceView:
+    """The view of a trace, made once for all sessions that show it."""
+    plain = VIEWS.get((id(trace),), lambda: TraceView(trace), lambda view: len(view.payload))
+    if not opened and not ghosts:
+        return plain
+    return VIEWS.get((id(trace), opened, ghosts), lambda: plain.with_opened(opened, ghosts), lambda view: 1_000_000)

@@ -1,0 +1,103 @@
+"""`TraceView`: a trace as it is shown, each part made once: figure, drawing and the player's JSON. Kept, but bounded."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Hashable, Sequence
+from functools import cached_property
+from threading import Lock
+
+import plotly.graph_objects as go
+
+from ..trace.trace import Trace
+from . import deltas
+from .figure import Drawing, Ghost, drawing, figure
+from .graph import TapeGraph, build
+from .layout import layout
+
+_numbers = itertools.count()
+
+
+class TraceView:
+    """A trace, which of its groups are `opened` (long tapes are collapsed), and `ghosts`: pathways that are missing."""
+
+    def __init__(self, trace: Trace, opened: Sequence[str] = (), ghosts: Sequence[Ghost] = (), name: str = ""):
+        self.trace = trace
+        self.opened = tuple(opened)
+        self.ghosts = tuple(ghosts)
+        self.name = name or trace.title
+        self.id = f"{next(_numbers)}"
+        self._payload: bytes | None = None
+
+    def with_opened(self, opened: Sequence[str], ghosts: Sequence[Ghost] = ()) -> TraceView:
+        """The same trace with other groups opened; the player keeps its step."""
+        other = TraceView(self.trace, opened, ghosts or self.ghosts, self.name)
+        other.id, other._payload = self.id, self._payload
+        return other
+
+    @cached_property
+    def graph(self) -> TapeGraph:
+        return build(self.trace, self.opened)
+
+    @cached_property
+    def drawing(self) -> Drawing:
+        return drawing(self.graph, layout(self.graph), self.ghosts)
+
+    @cached_property
+    def figure(self) -> go.Figure:
+        return figure(self.drawing)
+
+    @cached_property
+    def drawing_json(self) -> bytes:
+        return deltas.as_json(self.drawing.for_player())
+
+    @property
+    def payload(self) -> bytes:
+        if self._payload is None:
+            self._payload = deltas.as_json(deltas.payload(self.trace))
+        return self._payload
+
+    def group_at(self, step: int) -> str | None:
+        """The collapsed group that the event of this step happens in, if it does in one."""
+        if not self.drawing.groups or not 0 <= step < len(self.trace.events):
+            return None
+        entry = getattr(self.trace.events[step], "entry", None)
+        home = self.graph.home.get(entry.id) if entry is not None else None
+        return home if home in self.drawing.groups else None
+
+    @property
+    def alt(self) -> str:
+        """The picture in words, for those who do not see it."""
+        trace = self.trace
+        entries, passes = len(trace.entries), len(trace.passes)
+        return f"Graph of a tape of {entries} entries with {passes} backward passes; the tape list beside it says the same."
+
+
+class Bounded:
+    """A cache of at most `count` things whose costs add up to at most `cost`; the least recently used go first."""
+
+    def __init__(self, count: int, cost: int):
+        self.count = count
+        self.cost = cost
+        self._kept: dict[Hashable, tuple[object, int]] = {}
+        self._lock = Lock()
+
+    def get(self, key: Hashable, make: Callable[[], object], cost_of: Callable[[object], int] = lambda _: 1):
+        """What was kept under the key, or what `make` makes of it now."""
+        with self._lock:
+            if key in self._kept:
+                self._kept[key] = self._kept.pop(key)
+                return self._kept[key][0]
+        made = make()
+        with self._lock:
+            self._kept[key] = (made, cost_of(made))
+            while len(self._kept) > 1 and (len(self._kept) > self.count or self.total > self.cost):
+                self._kept.pop(next(iter(self._kept)))
+        return made
+
+    @property
+    def total(self) -> int:
+        return sum(cost for _, cost in self._kept.values())
+
+    def __len__(self) -> int:
+        return len(self._kept)
