@@ -25,6 +25,8 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.abc import ExecutionLoader
+from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 
 from .aggregates import Aggregate, registry
@@ -116,7 +118,7 @@ class UserFile:
         before = dict(registry)
         with lines_of(self.origin, text), self._import_place(), _restored_on_error(before):
             try:
-                module = self._executed(text)
+                module = self._imported(text)
                 aggregates = self._aggregates(module, before)
                 targets = list(targets_of(module, aggregates, self.origin))
             except FileProblemError:
@@ -128,13 +130,13 @@ class UserFile:
                 registry.add(each)
         return Content(text, module, aggregates, targets)
 
-    def _executed(self, text: str) -> types.ModuleType:
-        """The file run as a module of a private name. Compiled here, so that no cached bytecode can be stale."""
-        code = compile(text, self.origin, "exec", dont_inherit=True)
-        module = types.ModuleType(self.module_name)
+    def _imported(self, text: str) -> types.ModuleType:
+        """The file as a module of a private name, run by Python's own import machinery."""
+        spec = spec_from_loader(self.module_name, _TextLoader(self.module_name, self.origin, text), origin=self.origin)
+        module = module_from_spec(spec)
         module.__file__ = self.origin
         sys.modules[self.module_name] = module  # inspect.getsource of a class looks here
-        exec(code, module.__dict__)
+        spec.loader.exec_module(module)
         return module
 
     @property
@@ -183,6 +185,24 @@ class UserFile:
             _helpers.update(dict.fromkeys(self._helpers, folder))
             if folder not in sys.path:
                 sys.path.append(folder)  # last, so that it hides nothing: for imports inside its functions
+
+
+class _TextLoader(ExecutionLoader):
+    """Loads a module from the text that was read: no cached bytecode can be stale."""
+
+    def __init__(self, name: str, path: str, text: str):
+        self.name = name
+        self.path = path
+        self.text = text
+
+    def get_source(self, fullname: str) -> str:
+        return self.text
+
+    def get_filename(self, fullname: str) -> str:
+        return self.path
+
+    def is_package(self, fullname: str) -> bool:
+        return False
 
 
 class UserFiles(Sequence[UserFile]):

@@ -17,7 +17,10 @@ BELOW = {
     "aggregates": {"engine"},
     "notebook": {"engine", "trace"},
     "program": {"engine", "trace", "aggregates"},
-    "checks": {"engine", "trace", "aggregates", "program"},
+    "problems": set(),
+    "targets": {"aggregates", "problems"},
+    "files": {"trace", "aggregates", "problems", "targets"},
+    "checks": {"engine", "trace", "aggregates", "program", "files", "targets"},
     "compiler": {"engine", "trace", "aggregates", "program", FINDINGS},
     "torch_bridge": {"engine", "trace", FINDINGS},
 }
