@@ -127,14 +127,18 @@ def _is_narrow(value: Any) -> bool:
 def second_order_holds(problem: Problem, report: Report, level: int) -> bool:
     """Compare, and where numbers disagree say why; whether there was nothing to say."""
     try:
-        if all(problem.agrees(draw) for draw in range(LOOKS)):
-            return True
-        comparisons = [compared(problem, draw, jitter) for draw, jitter in POINTS]
+        problem.second_order(problem.values, problem.weights)
     except Exception as error:  # the second backward raised: a guard, or a fault that makes itself heard
         report.findings.append(explain.raised(error, report.name, level, problem.calls))
         return False
-    report.errors[level] = next((c.errors for c in comparisons if c), {})
-    wrong = disagreeing(comparisons)
+    if all(agreed(problem, draw) for draw in range(LOOKS)):
+        return True
+    comparisons = [compared(problem, draw, jitter) for draw, jitter in POINTS]
+    if not any(comparisons):
+        report.findings.append(Finding("unverified", UNDEFINED_NEARBY))
+        return False
+    report.errors[level] = next(c.errors for c in comparisons if c)
+    wrong = disagreeing([c for c in comparisons if c is not None])
     if not wrong:
         return True
     has_nan = any(c.has_nan for c in comparisons if c is not None)
@@ -142,23 +146,33 @@ def second_order_holds(problem: Problem, report: Report, level: int) -> bool:
     return not report.faults
 
 
+UNDEFINED_NEARBY = (
+    "The function raises an error at inputs a little beside the given ones, so its second derivative could not be "
+    "compared with finite differences."
+)
+
+
+def agreed(problem: Problem, draw: int) -> bool:
+    """Whether a quick look says yes; where the function is undefined beside the point there is no answer."""
+    try:
+        return problem.agrees(draw)
+    except Exception:
+        return False
+
+
 def compared(problem: Problem, draw: int, jitter: float) -> Comparison | None:
-    """At the given point an error counts; beside it the function may be undefined, and that is no news."""
+    """Beside the given point a function may be undefined, and that is no news."""
     try:
         return problem.compare(draw, jitter)
     except Exception:
-        if jitter:
-            return None
-        raise
+        return None
 
 
-def disagreeing(comparisons: list[Comparison | None]) -> list[str]:
-    """Names that are wrong at the given point and beside it: at a kink or a tie the point alone would say so."""
-    found = [set(c.wrong()) for c in comparisons if c is not None and c.is_settled]
-    if not found:
-        return []
-    wrong = [name for name in comparisons[0].autograd if sum(name in one for one in found) * 2 > len(found)]
-    return wrong if len(found) > 1 or comparisons[0].is_settled else []
+def disagreeing(comparisons: list[Comparison]) -> list[str]:
+    """Names that are wrong at most of the points: at a kink or a tie the given point alone would say so."""
+    found = [set(c.wrong()) for c in comparisons if c.is_settled]
+    names = comparisons[0].autograd
+    return [name for name in names if sum(name in one for one in found) * 2 > len(found)]
 
 
 def diagnosed(problem: Problem, wrong: list[str], level: int, has_nan: bool) -> list[Finding]:
@@ -168,10 +182,8 @@ def diagnosed(problem: Problem, wrong: list[str], level: int, has_nan: bool) -> 
             Finding("unverified", "Two runs at one point give different gradients, also from the same random seed.")
         ]
     guarded = [call for call in problem.calls if call.is_guarded]
-    if guarded:
-        return [guard_finding(problem, guarded, level)]
-    findings: list[Finding] = []
-    examined = [examined_call(problem, call) for call in distinct(problem.calls)]
+    findings = [guard_finding(problem, guarded, level)] if guarded else []
+    examined = [examined_call(problem, call) for call in distinct(problem.calls) if not call.is_guarded]
     for examiner, found in examined:
         findings += explain.findings_of(examiner, found, level)
     if findings:

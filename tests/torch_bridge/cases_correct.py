@@ -471,3 +471,20 @@ class StraightThroughSign(Function):
     @staticmethod
     def backward(ctx, g):
         return g * (ctx.saved_tensors[0].abs() <= 1)
+
+
+@case(inputs=lambda: (torch.tensor([0.6, 0.8, 0.0], dtype=torch.double, requires_grad=True),))
+class OnlyUnitVectors(Function):
+    """Undefined beside the point: nothing can be compared, and that is said."""
+
+    @staticmethod
+    def forward(ctx, q):
+        if abs(q.norm().item() - 1) > 1e-12:
+            raise ValueError("not a unit vector")
+        ctx.save_for_backward(q)
+        return q * q
+
+    @staticmethod
+    def backward(ctx, g):
+        (q,) = ctx.saved_tensors
+        return 2 * g * q

@@ -183,3 +183,18 @@ def test_a_report_goes_to_json():
     said = check_function(SinhBad.apply, (points(),)).as_json()
     assert said["verdict"] == "escaped_temporary"
     assert len(said["findings"][0]["dropped"]["x"]) == 3
+
+
+def test_a_guard_beside_an_escape_hides_neither():
+    class Guarded(Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 2
+
+        @staticmethod
+        @torch.autograd.function.once_differentiable
+        def backward(ctx, g):
+            return g * 2
+
+    report = check_function(lambda x: SinhBad.apply(x) + Guarded.apply(x).sin(), (points(),))
+    assert {"escaped_temporary", "raises"} == {finding.code for finding in report.findings}
