@@ -1,0 +1,101 @@
+"""What an installed simplegrad has is what the repository has: its files, its version, what it needs."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+import simplegrad
+import tests.__main__ as runner
+from tests.test_floors import imported, libraries
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+LINES = (ROOT / "requirements.txt").read_text().split()
+
+
+def test_versions_agree():
+    assert PROJECT["project"]["version"] == simplegrad.__version__
+
+
+def test_requirements_pin_what_they_name():
+    assert all(re.fullmatch(r"[a-z-]+==[0-9.]+", line) for line in LINES)
+    assert "torch==2.13.0" in LINES
+
+
+def test_the_package_needs_what_the_requirements_name():
+    needed = {re.split("[=<>]", line)[0] for line in PROJECT["project"]["dependencies"]}
+    assert needed == {line.split("==")[0] for line in LINES}
+
+
+def test_everything_imported_is_required():
+    sources = [*(ROOT / "simplegrad").rglob("*.py"), *(ROOT / "pages").glob("*.py"), ROOT / "app.py"]
+    assert set().union(*(libraries(imported(path)) for path in sources)) == {line.split("==")[0] for line in LINES}
+
+
+def test_every_file_that_is_no_module_is_package_data():
+    patterns = PROJECT["tool"]["setuptools"]["package-data"]
+    for path in (ROOT / "simplegrad").rglob("*.*"):
+        if path.suffix not in (".py", ".pyc"):
+            package = ".".join(path.parent.relative_to(ROOT).parts)
+            assert any(fnmatch(path.name, pattern) for pattern in patterns.get(package, [])), path
+
+
+def test_every_folder_of_modules_is_a_package():
+    for folder in {path.parent for path in (ROOT / "simplegrad").rglob("*.py")}:
+        assert (folder / "__init__.py").exists(), folder
+
+
+def test_importing_the_library_imports_no_page():
+    """A script or a test of the user's waits for torch, and for nothing else."""
+    code = (
+        "import sys, simplegrad; print([x for x in ('streamlit', 'plotly', 'networkx', 'pandas') if x in sys.modules])"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True).strip() == "[]"
+
+
+@pytest.fixture
+def bare_machine(monkeypatch):
+    """No browser, and whatever is run is noted."""
+    runs = []
+    monkeypatch.delenv("CHROMIUM", raising=False)
+    monkeypatch.setattr(sys, "argv", ["tests"])
+    monkeypatch.setattr(runner.shutil, "which", lambda name: None)
+    monkeypatch.setattr(
+        runner.subprocess, "run", lambda command, **_: runs.append(command) or subprocess.CompletedProcess(command, 0)
+    )
+    return runs
+
+
+def test_a_missing_browser_is_a_failure_that_says_what_to_do(bare_machine, capsys):
+    assert runner.main() == 1
+    assert bare_machine == []
+    assert "CHROMIUM=/path/to/chromium python -m tests" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="users have no numbers here")
+@pytest.mark.parametrize(("user", "first"), [(0, "apt-get"), (1000, "sudo")])
+def test_debians_browser_is_installed_where_it_can_be(bare_machine, monkeypatch, user, first):
+    monkeypatch.setattr(runner.os, "geteuid", lambda: user)
+    monkeypatch.setattr(runner.shutil, "which", lambda name: name if name in ("apt-get", "sudo") else None)
+    assert runner.main() == 1  # nothing was really installed
+    assert [command[0] for command in bare_machine] == [first, first]
+    assert "chromium" in bare_machine[1]
+
+
+@pytest.mark.parametrize("codes", [(0, 0), (1, 0), (0, 1)])
+def test_both_parts_run_and_both_count(bare_machine, monkeypatch, codes):
+    monkeypatch.setenv("CHROMIUM", "/usr/bin/true")
+    left = list(codes)
+    monkeypatch.setattr(
+        runner.subprocess,
+        "run",
+        lambda command, **_: bare_machine.append(command) or subprocess.CompletedProcess(command, left.pop(0)),
+    )
+    assert runner.main() == max(codes)
+    assert ["--ignore=tests/browser" in command for command in bare_machine] == [True, False]
