@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import keyword
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
@@ -11,17 +12,15 @@ import torch
 
 from ..aggregates import Aggregate
 from ..engine import RawTensorError, Variable, operators
-from .code import Code, lines_of, name_nodes
+from .code import MOST_BODIES, Code, lines_of, name_nodes
 from .graph import SHAPE, SIZE, needed_for
 from .language import read_text
 from .reverse import Differentiated
-from .run import function_of
+from .run import function_of, namespace
 from .shapes import Shapes
 from .symbols import CompileError
 from .tracing import Expression, read_function
 from .write import Writer
-
-MOST_BODIES = 16  # for one kind of shapes; a pattern that comes later goes through the general body
 
 
 def compile_aggregate(source: str | Callable, name: str | None = None) -> CompiledAggregate:
@@ -43,14 +42,14 @@ class CompiledAggregate(Aggregate):
     """
 
     def __init__(self, expression: Expression, name: str):
+        check_name(name)
         self.expression = expression
-        order = needed_for(expression.results)
-        name_nodes(expression.inputs, expression.results, order)
+        name_nodes(expression)
         self.cases: dict[tuple, Case] = {}  # by what decides the code
         self.by_shape: dict[tuple, Case] = {}  # by the shapes themselves
         self.latest: Case | None = None
         names = ", ".join(node.name for node in expression.inputs)
-        text = lines_of(f"def {name}({names}):", [f'"""{expression.what}"""', f"return compiled({names})"])
+        text = lines_of(f"def {name}({names}):", [f"return compiled({names})"])
         function = function_of(text, name, name, compiled=self.run)
         function.__doc__ = expression.what
         super().__init__(function, name, expression.what, self._reference(name), origin="compiled")
@@ -172,13 +171,19 @@ class CompiledAggregate(Aggregate):
         return TorchFunction(self)
 
 
+def check_name(name: str) -> None:
+    if not name.isidentifier() or keyword.iskeyword(name) or name in namespace():
+        raise ValueError(
+            f"compile_aggregate(…, name={name!r}): expected a name as a function has one, that is not taken."
+        )
+
+
 class Case:
     """The code for one kind of shapes, and the bodies that were made so far."""
 
     def __init__(self, aggregate: CompiledAggregate, shapes: Shapes):
         expression = aggregate.expression
         self.made = Differentiated(expression.graph, expression.inputs, expression.results, shapes)
-        name_nodes(expression.inputs, expression.results, self.made.forward)
         self.code = Code(aggregate.name, expression.what, self.made)
         self.bodies = Bodies(self)
         text = self.code.forward_text()

@@ -6,12 +6,15 @@ import builtins
 import keyword
 from collections.abc import Sequence
 
-from .graph import SHAPE, SIZE, VALUE, Node
+from .graph import SHAPE, SIZE, VALUE, Node, needed_for
 from .reverse import Body, Differentiated
 from .run import namespace
+from .tracing import Expression
 from .write import Writer
 
-_RESERVED = {*namespace(), *keyword.kwlist, *dir(builtins), "propagate", "body", "bodies", "dL_doutputs", "ctx", "self"}
+MOST_BODIES = 16  # for one kind of shapes; a pattern that comes later goes through the general body
+_RESERVED = {*namespace(), *keyword.kwlist, *dir(builtins), "propagate", "body", "bodies", "dL_doutputs", "compiled"}
+_RESERVED |= {"ctx", "pattern", "like", "pairs", "g", "shape", "BODIES", "_"}
 
 
 def identifier(text: str, taken: set[str]) -> str:
@@ -28,26 +31,35 @@ def identifier(text: str, taken: set[str]) -> str:
     return name
 
 
-def name_nodes(inputs: Sequence[Node], results: Sequence[Node], order: Sequence[Node]) -> None:
-    """Give every node of forward a name of its own: the source's where it says one, else r, t, t1, t2, …"""
+def name_nodes(expression: Expression) -> None:
+    """Give every node a name of its own: the source's where it says one, else r, t, t1, t2, …"""
     taken: set[str] = set()
-    rest = [n for n in order if n not in inputs and n.kind not in (SIZE, SHAPE)]
-    for node in (*inputs, *(n for n in rest if n.chosen)):
+    inputs, results = expression.inputs, expression.results
+    needed = [n for n in needed_for(results) if n not in inputs and n.kind not in (SIZE, SHAPE)]
+    rest = [n for n in expression.graph.nodes if n not in inputs and n not in needed]
+    for node in (*inputs, *(n for n in (*needed, *rest) if n.chosen)):
         node.name = identifier(node.name, taken)
-    unnamed = [n for n in results if not n.chosen and n not in inputs]
-    for i, node in enumerate(dict.fromkeys(unnamed)):
-        node.name = identifier("r" if len(unnamed) == 1 else f"r{i}", taken)
-    rest = [n for n in rest if not n.chosen and n not in results]
-    values = [n for n in rest if n.kind == VALUE]
-    for node in rest:
+    unnamed = [n for n in dict.fromkeys(results) if not n.chosen]
+    for i, node in enumerate(unnamed):
+        node.name = identifier("r" if len(unnamed) == 1 else f"r{i + 1}", taken)
+    needed = [n for n in needed if not n.chosen and n not in unnamed]
+    values = [n for n in needed if n.kind == VALUE]
+    for node in needed:
         plain = "c" if node.kind != VALUE else "t" if len(values) == 1 else f"t{values.index(node) + 1}"
         node.name = identifier(plain, taken)
+    for node in rest:  # nothing of forward needs these, but a reverse part may
+        if not node.chosen:
+            node.name = identifier("u", taken)
 
 
 class Code:
-    """Texts for one differentiated graph. `name`: of the aggregate; `what`: what it computes, in a line."""
+    """Texts for one differentiated graph. `name`: of the aggregate; `what`: what it computes, in a line.
 
-    def __init__(self, name: str, what: str, made: Differentiated):
+    `tensor`: code for torch, which computes on tensors all along; else forward does, and the bodies do on Variables.
+    """
+
+    def __init__(self, name: str, what: str, made: Differentiated, tensor: bool = False):
+        self.tensor = tensor
         self.made = made
         self.name = name
         self.what = what
@@ -56,7 +68,7 @@ class Code:
         for node in [*made.inputs, *made.forward]:
             if node.kind not in (SIZE, SHAPE) and node not in self.names:
                 self.names[node] = identifier(node.name, taken)
-        self.boxed = {*made.inputs, *made.outputs} - {n for n in made.inputs if n.kind != VALUE}
+        self.boxed = set() if tensor else {n for n in (*made.inputs, *made.outputs) if n.kind == VALUE}
         self.at_hand = {*made.inputs, *made.outputs, *made.kept}
         self.kept_shapes: dict[Node, None] = {}  # what bodies need only the shape of
         self.asked_shapes: dict[Node, None] = {}
@@ -68,7 +80,10 @@ class Code:
     def captured(self) -> list[str]:
         """What forward hands to a body, apart from the gradients."""
         reads = self.made.body((True,) * len(self.made.outputs)).reads
-        nodes = sorted({*reads, *self.asked_shapes}, key=self.place)
+        nodes = {*reads, *self.asked_shapes}
+        if 2 ** len(self.made.outputs) > MOST_BODIES and not self.tensor:
+            nodes.update(self.made.outputs)  # to make zeros of their shapes
+        nodes = sorted(nodes, key=self.place)
         return [self.names[n] for n in nodes] + [f"{self.names[n]}_shape" for n in self.kept_shapes]
 
     def place(self, node: Node) -> tuple:
@@ -90,20 +105,24 @@ class Code:
             if node in self.made.inputs or node.kind in (SIZE, SHAPE):
                 continue
             text, name = writer.expression(node), self.names[node]
-            if node in self.made.outputs:
+            if node in self.boxed:
                 said = f', name="{name}"' if node.chosen and node in self.made.temporaries else ""
                 text = f"Variable({text}{said})"
             lines.append(f"{name} = {text}")
         return lines + [f"{self.names[n]}_shape = {self.names[n]}.shape" for n in self.kept_shapes]
 
-    def forward_text(self) -> str:
+    def forward_text(self, by_name: bool = False) -> str:
+        """`by_name`: the entry says names, as people write it; the tape takes Variables too, which is quicker."""
         names = [self.names[n] for n in self.made.inputs]
         outputs = [self.names[n] for n in self.made.outputs]
         inputs = [self.names[n] for n in self.made.inputs if n.kind == VALUE]
+        if by_name:
+            inputs, outputs = ([f"{name}.name" for name in each] for each in (inputs, outputs))
         results = ", ".join(self.names[n] for n in self.made.results)
+        said = [f'"""{self.what}"""'] if self.what else []
         return lines_of(
             f"def {self.name}({', '.join(names)}):",
-            [f'"""{self.what}"""', *self.forward_lines(), "", *self.dispatch_lines(), ""],
+            [*said, *self.forward_lines(), "", *self.dispatch_lines(), ""],
             [f"gradient_tape.append(TapeEntry([{', '.join(inputs)}], [{', '.join(outputs)}], propagate))"],
             [f"return {results}"],
         )
@@ -138,7 +157,7 @@ class Code:
     def fallback_text(self, pattern: tuple[bool, ...]) -> str:
         """For a pattern that gets no body of its own: zeros for what is not there, and the general body."""
         zeros = [
-            f"dL_d{self.names[n]} = Variable.constant(torch.zeros({self.shape_of(n)}))"
+            f"dL_d{self.names[n]} = Variable.constant(torch.zeros_like({self.names[n]}.value))"
             for n, comes in zip(self.made.outputs, pattern)
             if not comes
         ]
@@ -148,9 +167,9 @@ class Code:
             [*zeros, f"return {general}({self.parameters})"],
         )
 
-    def written(self, body: Body, tensor: bool = False) -> str:
+    def written(self, body: Body) -> str:
         """The lines of a body: one operation each, with the forward line that it differentiates."""
-        return "\n".join(BodyLines(self, body, tensor).lines())
+        return "\n".join(BodyLines(self, body).lines())
 
     def statement(self, node: Node) -> str:
         """The forward line, as a person would say it."""
@@ -161,12 +180,12 @@ class Code:
 class BodyLines:
     """Writes the straight line of one body: names are taken again when what had them is used no more."""
 
-    def __init__(self, code: Code, body: Body, tensor: bool):
+    def __init__(self, code: Code, body: Body):
         self.code = code
         self.body = body
         self.names: dict[Node, str] = dict(code.names)
         self.holders: dict[str, Node | None] = {name: node for node, name in code.names.items()}
-        self.writer = Writer(self.names, tensor, code.at_hand)
+        self.writer = Writer(self.names, code.tensor, code.at_hand)
         self.writer.kept_shapes, self.writer.asked_shapes = code.kept_shapes, code.asked_shapes
         for output, g in zip(code.made.outputs, body.incoming):
             if g is not None:
@@ -200,7 +219,8 @@ class BodyLines:
         returned = self.aliases(rows)
         width = max((len(left) for left, right in rows if right), default=0)
         lines = [f"{left.ljust(width)}  # {right}" if right else left for left, right in rows]
-        return [*lines, f"return [{', '.join(returned)}]"]
+        result = ", ".join(returned)
+        return [*lines, f"return {result}" if self.code.tensor else f"return [{result}]"]
 
     def statement(self, node: Node | None) -> str:
         return self.code.statement(node) if node in self.code.names else ""

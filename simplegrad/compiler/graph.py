@@ -16,7 +16,7 @@ class Node:
     `name` is what it is called in the code, `line` the text of the statement that it came from. Made by `Graph` only.
     """
 
-    __slots__ = ("op", "args", "attrs", "kind", "number", "name", "chosen", "about")
+    __slots__ = ("op", "args", "attrs", "kind", "number", "name", "chosen", "about", "is_gradient")
 
     def __init__(self, op: str, args: tuple, attrs: tuple, kind: str, number: int):
         self.op = op
@@ -26,6 +26,7 @@ class Node:
         self.number = number  # its place: arguments come before what is made of them
         self.name = ""
         self.chosen = False  # a person chose the name
+        self.is_gradient = False  # it is computed from an incoming gradient
         self.about: Node | None = None  # in a reverse part: the forward operation that this line differentiates
 
     @property

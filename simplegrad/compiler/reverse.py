@@ -70,7 +70,7 @@ def contributions(graph: Graph, context: Context, node: Node, gradient: Node) ->
     rule, g, r = RULES[node.op], Symbol(graph, gradient), Symbol(graph, node)
     args = [wrapped(graph, arg) for arg in node.args]
     if rule.several is not None:
-        with Naming(graph, node, None, gradient):
+        with Naming(graph, node):
             pairs = list(zip(node.args[0], map(bare, rule.several(context, g, r, *args))))
         for arg, contribution in pairs:
             name_gradient(contribution, arg)
@@ -79,7 +79,7 @@ def contributions(graph: Graph, context: Context, node: Node, gradient: Node) ->
     for arg, partial in zip(node.args, rule.partials):
         if partial is None or not isinstance(arg, Node) or arg.kind != VALUE:
             continue
-        with Naming(graph, node, arg, gradient):
+        with Naming(graph, node, arg):
             contribution = partial(context, g, r, *args)
             if contribution is None:
                 continue
@@ -98,9 +98,8 @@ def name_gradient(node: Node, of: Node) -> None:
 class Naming:
     """Names what is made while it lasts: dL_dt for what depends on a gradient, dr_dt for a partial, of r = f(t)."""
 
-    def __init__(self, graph: Graph, node: Node, arg: Node | None, *gradients: Node):
+    def __init__(self, graph: Graph, node: Node, arg: Node | None = None):
         self.graph, self.node, self.arg = graph, node, arg
-        self.gradients = set(gradients)
 
     def __enter__(self) -> Naming:
         self.graph.watcher = self.made
@@ -114,9 +113,8 @@ class Naming:
         x = self.arg or self.node
         if made.kind in (MASK, CONSTANT):
             made.name = f"{_CONSTANT_NAMES.get(made.op, made.op)}_{self.node.name}"
-        elif made.kind == VALUE and (not self.gradients or not self.gradients.isdisjoint(made.nodes)):
-            self.gradients.add(made)
-            made.name = f"dL_d{x.name}"
+        elif any(each.is_gradient for each in made.nodes):
+            made.name, made.is_gradient = f"dL_d{x.name}", True
         else:
             made.name = f"d{self.node.name}_d{x.name}"
 
@@ -200,7 +198,7 @@ class Differentiated:
         """The node of the gradient that comes in for this output: the same one in all patterns."""
         if output not in self.gradients:
             leaf = Node("incoming", (), (output.name,), VALUE, 1 << 30)
-            leaf.name, leaf.chosen = f"dL_d{output.name}", True
+            leaf.name, leaf.chosen, leaf.is_gradient = f"dL_d{output.name}", True, True
             self.gradients[output] = leaf
             self.shapes.like(leaf, output)
         return self.gradients[output]

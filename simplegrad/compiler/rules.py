@@ -176,7 +176,7 @@ RULES: dict[str, Rule] = {
     "relu": Rule("{}.relu()", lambda k, g, r, x: where(r <= 0, 0.0, g)),
     "abs": Rule("{}.abs()", lambda k, g, r, x: g.scaled(x.sign())),
     "detach": Rule("{}.detach()", None),
-    "alias": Rule("{}", lambda k, g, r, x: g),
+    "alias": Rule(named("{0}", "{0}.view_as({0})"), lambda k, g, r, x: g),
     # what the reverse part of tanh, sigmoid and of kinks is made of; a reverse part has one of its own
     "tanh_backward": Rule(
         named("tanh_backward({}, {})", "torch.ops.aten.tanh_backward({}, {})"),

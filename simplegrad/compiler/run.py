@@ -42,3 +42,12 @@ def code_of(text: str, name: str, title: str = "") -> CodeType:
 def function_of(text: str, name: str, title: str = "", **more) -> Callable:
     """The function that stands in the text, with the names that generated code may say and `more`."""
     return FunctionType(code_of(text, name, title), namespace(**more), name)
+
+
+def module_of(text: str, title: str) -> dict:
+    """What a whole module of generated code defines, by name."""
+    filename = f"<compiled {title}, for torch {next(_numbers)}>"
+    linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)
+    defined: dict = {"__name__": f"compiled_{title}"}
+    FunctionType(compile(text, filename, "exec"), defined)()
+    return defined

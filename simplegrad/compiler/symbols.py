@@ -207,6 +207,10 @@ class Symbol(Thing):
     def size(self, dim: int | None = None):
         return self.shape if dim is None else self.shape[dim]
 
+    @property
+    def name(self) -> str:
+        return self.node.name
+
     def numel(self) -> Size:
         return self.make("numel", shaped_like(self.node), kind=SIZE)
 
@@ -271,11 +275,15 @@ class Symbol(Thing):
             raise CompileError(
                 "how many dimensions there are is met at the call: count dimensions from the end, x.sum(dim=-1)."
             )
+        if name in COMPOSED and self.graph.reads_tensors:
+            return lambda *args, **kwargs: COMPOSED[name](self, *args, **kwargs)
         raise CompileError(f"'{name}' is no operator of the engine. There are: {', '.join(sorted(METHODS))}.")
 
     @classmethod
     def __torch_function__(cls, func, types, args=(), kwargs=None):
         name = getattr(func, "__name__", str(func))
+        if name in COMPOSED:
+            return COMPOSED[name](*args, **(kwargs or {}))
         operator = FUNCTIONS.get(name) or METHODS.get(name)
         if operator is None:
             raise CompileError(f"torch.{name} is no operator of the engine. There are: {', '.join(sorted(FUNCTIONS))}.")
@@ -450,3 +458,24 @@ for _name, _method in METHODS.items():
 for _name, _method in OPERATORS.items():
     setattr(Symbol, f"__{_name}__", _method)
     FUNCTIONS[f"__{_name}__"] = _method
+
+
+def variance(x: Symbol, dim=None, correction: int = 1, unbiased: bool = True, keepdim: bool = False) -> Symbol:
+    if correction and unbiased:
+        raise CompileError("var: only with correction=0 (unbiased=False).")
+    centred = x - x.mean(dim=dim, keepdim=True)
+    return (centred * centred).mean(dim=dim, keepdim=keepdim)
+
+
+# What people call on raw tensors and the engine has no operator for, composed of those that it has.
+COMPOSED: dict[str, Callable] = {
+    "rsqrt": lambda x: x**-0.5,
+    "square": lambda x: x * x,
+    "reciprocal": lambda x: 1 / x,
+    "silu": lambda x: x * x.sigmoid(),
+    "log_softmax": lambda x, dim=-1: x - x.logsumexp(dim=dim, keepdim=True),
+    "linear": lambda x, w, b=None: x @ w.transpose(-1, -2) + b if b is not None else x @ w.transpose(-1, -2),
+    "var": variance,
+    "clone": lambda x: x,
+    "contiguous": lambda x: x,
+}

@@ -24,10 +24,14 @@ class Expression:
     function: Callable | None = field(default=None, repr=False)
 
 
-def read_function(function: Callable) -> Expression:
-    """Trace it. Raises CompileError for what has to know a value or a shape."""
+def read_function(function: Callable, reads_tensors: bool = False) -> Expression:
+    """Trace it. Raises CompileError for what has to know a value or a shape.
+
+    `reads_tensors`: it is an aggregate's forward, which computes on `x.value`: that is x, for us.
+    """
     names = parameters_of(function)
     graph = Graph()
+    graph.reads_tensors = reads_tensors
     inputs = [graph.leaf("input", name) for name in names]
     returned, local = called(function, [Symbol(graph, node) for node in inputs])
     say_names(local)

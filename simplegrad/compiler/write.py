@@ -8,6 +8,7 @@ from numbers import Real
 
 from .graph import CONSTANT, MASK, SHAPE, SIZE, Node
 from .rules import RULES
+from .symbols import shaped_like
 
 _SPREAD = ("index", "put", "cat", "stack")  # the parts of their lists are arguments of their own
 _LOOSE = ("add", "sub", "mul", "div", "matmul", "neg", "pow", "lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not")
@@ -25,6 +26,7 @@ class Writer:
         self.tensor = tensor
         self.known = known
         self.boxed = boxed
+        self.alike = {shaped_like(each): each for each in known}  # a shape that is asked for may be at hand so
         self.kept_shapes: dict[Node, None] = {}  # asked for, of nodes that are not at hand
         self.asked_shapes: dict[Node, None] = {}  # and of those that are
 
@@ -56,6 +58,7 @@ class Writer:
         """A size or a shape, in place."""
         if node.op in ("size", "shape", "numel", "shape_part"):
             (x, *_) = node.args
+            x = x if x in self.known else self.alike.get(x, x)
             shape = f"{self.names[x]}.shape"
             if x in self.known:
                 self.asked_shapes[x] = None

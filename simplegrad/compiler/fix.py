@@ -1,0 +1,114 @@
+"""`fix_for`: what somebody could have written instead, made from the forward that they did write."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from types import FunctionType, ModuleType
+
+from ..aggregates import Aggregate
+from ..engine import TapeEntry, Variable, gradient_tape
+from .aggregate import Case, CompiledAggregate
+from .code import Code
+from .symbols import CompileError, Symbol, Thing
+from .tracing import Expression, read_function
+
+
+def fix_for(aggregate: Aggregate | Callable) -> str | None:
+    """The compiled form of an aggregate's own forward, as one function to paste; None where it cannot be traced.
+
+    The forward is run with symbols for its inputs: `a.value` is the symbol, `Variable(t)` is t, and what is appended
+    to the tape is left aside, so that only the mathematics is read.
+    """
+    function = getattr(aggregate, "function", aggregate)
+    name = getattr(aggregate, "name", None) or getattr(function, "__name__", "f")
+    if isinstance(aggregate, CompiledAggregate):
+        return None
+    try:
+        expression = traced_forward(function)
+        return whole_text(CompiledAggregate(expression, name if name.isidentifier() else "f").case)
+    except Exception:  # whatever a forward does that symbols cannot: then there is no fix to offer
+        return None
+
+
+def traced_forward(function: Callable) -> Expression:
+    """The graph of a forward that computes on raw tensors. Raises what the forward raises on symbols."""
+    function = inspect.unwrap(function)
+    names = {key: stand_in(value) for key, value in function.__globals__.items()}
+    quiet = FunctionType(function.__code__, names, function.__name__, function.__defaults__, function.__closure__)
+    quiet.__doc__, quiet.__kwdefaults__ = function.__doc__, function.__kwdefaults__
+    expression = read_function(quiet, reads_tensors=True)
+    for node in expression.graph.nodes:
+        node.name = node.name.removesuffix("_v")  # t_v is what holds t
+    expression.what = ""
+    return expression
+
+
+class Wrapped:
+    """In the place of `Variable`: what it wraps is the value itself."""
+
+    def __new__(cls, value, name: str | None = None):
+        if not isinstance(value, Thing):
+            raise CompileError("a Variable of something that was not computed from the inputs.")
+        if name and isinstance(value, Symbol) and not value.node.chosen and value.node.op != "input":
+            value.node.name, value.node.chosen = name, True
+        return value
+
+
+class NoTape:
+    """In the place of `gradient_tape`: nothing is recorded."""
+
+    def append(self, entry) -> None:
+        """The entry, and with it the propagate that is to be written anew, is left aside."""
+
+
+class Package:
+    """In the place of the module simplegrad."""
+
+    def __init__(self, module: ModuleType):
+        self.module = module
+
+    def __getattr__(self, name: str):
+        return stand_in(getattr(self.module, name))
+
+
+def stand_in(value):
+    if value is Variable:
+        return Wrapped
+    if value is gradient_tape:
+        return NoTape()
+    if value is TapeEntry:
+        return lambda *args, **kwargs: None
+    if isinstance(value, ModuleType) and value.__name__.split(".")[0] == __name__.split(".")[0]:
+        return Package(value)
+    return value
+
+
+def whole_text(case: Case) -> str:
+    """Forward and propagate in one function, with nothing but what stands in it."""
+    code = case.code
+    forward = code.forward_text(by_name=True).split("\n")
+    start = next(i for i, line in enumerate(forward) if line.strip().startswith("body = bodies["))
+    return "\n".join([*forward[:start], *inlined(case, code), *forward[start + 2 :]])
+
+
+def inlined(case: Case, code: Code) -> list[str]:
+    """The bodies within propagate, each under the one test that leads to it."""
+    lines: list[str] = []
+    known = {g for g, comes in zip(code.incoming, case.first) if not comes}
+    if known:
+        lines += [f"if {' and '.join(f'{g} is None' for g in code.incoming if g in known)}:"]
+        lines += [f"    {line}" for line in body_lines(code, case.first)]
+    if len(case.made.outputs) == 2 and len(known) == 1:
+        (other,) = set(code.incoming) - known
+        lines += [f"if {other} is None:"]
+        lines += [f"    {line}" for line in body_lines(code, tuple(not comes for comes in case.first))]
+    else:
+        for node, g in zip(case.made.outputs, code.incoming) if known else ():
+            name = code.names[node]
+            lines += [f"if {g} is None:  # seldom", f"    {g} = Variable.constant(torch.zeros_like({name}.value))"]
+    return [f"        {line}" for line in [*lines, *body_lines(code, case.all)]]
+
+
+def body_lines(code: Code, pattern: tuple[bool, ...]) -> list[str]:
+    return code.written(code.made.body(pattern)).splitlines()

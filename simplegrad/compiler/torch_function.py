@@ -1,0 +1,138 @@
+"""The compiled aggregate for real PyTorch: a `torch.autograd.Function` whose temporaries are outputs."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from collections.abc import Callable
+
+import torch
+
+from .code import Code, lines_of
+from .reverse import Differentiated
+from .run import module_of, put_tensor
+from .shapes import Shapes, Unknown
+
+MOST_PATTERNS = 8  # with more patterns than these, only that of a first backward gets a body of its own
+
+
+class TorchFunction:
+    """Computes on tensors, through a `torch.autograd.Function` that can be differentiated any number of times.
+
+    `source`: a whole module, to paste into a project; `function`: the Function in it. Both are for the ranks of the
+    latest call (before any, for those of the aggregate), and for all sizes: broadcasting is undone wherever there may
+    have been some.
+    """
+
+    def __init__(self, aggregate):
+        self.aggregate = aggregate
+        self.modules: dict[tuple[int, ...], Module] = {}
+        self.module = self.made(aggregate.case.made.shapes)
+
+    def __call__(self, *tensors: torch.Tensor):
+        ranks = tuple([x.dim() for x in tensors])
+        if ranks not in self.modules:
+            self.made(self.aggregate.case_of([x.detach() for x in tensors]).made.shapes)
+        self.module = self.modules[ranks]
+        return self.module.call(*tensors)
+
+    def made(self, shapes: Shapes) -> Module:
+        inputs = self.aggregate.expression.inputs
+        ranks = tuple(shapes.rank(node) for node in inputs)
+        return self.modules.setdefault(ranks, Module(self.aggregate, shapes))
+
+    @property
+    def source(self) -> str:
+        return self.module.source
+
+    @property
+    def function(self) -> type[torch.autograd.Function]:
+        return self.module.function
+
+
+class Module:
+    """The text for inputs of some ranks, and what it defines."""
+
+    def __init__(self, aggregate, shapes: Shapes):
+        expression = aggregate.expression
+        self.made = Differentiated(expression.graph, expression.inputs, expression.results, Unknown(shapes))
+        self.code = Code(aggregate.name, expression.what, self.made, tensor=True)
+        self.name = "".join(part.capitalize() for part in aggregate.name.split("_")) + "Function"
+        count = len(self.made.outputs)
+        patterns = list(itertools.product((True, False), repeat=count))[:-1] if 2**count <= MOST_PATTERNS else []
+        self.first = tuple(node in self.made.results for node in self.made.outputs)
+        self.patterns = list(dict.fromkeys([self.first, *patterns, (True,) * count]))
+        self.source = self.text()
+        defined = module_of(self.source, aggregate.name)
+        self.call: Callable = defined[aggregate.name]
+        self.function: type[torch.autograd.Function] = defined[self.name]
+
+    def text(self) -> str:
+        bodies = [self.code.body_text(pattern) for pattern in self.patterns]
+        helper = inspect.getsource(put_tensor).replace("def put_tensor", "def put")
+        helpers = [helper] if any(" put(" in body for body in bodies) else []
+        parts = [f'"""{self.code.what}\n\n{_ABOUT}"""\n\nimport torch\n', self.wrapper(), self.class_text()]
+        return "\n\n".join([*parts, *bodies, self.table(), *helpers])
+
+    def wrapper(self) -> str:
+        names = ", ".join(self.code.names[n] for n in self.made.inputs)
+        results = [self.code.names[n] for n in self.made.results]
+        count = len(self.made.temporaries)
+        taken = ", ".join([*results, *(["*_"] if count else [])])
+        call = f"{self.name}.apply({names})"
+        lines = [f"return {call}"] if not count else [f"{taken} = {call}", f"return {', '.join(results)}"]
+        return lines_of(f"def {self.code.name}({names}):", [f'"""{self.code.what}"""', *lines])
+
+    def class_text(self) -> str:
+        names = ", ".join(self.code.names[n] for n in self.made.inputs)
+        forward = [
+            "@staticmethod",
+            f"def forward(ctx, {names}):",
+            "    ctx.set_materialize_grads(False)  # a None stays a known zero",
+            *(f"    {line}" for line in [*self.code.forward_lines(), *self.save_lines()]),
+        ]
+        backward = ["@staticmethod", "def backward(ctx, *dL_doutputs):", *(f"    {x}" for x in self.backward_lines())]
+        return lines_of(f"class {self.name}(torch.autograd.Function):", forward, [""], backward)
+
+    @property
+    def saved(self) -> list[str]:
+        return [name for name in self.code.captured if not name.endswith("_shape")]
+
+    def save_lines(self) -> list[str]:
+        outputs = [self.code.names[n] for n in self.made.outputs]
+        shapes = [f"ctx.{name} = {name}" for name in self.code.captured if name.endswith("_shape")]
+        if self.partial:
+            shapes.append(f"ctx.shapes = [{', '.join(f'{name}.shape' for name in outputs)}]")
+        saved = [f"ctx.save_for_backward({', '.join(self.saved)})"] if self.saved else []
+        said = "  # the temporaries too, so that gradients come back to them" if self.made.temporaries else ""
+        return [*saved, *shapes, f"return {', '.join(outputs)}{said}"]
+
+    @property
+    def partial(self) -> bool:
+        """Not every pattern has a body."""
+        return len(self.patterns) < 2 ** len(self.made.outputs) - 1
+
+    def backward_lines(self) -> list[str]:
+        nothing = ", ".join(["None"] * len(self.made.inputs))
+        unpacked = ", ".join(self.saved) + "," * (len(self.saved) == 1)
+        lines = ["pattern = tuple(g is not None for g in dL_doutputs)"]
+        lines += ["if not any(pattern):", f"    return {nothing}"]
+        if self.partial:
+            lines += [
+                "if pattern not in BODIES:  # seldom: zeros for what does not come in",
+                "    like = next(g for g in dL_doutputs if g is not None)",
+                "    pairs = zip(dL_doutputs, ctx.shapes)",
+                "    dL_doutputs = [like.new_zeros(shape) if g is None else g for g, shape in pairs]",
+                f"    pattern = (True,) * {len(self.made.outputs)}",
+            ]
+        lines += [f"{unpacked} = ctx.saved_tensors"] if self.saved else []
+        captured = [f"ctx.{name}" if name.endswith("_shape") else name for name in self.code.captured]
+        return [*lines, f"return BODIES[pattern]({', '.join(['*dL_doutputs', *captured])})"]
+
+    def table(self) -> str:
+        rows = [f"    {pattern}: {self.code.body_name(pattern)}," for pattern in self.patterns]
+        return "\n".join(["BODIES = {", *rows, "}\n"])
+
+
+_ABOUT = """The temporaries that backward reads are outputs of the Function, and the wrapper hides them. So a second
+derivative reaches them, and backward has a straight line for each pattern of gradients that are None."""
