@@ -15,8 +15,8 @@ from .layout import LANE_GAP, Layout
 from .palette import OKABE_ITO
 
 GREY = "rgba(125,137,152,{})"
-ROW_PX, MARGIN_PX = 46, 20
-MIN_HEIGHT, MAX_HEIGHT = 220, 460
+ROW_PX, MARGIN_PX = 42, 12
+MIN_HEIGHT, MAX_HEIGHT = 180, 430
 ARROWS_UP_TO = 1200  # edges; beyond that arrowheads cost more than they tell
 _NODE = {"entry": ("square", 24), "aggregate": ("hexagon2", 30), "group": ("square", 34), "hole": ("square-open", 18)}
 _SOURCE = {"leaf": ("circle", 18), "seed": ("circle", 18), "read": ("diamond", 20)}
@@ -50,11 +50,15 @@ class Curve:
 
 @dataclass(frozen=True)
 class Ghost:
-    """A missing pathway: from one node to another ("e4" an entry, "v7" a variable), and what is said on it."""
+    """A missing pathway: from one node to another ("e4" an entry, "v7" a variable), and what is said on it.
+
+    `through`: names of the variables in between, which the tape does not have.
+    """
 
     source: str
     target: str
     text: str = ""
+    through: tuple[str, ...] = ()
 
 
 @dataclass
@@ -62,7 +66,7 @@ class Drawing:
     nodes: list[Node] = field(default_factory=list)
     curves: list[Curve] = field(default_factory=list)
     stubs: list[tuple[float, float, float, float]] = field(default_factory=list)  # from an entry to its outputs
-    ghosts: list[tuple[float, float, float, float, str]] = field(default_factory=list)
+    ghosts: list[tuple[float, float, float, float, Ghost]] = field(default_factory=list)
     groups: dict[str, list[list[int]]] = field(default_factory=dict)  # collapsed group -> spans of entry ids
     lanes: list[tuple[str, float, float]] = field(default_factory=list)  # title, top, bottom
     x_range: tuple[float, float] = (0.0, 1.0)
@@ -121,11 +125,11 @@ def _nodes_of(unit: Unit, places: Layout) -> list[Node]:
     return nodes
 
 
-def _ghosts_between(nodes: list[Node], ghosts: Sequence[Ghost]) -> Iterator[tuple[float, float, float, float, str]]:
+def _ghosts_between(nodes: list[Node], ghosts: Sequence[Ghost]) -> Iterator[tuple[float, float, float, float, Ghost]]:
     places = {f"{node.mark[0]}{node.id}": (node.x, node.y) for node in nodes if node.mark in ("entry", "value")}
     for ghost in ghosts:
         if ghost.source in places and ghost.target in places:
-            yield (*places[ghost.source], *places[ghost.target], ghost.text)
+            yield (*places[ghost.source], *places[ghost.target], ghost)
 
 
 def _shape(shape: tuple[int, ...]) -> str:
@@ -255,17 +259,26 @@ def _arrowheads(curves: list[Curve]) -> go.Scatter:
 
 
 def _ghost_lines(drawn: Drawing) -> go.Scatter:
-    """Dotted, with what was dropped written in the middle."""
+    """Dotted, with a diamond for each variable in between; what was dropped is written near the end."""
     xs: list[float | None] = []
     ys: list[float | None] = []
     texts: list[str] = []
-    for x0, y0, x1, y1, text in drawn.ghosts:
-        xs += (x0, (x0 + x1) / 2, x1, None)
-        ys += (y0, (y0 + y1) / 2, y1, None)
-        texts += ("", text, "", "")
+    sizes: list[float] = []
+    for x0, y0, x1, y1, ghost in drawn.ghosts:
+        inner = len(ghost.through)
+        stops = [*((k + 1) * 0.75 / (inner + 1) for k in range(inner)), 0.75]
+        for t, text, size in zip((0.0, *stops, 1.0), ("", *ghost.through, ghost.text, ""), (0, *[13] * inner, 0, 0)):
+            xs.append(round(x0 + t * (x1 - x0), 3))
+            ys.append(round(y0 + t * (y1 - y0), 3))
+            texts.append(text)
+            sizes.append(size)
+        for row, gap in ((xs, None), (ys, None), (texts, ""), (sizes, 0)):
+            row.append(gap)
+    colour = OKABE_ITO["vermillion"]
     return go.Scatter(
-        x=xs, y=ys, text=texts, mode="lines+text", textposition="top center", name="ghosts", hoverinfo="skip",
-        line={"color": OKABE_ITO["vermillion"], "width": 3, "dash": "dot"},
+        x=xs, y=ys, text=texts, mode="lines+markers+text", textposition="top center", name="ghosts", hoverinfo="skip",
+        line={"color": colour, "width": 3, "dash": "dot"},
+        marker={"symbol": "diamond-open", "size": sizes, "color": colour, "line": {"width": 2}},
     )  # fmt: skip
 
 

@@ -1,0 +1,298 @@
+"""What the Compare page shows, as data: which two runs, one list of steps for both, facts, ghosts, tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from ..aggregates import Aggregate, registry
+from ..checks.compare import Comparison, Cost, Result, compare
+from ..checks.compare import Ghost as Pathway
+from ..checks.divergence import Divergence, shown
+from ..checks.findings import Report, short
+from ..program import Program
+from ..trace.trace import Trace
+from .figure import Ghost
+from .session import DEFAULT_AGGREGATE, TRACES, Shown, from_query
+from .views import Bounded
+
+REFERENCE = "reference"  # in the URL and the menu: the left aggregate's own, where that is no registered one
+UNCHECKED = "unchecked"
+COMPARISONS = Bounded(count=16, cost=400_000)  # in events
+REPORTS = Bounded(count=64, cost=64)
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Program, modes and step as on Step (`both`), and what `f` is on each side: names, or REFERENCE on the right."""
+
+    both: Shown = field(default_factory=Shown)
+    left: str = DEFAULT_AGGREGATE
+    right: str = "simple"
+
+    def query(self) -> dict[str, str]:
+        """As it stands in the URL."""
+        query = self.both.query()
+        query.pop("aggregate")
+        step = query.pop("step")
+        return {**query, "left": self.left, "right": self.right, "step": step}
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        return self.both.problems
+
+
+def sides_from_query(query: Mapping[str, str], traces: Collection[str] = ()) -> Sides:
+    """What a URL asks for; what it says wrongly is left at its default, and told in `problems`."""
+    plain = {name: value for name, value in query.items() if name not in ("left", "right")}
+    both = from_query({**plain, "aggregate": query.get("left", DEFAULT_AGGREGATE)}, traces)
+    problems = [problem.replace("says aggregate=", "says left=") for problem in both.problems]
+    if both.program.startswith("file:"):
+        problems.append("A saved trace is one run, and there is nothing to hold it against: choose a program.")
+        both = replace(both, program=Shown().program)
+    right = query.get("right", default_right(both.aggregate))
+    if right not in rights(both.aggregate):
+        used = default_right(both.aggregate)
+        problems.append(f"The address says right={right[:40]}, which is not known; {used} is shown instead.")
+        right = used
+    return Sides(replace(both, problems=tuple(problems)), both.aggregate, right)
+
+
+def default_right(left: str) -> str:
+    """What an aggregate is held against unless somebody says otherwise."""
+    reference = registry[left].reference
+    if isinstance(reference, str) and reference in registry:
+        return reference
+    if reference is not None:
+        return REFERENCE
+    return "simple" if registry[left].arity == 2 else left
+
+
+def rights(left: str) -> list[str]:
+    """The choices on the right."""
+    own = [REFERENCE] if default_right(left) == REFERENCE else []
+    return [*own, *registry]
+
+
+def right_title(left: str, right: str) -> str:
+    if right == REFERENCE:
+        reference = registry[left].reference
+        return f"the reference: {getattr(reference, '__name__', 'a function')}"
+    return f"{right} (the reference)" if registry[left].reference == right else right
+
+
+def function_of(sides: Sides, which: str) -> Aggregate | Callable:
+    name = sides.left if which == "left" else sides.right
+    return registry[sides.left].reference if name == REFERENCE else registry[name]
+
+
+def trace_of_side(sides: Sides, which: str, version: object = ()) -> Trace:
+    """The run of one side, made once. Raises ProgramError for a text that is no program."""
+    name = sides.left if which == "left" else (sides.right, sides.left if sides.right == REFERENCE else "")
+    both = sides.both
+    key = (
+        both.source,
+        name if isinstance(name, str) else name[0] if not name[1] else name,
+        both.none,
+        both.prune,
+        version,
+    )
+
+    def run() -> Trace:
+        return Program.parse(both.source).run(aggregate=function_of(sides, which), none=both.none, prune=both.prune)
+
+    return TRACES.get(key, run, lambda trace: len(trace.events))
+
+
+def comparison_of(left: Trace, right: Trace) -> Comparison:
+    """The comparison of two traces, made once for all sessions that show it."""
+    size = len(left.events) + len(right.events)
+    return COMPARISONS.get((id(left), id(right)), lambda: compare(left, right), lambda _: size)
+
+
+def rows(comparison: Comparison) -> list[list[int]]:
+    """The player's steps: the event that each side shows, -1 before its first; a side that waits keeps its own."""
+    found, now = [], [-1, -1]
+    for pair in comparison.steps:
+        now = [new if new is not None else old for new, old in zip(pair, now)]
+        found.append(now)
+    return found
+
+
+# --- the verdict and the first difference -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`code`: the report's verdict, or "unchecked". `text`: one sentence. `report`: all of it, as for a terminal."""
+
+    code: str
+    text: str
+    report: str = ""
+    ok: bool = False
+
+
+def verdict_of(name: str, check: Callable[..., Report], version: object = ()) -> Verdict:
+    """What `check` says of a registered aggregate on its example inputs."""
+    aggregate = registry[name]
+    if aggregate.example is None:
+        return Verdict(UNCHECKED, f"{name} has no example inputs, so it was not checked on its own.")
+    return REPORTS.get((name, id(aggregate), version), lambda: _verdict(name, aggregate, check))
+
+
+def _verdict(name: str, aggregate: Aggregate, check: Callable[..., Report]) -> Verdict:
+    try:
+        report = check(aggregate)
+    except Exception as error:  # a user's example may raise anything
+        return Verdict(UNCHECKED, f"{name} could not be checked: {type(error).__name__}: {error}")
+    gravest = next((each for each in report.faults if each.code == report.verdict), None)
+    notes = "; ".join(each.sentence for each in report.notes)
+    text = gravest.sentence if gravest else notes or "Its gradients are right, for every pattern of known zeros."
+    return Verdict(report.verdict, text, str(report), report.ok)
+
+
+def facts(sides: Sides, comparison: Comparison, verdict: Verdict) -> dict:
+    """The top of the page, as data for the browser: the verdict, the first divergence, the missing pathway."""
+    found = comparison.divergence
+    return {
+        "names": [sides.left, right_title(sides.left, sides.right)],
+        "verdict": {"code": verdict.code, "text": verdict.text, "ok": verdict.ok},
+        "divergence": None if found is None else _divergence(found),
+        "same": _same(comparison),
+        "ghosts": [pathway_text(pathway) for pathway in comparison.ghosts],
+    }
+
+
+def _divergence(found: Divergence) -> dict:
+    return {
+        "kind": found.kind,
+        "title": found.run.title if found.run is not None else "forward",
+        "variable": found.variable,
+        "sentence": found.sentence,
+        "left": found.left,
+        "right": found.right,
+        "step": found.step,
+    }
+
+
+def _same(comparison: Comparison) -> str:
+    """What is said where nothing differs."""
+    both_failed = comparison.left.error is not None and comparison.right.error is not None
+    if both_failed:
+        return f"Both runs end with an error: {comparison.left.error.message}"
+    count = len(comparison.results)
+    gradients = (
+        f"{count} wanted gradient{'s' if count != 1 else ''}" if count else "no gradients, for none are asked for"
+    )
+    return f"No divergence: every line and {gradients} agree on both sides."
+
+
+# --- the missing pathway ------------------------------------------------------------------------------------------
+
+
+def pathway_text(pathway: Pathway) -> str:
+    """`missing on the left: t = a + b; it drops a's gradient [...]`"""
+    name = pathway.value.name
+    steps = dict.fromkeys(edge.text for edge in pathway.edges if edge.text)
+    way = f"how {name} came from {', '.join(pathway.dropped)}" if not steps else ", ".join(reversed(steps))
+    lost = "; ".join(f"of {variable}: {short(gradient)}" for variable, gradient in pathway.dropped.items())
+    exact = "" if pathway.exact else " (taken as the difference of the results)"
+    here = f"Missing on the {pathway.side}: the pathway from {name} back ({way} on the other side)."
+    return f"{here} Dropped gradient {lost}{exact}."
+
+
+def ghosts(comparison: Comparison, which: str) -> tuple[Ghost, ...]:
+    """The missing pathways of one side as the figure draws them: from the dead end to each variable both sides have."""
+    found = []
+    for pathway in comparison.ghosts:
+        if pathway.side == which:
+            found += _drawn(pathway)
+    return tuple(found)
+
+
+def _drawn(pathway: Pathway) -> list[Ghost]:
+    inner = set(pathway.nodes)
+    ends = dict.fromkeys(edge.input for edge in pathway.edges if edge.input not in inner)
+    return [
+        Ghost(f"v{pathway.value.id}", f"v{end.id}", dropped_text(pathway.dropped.get(end.name)), through(pathway, end))
+        for end in ends
+    ]
+
+
+def through(pathway: Pathway, end) -> tuple[str, ...]:
+    """The values of the other side between a dead end and a variable, along the shortest way."""
+    came = {pathway.value: None}
+    waiting = [pathway.value]
+    while waiting:
+        output = waiting.pop(0)
+        for edge in pathway.edges:
+            if edge.output is output and edge.input not in came:
+                came[edge.input] = output
+                waiting.append(edge.input)
+    names, at = [], came.get(end)
+    while at is not None and at is not pathway.value:
+        names.append(at.name)
+        at = came[at]
+    return tuple(reversed(names))
+
+
+def dropped_text(gradient: torch.Tensor | None) -> str:
+    """What stands on a ghost."""
+    if gradient is None:
+        return "dropped"
+    return f"dropped {short(gradient, 2)}" if gradient.numel() <= 2 else f"dropped, norm {float(gradient.norm()):.4g}"
+
+
+# --- tables -------------------------------------------------------------------------------------------------------
+
+
+def result_rows(results: Sequence[Result]) -> list[dict]:
+    """The table of results: every wanted gradient of every pass."""
+    return [
+        {
+            "pass": each.title,
+            "gradient": f"d{(each.run or each.other_run).loss.name}/d{each.variable}",
+            "left": shown(each.left) if each.verdict != "not reached" or each.left else "",
+            "right": shown(each.right) if each.verdict != "not reached" or each.right else "",
+            "difference": "" if each.difference is None else f"{each.difference:.3g}",
+            "verdict": each.verdict,
+            "agrees": each.agrees,
+        }
+        for each in results
+    ]
+
+
+COST_COLUMNS = {
+    "entries": "entries run",
+    "skipped": "skipped",
+    "operations": "operations",
+    "on_zeros": "on zeros",
+    "elements": "elements",
+}
+
+
+def cost_rows(costs: Sequence[tuple[str, Cost | None, Cost | None]]) -> list[dict]:
+    """The table of costs: for each column a pair, left and right; None where a side has no such pass."""
+    return [
+        {"pass": title}
+        | {
+            name: tuple(None if side is None else getattr(side, name) for side in (left, right))
+            for name in COST_COLUMNS
+        }
+        for title, left, right in costs
+    ]
+
+
+def partner_rows(comparison: Comparison) -> list[tuple[str, str, str]]:
+    """(left, right, kind) of every entry: what has no partner says where its work is done, or that nobody does it."""
+    found = []
+    for left, right in comparison.alignment.entries:
+        if left is not None and right is not None:
+            found.append((left.statement, right.statement, "partners"))
+        elif left is not None:
+            found.append((left.statement, comparison.partner_text(left, "left"), "left only"))
+        else:
+            found.append((comparison.partner_text(right, "right"), right.statement, "right only"))
+    return found
