@@ -6,8 +6,18 @@ from pathlib import Path
 import streamlit as st
 
 PAGES = {"step": "Step", "compose": "Compose", "compare": "Compare", "compile": "Compile", "pytorch": "PyTorch"}
-ICON = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><path d="M3 4h9M12 12H4" stroke="#0072B2" stroke-width="2"/>
+ICON = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16">
+<path d="M3 4h9M12 12H4" stroke="#0072B2" stroke-width="2"/>
 <rect x="10" y="1" width="6" height="6" fill="#009E73"/><circle cx="3" cy="12" r="3" fill="#E69F00"/></svg>"""
+# The whole width for the graph, and columns that wrap on narrow screens instead of being squeezed.
+STYLE = """
+.stMainBlockContainer { padding: 4rem 2rem 1.5rem; }
+@media (max-width: 1100px) {
+  .stMainBlockContainer { padding: 4rem 1rem 1.5rem; }
+  .st-key-menus .stHorizontalBlock, .st-key-texts .stHorizontalBlock { flex-wrap: wrap; }
+  .st-key-menus .stColumn, .st-key-texts .stColumn { flex: 1 1 calc(50% - 1rem); min-width: calc(50% - 1rem); }
+}
+"""
 FOLDER = Path(__file__).parent / "pages"
 
 
@@ -22,7 +32,7 @@ def settle() -> None:
 
 def main() -> None:
     st.set_page_config(page_title="simplegrad", page_icon=ICON, layout="wide")
-    st.html("<style>.stMainBlockContainer{padding-top:4rem;padding-bottom:1.5rem}</style>")
+    st.html(f"<style>{STYLE}</style>")
     settle()
     found = [name for name in PAGES if (FOLDER / f"{name}.py").exists()]
     pages = [st.Page(FOLDER / f"{name}.py", title=PAGES[name], default=name == "step") for name in found]

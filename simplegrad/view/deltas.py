@@ -32,7 +32,9 @@ from .sentences import Narrator, formulas, shape_text, value_text
 
 ENTRY_STATES = ("pending", "active", "propagated", "partial", "skipped", "pruned")
 VALUE_TEXTS = 40_000  # beyond that many variables their numbers are left out, for the sake of the page's memory
-CONTEXT_LINES = 2  # shown around the source lines that a trace touches
+LONGEST_EXCERPT = 2000  # lines of a source file
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_AGGREGATES = os.path.join(_PACKAGE, "aggregates.py")
 
 
 def payload(trace: Trace) -> dict:
@@ -99,7 +101,7 @@ class _Encoder:
         raise TypeError(f"{event.kind}: no code for this kind of event.")
 
     def source(self, source) -> tuple[int, int]:
-        if source is None:
+        if source is None or _is_ours(source[0]):
             return -1, 0
         file, line = source
         self.lines.setdefault(file, set()).add(line)
@@ -129,13 +131,28 @@ class _Encoder:
         return [[os.path.basename(file), *_excerpt(file, self.lines[file])] for file in self.files]
 
 
+def _is_ours(file: str) -> bool:
+    """Code of this package, which is nobody's program; the aggregates are there to be read."""
+    path = os.path.abspath(file)
+    return path.startswith(_PACKAGE) and path != _AGGREGATES
+
+
 def _excerpt(file: str, touched: set[int]) -> tuple[int, list[str]]:
-    """The part of a file from the first to the last line touched, if it can be read and is no longer than a screen."""
+    """The functions from the first to the last line touched, if the file can be read and that is no book."""
     lines = linecache.getlines(file)
-    first, last = max(1, min(touched) - CONTEXT_LINES), min(len(lines), max(touched) + CONTEXT_LINES)
-    if not lines or last - first > 2000:
+    first, last = min(touched), max(touched)
+    if not 0 < last <= len(lines) or last - first > LONGEST_EXCERPT:
         return 1, []
-    return first, [line.rstrip("\n") for line in lines[first - 1 : last]]
+    while first > 1 and not (_is_outer(lines[first - 1]) and not _is_outer(lines[first - 2])):
+        first -= 1
+    while last < len(lines) and not _is_outer(lines[last]):
+        last += 1
+    return first, [line.rstrip() for line in lines[first - 1 : last]]
+
+
+def _is_outer(line: str) -> bool:
+    """At the margin: where a function (or its decorator) begins, and the one before has ended."""
+    return bool(line.strip()) and not line[0].isspace()
 
 
 def _id(number: int | None) -> int:

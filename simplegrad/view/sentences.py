@@ -226,7 +226,7 @@ class Narrator:
         if event.state == "skipped":
             names = " and ".join(f"d{loss}/d{x.name}" for x in entry.outputs)
             are = "is" if len(entry.outputs) == 1 else "are"
-            return f"{what}, is skipped: {names} {are} None, a known zero, so its inputs would get zeros. Nothing is computed."
+            return f"{what}, is skipped: {names} {are} None, a known zero, and so is all that it would give. No work."
         if event.state == "pruned":
             wanted = ", ".join(x.name for x in self.runs[-1].wanted) if self.runs else "wanted"
             return f"{what}, is pruned ahead: none of its inputs depends on {wanted}, so no wanted result needs it."

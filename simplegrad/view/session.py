@@ -1,4 +1,4 @@
-"""What a page was asked to show: one typed object, read from the URL and written to it. Wrong values are told, not raised."""
+"""What a page was asked to show: one typed object, read from the URL and written to it. What is wrong there is told."""
 
 from __future__ import annotations
 
@@ -33,6 +33,11 @@ class Shown:
     prune: str = "none"
     step: int = 0
     problems: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def saved(self) -> str:
+        """The name of the saved trace that is shown, or ""."""
+        return self.program.removeprefix("file:") if self.program.startswith("file:") else ""
 
     @property
     def source(self) -> str:

@@ -1,4 +1,4 @@
-"""`TraceView`: a trace as it is shown, each part made once: figure, drawing and the player's JSON. Kept, but bounded."""
+"""`TraceView`: a trace as it is shown, each part made once; and the bounded cache that such things are kept in."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class TraceView:
         """The picture in words, for those who do not see it."""
         trace = self.trace
         entries, passes = len(trace.entries), len(trace.passes)
-        return f"Graph of a tape of {entries} entries with {passes} backward passes; the tape list beside it says the same."
+        return f"Graph of a tape of {entries} entries, with {passes} backward passes. The tape list says the same."
 
 
 class Bounded:

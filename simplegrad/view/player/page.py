@@ -7,37 +7,35 @@ from dataclasses import replace
 
 import streamlit as st
 
+from ...files import UserFiles, from_command_line
+from ...program import ProgramError
 from ...trace.trace import Trace
 from ..graph import OPEN_GROUPS
 from ..session import Shown, from_query
 from ..views import TraceView
 from . import Paused
 
-try:
-    from ... import files as _files
-except ImportError:  # the app also runs without files of one's own
-    _files = None
-
 FIELDS = ("program", "aggregate", "none", "prune", "step")
 
 
-def user_files():
+def user_files() -> UserFiles | None:
     """The files of the command line, read anew where they were saved; None if there are none."""
-    return _files.from_command_line(sys.argv[1:]) if _files and sys.argv[1:] else None
+    return from_command_line(sys.argv[1:]) if sys.argv[1:] else None
 
 
-def files_version(files) -> object:
+def files_version(files: UserFiles | None) -> tuple:
+    """A part of the key of what is kept: an aggregate of a file that was saved again is another one."""
     return files.version if files is not None else ()
 
 
-def saved_traces(files) -> dict[str, Trace]:
+def saved_traces(files: UserFiles | None) -> dict[str, Trace]:
     return dict(files.traces) if files is not None else {}
 
 
 @st.fragment(run_every=1.5)
-def watch(files) -> None:
+def watch(files: UserFiles) -> None:
     """Runs the page again once a file was saved."""
-    if files is not None and files.have_changed():
+    if files.have_changed():
         st.rerun()
 
 
@@ -48,7 +46,7 @@ def shown_now(traces: dict[str, Trace]) -> Shown:
         st.session_state["shown"] = from_query(said, traces)
         forget_widgets()
     shown = st.session_state.setdefault("shown", Shown())
-    if shown.program.startswith("file:") and shown.program.removeprefix("file:") not in traces:
+    if shown.saved and shown.saved not in traces:
         shown = keep(Shown())
     return shown
 
@@ -111,7 +109,13 @@ def hear(paused: Paused, view: TraceView) -> None:
         st.rerun()
 
 
-def messages(shown: Shown, files) -> None:
+def program_error(error: ProgramError) -> None:
+    """A text that is no program: what is wrong, and where."""
+    st.error(f"Line {error.line}, column {error.column}: {error.message}", icon=":material/error:")
+    st.code(f"{error.text}\n{' ' * (error.column - 1)}^", language=None)
+
+
+def messages(shown: Shown, files: UserFiles | None) -> None:
     """What is wrong with the address and with the user's files, above the page that works nevertheless."""
     for problem in shown.problems:
         st.warning(problem, icon=":material/link_off:")

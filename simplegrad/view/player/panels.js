@@ -291,10 +291,10 @@ class InspectorPart {
     const [kind, incoming, outgoing] = trace.visit(id, k) || ["pending", [], []];
     const loss = trace.run(k) ? trace.passes[trace.run(k).id][1] : "L";
     const first = incoming.find((g) => g >= 0) ?? -1;
-    const rows = outputs.map((v, i) => [`d${loss}/d${trace.name(v)}`, kind === "pruned" ? "not looked at" : "incoming", incoming[i] ?? -1, kind === "pruned"]);
+    const rows = outputs.map((v, i) => [`d${loss}/d${trace.name(v)}`, kind === "pruned" ? "not looked at" : "", incoming[i] ?? -1, kind === "pruned"]);
     const gives = kind === "skipped" || kind === "pruned" ? [] : inputs.map((v, i) => {
       const formula = (formulas[i] || "").replaceAll("{g}", trace.name(first));
-      return [`d${loss}/d${trace.name(v)}`, formula ? `= ${formula}` : "outgoing", outgoing[i] ?? -2, false, i === slot];
+      return [`d${loss}/d${trace.name(v)}`, formula ? `= ${formula}` : "", outgoing[i] ?? -2, false, i === slot];
     });
     return [this.heading(trace, id, k), this.label("incoming"), this.table(rows), gives.length ? this.label("outgoing") : null, gives.length ? this.table(gives) : null].filter(Boolean);
   }

@@ -1,0 +1,108 @@
+"""The Step page: menus, the controls, the graph, and the texts beside it."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from ...aggregates import registry
+from ...program import EXAMPLES, Program, ProgramError
+from ...trace.trace import Trace
+from ..session import NONE_MODES, PRUNE_MODES, Shown, clamped, trace_of, view_of
+from ..views import TraceView
+from . import chart, page, panel, player
+
+
+def step_page() -> None:
+    """Choose a program and how it is run, and walk through the events of its trace."""
+    files = page.user_files()
+    traces = page.saved_traces(files)
+    shown = page.shown_now(traces)
+    menus(shown, traces)
+    try:
+        trace = traces[shown.saved] if shown.saved else trace_of(shown, page.files_version(files))
+    except ProgramError as error:
+        page.messages(shown, files)
+        page.program_error(error)
+    else:
+        shown = page.keep(clamped(shown, trace))
+        page.messages(shown, files)
+        walk(trace, shown)
+    if files is not None:
+        page.watch(files)
+
+
+def walk(trace: Trace, shown: Shown) -> None:
+    """All that shows one trace."""
+    if not trace.events:
+        st.info("This program does nothing yet: give it a line such as a = rand(4), on the Compose page.")
+        return
+    view = view_of(trace, page.opened_groups())
+    with st.container(key="stage", gap="xsmall"):
+        stepping(view, shown)
+        panel("event")
+        chart(view)
+    with st.container(key="texts"):
+        for part, column in zip(("source", "tape", "gradients", "inspector"), st.columns([3, 3, 3.5, 4.2])):
+            with column:
+                panel(part)
+
+
+@st.fragment
+def stepping(view: TraceView, shown: Shown) -> None:
+    paused = player([view], start=shown.step, nonce=page.nonce(), charts=1, panels=5)
+    page.hear(paused, view)
+
+
+# --- menus --------------------------------------------------------------------------------------------------------
+
+
+def menus(shown: Shown, traces: dict[str, Trace]) -> None:
+    programs = [*EXAMPLES, *(["text"] if shown.text else []), *(f"file:{name}" for name in traces)]
+    calls_f = uses_f(shown)
+    summary = registry[shown.aggregate].summary if calls_f else "This program does not call f."
+    with st.container(key="menus"):
+        columns = st.columns([3, 3, 2, 2.4])
+    choose(columns[0], "Program", "program", programs, shown, program_title, help=about(shown))
+    choose(
+        columns[1],
+        "Aggregate that f stands for",
+        "aggregate",
+        list(registry),
+        shown,
+        disabled=not calls_f,
+        help=summary,
+    )
+    choose(columns[2], "None", "none", list(NONE_MODES), shown, NONE_MODES.get, disabled=bool(shown.saved))
+    choose(columns[3], "Pruning", "prune", list(PRUNE_MODES), shown, PRUNE_MODES.get, disabled=bool(shown.saved))
+
+
+def choose(column, label: str, field: str, options: list[str], shown: Shown, titles=str, **more) -> None:
+    """A menu whose choice is kept in the session and in the URL."""
+    key = f"choose-{field}"
+    if st.session_state.get(key) not in options:
+        st.session_state[key] = getattr(shown, field)
+    column.selectbox(label, options, format_func=titles, key=key, on_change=changed, args=(field,), **more)
+
+
+def changed(field: str) -> None:
+    page.show(**{field: st.session_state[f"choose-{field}"]})
+
+
+def program_title(name: str) -> str:
+    if name == "text":
+        return "your own program"
+    return EXAMPLES[name].title if name in EXAMPLES else f"saved trace: {name.removeprefix('file:')}"
+
+
+def about(shown: Shown) -> str:
+    sentence = EXAMPLES[shown.program].sentence if shown.program in EXAMPLES else ""
+    return f"{sentence} Write your own on the Compose page.".strip()
+
+
+def uses_f(shown: Shown) -> bool:
+    if shown.saved:
+        return False
+    try:
+        return Program.parse(shown.source).uses_f
+    except ProgramError:
+        return True
