@@ -18,7 +18,7 @@ class Leaves:
 
     def __init__(self, fits: Check = lambda shape: None):
         self.fits = fits
-        self.seeds = 0
+        self.seed = 0  # for a call that gives none
 
     def tensor(self, data) -> torch.Tensor:
         """tensor([1.0, 2.0]), tensor([[1, 2], [3, 4]]), tensor(2.0)"""
@@ -69,13 +69,13 @@ class Leaves:
         return sizes
 
     def generator(self, seed) -> torch.Generator:
-        self.seeds += 1
         if seed is not None and not isinstance(seed, int):
             raise RunError(f"seed is a whole number, not {shown(seed)}.")
-        return torch.Generator().manual_seed((self.seeds if seed is None else seed) % (1 << 63))
+        return torch.Generator().manual_seed((self.seed if seed is None else seed) % (1 << 63))
 
 
 LEAVES = ("tensor", "rand", "randn", "zeros", "ones", "full", "eye", "arange", "linspace")
+RANDOM = ("rand", "randn")
 
 
 def check_numbers(data) -> None:

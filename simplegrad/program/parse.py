@@ -69,7 +69,7 @@ class Program:
 
     source: str
     title: str = ""
-    statements: tuple[ast.stmt, ...] = field(default=(), repr=False)
+    statements: tuple[ast.stmt, ...] = field(default=(), repr=False, compare=False)
     uses_f: bool = False
     names: tuple[str, ...] = ()
 
@@ -112,6 +112,15 @@ class Program:
         from .run import inputs
 
         return inputs(self)
+
+    def with_input(self, name: str, value: torch.Tensor) -> str:
+        """The text, with the leaf of this name written as `tensor([…])` of this value; the rest stays as it is.
+
+        Raises KeyError for a name that is none of `inputs`, ValueError for a value that cannot be written.
+        """
+        from .rewrite import with_input
+
+        return with_input(self, name, value)
 
     def __str__(self) -> str:
         return self.source

@@ -15,7 +15,7 @@ from ..engine import Tape, TapeError, Variable, add_optional, grad
 from ..trace import LimitError, Recorder, Trace
 from .errors import RunError, did_you_mean, nearest
 from .language import MODULE, OPERATOR_FUNCTIONS, F
-from .leaves import LEAVES, Leaves, shown
+from .leaves import LEAVES, RANDOM, Leaves, shown
 from .limits import DEFAULT_LIMITS, Guard, Limits
 from .parse import Program
 
@@ -87,7 +87,7 @@ def inputs(program: Program) -> dict[str, torch.Tensor]:
 
 
 def leaves_named(statement: ast.stmt) -> list[tuple[str, ast.Call]]:
-    """The names that a statement gives to leaves made of plain numbers."""
+    """The names that a statement gives to leaves made of plain numbers, and the calls that make them."""
     match statement:
         case ast.Assign(targets=[ast.Name(id=name)], value=node):
             pairs = [(name, node)]
@@ -96,6 +96,13 @@ def leaves_named(statement: ast.stmt) -> list[tuple[str, ast.Call]]:
         case _:
             pairs = []
     return [(name, node) for name, node in pairs if called(node) in LEAVES and plain(node)]
+
+
+def seeds(program: Program) -> dict[ast.Call, int]:
+    """Seeds for the random leaves that say none, 1, 2, … in the order of the text: the same in every run."""
+    nodes = [node for statement in program.statements for node in ast.walk(statement) if called(node) in RANDOM]
+    nodes.sort(key=lambda node: (node.lineno, node.col_offset))
+    return {node: seed for seed, node in enumerate(nodes, 1)}
 
 
 def called(node: ast.AST) -> str:
@@ -126,6 +133,7 @@ class Interpreter:
         self.f = f
         self.modes = modes
         self.leaves = Leaves(guard.shape)
+        self.seeds = seeds(program)
         self.names: dict[str, object] = {}
         self.why_none: dict[str, str] = {}
 
@@ -318,7 +326,7 @@ class Interpreter:
         if not isinstance(value, Variable):
             raise RunError(f"{self.text(node)}: {shown(value)} has no elements.")
         several = isinstance(node.slice, ast.Tuple)
-        parts = tuple([self.index(part) for part in (node.slice.elts if several else [node.slice])])
+        parts = tuple([self.place(part) for part in (node.slice.elts if several else [node.slice])])
         self.guard.index(value, parts)
         return self.apply(node, name, operator.getitem, [value, parts])
 
@@ -327,6 +335,17 @@ class Interpreter:
         if not isinstance(index, (int, slice)):
             raise RunError(f"{self.text(node)}: a list is indexed by a whole number, not by {shown(index)}.")
         return self.guarded(node, operator.getitem, (values, index))
+
+    def place(self, node: ast.expr):
+        """One part of an index into a tensor, made sure of: torch takes its time with odd lists."""
+        part = self.index(node)
+        if isinstance(part, slice):
+            whole = all(end is None or isinstance(end, int) for end in (part.start, part.stop, part.step))
+        else:
+            whole = part is None or part is Ellipsis or isinstance(part, torch.Tensor) or are_whole(part)
+        if not whole:
+            raise RunError(f"{self.text(node)}: places are whole numbers.")
+        return part
 
     def index(self, node: ast.expr):
         """One part of an index: a whole number, a slice, None, …, a condition, or a list of places."""
@@ -374,6 +393,7 @@ class Interpreter:
 
     def leaf(self, node: ast.Call, function: str) -> torch.Tensor:
         make = getattr(self.leaves, function)
+        self.leaves.seed = self.seeds.get(node, 0)
         return self.guarded(node, make, self.positional(node), self.keywords(node))
 
     def operator(self, node: ast.Call, compute: Callable, arguments: list, written: Sequence, name: str | None):
@@ -459,7 +479,8 @@ class Interpreter:
         except LimitError:
             raise
         except Exception as error:
-            error.add_note(f"in {called_as}{shapes(arguments)}")
+            others = [f", where {shown(each)} is no tensor" for each in arguments if not isinstance(each, Variable)]
+            error.add_note(f"in {called_as}{shapes(arguments)}{''.join(others)}")
             raise
         if not all(isinstance(each, Variable) for each in (result if isinstance(result, (list, tuple)) else [result])):
             raise RunError(f"{called_as}: gave {shown(result)}; an aggregate returns Variables.")
@@ -519,6 +540,10 @@ class Gradients(list):
     def __init__(self, gradients: Sequence[Variable | None], loss: Variable, wanted: Sequence[Variable]):
         super().__init__(gradients)
         self.reasons = [f"no gradient of {loss.name} came to {x.name}, which makes it a known zero" for x in wanted]
+
+
+def are_whole(place) -> bool:
+    return all(map(are_whole, place)) if isinstance(place, (list, tuple)) else isinstance(place, int)
 
 
 def is_none(node: ast.AST) -> bool:

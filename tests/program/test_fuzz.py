@@ -30,32 +30,55 @@ KEYWORDS = st.sampled_from(
 SOUP = st.lists(st.one_of(NAMES, NUMBERS, WORDS, SIGNS, KEYWORDS), max_size=60).map(" ".join)
 
 
+ONE = st.sampled_from(
+    ["exp", "log", "sqrt", "sin", "tanh", "relu", "abs", "sum", "mean", "amax", "logsumexp", "softmax"]
+)
+TWO = st.sampled_from(
+    ["maximum", "minimum", "matmul", "add", "div", "f", "simple_variable_wrong", "add_optional", "dot"]
+)
+SIGN = st.sampled_from(["+", "-", "*", "/", "**", "@", "//", "%", "&", "|", "<", "==", ","])
+METHOD = st.sampled_from(
+    ["expand", "reshape", "permute", "sum_to_size", "squeeze", "unsqueeze", "flatten", "size", "view"]
+)
+NAME = st.sampled_from(["T", "shape", "ndim", "mT"])
+
+
 def expressions(children):
-    """Grammar of the language, types and shapes left to chance."""
+    """The grammar of the language, with types and shapes left to chance."""
     lists = st.lists(children, max_size=3).map(lambda parts: f"[{', '.join(parts)}]")
-    arguments = st.lists(children, max_size=3).map(", ".join)
-    sign = st.sampled_from(["+", "-", "*", "/", "**", "@", "//", "%", "&", "|", "<", "==", ","])
     return st.one_of(
-        st.builds("({} {} {})".format, children, sign, children),
-        st.builds("{}({})".format, WORDS, arguments),
-        st.builds("{}.{}({})".format, children, WORDS, arguments),
+        st.builds("({} {} {})".format, children, SIGN, children),
+        st.builds("{}({})".format, ONE, children),
+        st.builds("{}.{}()".format, children, ONE),
+        st.builds("{}.{}".format, children, NAME),
+        st.builds("{}({}, dim={})".format, ONE, children, children),
+        st.builds("{}({}, {})".format, TWO, children, children),
+        st.builds("where({}, {}, {})".format, children, children, children),
+        st.builds("{}({}, dim={})".format, st.sampled_from(["cat", "stack"]), lists, children),
+        st.builds("{}.{}({})".format, children, METHOD, children),
+        st.builds("{}.transpose({}, {})".format, children, children, children),
         st.builds("{}[{}]".format, children, children),
         st.builds("{}[{}:{}, ...]".format, children, children, children),
-        st.builds("sum({}, dim={}, keepdim={})".format, children, children, children),
+        st.builds("x.sum(dim={}, keepdim={}, name={})".format, children, children, children),
+        st.builds("grad({}, {})[0]".format, children, children),
+        st.builds("{}({})".format, WORDS, children),
         st.builds("-{}".format, children),
         st.builds("~{}".format, children),
         lists,
     )
 
 
-LEAF = st.one_of(st.sampled_from(["a", "b", "tensor([[1, 2], [3, 4]])", "rand(3)", "zeros(2, 3)", "None"]), NUMBERS)
+LEAF = st.one_of(
+    st.sampled_from(["a", "b", "x", "x", "a > 0", "tensor([[1, 2], [3, 4]])", "rand(3)", "zeros(2, 3)", "None"]),
+    st.sampled_from(["0", "1", "2", "-1", "0.5", "1e30", "9" * 18, "True"]),
+)
 EXPRESSION = st.recursive(LEAF, expressions, max_leaves=8)
 STATEMENT = st.one_of(
     st.builds("{} = {}".format, st.sampled_from(["a", "b", "c", "c, d", "a, = b"]), EXPRESSION),
     st.builds("a += {}".format, EXPRESSION),
     st.builds("grad({}, [{}, {}])".format, EXPRESSION, EXPRESSION, EXPRESSION),
 )
-PROGRAM = st.lists(STATEMENT, max_size=6).map(lambda lines: "\n".join(["a = rand(2, 2)", "b = rand(2)", *lines]))
+PROGRAM = st.lists(STATEMENT, max_size=6).map(lambda lines: "\n".join(["x = a = rand(2, 2)", "b = rand(2)", *lines]))
 
 
 def parse_and_run(text: str) -> Trace | None:

@@ -121,6 +121,33 @@ def test_inputs_of_a_program_that_will_fail_are_those_that_can_be_made():
     assert list(Program.parse("a = rand(2)\nb = tensor([[1], 2])\nc = rand(-1)\nd = rand(10**9)").inputs) == ["a"]
 
 
+def test_inputs_are_the_values_that_a_run_has():
+    program = Program.parse("a = rand(2)\nb = a * rand(2)\nc, d = randn(2), rand(2)\nd = d * 2")
+    trace = program.run()
+    assert list(program.inputs) == ["a", "c", "d"]
+    for name, value in program.inputs.items():
+        assert torch.equal(trace.value_named(name).tensor, value)
+
+
+def test_an_input_gets_another_value_and_the_rest_of_the_text_stays():
+    text = "# é\r\na = rand(2)  # one\r\né = [1]; b, c = (rand(\n 3), ones(1))\nd = a * c"
+    program = Program.parse(text)
+    assert program.with_input("c", torch.tensor([0.1])) == text.replace("ones(1)", "tensor([0.1])")
+    assert program.with_input("b", torch.tensor(2)) == text.replace("rand(\n 3)", "tensor(2.0)")
+    value = torch.randn(2, 3)
+    changed = Program.parse(program.with_input("a", value))
+    assert torch.equal(changed.inputs["a"], value)
+    with pytest.raises(KeyError, match="'d' is no input of the program; those are: a, b, c"):
+        program.with_input("d", value)
+    with pytest.raises(ValueError, match="NaN"):
+        program.with_input("a", value / 0)
+
+
+def test_two_programs_of_the_same_text_are_the_same():
+    assert Program.parse("a = rand(2)") == Program.parse("a = rand(2)")
+    assert len({Program.parse("a = rand(2)"), Program.parse("a = rand(2)"), Program.parse("a = rand(3)")}) == 2
+
+
 def test_the_title_is_given_or_stands_in_a_first_comment():
     assert Program.parse("# A diamond\nx = 1").title == "A diamond"
     assert Program.parse("# A diamond\nx = 1", title="Two ways").title == "Two ways"
