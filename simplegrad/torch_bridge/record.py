@@ -270,8 +270,12 @@ class TorchRecorder:
         if node is not None:
             self.pending.append(node)
             node = id(node)
-        if self.values != "none":
-            tensor, note = (g.detach(), "") if self.values == "full" else (None, f"norm {float(g.detach().norm()):.4g}")
+        if self.values == "none":
+            return node, g.output_nr if node else 0, g.shape, g.dtype, None, ""
+        if self.values == "full":
+            tensor = g.detach()
+        else:
+            note = f"norm {float(g.detach().norm()):.4g}"
         return node, g.output_nr, g.shape, g.dtype, tensor, note
 
     def _learn_names(self, frame: Any) -> None:
@@ -310,7 +314,7 @@ class Lines(TorchFunctionMode):
 
     def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         before = _sequence()
-        result = func(*args, **(kwargs or {}))
+        result = func(*args, **kwargs) if kwargs else func(*args)
         if _sequence() != before:
             note_lines(self.lines, before, sys._getframe(1))
         return result
@@ -318,19 +322,28 @@ class Lines(TorchFunctionMode):
 
 def note_lines(lines: dict[int, tuple], before: int, frame: Any) -> None:
     """Nodes numbered since `before` were made at this frame's line, unless a line further in is known."""
-    where = where_now(frame)
-    for number in range(before, _sequence()):
+    where, after = where_now(frame), _sequence()
+    if after == before + 1:
+        lines.setdefault(before, where)
+        return
+    for number in range(before, after):
         lines.setdefault(number, where)
 
 
 def where_now(frame: Any) -> tuple | None:
     """(code, instruction) of the innermost frame that is neither PyTorch's nor ours."""
     while frame is not None:
-        name = frame.f_code.co_filename
-        if not name.startswith(_TORCH) and not name.startswith(_HERE):
-            return frame.f_code, frame.f_lasti
+        code = frame.f_code
+        own = _OWN.get(code.co_filename)
+        if own is None:
+            own = _OWN[code.co_filename] = not code.co_filename.startswith((_TORCH, _HERE))
+        if own:
+            return code, frame.f_lasti
         frame = frame.f_back
     return None
+
+
+_OWN: dict[str, bool] = {}  # file -> whether it is a person's own, neither PyTorch's nor ours
 
 
 def _raised_at(error: BaseException) -> tuple | None:
