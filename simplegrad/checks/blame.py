@@ -18,7 +18,7 @@ from .findings import Finding, Place
 from .fixes import declare_fix, none_fix
 from .partials import explained_partials
 from .raised import code_for, finding_of, ordinal, raised_at
-from .source import place, return_line
+from .source import place
 from .survey import Answer, Question, Truth, ask
 
 
@@ -33,8 +33,8 @@ def explained(case: Case, truth: Truth, answers: Sequence[Answer], order: int) -
     found = Explained()
     wrong = first_wrong(answers)
     left = [answer for answer in wrong if not none_explains(case, truth, answer, found)]
-    if not any(answer.question.entry is not None for answer in left) and found.findings:
-        left = [answer for answer in left if answer.error is None]
+    lowest = min((finding.order for finding in found.findings), default=0)
+    found.findings = named_first([finding for finding in found.findings if finding.order == lowest])
     raised = [answer for answer in left if answer.error is not None]
     numbers = [answer for answer in left if answer.error is None]
     raised_findings(case, raised, found)
@@ -73,15 +73,21 @@ def none_explains(case: Case, truth: Truth, answer: Answer, found: Explained) ->
     return True
 
 
+def named_first(findings: list[Finding]) -> list[Finding]:
+    """Those that name a slot, if any do."""
+    return [finding for finding in findings if finding.slot] or findings
+
+
 def none_finding(case: Case, answer: Answer) -> Finding:
     run = case.run(case.values(answer.point))
     question = answer.question
+    climb(case, run, question.outputs(run), answer.seed, 1)
     entry = run.entries[question.entry] if question.entry is not None else _sole(run)
     slots = missing_slots(entry, question, run) if entry else []
     names = ", ".join(f"dL/d{name}" for name in slots) or "an incoming gradient"
     what = f"{type(answer.error).__name__}: {answer.error}".split("\n")[0] if answer.error else "the numbers differ"
     verb = "raises where zeros would do" if answer.error else "does not give what it gives for zeros"
-    at = (raised_at(answer.error) if answer.error else None) or _return_of(entry)
+    at = (raised_at(answer.error) if answer.error else None) or _left_at(case, entry)
     return Finding(
         "none_not_handled",
         f"With {names} None, a known zero, propagate {verb}: {what}.",
@@ -103,8 +109,10 @@ def _sole(run: Run) -> HandEntry | None:
     return run.entries[0] if len(run.entries) == 1 else None
 
 
-def _return_of(entry: HandEntry | None) -> Place | None:
-    return place(entry.code.co_filename, return_line(entry.code)) if entry and entry.code else None
+def _left_at(case: Case, entry: HandEntry | None) -> Place | None:
+    """The line that propagate ran last."""
+    line = case.watch.last.get(entry.code) if entry else None
+    return place(entry.code.co_filename, line) if line else None
 
 
 # --- what was raised -------------------------------------------------------------------------------------------------
@@ -162,7 +170,7 @@ def escape_findings(case: Case, truth: Truth, answer: Answer, level: int, found:
 
 def escape_finding(case: Case, flow: Flow, group: list[Escape]) -> Finding:
     run, one = flow.run, group[0]
-    name = escapes.name_of(case, run, one)
+    name = escapes.name_of(run, one.variable)
     with run.tape:
         value_name = one.variable.name
     entry = reader_of(run, one)

@@ -126,17 +126,17 @@ def adds_up(truth: Truth, computed: Gradients, found: list[Escape], whole: Gradi
 # --- naming ----------------------------------------------------------------------------------------------------------
 
 
-def name_of(case: Case, run: Run, escape: Escape) -> str:
+def name_of(run: Run, variable: Variable) -> str:
     """What to call it: the name it was given, the one that propagate closes over, or the one it was assigned to."""
     with run.tape:
-        given = escape.variable.name
+        given = variable.name
     if not re.fullmatch(r"v\d+(_\d+)?", given):
         return given
     for entry in run.entries:
         for name, held in cells_of(entry.propagate).items():
-            if held is escape.variable or (isinstance(held, list | tuple) and any(x is escape.variable for x in held)):
+            if held is variable or (isinstance(held, list | tuple) and any(x is variable for x in held)):
                 return name
-    return assigned_name(escape.made) or given
+    return assigned_name(run.made.get(id(variable))) or given
 
 
 def assigned_name(made: Made | None) -> str:

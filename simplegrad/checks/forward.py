@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -10,7 +9,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from .climb import Gradients, torch_grad
-from .watch import Watch, is_ours
+from .watch import Watch, own_line
 
 Source = tuple[str, int]
 SKIPPED = ("requires_grad_", "__get__", "__set__", "backward", "register_hook")
@@ -52,21 +51,10 @@ class Forward(TorchFunctionMode):
             at = own_line()
             if at is not None:
                 self.done.append(Done(func, args, kwargs, result, at))
-        self.look_for_mutations()
-        return result
-
-    def look_for_mutations(self) -> None:
         for key, made in self.watch.made.items():
             if made.variable.value._version != made.version and key not in self.mutations:
                 self.mutations[key] = Mutation(made.variable, own_line())
-
-
-def own_line() -> Source | None:
-    """File and line of the innermost frame that is a person's own."""
-    frame = sys._getframe(2)
-    while frame is not None and is_ours(frame.f_code.co_filename):
-        frame = frame.f_back
-    return (frame.f_code.co_filename, frame.f_lineno) if frame else None
+        return result
 
 
 @dataclass

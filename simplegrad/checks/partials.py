@@ -15,10 +15,11 @@ import torch
 
 from ..engine import Variable
 from .case import PLAIN, Case, HandEntry, Operation, Run
-from .climb import Gradients, Tolerance, constants, draws, size, tolerance, torch_grad
+from .climb import Gradients, Tolerance, constants, differences, draws, size, step_of, tolerance, torch_grad
+from .escape import name_of
 from .findings import Finding, Place
 from .forward import Forward, Use, uses_of
-from .source import place, return_line
+from .source import line_reading, place, return_line
 from .watch import is_ours
 
 SMALL = 1e-9
@@ -164,8 +165,6 @@ def partials_of(run: Run, entry: HandEntry, loss: torch.Tensor, inputs: Sequence
 
 def plain_truth(case: Case, run: Run, place_: int, slot: int, point: int, weight: torch.Tensor) -> Gradients:
     """By differences, for the entry's inputs that are inputs of the target."""
-    from .climb import differences, step_of
-
     def loss_at(moved: Sequence[torch.Tensor]) -> float:
         return float((case.run(moved).entries[place_].outputs[slot].value * weight).sum())
 
@@ -304,13 +303,10 @@ def mutated(examined: Examined) -> list[Finding]:
 
 
 def mutated_finding(examined: Examined, made) -> Finding:
-    from .escape import assigned_name
-
     call = examined.calls[-1]
     mutation = call.forward.mutations.get(id(made.variable))
     at = place(*mutation.at) if mutation and mutation.at else None
-    with call.run.tape:
-        name = assigned_name(made) or made.variable.name
+    name = name_of(call.run, made.variable)
     return Finding(
         "captured_value_mutated",
         f"{name} is captured for propagate and then changed in place{f' at {at}' if at else ''}: propagate reads the "
@@ -361,8 +357,6 @@ def made_place(examined: Examined) -> Place | None:
 
 def unpacked_at(entry: HandEntry) -> Place | None:
     """The line of propagate that takes its argument apart: where the incoming gradient is left lying."""
-    from .source import line_reading
-
     code = entry.code
     if code is None or not code.co_varnames:
         return None
@@ -440,7 +434,9 @@ def explaining(examined: Examined, gaps: Sequence[Gradients], slot: int | None, 
     if amount == 0 or amount > (60 if count == 1 else 25) or len({len(c.uses) for c in examined.calls}) > 1:
         return None
     slots = range(len(examined.entry.inputs)) if slot is None else [slot]
-    for chosen in combinations(range(amount), count):
+    # several only of uses of the inputs themselves: those are parallel, where others may lie on one path
+    places = [u for u in range(amount) if count == 1 or examined.calls[0].uses[u].direct]
+    for chosen in combinations(places, count):
         parts = [total_of([call.uses[u].parts for u in chosen], slots) for call in examined.calls]
         if examined.fits(only(gaps, slots), parts):
             return list(chosen)
@@ -568,12 +564,14 @@ def is_addition(operation: Operation) -> bool:
     if len(operation.inputs) != 2:
         return False
     a, b = (x.value.detach() for x in operation.inputs)
+    if a.shape != b.shape:
+        return False
     return torch.equal(a + b, operation.outputs[0].value.detach())
 
 
 def op_adds_equals(operation: Operation, limit: float) -> bool:
     a, b = (x.value.detach() for x in operation.inputs)
-    return a.shape == b.shape and bool(((a - b).abs() <= limit).all())
+    return bool(((a - b).abs() <= limit).all())
 
 
 # --- lines of propagate ----------------------------------------------------------------------------------------------
@@ -606,7 +604,7 @@ def computed_at(examined: Examined, i: int) -> Place | None:
     maker = {y.key: operation for operation in call.operations for y in operation.outputs}
     variable = call.variables[i] if i < len(call.variables) else None
     operation = maker.get(variable.key) if isinstance(variable, Variable) else None
-    if operation is None:
+    if operation is None or operation.index in rightly_used(examined, call):  # right, but not here
         return returned_at(call.entry)
     right = right_values(call)
     while True:
@@ -615,6 +613,19 @@ def computed_at(examined: Examined, i: int) -> Place | None:
             break
         operation = maker[doubtful[0].key]
     return line_of(call, operation) or returned_at(call.entry)
+
+
+def rightly_used(examined: Examined, call: Call) -> set[int]:
+    """Operations that a right gradient was computed by: none of them can be wrong."""
+    maker = {y.key: operation for operation in call.operations for y in operation.outputs}
+    left = [v for i, v in enumerate(call.variables) if i not in examined.wrong and isinstance(v, Variable)]
+    found: set[int] = set()
+    while left:
+        operation = maker.get(left.pop().key)
+        if operation is not None and operation.index not in found:
+            found.add(operation.index)
+            left += operation.inputs
+    return found
 
 
 def right_values(call: Call) -> list[torch.Tensor]:
@@ -627,7 +638,9 @@ def right_values(call: Call) -> list[torch.Tensor]:
 
 def is_right(value: torch.Tensor, right: Sequence[torch.Tensor]) -> bool:
     """Whether it is one of these, up to a constant factor."""
+    value = value.flatten()
     for x in right:
+        x = x.flatten()
         if x.shape == value.shape and x.numel() > 1 and bool(x.any()):
             ratio = (value * x).sum() / (x * x).sum()
             if bool(((value - ratio * x).abs() <= 1e-9 * value.abs().max() + 1e-12).all()):
@@ -638,8 +651,9 @@ def is_right(value: torch.Tensor, right: Sequence[torch.Tensor]) -> bool:
 def contribution_line(examined: Examined, use: Use, factor: float, i: int) -> Place | None:
     """The line that computed the contribution with its wrong factor, if it stands alone somewhere."""
     call = examined.calls[0]
+    right = rightly_used(examined, call)
     for wanted in (use.flow, use.parts[i]):
-        for operation in call.operations:
+        for operation in [each for each in call.operations if each.index not in right]:
             value = operation.outputs[0].value.detach()
             if wanted is not None and same(value, wanted.detach() * factor, examined.limit.of(call.truth)):
                 return line_of(call, operation)

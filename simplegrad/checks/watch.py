@@ -19,6 +19,7 @@ from .source import code_of, codes_within
 _OURS = str(Path(__file__).parent.parent)
 _FOLDERS = tuple(f"{_OURS}/{folder}/" for folder in ("engine", "trace", "program", "checks"))
 _FOLDERS += (f"{Path(torch.__file__).parent}/", "<frozen")
+_CHECKS = f"{_OURS}/checks/"
 _MADE = Variable.__init__.__code__
 _APPEND = Tape.append.__code__
 _DETACH = Variable.detach.__code__
@@ -50,6 +51,7 @@ class Watch:
         self.appended: TapeEntry | None = None  # the one that is being recorded
         self.appended_from: tuple[types.CodeType, int] | None = None
         self.lines: dict[types.CodeType, set[int]] = {}  # of the functions followed, which lines ran
+        self.last: dict[types.CodeType, int] = {}  # and which one last
         self.passes = 0  # how many passes are running
 
     def __enter__(self) -> Watch:
@@ -76,13 +78,13 @@ class Watch:
         elif code is _DETACH and not self.passes:
             return self._detached
         elif code in self.lines:
-            self.lines[code].add(frame.f_lineno)
             return self._line
         return None
 
     def _line(self, frame: types.FrameType, event: str, arg: object) -> Callable:
         if event == "line":
             self.lines[frame.f_code].add(frame.f_lineno)
+            self.last[frame.f_code] = frame.f_lineno
         return self._line
 
     def _note_maker(self, frame: types.FrameType) -> bool:
@@ -104,8 +106,16 @@ class Watch:
 
 
 def _own_caller(frame: types.FrameType) -> tuple[types.CodeType, int] | None:
-    """Code and line of the innermost frame that is a person's own."""
+    """Code and line of the innermost frame that is a person's own; None for what the check itself calls."""
     found = frame.f_back
     while found is not None and is_ours(found.f_code.co_filename):
+        if found.f_code.co_filename.startswith(_CHECKS):
+            return None
         found = found.f_back
     return (found.f_code, found.f_lineno) if found is not None else None
+
+
+def own_line() -> tuple[str, int] | None:
+    """File and line of what called a torch function, seen from the mode that was told of it; None as above."""
+    found = _own_caller(sys._getframe(1))
+    return (found[0].co_filename, found[1]) if found else None

@@ -105,7 +105,7 @@ def rms_norm():
             if dL_dy is not None:
                 dL_dn = dL_dy * w
                 dL_dx = dL_dn / rms
-                through = -(dL_dn * x / (rms * rms)).sum(dim=-1, keepdim=True)
+                through = -(dL_dn / rms * x / rms).sum(dim=-1, keepdim=True)
                 dL_drms = add_optional(dL_drms, through)
                 dL_dw = (dL_dy * x / rms).sum(dim=0)
             dL_dx = add_optional(dL_dx, dL_drms * x / rms / x.shape[-1])
@@ -482,7 +482,7 @@ def sum_times_forgets_one():
     return broken, sum_times_twin
 
 
-@pair("missing_use", rand(3), rand(3, 3, seed=1), slot="x")
+@pair("missing_use", rand(3), rand(3, 3, seed=1), slot="x", notes=("recomputed",))
 def quadratic_form():
     def broken(x, m):
         r = Variable(x.value @ m.value @ x.value)
@@ -507,7 +507,7 @@ def quadratic_form():
     return broken, twin
 
 
-@pair("missing_use", rand(2, 4), slot="x")
+@pair("missing_use", rand(2, 4), slot="x", notes=("recomputed",))
 def rms_norm_forgets_the_norm():
     def broken(x):
         ms = x.value.square().mean(-1, keepdim=True)  # BUG
@@ -598,7 +598,7 @@ def difference_with_a_wrong_sign():
             (g,) = dL_doutputs
             dL_dt = g * a
             dL_da = g * (a - b) + dL_dt
-            return [dL_da, dL_dt]  # wrong sign, of what was computed above
+            return [dL_da, dL_dt]  # BUG
 
         entry([a, b], [r], propagate)
         return r
@@ -786,7 +786,7 @@ def mean_not_spread():
 # --- changed in place ------------------------------------------------------------------------------------------------
 
 
-@pair("captured_value_mutated", rand(4), slot="e")
+@pair("captured_value_mutated", rand(4), slot="e", notes=("recomputed",))
 def exp_normalised_in_place():
     def broken(x):
         e = x.value.exp()
