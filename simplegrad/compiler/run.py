@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import itertools
 import linecache
 from collections.abc import Callable
@@ -23,7 +24,13 @@ def put_tensor(g: torch.Tensor, shape: tuple, index: tuple) -> torch.Tensor:
 
 def namespace(tensor: bool = True, **more) -> dict:
     """The names that generated code may say."""
-    names = {"torch": torch, "Variable": Variable, "TapeEntry": TapeEntry, "gradient_tape": gradient_tape}
+    names = {
+        "__builtins__": builtins,
+        "torch": torch,
+        "Variable": Variable,
+        "TapeEntry": TapeEntry,
+        "gradient_tape": gradient_tape,
+    }
     names |= {"where": where, "cat": cat, "stack": stack, "put": put_tensor if tensor else operators.put}
     names |= {name: getattr(operators, name) for name in ("scaled", "tanh_backward", "sigmoid_backward")}
     return names | more
@@ -48,6 +55,6 @@ def module_of(text: str, title: str) -> dict:
     """What a whole module of generated code defines, by name."""
     filename = f"<compiled {title}, for torch {next(_numbers)}>"
     linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)
-    defined: dict = {"__name__": f"compiled_{title}"}
+    defined: dict = {"__builtins__": builtins, "__name__": f"compiled_{title}"}
     FunctionType(compile(text, filename, "exec"), defined)()
     return defined
