@@ -1,0 +1,293 @@
+"""The Compare page: two runs of one program in one player, what differs first, and what that costs."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import streamlit as st
+
+from ...aggregates import registry
+from ...checks.check import check
+from ...checks.compare import Comparison
+from ...program import EXAMPLES, ProgramError
+from ...program.own import own_program
+from ..compare_view import (
+    COST_COLUMNS,
+    Sides,
+    comparison_of,
+    cost_rows,
+    default_right,
+    facts,
+    ghosts,
+    partner_rows,
+    result_rows,
+    right_title,
+    rights,
+    rows,
+    sides_from_query,
+    trace_of_side,
+    verdict_of,
+)
+from ..graph import OPEN_GROUPS
+from ..session import NONE_MODES, PRUNE_MODES, Shown, view_of
+from ..views import TraceView
+from . import Paused, chart, page, panel, player
+
+FIELDS = ("program", "left", "right", "none", "prune", "step")
+OWN = "own"  # in the menu of programs: made of the left aggregate's example inputs
+PLAYER = "compare"
+_HERE = Path(__file__).parent
+
+
+def compare_page() -> None:
+    """Choose a program and two aggregates, see where they part, and walk through both at once."""
+    files = page.user_files()
+    version = page.files_version(files)
+    sides = sides_now(page.saved_traces(files))
+    menus(sides)
+    try:
+        traces = trace_of_side(sides, "left", version), trace_of_side(sides, "right", version)
+    except ProgramError as error:
+        page.messages(sides.both, files)
+        page.program_error(error)
+    else:
+        comparison = comparison_of(*traces)
+        sides = keep(clamped(sides, len(comparison.steps)))
+        page.messages(sides.both, files)
+        side_by_side(sides, comparison, version)
+    if files is not None:
+        page.watch(files)
+
+
+def side_by_side(sides: Sides, comparison: Comparison, version: object) -> None:
+    if not comparison.steps:
+        st.info("This program does nothing yet: give it a line such as a = rand(4), on the Compose page.")
+        return
+    verdict = verdict_of(sides.left, check, version)
+    told(facts(sides, comparison, verdict))
+    if verdict.report:
+        with st.expander(f"All that check says of {sides.left}"):
+            st.code(verdict.report, language=None)
+    traces = {"left": comparison.left, "right": comparison.right}
+    views = [
+        view_of(trace, opened(number), ghosts(comparison, which))
+        for number, (which, trace) in enumerate(traces.items())
+    ]
+    stepping(views, sides, rows(comparison))
+    titles = sides.left, right_title(sides.left, sides.right)
+    for number, column in enumerate(st.columns(2)):
+        with column:
+            one_side(views[number], number, titles[number])
+    tables(comparison)
+
+
+def one_side(view: TraceView, side: int, title: str) -> None:
+    name = ("left", "right")[side]
+    st.html(f'<h3 data-testid="side-{name}" class="sg-side">{name}: f is {html.escape(title)}</h3>')
+    panel("event", side=side, player=PLAYER)
+    chart(view, side=side, player=PLAYER, key=f"chart-{name}")
+    panel("gradients", "tape", side=side, player=PLAYER)
+    panel("inspector", side=side, player=PLAYER)
+    panel("source", side=side, player=PLAYER)
+
+
+@st.fragment
+def stepping(views: list[TraceView], sides: Sides, aligned: list[list[int]]) -> None:
+    start, nonce = sides.both.step, st.session_state.get("compare-nonce", 0)
+    paused = player(views, aligned_steps=aligned, start=start, nonce=str(nonce), key=PLAYER, charts=2, panels=2 * 4)
+    hear(paused, views, aligned)
+
+
+# --- what the page remembers --------------------------------------------------------------------------------------
+
+
+def sides_now(traces: dict) -> Sides:
+    """What the URL says when it says something new; else what the page showed before, or the other pages show."""
+    said = {name: st.query_params[name] for name in FIELDS if name in st.query_params}
+    if said and said != st.session_state.get("compare-written"):
+        keep(sides_from_query(said, traces))
+        begin_anew()
+        for name in FIELDS:
+            st.session_state.pop(f"pick-{name}", None)
+    if "compared" not in st.session_state:
+        both = st.session_state.get("shown", Shown())
+        both = replace(both if not both.saved else Shown(), step=0, problems=())
+        keep(Sides(both, both.aggregate, default_right(both.aggregate)))
+    sides = st.session_state["compared"]
+    if sides.left not in registry or sides.right not in rights(sides.left):  # its file was saved without it
+        left = sides.left if sides.left in registry else Shown().aggregate
+        sides = keep(replace(sides, left=left, right=default_right(left)))
+    return sides
+
+
+def keep(sides: Sides) -> Sides:
+    st.session_state["compared"] = sides
+    return sides
+
+
+def begin_anew() -> None:
+    st.session_state["compare-nonce"] = st.session_state.get("compare-nonce", 0) + 1
+    st.session_state["compare-opened"] = {}
+
+
+def clamped(sides: Sides, steps: int) -> Sides:
+    """With a step that the two runs have; a step past their end is told."""
+    last = max(0, steps - 1)
+    if sides.both.step <= last:
+        return sides
+    problem = f"The address says step={sides.both.step}, but these runs have steps 0 to {last}; the last one is shown."
+    return replace(sides, both=replace(sides.both, step=last, problems=(*sides.both.problems, problem)))
+
+
+def opened(side: int) -> tuple[str, ...]:
+    return st.session_state.get("compare-opened", {}).get(side, ())
+
+
+def hear(paused: Paused, views: list[TraceView], aligned: list[list[int]]) -> None:
+    """Keep the step that the person paused at in the URL; open a collapsed group that was clicked or stepped into."""
+    sides = st.session_state["compared"]
+    if paused.step is not None and paused.step != sides.both.step:
+        sides = keep(replace(sides, both=replace(sides.both, step=paused.step, problems=())))
+    write_url(sides)
+    wanted = [(side, view.group_at(aligned[sides.both.step][side])) for side, view in enumerate(views)]
+    if paused.click and paused.click != st.session_state.get("compare-clicked"):
+        st.session_state["compare-clicked"] = paused.click
+        wanted.append((paused.side, paused.group))
+    new = [(side, group) for side, group in wanted if group is not None and group not in opened(side)]
+    for side, group in new:
+        groups = [*(each for each in opened(side) if each != group), group]
+        st.session_state.setdefault("compare-opened", {})[side] = tuple(groups[-OPEN_GROUPS:])
+    if new:
+        st.rerun()
+
+
+def write_url(sides: Sides) -> None:
+    query = sides.query()
+    st.session_state["compare-written"] = query
+    if {name: st.query_params.get(name) for name in FIELDS} != query:
+        st.query_params.from_dict(query)
+
+
+# --- menus --------------------------------------------------------------------------------------------------------
+
+
+def menus(sides: Sides) -> None:
+    both = sides.both
+    own = [OWN] if registry[sides.left].example is not None else []
+    programs = [*EXAMPLES, *(["text"] if both.text else []), *own]
+    columns = st.columns([3, 3, 3, 1.7, 1.9])
+    choose(columns[0], "Program", "program", programs, both.program, lambda name: program_title(name, sides.left))
+    choose(columns[1], "Left: f is", "left", list(registry), sides.left, help=registry[sides.left].summary)
+    choose(
+        columns[2], "Right: f is", "right", rights(sides.left), sides.right, lambda name: right_title(sides.left, name)
+    )
+    choose(columns[3], "None", "none", list(NONE_MODES), both.none, lambda mode: mode)
+    choose(columns[4], "Pruning", "prune", list(PRUNE_MODES), both.prune, lambda mode: mode)
+
+
+def program_title(name: str, left: str) -> str:
+    if name == OWN:
+        return f"made of the example inputs of {left}"
+    return EXAMPLES[name].title if name in EXAMPLES else "your own program"
+
+
+def choose(column, label: str, field: str, options: list[str], now: str, titles: Callable = str, **more) -> None:
+    key = f"pick-{field}"
+    if st.session_state.get(key) not in options or field == "program":
+        st.session_state[key] = now
+    column.selectbox(label, options, format_func=titles, key=key, on_change=changed, args=(field,), **more)
+
+
+def changed(field: str) -> None:
+    """Something else was chosen: both sides begin at their first step."""
+    sides, chosen = st.session_state["compared"], st.session_state[f"pick-{field}"]
+    both = replace(sides.both, step=0, problems=())
+    if field in ("left", "right"):
+        sides = replace(sides, **{field: chosen})
+    elif field == "program" and chosen == OWN:
+        both = own(both, sides.left)
+    else:
+        both = replace(both, **{field: chosen})
+    if field == "left":
+        sides = replace(sides, right=default_right(chosen))
+        st.session_state["pick-right"] = sides.right
+    keep(replace(sides, both=replace(both, aggregate=sides.left)))
+    begin_anew()
+
+
+def own(both: Shown, left: str) -> Shown:
+    """A program of the aggregate's example inputs, or why there is none."""
+    try:
+        return replace(both, program="text", text=own_program(registry[left]))
+    except Exception as error:  # a user's example may raise anything
+        return replace(both, problems=(f"{left}: {error}",))
+
+
+# --- facts and tables ---------------------------------------------------------------------------------------------
+
+
+@cache
+def _facts_component():
+    js, css = (_HERE / "compare.js").read_text(), (_HERE / "compare.css").read_text()
+    body = '<div class="sg-root sg-facts"></div>'
+    return st.components.v2.component("simplegrad_facts", html=body, css=css, js=js, isolate_styles=False)
+
+
+def told(what: dict) -> None:
+    """Verdict and first divergence, with a button that goes there in the browser."""
+    _facts_component()(key="compare-facts", data=json.dumps({**what, "player": PLAYER}))
+
+
+def tables(comparison: Comparison) -> None:
+    """Results, costs, and which entry is whose partner."""
+    left, right = st.columns([3, 2])
+    with left:
+        st.html("<h3 class='sg-side'>Wanted gradients</h3>" + results_table(comparison))
+    with right:
+        st.html("<h3 class='sg-side'>What each pass costs, left | right</h3>" + costs_table(comparison))
+    with st.expander("Entries and their partners"):
+        st.html(partners_table(comparison))
+
+
+def results_table(comparison: Comparison) -> str:
+    body = [
+        _row(
+            [row["pass"], row["gradient"], row["left"], row["right"], row["difference"], row["verdict"]],
+            f'data-verdict="{html.escape(row["verdict"])}" class="{"" if row["agrees"] else "sg-differs"}"',
+        )
+        for row in result_rows(comparison.results)
+    ]
+    head = ["pass", "gradient", "left", "right", "largest difference", "verdict"]
+    return _table("results", head, body)
+
+
+def costs_table(comparison: Comparison) -> str:
+    body = []
+    for row in cost_rows(comparison.costs):
+        cells = [" | ".join("–" if side is None else str(side) for side in row[name]) for name in COST_COLUMNS]
+        body.append(_row([row["pass"], *cells]))
+    return _table("costs", ["", *COST_COLUMNS.values()], body)
+
+
+def partners_table(comparison: Comparison) -> str:
+    found = partner_rows(comparison)
+    body = [_row([left, right, kind], f'data-kind="{kind}"') for left, right, kind in found[:1000]]
+    more = f"<p>and {len(found) - 1000} more</p>" if len(found) > 1000 else ""
+    return _table("partners", ["left", "right", ""], body) + more
+
+
+def _table(testid: str, head: list[str], body: list[str]) -> str:
+    titles = "".join(f"<th>{html.escape(title)}</th>" for title in head)
+    return (
+        f'<div class="sg-scroll"><table class="sg-table" data-testid="{testid}"><thead><tr>{titles}</tr></thead>'
+        f"<tbody>{''.join(body)}</tbody></table></div>"
+    )
+
+
+def _row(cells: list[str], attributes: str = "") -> str:
+    return f"<tr {attributes}>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
