@@ -10,13 +10,15 @@ from dataclasses import dataclass, field
 
 import plotly.graph_objects as go
 
-from .graph import TapeGraph, Unit
+from .graph import Edge, TapeGraph, Unit
 from .layout import LANE_GAP, Layout
 from .palette import OKABE_ITO
 
 GREY = "rgba(125,137,152,{})"
 ROW_PX, MARGIN_PX = 42, 12
 MIN_HEIGHT, MAX_HEIGHT = 180, 430
+FAR = 12  # slots: a value that is read so far away, and more than FAR_TIMES so, is named there instead of drawn to
+FAR_TIMES = 3
 ARROWS_UP_TO = 1200  # edges; beyond that arrowheads cost more than they tell
 _NODE = {"entry": ("square", 24), "aggregate": ("hexagon2", 30), "group": ("square", 34), "hole": ("square-open", 18)}
 _SOURCE = {"leaf": ("circle", 18), "seed": ("circle", 18), "read": ("diamond", 20)}
@@ -65,6 +67,7 @@ class Ghost:
 class Drawing:
     nodes: list[Node] = field(default_factory=list)
     curves: list[Curve] = field(default_factory=list)
+    labels: list[tuple[float, float, str]] = field(default_factory=list)  # names at the end of what comes from afar
     stubs: list[tuple[float, float, float, float]] = field(default_factory=list)  # from an entry to its outputs
     ghosts: list[tuple[float, float, float, float, Ghost]] = field(default_factory=list)
     groups: dict[str, list[list[int]]] = field(default_factory=dict)  # collapsed group -> spans of entry ids
@@ -75,7 +78,7 @@ class Drawing:
     def for_player(self) -> dict:
         """What the player needs to find nodes (in the order of the last trace) and to draw edges of its own."""
         return {
-            "nodes": [[n.mark, n.id, n.x, n.y, n.pass_id] for n in self.nodes],
+            "nodes": [[n.mark, n.id, n.x, n.y, n.pass_id, n.kind] for n in self.nodes],
             "edges": [[c.value, c.entry, c.slot, *c.points] for c in self.curves],
             "groups": self.groups,
             "x": self.x_range,
@@ -96,9 +99,13 @@ def drawing(graph: TapeGraph, places: Layout, ghosts: Sequence[Ghost] = ()) -> D
     result.ghosts = list(_ghosts_between(result.nodes, ghosts))
     ends = _value_places(graph, places)
     occupied = {(graph.units[key].lane, slot, row) for key, (slot, row) in places.place.items()}
+    far = _far_reads(graph, places)
     for edge in graph.edges:
         start = ends.get((edge.source, edge.value)) or places.xy(graph.units[edge.source])
-        result.curves.append(_curve(edge, graph, places, start, occupied))
+        if edge in far:
+            result.curves.append(_named_end(edge, graph, places, result.labels, far[edge]))
+        else:
+            result.curves.append(_curve(edge, graph, places, start, occupied))
     for title, top, rows in zip(graph.lanes, places.tops, places.rows):
         result.lanes.append((title, top - 0.5 - LANE_GAP / 4, top + rows - 0.5 + LANE_GAP / 4))
     result.x_range = (places.first - 0.9, places.last + 0.9)
@@ -159,6 +166,27 @@ def _curve(edge, graph: TapeGraph, places: Layout, start, occupied) -> Curve:
     return Curve(tuple(round(p, 3) for p in points), edge.value, edge.entry, edge.slot, same)
 
 
+def _far_reads(graph: TapeGraph, places: Layout) -> dict[Edge, str]:
+    """Edges of values that many entries far away read, with the value's name."""
+    far: dict[tuple[str, int], list[Edge]] = {}
+    for edge in graph.edges:
+        reach = places.place[edge.target][0] - places.place[edge.source][0]
+        if edge.value >= 0 and abs(reach) > FAR:
+            far.setdefault((edge.source, edge.value), []).append(edge)
+    named = {value.id: value.name for unit in graph.units.values() for value in unit.values}
+    return {edge: _short(named[value]) for (_, value), edges in far.items() if len(edges) > FAR_TIMES for edge in edges}
+
+
+def _named_end(edge: Edge, graph: TapeGraph, places: Layout, labels: list, name: str) -> Curve:
+    """A short arrow into the entry, from the value's name."""
+    target = graph.units[edge.target]
+    x, y = places.xy(target)
+    side = -0.3 if edge.slot % 2 == 0 else 0.3
+    labels.append((x + side, y - 0.5, name))
+    points = (x + side, y - 0.5, x + side, y - 0.3, x + side / 2, y - 0.2, x, y)
+    return Curve(tuple(round(p, 3) for p in points), edge.value, edge.entry, edge.slot, False)
+
+
 def _bow(source: Unit, target: Unit, places: Layout, occupied) -> float:
     """How far an edge along a row must bend to pass what stands between its ends; 0 if nothing does."""
     (a, row), (b, other) = places.place[source.key], places.place[target.key]
@@ -178,6 +206,7 @@ def figure(drawn: Drawing) -> go.Figure:
         _lines([c for c in drawn.curves if not c.same_lane], GREY.format(0.4), 1.0),
         _arrowheads(drawn.curves if len(drawn.curves) <= ARROWS_UP_TO else []),
         _ghost_lines(drawn),
+        _labels(drawn),
         _markers(drawn.nodes),
     ]
     chart = go.Figure(traces)
@@ -282,6 +311,18 @@ def _ghost_lines(drawn: Drawing) -> go.Scatter:
     )  # fmt: skip
 
 
+def _labels(drawn: Drawing) -> go.Scatter:
+    return go.Scatter(
+        x=[x for x, _, _ in drawn.labels],
+        y=[y for _, y, _ in drawn.labels],
+        text=[text for _, _, text in drawn.labels],
+        mode="text",
+        textposition="top center",
+        textfont={"size": 9, "color": GREY.format(1)},
+        hoverinfo="skip",
+    )
+
+
 def _short(name: str) -> str:
     return name if len(name) <= 10 else f"{name[:9]}…"
 
@@ -296,7 +337,7 @@ def _markers(nodes: list[Node]) -> go.Scatter:
         hovertemplate="%{hovertext}<extra></extra>",
         mode="markers+text",
         textposition=["middle center" if n.text else "bottom center" for n in nodes],
-        textfont={"size": 11, "color": "#444c56"},
+        textfont={"size": [9 if len(n.text) > 3 else 11 for n in nodes], "color": "#444c56"},
         marker={
             "symbol": [symbol for symbol, _ in looks],
             "size": [size for _, size in looks],

@@ -80,16 +80,16 @@ EVENT_KINDS = {
 }
 
 GRAPH_MARKS = {
-    "entry": "a tape entry; inside it its operation",
-    "aggregate": "an aggregate: its propagate is written by hand",
-    "value": "a variable: filled by the state of its gradient in the current pass",
-    "leaf": "a leaf: no entry made it",
-    "read": "an escaped temporary: read, but no entry produced it; its gradient goes nowhere",
-    "hole": "a hole in a pass's lane: the entry above was skipped, or pruned ahead, by that pass",
-    "group": "a group of entries, collapsed; click to open it",
-    "flow": "a gradient flowed back along this edge",
-    "dry": "None came back along this edge",
-    "ghost": "a missing pathway: what the reference has here",
+    "entry": ("entry", "a tape entry; inside it its operation"),
+    "aggregate": ("aggregate", "an entry whose propagate is written by hand"),
+    "value": ("variable", "filled by the state of its gradient in the current pass"),
+    "leaf": ("leaf", "no entry made it"),
+    "read": ("escaped", "an escaped temporary: read, but no entry produced it; its gradient goes nowhere"),
+    "hole": ("hole", "in a pass's lane: the entry above it was skipped, or pruned ahead, by that pass"),
+    "group": ("group", "of entries, collapsed; click to open it"),
+    "flow": ("gradient", "flowed back along this edge"),
+    "dry": ("None", "came back along this edge, or nothing did"),
+    "ghost": ("ghost", "a missing pathway, which the reference has"),
 }
 
 
@@ -129,5 +129,5 @@ def legend() -> dict:
         "entries": [[name, mark.letter, mark.meaning] for name, mark in ENTRY_STATES.items()],
         "gradients": [[name, mark.letter, mark.meaning] for name, mark in GRADIENT_STATES.items()],
         "events": [[name, mark.height, mark.meaning] for name, mark in EVENT_KINDS.items()],
-        "graph": [[name, "", meaning] for name, meaning in GRAPH_MARKS.items()],
+        "graph": [[name, label, meaning] for name, (label, meaning) in GRAPH_MARKS.items()],
     }

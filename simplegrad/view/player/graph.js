@@ -2,7 +2,7 @@
 // paths, rings and letters of ours. Only what changed since the last paint is written.
 
 const SVG = "http://www.w3.org/2000/svg";
-const PX_PER_SLOT = 58, FAR_PX = 30, FOLLOW_MS = 160;
+const PX_PER_SLOT = 58, PX_PER_ROW = 40, FULL_PX = 42, FAR_PX = 30, FOLLOW_MS = 160;
 
 function svg(tag, attributes, parent) {
   const element = document.createElementNS(SVG, tag);
@@ -46,8 +46,8 @@ class GraphPainter {
       chart.on("plotly_click", (click) => this.clicked(click));
     }
     this.attached = true;
-    this.forget();
-    this.fit();
+    this.moved = false;
+    this.redo();
     return true;
   }
 
@@ -93,6 +93,7 @@ class GraphPainter {
     this.layer?.remove();
     this.under?.remove();
     this.layer = null;
+    if (!this.moved && this.isWhole() && this.fit()) return;
     this.detail();
     this.paint(this.player.k(this.side));
   }
@@ -101,11 +102,10 @@ class GraphPainter {
     if (!this.attached) return;
     if (!this.chart.isConnected) { this.attached = false; this.player.lookForCharts(); return; }
     this.layers();
-    const { nodes, edges } = this.drawing;
+    const { nodes } = this.drawing;
     for (let i = 0; i < nodes.length; i++) this.paintNode(i, this.look(nodes[i], k));
     for (const [key, i] of this.edgesOf) this.paintEdge(i, this.trace.edgeState(key, k));
     this.paintCurrent(k);
-    void edges;
   }
 
   /** The class that says how a node looks. */
@@ -128,7 +128,7 @@ class GraphPainter {
   paintNode(i, look) {
     if (this.painted[i] === look) return;
     this.painted[i] = look;
-    this.nodes[i]?.setAttribute("class", `point sg-node sg-${look}`);
+    this.nodes[i]?.setAttribute("class", `point sg-node sg-kind-${this.drawing.nodes[i][5]} sg-${look}`);
     const inside = this.drawing.nodes[i][0] !== "value";
     this.texts[i]?.setAttribute("class", inside ? `textpoint sg-${look}-ink` : `textpoint sg-name-text${look === "future" ? " sg-future-ink" : ""}`);
     this.paintLetter(i, look);
@@ -197,20 +197,26 @@ class GraphPainter {
 
   range(axis) { return this.chart._fullLayout[`${axis}axis`].range; }
 
+  /** Whether the whole tape is shown, as the chart comes from the server. */
+  isWhole() {
+    const [a, b] = this.range("x"), [first, last] = this.drawing.x;
+    return Math.abs(a - first) < 0.01 && Math.abs(b - last) < 0.01;
+  }
+
   /** So much of the tape that its nodes can be told apart: all of it, or the part around the current step. */
   fit() {
-    const [first, last] = this.drawing.x, slots = last - first;
-    const width = this.chart._fullLayout._size.w, fits = Math.max(6, width / PX_PER_SLOT);
-    const [bottom, top] = this.drawing.y, rows = Math.max(4, this.chart._fullLayout._size.h / 44);
-    const change = {};
+    const [first, last] = this.drawing.x, slots = last - first, size = this.chart._fullLayout._size;
+    const fits = Math.max(6, size.w / PX_PER_SLOT), change = {};
+    const [bottom, top] = this.drawing.y, rows = Math.max(4, size.h / PX_PER_ROW);
     if (slots > fits * 1.25) {
       const centre = this.currentPlace()?.[0] ?? first + fits / 2;
       const begin = Math.min(Math.max(first, centre - fits / 2), last - fits);
       change["xaxis.range"] = [begin, begin + fits];
     }
     if (bottom - top > rows * 1.3) change["yaxis.range"] = [top + rows, top];
-    if (Object.keys(change).length) this.relayout(change);
-    else this.redo();
+    const needed = Object.keys(change).length > 0;
+    if (needed) this.relayout(change);
+    return needed;
   }
 
   currentPlace() {
@@ -249,13 +255,21 @@ class GraphPainter {
   zoomed(change) {
     if (this.ours || !Object.keys(change).some((key) => key.includes("axis"))) return;
     this.following = false;
+    this.moved = true;
     this.player.drawFollowing();
   }
 
-  /** Names and letters are left out where nodes stand closer than they can be read. */
+  /** Where nodes stand closer than they are wide they are drawn smaller; then names and letters are left out. */
   detail() {
-    const [a, b] = this.range("x"), px = this.chart._fullLayout._size.w / Math.abs(b - a);
+    const [a, b] = this.range("x"), [c, d] = this.range("y"), size = this.chart._fullLayout._size;
+    const px = Math.min(size.w / Math.abs(b - a), (size.h / Math.abs(d - c)) * 1.3);
     this.chart.classList.toggle("sg-far", px < FAR_PX);
+    if (px >= FULL_PX) return;
+    const scale = Math.max(0.12, px / FULL_PX).toFixed(2);
+    for (const path of this.points()) {
+      const place = /translate\([^)]*\)/.exec(path.getAttribute("transform") || "");
+      if (place) path.setAttribute("transform", `${place[0]} scale(${scale})`);
+    }
   }
 
   clicked(click) {

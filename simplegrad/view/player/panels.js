@@ -86,7 +86,7 @@ function chip(kind, state, letter) {
 
 /** `v3  4  [0.36, 0.99]` of a gradient or value, or None. */
 function valueCells(trace, id) {
-  if (id < 0) return [html("b", { class: "sg-none" }, "None"), html("span", { class: "sg-shape" }, ""), html("span", {}, "a known zero")];
+  if (id < 0) return [html("b", { class: "sg-none" }, "None"), html("span", { class: "sg-shape" }, "known zero")];
   const [name, shape, text] = trace.values[id];
   return [html("b", {}, name), html("span", { class: "sg-shape" }, shape), html("span", { class: "sg-numbers", title: text }, text)];
 }

@@ -286,7 +286,7 @@ class Player {
     this.legend.replaceChildren(
       html("div", {}, html("h4", {}, "an entry, in the current pass"), ...entries.map(([name, letter, meaning]) => row(`sg-chip sg-chip-entry-${name}`, letter, name, meaning))),
       html("div", {}, html("h4", {}, "the gradient of a variable"), ...gradients.map(([name, letter, meaning]) => row(`sg-chip sg-chip-gradient-${name}`, letter, name, meaning))),
-      html("div", {}, html("h4", {}, "in the graph"), ...graph.map(([name, , meaning]) => row(`sg-sign sg-sign-${name}`, "", name, meaning))),
+      html("div", {}, html("h4", {}, "in the graph"), ...graph.map(([name, label, meaning]) => row(`sg-sign sg-sign-${name}`, "", label, meaning))),
       html("div", {}, html("h4", {}, "in the timeline"), ...events.map(([name, , meaning]) => row(`sg-swatch sg-swatch-${name}`, "", name, meaning))));
   }
 
