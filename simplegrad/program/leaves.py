@@ -22,12 +22,13 @@ class Leaves:
 
     def tensor(self, data) -> torch.Tensor:
         """tensor([1.0, 2.0]), tensor([[1, 2], [3, 4]]), tensor(2.0)"""
+        check_size(data, self.fits)
         check_numbers(data)
         try:
             return torch.tensor(data, dtype=torch.get_default_dtype())
         except (ValueError, TypeError) as error:
             said = str(error).split("\n")[0]
-            raise RunError(f"tensor(…): all rows must be lists of the same length ({said}).") from None
+            raise RunError(f"all rows must be lists of the same length ({said}).") from None
 
     def rand(self, *sizes, seed=None) -> torch.Tensor:
         """rand(2, 3, seed=1): from 0 to 1, the same each time; without a seed, a seed by its place in the program"""
@@ -53,7 +54,7 @@ class Leaves:
         """arange(6), arange(1, 7), arange(0, 1, 0.25)"""
         start, end = (0, start) if end is None else (start, end)
         if not number(step):
-            raise RunError("arange(…): the step must not be 0.")
+            raise RunError("the step must not be 0.")
         self.fits((max(math.ceil((number(end) - number(start)) / step), 0),))
         return torch.arange(start, end, step, dtype=torch.get_default_dtype())
 
@@ -78,11 +79,22 @@ LEAVES = ("tensor", "rand", "randn", "zeros", "ones", "full", "eye", "arange", "
 RANDOM = ("rand", "randn")
 
 
+def check_size(data, fits: Check) -> None:
+    """That a list of lists is not too large: a = [a, a], thirty times, is short to write and endless to walk."""
+    waiting, count = [data], 0
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, (list, tuple)):
+            count += len(each)
+            fits((count,))
+            waiting += each
+
+
 def check_numbers(data) -> None:
     for each in data if isinstance(data, (list, tuple)) else ():
         check_numbers(each)
     if not isinstance(data, (list, tuple, Real)):
-        raise RunError(f"tensor(…) holds numbers, not {shown(data)}. To join what was computed, use stack([x, y]).")
+        raise RunError(f"a tensor holds numbers, not {shown(data)}. To join what was computed, use stack([x, y]).")
 
 
 def number(value) -> float:

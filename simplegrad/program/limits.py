@@ -21,7 +21,7 @@ class Limits:
     one tensor. `total`: elements of all tensors of a run. `entries`: on the tape. `seconds`: of the clock on the wall.
     """
 
-    text: int = 50_000
+    text: int = 100_000
     statements: int = 1_000
     elements: int = 100_000
     total: int = 20_000_000

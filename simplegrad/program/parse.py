@@ -6,6 +6,7 @@ import ast
 import inspect
 import math
 import re
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from ..aggregates import Aggregate
     from ..trace import Trace
 
+FILE = "<program>"
+warnings.filterwarnings("ignore", module=FILE)  # Python's doubts about a text that is being typed are for no log
 DEEPEST = 120  # levels of nesting: each takes a few frames of the interpreter's 1000
 LONGEST_NAME = 60
 
@@ -129,7 +132,7 @@ class Program:
 def tree(text: str, lines: Sequence[str]) -> ast.Module:
     """The syntax tree, at most DEEPEST levels deep. Raises ProgramError."""
     try:
-        module = ast.parse(text)
+        module = ast.parse(text, FILE)
     except SyntaxError as error:
         raise syntax_error(error, lines) from None
     except (RecursionError, MemoryError):

@@ -15,7 +15,7 @@ from ..engine import Tape, TapeError, Variable, add_optional, grad
 from ..trace import LimitError, Recorder, Trace
 from .errors import RunError, did_you_mean, nearest
 from .language import MODULE, OPERATOR_FUNCTIONS, F
-from .leaves import LEAVES, RANDOM, Leaves, shown
+from .leaves import LEAVES, RANDOM, Leaves, check_size, shown
 from .limits import DEFAULT_LIMITS, Guard, Limits
 from .parse import Program
 
@@ -254,11 +254,10 @@ class Interpreter:
             return Variable.constant(value.to(torch.get_default_dtype()))
         if isinstance(value, (Variable, Real)):
             return value
+        said = f"{self.text(node)} {'computes with' if isinstance(node, ast.Call) else 'is'}"
         if isinstance(value, Gradients) and len(value) == 1:
-            raise RunError(
-                f"{self.text(node)} is a list of one gradient, as grad gives it. Write: da, = grad(L0, [a])."
-            )
-        raise RunError(f"{self.text(node)} is {shown(value)}, and there is no arithmetic with that.")
+            raise RunError(f"{said} a list of one gradient, as grad gives it. Write: da, = grad(L0, [a]).")
+        raise RunError(f"{said} {shown(value)}, and there is no arithmetic with that.")
 
     def number(self, node: ast.BinOp, compute: Callable, left: float, right: float) -> float:
         """Arithmetic of plain numbers; whole ones stay within 63 bits."""
@@ -339,6 +338,7 @@ class Interpreter:
     def place(self, node: ast.expr):
         """One part of an index into a tensor, made sure of: torch takes its time with odd lists."""
         part = self.index(node)
+        check_size(part, self.guard.shape)
         if isinstance(part, slice):
             whole = all(end is None or isinstance(end, int) for end in (part.start, part.stop, part.step))
         else:
@@ -386,7 +386,9 @@ class Interpreter:
         if function == "grad":
             return self.grad(node, arguments, keywords)
         if function == "add_optional":
-            return self.apply(node, name, add_optional, arguments, keywords)
+            given = [each if each is None else self.factor(node, each) for each in (*arguments, *keywords.values())]
+            self.guard.broadcast(*given)
+            return self.apply(node, name, add_optional, given)
         if function != F and function not in registry and function in OPERATOR_FUNCTIONS:
             return self.operator(node, OPERATOR_FUNCTIONS[function], arguments, node.args, name)
         return self.aggregate(node, function, arguments, keywords, name)
@@ -394,7 +396,11 @@ class Interpreter:
     def leaf(self, node: ast.Call, function: str) -> torch.Tensor:
         make = getattr(self.leaves, function)
         self.leaves.seed = self.seeds.get(node, 0)
-        return self.guarded(node, make, self.positional(node), self.keywords(node))
+        try:
+            return self.guarded(node, make, self.positional(node), self.keywords(node))
+        except RunError as error:
+            said = str(error)
+            raise error if said.startswith(self.text(node)) else RunError(f"{self.text(node)}: {said}") from None
 
     def operator(self, node: ast.Call, compute: Callable, arguments: list, written: Sequence, name: str | None):
         """An operator of the engine, as a function or a method; `written` are the nodes of the last arguments."""
@@ -426,13 +432,14 @@ class Interpreter:
         last = arguments[3:] if compute is OPERATOR_FUNCTIONS["sum"] else []
         for each in [*last, keywords.get("name"), *(each for each in arguments if isinstance(each, str))]:
             if each is not None and not (isinstance(each, str) and each.isidentifier()):
-                raise RunError(f"{self.text(node)}: {each!r} is no name: letters, digits and _ make one.")
+                raise RunError(f"{self.text(node)}: {shown(each)} is no name: letters, digits and _ make one.")
 
     def check_where(self, node: ast.Call, arguments: list) -> None:
         if arguments and not isinstance(arguments[0], torch.Tensor):
             raise RunError(f"{self.text(node)}: first comes a condition, as in where(x > 0, x, 0.0).")
         if arguments[1:] and all(isinstance(each, Real) for each in arguments[1:]):
             raise RunError(f"{self.text(node)}: one of the two must be a tensor: write tensor({arguments[1]}).")
+        arguments[1:] = [self.factor(node, each) for each in arguments[1:]]
 
     def check_joined(self, node: ast.Call, arguments: list, keywords: dict) -> None:
         parts = arguments[0] if arguments else keywords.get("tensors")
@@ -463,6 +470,9 @@ class Interpreter:
         if not (isinstance(wanted, (list, tuple)) and all(isinstance(x, Variable) for x in wanted)):
             raise RunError(f"{self.text(node)}: what is wanted is a list of tensors, as in grad(L0, [a, b]).")
         modes = self.modes | {word: value for word, value in given.items() if value is not None}
+        for word, mode in modes.items():
+            if not isinstance(mode, str):
+                raise RunError(f"{self.text(node)}: {word} is a word, {word}='{self.modes[word]}', not {shown(mode)}.")
         return Gradients(grad(loss, wanted, **modes), loss, wanted)
 
     def aggregate(self, node: ast.Call, function: str, arguments: list, keywords: dict, name: str | None):

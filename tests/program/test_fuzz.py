@@ -5,6 +5,7 @@ import builtins
 import math
 from pathlib import Path
 
+import pytest
 import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from simplegrad.trace import Trace
 from .as_torch import assert_same_passes, our_passes, torch_passes
 
 SMALL = Limits(text=5000, statements=30, elements=500, total=20_000, entries=300, seconds=5)
+pytestmark = pytest.mark.filterwarnings("ignore::SyntaxWarning", "ignore::DeprecationWarning")
 FUZZ = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 NAMES = st.sampled_from(["a", "b", "x", "L0", "f", "torch", "None", "True", "_", "é"])

@@ -82,6 +82,20 @@ def test_nothing_too_large_is_ever_made(text):
     assert cut(text).error.what == "elements"
 
 
+@pytest.mark.parametrize(
+    "last",
+    ["tensor(a)", "x[a]", "x[:, a]", "x.sum(name=a)", "grad(x, [x], none=a)", "x.reshape(a)", "zeros(a)", "full(a, a)"]
+    + ["x.sum(dim=a)", "rand(2, seed=a)", "f(a, x)", "stack(a)", "a + 1", "a > x", "x.transpose(a, 0)", "arange(a)"]
+    + ["x.softmax(dim=a)", "where(x > 0, a, x)", "x.unsqueeze(a)", "x.expand(a)", "x.permute(a)", "x.size(a)", "a.T"]
+    + ["x.sum_to_size(a)", "add_optional(a, x)", "x ** a", "-a", "~a", "a[a]", "b, c, d = a"],
+)
+def test_a_list_that_holds_itself_twice_many_times_over_is_not_walked(last):
+    """Two to the power of 60 elements, if anything went through all of them, or wrote them into a message."""
+    trace = Program.parse("x = rand(2, 2)\na = [1]\n" + "a = [a, a]\n" * 60 + last).run()
+    assert trace.error is not None
+    assert len(trace.error.message) < 500
+
+
 def test_a_seconds_limit_holds_inside_a_pass(monkeypatch):
     from simplegrad.program import limits
 
