@@ -46,6 +46,7 @@ _HERE = Path(__file__).parent
 
 def compare_page() -> None:
     """Choose a program and two aggregates, see where they part, and walk through both at once."""
+    page.through_router()
     files = page.user_files()
     version = page.files_version(files)
     sides = sides_now(page.saved_traces(files))

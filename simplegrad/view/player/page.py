@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 
 import streamlit as st
+from streamlit.runtime.pages_manager import PagesManager
 
 from ...files import UserFiles, from_command_line
 from ...program import ProgramError
@@ -16,6 +17,14 @@ from ..views import TraceView
 from . import Paused
 
 FIELDS = ("program", "aggregate", "none", "prune", "step")
+
+
+def through_router() -> None:
+    """First thing on every page but the first: Streamlit finds pages/ by itself, and runs a page without app.py where
+    that page is the first address that a fresh server is asked for."""
+    if PagesManager.uses_pages_directory:
+        PagesManager.uses_pages_directory = False
+        st.rerun()
 
 
 def user_files() -> UserFiles | None:
