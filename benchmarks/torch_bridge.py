@@ -120,13 +120,36 @@ def recording_row(rounds: int) -> dict:
     }
 
 
+class Chain(torch.nn.Module):
+    """The forward part of `chain`, for a recorder that wants a module."""
+
+    def forward(self, x):
+        for _ in range(500):
+            x = (x * 1.001).sin()
+        return x
+
+
+def torchlens_rows(rounds: int) -> list[dict]:
+    """For comparison, where torchlens is installed: it records forward passes, so that is what it is timed on."""
+    try:
+        import torchlens
+    except ImportError:
+        return []
+    model, x = Chain(), torch.ones(1000, requires_grad=True)
+    theirs, plain = alternated(lambda: torchlens.trace(model, x), lambda: model(x), rounds)
+    detail = f"{1e3 * theirs:.1f} ms / {1e3 * plain:.1f} ms, torchlens {torchlens.__version__}, forward only"
+    return [
+        {"what": "torchlens.trace of 1000 ops / plain", "goal": "compare", "ratio": theirs / plain, "detail": detail}
+    ]
+
+
 def main(quick: bool = False) -> list[dict]:
     """The rows: what, goal, ratio, detail."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         rows = [row(function, 2 if quick else 7) for function in (LayerNormSaved, LayerNormRecomputed)]
-        return [*rows, recording_row(3 if quick else 15)]
+        return [*rows, recording_row(3 if quick else 15), *torchlens_rows(2 if quick else 3)]
     finally:
         torch.set_num_threads(threads)
 
