@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -13,7 +13,7 @@ from ..trace.events import Accumulated, Failed, Read, Visited
 from . import escape as escapes
 from .case import Case, HandEntry, Run
 from .climb import climb
-from .escape import Escape, Flow, escapes_at
+from .escape import Escape, Flow, changing_numbers, escapes_at
 from .findings import Finding, Place
 from .fixes import declare_fix, none_fix
 from .partials import explained_partials
@@ -122,7 +122,7 @@ def raised_findings(case: Case, answers: Sequence[Answer], found: Explained) -> 
     for answer in answers:
         run = case.run(case.values(answer.point))
         if isinstance(answer.error, WrongShapeError | WrongCountError):
-            ordered = explained_partials(case, run, answer, only_order=True)
+            ordered = tried(explained_partials, case, run, answer, True)
             if ordered:
                 found.findings += ordered
                 continue
@@ -144,14 +144,47 @@ def trace_of(case: Case, answer: Answer) -> Trace:
 
 
 def number_findings(case: Case, truth: Truth, answers: list[Answer], found: Explained, order: int) -> None:
+    """First what escapes already at order 1 (in forward); then first gradients; then what escapes at higher orders."""
     first = [answer for answer in answers if answer.level == 1]
+    if any(tried(escape_findings, case, truth, answer, 1, found, True) for answer in first):
+        return
     for answer in first[:1]:
         run = case.run(case.values(answer.point))
-        found.findings += explained_partials(case, run, answer)
-    for answer in answers:
-        level = max(answer.level, 2) if first else answer.level
-        if level <= max(order, answer.level) and escape_findings(case, truth, answer, level, found, bool(first)):
-            break
+        found.findings += tried(explained_partials, case, run, answer) or []
+    levels = {answer: max(answer.level, 2) if first else answer.level for answer in answers}
+    later = [answer for answer in answers if levels[answer] <= max(order, answer.level)]
+    for rule in (escape_findings, number_cut_findings):
+        if any(tried(rule, case, truth, answer, levels[answer], found, bool(first)) for answer in later):
+            return
+
+
+def tried(rule: Callable, *args):
+    """A rule that fails explains nothing; the numbers stay wrong, and are told as unexplained."""
+    try:
+        return rule(*args)
+    except Exception:
+        return None
+
+
+def number_cut_findings(case, truth, answer: Answer, level: int, found: Explained, strict: bool) -> bool:
+    """A number taken out of a tensor: to the tape a constant, though it moves with the inputs."""
+    cuts = [] if strict else changing_numbers(case, answer.question, answer.point, answer.seed, level)
+    for run, index in cuts[:1]:
+        operation = next(op for op in run.probe.operations if op.index == index)
+        entry = run.probe.by_hand[operation.visit]
+        source = escapes.source_of(run, index)
+        found.findings.append(
+            Finding(
+                "raw_tensor_captured",
+                "propagate computes with a number that was taken out of a tensor and that moves with the inputs: to the "
+                f"tape it is a constant, and the gradient of order {level} misses how it changes.",
+                entry=entry.text,
+                read_at=place(*source) if source else None,
+                order=level,
+                fix="# compute with the Variable itself: no item(), float() or tolist() of what depends on an input",
+            )
+        )
+    return bool(cuts)
 
 
 def escape_findings(case: Case, truth: Truth, answer: Answer, level: int, found: Explained, strict: bool) -> bool:
@@ -196,7 +229,7 @@ def escape_finding(case: Case, flow: Flow, group: list[Escape]) -> Finding:
 
 
 def escape_sentence(name: str, one: Escape, flow: Flow, dropped: dict) -> str:
-    inputs = " and ".join(dropped) or "the inputs"
+    inputs = " and ".join(dropped) or "the incoming gradient"
     if one.in_pass:
         return (
             f"propagate makes {name} of raw tensors, so the tape takes for a constant what depends on {inputs}: "

@@ -191,12 +191,12 @@ class Case:
         recorder = Recorder(tape) if traced else None
         tape.observers = (observer, recorder) if recorder else (observer,)
         graph = (mode or self.mode) is not PLAIN
+        made = self.watch.made = {}
         with tape, torch.set_grad_enabled(graph), quiet_random():
             leaves = [x.detach().clone().requires_grad_(graph) for x in values]
             args = self.arguments(leaves)
             wanted = [arg for arg, kind in zip(args, self.kinds) if kind == "wanted"]
             observer.known |= {arg.key for arg in args if isinstance(arg, Variable)}
-            made = self.watch.made = {}
             run = Run(tape, observer, leaves, wanted, made=made, recorder=recorder)
             run.outputs = outputs_of((target or self.target)(*args))
         run.length = len(tape)

@@ -10,12 +10,13 @@ from __future__ import annotations
 import ast
 import re
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
 from ..engine import Variable
-from .case import Case, Reading, Run
-from .climb import Climb, Gradients, climb, differences, size, step_of, torch_grad, worst
+from .case import PLAIN, Case, Reading, Run
+from .climb import Climb, Gradients, climb, differences, size, step_of, tolerance, torch_grad, worst
 from .findings import Place
 from .source import assigned_at, cells_of, line_reading, names_at, place, return_line, statement_at
 from .survey import Question, Truth
@@ -62,57 +63,87 @@ def escapes_at(case: Case, truth: Truth, question: Question, point: int, seed: i
     if going.error is not None or going.losses[level - 1] is None:
         return None
     readings = list(run.probe.readings.values())
-    loss = going.losses[level - 1]
+    loss, sources = going.losses[level - 1], sources_of(case, run, going)
     with case.recording():
-        arrived = run.grad(loss, [*run.wanted, *(each.variable for each in readings)])
-    computed = [None if g is None else g.value.detach() for g in arrived[: len(run.wanted)]]
-    found = []
-    for reading, gradient in zip(readings, arrived[len(run.wanted) :]):
-        if gradient is not None:
-            dropped = lost(case, run, question, seed, level, reading, gradient.value.detach())
-            if size(dropped) > 1e-12:
-                made = run.made.get(id(reading.variable))
-                found.append(Escape(reading, made, gradient.value.detach(), dropped))
-    whole = derivative(case, truth, question, values, run, loss, seed, level)
-    return Flow(run, going, found, adds_up(truth, computed, found, whole), level)
+        found = run.grad(loss, [*run.wanted, *going.weights, *(each.variable for each in readings)])
+    gradients = [None if g is None else g.value.detach() for g in found]
+    arrived = gradients[len(run.wanted) + len(going.weights) :]
+    moving = Moving(case, run, question, seed, level)
+    escapes = []
+    for reading, gradient in zip(readings, arrived):
+        dropped = [None] * len(sources) if gradient is None else lost(moving, reading, gradient, sources)
+        if size(dropped) > 1e-12:
+            escapes.append(Escape(reading, run.made.get(id(reading.variable)), gradient, dropped))
+    whole = derivative(case, truth, question, values, loss, sources, seed, level)
+    return Flow(run, going, escapes, adds_up(truth, gradients[: len(sources)], escapes, whole), level)
 
 
-def lost(case: Case, run: Run, question: Question, seed: int, level: int, reading: Reading, arrived) -> Gradients:
-    """The gradient that arrived at a value, times how the value depends on the inputs."""
+def sources_of(case: Case, run: Run, going: Climb) -> list[torch.Tensor]:
+    """The tensors that all others come from: inputs, and the weights by which gradients came in."""
+    return run.leaves if case.mode is PLAIN else [*run.leaves, *(w.value for w in going.weights)]
+
+
+def lost(moving: Moving, reading: Reading, arrived: torch.Tensor, sources: list[torch.Tensor]) -> Gradients:
+    """The gradient that arrived at a value, times how the value depends on what it came from."""
     value = reading.variable.value
-    if not value.is_floating_point():
-        return [None] * len(run.leaves)
     if value.requires_grad:
-        return torch_grad((value * arrived).sum(), run.leaves, create_graph=False)
-    if case.mode == "plain":
-        return lost_by_differences(case, run, question, seed, level, reading, arrived)
-    return [None] * len(run.leaves)
+        return torch_grad((value * arrived).sum(), sources, create_graph=False)
+    none: Gradients = [None] * len(sources)
+    if not value.is_floating_point() or not moving.moves(reading):
+        return none
+    found = moving.lost(reading, arrived)
+    return found + none[len(found) :]
 
 
-def lost_by_differences(case, run, question, seed, level, reading, arrived) -> Gradients:
-    """The same where torch cannot follow: the value is found again in runs beside this one, by its place."""
-    place_of = list(run.probe.readings).index(reading.variable.key)
+@dataclass
+class Moving:
+    """Values that torch does not follow (through numpy, a detach): found again, by their place, in runs beside this."""
 
-    def loss_at(moved: list[torch.Tensor]) -> float:
-        other = case.run(moved)
-        climb(case, other, question.outputs(other), seed, level - 1, further=True)
-        found = list(other.probe.readings.values())[place_of].variable.value
-        return float((found * arrived).sum())
+    case: Case
+    run: Run
+    question: Question
+    seed: int
+    level: int
 
-    try:
-        found = differences(loss_at, [leaf.detach() for leaf in run.leaves], step_of(case))
-    except Exception:
-        return [None] * len(run.leaves)
-    noise = 1e-7 * (1 + float(arrived.abs().max()))
-    return [g if bool((g.abs() > noise).any()) else None for g in found]
+    def beside(self, values: list[torch.Tensor]) -> Run:
+        other = self.case.run(values)
+        climb(self.case, other, self.question.outputs(other), self.seed, self.level - 1, further=True)
+        return other
+
+    def found_in(self, other: Run, reading: Reading) -> torch.Tensor:
+        place_of = list(self.run.probe.readings).index(reading.variable.key)
+        return list(other.probe.readings.values())[place_of].variable.value.detach()
+
+    @cached_property
+    def near(self) -> Run:
+        """A run a small step away from this one: too small for what only jumps."""
+        scale = 1e-6 if self.case.bits == 64 else 1e-2
+        return self.beside([leaf.detach() * (1 + scale) + 0.1 * scale for leaf in self.run.leaves])
+
+    def moves(self, reading: Reading) -> bool:
+        try:
+            return not torch.equal(self.found_in(self.near, reading), reading.variable.value.detach())
+        except Exception:  # another run takes another way
+            return False
+
+    def lost(self, reading: Reading, arrived: torch.Tensor) -> Gradients:
+        def loss_at(values: list[torch.Tensor]) -> float:
+            return float((self.found_in(self.beside(values), reading) * arrived).sum())
+
+        try:
+            found = differences(loss_at, [leaf.detach() for leaf in self.run.leaves], step_of(self.case))
+        except Exception:
+            return [None] * len(self.run.leaves)
+        noise = 1e-7 * (1 + float(arrived.abs().max()))
+        return [g if bool((g.abs() > noise).any()) else None for g in found]
 
 
-def derivative(case, truth, question, values, run, loss, seed, level) -> Gradients:
+def derivative(case, truth, question, values, loss, sources, seed, level) -> Gradients:
     """The derivative of the loss of this order as it was computed: along torch's graph of all that ran."""
-    if truth.graph and case.mode != "plain" and loss.value.requires_grad:
+    if truth.graph and case.mode is not PLAIN and loss.value.requires_grad:
         with case.recording():
-            return torch_grad(loss.value, run.leaves, create_graph=False)
-    return truth.of(question, values, seed, level)[level - 1][: len(run.leaves)]
+            return torch_grad(loss.value, sources, create_graph=False)
+    return truth.of(question, values, seed, level)[level - 1][: len(sources)]
 
 
 def adds_up(truth: Truth, computed: Gradients, found: list[Escape], whole: Gradients) -> bool:
@@ -120,7 +151,19 @@ def adds_up(truth: Truth, computed: Gradients, found: list[Escape], whole: Gradi
     for i, gradient in enumerate(computed):
         parts = [g for g in (gradient, *(escape.dropped[i] for escape in found)) if g is not None]
         total.append(sum(parts[1:], parts[0]) if parts else None)
-    return max(worst(total, whole), default=0.0) <= 10 * truth.tolerance.of([*whole, *computed])
+    exact = all(each.reading.variable.value.requires_grad for each in found)
+    limit = truth.tolerance if exact else tolerance(truth.case.bits, False)
+    return max(worst(total, whole), default=0.0) <= 10 * limit.of([*whole, *computed])
+
+
+def changing_numbers(case: Case, question: Question, point: int, seed: int, level: int) -> list[tuple[Run, int]]:
+    """Entries recorded by propagate with a number in them that moves with the inputs: a tensor's item()."""
+    run = case.run(case.values(point), traced=True)
+    climb(case, run, question.outputs(run), seed, level)
+    near = case.run([x * (1 + 1e-6) for x in case.values(point)], traced=True)
+    climb(case, near, question.outputs(near), seed, level)
+    both = zip(run.probe.operations, run.trace.entries, near.trace.entries)
+    return [(run, op.index) for op, a, b in both if op.visit in run.probe.by_hand and a.text != b.text]
 
 
 # --- naming ----------------------------------------------------------------------------------------------------------

@@ -50,7 +50,7 @@ class Question:
         return self.entry is None or slot in self.slots
 
 
-@dataclass
+@dataclass(eq=False)
 class Answer:
     """What came of a question at one point with one weighting. `errors[order][name]`; `level`: the first wrong
     order, 0 if none; `error` and `level` say what was raised, and when."""
