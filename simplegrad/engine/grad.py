@@ -76,10 +76,11 @@ class Pass:
         self.fresh = tape.fresh
         tape.recording = False
         try:
-            return self.run(tape)
+            results = self.run(tape)
         finally:
             tape.recording = True
-            tape.deferred.append((len(tape.entries), self))
+        tape.deferred.append((len(tape.entries), self))
+        return results
 
 
 @contextmanager
