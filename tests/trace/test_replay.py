@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
-from simplegrad import Tape, Variable, record
+from simplegrad import Tape, Variable, grad, record
 from simplegrad.trace.events import (
     Accumulated,
     Leaf,
@@ -17,6 +17,7 @@ from simplegrad.trace.events import (
     VisitBegun,
     Visited,
 )
+from simplegrad.trace.replay import Replay
 from tests.trace.runs import RUNS, recorded
 
 
@@ -154,3 +155,25 @@ def test_before_and_after_a_pass_nothing_is_unreached_and_none():
     assert trace.at(begun + 1).gradients["a"].state == "unreached"
     assert trace.at(len(trace)).gradients["a"].state == "none"  # the bug: t's dependence on a was never declared
     assert trace.at(len(trace)).gradients["b"].state == "value"
+
+
+def histories(trace) -> int:
+    """How many facts a replay of the trace keeps."""
+    replay = Replay(trace)
+    changes = [h for run in replay.runs for h in (*run.gradients.values(), *run.entries.values())]
+    return sum(len(each.indices) for each in changes) + len(replay.value_known_at) + len(replay.recorded_at)
+
+
+def test_memory_grows_with_the_number_of_events_and_not_with_its_square():
+    short, long = chain(50), chain(200)
+    assert histories(short) <= 3 * len(short) and histories(long) <= 3 * len(long)
+
+
+def chain(length: int):
+    with Tape(), record() as trace:
+        x = y = Variable.constant(torch.ones(2))
+        for _ in range(length):
+            y = (y * x).sin()
+        (g,) = grad(y.sum(), [x])
+        grad((g * g).sum(), [x])
+    return trace

@@ -1,0 +1,65 @@
+"""`python -m benchmarks [NAME…] [--quick]`: every benchmark of this folder, in one table.
+
+Each module's `main(quick)` returns rows {what, goal, ratio or value, detail}. A goal is a number (the most that is
+allowed) or a text with one in it. `--quick` takes small sizes, to see that they run; its numbers mean little.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import re
+import sys
+from pathlib import Path
+
+NAMES = sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
+
+
+def number(row: dict) -> float | None:
+    """What was measured; None for a row that only tells something."""
+    return row.get("ratio", row.get("value"))
+
+
+def limit(goal: object) -> float | None:
+    """The most that is allowed: of 1.3, of "at most 1.3", of "<= 1.3"."""
+    found = re.search(r"[0-9][0-9.,]*", str(goal))
+    return float(found.group().replace(",", "").rstrip(".")) if found else None
+
+
+def met(row: dict) -> bool | None:
+    measured, most = number(row), limit(row.get("goal"))
+    return None if measured is None or most is None else measured <= most
+
+
+def line(row: dict) -> str:
+    measured, most = number(row), limit(row.get("goal"))
+    mark = {True: "ok", False: "ABOVE", None: ""}[met(row)]
+    first = "" if measured is None else f"{measured:.2f}"
+    second = "" if most is None else f"{most:g}"
+    return f"{first:>9} {second:>9}  {mark:<6} {row['what']}; {row.get('detail', '')}"
+
+
+def printed(rows: list[dict]) -> None:
+    print(f"{'measured':>9} {'at most':>9}")
+    for row in rows:
+        print(line(row))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which: {', '.join(NAMES)} (default: all)")
+    parser.add_argument("--quick", action="store_true", help="small sizes: does it run?")
+    given = parser.parse_args(arguments)
+    unknown = sorted(set(given.names) - set(NAMES))
+    if unknown:
+        parser.error(f"no benchmark {unknown[0]!r}; there are {', '.join(NAMES)}")
+    rows = []
+    for name in given.names or NAMES:
+        print(f"{name} …", file=sys.stderr, flush=True)
+        rows += importlib.import_module(f"benchmarks.{name}").main(quick=given.quick)
+    printed(rows)
+    return 0 if given.quick or all(met(row) is not False for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
