@@ -7,8 +7,8 @@ import ast
 import numpy
 import torch
 
+from .nodes import leaves_named
 from .parse import Program
-from .run import leaves_named
 
 
 def with_input(program: Program, name: str, value: torch.Tensor) -> str:
