@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import torch
-
 from ..aggregates import Aggregate, registry
 from ..checks.compare import Comparison, Cost, Result, compare
 from ..checks.compare import Ghost as Pathway
@@ -186,7 +184,13 @@ def _same(comparison: Comparison) -> str:
     gradients = (
         f"{count} wanted gradient{'s' if count != 1 else ''}" if count else "no gradients, for none are asked for"
     )
-    return f"No divergence: every line and {gradients} agree on both sides."
+    said = f"No divergence: every line and {gradients} agree on both sides."
+    _, *both = comparison.costs[-1]
+    zeros = [side.on_zeros for side in both]
+    if zeros[0] == zeros[1]:
+        return said
+    word, other = ("left", "right") if zeros[0] > zeros[1] else ("right", "left")
+    return f"{said} The {word} computes {max(zeros)} operations on zeros, the {other} {min(zeros) or 'none'}."
 
 
 # --- the missing pathway ------------------------------------------------------------------------------------------
@@ -216,7 +220,7 @@ def _drawn(pathway: Pathway) -> list[Ghost]:
     inner = set(pathway.nodes)
     ends = dict.fromkeys(edge.input for edge in pathway.edges if edge.input not in inner)
     return [
-        Ghost(f"v{pathway.value.id}", f"v{end.id}", dropped_text(pathway.dropped.get(end.name)), through(pathway, end))
+        Ghost(f"v{pathway.value.id}", f"v{end.id}", dropped_text(end.name, pathway), through(pathway, end))
         for end in ends
     ]
 
@@ -238,11 +242,14 @@ def through(pathway: Pathway, end) -> tuple[str, ...]:
     return tuple(reversed(names))
 
 
-def dropped_text(gradient: torch.Tensor | None) -> str:
-    """What stands on a ghost."""
+def dropped_text(variable: str, pathway: Pathway) -> str:
+    """What stands on a ghost: `a misses 1.73, 3.37, 5.34, 2.41`."""
+    gradient = pathway.dropped.get(variable)
     if gradient is None:
-        return "dropped"
-    return f"dropped {short(gradient, 2)}" if gradient.numel() <= 2 else f"dropped, norm {float(gradient.norm()):.4g}"
+        return ""
+    if gradient.numel() > 4:
+        return f"{variable} misses a gradient of norm {float(gradient.norm()):.3g}"
+    return f"{variable} misses {', '.join(f'{float(x):.3g}' for x in gradient.flatten())}"
 
 
 # --- tables -------------------------------------------------------------------------------------------------------

@@ -222,7 +222,7 @@ def figure(drawn: Drawing) -> go.Figure:
         xaxis={"range": list(drawn.x_range), **_BARE},
         yaxis={"range": list(drawn.y_range), **_BARE},
         shapes=[_band(i, lane, drawn) for i, lane in enumerate(drawn.lanes)],
-        annotations=[_lane_title(i, lane) for i, lane in enumerate(drawn.lanes)],
+        annotations=[*(_lane_title(i, lane) for i, lane in enumerate(drawn.lanes)), *_ghost_labels(drawn)],
     )
     return chart
 
@@ -288,17 +288,17 @@ def _arrowheads(curves: list[Curve]) -> go.Scatter:
 
 
 def _ghost_lines(drawn: Drawing) -> go.Scatter:
-    """Dotted, with a diamond for each variable in between; what was dropped is written near the end."""
+    """Dotted, with a diamond for each variable in between."""
     xs: list[float | None] = []
     ys: list[float | None] = []
     texts: list[str] = []
     sizes: list[float] = []
-    for x0, y0, x1, y1, ghost in drawn.ghosts:
-        inner = len(ghost.through)
-        stops = [*((k + 1) * 0.75 / (inner + 1) for k in range(inner)), 0.75]
-        for t, text, size in zip((0.0, *stops, 1.0), ("", *ghost.through, ghost.text, ""), (0, *[13] * inner, 0, 0)):
-            xs.append(round(x0 + t * (x1 - x0), 3))
-            ys.append(round(y0 + t * (y1 - y0), 3))
+    for ends, ghost in _ghost_ends(drawn):
+        count = len(ghost.through) + 1
+        for k, (text, size) in enumerate([("", 0), *((name, 13) for name in ghost.through), ("", 0)]):
+            x, y = _along(ends, k / count)
+            xs.append(x)
+            ys.append(y)
             texts.append(text)
             sizes.append(size)
         for row, gap in ((xs, None), (ys, None), (texts, ""), (sizes, 0)):
@@ -309,6 +309,30 @@ def _ghost_lines(drawn: Drawing) -> go.Scatter:
         line={"color": colour, "width": 3, "dash": "dot"},
         marker={"symbol": "diamond-open", "size": sizes, "color": colour, "line": {"width": 2}},
     )  # fmt: skip
+
+
+def _ghost_labels(drawn: Drawing) -> Iterator[dict]:
+    """What was dropped, beside each missing pathway; those that end at one variable are told apart by their height."""
+    before: dict[str, int] = {}
+    for ends, ghost in _ghost_ends(drawn):
+        number = before[ghost.target] = before.get(ghost.target, -1) + 1
+        x, y = _along(ends, max(0.84 - 0.2 * number, 0.1))
+        if ghost.text:
+            yield {
+                "x": x, "y": y, "xanchor": "left", "xshift": 9, "text": ghost.text, "showarrow": False,
+                "font": {"size": 11}, "bgcolor": "rgba(213,94,0,0.16)", "bordercolor": OKABE_ITO["vermillion"],
+                "borderpad": 2,
+            }  # fmt: skip
+
+
+def _ghost_ends(drawn: Drawing) -> Iterator[tuple[tuple[float, float, float, float], Ghost]]:
+    for *ends, ghost in drawn.ghosts:
+        yield tuple(ends), ghost
+
+
+def _along(ends: tuple[float, float, float, float], t: float) -> tuple[float, float]:
+    x0, y0, x1, y1 = ends
+    return round(x0 + t * (x1 - x0), 3), round(y0 + t * (y1 - y0), 3)
 
 
 def _labels(drawn: Drawing) -> go.Scatter:
