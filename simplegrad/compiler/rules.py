@@ -125,7 +125,7 @@ def zero_base(a: Symbol, b: Symbol):
 
 def power_base(k, g: Symbol, r: Symbol, a: Symbol, b) -> Symbol | None:
     if isinstance(b, Symbol):
-        return where(b == 0, 0.0, g * b) * a ** (b - 1)
+        return where(b == 0, 0.0, g * b) * a ** where(b == 0, 0.0, b - 1)
     return g * (a ** (b - 1) * b) if b else None
 
 
