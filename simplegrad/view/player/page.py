@@ -27,8 +27,20 @@ def through_router() -> None:
         st.rerun()
 
 
+def through_router() -> None:
+    """Let app.py run before its pages. Every page begins with this, or with `user_files`, which does it too.
+
+    Until st.navigation was called once in the process, Streamlit takes the folder pages/ for its older kind of app:
+    the first address opened on a fresh server would show its page bare, without app.py's navigation and layout.
+    """
+    if PagesManager.uses_pages_directory:
+        PagesManager.uses_pages_directory = False
+        st.rerun()
+
+
 def user_files() -> UserFiles | None:
     """The files of the command line, read anew where they were saved; None if there are none."""
+    through_router()
     return from_command_line(sys.argv[1:]) if sys.argv[1:] else None
 
 

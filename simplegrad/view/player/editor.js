@@ -1,0 +1,131 @@
+// A small editor for programs: line numbers, the line of an error marked, and statements inserted at the caret.
+// What is typed stays typed: the server's text replaces it only when the server says so, by another `draft`.
+
+const TYPED_MS = 300;
+const drafts = (window.simplegradDrafts ??= new Map());
+
+function element(tag, properties = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name === "class") made.className = value;
+    else if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else if (value !== undefined && value !== null && value !== false) made.setAttribute(name, value === true ? "" : value);
+  }
+  made.append(...children);
+  return made;
+}
+
+class Editor {
+  constructor(root, data) {
+    this.area = element("textarea", { class: "sg-text", spellcheck: "false", autocapitalize: "off", autocomplete: "off", "aria-label": "program", "data-testid": "editor", wrap: "off" });
+    this.gutter = element("div", { class: "sg-gutter", "aria-hidden": "true" });
+    this.back = element("pre", { class: "sg-back", "aria-hidden": "true" });
+    this.message = element("div", { class: "sg-message", "data-testid": "problem", role: "status" });
+    this.palette = element("div", { class: "sg-palette", "data-testid": "palette" });
+    this.box = element("div", { class: "sg-editor" }, this.gutter, element("div", { class: "sg-page" }, this.back, this.area));
+    root.replaceChildren(this.box, this.message, this.palette);
+    this.area.addEventListener("input", () => this.typed());
+    this.area.addEventListener("blur", () => this.tell());
+    this.area.addEventListener("scroll", () => this.scrolled());
+    this.load(data);
+  }
+
+  load(data) {
+    const fresh = this.draft !== data.draft;
+    this.draft = data.draft;
+    this.data = data;
+    if (fresh) {
+      this.area.value = drafts.get(data.draft) ?? data.text;
+      this.told = data.text;
+      if (this.area.value !== data.text) this.tellLater();
+    }
+    this.drawPalette();
+    this.draw();
+  }
+
+  typed() {
+    drafts.clear();
+    drafts.set(this.draft, this.area.value);
+    this.draw();
+    this.tellLater();
+  }
+
+  tellLater() {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.tell(), TYPED_MS);
+  }
+
+  tell() {
+    clearTimeout(this.timer);
+    if (this.told === this.area.value || !this.setStateValue) return;
+    this.told = this.area.value;
+    this.setStateValue("text", { draft: this.draft, text: this.told });
+  }
+
+  /** A statement on a line of its own, behind the line of the caret; the caret goes behind it. */
+  insert(statement) {
+    const text = this.area.value, caret = this.area.selectionEnd;
+    const end = text.indexOf("\n", caret) < 0 ? text.length : text.indexOf("\n", caret);
+    const start = text.lastIndexOf("\n", end - 1) + 1;
+    const before = text.slice(start, end).trim() ? "\n" : "";
+    this.area.focus();
+    this.area.setSelectionRange(end, end);
+    // insertText keeps the browser's undo; where it is not to be had, the text is replaced
+    if (!document.execCommand("insertText", false, before + statement)) this.area.setRangeText(before + statement, end, end, "end");
+    this.typed();
+  }
+
+  // --- drawing ------------------------------------------------------------------------------------------------
+
+  draw() {
+    const lines = this.area.value.split("\n"), error = this.data.error;
+    const valid = error && this.told === this.area.value;
+    this.area.style.height = `${Math.max(8, lines.length + 1) * 20 + 12}px`;
+    this.gutter.replaceChildren(...lines.map((_, i) => element("div", { class: valid && error.line === i + 1 ? "sg-wrong" : "", "data-line": i + 1 }, String(i + 1))));
+    this.back.replaceChildren(...lines.flatMap((line, i) => this.marked(line, valid && error.line === i + 1 ? error : null)));
+    this.area.setAttribute("aria-invalid", String(Boolean(valid)));
+    this.box.dataset.error = valid ? error.line : "";
+    if (!error) this.message.replaceChildren();
+    else this.message.replaceChildren(element("b", {}, `line ${error.line}, column ${error.column}: `), error.message, element("pre", {}, error.excerpt));
+    this.message.dataset.state = error ? (valid ? "error" : "old") : "fine";
+    this.scrolled();
+  }
+
+  marked(line, error) {
+    if (!error) return [line + "\n"];
+    const at = Math.min(error.column - 1, line.length), length = /^[\w.]+/.exec(line.slice(at))?.[0].length || 1;
+    return [element("span", { class: "sg-wrong-line" }, line.slice(0, at), element("mark", {}, line.slice(at, at + length) || " "), line.slice(at + length)), "\n"];
+  }
+
+  scrolled() {
+    this.back.style.transform = `translateX(${-this.area.scrollLeft}px)`;
+  }
+
+  drawPalette() {
+    const text = JSON.stringify(this.data.groups);
+    if (text === this.shownPalette) return;
+    this.shownPalette = text;
+    const open = new Set([...this.palette.querySelectorAll("details[open]")].map((each) => each.dataset.group));
+    this.palette.replaceChildren(...this.data.groups.map(([title, items], number) => {
+      const buttons = items.map(([label, statement, sentence]) => {
+        const made = element("button", { type: "button", class: "sg-item", title: `${statement}\n${sentence}`, "data-insert": label, onclick: () => this.insert(statement) }, label);
+        made.addEventListener("mousedown", (event) => event.preventDefault());
+        return made;
+      });
+      const isOpen = this.shownOnce ? open.has(title) : number === 0 || title === "Gradients" || title === "Aggregates";
+      return element("details", { "data-group": title, open: isOpen }, element("summary", {}, title), element("div", { class: "sg-items" }, ...buttons));
+    }));
+    this.shownOnce = true;
+  }
+}
+
+const editors = new WeakMap();
+
+export default function (component) {
+  const root = component.parentElement.querySelector(".sg-editor-root");
+  let editor = editors.get(root);
+  if (editor) editor.load(component.data);
+  else editors.set(root, (editor = new Editor(root, component.data)));
+  editor.setStateValue = component.setStateValue;
+  return () => { clearTimeout(editor.timer); editors.delete(root); };
+}
