@@ -15,7 +15,7 @@ from .case import Case, HandEntry, Run
 from .climb import climb
 from .escape import Escape, Flow, changing_numbers, escapes_at
 from .findings import Finding, Place
-from .fixes import declare_fix, none_fix
+from .fixes import declare_fix, none_fix, unwrap_fix, with_fixes
 from .partials import explained_partials
 from .raised import code_for, finding_of, ordinal, raised_at
 from .source import place
@@ -32,7 +32,7 @@ def explained(case: Case, truth: Truth, answers: Sequence[Answer], order: int) -
     """Findings for all wrong answers; `unexplained` where nothing was found that accounts for them."""
     found = Explained()
     wrong = first_wrong(answers)
-    left = [answer for answer in wrong if not none_explains(case, truth, answer, found)]
+    left = [after for answer in wrong for after in after_none(case, truth, answer, found)]
     lowest = min((finding.order for finding in found.findings), default=0)
     found.findings = named_first([finding for finding in found.findings if finding.order == lowest])
     raised = [answer for answer in left if answer.error is not None]
@@ -45,6 +45,7 @@ def explained(case: Case, truth: Truth, answers: Sequence[Answer], order: int) -
     if found.trace is None:
         found.trace = trace_of(case, wrong[0])
     found.findings = [with_step(finding, found.trace) for finding in merged(found.findings)]
+    found.findings = with_fixes(case, case.run(case.values(0)), found.findings)
     return found
 
 
@@ -61,16 +62,16 @@ def first_wrong(answers: Sequence[Answer]) -> list[Answer]:
 # --- None ------------------------------------------------------------------------------------------------------------
 
 
-def none_explains(case: Case, truth: Truth, answer: Answer, found: Explained) -> bool:
-    """Whether it is right once every None is replaced by zeros: then it is None that is not handled."""
+def after_none(case: Case, truth: Truth, answer: Answer, found: Explained) -> list[Answer]:
+    """What of a wrong answer is left once every None is replaced by zeros: what that repairs is a None not handled."""
     try:
         again = ask(case, truth, replace(answer.question, zeros=True), answer.point, answer.seed, answer.level)
     except Exception:
-        return False
-    if not again.ok or not again.checked:
-        return False
+        return [answer]
+    if not again.checked or (again.error is not None if answer.error else not again.ok):
+        return [answer]
     found.findings.append(none_finding(case, answer))
-    return True
+    return [] if again.ok else [again]
 
 
 def named_first(findings: list[Finding]) -> list[Finding]:
@@ -224,7 +225,11 @@ def escape_finding(case: Case, flow: Flow, group: list[Escape]) -> Finding:
         order=flow.level,
         step=step_of(flow, value_name),
         dropped=dropped,
-        fix=declare_fix(entry, name, one.in_pass) if entry else "",
+        fix=unwrap_fix(name)
+        if one.in_pass
+        else declare_fix(run, entry, escapes.python_name(run, one.variable))
+        if entry
+        else "",
     )
 
 

@@ -170,16 +170,20 @@ def changing_numbers(case: Case, question: Question, point: int, seed: int, leve
 
 
 def name_of(run: Run, variable: Variable) -> str:
-    """What to call it: the name it was given, the one that propagate closes over, or the one it was assigned to."""
+    """What to call it: the name that it was given, else the one that it has in the source."""
     with run.tape:
         given = variable.name
-    if not re.fullmatch(r"v\d+(_\d+)?", given):
-        return given
+    return python_name(run, variable) if re.fullmatch(r"v\d+(_\d+)?", given) else given
+
+
+def python_name(run: Run, variable: Variable) -> str:
+    """The name that propagate closes over, or the one that it was assigned to; else its name on the tape."""
     for entry in run.entries:
         for name, held in cells_of(entry.propagate).items():
             if held is variable or (isinstance(held, list | tuple) and any(x is variable for x in held)):
                 return name
-    return assigned_name(run.made.get(id(variable))) or given
+    with run.tape:
+        return assigned_name(run.made.get(id(variable))) or variable.name
 
 
 def assigned_name(made: Made | None) -> str:

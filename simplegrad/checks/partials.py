@@ -165,6 +165,7 @@ def partials_of(run: Run, entry: HandEntry, loss: torch.Tensor, inputs: Sequence
 
 def plain_truth(case: Case, run: Run, place_: int, slot: int, point: int, weight: torch.Tensor) -> Gradients:
     """By differences, for the entry's inputs that are inputs of the target."""
+
     def loss_at(moved: Sequence[torch.Tensor]) -> float:
         return float((case.run(moved).entries[place_].outputs[slot].value * weight).sum())
 
@@ -484,7 +485,7 @@ def scaled_use(examined: Examined) -> list[Finding]:
     """One use whose contribution has a wrong factor: twice (or more often) what it should be is counted double."""
     gaps = gaps_of(examined)
     found = []
-    for slots in ([None] if factor_of(examined, gaps, None) else examined.wrong):
+    for slots in [None] if factor_of(examined, gaps, None) else examined.wrong:
         best = factor_of(examined, gaps, slots)
         if best is None:
             return []
@@ -510,7 +511,12 @@ def factor_of(examined: Examined, gaps: Sequence[Gradients], slot: int | None) -
 
 def ratio_of(gaps: Sequence[Gradients], parts: Sequence[Gradients]) -> float | None:
     """The factor between two lists of gradients, by least squares; None from fewer than three numbers."""
-    pairs = [(g.flatten(), p.flatten()) for gs, ps in zip(gaps, parts) for g, p in zip(gs, ps) if g is not None and p is not None]
+    pairs = [
+        (g.flatten(), p.flatten())
+        for gs, ps in zip(gaps, parts)
+        for g, p in zip(gs, ps)
+        if g is not None and p is not None
+    ]
     if not pairs:
         return None
     g, p = torch.cat([a for a, _ in pairs]), torch.cat([b for _, b in pairs])

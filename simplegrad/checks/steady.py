@@ -29,7 +29,9 @@ def unsteady(case: Case) -> list[Finding]:
     values = case.values(0)
     run, again = case.run(values), case.run(values)
     if any(not equal(x.value, y.value) for x, y in zip(run.outputs, again.outputs, strict=True)):
-        sentence = "Two runs at the same inputs give different results, from the same random seed: nothing to hold it to."
+        sentence = (
+            "Two runs at the same inputs give different results, from the same random seed: nothing to hold it to."
+        )
         return [Finding("unverified", sentence)]
     if not run.entries:
         return []
@@ -37,7 +39,9 @@ def unsteady(case: Case) -> list[Finding]:
     first, second = gradients(case, run), gradients(case, run)
     if differ(first, second):
         changed = [x for x in visible(run) if id(x) in copies and not equal(x.value, copies[id(x)])]
-        return [changed_finding(run, changed, "propagate changes {name} in place, so that a second pass reads other values")]
+        return [
+            changed_finding(run, changed, "propagate changes {name} in place, so that a second pass reads other values")
+        ]
     return changed_by_another_call(case)
 
 
@@ -51,7 +55,9 @@ def changed_by_another_call(case: Case) -> list[Finding]:
     after = gradients(case, run)
     if other.outputs and differ(alone, after):
         changed = [x for x in visible(run) if id(x) in copies and not equal(x.value, copies[id(x)])]
-        return [changed_finding(run, changed, "another call of the aggregate changes {name}, before propagate has read it")]
+        return [
+            changed_finding(run, changed, "another call of the aggregate changes {name}, before propagate has read it")
+        ]
     return []
 
 
