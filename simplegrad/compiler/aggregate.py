@@ -44,6 +44,7 @@ class CompiledAggregate(Aggregate):
     def __init__(self, expression: Expression, name: str):
         check_name(name)
         self.expression = expression
+        self.written = name  # what it is called in its code, also where it is registered by another name
         name_nodes(expression)
         self.cases: dict[tuple, Case] = {}  # by what decides the code
         self.by_shape: dict[tuple, Case] = {}  # by the shapes themselves
@@ -184,7 +185,7 @@ class Case:
     def __init__(self, aggregate: CompiledAggregate, shapes: Shapes):
         expression = aggregate.expression
         self.made = Differentiated(expression.graph, expression.inputs, expression.results, shapes)
-        self.code = Code(aggregate.name, expression.what, self.made)
+        self.code = Code(aggregate.written, expression.what, self.made)
         self.bodies = Bodies(self)
         text = self.code.forward_text()
         self.forward = function_of(text, self.code.name, self.code.name, bodies=self.bodies)

@@ -136,7 +136,8 @@ class Code:
         return [
             "def propagate(dL_doutputs):",
             f"    {unpacked} = dL_doutputs",
-            f"    body = bodies[{pattern}]  # made when this pattern is first seen",
+            "    # the one question: what is None? A straight line is made for each answer, when it is first seen",
+            f"    body = bodies[{pattern}]",
             f"    return body({self.parameters})",
         ]
 

@@ -88,8 +88,8 @@ def whole_text(case: Case) -> str:
     """Forward and propagate in one function, with nothing but what stands in it."""
     code = case.code
     forward = code.forward_text(by_name=True).split("\n")
-    start = next(i for i, line in enumerate(forward) if line.strip().startswith("body = bodies["))
-    return "\n".join([*forward[:start], *inlined(case, code), *forward[start + 2 :]])
+    start = next(i for i, line in enumerate(forward) if line.strip().startswith("# the one question"))
+    return "\n".join([*forward[:start], *inlined(case, code), *forward[start + 3 :]])
 
 
 def inlined(case: Case, code: Code) -> list[str]:

@@ -174,7 +174,7 @@ class Reader(ast.NodeVisitor):
             return getattr(value, node.attr)
         hint = nearest(node.attr, (*_METHODS, *_ATTRIBUTES))
         called = f" It is a method: .{node.attr}(…)." if node.attr in _METHODS else ""
-        raise self.error(node, f"there is no attribute '{node.attr}'.{called}", "" if called else hint)
+        raise self.error(named_part(node), f"there is no attribute '{node.attr}'.{called}", "" if called else hint)
 
     def visit_Call(self, node: ast.Call):
         function, first = self.function(node.func)
@@ -210,8 +210,16 @@ class Reader(ast.NodeVisitor):
     def named(self, node: ast.AST, name: str, known: dict) -> Callable:
         if name.startswith("_") or name not in known:
             hint = nearest(name, (k for k in known if not k.startswith("_")))
-            raise self.error(node, f"there is no operator '{name}'.", hint)
+            raise self.error(named_part(node), f"there is no operator '{name}'.", hint)
         return known[name]
+
+
+def named_part(node: ast.AST) -> ast.AST:
+    """Of x.tahn, the place of `tahn`."""
+    if not isinstance(node, ast.Attribute):
+        return node
+    start = (node.end_col_offset or 0) - len(node.attr.encode())
+    return ast.copy_location(ast.Name(node.attr), ast.Name(lineno=node.end_lineno, col_offset=start))
 
 
 _MIRRORED = {operator.lt: operator.gt, operator.gt: operator.lt, operator.le: operator.ge, operator.ge: operator.le}

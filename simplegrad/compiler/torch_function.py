@@ -56,15 +56,15 @@ class Module:
     def __init__(self, aggregate, shapes: Shapes):
         expression = aggregate.expression
         self.made = Differentiated(expression.graph, expression.inputs, expression.results, Unknown(shapes))
-        self.code = Code(aggregate.name, expression.what, self.made, tensor=True)
-        self.name = "".join(part.capitalize() for part in aggregate.name.split("_")) + "Function"
+        self.code = Code(aggregate.written, expression.what, self.made, tensor=True)
+        self.name = "".join(part.capitalize() for part in aggregate.written.split("_")) + "Function"
         count = len(self.made.outputs)
         patterns = list(itertools.product((True, False), repeat=count))[:-1] if 2**count <= MOST_PATTERNS else []
         self.first = tuple(node in self.made.results for node in self.made.outputs)
         self.patterns = list(dict.fromkeys([self.first, *patterns, (True,) * count]))
         self.source = self.text()
-        defined = module_of(self.source, aggregate.name)
-        self.call: Callable = defined[aggregate.name]
+        defined = module_of(self.source, aggregate.written)
+        self.call: Callable = defined[aggregate.written]
         self.function: type[torch.autograd.Function] = defined[self.name]
 
     def text(self) -> str:

@@ -1,0 +1,160 @@
+"""What the Compile page shows, as data: the texts of a compiled aggregate, what each costs, which patterns came."""
+
+from __future__ import annotations
+
+import itertools
+import keyword
+import re
+import zlib
+from collections import Counter
+from dataclasses import dataclass
+
+import torch
+
+from ..aggregates import registry
+from ..compiler import CompiledAggregate, compile_aggregate
+from ..program import Program, ProgramError
+from ..program.own import own_program
+from ..trace.events import Visited
+from ..trace.trace import Trace
+from .views import Bounded
+
+EXAMPLES = {
+    "(a + b) * b": "(a + b) * b",
+    "RMSNorm": "ms = (x * x).mean(dim=-1, keepdim=True)\nrstd = (ms + 1e-6) ** -0.5\nx * rstd * w",
+    "a layer": "tanh(x @ w + b)",
+    "softmax cross-entropy": "logp = x - x.logsumexp(dim=-1, keepdim=True)\n-(logp * p).sum(dim=-1)",
+    "attention": "scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5\nscores.softmax(dim=-1) @ v",
+    "swish": "x * sigmoid(x)",
+}
+MOST_REGISTERED = 24  # compiled aggregates in the menus of all pages; the oldest goes first
+MOST_PATTERNS = 15  # that are listed; the others are counted
+PREFIX = "compiled_"
+_COMPILED = Bounded(count=64, cost=64)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """One text: its title, the code, what it computes (`operations`), and how often it ran, or None for forward."""
+
+    title: str
+    code: str
+    operations: int
+    ran: int | None = None
+    pattern: tuple[bool, ...] | None = None
+
+    @property
+    def caption(self) -> str:
+        count = f"{self.operations} {'operation' if self.operations == 1 else 'operations'}"
+        if self.ran is None:
+            return count
+        return f"{count}; ran {self.ran} {'time' if self.ran == 1 else 'times'} in this program"
+
+
+def written_name(wished: str) -> str:
+    """A name for its code."""
+    plain = re.sub(r"\W", "_", wished.strip(), flags=re.ASCII).strip("_")[:24]
+    return plain if plain and not plain[0].isdigit() and not keyword.iskeyword(plain) else "f"
+
+
+def compiled(text: str, wished: str = "") -> CompiledAggregate:
+    """Of this text, with inputs to try it on, and in the menus of all pages. Raises ProgramError, with its place.
+
+    The menus are for all sessions, so that it is registered by a name that tells its text from others.
+    """
+    written = written_name(wished)
+    name = f"{PREFIX}{written}_{zlib.crc32(text.encode()):08x}"
+    made = _COMPILED.get(name, lambda: with_example(text, written, name))
+    register(made)
+    return made
+
+
+def with_example(text: str, written: str, name: str) -> CompiledAggregate:
+    try:
+        aggregate = compile_aggregate(text, written)
+    except ProgramError:
+        raise
+    except ValueError:  # a name that code may not take
+        aggregate = compile_aggregate(text, "f")
+    aggregate.name = name
+    inputs = example_inputs(aggregate)
+    aggregate.example = lambda: inputs
+    return aggregate
+
+
+def register(aggregate: CompiledAggregate) -> None:
+    """Into the menus; of many, the oldest leave."""
+    aggregate.origin = aggregate.name
+    if registry.get(aggregate.name) is not aggregate:
+        registry.add(aggregate)
+    ours = [each for each in registry.values() if isinstance(each, CompiledAggregate) and each.name.startswith(PREFIX)]
+    for old in ours[: max(len(ours) - MOST_REGISTERED, 0)]:
+        registry.discard(old.origin)
+
+
+def example_inputs(aggregate: CompiledAggregate) -> tuple[torch.Tensor, ...]:
+    """Small tensors of shapes that the expression takes; floats, as the language has them."""
+    count = len(aggregate.expression.inputs)
+    plain = [[shape] * count for shape in ((4,), (2, 2), (3, 3), (2, 3, 3), ())]
+    mixed = itertools.product(((2, 3), (3,), (3, 2), (2,), ()), repeat=count) if count <= 4 else ()
+    for shapes in itertools.chain(plain, mixed):
+        inputs = numbers(shapes)
+        try:
+            aggregate.case_of(inputs)
+        except (RuntimeError, IndexError, TypeError, ValueError):
+            continue
+        return tuple(inputs)
+    return tuple(numbers([(4, 4)] * count))
+
+
+def numbers(shapes) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [((torch.rand(shape, generator=generator) * 1e4).round() / 1e4 + 0.1) for shape in shapes]
+
+
+def program_text(aggregate: CompiledAggregate) -> str:
+    """A gradient of a gradient of it, on its example inputs."""
+    return own_program(aggregate)
+
+
+def run(aggregate: CompiledAggregate, text: str) -> Trace:
+    """The program with the aggregate as f. Raises ProgramError."""
+    return Program.parse(text).run(aggregate=aggregate)
+
+
+def patterns_of(trace: Trace, aggregate: CompiledAggregate) -> Counter[tuple[bool, ...]]:
+    """Which incoming gradients came, in the visits to the aggregate's entries, and how often."""
+    visits = [event for event in trace.events if isinstance(event, Visited) and event.incoming]
+    ours = [event for event in visits if event.entry.aggregate and event.entry.operator == aggregate.written]
+    return Counter(tuple(each is not None for each in event.incoming) for event in ours if event.state != "skipped")
+
+
+def pattern_said(names: tuple[str, ...], pattern: tuple[bool, ...]) -> str:
+    """`dL_dr; dL_dt None`: what comes in, and what is a known zero."""
+    comes = [f"dL_d{name}" for name, each in zip(names, pattern) if each]
+    absent = [f"dL_d{name}" for name, each in zip(names, pattern) if not each]
+    return ", ".join(comes) + (f"; {', '.join(absent)} None" if absent else "")
+
+
+def listings(aggregate: CompiledAggregate, counts: Counter) -> list[Listing]:
+    """Forward, `propagate` with its general body, and the body for each pattern: those that ran first, often first."""
+    case = aggregate.case
+    forward = [node for node in case.made.forward if node.kind not in ("size", "shape") and node.args]
+    general = len(case.made.body(case.all).operations)
+    said = [
+        Listing("forward", aggregate.forward_source, len(forward)),
+        Listing("propagate, and its general body", aggregate.propagate_source, general, counts[case.all]),
+    ]
+    for pattern in listed_patterns(aggregate, counts):
+        code, operations = aggregate.specialisation_source(pattern), len(case.made.body(pattern).operations)
+        title = pattern_said(aggregate.outputs, pattern)
+        said.append(Listing(title, code, operations, counts[pattern], pattern))
+    return said
+
+
+def listed_patterns(aggregate: CompiledAggregate, counts: Counter) -> list[tuple[bool, ...]]:
+    seen = [pattern for pattern, _ in counts.most_common() if any(pattern)]
+    case = aggregate.case
+    some = itertools.islice(itertools.product((True, False), repeat=len(case.all)), 1 << 10)
+    others = [pattern for pattern in (case.first, *some) if any(pattern) and pattern != case.all]
+    return [p for p in dict.fromkeys([*seen, *others]) if p != case.all][:MOST_PATTERNS]

@@ -1,0 +1,173 @@
+"""The Compile page: an expression as an aggregate, its code for each pattern of Nones, and what a program uses."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import streamlit as st
+
+from ...compiler import CompiledAggregate
+from ...program import ProgramError, pack, unpack
+from ...trace.trace import Trace
+from ..compile_view import EXAMPLES, Listing, compiled, listings, pattern_said, patterns_of, program_text, run
+from . import page
+
+FIRST = "(a + b) * b"
+# Code needs its width: on narrow screens one text below the other.
+STYLE = """
+@media (max-width: 1100px) {
+  .st-key-codes .stHorizontalBlock { flex-wrap: wrap; }
+  .st-key-codes .stColumn { flex: 1 1 100%; min-width: 100%; }
+}
+"""
+
+
+def compile_page() -> None:
+    """Write an expression; see its forward and its propagate, for each pattern of Nones; step through it."""
+    page.through_router()
+    st.markdown("Write an expression. It becomes one entry on the tape, with a `propagate` that is right at any order.")
+    with st.container(key="texts"):
+        left, right = st.columns(2, gap="medium")
+    with left:
+        text, wished = expression()
+        aggregate = attempt(text, wished)
+    if aggregate is None:
+        with right:
+            st.info("The code will be shown here as soon as the text is an expression: see the marked place.")
+        return
+    with right:
+        trace = program(aggregate)
+    counts = patterns_of(trace, aggregate) if trace is not None else Counter()
+    with left:
+        ways_out(aggregate)
+        occurred(aggregate, counts, trace)
+    codes(listings(aggregate, counts))
+
+
+# --- the expression ----------------------------------------------------------------------------------------------
+
+
+def expression() -> tuple[str, str]:
+    """The text and the name that was wished for; kept in the URL."""
+    begin_with_url()
+    examples, name = st.columns([3, 2])
+    examples.selectbox(
+        "Begin with an example", list(EXAMPLES), index=None, placeholder="your own text", key="compile-example",
+        on_change=begin_with_example,
+    )  # fmt: skip
+    wished = name.text_input("Name", key="compile-name", max_chars=24, placeholder="f")
+    text = st.text_area("Expression", key="compile-text", height=130, help="Free names are its inputs, in their order.")
+    packed = pack(text)
+    if st.query_params.get("expression") != packed:
+        st.query_params["expression"] = packed
+    st.session_state["compile-kept"] = (text, wished)
+    return text, wished
+
+
+def begin_with_url() -> None:
+    """What the address says, or what the page showed when it was left, or the first example."""
+    if "compile-text" in st.session_state:
+        return
+    text, wished = st.session_state.get("compile-kept", (FIRST, ""))
+    packed = st.query_params.get("expression")
+    if packed is not None:
+        try:
+            text = unpack(packed)
+        except ProgramError as error:
+            st.warning(error.message, icon=":material/link_off:")
+    st.session_state["compile-text"], st.session_state["compile-name"] = text, wished
+
+
+def begin_with_example() -> None:
+    chosen = st.session_state.get("compile-example")
+    if chosen in EXAMPLES:
+        st.session_state["compile-text"] = EXAMPLES[chosen]
+        st.session_state["compile-example"] = None
+
+
+def attempt(text: str, wished: str) -> CompiledAggregate | None:
+    """The aggregate, or the error at its place."""
+    try:
+        return compiled(text, wished)
+    except ProgramError as error:
+        page.program_error(error)
+    return None
+
+
+# --- the program it runs in --------------------------------------------------------------------------------------
+
+
+def program(aggregate: CompiledAggregate) -> Trace | None:
+    """A program that calls it as f; its shapes are those that the code below is for."""
+    key = f"compile-program-{aggregate.name}"
+    try:
+        first = program_text(aggregate)
+    except ValueError as error:
+        st.warning(f"No program could be made for it: {error}")
+        return None
+    kept = st.session_state.setdefault("compile-programs", {})
+    text = st.text_area("A program that calls it as f", kept.get(aggregate.name, first), key=key, height=225)
+    kept[aggregate.name] = text
+    try:
+        trace = run(aggregate, text)
+    except ProgramError as error:
+        page.program_error(error)
+        return None
+    if trace.error is not None:
+        st.error(f"Line {trace.error.line or 1}: {trace.error.message}", icon=":material/error:")
+    return trace
+
+
+def ways_out(aggregate: CompiledAggregate) -> None:
+    step, compare, torch_function = st.columns(3)
+    text = st.session_state.get("compile-programs", {}).get(aggregate.name) or program_text(aggregate)
+    query = {"program": pack(text), "none": "skip", "prune": "none", "step": "0"}
+    if step.button("Open in Step", icon=":material/play_arrow:", type="primary", width="stretch"):
+        st.switch_page("pages/step.py", query_params={**query, "aggregate": aggregate.name})
+    if compare.button("Open in Compare", icon=":material/compare:", width="stretch"):
+        st.switch_page("pages/compare.py", query_params={**query, "left": aggregate.name, "right": "reference"})
+    torch_function.download_button(
+        "torch Function",
+        aggregate.to_torch_function().source,
+        f"{aggregate.written}.py",
+        "text/x-python",
+        icon=":material/download:",
+        width="stretch",
+        help="The same for PyTorch: a torch.autograd.Function that can be differentiated again, as a module.",
+    )
+
+
+def occurred(aggregate: CompiledAggregate, counts: Counter, trace: Trace | None) -> None:
+    """Which patterns the passes of the program brought."""
+    if trace is None:
+        return
+    names = ", ".join(f"`{name}`" for name in aggregate.outputs)
+    st.markdown(f"Outputs of its entry: {names}. Patterns of incoming gradients in the {len(trace.passes)} passes:")
+    rows = [{"comes in": pattern_said(aggregate.outputs, p), "times": n} for p, n in counts.most_common()]
+    if rows:
+        st.table(rows)
+    else:
+        st.caption("None: no pass came to its entry.")
+
+
+# --- the code ----------------------------------------------------------------------------------------------------
+
+
+def codes(all_of_them: list[Listing]) -> None:
+    """Forward, the general propagate, and the bodies, beside each other."""
+    forward, general, *bodies = all_of_them
+    st.html(f"<style>{STYLE}</style>")
+    with st.container(key="codes"):
+        for column, each in zip(st.columns(2, gap="medium"), (forward, general)):
+            with column:
+                listing(each)
+        st.markdown("**A body for each pattern**, a straight line that was made when a pass first brought the pattern")
+        for start in range(0, len(bodies), 2):
+            for column, each in zip(st.columns(2, gap="medium"), bodies[start : start + 2]):
+                with column:
+                    listing(each)
+
+
+def listing(each: Listing) -> None:
+    st.markdown(f"**{each.title}** · {each.caption}")
+    st.code(each.code, language="python")
