@@ -23,12 +23,20 @@ class FileProblem:
     column: int | None = None
 
     def __str__(self) -> str:
-        if self.line is None:
-            return f"{self.file}: {self.message}"
-        shown = [f"{self.file}:{self.line}: {self.message}", f"    {self.text}"]
-        if self.column is not None:
-            shown.append("    " + " " * (self.column - 1) + "^")
-        return "\n".join(shown)
+        return "\n".join([self.headline, *(f"    {line}" for line in self.excerpt.splitlines())])
+
+    @property
+    def headline(self) -> str:
+        """`my_ops.py:7: SyntaxError: invalid syntax`"""
+        place = self.file if self.line is None else f"{self.file}:{self.line}"
+        return f"{place}: {self.message}"
+
+    @property
+    def excerpt(self) -> str:
+        """The line, and a caret under the place where that is known."""
+        if self.column is None:
+            return self.text
+        return f"{self.text}\n{' ' * (self.column - 1)}^"
 
 
 class FileProblemError(Exception):

@@ -131,6 +131,7 @@ def test_a_file_of_the_command_line_is_in_the_menus_and_its_errors_are_shown(tmp
         page = opened(left="from_my_file")
         assert not page.exception
         assert facts(page)["names"][0] == "from_my_file" and facts(page)["verdict"]["code"] == "correct"
-        assert f"{bad}:1: SyntaxError" in page.error[0].value
+        assert f"{bad}:1: SyntaxError" in page.error[0].value.replace("\\", "")
+        assert page.code[0].value.startswith("x = 1 +\n")
     finally:
         registry.discard(str(good))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import replace
 
@@ -17,14 +18,6 @@ from ..views import TraceView
 from . import Paused
 
 FIELDS = ("program", "aggregate", "none", "prune", "step")
-
-
-def through_router() -> None:
-    """First thing on every page but the first: Streamlit finds pages/ by itself, and runs a page without app.py where
-    that page is the first address that a fresh server is asked for."""
-    if PagesManager.uses_pages_directory:
-        PagesManager.uses_pages_directory = False
-        st.rerun()
 
 
 def through_router() -> None:
@@ -141,4 +134,11 @@ def messages(shown: Shown, files: UserFiles | None) -> None:
     for problem in shown.problems:
         st.warning(problem, icon=":material/link_off:")
     for problem in files.problems if files is not None else ():
-        st.error(str(problem), icon=":material/error:")
+        st.error(as_it_stands(problem.headline), icon=":material/error:")
+        if problem.text:
+            st.code(problem.excerpt, language=None)
+
+
+def as_it_stands(text: str) -> str:
+    """A text that Streamlit would read as Markdown, with nothing in it meaning anything."""
+    return re.sub(r"([^\w\s])", r"\\\1", text)
