@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import types
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -230,7 +231,8 @@ class Case:
 @contextmanager
 def quiet_random():
     """The same random numbers in every run, and none taken from the caller's."""
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # such as torch's, of tensors that only record because it is a check
         torch.manual_seed(0)
         yield
 

@@ -11,7 +11,7 @@ import torch
 from ..aggregates import Aggregate, registry
 from ..engine import Variable
 from .blame import explained
-from .case import PLAIN, Case, NotAVariable, labels_of
+from .case import PLAIN, Case, NotAVariable, labels_of, quiet_random
 from .climb import climb
 from .findings import Finding, Report
 from .notes import coverage_of, notes_of
@@ -49,7 +49,7 @@ def check(
     if report.findings:  # other values: whether its gradients are right is asked of its own forward
         truth = chosen_truth(case, None)
     report.truth = truth.text
-    with case.environment():
+    with case.environment(), quiet_random():
         examine(case, truth, report, order)
     return report
 
