@@ -1,7 +1,8 @@
 """`python -m tests`: all tests, and before them the browser that some of them drive, if this machine has none.
 
-Arguments go to pytest: `python -m tests -k store`. What drives a browser runs last and alone, since it looks at times
-and frames that other work on the machine would disturb; the rest shares the cores.
+Arguments go to pytest: `python -m tests -k store`. The tests run one after another: those in a browser look at times
+and frames that other work would disturb, and sharing the cores saves the rest little, since every worker has to import
+torch (`-n 2 --ignore=tests/browser` does it all the same).
 """
 
 import os
@@ -38,21 +39,13 @@ def install_browser() -> None:
             return
 
 
-def pytest(*arguments: str) -> int:
-    """0 if all went well; also if nothing was chosen, as by -k, in one of the two parts."""
-    code = subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=ROOT).returncode
-    return 0 if code == 5 and len(sys.argv) > 1 else code
-
-
 def main() -> int:
     if not has_browser():
         install_browser()
     if not has_browser():
         print(HOW, file=sys.stderr)
         return 1
-    asked = sys.argv[1:]
-    codes = [pytest("--ignore=tests/browser", "-n2", *asked), pytest("tests/browser", *asked)]
-    return max(codes)
+    return subprocess.run([sys.executable, "-m", "pytest", *sys.argv[1:]], cwd=ROOT).returncode
 
 
 if __name__ == "__main__":
