@@ -20,11 +20,13 @@ from .engine import (
 )
 from .program import Program, ProgramError
 from .trace import Trace, record
+from .trace.nonfinite import Birth, find_nonfinite
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Aggregate",
+    "Birth",
     "CompileError",
     "Program",
     "ProgramError",
@@ -39,12 +41,22 @@ __all__ = [
     "compile_aggregate",
     "check",
     "current_tape",
+    "find_nonfinite",
     "fresh_name",
     "grad",
     "gradient_tape",
     "record",
+    "record_torch",
     "registry",
     "reset_tape",
     "stack",
     "where",
 ]
+
+
+def __getattr__(name: str):
+    if name == "record_torch":  # torch.autograd's insides: only for those who ask
+        from .torch_bridge import record_torch
+
+        return record_torch
+    raise AttributeError(f"module 'simplegrad' has no attribute {name!r}")

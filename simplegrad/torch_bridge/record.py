@@ -11,7 +11,7 @@ import contextlib
 import inspect
 import pathlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ from torch.autograd import graph as autograd_graph
 from torch.overrides import TorchFunctionMode
 
 from simplegrad.engine.grad import collector_paused
+from simplegrad.torch_bridge.finite import Eyes, look
 from simplegrad.torch_bridge.tell import Teller
 from simplegrad.trace import Trace
 
@@ -36,18 +37,22 @@ class CompiledCode(RuntimeError):
 
 
 @contextlib.contextmanager
-def record_torch(values: str = "none", *, limit: int = MOST_NODES) -> Iterator[Trace]:
+def record_torch(
+    values: str = "none", *, limit: int = MOST_NODES, names: Mapping[str, torch.Tensor] | None = None
+) -> Iterator[Trace]:
     """`with record_torch() as trace:` records every backward pass of PyTorch that begins inside, in this thread.
 
     `values`: "none" keeps shapes, "norm" also the norm of each gradient, "full" the gradients themselves, by
-    reference. `limit`: how many autograd nodes at most; past it the run goes on and the trace ends with LimitReached.
+    reference; with both, every result is looked at for NaN and infinity (see find_nonfinite). `limit`: how many
+    autograd nodes at most; past it the run goes on and the trace ends with LimitReached. `names`: what to call tensors
+    that no local variable names.
 
     Operations are seen when a backward reaches them: what no backward reaches is not in the trace (`trace.notices`).
     Raises ValueError for another `values`, CompiledCode at a backward through code of `torch.compile`.
     """
     if values not in VALUES:
         raise ValueError(f"values={values!r}: expected one of {', '.join(map(repr, VALUES))}")
-    recorder = TorchRecorder(values, limit)
+    recorder = TorchRecorder(values, limit, given={id(tensor): name for name, tensor in (names or {}).items()})
     with recorder.attached():
         try:
             yield recorder.trace
@@ -70,8 +75,8 @@ class Node:
 
 
 # A gradient as a hook saw it, in a plain tuple since there are many: the id of the node that computed it (see `known`;
-# None without one), which output of it, shape, dtype, the tensor and a note if they were asked for.
-Gradient = tuple[int | None, int, torch.Size, torch.dtype, torch.Tensor | None, str]
+# None without one), which output of it, shape, dtype; if asked for the tensor, a note, and "nan", "inf" or "".
+Gradient = tuple[int | None, int, torch.Size, torch.dtype, torch.Tensor | None, str, str | None]
 
 
 @dataclass
@@ -91,12 +96,22 @@ class TorchRecorder:
     outputs: list[tuple] = field(default_factory=list)  # (node, output, name) of local tensors
     hooked: dict[int, Any] = field(default_factory=dict)  # node index -> handle of its hook
     full: bool = False
+    given: dict[int, str] = field(default_factory=dict)  # names by the id of a tensor
+    eyes: Eyes | None = None  # looks at what operations give, unless values is "none"
 
     def __post_init__(self) -> None:
         self.trace = Trace()
         self.trace.kind = "torch"
         self.trace._builder = Teller(self, self.trace)
         self.trace.notices.append("Operations that no backward pass reached are not shown.")
+        if self.values == "none":
+            self.trace.notices.append("No numbers were kept: where a NaN is born cannot be told from this trace.")
+        else:
+            self.eyes = Eyes(self.log, where_now)
+            self.trace.notices.append(
+                "Of PyTorch's own formulas for gradients only what comes in and goes out is seen, so of a NaN that is "
+                "born inside of one, that formula is named, and the forward line that it belongs to."
+            )
 
     # -- attaching -----------------------------------------------------------------------------------------------
 
@@ -107,7 +122,7 @@ class TorchRecorder:
         engine, plain_backward = autograd_graph._engine_run_backward, vars(back)["apply"]
         autograd_graph._engine_run_backward = torch.autograd._engine_run_backward = self._engine(engine)
         back.apply, single.apply = self._backward(plain_backward), classmethod(self._apply(single))
-        mode = Lines(self.lines)
+        mode = Lines(self.lines, self.eyes)
         try:
             with mode:
                 yield
@@ -131,15 +146,18 @@ class TorchRecorder:
             index = self.known.get(id(node))
             if index is not None:
                 self.log.append(("visiting", index, [self._gradient(g) for g in grads]))
-            with Lines(self.lines):  # autograd.grad has taken the outer mode away
+            with Lines(self.lines, self.eyes):  # autograd.grad has taken the outer mode away
                 return plain(node, *grads)
 
         return apply
 
     def _apply(self, single: type) -> Callable:
         def apply(cls: type, *args: Any, **kwargs: Any) -> Any:
-            before = _sequence()
-            outputs = super(single, cls).apply(*args, **kwargs)
+            before, eyes = _sequence(), self.eyes
+            if eyes is None:
+                outputs = super(single, cls).apply(*args, **kwargs)
+            else:
+                outputs = looked_at(eyes, cls, super(single, cls).apply, args, kwargs, sys._getframe(1))
             note_lines(self.lines, before, sys._getframe(1))
             return outputs
 
@@ -238,7 +256,8 @@ class TorchRecorder:
         custom = node._forward_cls if isinstance(node, autograd_function.BackwardCFunction) else None
         leaf = node.variable if name == "torch::autograd::AccumulateGrad" else None
         if leaf is not None:
-            leaf = (tuple(leaf.shape), leaf.dtype, self.names.get(id(leaf), ""), self._kept(leaf))
+            flaw = None if self.eyes is None else look(leaf)
+            leaf = (tuple(leaf.shape), leaf.dtype, self.names.get(id(leaf), ""), self._kept(leaf), flaw)
         self.nodes.append(Node(index, name, node._sequence_nr(), node.next_functions, (), custom, leaf))
         if leaf is not None:
             return index
@@ -271,18 +290,18 @@ class TorchRecorder:
             self.pending.append(node)
             node = id(node)
         if self.values == "none":
-            return node, g.output_nr if node else 0, g.shape, g.dtype, None, ""
+            return node, g.output_nr if node else 0, g.shape, g.dtype, None, "", None
         if self.values == "full":
             tensor = g.detach()
         else:
             note = f"norm {float(g.detach().norm()):.4g}"
-        return node, g.output_nr, g.shape, g.dtype, tensor, note
+        return node, g.output_nr, g.shape, g.dtype, tensor, note, look(g)
 
     def _learn_names(self, frame: Any) -> None:
         """What the lines that start a pass call their tensors: local names, and parameters of local modules."""
         while frame is not None and frame.f_code.co_filename.startswith((_TORCH, _HERE)):
             frame = frame.f_back
-        self.names, self.outputs = {}, []  # an id is only good while its tensor lives
+        self.names, self.outputs = dict(self.given), []  # an id is only good while its tensor lives
         for name, value in list(frame.f_locals.items()) if frame is not None else ():
             if isinstance(value, torch.Tensor):
                 self.names.setdefault(id(value), name)
@@ -308,16 +327,30 @@ class TorchRecorder:
 class Lines(TorchFunctionMode):
     """Notes which line was running while nodes got their sequence numbers."""
 
-    def __init__(self, lines: dict[int, tuple]) -> None:
+    def __init__(self, lines: dict[int, tuple], eyes: Eyes | None = None) -> None:
         super().__init__()
-        self.lines = lines
+        self.lines, self.eyes = lines, eyes
 
     def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         before = _sequence()
         result = func(*args, **kwargs) if kwargs else func(*args)
         if _sequence() != before:
             note_lines(self.lines, before, sys._getframe(1))
+        if self.eyes is not None:
+            self.eyes.see(func, args, kwargs, result, before, sys._getframe(1))
         return result
+
+
+def looked_at(eyes: Eyes, cls: type, apply: Callable, args: tuple, kwargs: dict, frame: Any) -> Any:
+    """Run a custom Function; what is born inside its forward is told before the Function itself."""
+    outer, births, before = eyes.inside, eyes.births, _sequence()
+    eyes.inside = before if outer is None else outer
+    try:
+        outputs = apply(*args, **kwargs)
+    finally:
+        eyes.inside = outer
+    eyes.applied(cls, args, outputs, before, frame, births)
+    return outputs
 
 
 def note_lines(lines: dict[int, tuple], before: int, frame: Any) -> None:

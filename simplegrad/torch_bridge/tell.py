@@ -70,6 +70,8 @@ class Teller:
         self.made: list[int] = []  # nodes that passes made and that are not told yet, by sequence number, last first
         self.sums: set[int] = set()  # those that the engine made to add contributions
         self.done = False
+        self.flaws: dict[tuple, str] = {}  # (sequence number, name, output) of a node -> "nan" or "inf"
+        self.aside: list[tuple] = []  # rows of what is not finite and belongs to no node, to be told in order
 
     def build(self) -> None:
         """Events for all that was logged since the last time."""
@@ -79,6 +81,8 @@ class Teller:
         for row in log:
             if not self.done:
                 getattr(self, row[0])(*row[1:])
+        if not self.done:
+            self._tell_aside()
 
     # -- reading ahead -------------------------------------------------------------------------------------------
 
@@ -163,26 +167,28 @@ class Teller:
         if place not in self.values:
             node = self.nodes[place[0]]
             if node.leaf is not None:
-                shape, dtype, name, tensor = node.leaf
-                value = self.values[place] = self.new_value(name, shape, dtype, leaf=True, tensor=tensor)
+                shape, dtype, name, tensor, flaw = node.leaf
+                kept = {"tensor": tensor, "nonfinite": flaw}
+                value = self.values[place] = self.new_value(name, shape, dtype, leaf=True, **kept)
                 self.add(Leaf, None, value=value)
             else:
                 shape = node.shapes[place[1]] if place[1] < len(node.shapes) else ()
-                self.values[place] = self.new_value(self.recorder.called.get(place, ""), shape)
+                flaw = self.flaws.get((node.sequence, node.name, place[1]))
+                self.values[place] = self.new_value(self.recorder.called.get(place, ""), shape, nonfinite=flaw)
         return self.values[place]
 
     def gradient(self, gradient: Gradient | None) -> Value | None:
         """A gradient as a Variable: the output of the node that computed it, or a constant."""
         if gradient is None:
             return None
-        node, output, shape, dtype, tensor, note = gradient
+        node, output, shape, dtype, tensor, note, flaw = gradient
         index = self.recorder.known.get(node)
         if index is None:
-            return self.new_value("", shape, dtype, tensor=tensor, note=note)
+            return self.new_value("", shape, dtype, tensor=tensor, note=note, nonfinite=flaw)
         value = self.value((index, output))
         value.shape, value.dtype = tuple(shape), str(dtype).removeprefix("torch.")
         value.tensor = tensor if value.tensor is None else value.tensor
-        value.note = value.note or note
+        value.note, value.nonfinite = value.note or note, value.nonfinite or flaw
         return value
 
     def entry(self, index: int, made_by: Entry | None = None) -> Entry:
@@ -234,9 +240,11 @@ class Teller:
         new = [i for i in range(first, last) if self.nodes[i].leaf is None]
         for index in sorted(new, key=lambda i: self.nodes[i].sequence):
             running = self.passes[-1] if self.passes else None
+            self._tell_aside(self.nodes[index].sequence)
             self.entry(index, running and running.entry)
 
     def begun(self, where: tuple | None, roots: list, seeds: list, targets: list) -> None:
+        self._tell_aside()
         places = [place for place in roots if place is not None and place[0] >= 0]
         losses = [self.value(place) for place in places]
         wanted = tuple(self.value(place) for place in targets if place is not None and place[0] >= 0)
@@ -271,6 +279,7 @@ class Teller:
             running.visit = self.add(VisitBegun, entry.propagate_source, entry=entry, incoming=values)
         running.entry = entry
         self._tell_made(sequence, made_by=entry)
+        self._tell_aside()
         pairs = [(edge, g) for edge, g in zip(self.edges(index), outgoing, strict=False) if edge is not None]
         went = tuple(self.gradient(g) for _, g in pairs)
         running.visit = None
@@ -311,6 +320,7 @@ class Teller:
         while self.made and self.nodes[self.made[-1]].sequence < before:
             if sums_only and self.made[-1] not in self.sums:
                 return
+            self._tell_aside(self.nodes[self.made[-1]].sequence)
             self.entry(self.made.pop(), made_by)
 
     def ended(self, results: list) -> None:
@@ -336,10 +346,28 @@ class Teller:
         left = [i for i in seen - running.visited if self.nodes[i].leaf is None]
         return sorted(left, key=lambda i: -self.nodes[i].sequence)
 
+    def nonfinite(self, sequence: int, place: tuple | None, kind: str, *told: Any) -> None:
+        """A result that is not finite; `told`: where, note, name, (shape, dtype), "born", "came in" or ""."""
+        if place is not None:
+            self.flaws[place] = kind
+        if told[-1]:
+            self.aside.append((sequence, place, kind, *told))
+
+    def _tell_aside(self, before: float = float("inf")) -> None:
+        """What is not finite and no entry will show: results of no node, or of one that no backward reached."""
+        rows = [row for row in self.aside if row[0] <= before]
+        self.aside = [row for row in self.aside if row[0] > before]
+        reached = {(node.sequence, node.name) for node in self.nodes} if rows else set()
+        for _, place, kind, where, note, name, (shape, dtype), how in rows:
+            if place is None or place[:2] not in reached:
+                value = self.new_value(name, shape, dtype, note=note, nonfinite=kind, leaf=how == "came in")
+                self.add(Leaf, self.source(where), value=value)
+
     def made_nodes(self, first: int, last: int) -> None:
         """Told already, at the visits that made them."""
 
     def failed(self, error: BaseException, where: tuple | None) -> None:
+        self._tell_aside()
         self.add(Failed, self.source(where), error=type(error).__name__, message=str(error))
 
     def limit(self, limit: int) -> None:

@@ -63,6 +63,8 @@ class Writer:
         fields = {"id": thing.id, "name": thing.name, "shape": list(thing.shape), "dtype": thing.dtype}
         if thing.leaf:
             fields["leaf"] = True
+        if thing.nonfinite is not None:
+            fields["nonfinite"] = thing.nonfinite
         key, note = self.tensors.add(thing.tensor)
         return "values", fields | ({"tensor": key} if key else {}) | _not_empty("note", thing.note or note)
 
@@ -196,7 +198,8 @@ class Reader:
             self.wrong(f"{math.prod(shape):,} elements are more than the {MOST_ELEMENTS:,} that a tensor may have")
         tensor = None if key is None else self.tensor(key, tuple(shape))
         name, note = self.text(row.get("name")), self.text(row.get("note", ""))
-        return Value(self.whole(row.get("id")), name, tuple(shape), tensor, dtype, bool(row.get("leaf")), note)
+        looked = None if row.get("nonfinite") is None else self.text(row["nonfinite"])
+        return Value(self.whole(row.get("id")), name, tuple(shape), tensor, dtype, bool(row.get("leaf")), note, looked)
 
     def tensor(self, key: object, shape: tuple[int, ...]) -> torch.Tensor:
         """The tensor of this key in this shape; values of one key and shape share it."""

@@ -25,6 +25,7 @@ class Value:
     dtype: str = "float32"
     leaf: bool = False  # made with Variable.constant
     note: str = ""  # what stands in for the tensor when it was not kept, e.g. "norm 1.25"
+    nonfinite: str | None = None  # "nan", "inf" or "": what a look at the numbers said; None where nobody looked
 
     @property
     def is_zero(self) -> bool:

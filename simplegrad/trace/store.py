@@ -6,7 +6,8 @@ Nothing in it is ever executed: no pickle, and every index is looked at before i
     version   1; a reader refuses what is newer than itself
     title, program, aggregate, kind, notices, bindings      of the Trace, as they are
     sources   [[file, line], …]; elsewhere a source is its place in this list
-    values    [{id, name, shape, dtype, leaf?, note?, tensor?}, …]; elsewhere a value is its place in this list.
+    values    [{id, name, shape, dtype, leaf?, note?, nonfinite?, tensor?}, …]; elsewhere a value is its place in
+              this list. `nonfinite`: "nan", "inf" or "" where the run itself looked at the numbers.
               `tensor`: its key in tensors.safetensors. Values that shared a tensor share the key. A tensor may have 1
               where `shape` has more: it is expanded. One whose key begins with "complex" holds [real, imaginary] in a
               last dimension
