@@ -1,0 +1,203 @@
+"""What is wrong with a gradient, in terms of forward's uses: one is missing, one came twice, one has a wrong factor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import torch
+
+from .calls import SMALL, Examined, gaps_of, same
+from .case import Operation
+from .climb import Gradients, size
+from .findings import Finding
+from .forward import Use
+from .lines import computed_at, contribution_line
+from .source import place
+
+
+def only(gradients: Sequence[Gradients], slots: Sequence[int]) -> list[Gradients]:
+    return [[g if i in slots else None for i, g in enumerate(row)] for row in gradients]
+
+
+def missing_or_double(examined: Examined) -> list[Finding]:
+    """A use whose contribution is not there, or is there twice: first one that accounts for all, then slot by slot."""
+    gaps = gaps_of(examined)
+    for count in (1, 2):
+        uses = explaining(examined, gaps, None, count)
+        if uses:
+            return [use_finding(examined, uses, examined.wrong)]
+    found = []
+    for i in examined.wrong:
+        uses = next((u for u in (explaining(examined, gaps, i, count) for count in (1, 2)) if u), None)
+        whole = all(c.returned[i] is None or size([c.returned[i]]) <= SMALL for c in examined.calls)
+        if uses is None and not whole:
+            return []
+        found.append(use_finding(examined, uses or [], [i]))
+    return found
+
+
+def explaining(examined: Examined, gaps: Sequence[Gradients], slot: int | None, count: int) -> list[int] | None:
+    """Places (among the uses) of those whose contributions together are the gap, in all calls."""
+    amount = min((len(call.uses) for call in examined.calls), default=0)
+    if amount == 0 or amount > (60 if count == 1 else 25) or len({len(c.uses) for c in examined.calls}) > 1:
+        return None
+    slots = range(len(examined.entry.inputs)) if slot is None else [slot]
+    # several only of uses of the inputs themselves: those are parallel, where others may lie on one path
+    places = [u for u in range(amount) if count == 1 or examined.calls[0].uses[u].direct]
+    for chosen in combinations(places, count):
+        parts = [total_of([call.uses[u].parts for u in chosen], slots) for call in examined.calls]
+        if examined.fits(only(gaps, slots), parts):
+            return list(chosen)
+    return None
+
+
+def total_of(parts: Sequence[Gradients], slots: Sequence[int]) -> Gradients:
+    found: Gradients = []
+    for i in range(len(parts[0])):
+        terms = [p[i] for p in parts if p[i] is not None] if i in slots else []
+        found.append(sum(terms[1:], terms[0]) if terms else None)
+    return found
+
+
+def use_finding(examined: Examined, uses: Sequence[int], wrong: Sequence[int]) -> Finding:
+    """missing_use, for these uses of forward (none given: all of them)."""
+    call, entry = examined.calls[0], examined.entry
+    names = [entry.names[0][i] for i in wrong]
+    said, at = "none of its uses", None
+    if uses:
+        used = [call.uses[u] for u in uses]
+        at = place(*used[0].done.at)
+        said = "the use in `" + "`, `".join(dict.fromkeys(place(*u.done.at).text.strip() for u in used)) + "`"
+    verb = "has a contribution" if not uses else "contributes"
+    sentence = (
+        f"The gradient of {' and '.join(names)} lacks a contribution: in forward, {said} {verb}, "
+        f"and propagate does not return that part."
+    )
+    gap = gaps_of(examined)[0]
+    dropped = {entry.names[0][i]: gap[i].detach() for i in wrong if gap[i] is not None}
+    return Finding(
+        "missing_use",
+        sentence,
+        entry=entry.text,
+        slot=names[0],
+        made_at=at,
+        read_at=computed_at(examined, wrong[0]),
+        order=1,
+        dropped=dropped,
+        fix=f"dL_d{names[0]} = add_optional(dL_d{names[0]}, ...)  # add what comes back along that use",
+    )
+
+
+def scaled_use(examined: Examined) -> list[Finding]:
+    """One use whose contribution has a wrong factor: twice (or more often) what it should be is counted double."""
+    gaps = gaps_of(examined)
+    found = []
+    for slots in [None] if factor_of(examined, gaps, None) else examined.wrong:
+        best = factor_of(examined, gaps, slots)
+        if best is None:
+            return []
+        found.append(factor_finding(examined, best, examined.wrong if slots is None else [slots]))
+    return found
+
+
+def factor_of(examined: Examined, gaps: Sequence[Gradients], slot: int | None) -> tuple[int, float] | None:
+    """(use, f): that use's contribution is there f times. All of the gap is (1 - f) times its contribution."""
+    amount = min((len(call.uses) for call in examined.calls), default=0)
+    if len({len(c.uses) for c in examined.calls}) > 1 or amount > 60:
+        return None
+    slots = range(len(examined.entry.inputs)) if slot is None else [slot]
+    for u in range(amount):
+        parts = [total_of([call.uses[u].parts], slots) for call in examined.calls]
+        ratio = ratio_of(only(gaps, slots), parts)
+        if ratio is not None and abs(ratio) > 1e-6:
+            scaled = [[None if p is None else p * ratio for p in row] for row in parts]
+            if examined.fits(only(gaps, slots), scaled):
+                return u, 1 - ratio
+    return None
+
+
+def ratio_of(gaps: Sequence[Gradients], parts: Sequence[Gradients]) -> float | None:
+    """The factor between two lists of gradients, by least squares; None from fewer than three numbers."""
+    pairs = [
+        (g.flatten(), p.flatten())
+        for gs, ps in zip(gaps, parts)
+        for g, p in zip(gs, ps)
+        if g is not None and p is not None
+    ]
+    if not pairs:
+        return None
+    g, p = torch.cat([a for a, _ in pairs]), torch.cat([b for _, b in pairs])
+    if p.numel() < 3 or float((p * p).sum()) == 0:
+        return None
+    return float((g * p).sum() / (p * p).sum())
+
+
+def factor_finding(examined: Examined, best: tuple[int, float], wrong: Sequence[int]) -> Finding:
+    u, factor = best
+    call, entry = examined.calls[0], examined.entry
+    use, name = call.uses[u], entry.names[0][wrong[0]]
+    times = round(factor)
+    double = times >= 2 and abs(factor - times) < 1e-6 and adds_equals(examined, use, wrong)
+    line = place(*use.done.at)
+    said = f"What comes back to {name} along `{line.text.strip()}`"
+    if double:
+        sentence = f"{said} is counted {times} times."
+    elif abs(factor + 1) < 1e-6:
+        sentence = f"{said} has the wrong sign."
+    else:
+        sentence = f"{said} is {factor:.6g} times what it should be."
+    return Finding(
+        "double_counted" if double else "wrong_partial",
+        sentence,
+        entry=entry.text,
+        slot=name,
+        made_at=line,
+        read_at=contribution_line(examined, use, factor, wrong[0]) or computed_at(examined, wrong[0]),
+        order=1,
+        fix=f"dL_d{name} = ...  # count that contribution once" if double else "",
+    )
+
+
+def adds_equals(examined: Examined, use: Use, wrong: Sequence[int]) -> bool:
+    """Whether the surplus is added up, and not a factor: in propagate, or because an input is listed twice.
+
+    Where the use is all there is to a gradient, twice of it may be a factor of 2 as well; then an addition of equal
+    things is asked for.
+    """
+    call = examined.calls[0]
+    if len({x.key for x in call.entry.inputs}) < len(call.entry.inputs):
+        return True
+    limit = examined.limit.of(call.truth)
+    if any(not same(use.parts[i], call.truth[i], limit) for i in wrong):
+        return True
+    return any(is_addition(op) and op_adds_equals(op, limit) for op in call.operations)
+
+
+def is_addition(operation: Operation) -> bool:
+    if len(operation.inputs) != 2:
+        return False
+    a, b = (x.value.detach() for x in operation.inputs)
+    if a.shape != b.shape:
+        return False
+    return torch.equal(a + b, operation.outputs[0].value.detach())
+
+
+def op_adds_equals(operation: Operation, limit: float) -> bool:
+    a, b = (x.value.detach() for x in operation.inputs)
+    return bool(((a - b).abs() <= limit).all())
+
+
+def wrong_partial(examined: Examined, i: int) -> Finding:
+    entry, call = examined.entry, examined.calls[0]
+    gap = float(gaps_of(examined)[0][i].abs().max()) if gaps_of(examined)[0][i] is not None else 0.0
+    output = entry.names[1][examined.slot]
+    return Finding(
+        "wrong_partial",
+        f"What propagate returns for {entry.names[0][i]} is not d{output}/d{entry.names[0][i]} times the incoming gradient "
+        f"of {output}: off by up to {gap:.3g}, where the gradient is up to {size([call.truth[i]]):.3g}.",
+        entry=entry.text,
+        slot=entry.names[0][i],
+        read_at=computed_at(examined, i),
+        order=1,
+    )
