@@ -71,6 +71,9 @@ class _Encoder:
     def __init__(self, trace: Trace):
         self.files: dict[str, int] = {}
         self.lines: dict[str, set[int]] = {}
+        # a program has its own text; of Python's lines those in hand-written rules are told beside it
+        rules = {entry.propagate_source[0] for entry in trace.entries if entry.propagate_source}
+        self.only = rules if trace.program else None
         self.with_texts = len(trace.values) <= VALUE_TEXTS
 
     def event(self, event: Event) -> list:
@@ -101,7 +104,7 @@ class _Encoder:
         raise TypeError(f"{event.kind}: no code for this kind of event.")
 
     def source(self, source) -> tuple[int, int]:
-        if source is None or _is_ours(source[0]):
+        if source is None or _is_ours(source[0]) or (self.only is not None and source[0] not in self.only):
             return -1, 0
         file, line = source
         self.lines.setdefault(file, set()).add(line)

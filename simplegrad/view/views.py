@@ -32,7 +32,7 @@ class TraceView:
     def with_opened(self, opened: Sequence[str], ghosts: Sequence[Ghost] = ()) -> TraceView:
         """The same trace with other groups opened; the player keeps its step."""
         other = TraceView(self.trace, opened, ghosts or self.ghosts, self.name)
-        other.id, other._payload = self.id, self._payload
+        other.id, other._payload = self.id, self.payload
         return other
 
     @cached_property

@@ -199,8 +199,7 @@ class GraphPainter {
 
   /** Whether the whole tape is shown, as the chart comes from the server. */
   isWhole() {
-    const [a, b] = this.range("x"), [first, last] = this.drawing.x;
-    return Math.abs(a - first) < 0.01 && Math.abs(b - last) < 0.01;
+    return ["x", "y"].every((axis) => this.range(axis).every((end, i) => Math.abs(end - this.drawing[axis][i]) < 0.01));
   }
 
   /** So much of the tape that its nodes can be told apart: all of it, or the part around the current step. */

@@ -1,0 +1,374 @@
+"""The Step page in a real Chromium: what one sees, where keys and clicks go, and what the address says."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from simplegrad.program import EXAMPLES, Program, pack
+
+URL = "/?program={program}&aggregate={aggregate}&none={none}&prune={prune}&step={step}"
+
+
+def open_step(page: Page, server, program="gradient-of-gradient", aggregate="simple_variable_wrong", **more) -> None:
+    settings = {"none": "skip", "prune": "none", "step": 0, **more}
+    page.goto(server.url + URL.format(program=program, aggregate=aggregate, **settings))
+    ready(page)
+
+
+def ready(page: Page) -> None:
+    page.wait_for_selector("[data-testid=player][data-ready=true]")
+
+
+def step_of(page: Page) -> int:
+    return int(page.get_attribute("[data-testid=player]", "data-step"))
+
+
+def steps_of(page: Page) -> int:
+    return int(page.get_attribute("[data-testid=player]", "data-steps"))
+
+
+def marks(page: Page) -> tuple[dict, dict]:
+    """The states that the tape list and the gradient table show."""
+    read = """kind => Object.fromEntries([...document.querySelectorAll(`[data-testid=${kind}] [data-state]`)]
+        .map(row => [row.dataset.entry ?? row.dataset.name, row.dataset.state]))"""
+    return page.evaluate(read, "tape"), page.evaluate(read, "gradients")
+
+
+def expected(state) -> tuple[dict, dict]:
+    """The same from the trace."""
+    tape = {str(entry.id): state.entry_state(entry) for entry in state.entries}
+    return tape, {name: gradient.state for name, gradient in state.gradients.items()}
+
+
+def press(page: Page, key: str, times: int = 1) -> None:
+    for _ in range(times):
+        page.keyboard.press(key)
+
+
+def painted(page: Page) -> None:
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+@pytest.mark.parametrize(
+    "program, aggregate, modes",
+    [
+        ("gradient-of-gradient", "simple_variable_wrong", {}),
+        ("exercise", "simple_variable", {}),
+        ("gradient-of-gradient", "simple_variable", {"prune": "ahead"}),
+        ("gradient-of-gradient", "simple_type_error", {}),
+        ("third-order", "simple", {"none": "zeros"}),
+    ],
+)
+def test_every_step_shows_the_state_of_the_trace(page, server, program, aggregate, modes):
+    trace = EXAMPLES[program].program.run(aggregate=aggregate, **modes)
+    open_step(page, server, program, aggregate, **modes)
+    assert steps_of(page) == len(trace.events)
+    for step in range(len(trace.events)):
+        assert step_of(page) == step
+        painted(page)
+        assert marks(page) == expected(trace.at(step + 1)), f"step {step}"
+        press(page, "ArrowRight")
+
+
+def test_going_back_shows_the_same_states(page, server):
+    trace = EXAMPLES["gradient-of-gradient"].program.run(aggregate="simple_variable_wrong")
+    open_step(page, server, step=69)
+    for step in range(69, 40, -1):
+        painted(page)
+        assert marks(page) == expected(trace.at(step + 1)), f"step {step}"
+        press(page, "ArrowLeft")
+
+
+def test_to_the_end_of_the_second_pass_of_the_wrong_variant(page, server):
+    open_step(page, server)
+    skipped, last = [], steps_of(page) - 1
+    while step_of(page) < last:
+        press(page, "ArrowRight")
+        painted(page)
+        sentence = page.inner_text("[data-testid=event]")
+        if "is skipped" in sentence:
+            skipped.append(sentence.split(",")[0])
+    assert skipped == ["Entry 1", "Entry 0"]
+    expect(page.locator("[data-testid=gradients] [data-name=a]")).to_have_attribute("data-state", "none")
+    expect(page.locator("[data-testid=gradients] [data-name=b]")).to_have_attribute("data-state", "value")
+    expect(page.locator("[data-testid=event]")).to_contain_text("dL1/da = None, a known zero")
+
+
+def test_an_address_shows_the_same_step_in_a_fresh_browser(page, browser, server):
+    open_step(page, server, step=12)
+    press(page, "ArrowRight", 20)
+    page.wait_for_url(re.compile(r"step=32"))
+    painted(page)
+    seen, address = (page.inner_text("[data-testid=event]"), marks(page)), page.url
+    other = browser.new_context().new_page()
+    other.goto(address)
+    ready(other)
+    assert step_of(other) == 32
+    assert (other.inner_text("[data-testid=event]"), marks(other)) == seen
+    other.context.close()
+
+
+def test_a_program_of_ones_own_comes_from_the_address(page, server):
+    text = "p = tensor([2.0])\nq = p * p\ngrad(q, [p])"
+    open_step(page, server, program=pack(text), step=4)
+    expect(page.locator("[data-testid=source] [data-current=true]")).to_have_text("grad(q, [p])")
+    assert steps_of(page) == len(Program.parse(text).run().events)
+
+
+@pytest.mark.parametrize(
+    "query, message",
+    [
+        ("program=no-such-program", "The address asks for the program"),
+        ("aggregate=simple_varible", "Did you mean 'simple_variable'"),
+        ("none=perhaps", "says none=perhaps"),
+        ("step=100000", "the last one is shown"),
+        ("step=abc", "which is no step"),
+        ("program=" + "A" * 3000, "The address asks for the program"),
+    ],
+)
+def test_a_wrong_address_is_told_and_the_page_works(page, server, query, message):
+    page.goto(f"{server.url}/?{query}")
+    ready(page)
+    expect(page.get_by_text(message).first).to_be_visible()
+    assert "Traceback" not in page.inner_text("body")
+    press(page, "Home")
+    press(page, "ArrowRight")
+    assert step_of(page) == 1
+
+
+def test_no_key_is_lost_in_sixty_rapid_ones(page, server):
+    open_step(page, server)
+    press(page, "ArrowRight", 60)
+    assert step_of(page) == 60
+    press(page, "ArrowLeft", 60)
+    assert step_of(page) == 0
+
+
+def test_no_key_is_lost_on_the_longest_example(page, server):
+    open_step(page, server, program="chain-200", step=600)
+    press(page, "ArrowRight", 60)
+    assert step_of(page) == 660
+    page.wait_for_url(re.compile(r"step=660"))
+
+
+def test_keys_over_out_home_and_end(page, server):
+    trace = EXAMPLES["gradient-of-gradient"].program.run(aggregate="simple_variable_wrong")
+    kinds = [event.kind for event in trace.events]
+    open_step(page, server, step=kinds.index("PassBegun"))
+    press(page, "Shift+ArrowRight")
+    press(page, "Shift+ArrowRight")
+    assert kinds[step_of(page)] == "VisitBegun" and kinds[: step_of(page)].count("VisitBegun") == 1
+    press(page, "Shift+ArrowLeft")
+    assert kinds[step_of(page)] == "VisitBegun" and kinds[: step_of(page)].count("VisitBegun") == 0
+    press(page, "Control+ArrowRight")
+    assert step_of(page) == kinds.index("PassEnded")
+    press(page, "Control+ArrowLeft")
+    press(page, "Control+ArrowLeft")
+    assert step_of(page) <= kinds.index("PassBegun")
+    press(page, "End")
+    assert step_of(page) == len(kinds) - 1
+    press(page, "Home")
+    assert step_of(page) == 0
+
+
+def test_space_plays_and_pauses(page, server):
+    open_step(page, server)
+    page.select_option("select[aria-label=speed]", "20")
+    page.locator("[data-testid=event]").click()
+    press(page, "Space")
+    page.wait_for_function("() => Number(document.querySelector('[data-testid=player]').dataset.step) > 3")
+    press(page, "Space")
+    stopped = step_of(page)
+    page.wait_for_timeout(300)
+    assert step_of(page) == stopped
+
+
+def test_the_question_mark_opens_and_closes_the_help(page, server):
+    open_step(page, server)
+    press(page, "?")
+    expect(page.get_by_test_id("help")).to_be_visible()
+    press(page, "Escape")
+    expect(page.get_by_test_id("help")).to_be_hidden()
+
+
+def test_keys_do_nothing_while_a_field_has_the_focus(page, server):
+    open_step(page, server, step=5)
+    page.get_by_label("go to entry or name").click()
+    page.keyboard.type(" b?")
+    press(page, "ArrowLeft")
+    press(page, "Home")
+    assert step_of(page) == 5
+    page.keyboard.press("Escape")
+    page.get_by_role("combobox").first.click()
+    press(page, "ArrowRight")
+    press(page, "End")
+    assert step_of(page) == 5
+
+
+@pytest.mark.parametrize(
+    "field", ["<input id=probe>", "<textarea id=probe></textarea>", "<p id=probe contenteditable>x</p>"]
+)
+def test_keys_do_nothing_in_any_kind_of_field(page, server, field):
+    open_step(page, server, step=5)
+    page.evaluate("field => document.body.insertAdjacentHTML('afterbegin', field)", field)
+    page.focus("#probe")
+    press(page, "ArrowRight", 3)
+    assert step_of(page) == 5
+
+
+def test_zoom_and_pan_survive_stepping(page, server):
+    open_step(page, server)
+    chart = "document.querySelector('.js-plotly-plot')"
+    page.evaluate(f"() => Plotly.relayout({chart}, {{'xaxis.range': [1.5, 6.5], 'yaxis.range': [4, 0]}})")
+    press(page, "ArrowRight", 40)
+    page.wait_for_url(re.compile("step=40"))
+    page.wait_for_timeout(500)
+    ranges = page.evaluate(f"() => ['xaxis', 'yaxis'].map(axis => {chart}._fullLayout[axis].range)")
+    assert ranges == [[1.5, 6.5], [4, 0]]
+    assert page.locator(".js-plotly-plot .sg-entry-propagated").count() > 0
+
+
+def test_the_chart_is_not_drawn_anew_by_a_step(page, server):
+    open_step(page, server)
+    page.evaluate("() => { document.querySelector('.js-plotly-plot').marked = true }")
+    press(page, "ArrowRight", 10)
+    page.wait_for_url(re.compile("step=10"))
+    assert page.evaluate("() => document.querySelector('.js-plotly-plot').marked === true")
+
+
+def node_place(page: Page, key: str) -> tuple[float, float]:
+    return tuple(
+        page.evaluate(
+            """key => {
+              const painter = [...simplegrad.players.values()][0].painters.get('tape');
+              const box = painter.nodes[painter.nodeOf.get(key)].getBoundingClientRect();
+              return [box.x + box.width / 2, box.y + box.height / 2];
+            }""",
+            key,
+        )
+    )
+
+
+def test_a_click_on_a_node_goes_through_the_events_that_touch_it(page, server):
+    trace = EXAMPLES["gradient-of-gradient"].program.run(aggregate="simple_variable_wrong")
+    touching = [e.index for e in trace.events if getattr(e, "entry", None) is trace.entries[0]]
+    open_step(page, server)
+    seen = []
+    for _ in range(len(touching) + 1):
+        page.mouse.click(*node_place(page, "e0"))
+        page.wait_for_timeout(400)
+        seen.append(step_of(page))
+    assert seen == [*touching, touching[0]]
+
+
+def test_a_click_on_the_tape_and_on_a_gradient_goes_to_what_touches_them(page, server):
+    open_step(page, server, step=69)
+    page.click("[data-testid=tape] [data-entry='4']")
+    assert "entry 4" in page.inner_text("[data-testid=event]").lower()
+    page.click("[data-testid=gradients] [data-name='b']")
+    painted(page)
+    assert re.search(r"\bb\b", page.inner_text("[data-testid=event]"))
+
+
+def test_the_timeline_and_the_slider_go_to_a_step(page, server):
+    open_step(page, server)
+    box = page.get_by_test_id("timeline").bounding_box()
+    page.mouse.click(box["x"] + box["width"] * 0.5, box["y"] + box["height"] / 2)
+    assert abs(step_of(page) - 35) <= 1
+    page.locator("input.sg-slider").fill("7")
+    assert step_of(page) == 7
+    page.locator("input.sg-slider").focus()
+    press(page, "ArrowRight")
+    assert step_of(page) == 8
+
+
+def test_the_search_goes_to_an_entry_by_name(page, server):
+    open_step(page, server)
+    page.get_by_label("go to entry or name").fill("v17")
+    page.keyboard.press("Enter")
+    painted(page)
+    assert "v17" in page.inner_text("[data-testid=event]")
+
+
+def test_a_run_that_raised_shows_its_error_at_its_step(page, server):
+    open_step(page, server, aggregate="simple_type_error")
+    press(page, "End")
+    painted(page)
+    expect(page.locator("[data-testid=event]")).to_contain_text("RawTensorError")
+    expect(page.locator("[data-testid=source] [data-current=true]")).to_contain_text("grad(L0")
+
+
+def test_another_aggregate_begins_anew_and_is_in_the_address(page, server):
+    open_step(page, server, step=30)
+    page.get_by_role("combobox").nth(1).click()
+    page.get_by_role("option", name="simple_variable", exact=True).click()
+    page.wait_for_url(re.compile("aggregate=simple_variable&"))
+    page.wait_for_function("() => document.querySelector('[data-testid=player]').dataset.step === '0'")
+    page.keyboard.press("Escape")
+    page.locator("[data-testid=event]").click()
+    press(page, "End")
+    painted(page)
+    expect(page.locator("[data-testid=gradients] [data-name=a]")).to_have_attribute("data-state", "value")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_both_themes(browser, server, theme):
+    context = browser.new_context(color_scheme=theme, viewport={"width": 1440, "height": 900})
+    page = context.new_page()
+    open_step(page, server, step=69)
+    assert page.evaluate("() => document.documentElement.dataset.sgTheme") == theme
+    fill = page.evaluate("() => getComputedStyle(document.querySelector('.js-plotly-plot .sg-entry-propagated')).fill")
+    ink = page.evaluate("() => getComputedStyle(document.querySelector('[data-testid=event]')).color")
+    assert {"light": "rgb(0, 128, 93)", "dark": "rgb(47, 199, 155)"}[theme] == fill
+    assert (sum(map(int, re.findall(r"\d+", ink)[:3])) > 380) == (theme == "dark")
+    context.close()
+
+
+@pytest.mark.parametrize("width", [1440, 800])
+def test_nothing_is_wider_than_the_window(browser, server, width):
+    context = browser.new_context(viewport={"width": width, "height": 900})
+    page = context.new_page()
+    open_step(page, server, step=20)
+    assert page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth")
+    cut = page.evaluate(
+        "() => [...document.querySelectorAll('.sg-bar button')].filter(b => b.scrollWidth > b.clientWidth + 1).length"
+    )
+    assert cut == 0
+    context.close()
+
+
+def test_states_are_told_by_letters_too(page, server):
+    open_step(page, server, step=69)
+    chips = page.locator("[data-testid=gradients] .sg-chip")
+    letters = chips.all_inner_texts()
+    assert set(letters) == {"N", "V"}
+    page.click("[data-action=legend]")
+    for word in (
+        "pending",
+        "active",
+        "propagated",
+        "partial",
+        "skipped",
+        "pruned",
+        "unreached",
+        "zero",
+        "hole",
+        "escaped",
+    ):
+        expect(page.get_by_test_id("legend").get_by_text(word, exact=True).first).to_be_visible()
+
+
+def test_nothing_is_asked_of_the_internet(browser, server):
+    context = browser.new_context()
+    page = context.new_page()
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    open_step(page, server)
+    outside = [
+        url for url in asked if not url.startswith((server.url, server.url.replace("http", "ws"), "data:", "blob:"))
+    ]
+    assert outside == []
+    context.close()

@@ -1,0 +1,152 @@
+"""Lanes, columns and rows: who stands where, and that the work grows with the tape and not with its square."""
+
+import pytest
+
+from simplegrad.program import EXAMPLES
+from simplegrad.view import layout as layout_module
+from simplegrad.view.figure import drawing, figure
+from simplegrad.view.graph import NODE_BUDGET, build
+from simplegrad.view.layout import layout
+
+from .conftest import chain, example
+
+
+def placed(trace, **options):
+    graph = build(trace, **options)
+    return graph, layout(graph)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("prune", ["none", "ahead"])
+def test_no_two_units_stand_at_one_place(name, prune):
+    graph, places = placed(example(name, prune=prune))
+    taken = {(graph.units[key].lane, *place) for key, place in places.place.items()}
+    assert len(taken) == len(graph.units) > 3
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_forward_runs_to_the_right(name):
+    graph, places = placed(example(name))
+    for edge in graph.edges:
+        if graph.units[edge.source].lane == graph.units[edge.target].lane == 0:
+            assert places.place[edge.source][0] < places.place[edge.target][0]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_what_one_visit_recorded_runs_to_the_left(name):
+    graph, places = placed(example(name))
+    for edge in graph.edges:
+        source, target = graph.units[edge.source], graph.units[edge.target]
+        if source.lane and (source.lane, source.under) == (target.lane, target.under) and source.under:
+            assert places.place[edge.source][0] > places.place[edge.target][0]
+
+
+def test_there_is_a_lane_for_forward_and_one_for_each_pass(wrong):
+    graph, places = placed(wrong)
+    assert graph.lanes == ["forward", "pass of L0", "pass of L1"]
+    assert places.tops == sorted(places.tops) and len(places.tops) == 3
+
+
+def test_an_entry_of_a_pass_stands_within_the_columns_of_the_entry_that_recorded_it(wrong):
+    graph, places = placed(wrong)
+    by_slot = {key: slot for key, (slot, _) in places.place.items()}
+    under_f = [key for key, unit in graph.units.items() if unit.under == "e0" and unit.kind != "hole"]
+    assert len(under_f) == 4  # v3, t, v4, v5
+    assert all(by_slot["v0"] < by_slot[key] < by_slot["e1"] for key in under_f)
+
+
+def test_a_skipped_entry_is_a_hole_in_the_lane_of_the_pass(wrong):
+    graph, places = placed(wrong)
+    holes = [unit for unit in graph.units.values() if unit.kind == "hole"]
+    assert [(hole.entries[0].id, hole.lane) for hole in holes] == [(1, 2), (0, 2)]
+    assert [places.place[hole.key][0] for hole in holes] == [
+        places.place[f"e{hole.entries[0].id}"][0] for hole in holes
+    ]
+
+
+def test_an_escaped_temporary_has_an_edge_out_and_none_in(wrong):
+    graph = build(wrong).networkx()
+    (escaped,) = (key for key, data in graph.nodes(data=True) if data["kind"] == "read")
+    assert graph.in_degree(escaped) == 0
+    assert graph.out_degree(escaped) == 2  # v4 = v2 * t, and the second pass's v18 = v13 * t
+
+
+def test_a_right_aggregate_has_no_escaped_temporary():
+    graph = build(example("gradient-of-gradient", "simple_variable")).networkx()
+    assert "read" not in {kind for _, kind in graph.nodes(data="kind")}
+
+
+def test_a_value_read_twice_by_one_entry_has_two_edges():
+    graph = build(example("zero-gradients")).networkx()  # a * a
+    assert graph.number_of_edges("v0", "e0") == 2
+
+
+def test_a_long_tape_is_collapsed_and_opens_a_group_at_a_time():
+    trace = chain(3000, passes=2)
+    closed = build(trace)
+    assert len(trace.entries) > 2 * NODE_BUDGET
+    assert len(closed.units) < 200
+    assert set(closed.home) == {entry.id for entry in trace.entries}
+    group = next(unit for unit in closed.units.values() if unit.kind == "group")
+    opened = build(trace, [group.key])
+    assert {opened.home[entry.id] for entry in group.entries} == {f"e{entry.id}" for entry in group.entries}
+    assert group.key not in opened.units
+
+
+def test_what_is_drawn_is_bounded_however_much_is_opened():
+    trace = chain(12_000)
+    groups = [unit.key for unit in build(trace).units.values() if unit.kind == "group"]
+    graph, places = placed(trace, opened=groups)
+    assert len(drawing(graph, places).nodes) <= NODE_BUDGET
+
+
+def test_a_step_inside_of_a_group_finds_it():
+    trace = chain(3000)
+    graph = build(trace)
+    assert graph.units[graph.home[1500]].kind == "group"
+
+
+def test_finding_a_free_row_does_not_walk_over_the_taken_ones():
+    taken = CountingDict()
+    for _ in range(2000):
+        layout_module._next_free(taken, 0)
+    assert taken.looks < 2000 * 12
+
+
+class CountingDict(dict):
+    looks = 0
+
+    def __contains__(self, key):
+        CountingDict.looks += 1
+        return super().__contains__(key)
+
+
+def test_the_work_of_the_layout_grows_with_the_tape():
+    """Twice the tape, twice the edges and units: every unit is placed once, every edge drawn once."""
+    sizes = []
+    for length in (200, 400):
+        graph, places = placed(chain(length))
+        drawn = drawing(graph, places)
+        sizes.append((len(graph.units), len(graph.edges), len(drawn.curves), sum(places.rows)))
+    small, large = sizes
+    assert all(b <= 2 * a for a, b in zip(small, large))
+
+
+def test_names_of_values_read_from_afar_stand_at_the_entry():
+    graph, places = placed(example("chain-200"))
+    drawn = drawing(graph, places)
+    assert len([1 for _, _, name in drawn.labels if name == "w"]) > 80
+
+
+def test_the_figure_has_the_nodes_as_its_last_trace_and_no_step():
+    trace = example("gradient-of-gradient")
+    graph, places = placed(trace)
+    drawn = drawing(graph, places)
+    chart = figure(drawn)
+    assert len(chart.data[-1].x) == len(drawn.nodes)
+    assert [shape.type for shape in chart.layout.shapes] == ["rect"] * 3
+    assert [note.text for note in chart.layout.annotations] == [
+        "<b>forward →</b>",
+        "<b>← pass of L0</b>",
+        "<b>← pass of L1</b>",
+    ]

@@ -1,0 +1,111 @@
+"""Every event has a sentence, and the arithmetic in it is what happened."""
+
+import pytest
+import torch
+
+from simplegrad.engine import operators
+from simplegrad.program import EXAMPLES, Program
+from simplegrad.trace.events import Value
+from simplegrad.view.sentences import FORMULAS, formulas, partials, sentences, value_text
+
+from .conftest import example
+
+
+def told(text: str, **modes) -> list[str]:
+    return sentences(Program.parse(text).run(**modes).events)
+
+
+def test_a_visit_says_what_comes_in_and_what_it_computes():
+    lines = told("a = tensor([2.0])\nb = tensor([3.0])\nL0 = a * b\ngrad(L0, [a, b])")
+    assert (
+        "Entry 0, L0 = a * b: in comes dL0/dL0 = v0. It computes: dL0/da gets v0 * b (∂L0/∂a = b); "
+        "dL0/db gets v0 * a (∂L0/∂b = a)." in lines
+    )
+
+
+def test_a_first_contribution_is_told_as_one():
+    lines = told("a = tensor([2.0])\nL0 = a * a\ngrad(L0, [a])")
+    assert "dL0/da = v1 = [2.0000]: the first contribution to a, from entry 0." in lines
+
+
+def test_a_second_contribution_says_what_is_added_to_what():
+    lines = told("a = tensor([2.0])\nL0 = a * a\ngrad(L0, [a])")
+    assert "a's second contribution, from entry 0, is added: dL0/da = v1 + v2 = v3 = [4.0000]." in lines
+
+
+def test_a_skipped_entry_says_why(wrong):
+    line = sentences(wrong.events)[67]
+    assert line == (
+        "Entry 1, L0 = v0.sum(), is skipped: dL1/dL0 is None, a known zero, and so is all that it would give. No work."
+    )
+
+
+def test_a_pruned_entry_says_why():
+    lines = told("a = tensor([2.0])\nb = tensor([1.0])\nc = b * b\nL0 = a * c\ngrad(L0, [a])", prune="ahead")
+    assert (
+        "Entry 0, c = b * b, is pruned ahead: none of its inputs depends on a, so no wanted result needs it." in lines
+    )
+
+
+def test_an_escaped_temporary_is_named(wrong):
+    assert sentences(wrong.events)[11].startswith(
+        "t is read by entry 4, v4 = v2 * t, but no entry has t as its output and it is no leaf: an escaped temporary."
+    )
+
+
+def test_a_known_zero_adds_nothing():
+    trace = example("gradient-of-gradient", "simple_variable")
+    lines = [line for line in sentences(trace.events) if line.startswith("None comes to")]
+    assert all("a known zero adds nothing" in line for line in lines)
+
+
+def test_the_end_of_a_pass_tells_none_from_a_value(wrong):
+    last = sentences(wrong.events)[-1]
+    assert "dL1/da = None, a known zero; dL1/db = v21 = [" in last
+
+
+def test_a_loss_that_is_no_scalar_is_said_to_be_summed():
+    assert any(
+        "no scalar, so this is the gradient of its sum" in line for line in told(EXAMPLES["first-gradient"].text)
+    )
+
+
+def test_an_error_is_the_last_sentence():
+    trace = example("gradient-of-gradient", "simple_type_error")
+    assert sentences(trace.events)[-1].startswith("The run raised RawTensorError: ")
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("modes", [{}, {"none": "zeros"}, {"prune": "ahead"}])
+def test_every_event_of_every_example_has_a_whole_sentence(name, modes):
+    for line in sentences(example(name, **modes).events):
+        assert line and "{" not in line and line[-1] in ".)", line
+
+
+def test_every_operator_has_formulas():
+    """As many as it has partials; an operator without one would be told by its numbers alone."""
+    known = {each.name: each for each in vars(operators).values() if isinstance(each, operators.Operator)}
+    missing = {name for name, each in known.items() if len(FORMULAS.get(name, ())) != len(each.partials)}
+    assert not missing
+
+
+def test_formulas_name_numbers_on_either_side():
+    (entry,) = Program.parse("a = tensor([2.0])\nb = 3 - a").run().entries
+    assert formulas(entry) == ["-{g}"] and partials(entry) == ["-1"]
+    (entry,) = Program.parse("a = tensor([2.0])\nb = a ** 3").run().entries
+    assert formulas(entry) == ["{g} * 3 * a ** (3 - 1)"]
+
+
+@pytest.mark.parametrize(
+    "tensor, text",
+    [
+        (torch.tensor(1.5), "1.5000"),
+        (torch.tensor([0.0, -2.0]), "[0, -2.0000]"),
+        (torch.tensor([[1.0], [1e-9]]), "[[1.0000], [1e-09]]"),
+        (torch.tensor([float("nan"), float("inf")]), "[nan, inf]"),
+        (torch.ones(3, 3), "[1.0000, 1.0000, 1.0000, 1.0000, …; norm 3.0000]"),
+        (torch.tensor([]), "[]"),
+    ],
+)
+def test_values_are_written_to_four_digits(tensor, text):
+    assert value_text(Value(0, "x", tuple(tensor.shape), tensor)) == text

@@ -1,0 +1,70 @@
+"""What a URL asks for, and that a wrong one is told and shows something nevertheless."""
+
+import pytest
+
+from simplegrad.program import EXAMPLES, ProgramError, pack
+from simplegrad.view.session import Shown, clamped, from_query, trace_of, view_of
+
+QUERY = {
+    "program": "gradient-of-gradient",
+    "aggregate": "simple_variable",
+    "none": "zeros",
+    "prune": "ahead",
+    "step": "12",
+}
+
+
+def test_a_url_and_back():
+    shown = from_query(QUERY)
+    assert shown.query() == QUERY and not shown.problems
+
+
+def test_a_program_of_ones_own_is_packed():
+    shown = from_query({"program": pack("a = rand(2)")})
+    assert (shown.program, shown.source) == ("text", "a = rand(2)")
+    assert from_query(shown.query()) == shown
+
+
+def test_nothing_said_is_the_default():
+    assert from_query({}) == Shown() and not from_query({}).problems
+
+
+@pytest.mark.parametrize(
+    "wrong, part",
+    [
+        ({"aggregate": "simple_varible"}, "Did you mean 'simple_variable'"),
+        ({"none": "nope"}, "says none=nope"),
+        ({"prune": "<script>"}, "says prune=<script>"),
+        ({"step": "-1"}, "says step=-1"),
+        ({"step": "9" * 400}, "which is no step"),
+        ({"step": "٣"}, "which is no step"),
+        ({"program": "gradient-of-gradien"}, "Did you mean 'gradient-of-gradient'"),
+        ({"program": "x" * 5000}, "The address asks for the program"),
+        ({"program": "file:run.trace"}, "which is not loaded"),
+    ],
+)
+def test_a_wrong_value_is_told_and_the_rest_is_kept(wrong, part):
+    shown = from_query({**QUERY, **wrong})
+    assert len(shown.problems) == 1 and part in shown.problems[0]
+    assert shown.source in {example.text for example in EXAMPLES.values()}
+
+
+def test_a_step_past_the_end_is_the_last_one():
+    trace = trace_of(Shown())
+    shown = clamped(Shown(step=1000), trace)
+    assert shown.step == len(trace.events) - 1
+    assert "steps 0 to 69" in shown.problems[0]
+
+
+def test_a_run_is_made_once_and_its_view_too():
+    assert trace_of(Shown()) is trace_of(Shown(step=5))
+    assert view_of(trace_of(Shown())) is view_of(trace_of(Shown()))
+
+
+def test_another_version_of_the_files_is_another_run():
+    assert trace_of(Shown(), (1,)) is not trace_of(Shown(), (2,))
+
+
+def test_a_text_that_is_no_program_raises_its_own_error():
+    with pytest.raises(ProgramError):
+        trace_of(Shown(program="text", text="for x in y"))
