@@ -21,6 +21,8 @@ def identifier(text: str, taken: set[str]) -> str:
     """The text as a name that nothing else has."""
     name = "".join(c if c.isalnum() or c == "_" else "_" for c in text) or "x"
     name = f"x{name}" if name[0].isdigit() else name
+    if name.startswith("dL_d"):  # as gradients are called
+        name = f"v_{name}"
     if name in _RESERVED:
         name += "_"
     plain, number = name, 1

@@ -3,32 +3,52 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FunctionType, ModuleType
+
+import torch
 
 from ..aggregates import Aggregate
 from ..engine import TapeEntry, Variable, gradient_tape
-from .aggregate import Case, CompiledAggregate
+from .aggregate import CompiledAggregate
 from .code import Code
+from .reverse import Differentiated
+from .shapes import Unknown
 from .symbols import CompileError, Symbol, Thing
 from .tracing import Expression, read_function
 
 
-def fix_for(aggregate: Aggregate | Callable) -> str | None:
+def fix_for(aggregate: Aggregate | Callable, inputs: Sequence | None = None) -> str | None:
     """The compiled form of an aggregate's own forward, as one function to paste; None where it cannot be traced.
 
     The forward is run with symbols for its inputs: `a.value` is the symbol, `Variable(t)` is t, and what is appended
-    to the tape is left aside, so that only the mathematics is read.
+    to the tape is left aside, so that only the mathematics is read. The code is for shapes like those of `inputs`
+    (tensors or Variables; the aggregate's own example, if it has one); without any it undoes broadcasting wherever
+    there may be some.
     """
     function = getattr(aggregate, "function", aggregate)
     name = getattr(aggregate, "name", None) or getattr(function, "__name__", "f")
     if isinstance(aggregate, CompiledAggregate):
         return None
     try:
-        expression = traced_forward(function)
-        return whole_text(CompiledAggregate(expression, name if name.isidentifier() else "f").case)
+        made = CompiledAggregate(traced_forward(function), name if name.isidentifier() else "f")
+        return whole_text(code_for(made, inputs if inputs is not None else example_of(aggregate)))
     except Exception:  # whatever a forward does that symbols cannot: then there is no fix to offer
         return None
+
+
+def example_of(aggregate: Aggregate | Callable) -> Sequence | None:
+    example = getattr(aggregate, "example", None)
+    inputs = example() if example is not None else None
+    return inputs if inputs is None or isinstance(inputs, (tuple, list)) else [inputs]
+
+
+def code_for(made: CompiledAggregate, inputs: Sequence | None) -> Code:
+    if inputs is not None:
+        return made.case_of([x.value if isinstance(x, Variable) else torch.as_tensor(x) for x in inputs]).code
+    expression, shapes = made.expression, Unknown(made.usual.made.shapes)
+    general = Differentiated(expression.graph, expression.inputs, expression.results, shapes)
+    return Code(made.written, expression.what, general)
 
 
 def traced_forward(function: Callable) -> Expression:
@@ -84,30 +104,31 @@ def stand_in(value):
     return value
 
 
-def whole_text(case: Case) -> str:
+def whole_text(code: Code) -> str:
     """Forward and propagate in one function, with nothing but what stands in it."""
-    code = case.code
     forward = code.forward_text(by_name=True).split("\n")
     start = next(i for i, line in enumerate(forward) if line.strip().startswith("# the one question"))
-    return "\n".join([*forward[:start], *inlined(case, code), *forward[start + 3 :]])
+    return "\n".join([*forward[:start], *inlined(code), *forward[start + 3 :]])
 
 
-def inlined(case: Case, code: Code) -> list[str]:
+def inlined(code: Code) -> list[str]:
     """The bodies within propagate, each under the one test that leads to it."""
     lines: list[str] = []
-    known = {g for g, comes in zip(code.incoming, case.first) if not comes}
+    outputs = code.made.outputs
+    first = tuple(node in code.made.results for node in outputs)
+    known = {g for g, comes in zip(code.incoming, first) if not comes}
     if known:
         lines += [f"if {' and '.join(f'{g} is None' for g in code.incoming if g in known)}:"]
-        lines += [f"    {line}" for line in body_lines(code, case.first)]
-    if len(case.made.outputs) == 2 and len(known) == 1:
+        lines += [f"    {line}" for line in body_lines(code, first)]
+    if len(outputs) == 2 and len(known) == 1:
         (other,) = set(code.incoming) - known
         lines += [f"if {other} is None:"]
-        lines += [f"    {line}" for line in body_lines(code, tuple(not comes for comes in case.first))]
+        lines += [f"    {line}" for line in body_lines(code, tuple(not comes for comes in first))]
     else:
-        for node, g in zip(case.made.outputs, code.incoming) if known else ():
+        for node, g in zip(outputs, code.incoming) if known else ():
             name = code.names[node]
             lines += [f"if {g} is None:  # seldom", f"    {g} = Variable.constant(torch.zeros_like({name}.value))"]
-    return [f"        {line}" for line in [*lines, *body_lines(code, case.all)]]
+    return [f"        {line}" for line in [*lines, *body_lines(code, (True,) * len(outputs))]]
 
 
 def body_lines(code: Code, pattern: tuple[bool, ...]) -> list[str]:

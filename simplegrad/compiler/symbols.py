@@ -33,6 +33,18 @@ class Thing:
             f"Choose between values with where(condition, a, b)."
         )
 
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        name = getattr(func, "__name__", str(func))
+        if name in COMPOSED:
+            return COMPOSED[name](*args, **(kwargs or {}))
+        operator = FUNCTIONS.get(name) or METHODS.get(name)
+        if operator is None:
+            raise CompileError(f"torch.{name} is no operator of the engine. There are: {', '.join(sorted(FUNCTIONS))}.")
+        if name.startswith("__r") and not isinstance(args[0], Symbol):
+            args = args[::-1]
+        return operator(*args, **(kwargs or {}))
+
     def __repr__(self) -> str:
         return f"'{self.node.name}'" if self.node.name else f"the result of '{self.node.op}'"
 
@@ -279,18 +291,6 @@ class Symbol(Thing):
             return lambda *args, **kwargs: COMPOSED[name](self, *args, **kwargs)
         raise CompileError(f"'{name}' is no operator of the engine. There are: {', '.join(sorted(METHODS))}.")
 
-    @classmethod
-    def __torch_function__(cls, func, types, args=(), kwargs=None):
-        name = getattr(func, "__name__", str(func))
-        if name in COMPOSED:
-            return COMPOSED[name](*args, **(kwargs or {}))
-        operator = FUNCTIONS.get(name) or METHODS.get(name)
-        if operator is None:
-            raise CompileError(f"torch.{name} is no operator of the engine. There are: {', '.join(sorted(FUNCTIONS))}.")
-        if name.startswith("__r") and not isinstance(args[0], Symbol):
-            args = args[::-1]
-        return operator(*args, **(kwargs or {}))
-
 
 KINDS = {VALUE: Symbol, MASK: Mask, CONSTANT: Weights, SIZE: Size, SHAPE: Shape}
 
@@ -414,6 +414,9 @@ def getitem(self: Symbol, index) -> Symbol:
                 f"{self!r}[…]: an index is whole numbers, slices, None, …, a condition or an input, not a "
                 f"{type(part).__name__}."
             )
+        ends = (part.start, part.stop, part.step) if isinstance(part, slice) else ()
+        if not all(end is None or isinstance(end, (int, Size)) for end in ends):
+            raise CompileError(f"{self!r}[…]: the ends of a slice are whole numbers or sizes, x[1:], x[: y.shape[0]].")
     return self.make("index", self, parts)
 
 

@@ -26,7 +26,9 @@ class Writer:
         self.tensor = tensor
         self.known = known
         self.boxed = boxed
-        self.alike = {shaped_like(each): each for each in known}  # a shape that is asked for may be at hand so
+        self.alike = {
+            shaped_like(n): n for n in sorted(known, key=lambda n: n.number)
+        }  # a shape that is asked for may be at hand so
         self.kept_shapes: dict[Node, None] = {}  # asked for, of nodes that are not at hand
         self.asked_shapes: dict[Node, None] = {}  # and of those that are
 

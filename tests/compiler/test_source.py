@@ -112,20 +112,29 @@ def test_the_none_pattern_of_the_results_follows():
 def test_patterns_beyond_the_most_go_through_the_general_body(monkeypatch):
     monkeypatch.setattr(aggregate_module, "MOST_BODIES", 1)
     monkeypatch.setattr("simplegrad.compiler.code.MOST_BODIES", 1)
-    compiled, inputs = compile_aggregate(RMSNORM), inputs_of([(3, 4), (4,)])
-    assert_same(climbed(compiled, inputs, 3), climbed(compiled.reference, inputs, 3))
-    assert len(compiled.case.bodies) > 2
+    compiled = compile_aggregate(RMSNORM)
+    with Tape() as tape:
+        compiled(*[Variable.constant(x) for x in inputs_of([(3, 4), (4,)])])
+        made = compiled.case.made
+        gradients = [Variable.constant(torch.rand(made.shapes.value(n).shape).double()) for n in made.outputs]
+        for pattern in compiled.patterns:
+            some = [g if comes else None for g, comes in zip(gradients, pattern)]
+            zeros = [g if comes else Variable.constant(g.value * 0) for g, comes in zip(gradients, pattern)]
+            ours, theirs = tape[0].propagate(some), tape[0].propagate(zeros)
+            assert_same([[g if g is None else g.value for g in ours]], [[g.value for g in theirs]])
+    assert len(compiled.case.bodies) == 15
+    assert "f_general" in compiled.case.code.fallback_text((True, True, False, False))
 
 
 def test_common_subexpressions_are_one_and_dead_ones_none():
     compiled = compile_aggregate("u = a.sin()\nv = a.exp()\nw = a.exp()\nv * w + w * v")
     source = compiled.forward_source
-    assert source.count(".exp()") == 1 and "sin" not in source
+    assert source.count("a.value.exp()") == 1 and "a.value.sin()" not in source
 
 
 def test_what_reverse_reads_and_forward_has_is_not_computed_again():
     compiled = compile_aggregate("a.sin() * a.cos()")
-    assert ".cos()" not in compiled.specialisation_source([True] * len(compiled.outputs))
+    assert not [line for line in lines(compiled.specialisation_source([True] * 3)) if ".cos()" in line]
 
 
 def test_a_temporary_that_nothing_reads_is_not_declared():

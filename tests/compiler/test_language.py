@@ -1,0 +1,159 @@
+"""Texts of the language: what they may say, and errors at their place."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from simplegrad import ProgramError, compile_aggregate
+from simplegrad.compiler import CompileError
+
+from .cases import assert_same, climbed, inputs_of
+
+
+def test_free_names_are_inputs_in_order_of_first_appearance():
+    compiled = compile_aggregate("t = c * a\nb + t * a")
+    assert [node.name for node in compiled.expression.inputs] == ["c", "a", "b"]
+
+
+@pytest.mark.parametrize(
+    "text, same",
+    [
+        ("torch.tanh(a) + sigmoid(a)", "a.tanh() + a.sigmoid()"),
+        ("# a comment\n\nt = a.exp()\n# another\nt", "a.exp()"),
+        ("return a * 2", "a * 2"),
+        ("2 * a + 3 ** 2", "a * 2 + 9"),
+        ("a.view(2, -1).sum(1)", "a.reshape(2, -1).sum(dim=1)"),
+        ("where(0.5 < a, a, 0.0)", "where(a > 0.5, a, 0.0)"),
+        ("t = a", "a * 1"),
+    ],
+)
+def test_ways_to_say_it(text, same):
+    inputs = inputs_of([(4,)])
+    assert_same(climbed(compile_aggregate(text), inputs, 2), climbed(compile_aggregate(same).reference, inputs, 2))
+
+
+@pytest.mark.parametrize(
+    "text, line, column, message",
+    [
+        ("", 1, 1, "there is no expression"),
+        ("(a + ) * b", 1, 6, "invalid syntax"),
+        ("t = a + b\nt.tahn()", 2, 3, "there is no operator 'tahn'. Did you mean 'tanh'?"),
+        ("a * sqr(b)", 1, 5, "there is no operator 'sqr'. Did you mean 'sqrt'?"),
+        ("a if b else c", 1, 1, "`if` has no place in an expression"),
+        ("a > 0 and b > 0", 1, 1, "`and` or `or` (conditions are joined by & |) has no place"),
+        ("[x for x in a]", 1, 1, "a loop has no place"),
+        ("for x in a:\n    x", 1, 1, "an expression is made of assignments"),
+        ("import os", 1, 1, "an expression is made of assignments"),
+        ("a, b = c", 1, 1, "an expression is made of assignments"),
+        ("a.__class__", 1, 3, "there is no attribute '__class__'"),
+        ("__import__('os')", 1, 1, "there is no operator '__import__'"),
+        ("a.tanh", 1, 3, "It is a method: .tanh(…)"),
+        ("a + 'x'", 1, 5, "'x' is no number"),
+        ("a + 1j", 1, 5, "1j is no number"),
+        ("a > 0", 1, 1, "the result is a condition"),
+        ("1 + 2", 1, 1, "the result is int"),
+        ("(a > 0) * b", 1, 1, "a condition is no number: write where(condition, x, 0.0)"),
+        ("where(a, 1.0, 2.0)", 1, 1, "takes a condition"),
+        ("maximum(a, 0.0)", 1, 1, "takes two Variables. Write where(x > 0.0, x, 0.0)"),
+        ("a.sum(dim=0.5)", 1, 1, "dim is a whole number, not 0.5"),
+        ("a.sum(dims=0)", 1, 1, "called with other arguments than it takes"),
+        ("a.sum(dim=a.ndim)", 1, 13, "there is no attribute 'ndim'"),
+        ("x, y", 1, 1, "the result is tuple"),
+        ("a.expand(b)", 1, 1, "sizes are whole numbers, x.shape[0] or *x.shape"),
+        ("tanh", 1, 1, "'tanh' is a function: tanh(x)"),
+        ("a[b.sum() > 0.5 :]", 1, 1, "the ends of a slice are whole numbers"),
+        ("1 / 0 * a", 1, 1, "these do not go together: division by zero"),
+        ("9 ** 9 ** 9 * a", 1, 1, ""),
+    ],
+)
+def test_errors_at_their_place(text, line, column, message):
+    with pytest.raises(ProgramError) as raised:
+        compile_aggregate(text)
+    error = raised.value
+    assert message in error.message
+    if message:
+        assert (error.line, error.column) == (line, column), error.message
+    assert error.text == (text.splitlines() or [""])[error.line - 1]
+
+
+def test_deep_and_long_texts_are_refused():
+    for text in ("(" * 500 + "a" + ")" * 500, "-" * 300 + "a", "a + " * 12_000 + "a", " " * 30_000):
+        with pytest.raises(ProgramError):
+            compile_aggregate(text)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.one_of(st.text(max_size=60), st.text("ab.()+*[]:,=0123456789 sumexp\n", max_size=60)))
+def test_any_text_is_compiled_or_refused(text):
+    try:
+        assert compile_aggregate(text).expression.results
+    except ProgramError as error:
+        assert error.line >= 1 and error.column >= 1
+
+
+# --- functions ----------------------------------------------------------------------------------------------------
+
+
+def test_a_function_is_traced_and_its_names_are_kept():
+    def swish(x, beta):
+        """x times sigmoid(beta x)."""
+        gate = torch.sigmoid(beta * x)
+        return x * gate
+
+    compiled = compile_aggregate(swish)
+    assert (compiled.name, compiled.summary) == ("swish", "x times sigmoid(beta x).")
+    assert "gate = Variable(" in compiled.forward_source
+    inputs = inputs_of([(3, 4), (4,)])
+    assert_same(climbed(compiled, inputs, 3), climbed(swish, inputs, 3))
+
+
+def test_sizes_are_met_at_the_call():
+    def standard(x):
+        return (x.reshape(x.shape[0], -1) - x.sum() / x.numel()).sum(dim=1) / x.shape[-1] ** 0.5
+
+    compiled = compile_aggregate(standard)
+    for shape in ((2, 3), (4, 2, 2)):
+        inputs = inputs_of([shape])
+        assert_same(climbed(compiled, inputs, 2), climbed(standard, inputs, 2))
+
+
+def test_several_results():
+    compiled = compile_aggregate(lambda a, b: (a * b, (a * b).sin()), "both")
+    ours, theirs = (
+        climbed(lambda a, b, f=f: f(a, b)[0] + f(a, b)[1] * 2, inputs_of([(4,), (4,)]), 3)
+        for f in (compiled, lambda a, b: (a * b, (a * b).sin()))
+    )
+    assert_same(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    "function, message",
+    [
+        (lambda x: x if x.sum() > 0 else -x, "no `if`, `and` or `not` can ask for it"),
+        (lambda x: x * x.ndim, "how many dimensions there are is met at the call"),
+        (lambda x: x.sum(dim=tuple(range(len(x.shape)))), "how many dimensions there are is met at the call"),
+        (lambda x: sum(x), "take them by index"),
+        (lambda x: x * float(x.sum()), "cannot be made a number"),
+        (lambda x: x * torch.rand(4), "a Tensor stands where a Variable or a number belongs"),
+        (lambda x: torch.fft.fft(x), "torch.fft_fft is no operator of the engine"),
+        (lambda x: x.cumsum(0), "'cumsum' is no operator of the engine"),
+        (lambda x: [x * i for i in range(x.shape[0])][0], "the function needs it as a number"),
+        (lambda x: x.reshape(*[n * 1 for n in x.shape]), ""),
+        (lambda: 1, "the function has no parameters"),
+        (lambda *x: x[0], "a fixed list of inputs"),
+        (lambda x: 3.0, "the result is float"),
+    ],
+)
+def test_what_a_function_may_not_do(function, message):
+    with pytest.raises((CompileError, TypeError), match=message.replace("(", r"\(") or None):
+        compile_aggregate(function, "g")
+
+
+def test_unpacking_a_shape_is_told():
+    def attention(q, k):
+        batch, heads, n = q.shape
+        return q @ k / n
+
+    with pytest.raises(CompileError, match=r"Write x.shape\[0\]"):
+        compile_aggregate(attention)
