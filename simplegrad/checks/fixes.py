@@ -40,7 +40,7 @@ def compiled(case: Case, run: Run) -> str:
     if len(run.entries) > 1:
         return ""
     try:  # by name: the compiler is built beside the checks, and neither on the other
-        return importlib.import_module("simplegrad.compiler").fix_for(case.target) or ""
+        return importlib.import_module("simplegrad.compiler").fix_for(case.target, case.given) or ""
     except Exception:  # no compiler, or a forward that it cannot read
         return ""
 
