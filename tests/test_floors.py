@@ -22,7 +22,8 @@ BELOW = {
     "files": {"trace", "aggregates", "problems", "targets"},
     "checks": {"engine", "trace", "aggregates", "program", "files", "targets"},
     "compiler": {"engine", "trace", "aggregates", "program", FINDINGS},
-    "torch_bridge": {"engine", "trace", FINDINGS},
+    "gallery": set(),
+    "torch_bridge": {"engine", "trace", "gallery", FINDINGS},
 }
 BELOW["view"] = set(BELOW) - {"notebook"}
 LIBRARIES = {"engine": {"torch"}, "trace": {"torch", "safetensors", "numpy"}, "program": {"torch", "numpy"}}

@@ -34,7 +34,7 @@ ENTRY_STATES = ("pending", "active", "propagated", "partial", "skipped", "pruned
 VALUE_TEXTS = 40_000  # beyond that many variables their numbers are left out, for the sake of the page's memory
 LONGEST_EXCERPT = 2000  # lines of a source file
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-_AGGREGATES = os.path.join(_PACKAGE, "aggregates.py")
+_EXAMPLES = (os.path.join(_PACKAGE, "aggregates.py"), os.path.join(_PACKAGE, "gallery") + os.sep)
 
 
 def payload(trace: Trace) -> dict:
@@ -104,7 +104,7 @@ class _Encoder:
         raise TypeError(f"{event.kind}: no code for this kind of event.")
 
     def source(self, source) -> tuple[int, int]:
-        if source is None or _is_ours(source[0]) or (self.only is not None and source[0] not in self.only):
+        if source is None or is_ours(source[0]) or (self.only is not None and source[0] not in self.only):
             return -1, 0
         file, line = source
         self.lines.setdefault(file, set()).add(line)
@@ -134,10 +134,10 @@ class _Encoder:
         return [[os.path.basename(file), *_excerpt(file, self.lines[file])] for file in self.files]
 
 
-def _is_ours(file: str) -> bool:
+def is_ours(file: str) -> bool:
     """Code of this package, which is nobody's program; the aggregates are there to be read."""
     path = os.path.abspath(file)
-    return path.startswith(_PACKAGE) and path != _AGGREGATES
+    return path.startswith(_PACKAGE) and not path.startswith(_EXAMPLES)
 
 
 def _excerpt(file: str, touched: set[int]) -> tuple[int, list[str]]:

@@ -1,0 +1,384 @@
+"""What the PyTorch page shows, as data: which run, what check says of it, and the sources with their lines marked."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import linecache
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, reduce
+from operator import add
+
+import torch
+
+from ..checks.findings import Finding, Place, Report, short
+from ..files import UserFiles
+from ..program.errors import nearest
+from ..targets import Target
+from ..torch_bridge.gallery import GALLERY
+from ..trace.events import Entry, VisitBegun
+from ..trace.nonfinite import Birth, find_nonfinite
+from ..trace.trace import Trace
+from .deltas import is_ours
+from .session import LARGEST_STEP, TRACES
+from .views import Bounded
+
+DEFAULT_CASE = "sinh-bad"
+TRACE, OWN = "trace:", "file:"  # how a saved trace, and what a file of one's own holds, are called in the URL
+UNCHECKED = "unchecked"
+REPORTS = Bounded(count=64, cost=64)
+
+
+@dataclass(frozen=True)
+class Looked:
+    """`case`: a name of the gallery, "file:NAME" for a Function of one's own file, or "trace:FILE"."""
+
+    case: str = DEFAULT_CASE
+    step: int = 0
+    problems: tuple[str, ...] = field(default=(), compare=False)
+
+    def query(self) -> dict[str, str]:
+        """As it stands in the URL."""
+        return {"case": self.case, "step": str(self.step)}
+
+
+@dataclass(frozen=True)
+class Case:
+    """Something that can be recorded and checked: `prepared` gives the function and its inputs, made anew."""
+
+    name: str
+    title: str
+    sentence: str = ""
+    prepared: Callable[[], tuple[Callable, tuple]] | None = None
+    trace: Trace | None = None  # a saved one, where there is nothing left to run
+    passes: int = 2
+
+
+def cases_of(files: UserFiles | None) -> dict[str, Case]:
+    """All that can be chosen, by its name in the URL: what the command line gave comes first."""
+    found: dict[str, Case] = {}
+    for target in files.targets if files is not None else ():
+        if target.kind != "aggregate" and target.is_ready:
+            name = OWN + _own_name(target, found)
+            found[name] = Case(name, f"{name.removeprefix(OWN)}, of your file", _about(target), target.prepared)
+    for name, trace in (files.traces if files is not None else {}).items():
+        found[TRACE + name] = Case(TRACE + name, f"saved trace: {name}", "A run that was saved.", trace=trace)
+    for name, exhibit in GALLERY.items():
+        found[name] = Case(name, exhibit.title, exhibit.sentence, exhibit.prepared, passes=exhibit.passes)
+    return found
+
+
+def _own_name(target: Target, taken: Mapping[str, Case]) -> str:
+    """Its own name; with the file's where another file has the same."""
+    file = os.path.basename(target.file)
+    name = f"case of {file}" if target.kind == "case" else target.name
+    return f"{file}::{target.name}" if OWN + name in taken else name
+
+
+def _about(target: Target) -> str:
+    return f"{os.path.basename(target.file)}, line {target.line}." if target.line else os.path.basename(target.file)
+
+
+def looked_from_query(query: Mapping[str, str], cases: Mapping[str, Case]) -> Looked:
+    """What a URL asks for; what it says wrongly is left at its default, and told in `problems`."""
+    problems, case, step = [], query.get("case", next(iter(cases))), query.get("step", "0")
+    if case not in cases:
+        hint = nearest(case, list(cases))
+        meant = f" Did you mean '{hint}'?" if hint else " It may be of a file that is not loaded."
+        problems.append(f"The address says case={case[:60]}, which is not known; {next(iter(cases))} is shown.{meant}")
+        case = next(iter(cases))
+    if not (step.isascii() and step.isdigit() and len(step) < 10):
+        problems.append(f"The address says step={step[:20]}, which is no step; the first one is shown instead.")
+        step = "0"
+    return Looked(case, min(int(step), LARGEST_STEP), tuple(problems))
+
+
+def clamped(looked: Looked, trace: Trace) -> Looked:
+    """With a step that the trace has; a step past its end is told."""
+    last = max(0, len(trace.events) - 1)
+    if looked.step <= last:
+        return looked
+    told = f"The address says step={looked.step}, but this run has steps 0 to {last}; the last one is shown."
+    return replace(looked, step=last, problems=(*looked.problems, told))
+
+
+# --- running ------------------------------------------------------------------------------------------------------
+
+
+def trace_of_case(case: Case, version: object = ()) -> Trace:
+    """The recorded run of a case, made once. What its code raises is the last event, or in `notices`."""
+    if case.trace is not None:
+        return case.trace
+    return TRACES.get(("torch", case.name, version), lambda: recorded(case), lambda trace: len(trace.events))
+
+
+def recorded(case: Case) -> Trace:
+    """The function run, its sum differentiated, and the sum of those gradients differentiated again."""
+    from ..torch_bridge.record import record_torch  # it loads torch.autograd's insides
+
+    trace = Trace()
+    try:
+        function, inputs = case.prepared()
+        inputs = tuple(_fresh(x) for x in inputs)
+        with record_torch("full", names=_names(function, inputs)) as trace:
+            differentiated(function, inputs, case.passes)
+    except Exception as error:  # a user's code may raise anything; the trace has what came before
+        trace.notices.append(f"The run raised {type(error).__name__}: {_first_line(error)}")
+    trace.title, trace.kind = case.title, "torch"
+    return trace
+
+
+def differentiated(function: Callable, inputs: tuple, passes: int) -> None:
+    """The pass of L0, the sum of the results; and that of L1, the sum of the gradients that the first one gave.
+
+    The results are multiplied by ones that require a gradient. What comes in to the first backward depends on
+    something then, as it does in a real loss, and autograd records what that backward computes.
+    """
+    wanted = _differentiable(function, inputs)
+    y = function(*inputs)
+    results = [each for each in _tensors(y) if each.requires_grad]
+    if passes == 1:
+        L0 = reduce(add, [each.sum() for each in results])
+        torch.autograd.grad(L0, wanted, allow_unused=True)
+        return
+    weights = [torch.ones_like(each).requires_grad_() for each in results]
+    ones = weights[0]  # a local name is what the trace calls it
+    L0 = reduce(add, [(each * weight).sum() for each, weight in zip(results, weights)])
+    found = torch.autograd.grad(L0, wanted, create_graph=True, allow_unused=True)
+    found = [g for g in found if g is not None and g.requires_grad]
+    if found:
+        L1 = reduce(add, [g.sum() for g in found])
+        torch.autograd.grad(L1, [*wanted, ones], allow_unused=True)
+
+
+def _fresh(x: object) -> object:
+    """A leaf of its own, so that nothing of one run is left in the next."""
+    return x.detach().clone().requires_grad_(x.requires_grad) if isinstance(x, torch.Tensor) else x
+
+
+def _differentiable(function: Callable, inputs: tuple) -> list[torch.Tensor]:
+    module = list(function.parameters()) if isinstance(function, torch.nn.Module) else []
+    return [x for x in (*inputs, *module) if isinstance(x, torch.Tensor) and x.requires_grad]
+
+
+def _tensors(results: object) -> list[torch.Tensor]:
+    several = results if isinstance(results, (tuple, list)) else (results,)
+    return [y for y in several if isinstance(y, torch.Tensor)]
+
+
+def _names(function: Callable, inputs: tuple) -> dict[str, torch.Tensor]:
+    """What the function calls its arguments; what a module calls its parameters."""
+    names = dict(zip(_parameters(function), inputs))
+    if isinstance(function, torch.nn.Module):
+        names |= dict(function.named_parameters())
+    return {name: x for name, x in names.items() if isinstance(x, torch.Tensor)}
+
+
+def _parameters(function: Callable) -> Iterator[str]:
+    owner = getattr(function, "__self__", None)
+    if isinstance(owner, type) and issubclass(owner, torch.autograd.Function):
+        named = list(inspect.signature(owner.forward).parameters.values())
+        own_setup = owner.setup_context is not torch.autograd.Function.setup_context
+        named = named if own_setup else named[1:]
+    else:
+        try:
+            named = list(inspect.signature(function).parameters.values())
+        except (TypeError, ValueError):
+            named = []
+    for each in named:
+        if each.kind == each.VAR_POSITIONAL:
+            yield from (f"{each.name}[{i}]" for i in range(64))
+        yield each.name
+    yield from (f"input{i}" for i in range(len(named), 64))
+
+
+# --- what check says ----------------------------------------------------------------------------------------------
+
+
+def report_of_case(case: Case, version: object = ()) -> Report | str:
+    """What `check` says of it, found out once; a sentence where it could not be checked."""
+    if case.prepared is None:
+        return (
+            "A saved trace is a run that is over. To have its Functions checked, give their file on the command line."
+        )
+    return REPORTS.get((case.name, version), lambda: _checked(case))
+
+
+def _checked(case: Case) -> Report | str:
+    from ..checks.check import check
+
+    try:
+        function, inputs = case.prepared()
+        return check(function, *inputs)
+    except Exception as error:  # inputs of which none requires grad, compiled code, a user's example that raises
+        return f"It could not be checked: {type(error).__name__}: {_first_line(error)}"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [""])[0]
+
+
+def births_of(trace: Trace) -> tuple[list[Birth], str]:
+    """The first NaN or infinity, and the first NaN where that is another; or why nobody knows."""
+    try:
+        first = find_nonfinite(trace)
+        nan = first if first is None or first.kind == "nan" else find_nonfinite(trace, ("nan",))
+    except ValueError as error:
+        return [], str(error)
+    return list(dict.fromkeys(birth for birth in (first, nan) if birth is not None)), ""
+
+
+# --- the top of the page, as data for the browser -----------------------------------------------------------------
+
+
+def facts(case: Case, trace: Trace, report: Report | str) -> dict:
+    """Verdict, findings, the first non-finite value, and the sources with their lines marked."""
+    births, unknown = births_of(trace)
+    findings = report.findings if isinstance(report, Report) else []
+    return {
+        "verdict": _verdict(report),
+        "findings": [_finding(finding, trace) for finding in findings],
+        "births": [_birth(birth) for birth in births],
+        "unknown": unknown,
+        "sources": sources(trace, findings, births),
+        "lanes": lanes(trace),
+        "notices": list(trace.notices),
+    }
+
+
+def _verdict(report: Report | str) -> dict:
+    if isinstance(report, str):
+        return {"code": UNCHECKED, "text": report, "ok": False}
+    count = len(report.faults)
+    right = "Differentiated twice, it gives the derivative of its first gradient."
+    text = right if report.ok else f"{count} {'fault' if count == 1 else 'faults'}, explained below."
+    held = f" Held against {report.truth}." if report.truth else ""
+    return {"code": report.verdict, "text": text + held, "ok": report.ok, "name": report.name}
+
+
+def _finding(finding: Finding, trace: Trace) -> dict:
+    return {
+        "code": finding.code,
+        "note": finding.is_note,
+        "sentence": finding.sentence,
+        "entry": finding.entry,
+        "slot": finding.slot,
+        "made": _place(finding.made_at),
+        "read": _place(finding.read_at),
+        "dropped": [[name, short(value)] for name, value in finding.dropped.items()],
+        "fix": finding.fix,
+        "step": _backward_step(finding, trace),
+    }
+
+
+def _place(place: Place | None) -> list | None:
+    """[what to call it, its text]"""
+    if place is None:
+        return None
+    lines = f"line {place.first}" if place.first == place.last else f"lines {place.first}-{place.last}"
+    return [f"{os.path.basename(place.file)}, {lines}", inspect.cleandoc(place.text)]
+
+
+def _backward_step(finding: Finding, trace: Trace) -> int | None:
+    """Where the run first calls the backward of the Function that the finding is about."""
+    for event in trace.events:
+        if isinstance(event, VisitBegun) and event.entry.aggregate and event.entry.operator == finding.entry:
+            return event.index
+    return None
+
+
+def _birth(birth: Birth) -> dict:
+    told = {"kind": birth.kind, "where": birth.where, "sentence": birth.sentence, "step": birth.step}
+    return told | {"line": birth.source[1] if birth.source else None}
+
+
+def lanes(trace: Trace) -> list[dict]:
+    """For each lane of the graph what is in it: entries of forward, and those that each pass recorded."""
+    counts: dict[int | None, int] = {}
+    for entry in trace.entries:
+        counts[entry.pass_id] = counts.get(entry.pass_id, 0) + 1
+    told = [{"title": "forward", "order": 0, "text": _entries(counts.get(None, 0), "recorded")}]
+    for run in trace.passes:
+        walked, order = _walked(trace, run.id), _order(trace, run.id)
+        what = f"walks {_entries(walked, '')}".strip()
+        made = counts.get(run.id, 0)
+        records = f", and records {made} for the next" if made else ", and records none"
+        told.append({"title": run.title, "order": order, "text": what + records})
+    return told
+
+
+def _entries(count: int, verb: str) -> str:
+    return f"{count} {'entry' if count == 1 else 'entries'} {verb}".strip()
+
+
+def _walked(trace: Trace, run: int) -> int:
+    states = ("propagated", "partial")
+    return sum(1 for event in trace.events if event.pass_id == run and getattr(event, "state", "") in states)
+
+
+def _order(trace: Trace, run: int) -> int:
+    """1 for a first backward; 2 for one that walks what a first backward recorded, and so on."""
+    orders: dict[int, int] = {}
+    for event in trace.events:
+        if event.pass_id is None:
+            continue
+        orders.setdefault(event.pass_id, 1)
+        entry: Entry | None = getattr(event, "entry", None)
+        walked = getattr(event, "state", "") in ("propagated", "partial")
+        if walked and entry.pass_id is not None and entry.pass_id != event.pass_id:
+            orders[event.pass_id] = max(orders[event.pass_id], orders.get(entry.pass_id, 1) + 1)
+    return orders.get(run, 1)
+
+
+# --- sources ------------------------------------------------------------------------------------------------------
+
+
+def sources(trace: Trace, findings: list[Finding], births: list[Birth]) -> list[dict]:
+    """The classes and functions that matter, line by line: [number, text, marks]."""
+    marks: dict[tuple[str, int], list[str]] = {}
+    for finding in findings:
+        for mark, place in (("made", finding.made_at), ("read", finding.read_at)):
+            if place is not None:
+                for line in range(place.first, place.last + 1):
+                    marks.setdefault((place.file, line), []).append(mark)
+    for birth in births:
+        if birth.source is not None:
+            marks.setdefault(birth.source, []).append("born")
+    wanted = [*marks, *(entry.propagate_source for entry in trace.entries if entry.propagate_source)]
+    wanted += [entry.source for entry in trace.entries if entry.source and entry.pass_id is None]
+    blocks = dict.fromkeys(filter(None, (block_around(*place) for place in wanted if not is_ours(place[0]))))
+    return [_source(*block, marks) for block in list(blocks)[:6]]
+
+
+def _source(file: str, first: int, last: int, marks: dict[tuple[str, int], list[str]]) -> dict:
+    lines = linecache.getlines(file)
+    shown = [
+        [number, lines[number - 1].rstrip(), sorted(set(marks.get((file, number), ())))]
+        for number in range(first, last + 1)
+    ]
+    return {"file": os.path.basename(file), "lines": shown}
+
+
+def block_around(file: str, line: int) -> tuple[str, int, int] | None:
+    """(file, first line, last line) of the class around a line, or else of the function around it."""
+    for first, last in _blocks("".join(linecache.getlines(file))):
+        if first <= line <= last:
+            return file, first, last
+    return None
+
+
+@lru_cache(maxsize=64)
+def _blocks(text: str) -> tuple[tuple[int, int], ...]:
+    """Spans of classes, smallest first; then those of functions."""
+    try:
+        nodes = list(ast.walk(ast.parse(text)))
+    except (SyntaxError, ValueError):
+        return ()
+    spans = []
+    for kinds in ((ast.ClassDef,), (ast.FunctionDef, ast.AsyncFunctionDef)):
+        found = [node for node in nodes if isinstance(node, kinds)]
+        each = ((min([node.lineno, *(d.lineno for d in node.decorator_list)]), node.end_lineno) for node in found)
+        spans += sorted(each, key=lambda span: span[1] - span[0])
+    return tuple(spans)
