@@ -95,7 +95,10 @@ def register(aggregate: CompiledAggregate) -> None:
 def example_inputs(aggregate: CompiledAggregate) -> tuple[torch.Tensor, ...]:
     """Small tensors of shapes that the expression takes; floats, as the language has them."""
     count = len(aggregate.expression.inputs)
-    plain = [[shape] * count for shape in ((4,), (2, 2), (3, 3), (2, 3, 3), ())]
+    products = any(node.op == "matmul" for node in aggregate.expression.graph.nodes)
+    vectors, matrices = ((4,),), ((2, 2), (3, 3))
+    usual = (*matrices, *vectors) if products else (*vectors, *matrices)
+    plain = [[shape] * count for shape in (*usual, (2, 3, 3), ())]
     mixed = itertools.product(((2, 3), (3,), (3, 2), (2,), ()), repeat=count) if count <= 4 else ()
     for shapes in itertools.chain(plain, mixed):
         inputs = numbers(shapes)

@@ -162,10 +162,19 @@ def codes(all_of_them: list[Listing]) -> None:
             with column:
                 listing(each)
         st.markdown("**A body for each pattern**, a straight line that was made when a pass first brought the pattern")
-        for start in range(0, len(bodies), 2):
-            for column, each in zip(st.columns(2, gap="medium"), bodies[start : start + 2]):
-                with column:
-                    listing(each)
+        beside([each for each in bodies if each.ran])
+        others = [each for each in bodies if not each.ran]
+        if others:
+            with st.expander(f"Patterns that this program does not bring: {len(others)}"):
+                beside(others)
+
+
+def beside(bodies: list[Listing]) -> None:
+    """Two in a row."""
+    for start in range(0, len(bodies), 2):
+        for column, each in zip(st.columns(2, gap="medium"), bodies[start : start + 2]):
+            with column:
+                listing(each)
 
 
 def listing(each: Listing) -> None:

@@ -1,0 +1,129 @@
+"""The Compile page: its data, and the page through AppTest."""
+
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from simplegrad import ProgramError, registry
+from simplegrad.program import pack
+from simplegrad.view import compile_view
+from simplegrad.view.compile_view import EXAMPLES, compiled, example_inputs, listings, patterns_of, program_text, run
+
+APP = Path(__file__).parents[2] / "app.py"
+
+
+def opened(expression: str | None = None) -> AppTest:
+    page = AppTest.from_file(str(APP), default_timeout=60).run()
+    if expression is not None:
+        page.query_params["expression"] = pack(expression)
+    page.switch_page("pages/compile.py").run()
+    assert not page.exception
+    return page
+
+
+def texts(page: AppTest) -> str:
+    return "\n".join([each.value for each in (*page.code, *page.markdown, *page.error, *page.caption)])
+
+
+# --- data ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("title", EXAMPLES)
+def test_every_example_has_inputs_a_program_and_texts(title):
+    aggregate = compiled(EXAMPLES[title])
+    trace = run(aggregate, program_text(aggregate))
+    assert trace.error is None and len(trace.passes) == 2
+    counts = patterns_of(trace, aggregate)
+    assert counts[aggregate.case.first] >= 1
+    assert all(each.code.startswith("def ") for each in listings(aggregate, counts))
+
+
+def test_patterns_are_counted_in_the_passes_of_a_program():
+    aggregate = compiled("(a + b) * b")
+    counts = patterns_of(run(aggregate, program_text(aggregate)), aggregate)
+    assert counts == {(True, False): 1, (False, True): 1}
+    forward, general, first, second = listings(aggregate, counts)
+    assert (forward.operations, general.operations, first.operations, second.operations) == (2, 4, 3, 0)
+    assert first.caption == "3 operations; ran 1 time in this program"
+    assert first.title == "dL_dr; dL_dt None"
+
+
+def test_example_inputs_go_together():
+    assert [tuple(x.shape) for x in example_inputs(compiled("tanh(x @ w + b)"))] == [(2, 2)] * 3
+    assert [tuple(x.shape) for x in example_inputs(compiled("a.reshape(2, -1) * b[:, None]"))][1]
+
+
+def test_the_same_text_is_the_same_aggregate_in_the_menus():
+    first, second = compiled("a * b + a"), compiled("a * b + a")
+    assert first is second is registry[first.name]
+    assert first.name.startswith("compiled_f_")
+    assert "def fused(" in compiled("a * b + a", "fused").source and "def f(" in compiled("a * b + a", "class").source
+
+
+def test_the_menus_stay_bounded():
+    for i in range(compile_view.MOST_REGISTERED + 5):
+        compiled(f"a * b + {i}")
+    assert sum(name.startswith("compiled_") for name in registry) <= compile_view.MOST_REGISTERED
+    assert "simple" in registry
+
+
+# --- the page -----------------------------------------------------------------------------------------------------
+
+
+def test_the_page_shows_forward_propagate_and_each_body():
+    page = opened()
+    shown = texts(page)
+    assert "t = Variable(a.value + b.value)" in shown and "def f_general(" in shown
+    assert "def f_from_r(" in shown and "def f_from_t(" in shown
+    assert "**dL_dr; dL_dt None** · 3 operations; ran 1 time in this program" in shown
+
+
+def test_an_error_is_shown_at_its_place_and_nothing_is_lost():
+    page = opened()
+    page.text_area(key="compile-text").set_value("t = a + b\nt.tahn()").run()
+    assert not page.exception
+    assert page.error[0].value == "Line 2, column 3: there is no operator 'tahn'. Did you mean 'tanh'?"
+    assert page.code[0].value == "t.tahn()\n  ^"
+    assert page.text_area(key="compile-text").value == "t = a + b\nt.tahn()"
+    page.text_area(key="compile-text").set_value("t = a + b\nt.tanh()").run()
+    assert not page.error and "tanh_backward" in texts(page)
+
+
+def test_the_expression_is_in_the_address():
+    page = opened("x * sigmoid(x)")
+    assert page.text_area(key="compile-text").value == "x * sigmoid(x)"
+    assert "sigmoid_backward" in texts(page)
+
+
+def test_a_damaged_address_is_told():
+    page = AppTest.from_file(str(APP), default_timeout=60).run()
+    page.query_params["expression"] = "no*such"
+    page.switch_page("pages/compile.py").run()
+    assert not page.exception and "this link holds no program" in page.warning[0].value
+
+
+def test_an_example_is_chosen():
+    page = opened()
+    page.selectbox(key="compile-example").select("RMSNorm").run()
+    assert not page.exception and "rstd = Variable(" in texts(page)
+
+
+def test_another_program_has_other_patterns_and_shapes():
+    page = opened()
+    (area,) = [each for each in page.text_area if each.label.startswith("A program")]
+    area.set_value("a = rand(3, 4)\nb = rand(4)\nda, db = grad(f(a, b).sum(), [a, b])").run()
+    assert not page.exception
+    assert "in the 1 passes" in texts(page) and "sum_to_size(b.shape)" in texts(page)
+
+
+def test_a_program_that_fails_keeps_the_code():
+    page = opened()
+    (area,) = [each for each in page.text_area if each.label.startswith("A program")]
+    area.set_value("a = rand(3)\nb = rand(4)\nf(a, b)").run()
+    assert not page.exception and "Line 3" in page.error[0].value and "def f_general(" in texts(page)
+
+
+def test_a_text_that_is_no_program_is_told():
+    with pytest.raises(ProgramError):
+        compiled("(a + ) * b")
