@@ -11,11 +11,12 @@ from playwright.sync_api import Page, expect
 
 READY = "[data-testid=player][data-ready=true]"
 PLAYER = "[data-testid=player]"
+expect.set_options(timeout=20_000)
 
 
 def open_compare(page: Page, url: str, query: str = "") -> None:
     page.goto(f"{url}/compare{query}")
-    page.wait_for_selector(READY)
+    page.wait_for_selector(READY, timeout=60_000)
 
 
 def step(page: Page) -> int:

@@ -181,7 +181,7 @@ def menus(sides: Sides) -> None:
     both = sides.both
     own = [OWN] if registry[sides.left].example is not None else []
     programs = [*EXAMPLES, *(["text"] if both.text else []), *own]
-    columns = st.columns([3, 3, 3, 1.7, 1.9])
+    columns = st.container(key="menus").columns([3, 3, 3, 1.7, 1.9])
     choose(columns[0], "Program", "program", programs, both.program, lambda name: program_title(name, sides.left))
     choose(columns[1], "Left: f is", "left", list(registry), sides.left, help=registry[sides.left].summary)
     choose(
@@ -246,7 +246,7 @@ def told(what: dict) -> None:
 
 def tables(comparison: Comparison) -> None:
     """Results, costs, and which entry is whose partner."""
-    left, right = st.columns([3, 2])
+    left, right = st.container(key="compare-tables").columns([3, 2])
     with left:
         st.html("<h3 class='sg-side'>Wanted gradients</h3>" + results_table(comparison))
     with right:
