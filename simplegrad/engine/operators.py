@@ -698,6 +698,8 @@ def _torch_function(cls, func, types, args=(), kwargs=None):
         )
     if name.startswith("__r") and name.strip("_") in DUNDERS:
         args = args[::-1] if not isinstance(args[0], Variable) else args
+    if name == "pow" and args and isinstance(args[0], Real):  # torch.pow alone takes a number first
+        ours, args = number_pow, (args[1], args[0])
     check_operand(f"torch.{name}", args[0]) if name not in ("where", "cat", "stack", "concat", "concatenate") else None
     kwargs = {key: value for key, value in (kwargs or {}).items() if _NOT_ASKED.get(key, _NOT_ASKED) is not value}
     return ours(*args, **kwargs)
@@ -714,3 +716,4 @@ for _name in ("__lt__", "__le__", "__gt__", "__ge__"):
     setattr(Variable, _name, _compare(_name))
 Variable.T = Variable.mT = property(lambda self: transpose(self, -2, -1) if self.ndim > 1 else self)
 Variable.__torch_function__ = classmethod(_torch_function)
+Variable.__array_ufunc__ = None  # so that numpy.float64(2) * x comes to us, and not to numpy element by element

@@ -1,5 +1,6 @@
 """Each operator alone: forward and shape as torch's, gradients against finite differences and torch, to order 3."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -201,6 +202,52 @@ def test_augmented_assignment_makes_a_new_variable():
     y += 1
     y *= y
     assert x.tolist() == [1, 1] and y.tolist() == [4, 4]
+
+
+@pytest.mark.parametrize("number", [np.float64(2), np.float32(2), np.int64(2)])
+def test_numbers_of_numpy_on_either_side(number):
+    x = Variable.constant(torch.tensor([1.0, 4.0]))
+    results = [number * x, x * number, number + x, x - number, number / x, x**number]
+    assert all(isinstance(r, Variable) for r in results)
+    assert [r.tolist() for r in results] == [[2, 8], [2, 8], [3, 6], [-1, 2], [2, 0.5], [1, 16]]
+
+
+def test_a_variable_can_be_gone_through():
+    x = Variable.constant(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    assert len(x) == 2
+    assert [row.tolist() for row in x] == [[1, 2], [3, 4]]
+    first, second = x
+    assert grad((first * second).sum(), [x])[0].tolist() == [[3, 4], [1, 2]]
+
+
+POSITIONAL = {
+    "sum(0)": lambda x: x.sum(0),
+    "sum((0, 1), True)": lambda x: x.sum((0, 1), True),
+    "torch.sum(x, 1)": lambda x: torch.sum(x, 1),
+    "mean(1, True)": lambda x: x.mean(1, True),
+    "amax(0)": lambda x: x.amax(0),
+    "amax((0, 1))": lambda x: x.amax((0, 1)),
+    "logsumexp((0, 1))": lambda x: x.logsumexp((0, 1)),
+    "torch.softmax(x, 1)": lambda x: torch.softmax(x, 1),
+    "softmax(0)": lambda x: x.softmax(0),
+    "permute((1, 0))": lambda x: x.permute((1, 0)),
+    "torch.permute": lambda x: torch.permute(x, (1, 0)),
+    "x[..., None]": lambda x: x[..., None],
+    "pow(2)": lambda x: x.pow(2),
+    "torch.pow(x, 2)": lambda x: torch.pow(x, 2),
+    "torch.pow(2, x)": lambda x: torch.pow(2, x),
+    "torch.cat of a tuple": lambda x: torch.cat((x, x), 1),
+    "torch.flatten": lambda x: torch.flatten(x, 0, 1),
+    "torch.squeeze": lambda x: torch.squeeze(x[None], 0),
+}
+
+
+@pytest.mark.parametrize("name", POSITIONAL)
+def test_arguments_by_position(name):
+    (tensor,) = values([(2, 3)])
+    r = POSITIONAL[name](Variable.constant(tensor))
+    assert isinstance(r, Variable)
+    assert torch.equal(r.value, POSITIONAL[name](tensor))
 
 
 def test_peephole_of_one():
