@@ -13,7 +13,17 @@ import torch
 from ..trace.events import Accumulated, Entry, Leaf, Pass, Recorded, Value, Visited
 from ..trace.trace import Trace
 from .align import Alignment, Side
-from .divergence import DeadEnd, Divergence, dead_ends, derivation, ended, first_divergence, sides, tensor
+from .divergence import (
+    DeadEnd,
+    Divergence,
+    dead_ends,
+    derivation,
+    differing_steps,
+    ended,
+    first_divergence,
+    sides,
+    tensor,
+)
 from .numbers import difference, same
 
 EQUAL, BOTH_ZERO, MISSING, DIFFERENT, NOT_REACHED = (
@@ -109,6 +119,11 @@ class Comparison:
     def divergence(self) -> Divergence | None:
         """The first difference, or None: the runs agree in every line and every wanted gradient."""
         return first_divergence(self.alignment)
+
+    @cached_property
+    def differing_steps(self) -> list[int]:
+        """Where in `steps` a gradient differs from the other side's: something to stop at."""
+        return differing_steps(self.alignment)
 
     @cached_property
     def ghosts(self) -> list[Ghost]:

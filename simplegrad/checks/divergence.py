@@ -288,6 +288,25 @@ def _gradient(alignment: Alignment, run: Pass, other: Pass, ends: tuple[PassEnde
     raise AssertionError("the results of a pass are among its gradients")
 
 
+def differing_steps(alignment: Alignment) -> list[int]:
+    """The steps at which a gradient is complete that differs from its partner's, or at which a pass ends without it."""
+    place = steps_of(alignment, 0)
+    found = set()
+    for run, other in alignment.passes:
+        ends = tuple(ended(side.trace, each) if each else None for side, each in _with_sides(alignment, run, other))
+        if None in ends:
+            continue
+        for a, _, left, right in _complete(alignment, run, other, ends):
+            if not same(tensor(left), tensor(right)):
+                at = _completed_at(alignment.left, run, a)
+                found.add(place[at if at is not None else ends[0].index])
+    return sorted(found)
+
+
+def _with_sides(alignment: Alignment, run: Pass | None, other: Pass | None) -> list[tuple[Side, Pass | None]]:
+    return [(alignment.left, run), (alignment.right, other)]
+
+
 def _complete(alignment: Alignment, run: Pass, other: Pass, ends: tuple[PassEnded, PassEnded]) -> list[tuple]:
     """(left value, right value, left gradient, right gradient) of all that both have, in the order of completion."""
     tables = dict(ends[0].table), dict(ends[1].table)

@@ -179,6 +179,14 @@ def test_a_leaf_made_of_a_temporary_is_a_dead_end_too():
     assert sorted(found.ghosts[0].dropped) == ["a", "b"]
 
 
+def test_steps_at_which_a_gradient_differs(wrong):
+    told = [wrong.left.events[wrong.steps[step][0]] for step in wrong.differing_steps]
+    assert [(event.kind, getattr(event, "value", "a")) for event in told][-1] == ("PassEnded", "a")
+    assert {event.value.name for event in told[:-1]} == {"b"}
+    assert all(event.pass_id == 1 for event in told)
+    assert compared("simple_variable_almost").differing_steps == []
+
+
 # --- the missing pathway ------------------------------------------------------------------------------------------
 
 
