@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -196,7 +197,8 @@ def escape_findings(case: Case, truth: Truth, answer: Answer, level: int, found:
     groups: dict[tuple, list[Escape]] = {}
     for each in flow.escapes:
         made = each.made
-        groups.setdefault((each.in_pass, made and (made.code, made.line)), []).append(each)
+        name = re.sub(r"_\d+$", "", escapes.name_of(flow.run, each.variable)) if not each.in_pass else ""
+        groups.setdefault((each.in_pass, made and (made.code, made.line), name), []).append(each)
     found.findings += [escape_finding(case, flow, group) for group in groups.values()]
     found.trace = flow.run.trace
     return True

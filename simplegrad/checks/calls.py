@@ -12,7 +12,7 @@ from .case import PLAIN, Case, HandEntry, Operation, Run
 from .climb import Gradients, Tolerance, constants, differences, draws, step_of, tolerance, torch_grad
 from .forward import Forward, Use, uses_of
 
-SMALL = 1e-9
+SMALL = 1e-12
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Examined:
 
     @property
     def limit(self) -> Tolerance:
-        return Tolerance(1e-6, 1e-9) if self.case.bits == 64 else tolerance(self.case.bits, True)
+        return Tolerance(1e-6, 1e-12) if self.case.bits == 64 else tolerance(self.case.bits, True)
 
     def column(self, pick) -> list[Gradients]:
         return [pick(call) for call in self.calls]

@@ -231,10 +231,15 @@ class Case:
 @contextmanager
 def quiet_random():
     """The same random numbers in every run, and none taken from the caller's."""
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # such as torch's, of tensors that only record because it is a check
-        torch.manual_seed(0)
-        yield
+    generator = torch.default_generator  # torch.manual_seed would also queue work for devices, some ms a time
+    state = generator.get_state()
+    generator.manual_seed(0)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # such as torch's, of tensors that only record because it is a check
+            yield
+    finally:
+        generator.set_state(state)
 
 
 def moved(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

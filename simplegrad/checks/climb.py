@@ -163,11 +163,18 @@ def differences(evaluate: Callable, values: Sequence[torch.Tensor], h: float) ->
 
 def difference(evaluate: Callable, values: Sequence[torch.Tensor], i: int, j: int, h: float) -> float:
     ends = []
+    h = h * spread(values[i])
     for sign in (1, -1):
         moved = [value.clone() for value in values]
         moved[i].view(-1)[j] += sign * h
         ends.append(evaluate(moved))
     return (ends[0] - ends[1]) / (2 * h)
+
+
+def spread(value: torch.Tensor) -> float:
+    """The size of a tensor's elements, by which a step is measured; 1 for zeros."""
+    size_ = float(value.detach().square().mean().sqrt()) if value.numel() else 1.0
+    return min(max(size_, 1e-9), 1e9) if size_ > 0 else 1.0
 
 
 def along(evaluate: Callable, values: Sequence[torch.Tensor], direction: Sequence[torch.Tensor], h: float) -> float:
@@ -209,8 +216,8 @@ class Tolerance:
     relative: float
     absolute: float
 
-    def of(self, gradients: Gradients) -> float:
-        return self.absolute + self.relative * size(gradients)
+    def of(self, gradients: Gradients, scale: float = 1.0) -> float:
+        return self.absolute * max(scale, 1.0) + self.relative * size(gradients)
 
     def agree(self, found: Gradients, truth: Gradients) -> bool:
         return max(worst(found, truth), default=0.0) <= self.of(truth)
@@ -219,4 +226,4 @@ class Tolerance:
 def tolerance(bits: int, exact: bool) -> Tolerance:
     if bits != 64:
         return Tolerance(2e-3, 1e-4) if exact else Tolerance(2e-2, 2e-2)
-    return Tolerance(1e-7, 1e-10) if exact else Tolerance(1e-5, 1e-7)
+    return Tolerance(1e-7, 1e-12) if exact else Tolerance(1e-5, 1e-7)

@@ -194,8 +194,8 @@ def wrong_partial(examined: Examined, i: int) -> Finding:
     output = entry.names[1][examined.slot]
     return Finding(
         "wrong_partial",
-        f"What propagate returns for {entry.names[0][i]} is not d{output}/d{entry.names[0][i]} times the incoming gradient "
-        f"of {output}: off by up to {gap:.3g}, where the gradient is up to {size([call.truth[i]]):.3g}.",
+        f"What propagate returns for {entry.names[0][i]} is not d{output}/d{entry.names[0][i]} times the incoming "
+        f"gradient of {output}: off by up to {gap:.3g}, where the gradient is up to {size([call.truth[i]]):.3g}.",
         entry=entry.text,
         slot=entry.names[0][i],
         read_at=computed_at(examined, i),

@@ -54,8 +54,8 @@ def zero_note(entry: HandEntry, counts: dict[str, int], at: Place | None) -> Fin
     said = ", ".join(f"{count} operation{'s' * (count > 1)} when dL/d{name} is None" for name, count in counts.items())
     return Finding(
         "zero_materialised",
-        f"propagate makes zeros for an incoming gradient of None and computes with them: {said}. Right, but paid for in "
-        f"every pass.",
+        f"propagate makes zeros for an incoming gradient of None and computes with them: {said}. Right, but paid for "
+        "in every pass.",
         entry=entry.text,
         slot=next(iter(counts)),
         read_at=at,
@@ -160,8 +160,8 @@ def recompute_note(case: Case, entry: HandEntry, again: list[Operation]) -> Find
     count = len(again)
     return Finding(
         "recomputed",
-        f"propagate computes {count} value{'s' * (count > 1)} again that forward had: right, at the price of that work in "
-        f"every pass.",
+        f"propagate computes {count} value{'s' * (count > 1)} again that forward had: right, at the price of that work "
+        "in every pass.",
         entry=entry.text,
         read_at=line_of(case, again[0].index),
         fix="# make it a Variable in forward, declare it as an output of the entry, and use its incoming gradient",

@@ -102,7 +102,7 @@ def unlisted_finding(entry: HandEntry, name: str, lost: torch.Tensor) -> Finding
         read_at=appended_at(entry),
         order=1,
         dropped={name: lost.detach()},
-        fix=f"inputs=[{', '.join(f'{x}.name' for x in [*entry.names[0], name])}]  # and return its gradient in that slot",
+        fix=f"inputs=[{', '.join(f'{x}.name' for x in [*entry.names[0], name])}]  # and return its gradient there",
     )
 
 
@@ -144,7 +144,7 @@ def mutated_finding(examined: Examined, made) -> Finding:
         made_at=at or (place(made.code.co_filename, made.line) if made.code else None),
         read_at=read_line(call, made.variable),
         order=1,
-        fix=f"{name} = Variable(tensor.clone())  # or do not change it in place: no out=, no trailing underscore, no +=",
+        fix=f"{name} = Variable(tensor.clone())  # or change nothing in place: no out=, no trailing underscore, no +=",
     )
 
 
@@ -157,8 +157,8 @@ def ignored(examined: Examined) -> list[Finding]:
     return [
         Finding(
             "ignored_output_gradient",
-            f"{name} is declared as an output, but propagate does nothing with its incoming gradient: what reaches {name} "
-            f"goes nowhere.",
+            f"{name} is declared as an output, but propagate does nothing with its incoming gradient: what reaches "
+            f"{name} goes nowhere.",
             entry=entry.text,
             slot=name,
             made_at=made_place(examined),
@@ -191,7 +191,7 @@ def ordered(examined: Examined) -> list[Finding]:
     return [
         Finding(
             "wrong_order",
-            f"propagate returns the right gradients in the wrong slots: those of {' and '.join(swapped)} are exchanged.",
+            f"propagate returns the right gradients in wrong slots: those of {' and '.join(swapped)} are exchanged.",
             entry=entry.text,
             slot=swapped[0],
             read_at=returned_at(entry),

@@ -6,7 +6,7 @@ import ast
 import functools
 import linecache
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from .findings import Place
 
@@ -16,8 +16,8 @@ def code_of(function: object) -> types.CodeType | None:
     function = getattr(function, "__wrapped__", function)
     function = getattr(function, "func", function)  # functools.partial
     function = getattr(function, "__func__", function)
-    code = getattr(function, "__code__", None)
-    return code or getattr(getattr(type(function), "__call__", None), "__code__", None)
+    own = getattr(type(function), "__call__", None)  # of an object that is called
+    return getattr(function, "__code__", None) or getattr(own, "__code__", None)
 
 
 def cells_of(function: object) -> dict[str, object]:
@@ -154,5 +154,3 @@ def codes_within(code: types.CodeType) -> Iterator[types.CodeType]:
         if isinstance(constant, types.CodeType):
             yield from codes_within(constant)
 
-
-Rule = Callable

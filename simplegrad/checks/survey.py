@@ -19,6 +19,7 @@ from .climb import (
     difference_climb,
     draws,
     size,
+    spread,
     step_of,
     tolerance,
     torch_climb,
@@ -136,14 +137,14 @@ def followed_at(case: Case, point: int) -> bool | None:
         outputs = case.run(moved, mode=PLAIN).outputs
         return float(sum((y.value * w).sum() for y, w in zip(outputs, weights)))
 
-    ways = draws([x.shape for x in values], 6, run.leaves[0])
+    ways = [d * spread(x) for x, d in zip(values, draws([x.shape for x in values], 6, run.leaves[0]))]
     try:
         measured = along(loss_at, values, ways, step_of(case))
     except Exception:
         return None
     told = sum(float((g * d).sum()) for g, d in zip(found, ways) if g is not None)
-    scale = size(found) + abs(told)
-    return abs(measured - told) <= (1e-4 if case.bits == 64 else 5e-2) * scale + 1e-6
+    scale = max(size([g * d for g, d in zip(found, ways) if g is not None]), abs(told))
+    return abs(measured - told) <= (1e-4 if case.bits == 64 else 5e-2) * scale + 1e-6 * size([x * w for x, w in zip((y.value for y in run.outputs), weights)])
 
 
 # --- asking --------------------------------------------------------------------------------------------------------
@@ -193,9 +194,10 @@ def ask(case: Case, truth: Truth, question: Question, point: int, seed: int, ord
 
 def compare(case: Case, truth: Truth, answer: Answer, going: Climb, held: list[Gradients]) -> None:
     names = [*case.names, *(f"dL/d{y}" for y in range(len(going.weights)))]
+    scale = max(map(size, [*held, case.values(answer.point)]))
     for level, (found, right) in enumerate(zip(going.levels, held), start=1):
         count = len(case.names) if level == 1 else len(right)  # by the weights, order 1 is the outputs themselves
-        limit = truth.tolerance.of(right)
+        limit = truth.tolerance.of(right, scale)
         gaps = worst(found, right)
         answer.errors[level] = dict(zip(case.names, gaps))
         wrong = [name for name, gap in zip(names[:count], gaps) if gap > limit]
@@ -236,7 +238,7 @@ def kinked(case: Case, truth: Truth, answer: Answer) -> bool:
     try:
         middle = loss_at(values)
         for seed in range(3):
-            ways = draws([x.shape for x in values], 40 + seed, values[0])
+            ways = [d * spread(x) for x, d in zip(values, draws([x.shape for x in values], 40 + seed, values[0]))]
             right, left = (loss_at([x + s * h * d for x, d in zip(values, ways)]) for s in (1, -1))
             slopes = (right - middle) / h, (middle - left) / h
             if abs(slopes[0] - slopes[1]) > 1e-3 * (abs(slopes[0]) + abs(slopes[1]) + 1e-3):
