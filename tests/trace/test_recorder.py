@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 
 from simplegrad import Tape, TapeEntry, Variable, grad, gradient_tape, record, registry, reset_tape
+from simplegrad.engine import Observer
 from simplegrad.trace import LimitError
 from simplegrad.trace.events import Accumulated, Failed, LimitReached, PassBegun, PassEnded, Read, VisitBegun, Visited
 from tests.engine.cases import values
@@ -136,18 +137,25 @@ def test_results_are_bit_equal_with_and_without_recording(program):
             assert all(torch.equal(g, h) for g, h in zip(order, other))
 
 
-def test_recording_changes_no_name_and_no_entry():
-    lines = []
-    for watched in (False, True):
-        with Tape() as tape:
-            if watched:
-                with record():
-                    two_passes(registry["simple_variable"])
-            else:
-                two_passes(registry["simple_variable"])
-            lines.append(repr(gradient_tape))
-            assert not tape.observers
-    assert lines[0] == lines[1]
+@settings(max_examples=60, deadline=None)
+@given(PROGRAMS)
+def test_recording_changes_no_name_and_no_entry(program):
+    """Also where the engine puts off what a pass over another pass records until somebody asks for it."""
+    tensors = values(program.shapes, seed=program.seed)
+    for none, prune in MODES:
+        lines = []
+        for observers in ((), (Observer(),)):
+            with Tape() as tape:
+                tape.observers = observers
+                our_orders(program, tensors, none, prune, orders=3)
+                lines.append(repr(gradient_tape))
+        assert lines[0] == lines[1]
+
+
+def test_a_recording_leaves_nothing_on_the_tape():
+    with Tape() as tape, record():
+        two_passes(registry["simple"])
+    assert not tape.observers
 
 
 def test_a_run_that_raises_keeps_its_events_the_error_last():
