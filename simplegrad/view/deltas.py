@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import json
 import linecache
+import math
 import os
+
+import torch
 
 from ..trace.events import (
     Accumulated,
@@ -127,11 +130,20 @@ class _Encoder:
 
     def value(self, value: Value) -> list:
         text = value_text(value) if self.with_texts else value.note
-        return [value.name, shape_text(value.shape), text, int(value.is_zero), int(value.leaf)]
+        return [value.name, shape_text(value.shape), text, int(value.is_zero), int(value.leaf), largest(value)]
 
     def sources(self) -> list:
         """[name, first line, lines] of each file that the trace touches, cut to what surrounds the lines touched."""
         return [[os.path.basename(file), *_excerpt(file, self.lines[file])] for file in self.files]
+
+
+def largest(value: Value) -> float:
+    """The largest absolute value, for breakpoints: -1 where it is not known, -2 for NaN and infinity."""
+    tensor = value.tensor
+    if tensor is None or not tensor.numel() or tensor.dtype == torch.bool:
+        return -1
+    found = float(tensor.detach().abs().max())
+    return found if math.isfinite(found) else -2
 
 
 def is_ours(file: str) -> bool:

@@ -31,12 +31,16 @@ class Paused:
     group: str | None = None
     side: int = 0
     click: int = 0
+    breakpoints: str | None = None  # as the URL has them; None as long as nothing was changed
+    watches: str | None = None
 
 
 @cache
 def _assets() -> tuple[str, str]:
     """(js, css), read once."""
-    js = "\n".join((_HERE / name).read_text() for name in ("history.js", "graph.js", "panels.js", "player.js"))
+    js = "\n".join(
+        (_HERE / name).read_text() for name in ("history.js", "graph.js", "panels.js", "marks.js", "player.js")
+    )
     return js, palette.css() + (_HERE / "player.css").read_text()
 
 
@@ -56,12 +60,17 @@ def player(
     key: str = "player",
     charts: int = 0,
     panels: int = 0,
+    breakpoints: str = "",
+    watches: str = "",
+    differs: Sequence[int] = (),
 ) -> Paused:
     """The controls: buttons, timeline, slider, keys. One trace, or several that move together.
 
     `aligned_steps`: a row for each step with the index of the event that each side shows (-1: none yet); a side whose
     index stays the same waits. `start`: the step to show; to send a person who is already stepping somewhere else,
-    change `nonce` with it. `charts`, `panels`: how many to wait for before `data-ready` says true.
+    change `nonce` with it. `breakpoints`, `watches`: as the URL has them (marks.js says how they are written);
+    `differs`: the steps at which a gradient differs from the reference.
+    `charts`, `panels`: how many to wait for before `data-ready` says true.
     Mount it inside an `st.fragment`, so that a reported step runs no more than that.
     """
     letters = {f"entry-{name}": mark.letter for name, mark in palette.ENTRY_STATES.items()}
@@ -73,18 +82,32 @@ def player(
         "start": start,
         "nonce": nonce,
         "aligned": aligned_steps,
+        "breakpoints": breakpoints,
+        "watches": watches,
+        "differs": list(differs),
         "charts": charts,
         "panels": panels,
         "letters": letters,
         "legend": palette.legend(),
     }
     data = json.dumps(head)[:-1].encode() + b',"views":[' + b",".join(view.payload for view in views) + b"]}"
-    result = _component()(key=key, data=data, on_step_change=_nothing, on_opened_change=_nothing)
+    result = _component()(
+        key=key, data=data, on_step_change=_nothing, on_opened_change=_nothing, on_marks_change=_nothing
+    )
     told, opened = result.step or {}, result.opened or {}
     here = told.get("id") == head["id"] and told.get("nonce") == nonce
     clicked = opened if opened.get("id") == head["id"] else {}
     step = told["step"] if here and isinstance(told.get("step"), int) else None
-    return Paused(step, clicked.get("group"), clicked.get("side", 0), clicked.get("at", 0))
+    marks = result.marks or {}
+    marks = marks if marks.get("id") == head["id"] else {}
+    return Paused(
+        step,
+        clicked.get("group"),
+        clicked.get("side", 0),
+        clicked.get("at", 0),
+        marks.get("breakpoints"),
+        marks.get("watches"),
+    )
 
 
 def panel(*parts: str, side: int = 0, player: str = "player", key: str | None = None) -> None:

@@ -276,6 +276,7 @@ class GraphPainter {
     if (!point) return;
     const node = this.drawing.nodes[point.pointNumber];
     if (node[0] === "group") this.player.open(this.side, node[1]);
+    else if (click.event?.shiftKey && node[0] === "entry") this.player.marks.toggle(`e${node[1]}`);
     else this.player.goToTouching(this.side, this.nodeKey(node));
   }
 }

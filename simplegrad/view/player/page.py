@@ -18,6 +18,7 @@ from ..views import TraceView
 from . import Paused
 
 FIELDS = ("program", "aggregate", "none", "prune", "step")
+MARKS = ("break", "watch")  # breakpoints and watched gradients
 
 
 def through_router() -> None:
@@ -58,6 +59,7 @@ def shown_now(traces: dict[str, Trace]) -> Shown:
     said = {name: st.query_params[name] for name in FIELDS if name in st.query_params}
     if said and said != st.session_state.get("written"):
         st.session_state["shown"] = from_query(said, traces)
+        st.session_state["marks"] = {name: st.query_params.get(name, "") for name in MARKS}
         forget_widgets()
     shown = st.session_state.setdefault("shown", Shown())
     if shown.saved and shown.saved not in traces:
@@ -74,6 +76,8 @@ def show(**changes) -> None:
     """Something else was chosen: it begins at its first step, and messages about the address are out of date."""
     before = st.session_state.get("shown", Shown())
     keep(replace(before, **{"step": 0, "problems": (), **changes}))
+    if "program" in changes:
+        st.session_state["marks"] = {}
     st.session_state["nonce"] = st.session_state.get("nonce", 0) + 1
     st.session_state["opened"] = ()
 
@@ -89,8 +93,23 @@ def write_url(shown: Shown) -> None:
     """Only what differs is written: each write is a message to the browser."""
     query = shown.query()
     st.session_state["written"] = query
-    if {name: st.query_params.get(name) for name in FIELDS} != query:
-        st.query_params.from_dict({**st.query_params.to_dict(), **query})
+    wanted = {**query, **marks()}
+    if {name: st.query_params[name] for name in (*FIELDS, *MARKS) if name in st.query_params} != wanted:
+        others = {k: v for k, v in st.query_params.to_dict().items() if k not in (*FIELDS, *MARKS)}
+        st.query_params.from_dict({**others, **wanted})
+
+
+def marks() -> dict[str, str]:
+    """The breakpoints and the watched gradients, as the URL has them; those that there are."""
+    return {name: text for name, text in st.session_state.get("marks", {}).items() if text}
+
+
+def marks_at_start() -> dict[str, str]:
+    """The same as they were when this run came to be shown: the browser knows what it changed since, and data that
+    changes with every click would be sent again and again."""
+    if st.session_state.get("marks-of") != nonce():
+        st.session_state["marks-of"], st.session_state["marks-then"] = nonce(), marks()
+    return st.session_state["marks-then"]
 
 
 def nonce() -> str:
@@ -112,6 +131,8 @@ def hear(paused: Paused, view: TraceView) -> None:
     shown = st.session_state["shown"]
     if paused.step is not None and paused.step != shown.step:
         shown = keep(replace(shown, step=paused.step, problems=()))
+    if paused.breakpoints is not None:
+        st.session_state["marks"] = {"break": paused.breakpoints, "watch": paused.watches or ""}
     write_url(shown)
     group = None
     if paused.click and paused.click != st.session_state.get("clicked"):

@@ -112,7 +112,7 @@ class SourcePart {
     texts.forEach((text, i) => {
       const number = first + i;
       const line = html("li", { value: number, "data-line": number }, html("code", {}, text || " "));
-      line.addEventListener("click", () => this.panel.player.goToLine(this.panel.side, number, list === this.code || !this.panel.trace.program.length));
+      line.addEventListener("click", (event) => list !== this.code && event.offsetX < 34 && event.target === line ? this.panel.player.marks.toggle(`l${number}`) : this.panel.player.goToLine(this.panel.side, number, list === this.code || !this.panel.trace.program.length));
       list.append(line);
       into.push(line);
     });
@@ -121,6 +121,7 @@ class SourcePart {
   draw(k) {
     const trace = this.panel.trace, event = k ? trace.events[k - 1] : null;
     const file = event ? event[FILE] : -1;
+    for (const line of this.lines) set(line, "data-break", String(this.panel.player.marks.hits.has(`l${line.dataset.line}`)));
     if (trace.program.length) this.mark(this.list, this.lines, k ? trace.line(k) - 1 : -1);
     const inside = trace.program.length ? this.codeLines : this.lines;
     if (file >= 0 && trace.sources[file][2].length) this.drawFile(file, event[FILE_LINE]);
@@ -163,7 +164,8 @@ class TapePart {
   make(index) {
     const trace = this.panel.trace, id = trace.order[index], [statement, pass] = trace.entries[id];
     const row = html("div", { class: "sg-row", role: "listitem", "data-entry": id, "data-pass": pass, title: statement },
-      html("span", { class: "sg-chip" }), html("span", { class: "sg-number" }, String(id)), html("code", {}, statement));
+      html("span", { class: "sg-chip" }), html("span", { class: "sg-number", title: "set or clear a breakpoint" }, String(id)), html("code", {}, statement));
+    row.children[1].addEventListener("click", (event) => { event.stopPropagation(); this.panel.player.marks.toggle(`e${id}`); });
     row.addEventListener("click", () => this.panel.player.goToTouching(this.panel.side, `e${id}`));
     return row;
   }
@@ -177,12 +179,13 @@ class TapePart {
       row.firstChild.title = state;
     }
     set(row, "data-current", String(index === this.list.current));
+    set(row, "data-break", String(this.panel.player.marks.hits.has(`e${id}`) || this.panel.player.marks.hits.has(`e${id}~`)));
   }
 
   draw(k) {
     this.k = k;
     const trace = this.panel.trace, event = k ? trace.events[k - 1] : null;
-    const entry = event ? this.entryOf(event) : -1;
+    const entry = event ? entryOf(event) : -1;
     const count = trace.entryCount(k);
     const current = entry < 0 ? -1 : this.place(entry, count);
     setText(this.title, count ? `tape, ${count} ${count === 1 ? "entry" : "entries"}` : "tape, empty so far");
@@ -192,12 +195,6 @@ class TapePart {
   place(entry, count) {
     const at = bisect(this.panel.trace.recordedAt, this.panel.trace.entryAt.get(entry) ?? Infinity);
     return at < count ? at : -1;
-  }
-
-  entryOf(event) {
-    const kind = event[KIND];
-    if (kind === "recorded" || VISITS.has(kind) || kind === "accumulated" || kind === "nothing") return event[A];
-    return kind === "read" ? event[B] : -1;
   }
 }
 

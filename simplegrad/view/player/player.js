@@ -8,6 +8,7 @@ const ICONS = {
   first: "M4 3v10M13 3L6 8l7 5z", last: "M12 3v10M3 3l7 5-7 5z", back: "M11 3L4 8l7 5z", next: "M5 3l7 5-7 5z",
   overback: "M8 3L2 8l6 5zM14 3L8 8l6 5z", over: "M2 3l6 5-6 5zM8 3l6 5-6 5z",
   outback: "M3 13V5M3 5l-2 3M3 5l2 3M14 3L7 8l7 5z", out: "M13 13V5M13 5l-2 3M13 5l2 3M2 3l7 5-7 5z",
+  lastbreak: "M12 3L6 8l6 5zM3 6.5a1.5 1.5 0 1 1 0 3a1.5 1.5 0 1 1 0-3z", nextbreak: "M4 3l6 5-6 5zM13 6.5a1.5 1.5 0 1 1 0 3a1.5 1.5 0 1 1 0-3z",
   play: "M4 2l10 6-10 6z", pause: "M4 3h3v10H4zM9 3h3v10H9z",
 };
 const KEYS = [
@@ -28,6 +29,7 @@ class Player {
     this.root = root;
     this.panels = new Set();
     this.painters = new Map();
+    this.marks = new Marks(this);
     this.build();
     this.load(data);
     this.onKey = (event) => this.key(event);
@@ -53,6 +55,7 @@ class Player {
     this.reported = data.start;
     this.slider.max = Math.max(0, this.steps - 1);
     this.root.querySelector(".sg-player").dataset.steps = this.steps;
+    this.marks.load(data);
     this.drawTimeline();
     this.drawLegend();
     if (!same) for (const panel of [...this.panels]) panel.remount?.();
@@ -83,6 +86,7 @@ class Player {
     if (this.slider.valueAsNumber !== this.step) this.slider.value = this.step;
     setText(this.count, `step ${this.step} of ${Math.max(0, this.steps - 1)}`);
     this.drawCursor();
+    this.marks.draw();
     for (const panel of this.panels) panel.draw(this.k(panel.side));
     for (const painter of this.painters.values()) {
       painter.paint(this.k(painter.side));
@@ -134,6 +138,7 @@ class Player {
       over: () => this.by("over", 1), overback: () => this.by("over", -1),
       out: () => this.by("out", 1), outback: () => this.by("out", -1),
       play: () => (this.timer ? this.stop() : this.play()),
+      nextbreak: () => this.marks.go(1), lastbreak: () => this.marks.go(-1),
     };
     actions[what]();
   }
@@ -144,6 +149,7 @@ class Player {
       this.timer = setTimeout(tick, 1000 / Number(this.speed.value));
       if (this.step >= this.steps - 1) return this.stop();
       this.go(this.step + 1);
+      if (this.marks.isStop(this.step)) this.stop();
     };
     this.timer = setTimeout(tick, 1000 / Number(this.speed.value));
     this.drawPlay();
@@ -167,8 +173,11 @@ class Player {
     else if (event.key === "Home") what = "first";
     else if (event.key === "End") what = "last";
     else if (event.key === " " && !event.target.closest?.("button, a, summary, [role=button], [role=tab]")) what = "play";
+    else if (event.key === "n") what = "nextbreak";
+    else if (event.key === "p") what = "lastbreak";
+    else if (event.key === "b") { event.preventDefault(); return this.marks.toggleHere(); }
     else if (event.key === "?") return this.toggle(this.help, event);
-    else if (event.key === "Escape") { this.help.hidden = this.legend.hidden = true; return; }
+    else if (event.key === "Escape") { this.hidePopups(); return; }
     if (!what) return;
     event.preventDefault();
     event.stopPropagation();
@@ -228,12 +237,13 @@ class Player {
       ...[0.5, 1, 2, 4, 8, 20].map((n) => html("option", { value: n, selected: n === 2 }, `${n}/s`)));
     this.count = html("span", { class: "sg-count", "data-testid": "count" });
     this.place = html("span", { class: "sg-place", "data-testid": "place" });
-    this.find = html("input", { class: "sg-find", type: "search", placeholder: "go to entry or name", "aria-label": "go to entry or name" });
+    this.find = html("input", { class: "sg-find", type: "search", placeholder: "go to v5, or 4", "aria-label": "go to entry or name" });
     this.find.addEventListener("keydown", (event) => event.key === "Enter" && this.search_(this.find.value));
     this.followBox = html("button", { type: "button", class: "sg-button sg-text-button", "aria-pressed": "true", title: "keep the current entry in the picture", onclick: () => this.setFollowing(!this.following) }, "follow");
     const legendButton = html("button", { type: "button", class: "sg-button sg-text-button", "data-action": "legend", onclick: (event) => this.toggle(this.legend, event) }, "legend");
+    const marksButton = html("button", { type: "button", class: "sg-button sg-text-button", "data-action": "marks", title: "breakpoints and watched gradients", onclick: (event) => this.toggle(this.marks.popup, event) }, "breakpoints");
     const helpButton = html("button", { type: "button", class: "sg-button sg-text-button", "data-action": "help", title: "keys (?)", "aria-label": "help: keys", onclick: (event) => this.toggle(this.help, event) }, "?");
-    for (const each of [this.followBox, legendButton, helpButton]) each.addEventListener("mousedown", (event) => event.preventDefault());
+    for (const each of [this.followBox, marksButton, legendButton, helpButton]) each.addEventListener("mousedown", (event) => event.preventDefault());
     this.slider = html("input", { type: "range", class: "sg-slider", min: 0, value: 0, "aria-label": "step" });
     this.slider.addEventListener("input", () => { this.stop(); this.go(this.slider.valueAsNumber); });
     this.strip = html("canvas", { class: "sg-strip", "data-testid": "timeline", title: "click to go to an event" });
@@ -250,8 +260,9 @@ class Player {
         html("div", { class: "sg-group" }, button("first", "first event (Home)"), button("outback", "out, back: to the beginning of the pass (Ctrl + ←)"), button("overback", "over, back: the entry before (Shift + ←)"), button("back", "one event back (←)")),
         html("div", { class: "sg-group" }, this.playButton, this.speed),
         html("div", { class: "sg-group" }, button("next", "one event on (→)"), button("over", "over: the next entry (Shift + →)"), button("out", "out: to the end of the pass (Ctrl + →)"), button("last", "last event (End)")),
-        this.place, this.count, html("div", { class: "sg-group sg-right" }, this.find, this.followBox, legendButton, helpButton)),
-      this.stripBox, this.slider, this.help, this.legend);
+        html("div", { class: "sg-group sg-breaking" }, button("lastbreak", "the breakpoint before (p)"), button("nextbreak", "next breakpoint (n)")),
+        this.place, this.count, html("div", { class: "sg-group sg-right" }, this.find, this.followBox, marksButton, legendButton, helpButton)),
+      this.stripBox, this.slider, this.marks.watchLine, this.help, this.legend, this.marks.popup);
     this.root.replaceChildren(this.player);
     this.following = true;
     this.sizes = new ResizeObserver(() => { this.drawTimeline(); this.drawCursor(); });
@@ -261,8 +272,16 @@ class Player {
   toggle(popup, event) {
     event?.preventDefault?.();
     const hidden = !popup.hidden;
-    this.help.hidden = this.legend.hidden = true;
+    this.hidePopups();
     popup.hidden = hidden;
+  }
+
+  hidePopups() { this.help.hidden = this.legend.hidden = this.marks.popup.hidden = true; }
+
+  /** What is told at a step, of the side that something happens on. */
+  sentenceAt(step) {
+    const event = this.eventAt(step), side = this.sides.findIndex((trace) => trace.events.includes(event));
+    return this.sides[side].sentences[this.sides[side].events.indexOf(event)];
   }
 
   setFollowing(on) {
@@ -313,6 +332,8 @@ class Player {
       paint.fillStyle = colours[kind] ??= style.getPropertyValue(`--sg-event-${kind}`).trim() || "#888";
       paint.fillRect(step * each, height - tall, Math.max(each - gap, 0.6), tall);
     }
+    paint.fillStyle = style.getPropertyValue("--sg-ring").trim() || "#D55E00";
+    for (const step of this.marks.stops) paint.fillRect((step + 0.5) * each - 2, 0, 4, 5);
     this.drawSections(each);
   }
 

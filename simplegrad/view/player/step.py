@@ -49,7 +49,16 @@ def walk(trace: Trace, shown: Shown) -> None:
 
 @st.fragment
 def stepping(view: TraceView, shown: Shown) -> None:
-    paused = player([view], start=shown.step, nonce=page.nonce(), charts=1, panels=5)
+    marks = page.marks_at_start()
+    paused = player(
+        [view],
+        start=shown.step,
+        nonce=page.nonce(),
+        charts=1,
+        panels=5,
+        breakpoints=marks.get("break", ""),
+        watches=marks.get("watch", ""),
+    )
     page.hear(paused, view)
 
 

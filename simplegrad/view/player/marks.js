@@ -1,0 +1,175 @@
+// Breakpoints and watches: where stepping stops, how often it came there, and gradients that stay in sight.
+// A breakpoint is a short text, as it stands in the URL: e4 an entry is reached, d:b a gradient changes, l3 a program
+// line begins, none, zero, nan, large:10, differs; with "~" behind it, it only logs.
+
+const KINDS_OF_BREAKPOINT = [
+  ["e", "entry is reached", "4"], ["d:", "gradient changes of", "b"], ["l", "line is reached", "3"], ["none", "a gradient is None", ""],
+  ["zero", "a gradient is all zero", ""], ["nan", "NaN or infinite", ""], ["large:", "a gradient larger than", "10"], ["differs", "differs from the reference", ""],
+];
+const MOST_BREAKPOINTS = 30, LOGGED = 6, LARGEST = 5, NOT_FINITE = -2;
+
+class Marks {
+  constructor(player) {
+    this.player = player;
+    this.breakpoints = [];
+    this.watches = [];
+    this.build();
+  }
+
+  // --- what stops ---------------------------------------------------------------------------------------------
+
+  load(data) {
+    const kept = shared.marks?.[data.id];
+    this.breakpoints = (kept?.breakpoints ?? data.breakpoints ?? "").split(",").filter((text) => this.valid(text)).slice(0, MOST_BREAKPOINTS);
+    this.watches = (kept?.watches ?? data.watches ?? "").split(",").filter(Boolean).slice(0, MOST_BREAKPOINTS);
+    this.recount();
+  }
+
+  valid(text) { return /^(e\d{1,9}|d:[^,~]{1,60}|l\d{1,6}|none|zero|nan|large:[\d.e+-]{1,20}|differs)~?$/.test(text); }
+
+  recount() {
+    this.hits = new Map(this.breakpoints.map((text) => [text, this.hitsOf(text.replace("~", ""))]));
+    const stops = this.breakpoints.filter((text) => !text.endsWith("~")).flatMap((text) => this.hits.get(text));
+    this.stops = [...new Set(stops)].sort((a, b) => a - b);
+  }
+
+  /** The player's steps at which a breakpoint is hit, on any side. */
+  hitsOf(text) {
+    if (text === "differs") return this.player.data.differs || [];
+    const hits = this.player.sides.flatMap((trace, side) => {
+      const matches = this.matcher(text, trace), found = [];
+      trace.events.forEach((event, i) => { if (matches(event, i)) found.push(this.player.stepOf(side, i)); });
+      return found;
+    });
+    return [...new Set(hits)].sort((a, b) => a - b);
+  }
+
+  matcher(text, trace) {
+    const came = (event) => event[KIND] === "accumulated" && event[E] >= 0;
+    const size = (event) => (came(event) ? trace.values[event[E]][LARGEST] ?? -1 : -1);
+    const argument = text.includes(":") ? text.slice(text.indexOf(":") + 1) : text.slice(1);
+    if (text === "none") return (event) => event[KIND] === "nothing" || (event[KIND] === "ended" && event[B].includes(-1));
+    if (text === "zero") return (event) => came(event) && trace.values[event[E]][3] === 1;
+    if (text === "nan") return (event) => size(event) === NOT_FINITE || (event[KIND] === "recorded" && trace.entries[event[A]][5].some((v) => trace.values[v][LARGEST] === NOT_FINITE));
+    if (text.startsWith("large:")) return (event) => size(event) > Number(argument) || size(event) === NOT_FINITE;
+    if (text.startsWith("d:")) return (event) => came(event) && trace.values[event[C]][0] === argument;
+    if (text.startsWith("l")) return (event, i) => event[LINE] === Number(argument) && (i === 0 || trace.events[i - 1][LINE] !== Number(argument));
+    const reached = new Set(["recorded", "visit", "skipped", "pruned"]);
+    return (event) => reached.has(event[KIND]) && event[A] === Number(argument);
+  }
+
+  isStop(step) { return this.stops.includes(step); }
+
+  go(direction) {
+    const { step } = this.player;
+    const to = direction > 0 ? this.stops.find((hit) => hit > step) : this.stops.findLast((hit) => hit < step);
+    if (to === undefined) setText(this.player.count, this.stops.length ? `no breakpoint ${direction > 0 ? "after" : "before"} step ${step}` : "no breakpoint is set");
+    else this.player.go(to);
+  }
+
+  toggle(text) {
+    const set = this.breakpoints.find((each) => each.replace("~", "") === text);
+    this.breakpoints = set ? this.breakpoints.filter((each) => each !== set) : [...this.breakpoints, text].slice(-MOST_BREAKPOINTS);
+    this.changed();
+  }
+
+  /** On the entry that the current event is about. */
+  toggleHere() {
+    const side = this.player.sides.findIndex((_, i) => !this.player.waits(i)), k = this.player.k(side);
+    const entry = k ? entryOf(this.player.sides[side].events[k - 1]) : -1;
+    if (entry >= 0) this.toggle(`e${entry}`);
+    else setText(this.player.count, "this event is about no entry");
+  }
+
+  changed() {
+    (shared.marks ??= {})[this.player.id] = { breakpoints: this.breakpoints.join(","), watches: this.watches.join(",") };
+    this.recount();
+    this.draw();
+    this.player.drawTimeline();
+    for (const panel of this.player.panels) panel.draw(this.player.k(panel.side));
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.player.send("marks", { id: this.player.id, ...shared.marks[this.player.id] }), REPORT_MS);
+  }
+
+  // --- what is seen -------------------------------------------------------------------------------------------
+
+  build() {
+    this.kind = html("select", { class: "sg-speed", "aria-label": "kind of breakpoint" }, ...KINDS_OF_BREAKPOINT.map(([code, label]) => html("option", { value: code }, label)));
+    this.argument = html("input", { class: "sg-find sg-argument", "aria-label": "of what", placeholder: "4" });
+    this.kind.addEventListener("change", () => this.drawForm());
+    this.argument.addEventListener("keydown", (event) => event.key === "Enter" && this.add());
+    this.watched = html("input", { class: "sg-find", "aria-label": "watch a gradient", placeholder: "watch: a, b" });
+    this.watched.addEventListener("keydown", (event) => event.key === "Enter" && this.watch());
+    const button = (label, action, name) => html("button", { type: "button", class: "sg-button sg-text-button", "data-action": name, onclick: action }, label);
+    this.list = html("div", { class: "sg-breaks", "data-testid": "breakpoints" });
+    this.log = html("ol", { class: "sg-log", "data-testid": "log" });
+    this.form = html("div", { class: "sg-form" }, "stop when ", this.kind, this.argument, button("add", () => this.add(), "add-breakpoint"));
+    this.popup = html("div", { class: "sg-popup sg-marks", "data-testid": "marks", hidden: true },
+      html("h4", {}, "breakpoints"), this.form, this.list,
+      html("p", {}, "Also: b on the current entry, a click on the number of a tape row or of a source line, Shift + click on a node. n and p go to the next and the one before."),
+      this.log, html("h4", {}, "watched gradients"), html("div", { class: "sg-form" }, this.watched, button("add", () => this.watch(), "add-watch")));
+    this.watchLine = html("div", { class: "sg-watches", "data-testid": "watches", hidden: true });
+  }
+
+  drawForm() {
+    const [, , example] = KINDS_OF_BREAKPOINT.find(([code]) => code === this.kind.value);
+    this.argument.hidden = !example;
+    this.argument.placeholder = example;
+  }
+
+  add() {
+    const [code, , example] = KINDS_OF_BREAKPOINT.find(([each]) => each === this.kind.value);
+    const text = example ? code + this.argument.value.trim() : code;
+    this.argument.setAttribute("aria-invalid", String(!this.valid(text)));
+    if (this.valid(text) && !this.breakpoints.includes(text)) this.toggle(text);
+  }
+
+  watch() {
+    const names = this.watched.value.split(/[\s,]+/).filter((name) => this.player.sides.some((trace) => trace.values.some((value) => value[0] === name)));
+    this.watches = [...new Set([...this.watches, ...names])];
+    this.watched.value = "";
+    this.changed();
+  }
+
+  draw() {
+    const { step } = this.player;
+    this.list.replaceChildren(...this.breakpoints.map((text) => this.row(text, step)));
+    const logging = this.breakpoints.filter((text) => text.endsWith("~"));
+    const logged = logging.flatMap((text) => this.hits.get(text).filter((hit) => hit <= step)).sort((a, b) => a - b).slice(-LOGGED);
+    this.log.replaceChildren(...logged.map((hit) => html("li", { onclick: () => this.player.go(hit) }, `step ${hit}: ${this.player.sentenceAt(hit)}`)));
+    this.drawWatches();
+  }
+
+  row(text, step) {
+    const hits = this.hits.get(text), passed = hits.filter((hit) => hit <= step).length, logs = text.endsWith("~");
+    const kind = KINDS_OF_BREAKPOINT.find(([code]) => text.startsWith(code)), argument = text.replace("~", "").slice(kind[0].length);
+    const flip = () => { this.breakpoints = this.breakpoints.map((each) => (each === text ? (logs ? text.slice(0, -1) : `${text}~`) : each)); this.changed(); };
+    return html("div", { class: "sg-break", "data-breakpoint": text, "data-hits": hits.length }, html("span", { class: "sg-dot" }), html("span", {}, `${kind[1]} ${argument}`),
+      html("span", { class: "sg-count" }, `hit ${passed} of ${hits.length}`),
+      html("button", { type: "button", class: "sg-button sg-text-button", "aria-pressed": String(logs), onclick: flip }, "log only"),
+      html("button", { type: "button", class: "sg-button sg-text-button", "aria-label": `remove ${text}`, onclick: () => this.toggle(text.replace("~", "")) }, "remove"));
+  }
+
+  drawWatches() {
+    this.watchLine.hidden = !this.watches.length;
+    if (!this.watches.length) return;
+    this.watchLine.replaceChildren(...this.watches.flatMap((name) => this.player.sides.map((trace, side) => this.watchChip(name, trace, side))).filter(Boolean));
+  }
+
+  watchChip(name, trace, side) {
+    const value = trace.values.findIndex((each) => each[0] === name), k = this.player.k(side);
+    if (value < 0) return null;
+    const [state, gradient] = trace.gradient(value, k), letter = this.player.letters[`gradient-${state}`];
+    const loss = trace.run(k) ? trace.passes[trace.run(k).id][1] : "L";
+    const text = gradient >= 0 ? `${trace.values[gradient][0]} ${trace.values[gradient][2]}` : state === "none" ? "None" : "nothing yet";
+    const remove = html("button", { type: "button", class: "sg-x", "aria-label": `stop watching ${name}`, onclick: () => { this.watches = this.watches.filter((each) => each !== name); this.changed(); } }, "×");
+    return html("span", { class: "sg-watch", "data-name": name, "data-side": side, "data-state": state }, chip("gradient", state, letter), html("b", {}, `d${loss}/d${name}`), html("span", { class: "sg-numbers" }, text), remove);
+  }
+}
+
+/** The entry that an event is about, or -1. */
+function entryOf(event) {
+  const kind = event[KIND];
+  if (kind === "recorded" || VISITS.has(kind) || kind === "accumulated" || kind === "nothing") return event[A];
+  return kind === "read" ? event[B] : -1;
+}
