@@ -138,7 +138,7 @@ class Code:
         return [
             "def propagate(dL_doutputs):",
             f"    {unpacked} = dL_doutputs",
-            "    # the one question: what is None? A straight line is made for each answer, when it is first seen",
+            "    # what is None? a straight line for each answer, made when first seen",
             f"    body = bodies[{pattern}]",
             f"    return body({self.parameters})",
         ]

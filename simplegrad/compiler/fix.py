@@ -107,7 +107,7 @@ def stand_in(value):
 def whole_text(code: Code) -> str:
     """Forward and propagate in one function, with nothing but what stands in it."""
     forward = code.forward_text(by_name=True).split("\n")
-    start = next(i for i, line in enumerate(forward) if line.strip().startswith("# the one question"))
+    start = next(i for i, line in enumerate(forward) if line.strip().startswith("# what is None?"))
     return "\n".join([*forward[:start], *inlined(code), *forward[start + 3 :]])
 
 

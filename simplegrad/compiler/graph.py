@@ -58,7 +58,7 @@ class Graph:
         self.reads_tensors = False  # `x.value` is x: an aggregate's forward is read, which computes on raw tensors
 
     def __call__(self, op: str, *args, attrs: tuple = (), kind: str = VALUE) -> Node:
-        simpler = simplified(op, args)
+        simpler = simplified(op, args, attrs)
         if simpler is not None:
             return simpler
         key = (op, tuple(map(_key, ordered(op, args))), repr(attrs), kind)
@@ -94,14 +94,14 @@ def ordered(op: str, args: tuple) -> tuple:
     return args
 
 
-def simplified(op: str, args: tuple) -> Node | None:
-    """Times 1.0 and the like are gone, as in the engine."""
+def simplified(op: str, args: tuple, attrs: tuple) -> Node | None:
+    """Times 1.0 and the like are gone, as in the engine; and what is undone again."""
+    if op in ("neg", "transpose", "t") and args[0].op == op and sorted(args[0].attrs) == sorted(attrs):
+        return args[0].args[0]
     if op in ("mul", "div", "pow") and is_number(args[1], 1) or op in ("add", "sub") and is_number(args[1], 0):
         return args[0]
     if op in ("mul", "add") and is_number(args[0], 1 if op == "mul" else 0):
         return args[1]
-    if op == "neg" and isinstance(args[0], Node) and args[0].op == "neg":
-        return args[0].args[0]
     return None
 
 
