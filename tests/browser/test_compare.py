@@ -97,6 +97,22 @@ def test_the_address_shows_the_same_in_a_fresh_browser(page: Page, server):
     }  # fmt: skip
 
 
+def test_a_breakpoint_where_a_gradient_differs_from_the_reference(page: Page, server):
+    open_compare(
+        page, server.url, "?left=simple_variable_wrong&right=simple&break=differs"
+    )
+    page.keyboard.press("n")
+    page.wait_for_function("document.querySelector('[data-testid=player]').dataset.step !== '0'")
+    first = step(page)
+    expect(event(page, 0)).to_contain_text("dL1/d")
+    page.keyboard.press("n")
+    page.wait_for_function(f"document.querySelector('[data-testid=player]').dataset.step !== '{first}'")
+    assert step(page) > first
+    page.wait_for_url(re.compile(r"[?&]break=differs"))
+    page.keyboard.press("p")
+    expect(page.locator(PLAYER)).to_have_attribute("data-step", str(first))
+
+
 def test_the_legend_explains_the_ghost(page: Page, server):
     open_compare(page, server.url)
     page.locator("[data-action=legend]").click()

@@ -40,6 +40,7 @@ from . import Paused, chart, page, panel, player
 
 FIELDS = ("program", "left", "right", "none", "prune", "step")
 OWN = "own"  # in the menu of programs: made of the left aggregate's example inputs
+MARKS = ("break", "watch")  # breakpoints and watched gradients
 PLAYER = "compare"
 _HERE = Path(__file__).parent
 
@@ -79,7 +80,7 @@ def side_by_side(sides: Sides, comparison: Comparison, version: object) -> None:
         view_of(trace, opened(number), ghosts(comparison, which))
         for number, (which, trace) in enumerate(traces.items())
     ]
-    stepping(views, sides, rows(comparison))
+    stepping(views, sides, rows(comparison), comparison.differing_steps)
     titles = sides.left, right_title(sides.left, sides.right)
     for number, column in enumerate(st.columns(2)):
         with column:
@@ -98,9 +99,20 @@ def one_side(view: TraceView, side: int, title: str) -> None:
 
 
 @st.fragment
-def stepping(views: list[TraceView], sides: Sides, aligned: list[list[int]]) -> None:
-    start, nonce = sides.both.step, st.session_state.get("compare-nonce", 0)
-    paused = player(views, aligned_steps=aligned, start=start, nonce=str(nonce), key=PLAYER, charts=2, panels=2 * 4)
+def stepping(views: list[TraceView], sides: Sides, aligned: list[list[int]], differs: list[int]) -> None:
+    marks = marks_at_start()
+    paused = player(
+        views,
+        aligned_steps=aligned,
+        start=sides.both.step,
+        nonce=nonce(),
+        key=PLAYER,
+        charts=2,
+        panels=2 * 4,
+        breakpoints=marks.get("break", ""),
+        watches=marks.get("watch", ""),
+        differs=differs,
+    )
     hear(paused, views, aligned)
 
 
@@ -112,6 +124,7 @@ def sides_now(traces: dict) -> Sides:
     said = {name: st.query_params[name] for name in FIELDS if name in st.query_params}
     if said and said != st.session_state.get("compare-written"):
         keep(sides_from_query(said, traces))
+        st.session_state["compare-marks"] = {name: st.query_params.get(name, "") for name in MARKS}
         begin_anew()
         for name in FIELDS:
             st.session_state.pop(f"pick-{name}", None)
@@ -136,6 +149,22 @@ def begin_anew() -> None:
     st.session_state["compare-opened"] = {}
 
 
+def nonce() -> str:
+    return str(st.session_state.get("compare-nonce", 0))
+
+
+def marks() -> dict[str, str]:
+    """Breakpoints and watched gradients, as the URL has them; those that there are."""
+    return {name: text for name, text in st.session_state.get("compare-marks", {}).items() if text}
+
+
+def marks_at_start() -> dict[str, str]:
+    """The same as they were when these runs came to be shown: the browser knows what it changed since."""
+    if st.session_state.get("compare-marks-of") != nonce():
+        st.session_state["compare-marks-of"], st.session_state["compare-marks-then"] = nonce(), marks()
+    return st.session_state["compare-marks-then"]
+
+
 def clamped(sides: Sides, steps: int) -> Sides:
     """With a step that the two runs have; a step past their end is told."""
     last = max(0, steps - 1)
@@ -154,6 +183,8 @@ def hear(paused: Paused, views: list[TraceView], aligned: list[list[int]]) -> No
     sides = st.session_state["compared"]
     if paused.step is not None and paused.step != sides.both.step:
         sides = keep(replace(sides, both=replace(sides.both, step=paused.step, problems=())))
+    if paused.breakpoints is not None:
+        st.session_state["compare-marks"] = {"break": paused.breakpoints, "watch": paused.watches or ""}
     write_url(sides)
     wanted = [(side, view.group_at(aligned[sides.both.step][side])) for side, view in enumerate(views)]
     if paused.click and paused.click != st.session_state.get("compare-clicked"):
@@ -168,10 +199,12 @@ def hear(paused: Paused, views: list[TraceView], aligned: list[list[int]]) -> No
 
 
 def write_url(sides: Sides) -> None:
+    """Only where it differs: each write is a message to the browser."""
     query = sides.query()
     st.session_state["compare-written"] = query
-    if {name: st.query_params.get(name) for name in FIELDS} != query:
-        st.query_params.from_dict(query)
+    wanted = {**query, **marks()}
+    if st.query_params.to_dict() != wanted:
+        st.query_params.from_dict(wanted)
 
 
 # --- menus --------------------------------------------------------------------------------------------------------
@@ -214,6 +247,8 @@ def changed(field: str) -> None:
         both = own(both, sides.left)
     else:
         both = replace(both, **{field: chosen})
+    if field == "program":
+        st.session_state["compare-marks"] = {}
     if field == "left":
         sides = replace(sides, right=default_right(chosen))
         st.session_state["pick-right"] = sides.right
