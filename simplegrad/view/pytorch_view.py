@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import linecache
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -22,12 +23,15 @@ from ..trace.events import Entry, VisitBegun
 from ..trace.nonfinite import Birth, find_nonfinite
 from ..trace.trace import Trace
 from .deltas import is_ours
+from .figure import Ghost
 from .session import LARGEST_STEP, TRACES
 from .views import Bounded
 
 DEFAULT_CASE = "sinh-bad"
 TRACE, OWN = "trace:", "file:"  # how a saved trace, and what a file of one's own holds, are called in the URL
 UNCHECKED = "unchecked"
+AROUND = 4  # lines shown before and after one that stands in no function
+MOST_BLOCKS = 6
 REPORTS = Bounded(count=64, cost=64)
 
 
@@ -254,6 +258,8 @@ def _verdict(report: Report | str) -> dict:
     count = len(report.faults)
     right = "Differentiated twice, it gives the derivative of its first gradient."
     text = right if report.ok else f"{count} {'fault' if count == 1 else 'faults'}, explained below."
+    if report.ok and any(math.isnan(error) for errors in report.errors.values() for error in errors.values()):
+        text = "No fault was found, but gradients that are not finite could not be compared."
     held = f" Held against {report.truth}." if report.truth else ""
     return {"code": report.verdict, "text": text + held, "ok": report.ok, "name": report.name}
 
@@ -265,6 +271,7 @@ def _finding(finding: Finding, trace: Trace) -> dict:
         "sentence": finding.sentence,
         "entry": finding.entry,
         "slot": finding.slot,
+        "reads": _READ.get(finding.code, "read"),
         "made": _place(finding.made_at),
         "read": _place(finding.read_at),
         "dropped": [[name, short(value)] for name, value in finding.dropped.items()],
@@ -309,6 +316,32 @@ def lanes(trace: Trace) -> list[dict]:
     return told
 
 
+def ghosts(trace: Trace, report: Report | str) -> tuple[Ghost, ...]:
+    """The pathways that are missing in the double backward: from where backward read the values, to the inputs."""
+    lost: dict[tuple[str, str], list[str]] = {}
+    for finding in report.findings if isinstance(report, Report) else ():
+        reader = _reader(finding, trace)
+        for name in finding.dropped if reader is not None else ():
+            value = next((x for x in reader.inputs if x.name == name), None) or trace.value_named(name)
+            made = _made_at(finding, trace, reader)
+            if value is not None and made is not None:
+                lost.setdefault((f"e{made.id}", f"v{value.id}"), []).append(finding.slot)
+    return tuple(Ghost(*ends, "dropped", (", ".join(dict.fromkeys(slots)),)) for ends, slots in lost.items())
+
+
+def _reader(finding: Finding, trace: Trace) -> Entry | None:
+    """The Function's entry on the tape."""
+    return next((entry for entry in trace.entries if entry.aggregate and entry.operator == finding.entry), None)
+
+
+def _made_at(finding: Finding, trace: Trace, reader: Entry) -> Entry | None:
+    """What its backward recorded at the line that reads the value; else the first thing that it recorded."""
+    made = [entry for entry in trace.entries if entry.made_by == reader.id]
+    place = finding.read_at
+    here = [entry for entry in made if place and entry.source and place.first <= entry.source[1] <= place.last]
+    return next(iter(here or made), None)
+
+
 def _entries(count: int, verb: str) -> str:
     return f"{count} {'entry' if count == 1 else 'entries'} {verb}".strip()
 
@@ -332,6 +365,8 @@ def _order(trace: Trace, run: int) -> int:
     return orders.get(run, 1)
 
 
+_READ = {"raises": "raised"}  # what a finding's read_at is, where nothing is read there
+
 # --- sources ------------------------------------------------------------------------------------------------------
 
 
@@ -339,7 +374,7 @@ def sources(trace: Trace, findings: list[Finding], births: list[Birth]) -> list[
     """The classes and functions that matter, line by line: [number, text, marks]."""
     marks: dict[tuple[str, int], list[str]] = {}
     for finding in findings:
-        for mark, place in (("made", finding.made_at), ("read", finding.read_at)):
+        for mark, place in (("made", finding.made_at), (_READ.get(finding.code, "read"), finding.read_at)):
             if place is not None:
                 for line in range(place.first, place.last + 1):
                     marks.setdefault((place.file, line), []).append(mark)
@@ -348,8 +383,13 @@ def sources(trace: Trace, findings: list[Finding], births: list[Birth]) -> list[
             marks.setdefault(birth.source, []).append("born")
     wanted = [*marks, *(entry.propagate_source for entry in trace.entries if entry.propagate_source)]
     wanted += [entry.source for entry in trace.entries if entry.source and entry.pass_id is None]
-    blocks = dict.fromkeys(filter(None, (block_around(*place) for place in wanted if not is_ours(place[0]))))
-    return [_source(*block, marks) for block in list(blocks)[:6]]
+    blocks: dict[tuple[str, int, int], None] = {}
+    for file, line in wanted:
+        shown = any(file == there and first <= line <= last for there, first, last in blocks)
+        block = None if shown or is_ours(file) else block_around(file, line)
+        if block is not None and len(blocks) < MOST_BLOCKS:
+            blocks[block] = None
+    return [_source(*block, marks) for block in blocks]
 
 
 def _source(file: str, first: int, last: int, marks: dict[tuple[str, int], list[str]]) -> dict:
@@ -362,11 +402,12 @@ def _source(file: str, first: int, last: int, marks: dict[tuple[str, int], list[
 
 
 def block_around(file: str, line: int) -> tuple[str, int, int] | None:
-    """(file, first line, last line) of the class around a line, or else of the function around it."""
+    """(file, first line, last line) of the class around a line, or else the function, or else a few lines."""
     for first, last in _blocks("".join(linecache.getlines(file))):
         if first <= line <= last:
             return file, first, last
-    return None
+    end = len(linecache.getlines(file))
+    return (file, max(1, line - AROUND), min(end, line + AROUND)) if 0 < line <= end else None
 
 
 @lru_cache(maxsize=64)

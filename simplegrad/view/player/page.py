@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
@@ -17,6 +18,7 @@ from ..session import Shown, from_query
 from ..views import TraceView
 from . import Paused
 
+APP = "app.py"
 FIELDS = ("program", "aggregate", "none", "prune", "step")
 MARKS = ("break", "watch")  # breakpoints and watched gradients
 
@@ -35,7 +37,8 @@ def through_router() -> None:
 def user_files() -> UserFiles | None:
     """The files of the command line, read anew where they were saved; None if there are none."""
     through_router()
-    return from_command_line(sys.argv[1:]) if sys.argv[1:] else None
+    arguments = sys.argv[1:] if Path(sys.argv[0]).name == APP else []  # another program's are not meant for us
+    return from_command_line(arguments) if arguments else None
 
 
 def files_version(files: UserFiles | None) -> tuple:
@@ -61,7 +64,8 @@ def shown_now(traces: dict[str, Trace]) -> Shown:
         st.session_state["shown"] = from_query(said, traces)
         st.session_state["marks"] = {name: st.query_params.get(name, "") for name in MARKS}
         forget_widgets()
-    shown = st.session_state.setdefault("shown", Shown())
+    first = next(iter(traces), None)  # who gives a trace on the command line wants to see it
+    shown = st.session_state.setdefault("shown", Shown(program=f"file:{first}") if first else Shown())
     if shown.saved and shown.saved not in traces:
         shown = keep(Shown())
     return shown

@@ -2,7 +2,7 @@
 
 const MARKS = {
   made: ["M", "made here: the value that escapes"], read: ["R", "read here, in backward"],
-  born: ["!", "the first value that is not finite is born here"],
+  raised: ["✕", "raised here"], born: ["!", "the first value that is not finite is born here"],
 };
 
 function part(tag, properties, ...children) {
@@ -44,9 +44,9 @@ function place(label, testid, found) {
 }
 
 function finding(told, player) {
-  const { code, note, sentence, entry, slot, made, read, dropped, fix, step } = told;
+  const { code, note, sentence, entry, slot, made, read, reads, dropped, fix, step } = told;
   const facts = part("dl", { class: "sg-about" },
-    ...(slot ? row("value", "slot", part("code", {}, slot)) : []), ...place("made at", "made-at", made), ...place("read at", "read-at", read),
+    ...(slot ? row("value", "slot", part("code", {}, slot)) : []), ...place("made at", "made-at", made), ...place(`${reads} at`, "read-at", read),
     ...dropped.flatMap(([name, lost]) => row(`dropped from ${name}`, "dropped", part("code", {}, lost))));
   const repair = fix ? part("details", { class: "sg-fix" }, part("summary", {}, "Write instead"), part("pre", { "data-testid": "fix" }, part("code", {}, fix))) : null;
   return box(note ? "unknown" : "wrong", note ? "i" : "✕", { "data-testid": "finding", "data-code": code },

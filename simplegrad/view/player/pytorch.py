@@ -12,7 +12,17 @@ import streamlit as st
 from ...files import UserFiles
 from ...trace.trace import Trace
 from ..graph import OPEN_GROUPS
-from ..pytorch_view import Case, Looked, cases_of, clamped, facts, looked_from_query, report_of_case, trace_of_case
+from ..pytorch_view import (
+    Case,
+    Looked,
+    cases_of,
+    clamped,
+    facts,
+    ghosts,
+    looked_from_query,
+    report_of_case,
+    trace_of_case,
+)
 from ..session import view_of
 from ..views import TraceView
 from . import Paused, chart, page, panel, player
@@ -40,14 +50,15 @@ def pytorch_page() -> None:
 
 def walk(case: Case, trace: Trace, looked: Looked, version: object) -> None:
     """Findings and sources, then the player with its graph and texts."""
-    told = facts(case, trace, report_of_case(case, version))
+    report = report_of_case(case, version)
+    told = facts(case, trace, report)
     component("facts", **told)
     if not trace.events:
         component("lanes", **{**told, "lanes": []})
         st.info("No autograd node was recorded: the function's result does not depend on an input that requires grad.")
         write_url(looked)
         return
-    view = view_of(trace, opened())
+    view = view_of(trace, opened(), ghosts(trace, report))
     with st.container(key="stage", gap="xsmall"):
         stepping(view, looked)
         panel("event", player=PLAYER)
@@ -136,7 +147,8 @@ def write_url(looked: Looked) -> None:
 def menu(cases: dict[str, Case], looked: Looked) -> None:
     if st.session_state.get("torch-case") not in cases:
         st.session_state["torch-case"] = looked.case
-    left, right = st.columns([2, 5], vertical_alignment="bottom")
+    with st.container(key="menus"):
+        left, right = st.columns([2, 5], vertical_alignment="bottom")
     titles = {name: case.title for name, case in cases.items()}
     left.selectbox("Function or trace", list(cases), format_func=titles.get, key="torch-case", on_change=changed)
     right.markdown(page.as_it_stands(cases[looked.case].sentence))
