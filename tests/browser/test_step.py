@@ -372,3 +372,51 @@ def test_nothing_is_asked_of_the_internet(browser, server):
     ]
     assert outside == []
     context.close()
+
+
+def test_breakpoints_by_key_button_and_address(page, server):
+    trace = EXAMPLES["gradient-of-gradient"].program.run(aggregate="simple_variable_wrong")
+    reached = [
+        event.index
+        for event in trace.events
+        if getattr(event, "entry", None) is trace.entries[4] and event.kind in ("Recorded", "VisitBegun")
+    ]
+    open_step(page, server, step=reached[0])
+    press(page, "b")
+    press(page, "n")
+    assert step_of(page) == reached[1]
+    press(page, "p")
+    assert step_of(page) == reached[0]
+    page.wait_for_url(re.compile("break=e4"))
+    expect(page.locator("[data-testid=tape] [data-entry='4']")).to_have_attribute("data-break", "true")
+    page.goto(page.url.replace(f"step={reached[0]}", "step=0"))
+    ready(page)
+    page.click("[data-action=nextbreak]")
+    assert step_of(page) == reached[0]
+
+
+@pytest.mark.parametrize(
+    "breakpoint, kind",
+    [("none", "PassEnded"), ("d:t", "Accumulated"), ("l5", "Recorded"), ("large:5", "Accumulated")],
+)
+def test_what_a_breakpoint_stops_at(page, server, breakpoint, kind):
+    trace = EXAMPLES["gradient-of-gradient"].program.run(aggregate="simple_variable_wrong")
+    page.goto(f"{server.url}/?program=gradient-of-gradient&break={breakpoint}&step=0")
+    ready(page)
+    press(page, "n")
+    event = trace.events[step_of(page)]
+    assert step_of(page) > 0 and event.kind == kind
+    if breakpoint == "d:t":
+        assert event.value.name == "t"
+    if breakpoint == "large:5":
+        assert event.total.tensor.abs().max() > 5
+
+
+def test_a_watched_gradient_stays_in_sight(page, server):
+    page.goto(f"{server.url}/?program=gradient-of-gradient&watch=a,b&step=0")
+    ready(page)
+    watched = page.locator("[data-testid=watches] [data-name=a]")
+    expect(watched).to_have_attribute("data-state", "unreached")
+    press(page, "End")
+    expect(watched).to_have_attribute("data-state", "none")
+    expect(page.locator("[data-testid=watches] [data-name=b]")).to_have_attribute("data-state", "value")

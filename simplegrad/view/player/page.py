@@ -62,6 +62,7 @@ def shown_now(traces: dict[str, Trace]) -> Shown:
     said = {name: st.query_params[name] for name in FIELDS if name in st.query_params}
     if said and said != st.session_state.get("written"):
         st.session_state["shown"] = from_query(said, traces)
+        st.session_state["written"] = said  # heard once: it does not undo what is chosen later
         st.session_state["marks"] = {name: st.query_params.get(name, "") for name in MARKS}
         forget_widgets()
     first = next(iter(traces), None)  # who gives a trace on the command line wants to see it

@@ -23,6 +23,7 @@ def step_page() -> None:
     except ProgramError as error:
         page.messages(shown, files)
         page.program_error(error)
+        page.write_url(shown)
     else:
         shown = page.keep(clamped(shown, trace))
         page.messages(shown, files)

@@ -1,0 +1,97 @@
+"""The Compose page in a real Chromium: typing, errors as one types, the palette, and the way to Step and back."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from simplegrad.program import pack
+
+EDITOR = "[data-testid=editor]"
+
+
+def open_compose(page: Page, server, text: str | None = None) -> None:
+    page.goto(f"{server.url}/compose" + (f"?program={pack(text)}" if text is not None else ""))
+    page.wait_for_selector(EDITOR)
+
+
+def type_at_end(page: Page, text: str) -> None:
+    page.click(EDITOR)
+    page.keyboard.press("Control+End")
+    page.keyboard.type(text)
+
+
+def test_an_error_is_marked_at_its_line_as_one_types(page, server):
+    open_compose(page, server, "a = rand(3, seed=1)\n")
+    type_at_end(page, "b = a.tanhh()")
+    problem = page.get_by_test_id("problem")
+    expect(problem).to_contain_text("line 2, column 7")
+    expect(problem).to_contain_text("Did you mean 'tanh'?")
+    expect(page.locator(".sg-gutter .sg-wrong")).to_have_text("2")
+    assert page.input_value(EDITOR) == "a = rand(3, seed=1)\nb = a.tanhh()"
+    for _ in range(3):
+        page.keyboard.press("Backspace")
+    page.keyboard.type("()")
+    expect(problem).to_have_text("")
+    expect(page.get_by_text("1 entry").or_(page.get_by_text("1 entries")).first).to_be_visible()
+
+
+def test_nothing_typed_is_lost_while_the_server_answers(page, server):
+    open_compose(page, server, "a = rand(3, seed=1)\n")
+    lines = [f"b{i} = a * {i}.5\n" for i in range(12)]
+    for line in lines:
+        type_at_end(page, line)
+    page.wait_for_timeout(1500)
+    assert page.input_value(EDITOR) == "a = rand(3, seed=1)\n" + "".join(lines)
+
+
+def test_the_palette_inserts_behind_the_line_of_the_caret(page, server):
+    open_compose(page, server, "a = rand(3, seed=1)\nL0 = a.sum()\n")
+    page.click(EDITOR)
+    page.keyboard.press("Control+Home")
+    page.click("details[data-group=Aggregates] [data-insert=f]")
+    assert re.fullmatch(r"a = rand\(3, seed=1\)\n\w+ = f\(a, a\)\nL0 = a\.sum\(\)\n", page.input_value(EDITOR))
+
+
+def test_what_is_wrong_is_kept_when_pages_are_switched(page, server):
+    open_compose(page, server, "a = rand(3, seed=1)\n")
+    type_at_end(page, "b = (a *")
+    page.get_by_role("link", name="Step").click()
+    expect(page.get_by_text("This text is no program").or_(page.get_by_text("Line 2")).first).to_be_visible()
+    page.get_by_role("link", name="Compose").click()
+    page.wait_for_selector(EDITOR)
+    expect(page.locator(EDITOR)).to_have_value("a = rand(3, seed=1)\nb = (a *")
+
+
+def test_a_way_to_step_and_an_address_that_says_it(page, server):
+    open_compose(page, server, "a = rand(3, seed=1)\n")
+    type_at_end(page, "L0 = (a * a).sum()\ngrad(L0, [a])")
+    expect(page.get_by_text("1 pass,", exact=False).first).to_be_visible()
+    page.get_by_role("button", name="Step through it").click()
+    page.wait_for_selector("[data-testid=player][data-ready=true]")
+    page.keyboard.press("End")
+    expect(page.locator("[data-testid=source] [data-current=true]")).to_have_text("grad(L0, [a])")
+    assert "program=" in page.url
+
+
+def test_arrow_keys_move_the_caret(page, server):
+    open_compose(page, server, "abc = rand(3)\n")
+    page.click(EDITOR)
+    page.keyboard.press("Control+Home")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate(f"() => document.querySelector('{EDITOR}').selectionStart") == 1
+
+
+@pytest.mark.parametrize("width", [1440, 800])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_nothing_is_cut_off(browser, server, width, theme):
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)
+    page = context.new_page()
+    open_compose(page, server)
+    assert page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth")
+    assert page.evaluate(
+        "() => [...document.querySelectorAll('.sg-item')].every(b => b.scrollWidth <= b.clientWidth + 1)"
+    )
+    context.close()

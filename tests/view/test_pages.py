@@ -1,0 +1,176 @@
+"""The Step and Compose pages without a browser: click, then look at what is shown and that nothing was raised."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from simplegrad.program import EXAMPLES, pack
+
+APP = Path(__file__).parents[2] / "app.py"
+
+
+def opened(page: str = "", **query) -> AppTest:
+    app = AppTest.from_file(APP, default_timeout=60)
+    for name, value in query.items():
+        app.query_params[name] = value
+    app.run()
+    if page:
+        app.switch_page(f"pages/{page}.py").run()
+    assert not app.exception
+    return app
+
+
+def components(app: AppTest) -> list[dict]:
+    """What the page's components were given."""
+    protos = [element.proto for element in app.get("bidi_component")]
+    return [json.loads(proto.bytes or proto.json) for proto in protos]
+
+
+def player_of(app: AppTest) -> dict:
+    return next(data for data in components(app) if data.get("role") == "player")
+
+
+def editor_of(app: AppTest) -> dict:
+    return next(data for data in components(app) if "draft" in data)
+
+
+def menu(app: AppTest, label: str):
+    return next(each for each in app.selectbox if each.label.startswith(label))
+
+
+def figure_of(app: AppTest) -> dict:
+    return json.loads(app.get("plotly_chart")[0].proto.spec)
+
+
+def test_step_shows_the_default_program():
+    app = opened()
+    data = player_of(app)
+    assert len(data["views"][0]["events"]) == 70
+    assert data["views"][0]["program"] == EXAMPLES["gradient-of-gradient"].text.splitlines()
+    assert len(figure_of(app)["layout"]["annotations"]) == 3
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_step_shows_every_example(name):
+    app = opened(program=name)
+    assert player_of(app)["views"][0]["program"] == EXAMPLES[name].text.splitlines()
+    assert app.query_params["program"] in (name, [name])
+
+
+def test_another_aggregate_runs_another_program():
+    app = opened()
+    before = player_of(app)
+    menu(app, "Aggregate").select("simple").run()
+    after = player_of(app)
+    assert not app.exception
+    assert before["id"] != after["id"] and after["start"] == 0
+    assert "read" not in {event[0] for event in after["views"][0]["events"]}
+
+
+def test_pruning_ahead_shows_pruned_entries():
+    app = opened()
+    menu(app, "Pruning").select("ahead").run()
+    kinds = {event[0] for event in player_of(app)["views"][0]["events"]}
+    assert not app.exception and "pruned" in kinds
+
+
+def test_the_modes_of_none_differ():
+    app = opened(aggregate="simple_variable")
+    skip = len(player_of(app)["views"][0]["events"])
+    menu(app, "None").select("zeros").run()
+    assert not app.exception and len(player_of(app)["views"][0]["events"]) > skip
+
+
+def test_a_step_of_the_address_is_where_the_player_begins():
+    assert player_of(opened(step="12"))["start"] == 12
+
+
+def test_breakpoints_of_the_address_reach_the_player():
+    data = player_of(opened(**{"break": "e4,none", "watch": "a"}, step="3"))
+    assert (data["breakpoints"], data["watches"]) == ("e4,none", "a")
+
+
+@pytest.mark.parametrize(
+    "query, told",
+    [
+        ({"program": "nonsense"}, "The address asks for the program"),
+        ({"aggregate": "nonsense"}, "says aggregate=nonsense"),
+        ({"step": "99999"}, "the last one is shown"),
+    ],
+)
+def test_a_wrong_address_is_told(query, told):
+    app = opened(**query)
+    assert told in " ".join(warning.value for warning in app.warning)
+    assert player_of(app)["views"]
+
+
+def test_a_packed_text_that_is_no_program_is_an_error_on_the_page():
+    app = opened(program=pack("a = rand(2)\nb = c"))
+    assert "Line 2, column 5: 'c' has no value yet." in app.error[0].value
+    menu(app, "Program").select("reuse").run()
+    assert not app.exception and player_of(app)["views"]
+
+
+def test_a_program_that_does_nothing_says_so():
+    assert "does nothing yet" in opened(program=pack("")).info[0].value
+
+
+def test_a_run_that_raised_is_stepped_through_to_its_error():
+    app = opened(aggregate="simple_type_error")
+    view = player_of(app)["views"][0]
+    assert view["events"][-1][0] == "failed" and "RawTensorError" in view["sentences"][-1]
+
+
+def test_compose_shows_the_program_its_tape_and_its_transcript():
+    app = opened("compose")
+    shown = " ".join(code.value for code in app.code)
+    assert editor_of(app)["text"] == EXAMPLES["gradient-of-gradient"].text
+    assert "v3 = v2 * b" in shown and "dL1_db = v21" in shown and "dL1/da = None, a known zero" in shown
+
+
+def test_compose_begins_with_another_example():
+    app = opened("compose")
+    menu(app, "Begin").select("reuse").run()
+    assert not app.exception and editor_of(app)["text"] == EXAMPLES["reuse"].text
+
+
+def test_compose_marks_an_error_at_its_line():
+    app = opened("compose", program=pack("a = rand(2)\nb = a.tanhh()"))
+    app.run()
+    error = editor_of(app)["error"]
+    assert (error["line"], error["column"]) == (2, 7)
+    assert "Did you mean 'tanh'?" in error["message"] and error["excerpt"].endswith("^")
+
+
+def test_compose_writes_the_value_of_an_input_into_the_text():
+    app = opened("compose")
+    app.text_input[0].set_value("[1, 2, 3, 4]").run()
+    assert not app.exception
+    assert editor_of(app)["text"].startswith("a = tensor([1.0, 2.0, 3.0, 4.0])")
+
+
+@pytest.mark.parametrize("value", ["[1, [2]]", "import os", "", "[NaN]", "{}", "[1e400]", "[" * 5000])
+def test_compose_refuses_what_is_no_list_of_numbers(value):
+    app = opened("compose")
+    app.text_input[0].set_value(value).run()
+    assert not app.exception
+    assert editor_of(app)["text"] == EXAMPLES["gradient-of-gradient"].text
+    assert "write a number, or a list of numbers" in app.error[0].value
+
+
+def test_compose_offers_operations_and_aggregates():
+    groups = dict(editor_of(opened("compose"))["groups"])
+    assert {"Aggregates", "Gradients"} <= set(groups)
+    assert "simple_variable_wrong" in [label for label, _, _ in groups["Aggregates"]]
+
+
+def test_what_was_composed_is_what_step_shows():
+    app = opened("compose")
+    menu(app, "Begin").select("broadcasting").run()
+    app.switch_page("pages/step.py").run()
+    assert not app.exception
+    assert player_of(app)["views"][0]["program"] == EXAMPLES["broadcasting"].text.splitlines()
