@@ -30,20 +30,18 @@ def pictures() -> dict[str, tuple[str, str]]:
     return {
         "step": (f"/?{WRONG}&step={step}", "light"),
         "step-dark": (f"/?{WRONG}&step={step}", "dark"),
-        "compose": ("/compose", "light"),
         "compare": (f"/compare?{WRONG}", "light"),
-        "compile": ("/compile", "light"),
         "pytorch": ("/pytorch", "light"),
     }
 
 
 def settled(page: Page) -> None:
-    """Wait until the page stands still: nothing runs, fonts are there, and so is the player where there is one."""
+    """Wait until the page stands still: nothing runs, fonts are there, and so is the player."""
     page.wait_for_selector("[data-testid=stAppViewContainer]")
-    page.wait_for_selector("[data-testid=player][data-ready=true], [data-testid=stMain] textarea", timeout=30_000)
+    page.wait_for_selector("[data-testid=player][data-ready=true]", timeout=30_000)
     page.wait_for_selector("[data-testid=stStatusWidget]", state="detached", timeout=30_000)
     page.evaluate("document.fonts.ready")
-    page.wait_for_timeout(500)
+    page.wait_for_timeout(1500)
 
 
 def main(names: list[str]) -> None:
@@ -56,6 +54,9 @@ def main(names: list[str]) -> None:
                 page = browser.new_page(viewport={"width": 1440, "height": 1180}, color_scheme=theme)
                 page.goto(running.url + address)
                 settled(page)
+                if name == "compare":
+                    page.get_by_role("button", name="Go to step").click()
+                    page.wait_for_timeout(1000)
                 page.screenshot(path=FOLDER / f"{name}.png")
                 print(FOLDER / f"{name}.png")
                 page.close()

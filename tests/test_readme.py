@@ -13,6 +13,7 @@ import pytest
 from simplegrad import Tape, registry
 from simplegrad.program import DEFAULT_LIMITS
 from simplegrad.trace import document, store
+from simplegrad.view.session import TRACES, VIEWS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -87,8 +88,13 @@ def test_the_limits_are_those_of_trace_files():
     assert list(table("of a trace file").values()) == [store.MOST_JSON_BYTES, document.MOST_ELEMENTS]
 
 
+def test_the_limits_are_those_of_the_app():
+    said = list(table("of all sessions of the app together, the oldest going first").values())
+    assert said == [TRACES.count, TRACES.cost, VIEWS.cost]
+
+
 def test_links_and_pictures_are_there():
-    links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", README) + re.findall(r'(?:src|srcset)="([^"]+)"', README)
     assert len(links) > 10
     for link in links:
         assert (ROOT / link).exists(), link
