@@ -1,0 +1,79 @@
+"""The PyTorch page in a real Chromium: the bad sinh explained, the double backward stepped through, a saved trace."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+from playwright.sync_api import Page, expect
+
+from simplegrad import record_torch
+
+from .conftest import Server
+
+READY = "[data-testid=player][data-ready=true]"
+expect.set_options(timeout=20_000)
+
+
+def open_pytorch(page: Page, url: str, query: str = "") -> None:
+    page.goto(f"{url}/pytorch{query}")
+    page.wait_for_selector(READY, timeout=60_000)
+
+
+def test_the_bad_sinh_is_explained(page: Page, server):
+    open_pytorch(page, server.url)
+    expect(page.get_by_test_id("verdict")).to_have_attribute("data-verdict", "escaped_temporary")
+    first = page.get_by_test_id("finding").first
+    expect(first.get_by_test_id("slot")).to_have_text("ctx.expx")
+    expect(first.get_by_test_id("made-at")).to_contain_text("sinh_bad.py, line 10")
+    expect(first.get_by_test_id("read-at")).to_contain_text("return dL_dy * (ctx.expx + ctx.expnegx) / 2")
+    expect(first.get_by_test_id("dropped")).to_have_text("[0.8244, 0.1839, 3.695]")
+    first.locator("summary").click()
+    expect(first.get_by_test_id("fix")).to_contain_text("once_differentiable")
+    marked = page.get_by_test_id("marked-source").locator("li[data-marks=made]")
+    expect(marked).to_have_count(2)
+    first.locator("[data-action=go-backward]").click()
+    expect(page.get_by_test_id("event")).to_contain_text("SinhBad")
+
+
+def test_the_double_backward_is_stepped_through_to_nothing(page: Page, server):
+    open_pytorch(page, server.url, "?case=sinh-bad")
+    expect(page.locator("[data-testid=lanes] [data-order='2']")).to_contain_text("double backward")
+    page.keyboard.press("End")
+    expect(page.locator("[data-testid=gradients] [data-name=x]")).to_have_attribute("data-state", "none")
+    expect(page).to_have_url(re.compile(r"case=sinh-bad&step=\d\d"))
+
+
+def test_a_saved_trace_opens_and_leads_to_its_nan(page: Page, tmp_path):
+    x = torch.tensor([0.0, 4.0], requires_grad=True)
+    with record_torch("norm") as trace:
+        torch.where(x > 0, x.sqrt(), x).sum().backward()
+    trace.save(tmp_path / "run.trace")
+    server = Server(str(tmp_path / "run.trace")).wait()
+    try:
+        open_pytorch(page, server.url)
+        birth = page.get_by_test_id("nonfinite")
+        expect(birth).to_have_attribute("data-kind", "nan")
+        birth.get_by_role("button").click()
+        step = birth.get_attribute("data-step")
+        expect(page.get_by_test_id("player")).to_have_attribute("data-step", step)
+        page.goto(server.url)
+        page.wait_for_selector(READY)
+        expect(page).to_have_url(re.compile("run.trace"))
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize("width", [1440, 800])
+@pytest.mark.parametrize("case", ["sinh-bad", "layer-norm", "hidden-nan"])
+def test_nothing_of_the_findings_is_cut(page: Page, server, case, width):
+    page.set_viewport_size({"width": width, "height": 1000})
+    open_pytorch(page, server.url, f"?case={case}")
+    spills = """() => [...document.querySelectorAll('.sg-pytorch *')].filter(e => e.clientWidth
+        && e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX === 'visible').map(e => e.textContent)"""
+    assert page.evaluate(spills) == []
+    boxes = [each.bounding_box() for each in page.locator(".sg-pytorch .sg-fact").all()]
+    assert len(boxes) >= 2
+    for above, below in zip(boxes, boxes[1:]):
+        assert above["y"] + above["height"] <= below["y"]
