@@ -69,7 +69,8 @@ def after_none(case: Case, truth: Truth, answer: Answer, found: Explained) -> li
         again = ask(case, truth, replace(answer.question, zeros=True), answer.point, answer.seed, answer.level)
     except Exception:
         return [answer]
-    if not again.checked or (again.error is not None if answer.error else not again.ok):
+    own = answer.error is not None and not isinstance(answer.error, WrongShapeError | WrongCountError)
+    if not again.checked or (again.error is not None if own else not again.ok):
         return [answer]
     found.findings.append(none_finding(case, answer))
     return [] if again.ok else [again]
@@ -178,8 +179,8 @@ def number_cut_findings(case, truth, answer: Answer, level: int, found: Explaine
         found.findings.append(
             Finding(
                 "raw_tensor_captured",
-                "propagate computes with a number that was taken out of a tensor and that moves with the inputs: to the "
-                f"tape it is a constant, and the gradient of order {level} misses how it changes.",
+                "propagate computes with a number that was taken out of a tensor and that moves with the inputs: to "
+                f"the tape it is a constant, and the gradient of order {level} misses how it changes.",
                 entry=entry.text,
                 read_at=place(*source) if source else None,
                 order=level,

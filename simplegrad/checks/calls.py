@@ -45,7 +45,7 @@ class Examined:
 
     @property
     def limit(self) -> Tolerance:
-        return Tolerance(1e-6, 1e-12) if self.case.bits == 64 else tolerance(self.case.bits, True)
+        return Tolerance(1e-6, 1e-14) if self.case.bits == 64 else tolerance(self.case.bits, True)
 
     def column(self, pick) -> list[Gradients]:
         return [pick(call) for call in self.calls]

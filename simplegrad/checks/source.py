@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import inspect
 import linecache
 import types
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ def code_of(function: object) -> types.CodeType | None:
     function = getattr(function, "__wrapped__", function)
     function = getattr(function, "func", function)  # functools.partial
     function = getattr(function, "__func__", function)
-    own = getattr(type(function), "__call__", None)  # of an object that is called
+    own = inspect.getattr_static(type(function), "__call__", None)  # of an object that is called
     return getattr(function, "__code__", None) or getattr(own, "__code__", None)
 
 
@@ -153,4 +154,3 @@ def codes_within(code: types.CodeType) -> Iterator[types.CodeType]:
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield from codes_within(constant)
-

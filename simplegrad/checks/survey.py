@@ -144,7 +144,8 @@ def followed_at(case: Case, point: int) -> bool | None:
         return None
     told = sum(float((g * d).sum()) for g, d in zip(found, ways) if g is not None)
     scale = max(size([g * d for g, d in zip(found, ways) if g is not None]), abs(told))
-    return abs(measured - told) <= (1e-4 if case.bits == 64 else 5e-2) * scale + 1e-6 * size([x * w for x, w in zip((y.value for y in run.outputs), weights)])
+    noise = 1e-6 * size([y.value * w for y, w in zip(run.outputs, weights)])  # what rounding of L0 amounts to
+    return abs(measured - told) <= (1e-4 if case.bits == 64 else 5e-2) * scale + noise
 
 
 # --- asking --------------------------------------------------------------------------------------------------------
