@@ -13,6 +13,7 @@ import torch
 from ..aggregates import Aggregate
 from ..engine import RawTensorError, Variable, operators
 from .code import MOST_BODIES, Code, lines_of, name_nodes
+from .fused import fused_body
 from .graph import SHAPE, SIZE, needed_for
 from .language import read_text
 from .reverse import Differentiated
@@ -23,15 +24,16 @@ from .tracing import Expression, read_function
 from .write import Writer
 
 
-def compile_aggregate(source: str | Callable, name: str | None = None) -> CompiledAggregate:
+def compile_aggregate(source: str | Callable, name: str | None = None, *, fused: bool = False) -> CompiledAggregate:
     """The aggregate that computes `source`: one entry on the tape, whose `propagate` is right at any order.
 
     `source`: an expression or several statements of the program language, whose free names are the inputs in order of
-    first appearance, `(a + b) * b`; or a function of Variables, which is called once with symbols. Raises ProgramError
-    (with line and column) for a text, CompileError for a function that cannot be compiled.
+    first appearance, `(a + b) * b`; or a function of Variables, which is called once with symbols. `fused`: a body of
+    `propagate` is one entry too, instead of one for each of its operations: less to see, and faster on small tensors.
+    Raises ProgramError (with line and column) for a text, CompileError for a function that cannot be compiled.
     """
     expression = read_text(source) if isinstance(source, str) else read_function(source)
-    return CompiledAggregate(expression, name or expression.name)
+    return CompiledAggregate(expression, name or expression.name, fused)
 
 
 class CompiledAggregate(Aggregate):
@@ -41,10 +43,11 @@ class CompiledAggregate(Aggregate):
     `expression` is what was compiled; `case` the code for the shapes of the latest call.
     """
 
-    def __init__(self, expression: Expression, name: str):
+    def __init__(self, expression: Expression, name: str, fused: bool = False):
         check_name(name)
         self.expression = expression
         self.written = name  # what it is called in its code, also where it is registered by another name
+        self.fused = fused
         name_nodes(expression)
         self.cases: dict[tuple, Case] = {}  # by what decides the code
         self.by_shape: dict[tuple, Case] = {}  # by the shapes themselves
@@ -187,6 +190,7 @@ class Case:
         self.made = Differentiated(expression.graph, expression.inputs, expression.results, shapes)
         self.code = Code(aggregate.written, expression.what, self.made)
         self.bodies = Bodies(self)
+        self.fused = aggregate.fused
         text = self.code.forward_text()
         self.forward = function_of(text, self.code.name, self.code.name, bodies=self.bodies)
 
@@ -218,6 +222,10 @@ class Bodies(dict):
         self.case = case
 
     def __missing__(self, pattern: tuple[bool, ...]) -> Callable:
+        whole = fused_body(self.case, pattern) if self.case.fused else None
+        if whole is not None:
+            self[pattern] = whole
+            return whole
         code, more = self.case.code, {}
         if len(self) < MOST_BODIES or pattern == self.case.all:
             text = code.body_text(pattern)

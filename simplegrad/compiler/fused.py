@@ -1,0 +1,86 @@
+"""Bodies that are aggregates themselves: a whole reverse part as one entry, whose own propagate is compiled too.
+
+A body computes on Variables, an entry for each operation. A fused body computes on tensors and appends one entry; what
+differentiates that is made of its graph in the same way, when a pass first needs it, and so on to any order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+from .code import lines_of, name_nodes
+from .graph import SHAPE, SIZE, VALUE, Graph, Node
+from .reverse import Body
+from .run import function_of
+from .shapes import Shapes
+from .symbols import shaped_like
+from .tracing import Expression
+
+if TYPE_CHECKING:
+    from .aggregate import Case
+
+FEWEST = 6  # operations; an entry of its own costs as much as recording some five
+
+
+def fused_body(case: Case, pattern: tuple[bool, ...]) -> Callable | None:
+    """The body of this pattern as one entry; None where there is nothing to gain, or a size is not at hand."""
+    body = case.made.body(pattern)
+    if len(body.operations) < FEWEST or case.code.kept_shapes:
+        return None
+    copied = Copied(case, body)
+    name = case.code.body_name(pattern)
+    what = f"The gradients of {case.code.name}, of {', '.join(n.name for n in body.incoming if n is not None)}."
+    expression = Expression(copied.graph, list(copied.inputs.values()), copied.results, name, what)
+    name_nodes(expression)
+    tensors = {leaf: case.made.shapes.value(node) for node, leaf in copied.inputs.items()}
+    inner = type(case)(SimpleNamespace(expression=expression, written=name, fused=True), Shapes(tensors))
+    return function_of(copied.text(name, case), name, put=None, compute=inner.forward)
+
+
+class Copied:
+    """The graph of a body on its own: incoming gradients and what it reads are its inputs."""
+
+    def __init__(self, case: Case, body: Body):
+        self.body = body
+        self.graph = Graph()
+        reads = dict.fromkeys([*body.reads, *(n for n in case.code.asked_shapes if n not in body.reads)])
+        incoming = [node for node in body.incoming if node is not None]
+        self.inputs = {n: self.graph.leaf("input", case.code.names.get(n, n.name), n.kind) for n in (*incoming, *reads)}
+        self.copies: dict[Node, Node] = dict(self.inputs)
+        self.by_shape = {shaped_like(n): leaf for n, leaf in self.inputs.items()}
+        made = [self.copy(node) for node in body.outgoing if node is not None and node not in self.inputs]
+        self.results = list(dict.fromkeys(made))
+
+    def copy(self, node: Node) -> Node:
+        if node not in self.copies:
+            if node.kind in (SIZE, SHAPE) and node.op in ("size", "shape", "numel", "shape_part"):
+                x, *rest = node.args
+                args = (self.copies.get(x) or self.by_shape[shaped_like(x)], *rest)
+            else:
+                args = tuple(self.copied(arg) for arg in node.args)
+            self.copies[node] = self.graph(node.op, *args, attrs=node.attrs, kind=node.kind)
+        return self.copies[node]
+
+    def copied(self, arg):
+        if isinstance(arg, Node):
+            return self.copy(arg)
+        if isinstance(arg, tuple):
+            return tuple(self.copied(each) for each in arg)
+        if isinstance(arg, slice):
+            return slice(self.copied(arg.start), self.copied(arg.stop), self.copied(arg.step))
+        return arg
+
+    def text(self, name: str, case: Case) -> str:
+        """Called as every body is, with all gradients and all that forward captured."""
+        names = {node: case.code.names.get(node, node.name) for node in self.inputs}
+        made = {node: f"r{i}" for i, node in enumerate(self.results)}
+        pairs = zip(case.made.inputs, self.body.outgoing)
+        returned = [
+            "None" if node is None else names[node] if node in self.inputs else made[self.copies[node]]
+            for x, node in pairs
+            if x.kind == VALUE
+        ]
+        call = f"{', '.join(made.values())} = compute({', '.join(names.values())})"
+        return lines_of(f"def {name}({case.code.parameters}):", [call, f"return [{', '.join(returned)}]"])
