@@ -111,10 +111,10 @@ class Tape:
     def append(self, entry: TapeEntry) -> None:
         """Record a hand-written entry. Raises UnknownNameError if it names a Variable that this tape does not know."""
         inputs, outputs = self.find("inputs", entry.inputs), self.find("outputs", entry.outputs)
-        rule = HandWritten(entry.propagate, tuple(x.shape for x in inputs))
+        rule = HandWritten(entry.propagate, tuple([x.shape for x in inputs]))
         self.hand_written = True
-        shapes = tuple(x.shape for x in outputs)
-        self.entries.append((rule, tuple(x.key for x in inputs), tuple(x.key for x in outputs), (), shapes))
+        shapes = tuple([x.shape for x in outputs])
+        self.entries.append((rule, tuple([x.key for x in inputs]), tuple([x.key for x in outputs]), (), shapes))
         for observer in self.observers:
             observer.recorded(inputs, outputs)
 
@@ -248,6 +248,9 @@ def current_tape() -> Tape:
 
 class CurrentTape:
     """`gradient_tape` of the notebook: whatever is done to it is done to the current tape."""
+
+    def append(self, entry: TapeEntry) -> None:
+        current_tape().append(entry)
 
     def __getattr__(self, name: str):
         return getattr(current_tape(), name)
