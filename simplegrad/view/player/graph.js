@@ -3,6 +3,7 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const PX_PER_SLOT = 58, PX_PER_ROW = 40, FULL_PX = 42, FAR_PX = 30, FOLLOW_MS = 160;
+const SCREENS = 12; // to pan without drawing anew: Plotly draws lines to 20 screens away
 
 function svg(tag, attributes, parent) {
   const element = document.createElementNS(SVG, tag);
@@ -41,7 +42,9 @@ class GraphPainter {
     if (!this.drawing || !chart?._fullLayout?._plots?.xy || this.points(chart).length !== this.drawing.nodes.length) return false;
     if (chart !== this.chart) {
       this.chart = chart;
-      chart.on("plotly_afterplot", () => this.redo());
+      this.shift = 0;
+      chart.on("plotly_afterplot", () => { this.shiftTo(0); this.redo(); });
+      for (const start of ["mousedown", "touchstart", "wheel"]) chart.addEventListener(start, () => this.settle(), { capture: true, passive: true });
       chart.on("plotly_relayout", (change) => this.zoomed(change));
       chart.on("plotly_click", (click) => this.clicked(click));
     }
@@ -76,7 +79,8 @@ class GraphPainter {
     this.nodes = [...this.points()];
     this.texts = this.textsByNode();
     const layout = this.chart._fullLayout;
-    this.px = (x) => layout.xaxis.d2p(x);
+    const origin = layout.xaxis.d2p(0) + this.shift, slot = layout.xaxis.d2p(1) - layout.xaxis.d2p(0);
+    this.px = (x) => origin + slot * x;  // within the layer, which pans as a whole
     this.py = (y) => layout.yaxis.d2p(y);
   }
 
@@ -242,8 +246,35 @@ class GraphPainter {
         const span = high - low, begin = Math.max(start, Math.min(at - span / 2, end - span));
         change[`${axis}axis.range`] = a < b ? [begin, begin + span] : [begin + span, begin];
       }
-      if (Object.keys(change).length) this.relayout(change);
+      if (Object.keys(change).length && !this.pan(change)) this.relayout(change);
     }, FOLLOW_MS);
+  }
+
+  /** Sideways, by moving the layer that everything is drawn in: a relayout draws all nodes anew, 100 ms for 300 of
+      them. Plotly is told the new range, so that hovering and clicks hit. False where only a relayout will do. */
+  pan(change) {
+    const layout = this.chart._fullLayout, range = change["xaxis.range"];
+    if (!range || change["yaxis.range"] || !layout._plots.xy.clipRect) return false;
+    const shift = this.shift + layout.xaxis.d2p(range[0]) - layout.xaxis.d2p(layout.xaxis.range[0]);
+    if (Math.abs(shift) > SCREENS * layout._size.w) return false;
+    layout.xaxis.range = [...range];
+    this.chart.layout.xaxis.range = [...range];
+    layout.xaxis.setScale();
+    this.shiftTo(shift);
+    return true;
+  }
+
+  shiftTo(shift) {
+    const { plot, clipRect, xaxis, yaxis } = this.chart._fullLayout._plots.xy;
+    if (!shift && !this.shift) return;
+    this.shift = shift;
+    plot.attr("transform", `translate(${xaxis._offset - shift},${yaxis._offset})`);
+    clipRect.attr("transform", `translate(${shift},0)`);
+  }
+
+  /** Before a person drags or zooms: all drawn anew where it was panned to. */
+  settle() {
+    if (this.shift) this.relayout({ "xaxis.range": [...this.range("x")] });
   }
 
   relayout(change) {

@@ -99,7 +99,10 @@ class Player {
     const since = performance.now();
     const look = () => {
       const missing = [...this.painters.values()].filter((painter) => !painter.attached && !painter.attach());
-      if (missing.length && performance.now() - since < 10000) return;
+      if (missing.length) {
+        if (performance.now() - since > 10000) this.player.dataset.ready = "true";  // the texts work without a picture
+        return;
+      }
       clearInterval(this.search);
       this.ready();
     };
@@ -110,6 +113,7 @@ class Player {
   ready() {
     const expected = this.data.charts || 0;
     if (this.painters.size < expected || this.panels.size < (this.data.panels || 0)) return;
+    if ([...this.painters.values()].some((painter) => !painter.attached)) return;
     this.player.dataset.ready = "true";
   }
 
