@@ -1,8 +1,9 @@
 """How time and memory grow with the length of a run, from 1,000 to 100,000 entries on the tape.
 
-Engine, recording and replay are linear if an entry costs in one run of 100,000 what it costs in 100 runs of 1,000.
-All 100 are kept until the clock stops, as the long run keeps its own: both sides fill the same memory, so that what
-differs is what the length of a tape costs, and not that a short one fits into the processor's cache.
+Engine, recording, replay and layout (of every entry, none collapsed) are linear if an entry costs in one run of 100,000
+what it costs in 100 runs of 1,000. All 100 are kept until the clock stops, as the long run keeps its own: both sides
+fill the same memory, so that what differs is what the length of a tape costs, and not that a short one fits into the
+processor's cache.
 `trace.at(k)` must not depend on the length at all; what a step looks up of a state is part of what is measured.
 """
 
@@ -19,6 +20,9 @@ import torch
 
 from simplegrad import Tape, Trace, Variable, grad, record
 from simplegrad.trace.replay import Replay
+from simplegrad.view.graph import build
+from simplegrad.view.layout import Layout, layout
+from simplegrad.view.views import TraceView
 
 SHORT, LONG = 1_000, 100_000
 MOST_GROWTH, MOST_MILLISECONDS, MOST_BYTES = 1.3, 1.0, 600
@@ -44,6 +48,18 @@ def recorded(entries: int) -> Trace:
         run(entries)
     assert len(trace.events) > entries
     return trace
+
+
+def laid_out(trace: Trace) -> Layout:
+    return layout(build(trace, budget=2 * len(trace.values)))
+
+
+def first_figure(trace: Trace) -> float:
+    """Seconds from a trace to all that the browser is sent of it at first."""
+    start = time.perf_counter()
+    view = TraceView(trace)
+    assert view.figure.data and view.drawing_json and view.payload
+    return time.perf_counter() - start
 
 
 def seconds(call: Callable, arguments: list) -> float:
@@ -111,6 +127,7 @@ def main(quick: bool = False) -> list[dict]:
     traces = [recorded(small) for _ in short], [recorded(large)]
     rows = []
     parts = {"engine": (engine, short, long), "recording": (recorded, short, long), "replay": (Replay, *traces)}
+    parts["layout"] = laid_out, *traces
     for what, part in parts.items():
         ratio, both = growth(*part, runs)
         first, second = (side / large * 1e6 for side in both)
@@ -119,6 +136,9 @@ def main(quick: bool = False) -> list[dict]:
     (longest,) = traces[1]
     count = f"{len(longest):,} events, {len(longest.entries):,} entries"
     at = lookups(longest, 100 if quick else 2_000)
+    for size, trace, most in ((large // 10, recorded(large // 10), 1), (large, longest, 10)):
+        what = f"trace to first figure, {size:,} entries, seconds"
+        rows.append(row(what, most, value=first_figure(trace), detail=f"{len(trace):,} events"))
     return [
         *rows,
         row("trace.at(k), milliseconds at p95", MOST_MILLISECONDS, value=at, detail=f"random k of {count}"),
