@@ -7,6 +7,7 @@ a tensor that no operation of the recording had given.
 from __future__ import annotations
 
 import math
+import pathlib
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,6 +21,7 @@ UNWRITTEN = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_str
 # They hand on what a pass computed (whose gradients hooks have seen), or what stands in a tensor already.
 HANDED_ON = {"__get__", "grad", "backward", "tolist", "item"}
 MOST_BIRTHS = 100
+_TORCH = str(pathlib.Path(torch.__file__).parent)
 
 
 def look(tensor: Any) -> str:
@@ -118,10 +120,7 @@ def leaves_in(x: Any) -> Iterator[Any]:
 
 
 def local_name(tensor: torch.Tensor, frame: Any) -> str:
-    """What the lines around the operation call a tensor, or ""."""
-    while frame is not None:
-        for name, value in frame.f_locals.items():
-            if value is tensor and name.isidentifier() and frame.f_code.co_filename != __file__:
-                return name
+    """What the innermost function that is not PyTorch's calls a tensor, or ""."""
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_TORCH):
         frame = frame.f_back
-    return ""
+    return next((name for name, value in frame.f_locals.items() if value is tensor), "")

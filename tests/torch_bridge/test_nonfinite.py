@@ -155,6 +155,14 @@ def test_data_that_has_one(values):
     assert birth.source[1] == line_of("the batch")
 
 
+def test_data_that_goes_through_pytorchs_own_functions_keeps_its_name(values):
+    batch = torch.tensor([[1.0, float("nan")]])
+    with record_torch(values) as trace:
+        torch.nn.Linear(2, 1)(batch).sum().backward()
+    birth = find_nonfinite(trace)
+    assert (birth.value, birth.is_outside) == ("batch", True)
+
+
 def test_a_row_of_masks_is_the_birth_of_the_nan(values):
     x = vector(1.0, 2.0)
     with record_torch(values) as trace:

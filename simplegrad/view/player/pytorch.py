@@ -72,8 +72,18 @@ def walk(case: Case, trace: Trace, looked: Looked, version: object) -> None:
 
 @st.fragment
 def stepping(view: TraceView, looked: Looked) -> None:
-    nonce = str(st.session_state.get("torch-nonce", 0))
-    hear(player([view], start=looked.step, nonce=nonce, key=PLAYER, charts=1, panels=5), view)
+    marks = marks_at_start()
+    paused = player(
+        [view],
+        start=looked.step,
+        nonce=nonce(),
+        key=PLAYER,
+        charts=1,
+        panels=5,
+        breakpoints=marks.get("break", ""),
+        watches=marks.get("watch", ""),
+    )
+    hear(paused, view)
 
 
 @cache
@@ -96,6 +106,8 @@ def looked_now(cases: dict[str, Case]) -> Looked:
     """What the URL says when it says something new; else what the page showed before; else the first case."""
     said = {name: st.query_params[name] for name in FIELDS if name in st.query_params}
     if said and said != st.session_state.get("torch-written"):
+        st.session_state["torch-written"] = said  # heard once: it does not undo what is chosen later
+        st.session_state["torch-marks"] = {name: st.query_params.get(name, "") for name in page.MARKS}
         keep(looked_from_query(said, cases))
         begin_anew()
         st.session_state.pop("torch-case", None)
@@ -115,6 +127,22 @@ def begin_anew() -> None:
     st.session_state["torch-opened"] = ()
 
 
+def nonce() -> str:
+    return str(st.session_state.get("torch-nonce", 0))
+
+
+def marks() -> dict[str, str]:
+    """Breakpoints and watched gradients, as the URL has them; those that there are."""
+    return {name: text for name, text in st.session_state.get("torch-marks", {}).items() if text}
+
+
+def marks_at_start() -> dict[str, str]:
+    """The same as they were when this run came to be shown: the browser knows what it changed since."""
+    if st.session_state.get("torch-marks-of") != nonce():
+        st.session_state["torch-marks-of"], st.session_state["torch-marks-then"] = nonce(), marks()
+    return st.session_state["torch-marks-then"]
+
+
 def opened() -> tuple[str, ...]:
     return st.session_state.get("torch-opened", ())
 
@@ -124,6 +152,8 @@ def hear(paused: Paused, view: TraceView) -> None:
     looked = st.session_state["torch-looked"]
     if paused.step is not None and paused.step != looked.step:
         looked = keep(replace(looked, step=paused.step, problems=()))
+    if paused.breakpoints is not None:
+        st.session_state["torch-marks"] = {"break": paused.breakpoints, "watch": paused.watches or ""}
     write_url(looked)
     group = view.group_at(looked.step)
     if paused.click and paused.click != st.session_state.get("torch-clicked"):
@@ -137,8 +167,9 @@ def hear(paused: Paused, view: TraceView) -> None:
 def write_url(looked: Looked) -> None:
     query = looked.query()
     st.session_state["torch-written"] = query
-    if {name: st.query_params.get(name) for name in FIELDS} != query:
-        st.query_params.from_dict(query)
+    wanted = {**query, **marks()}
+    if st.query_params.to_dict() != wanted:
+        st.query_params.from_dict(wanted)
 
 
 # --- menu and messages --------------------------------------------------------------------------------------------
@@ -156,6 +187,7 @@ def menu(cases: dict[str, Case], looked: Looked) -> None:
 
 def changed() -> None:
     keep(Looked(st.session_state["torch-case"]))
+    st.session_state["torch-marks"] = {}
     begin_anew()
 
 
