@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from ..engine import Observer, Tape, TapeEntry, Variable, grad
+from ..engine.tape import function_name
 from ..trace import Trace
 from ..trace.recorder import Recorder
 from .source import code_of
@@ -33,8 +34,7 @@ class HandEntry:
 
     @property
     def function_name(self) -> str:
-        outer = getattr(self.propagate, "__qualname__", type(self.propagate).__name__).split(".<locals>")[0]
-        return outer.rsplit(".", 1)[-1]
+        return function_name(self.propagate)
 
     @property
     def text(self) -> str:

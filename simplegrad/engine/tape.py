@@ -227,10 +227,13 @@ class HandWritten:
 
     @property
     def function_name(self) -> str:
-        """The function that this `propagate` was written in: 'fused' of 'fused.<locals>.propagate'."""
-        propagate = self.propagate_function
-        outer = getattr(propagate, "__qualname__", type(propagate).__name__).split(".<locals>")[0]
-        return outer.rsplit(".", 1)[-1]
+        return function_name(self.propagate_function)
+
+
+def function_name(propagate: Callable) -> str:
+    """The function that a `propagate` was written in: 'fused' of 'test.<locals>.fused.<locals>.propagate'."""
+    inside = getattr(propagate, "__qualname__", type(propagate).__name__).split(".<locals>.")
+    return inside[max(len(inside) - 2, 0)].rsplit(".", 1)[-1]
 
 
 _current: ContextVar[Tape] = ContextVar("tape")
