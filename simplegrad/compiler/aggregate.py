@@ -28,11 +28,17 @@ def compile_aggregate(source: str | Callable, name: str | None = None, *, fused:
     """The aggregate that computes `source`: one entry on the tape, whose `propagate` is right at any order.
 
     `source`: an expression or several statements of the program language, whose free names are the inputs in order of
-    first appearance, `(a + b) * b`; or a function of Variables, which is called once with symbols. `fused`: a body of
-    `propagate` is one entry too, instead of one for each of its operations: less to see, and faster on small tensors.
+    first appearance, `(a + b) * b`; or a function of Variables, which is called once with symbols; or an aggregate,
+    whose own forward is read. `fused`: a body of `propagate` is one entry too, instead of one for each of its
+    operations: less to see, and faster where it has many and tensors are small.
     Raises ProgramError (with line and column) for a text, CompileError for a function that cannot be compiled.
     """
-    expression = read_text(source) if isinstance(source, str) else read_function(source)
+    if isinstance(source, Aggregate):
+        from .fix import traced_forward
+
+        expression = traced_forward(source.function)
+    else:
+        expression = read_text(source) if isinstance(source, str) else read_function(source)
     return CompiledAggregate(expression, name or expression.name, fused)
 
 

@@ -96,3 +96,10 @@ def test_check_suggests_it():
     report = check("simple_variable_wrong")
     finding = next(each for each in report.findings if each.code == "escaped_temporary")
     assert "[r.name, t.name]" in finding.fix and "dL_dr, dL_dt = dL_doutputs" in finding.fix
+
+
+@pytest.mark.parametrize("name", ["simple", "simple_variable_wrong", "simple_variable"])
+def test_an_aggregate_is_compiled_by_its_forward(name):
+    compiled, inputs = compile_aggregate(registry[name], "again"), inputs_of([(4,), (4,)])
+    assert compiled.outputs == ("r", "t")
+    assert_same(climbed(compiled, inputs, 3), climbed(registry["simple"], inputs, 3))
