@@ -1,6 +1,7 @@
 """simplegrad, a visual debugger for reverse-mode autodiff: `streamlit run app.py [-- my_ops.py run.trace]`."""
 
 import gc
+import logging
 from pathlib import Path
 
 import streamlit as st
@@ -37,7 +38,13 @@ def main() -> None:
     found = [name for name in PAGES if (FOLDER / f"{name}.py").exists()]
     pages = [st.Page(FOLDER / f"{name}.py", title=PAGES[name], default=name == "step") for name in found]
     chosen = st.navigation(pages, position="top")
-    chosen.run()
+    try:
+        chosen.run()
+    except Exception as error:
+        logging.getLogger("simplegrad").exception("%s", chosen.title)
+        st.error(
+            f"This page stopped: {type(error).__name__}: {error}. The terminal says where; other pages still work."
+        )
 
 
 main()

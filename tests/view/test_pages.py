@@ -20,8 +20,14 @@ def opened(page: str = "", **query) -> AppTest:
     app.run()
     if page:
         app.switch_page(f"pages/{page}.py").run()
-    assert not app.exception
+    fine(app)
     return app
+
+
+def fine(app: AppTest) -> None:
+    """Nothing was raised: neither to Streamlit nor into the message that app.py makes of an error."""
+    assert not app.exception
+    assert not [error.value for error in app.error if error.value.startswith("This page stopped")]
 
 
 def components(app: AppTest) -> list[dict]:
@@ -66,7 +72,7 @@ def test_another_aggregate_runs_another_program():
     before = player_of(app)
     menu(app, "Aggregate").select("simple").run()
     after = player_of(app)
-    assert not app.exception
+    fine(app)
     assert before["id"] != after["id"] and after["start"] == 0
     assert "read" not in {event[0] for event in after["views"][0]["events"]}
 
@@ -75,14 +81,16 @@ def test_pruning_ahead_shows_pruned_entries():
     app = opened()
     menu(app, "Pruning").select("ahead").run()
     kinds = {event[0] for event in player_of(app)["views"][0]["events"]}
-    assert not app.exception and "pruned" in kinds
+    fine(app)
+    assert "pruned" in kinds
 
 
 def test_the_modes_of_none_differ():
     app = opened(aggregate="simple_variable")
     skip = len(player_of(app)["views"][0]["events"])
     menu(app, "None").select("zeros").run()
-    assert not app.exception and len(player_of(app)["views"][0]["events"]) > skip
+    fine(app)
+    assert len(player_of(app)["views"][0]["events"]) > skip
 
 
 def test_a_step_of_the_address_is_where_the_player_begins():
@@ -112,7 +120,8 @@ def test_a_packed_text_that_is_no_program_is_an_error_on_the_page():
     app = opened(program=pack("a = rand(2)\nb = c"))
     assert "Line 2, column 5: 'c' has no value yet." in app.error[0].value
     menu(app, "Program").select("reuse").run()
-    assert not app.exception and player_of(app)["views"]
+    fine(app)
+    assert player_of(app)["views"]
 
 
 def test_a_program_that_does_nothing_says_so():
@@ -132,10 +141,18 @@ def test_compose_shows_the_program_its_tape_and_its_transcript():
     assert "v3 = v2 * b" in shown and "dL1_db = v21" in shown and "dL1/da = None, a known zero" in shown
 
 
+def test_an_error_of_a_page_is_a_message(monkeypatch):
+    app = opened()
+    monkeypatch.setattr("simplegrad.view.player.step.menus", lambda *_: 1 / 0)
+    app.run()
+    assert "This page stopped: ZeroDivisionError" in app.error[0].value and not app.exception
+
+
 def test_compose_begins_with_another_example():
     app = opened("compose")
     menu(app, "Begin").select("reuse").run()
-    assert not app.exception and editor_of(app)["text"] == EXAMPLES["reuse"].text
+    fine(app)
+    assert editor_of(app)["text"] == EXAMPLES["reuse"].text
 
 
 def test_compose_marks_an_error_at_its_line():
@@ -149,7 +166,7 @@ def test_compose_marks_an_error_at_its_line():
 def test_compose_writes_the_value_of_an_input_into_the_text():
     app = opened("compose")
     app.text_input[0].set_value("[1, 2, 3, 4]").run()
-    assert not app.exception
+    fine(app)
     assert editor_of(app)["text"].startswith("a = tensor([1.0, 2.0, 3.0, 4.0])")
 
 
@@ -157,7 +174,7 @@ def test_compose_writes_the_value_of_an_input_into_the_text():
 def test_compose_refuses_what_is_no_list_of_numbers(value):
     app = opened("compose")
     app.text_input[0].set_value(value).run()
-    assert not app.exception
+    fine(app)
     assert editor_of(app)["text"] == EXAMPLES["gradient-of-gradient"].text
     assert "write a number, or a list of numbers" in app.error[0].value
 
@@ -172,5 +189,5 @@ def test_what_was_composed_is_what_step_shows():
     app = opened("compose")
     menu(app, "Begin").select("broadcasting").run()
     app.switch_page("pages/step.py").run()
-    assert not app.exception
+    fine(app)
     assert player_of(app)["views"][0]["program"] == EXAMPLES["broadcasting"].text.splitlines()

@@ -78,9 +78,8 @@ def choices(shown: Shown) -> None:
         on_change=begin,
         args=(f"begin-{draft()}-{shown.program}",),
     )
-    key = "choose-aggregate"
-    if st.session_state.get(key) not in registry:
-        st.session_state[key] = shown.aggregate
+    key = "compose-aggregate"
+    st.session_state[key] = shown.aggregate
     aggregate.selectbox("Aggregate that f stands for", list(registry), key=key, on_change=chosen)
 
 
@@ -100,7 +99,8 @@ def begin(key: str) -> None:
 
 
 def chosen() -> None:
-    page.show(aggregate=st.session_state["choose-aggregate"])
+    if st.session_state.get("compose-aggregate") in registry:  # gone, where the page was left at the same moment
+        page.show(aggregate=st.session_state["compose-aggregate"])
 
 
 @cache
@@ -125,7 +125,7 @@ def editor(shown: Shown, error: dict | None) -> None:
 
 def typed() -> None:
     """The editor told its text: it is the program now, right or wrong."""
-    told = st.session_state["editor"].get("text") or {}
+    told = (st.session_state.get("editor") or {}).get("text") or {}
     if told.get("draft") == f"{session_number()}-{draft()}" and isinstance(told.get("text"), str):
         page.show(program="text", text=told["text"])
         st.session_state.pop("choose-program", None)
@@ -177,6 +177,8 @@ def value_list(value: torch.Tensor) -> str:
 
 def write_input(name: str, key: str) -> None:
     """Read as JSON, so that nothing of it is evaluated."""
+    if key not in st.session_state:
+        return
     try:
         value = torch.tensor(json.loads(st.session_state[key]), dtype=torch.get_default_dtype())
         text = Program.parse(st.session_state["shown"].source).with_input(name, value)

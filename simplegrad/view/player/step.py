@@ -89,13 +89,13 @@ def menus(shown: Shown, traces: dict[str, Trace]) -> None:
 def choose(column, label: str, field: str, options: list[str], shown: Shown, titles=str, **more) -> None:
     """A menu whose choice is kept in the session and in the URL."""
     key = f"choose-{field}"
-    if st.session_state.get(key) not in options:
-        st.session_state[key] = getattr(shown, field)
+    st.session_state[key] = getattr(shown, field)
     column.selectbox(label, options, format_func=titles, key=key, on_change=changed, args=(field,), **more)
 
 
 def changed(field: str) -> None:
-    page.show(**{field: st.session_state[f"choose-{field}"]})
+    if f"choose-{field}" in st.session_state:  # gone, where the page was left at the same moment
+        page.show(**{field: st.session_state[f"choose-{field}"]})
 
 
 def program_title(name: str) -> str:
