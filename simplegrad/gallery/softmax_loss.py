@@ -2,6 +2,7 @@
 
 import torch
 from torch.autograd import Function
+from torch.nn.functional import one_hot
 
 
 class SoftmaxLoss(Function):
@@ -14,8 +15,7 @@ class SoftmaxLoss(Function):
     @staticmethod
     def backward(ctx, dL_dloss):
         chance, labels = ctx.saved_tensors
-        target = torch.nn.functional.one_hot(labels, chance.shape[-1])
-        return dL_dloss * (chance - target) / len(labels), None
+        return dL_dloss * (chance - one_hot(labels, chance.shape[-1])) / len(labels), None
 
 
 def case():

@@ -32,6 +32,7 @@ TRACE, OWN = "trace:", "file:"  # how a saved trace, and what a file of one's ow
 UNCHECKED = "unchecked"
 AROUND = 4  # lines shown before and after one that stands in no function
 MOST_BLOCKS = 6
+MOST_NUMBERS = 12
 REPORTS = Bounded(count=64, cost=64)
 
 
@@ -274,7 +275,7 @@ def _finding(finding: Finding, trace: Trace) -> dict:
         "reads": _READ.get(finding.code, "read"),
         "made": _place(finding.made_at),
         "read": _place(finding.read_at),
-        "dropped": [[name, short(value)] for name, value in finding.dropped.items()],
+        "dropped": [[name, numbers(value)] for name, value in finding.dropped.items()],
         "fix": finding.fix,
         "step": _backward_step(finding, trace),
     }
@@ -286,6 +287,13 @@ def _place(place: Place | None) -> list | None:
         return None
     lines = f"line {place.first}" if place.first == place.last else f"lines {place.first}-{place.last}"
     return [f"{os.path.basename(place.file)}, {lines}", inspect.cleandoc(place.text)]
+
+
+def numbers(value: torch.Tensor) -> str:
+    """All numbers of a small tensor, to four digits and in its shape; shape and norm of a large one."""
+    if value.dim() < 2 or value.numel() > MOST_NUMBERS:
+        return short(value)
+    return f"[{', '.join(numbers(row) for row in value)}]"
 
 
 def _backward_step(finding: Finding, trace: Trace) -> int | None:
@@ -318,15 +326,15 @@ def lanes(trace: Trace) -> list[dict]:
 
 def ghosts(trace: Trace, report: Report | str) -> tuple[Ghost, ...]:
     """The pathways that are missing in the double backward: from where backward read the values, to the inputs."""
-    lost: dict[tuple[str, str], list[str]] = {}
+    lost: dict[tuple[str, str], None] = {}
     for finding in report.findings if isinstance(report, Report) else ():
         reader = _reader(finding, trace)
         for name in finding.dropped if reader is not None else ():
             value = next((x for x in reader.inputs if x.name == name), None) or trace.value_named(name)
             made = _made_at(finding, trace, reader)
             if value is not None and made is not None:
-                lost.setdefault((f"e{made.id}", f"v{value.id}"), []).append(finding.slot)
-    return tuple(Ghost(*ends, "dropped", (", ".join(dict.fromkeys(slots)),)) for ends, slots in lost.items())
+                lost[f"e{made.id}", f"v{value.id}"] = None
+    return tuple(Ghost(*ends, "dropped") for ends in lost)
 
 
 def _reader(finding: Finding, trace: Trace) -> Entry | None:
