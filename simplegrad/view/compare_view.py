@@ -151,12 +151,11 @@ def _verdict(name: str, aggregate: Aggregate, check: Callable[..., Report]) -> V
     return Verdict(report.verdict, text, str(report), report.ok)
 
 
-def facts(sides: Sides, comparison: Comparison, verdict: Verdict) -> dict:
-    """The top of the page, as data for the browser: the verdict, the first divergence, the missing pathway."""
+def facts(sides: Sides, comparison: Comparison) -> dict:
+    """What the top of the page says of two runs, as data for the browser: first divergence, missing pathway."""
     found = comparison.divergence
     return {
         "names": [sides.left, right_title(sides.left, sides.right)],
-        "verdict": {"code": verdict.code, "text": verdict.text, "ok": verdict.ok},
         "divergence": None if found is None else _divergence(found),
         "same": _same(comparison),
         "ghosts": [pathway_text(pathway) for pathway in comparison.ghosts],

@@ -146,7 +146,7 @@ def hand_written(partials, forward=lambda a, b: (a + b) * b):
 def test_a_wrong_partial_is_found_at_its_variable():
     found = compared(hand_written(lambda g, a, b: [g * b, g * (a + b)])).divergence  # lacks b's second use
     assert (found.kind, found.run.loss.name, found.variable) == ("gradient", "L0", "b")
-    assert "on the left (from v0 = hand_written(a, b)), and" in found.sentence
+    assert "on the left (from v0 = made(a, b)), and" in found.sentence
 
 
 def test_a_gradient_that_never_comes_is_found_at_its_variable():

@@ -31,7 +31,8 @@ def components(page):
 
 
 def facts(page):
-    return next(data for data in components(page) if "verdict" in data)
+    verdict, divergence = [data for data in components(page) if data.get("part")]
+    return verdict | divergence
 
 
 def player(page):

@@ -103,8 +103,9 @@ def test_steps_for_the_player_keep_the_event_of_a_side_that_waits(wrong):
 
 def test_the_facts_name_verdict_pass_variable_and_step(wrong):
     sides, comparison = wrong
-    told = facts(sides, comparison, verdict_of(sides.left, check))
-    assert told["verdict"]["code"] == "escaped_temporary" and not told["verdict"]["ok"]
+    told, verdict = facts(sides, comparison), verdict_of(sides.left, check)
+    assert verdict.code == "escaped_temporary" and not verdict.ok
+    assert verdict.report.startswith("simple_variable_wrong: escaped_temporary")
     assert (told["divergence"]["title"], told["divergence"]["variable"]) == ("pass of L1", "t")
     assert comparison.steps[told["divergence"]["step"]] == (
         comparison.divergence.left_event,
@@ -118,8 +119,8 @@ def test_the_facts_name_verdict_pass_variable_and_step(wrong):
 
 def test_a_right_variant_says_what_it_pays_for_zeros():
     sides, comparison = compared(left="simple_variable_almost")
-    told = facts(sides, comparison, verdict_of(sides.left, check))
-    assert told["divergence"] is None and told["verdict"]["ok"]
+    told = facts(sides, comparison)
+    assert told["divergence"] is None and verdict_of(sides.left, check).ok
     assert told["same"] == (
         "No divergence: every line and 4 wanted gradients agree on both sides. The left computes 5 operations on "
         "zeros, the right none."

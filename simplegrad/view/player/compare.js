@@ -39,5 +39,5 @@ function divergence({ divergence: found, same, names, ghosts, player }) {
 export default function ({ data, parentElement }) {
   const root = parentElement.querySelector(".sg-facts");
   const told = typeof data === "string" ? JSON.parse(data) : data;
-  root.replaceChildren(verdict(told), divergence(told));
+  root.replaceChildren(told.part === "verdict" ? verdict(told) : divergence(told));
 }

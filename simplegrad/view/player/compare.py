@@ -67,14 +67,13 @@ def compare_page() -> None:
 
 
 def side_by_side(sides: Sides, comparison: Comparison, version: object) -> None:
+    """All that shows two runs. The verdict comes last: whatever `check` takes, the rest can be used by then."""
     if not comparison.steps:
         st.info("This program does nothing yet: give it a line such as a = rand(4), on the Compose page.")
         return
-    verdict = verdict_of(sides.left, check, version)
-    told(facts(sides, comparison, verdict))
-    if verdict.report:
-        with st.expander(f"All that check says of {sides.left}"):
-            st.code(verdict.report, language=None)
+    for_verdict, for_divergence = st.container(key="compare-top").columns([2, 3])
+    with for_divergence:
+        told("divergence", facts(sides, comparison))
     traces = {"left": comparison.left, "right": comparison.right}
     views = [
         view_of(trace, opened(number), ghosts(comparison, which))
@@ -86,6 +85,12 @@ def side_by_side(sides: Sides, comparison: Comparison, version: object) -> None:
         with column:
             one_side(views[number], number, titles[number])
     tables(comparison)
+    verdict = verdict_of(sides.left, check, version)
+    with for_verdict:
+        told("verdict", {"verdict": {"code": verdict.code, "text": verdict.text, "ok": verdict.ok}})
+    if verdict.report:
+        with for_verdict.expander(f"All that check says of {sides.left}"):
+            st.code(verdict.report, language=None)
 
 
 def one_side(view: TraceView, side: int, title: str) -> None:
@@ -274,9 +279,9 @@ def _facts_component():
     return st.components.v2.component("simplegrad_facts", html=body, css=css, js=js, isolate_styles=False)
 
 
-def told(what: dict) -> None:
-    """Verdict and first divergence, with a button that goes there in the browser."""
-    _facts_component()(key="compare-facts", data=json.dumps({**what, "player": PLAYER}))
+def told(part: str, what: dict) -> None:
+    """The verdict; or the first divergence, with a button that goes there in the browser."""
+    _facts_component()(key=f"compare-{part}", data=json.dumps({**what, "part": part, "player": PLAYER}))
 
 
 def tables(comparison: Comparison) -> None:
