@@ -158,7 +158,7 @@ def inputs(program: Program) -> None:
                 text,
                 key=key,
                 on_change=write_input,
-                args=(name, key),
+                args=(name, key, text),
             )
         if st.session_state.get("input-problem"):
             st.error(st.session_state.pop("input-problem"))
@@ -175,9 +175,9 @@ def value_list(value: torch.Tensor) -> str:
     return listed(value.tolist())
 
 
-def write_input(name: str, key: str) -> None:
-    """Read as JSON, so that nothing of it is evaluated."""
-    if key not in st.session_state:
+def write_input(name: str, key: str, shown: str) -> None:
+    """Read as JSON, so that nothing of it is evaluated. What is as it was `shown` changes nothing."""
+    if st.session_state.get(key, shown) == shown:
         return
     try:
         value = torch.tensor(json.loads(st.session_state[key]), dtype=torch.get_default_dtype())

@@ -25,7 +25,13 @@ class Editor {
     this.box = element("div", { class: "sg-editor" }, this.gutter, element("div", { class: "sg-page" }, this.back, this.area));
     root.replaceChildren(this.box, this.message, this.palette);
     this.area.addEventListener("input", () => this.typed());
-    this.area.addEventListener("blur", () => this.tell());
+    this.area.addEventListener("blur", () => this.leaving || this.tell());
+    // a report that comes after the click on another page's link would bring this page back; the draft is kept here
+    this.onDown = (event) => {
+      this.leaving = Boolean(event.target.closest?.("a[href]"));
+      if (this.leaving) clearTimeout(this.timer);
+    };
+    document.addEventListener("pointerdown", this.onDown, true);
     this.area.addEventListener("scroll", () => this.scrolled());
     this.load(data);
   }
@@ -127,5 +133,9 @@ export default function (component) {
   if (editor) editor.load(component.data);
   else editors.set(root, (editor = new Editor(root, component.data)));
   editor.setStateValue = component.setStateValue;
-  return () => { clearTimeout(editor.timer); editors.delete(root); };
+  return () => {
+    clearTimeout(editor.timer);
+    document.removeEventListener("pointerdown", editor.onDown, true);
+    editors.delete(root);
+  };
 }

@@ -34,6 +34,9 @@ class Player {
     this.load(data);
     this.onKey = (event) => this.key(event);
     document.addEventListener("keydown", this.onKey, true);
+    // a report that comes after the click on another page's link would bring this page back
+    this.onDown = (event) => { if (event.target.closest?.("a[href]")) { clearTimeout(this.report); clearTimeout(this.marks.timer); } };
+    document.addEventListener("pointerdown", this.onDown, true);
   }
 
   // --- what is shown ------------------------------------------------------------------------------------------
@@ -382,6 +385,7 @@ class Player {
 
   leave() {
     document.removeEventListener("keydown", this.onKey, true);
+    document.removeEventListener("pointerdown", this.onDown, true);
     clearInterval(this.search);
     clearTimeout(this.report);
     clearTimeout(this.timer);
