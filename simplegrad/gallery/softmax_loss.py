@@ -9,13 +9,14 @@ class SoftmaxLoss(Function):
     @staticmethod
     def forward(ctx, scores, labels):
         chance = torch.softmax(scores, -1)
-        ctx.save_for_backward(chance, labels)
+        target = one_hot(labels, scores.shape[-1])
+        ctx.save_for_backward(chance, target)
         return -chance.gather(-1, labels[:, None]).log().mean()
 
     @staticmethod
     def backward(ctx, dL_dloss):
-        chance, labels = ctx.saved_tensors
-        return dL_dloss * (chance - one_hot(labels, chance.shape[-1])) / len(labels), None
+        chance, target = ctx.saved_tensors
+        return dL_dloss * (chance - target) / len(target), None
 
 
 def case():
