@@ -239,6 +239,9 @@ class Alignment:
         inner: dict[Entry, list[Value]] = defaultdict(list)
         for entry in sorted(other.inside, key=other.recorded_at.__getitem__):
             inner[other.inside[entry]] += [value for value in entry.outputs if value not in other.partner]
+        for entry, its in one.entry_partner.items():
+            if entry.aggregate and its.aggregate:  # what one leaves undeclared may be an output of the other
+                inner[entry] += [value for value in its.outputs if value not in other.partner]
         loose = self._loose(one, inner)
         for aggregate, values in inner.items():
             pool = Pool(enumerate(values))

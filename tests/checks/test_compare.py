@@ -120,6 +120,15 @@ def test_from_the_other_side_it_is_the_same_divergence():
     assert "goes nowhere" in found.right and "goes on to a and b" in found.left
 
 
+def test_beside_an_aggregate_that_declares_the_temporary_its_output_is_the_partner():
+    found = compared("simple_variable_wrong", "simple_variable")
+    assert (found.divergence.variable, found.divergence.partner) == ("t", "t_v")
+    assert "goes on to a and b" in found.divergence.sentence
+    (ghost,) = found.ghosts
+    assert [edge.input.name for edge in ghost.edges] == ["a", "b"]
+    assert torch.allclose(ghost.dropped["a"], found.results[2].right.tensor)
+
+
 def test_a_run_that_raises_diverges_where_it_raised():
     found = compared("simple_type_error")
     assert (found.divergence.kind, found.divergence.run.loss.name) == ("raised", "L0")
