@@ -11,6 +11,7 @@ import json
 import linecache
 import math
 import os
+from functools import lru_cache
 
 import torch
 
@@ -31,7 +32,7 @@ from ..trace.events import (
     Visited,
 )
 from ..trace.trace import Trace
-from .sentences import Narrator, formulas, shape_text, value_text
+from .sentences import Narrator, formulas, shape_text
 
 ENTRY_STATES = ("pending", "active", "propagated", "partial", "skipped", "pruned")
 VALUE_TEXTS = 40_000  # beyond that many variables their numbers are left out, for the sake of the page's memory
@@ -42,8 +43,8 @@ _EXAMPLES = (os.path.join(_PACKAGE, "aggregates.py"), os.path.join(_PACKAGE, "ga
 
 def payload(trace: Trace) -> dict:
     """Everything about a trace that the player shows, figure aside."""
-    encoder = _Encoder(trace)
     narrator = Narrator(trace.kind)
+    encoder = _Encoder(trace, narrator)
     events, sentences = [], []
     for event in trace.events:
         events.append(encoder.event(event))
@@ -71,7 +72,8 @@ def as_json(data: dict) -> bytes:
 class _Encoder:
     """Event -> [kind, parent, pass, line, source file, source line, …what happened]."""
 
-    def __init__(self, trace: Trace):
+    def __init__(self, trace: Trace, narrator: Narrator):
+        self.narrator = narrator
         self.files: dict[str, int] = {}
         self.lines: dict[str, set[int]] = {}
         # a program has its own text; of Python's lines those in hand-written rules are told beside it
@@ -129,8 +131,10 @@ class _Encoder:
         return formulas(entry) if self.with_texts else []
 
     def value(self, value: Value) -> list:
-        text = value_text(value) if self.with_texts else value.note
-        return [value.name, shape_text(value.shape), text, int(value.is_zero), int(value.leaf), largest(value)]
+        text = self.narrator.text(value) if self.with_texts else value.note
+        most = largest(value)
+        zero = value.is_zero if most == -1 else most == 0
+        return [value.name, shape_text(value.shape), text, int(zero), int(value.leaf), most]
 
     def sources(self) -> list:
         """[name, first line, lines] of each file that the trace touches, cut to what surrounds the lines touched."""
@@ -146,6 +150,7 @@ def largest(value: Value) -> float:
     return found if math.isfinite(found) else -2
 
 
+@lru_cache(maxsize=1024)  # asked for each event
 def is_ours(file: str) -> bool:
     """Code of this package, which is nobody's program; the aggregates are there to be read."""
     path = os.path.abspath(file)

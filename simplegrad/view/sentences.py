@@ -84,26 +84,23 @@ def formulas(entry: Entry) -> list[str]:
     known = () if entry.aggregate else FORMULAS.get(entry.operator, ())
     if entry.operator in ("cat", "stack"):
         return [f"{x.name}'s part of {{g}}" for x in entry.inputs]
-    return [_filled(known[slot], entry).partition("|")[0] if slot < len(known) else "" for slot in _slots(entry)]
+    return [filled.partition("|")[0] for filled in _filled(known, entry)]
 
 
 def partials(entry: Entry) -> list[str]:
     """∂r/∂x for each input where it can be named, '' elsewhere."""
     known = () if entry.aggregate else FORMULAS.get(entry.operator, ())
-    return [_filled(known[slot], entry).partition("|")[2] if slot < len(known) else "" for slot in _slots(entry)]
+    return [filled.partition("|")[2] for filled in _filled(known, entry)]
 
 
-def _slots(entry: Entry) -> range:
-    return range(len(entry.inputs))
-
-
-def _filled(template: str, entry: Entry) -> str:
+def _filled(known: Sequence[str], entry: Entry) -> list[str]:
+    """The templates of an operator with an entry's names, one for each input; '' for inputs beyond them."""
+    if not known:
+        return [""] * len(entry.inputs)
     names = [x.name for x in entry.inputs] + [""]
-    return (
-        template.replace("{a}", names[0])
-        .replace("{b}", names[1])
-        .replace("{r}", entry.outputs[0].name)
-        .replace("{n}", _number(entry, names[0]))
+    words = {"a": names[0], "b": names[1], "r": entry.outputs[0].name, "n": _number(entry, names[0]), "g": "{g}"}
+    return [template.format_map(words) for _, template in zip(entry.inputs, known)] + [""] * (
+        len(entry.inputs) - len(known)
     )
 
 
@@ -159,6 +156,7 @@ class Narrator:
         self.counts: dict[tuple[int, Value], int] = {}
         self.sums: dict[tuple[int, Value], Value] = {}
         self.visiting: dict[int, Entry] = {}
+        self.texts: dict[Value, str] = {}  # an event names what others named before it
 
     def tell(self, event: Event) -> str:
         return _TELLERS[type(event)](self, event)
@@ -167,15 +165,32 @@ class Narrator:
     def loss(self) -> str:
         return self.runs[-1].loss.name if self.runs else "L"
 
+    def text(self, value: Value) -> str:
+        """`value_text`, made once for each value: with large tensors it reads all their elements."""
+        if value not in self.texts:
+            self.texts[value] = value_text(value)
+        return self.texts[value]
+
+    def equals(self, value: Value) -> str:
+        text = self.text(value)
+        return f"{value.name} = {text}" if text else value.name
+
+    def result(self, entry: Entry) -> str:
+        text = self.text(entry.outputs[0]) if len(entry.outputs) == 1 else ""
+        return f" = {text}" if text else ""
+
+    def gives(self, x: Value, gradient: Value | None) -> str:
+        return f"None to {x.name}" if gradient is None else f"{self.equals(gradient)} to {x.name}"
+
     def leaf(self, event: Leaf) -> str:
         value = event.value
         if event.pass_id is not None:
-            return f"A constant is made: {_equals(value)}. No entry stands behind it."
-        return f"{_equals(value)} is a leaf: no entry made it, and gradients may end here."
+            return f"A constant is made: {self.equals(value)}. No entry stands behind it."
+        return f"{self.equals(value)} is a leaf: no entry made it, and gradients may end here."
 
     def recorded(self, event: Recorded) -> str:
         entry = event.entry
-        what = f"entry {entry.id}, {entry.statement}{_result(entry)}"
+        what = f"entry {entry.id}, {entry.statement}{self.result(entry)}"
         if event.pass_id is None:
             return f"Recorded: {what}.{_kept(entry)}"
         owner = self.visiting.get(event.parent)
@@ -197,7 +212,7 @@ class Narrator:
             self.sums[run.id, run.loss] = run.seed
             self.counts[run.id, run.loss] = 1
         name, wanted = run.loss.name, ", ".join(x.name for x in run.wanted)
-        seed = f" The table holds one row: d{name}/d{name} = {_equals(run.seed)}." if run.seed is not None else ""
+        seed = f" The table holds one row: d{name}/d{name} = {self.equals(run.seed)}." if run.seed is not None else ""
         summed = f" {name} is no scalar, so this is the gradient of its sum." if run.loss.shape else ""
         modes = {"zeros": " None is replaced by zeros.", "skip": ""}.get(run.none, "")
         pruned = " What no wanted result depends on is pruned ahead." if run.prune == "ahead" else ""
@@ -230,7 +245,7 @@ class Narrator:
         if event.state == "pruned":
             wanted = ", ".join(x.name for x in self.runs[-1].wanted) if self.runs else "wanted"
             return f"{what}, is pruned ahead: none of its inputs depends on {wanted}, so no wanted result needs it."
-        gives = "; ".join(_gives(x, g) for x, g in zip(entry.inputs, event.outgoing))
+        gives = "; ".join(self.gives(x, g) for x, g in zip(entry.inputs, event.outgoing))
         if event.state == "partial":
             missing = ", ".join(f"d{loss}/d{x.name}" for x, g in zip(entry.outputs, event.incoming) if g is None)
             return f"{what}, has propagated in part: {missing} was None, the rest is known. It gives {gives}."
@@ -250,17 +265,19 @@ class Narrator:
         self.sums[key] = total
         self.counts[key] = nth = self.counts.get(key, 0) + 1
         if before is None:
-            return f"{name} = {_equals(total)}: the first contribution to {event.value.name}, from {source}."
+            return f"{name} = {self.equals(total)}: the first contribution to {event.value.name}, from {source}."
         return (
             f"{event.value.name}'s {_ordinal(nth)} contribution, from {source}, is added: "
-            f"{name} = {before.name} + {event.contribution.name} = {_equals(total)}."
+            f"{name} = {before.name} + {event.contribution.name} = {self.equals(total)}."
         )
 
     def ended(self, event: PassEnded) -> str:
         run = event.run
         name = run.loss.name
         rows = zip(run.wanted, event.results)
-        results = "; ".join(f"d{name}/d{x.name} = {'None, a known zero' if g is None else _equals(g)}" for x, g in rows)
+        results = "; ".join(
+            f"d{name}/d{x.name} = {'None, a known zero' if g is None else self.equals(g)}" for x, g in rows
+        )
         if run in self.runs:
             self.runs.remove(run)
         return f"The {run.title} ends. It returns {results or 'nothing'}. Whatever nothing came to is None."
@@ -296,18 +313,6 @@ def sentences(events: Sequence[Event]) -> list[str]:
     return [narrator.tell(event) for event in events]
 
 
-def _equals(value: Value) -> str:
-    text = value_text(value)
-    return f"{value.name} = {text}" if text else value.name
-
-
-def _result(entry: Entry) -> str:
-    if len(entry.outputs) != 1:
-        return ""
-    text = value_text(entry.outputs[0])
-    return f" = {text}" if text else ""
-
-
 def _kept(entry: Entry) -> str:
     if entry.aggregate:
         return " Its body is not on the tape; its propagate is written by hand."
@@ -319,10 +324,6 @@ def _came(loss: str, entry: Entry, incoming: Sequence[Value | None]) -> str:
     rows = zip(entry.outputs, incoming)
     came = " and ".join(f"d{loss}/d{x.name} = {'None' if g is None else g.name}" for x, g in rows)
     return f"{'come' if len(incoming) > 1 else 'comes'} {came or 'nothing'}"
-
-
-def _gives(x: Value, gradient: Value | None) -> str:
-    return f"None to {x.name}" if gradient is None else f"{_equals(gradient)} to {x.name}"
 
 
 def _ordinal(n: int) -> str:

@@ -9,6 +9,7 @@ from threading import Lock
 
 import plotly.graph_objects as go
 
+from ..engine.grad import collector_paused
 from ..trace.trace import Trace
 from . import deltas
 from .figure import Drawing, Ghost, drawing, figure
@@ -37,11 +38,13 @@ class TraceView:
 
     @cached_property
     def graph(self) -> TapeGraph:
-        return build(self.trace, self.opened)
+        with collector_paused():
+            return build(self.trace, self.opened)
 
     @cached_property
     def drawing(self) -> Drawing:
-        return drawing(self.graph, layout(self.graph), self.ghosts)
+        with collector_paused():
+            return drawing(self.graph, layout(self.graph), self.ghosts)
 
     @cached_property
     def figure(self) -> go.Figure:
@@ -54,7 +57,8 @@ class TraceView:
     @property
     def payload(self) -> bytes:
         if self._payload is None:
-            self._payload = deltas.as_json(deltas.payload(self.trace))
+            with collector_paused():  # it walks all that was made so far, again and again: a third of the time
+                self._payload = deltas.as_json(deltas.payload(self.trace))
         return self._payload
 
     def group_at(self, step: int) -> str | None:
