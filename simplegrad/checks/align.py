@@ -195,7 +195,8 @@ class Alignment:
                 return entry.operator == other.operator
             return entry.aggregate or other.aggregate or bool(partners.intersection(other.inputs))
 
-        return max((place for place, _ in pool.equals(value) if fits(slots[place][0])), key=merit, default=None)
+        places = [place for place in pool.alike(value) if fits(slots[place][0])]
+        return next((p for p in sorted(places, key=merit, reverse=True) if pool.is_same(value, p)), None)
 
     def _parted(self, left: list[Entry], right: list[Entry]) -> None:
         """Entries whose values have parted: the same operator, the same shape, from at least one partner."""
@@ -246,10 +247,10 @@ class Alignment:
         for aggregate, values in inner.items():
             pool = Pool(enumerate(values))
             for value in loose[aggregate]:
-                for place, its in pool.equals(value):
+                place = next(pool.equals(value), None)
+                if place is not None:
                     pool.take(place)
-                    one.partner[value], other.partner[its] = its, value
-                    break
+                    one.partner[value], other.partner[values[place]] = values[place], value
 
     def _loose(self, side: Side, aggregates: Collection[Entry]) -> dict[Entry, list[Value]]:
         """Unpaired values by the aggregate they belong to: read by its propagate, made in it, or leaves beside it."""

@@ -70,19 +70,22 @@ class Pool:
             row = self._by_shape[tuple(value.shape)]
             row.pop(bisect_left(row, (self._marks[place], place)))
 
-    def equals(self, value: Value) -> Iterator[tuple[int, Value]]:
-        """The first few that are the same in numbers, with their places."""
+    def equals(self, value: Value) -> Iterator[int]:
+        """Places of the first few that are the same in numbers."""
+        return (place for place in self.alike(value) if self.is_same(value, place))
+
+    def alike(self, value: Value) -> list[int]:
+        """Places of the first few that may be the same, told by one number each: `is_same` then looks at them all."""
         if value.tensor is None:
-            return
+            return []
         mark = fingerprint(value.tensor)
         slack = tolerance(value.tensor, value.tensor) * _weight(value.tensor.numel())
         row = self._by_shape.get(tuple(value.shape), [])
         start = bisect_left(row, (mark - slack, -1))
-        for at, place in row[start : start + self.LOOKS]:
-            if at > mark + slack:
-                return
-            if same(value.tensor, self._values[place].tensor):
-                yield place, self._values[place]
+        return [place for at, place in row[start : start + self.LOOKS] if at <= mark + slack]
+
+    def is_same(self, value: Value, place: int) -> bool:
+        return same(value.tensor, self._values[place].tensor)
 
 
 def fingerprint(x: torch.Tensor) -> float:
