@@ -14,7 +14,7 @@ from ..program import Program
 from ..trace.trace import Trace
 from .figure import Ghost
 from .session import DEFAULT_AGGREGATE, TRACES, Shown, from_query
-from .views import Bounded
+from .views import Bounded, bytes_of
 
 REFERENCE = "reference"  # in the URL and the menu: the left aggregate's own, where that is no registered one
 UNCHECKED = "unchecked"
@@ -101,7 +101,7 @@ def trace_of_side(sides: Sides, which: str, version: object = ()) -> Trace:
     def run() -> Trace:
         return Program.parse(both.source).run(aggregate=function_of(sides, which), none=both.none, prune=both.prune)
 
-    return TRACES.get(key, run, lambda trace: len(trace.events))
+    return TRACES.get(key, run, bytes_of)
 
 
 def comparison_of(left: Trace, right: Trace) -> Comparison:

@@ -94,7 +94,7 @@ class _Columns:
                 self.level[unit.key] = base
                 highest = max(highest, base)
                 sources.append(unit.key)
-        self.draw_near(sources, lambda unit: unit.lane == 0)
+        self.draw_near(sources, [unit for unit in self.units.values() if not unit.lane])
 
     def group_levels(self, keys: list[str]) -> None:
         """The same within what one visit recorded."""
@@ -102,14 +102,17 @@ class _Columns:
         for key in keys:
             unit = self.units[key]
             self.level[key] = 1 + max([self.level.get(n, -1) for n in unit.needs if n in group] + [-1])
+        owner = self.units.get(self.units[keys[0]].under)
+        if owner is not None and owner.kind == "group":  # what many visits recorded: each thing near what reads it
+            first = [key for key in keys if not self.level[key]]
+            self.draw_near(first, [self.units[key] for key in keys])
 
-    def draw_near(self, sources: list[str], counts) -> None:
-        """A leaf stands right before the first that reads it, not at the far left."""
+    def draw_near(self, sources: list[str], readers: list[Unit]) -> None:
+        """What reads nothing here stands right before the first that reads it, not at the far end."""
         nearest: dict[str, int] = {}
-        for unit in self.units.values():
-            if counts(unit):
-                for need in unit.needs:
-                    nearest[need] = min(nearest.get(need, self.level[unit.key]), self.level[unit.key])
+        for unit in readers:
+            for need in unit.needs:
+                nearest[need] = min(nearest.get(need, self.level[unit.key]), self.level[unit.key])
         for key in sources:
             self.level[key] = max(self.level[key], nearest.get(key, 1) - 1)
 

@@ -25,7 +25,7 @@ from ..trace.trace import Trace
 from .deltas import is_ours
 from .figure import Ghost
 from .session import LARGEST_STEP, TRACES
-from .views import Bounded
+from .views import Bounded, bytes_of
 
 DEFAULT_CASE = "sinh-bad"
 TRACE, OWN = "trace:", "file:"  # how a saved trace, and what a file of one's own holds, are called in the URL
@@ -116,7 +116,7 @@ def trace_of_case(case: Case, version: object = ()) -> Trace:
     """The recorded run of a case, made once. What its code raises is the last event, or in `notices`."""
     if case.trace is not None:
         return case.trace
-    return TRACES.get(("torch", case.name, version), lambda: recorded(case), lambda trace: len(trace.events))
+    return TRACES.get(("torch", case.name, version), lambda: recorded(case), bytes_of)
 
 
 def recorded(case: Case) -> Trace:

@@ -9,7 +9,7 @@ from ..aggregates import registry
 from ..program import EXAMPLES, Program, ProgramError, pack, unpack
 from ..program.errors import nearest
 from ..trace.trace import Trace
-from .views import Bounded, TraceView
+from .views import Bounded, TraceView, bytes_of
 
 DEFAULT_PROGRAM = "gradient-of-gradient"
 DEFAULT_AGGREGATE = "simple_variable_wrong"
@@ -17,9 +17,10 @@ NONE_MODES = {"skip": "skip: None is a known zero", "zeros": "zeros: do without 
 PRUNE_MODES = {"none": "none: walk the whole tape", "ahead": "ahead: leave out what nobody wants"}
 LARGEST_STEP = 10**9
 
-# Traces and views of all sessions together: a view's cost is the bytes of its JSON.
-TRACES = Bounded(count=24, cost=400_000)  # in events
-VIEWS = Bounded(count=24, cost=96_000_000)  # in bytes
+# Of all sessions together; a session itself keeps names and numbers only. In bytes: what a trace holds, tensors too;
+# what a view holds, with its trace, which lives as long as a view of it does.
+TRACES = Bounded(count=24, cost=240_000_000)
+VIEWS = Bounded(count=24, cost=240_000_000)
 
 
 @dataclass(frozen=True)
@@ -120,12 +121,12 @@ def trace_of(shown: Shown, version: object = ()) -> Trace:
     Raises ProgramError.
     """
     key = (shown.source, shown.aggregate, shown.none, shown.prune, version)
-    return TRACES.get(key, shown.run, lambda trace: len(trace.events))
+    return TRACES.get(key, shown.run, bytes_of)
 
 
 def view_of(trace: Trace, opened: tuple[str, ...] = (), ghosts: tuple = ()) -> TraceView:
     """The view of a trace, made once for all sessions that show it."""
-    plain = VIEWS.get((id(trace),), lambda: TraceView(trace), lambda view: len(view.payload))
+    plain = VIEWS.get((id(trace),), lambda: TraceView(trace), lambda view: len(view.payload) + bytes_of(trace))
     if not opened and not ghosts:
         return plain
     return VIEWS.get((id(trace), opened, ghosts), lambda: plain.with_opened(opened, ghosts), lambda view: 1_000_000)

@@ -16,6 +16,7 @@ from .figure import Drawing, Ghost, drawing, figure
 from .graph import TapeGraph, build
 from .layout import layout
 
+EVENT_BYTES = 600  # of a trace, tensors aside: benchmarks/growth.py
 _numbers = itertools.count()
 
 
@@ -75,6 +76,12 @@ class TraceView:
         trace = self.trace
         entries, passes = len(trace.entries), len(trace.passes)
         return f"Graph of a tape of {entries} entries, with {passes} backward passes. The tape list says the same."
+
+
+def bytes_of(trace: Trace) -> int:
+    """About what a trace keeps in memory: its events, and the tensors that its values hold by reference."""
+    tensors = {id(value.tensor): value.tensor for value in trace.values if value.tensor is not None}
+    return EVENT_BYTES * len(trace.events) + sum(each.numel() * each.element_size() for each in tensors.values())
 
 
 class Bounded:

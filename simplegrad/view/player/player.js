@@ -1,7 +1,8 @@
 // The controls, the keys, and what holds the sides, panels and charts of one player together.
 // Mounted several times on a page (Streamlit calls the default export for each): as the player, as panels, as graphs.
 
-const REPORT_MS = 450, BIG_GAP_MS = 60;
+// Longer than between two steps of somebody who steps twice a second: 20 of them would send 40 reports a second.
+const REPORT_MS = 600, BIG_GAP_MS = 60;
 const shared = (window.simplegrad ??= { players: new Map(), waiting: new Map(), steps: new Map() });
 
 const ICONS = {
