@@ -102,6 +102,8 @@ def drawing(graph: TapeGraph, places: Layout, ghosts: Sequence[Ghost] = ()) -> D
     far = _far_reads(graph, places)
     for edge in graph.edges:
         start = ends.get((edge.source, edge.value)) or places.xy(graph.units[edge.source])
+        if edge.value < 0 and abs(places.place[edge.target][0] - places.place[edge.source][0]) > FAR:
+            continue  # of a collapsed group: hundreds of them would hide everything, and tell nothing
         if edge in far:
             result.curves.append(_named_end(edge, graph, places, result.labels, far[edge]))
         else:

@@ -104,6 +104,7 @@ class SourcePart {
     this.element = html("div", { class: "sg-part sg-part-source" }, this.root, this.codeBox);
     if (trace.program.length) this.fill(this.list, 1, trace.program, this.lines);
     this.shownFile = -1;
+    if (!trace.program.length && trace.sources[0]?.[2].length) this.drawFile(0, -1);
   }
 
   fill(list, first, texts, into) {
