@@ -2,7 +2,7 @@
 // paths, rings and letters of ours. Only what changed since the last paint is written.
 
 const SVG = "http://www.w3.org/2000/svg";
-const PX_PER_SLOT = 58, PX_PER_ROW = 40, FULL_PX = 42, FAR_PX = 30, FOLLOW_MS = 160;
+const PX_PER_SLOT = 58, PX_PER_ROW = 40, FULL_PX = 42, FAR_PX = 30, FOLLOW_MS = 160, CULL_FROM = 400;
 const SCREENS = 12; // to pan without drawing anew: Plotly draws lines to 20 screens away
 
 function svg(tag, attributes, parent) {
@@ -82,6 +82,16 @@ class GraphPainter {
     const origin = layout.xaxis.d2p(0) + this.shift, slot = layout.xaxis.d2p(1) - layout.xaxis.d2p(0);
     this.px = (x) => origin + slot * x;  // within the layer, which pans as a whole
     this.py = (y) => layout.yaxis.d2p(y);
+    this.cull(layout._size.w);
+  }
+
+  /** Of a large graph, what is more than a screen away is not painted: at 1200 nodes that is 11 of 40 ms a step. */
+  cull(width) {
+    if (this.nodes.length < CULL_FROM) return;
+    this.drawing.nodes.forEach(([, , x], i) => {
+      const at = this.px(x), display = at < -width || at > 2 * width ? "none" : "";
+      for (const element of [this.nodes[i], this.texts[i]]) if (element && element.style.display !== display) element.style.display = display;
+    });
   }
 
   /** Plotly makes a text only for nodes that have one: all but holes, in their order. */
@@ -140,7 +150,7 @@ class GraphPainter {
 
   paintLetter(i, look) {
     const [mark, , x, y] = this.drawing.nodes[i];
-    const letter = this.player.letters[look] || "";
+    const letter = this.nodes[i]?.style.display === "none" ? "" : this.player.letters[look] || "";
     let element = this.letters.get(i);
     if (!letter || letter === "·" || mark === "group") { element?.remove(); this.letters.delete(i); return; }
     if (!element) {
