@@ -169,12 +169,9 @@ def lost(page, presses: int) -> int:
     return presses - step_of(page)
 
 
-def main_thread(page) -> float:
+def main_thread(session) -> float:
     """Milliseconds that the page's main thread has worked, of processor time: a busy machine tells the same."""
-    session = page.context.new_cdp_session(page)
-    session.send("Performance.enable", {"timeDomain": "threadTicks"})
     metrics = {each["name"]: each["value"] for each in session.send("Performance.getMetrics")["metrics"]}
-    session.detach()
     return metrics["TaskDuration"] * 1000
 
 
@@ -185,9 +182,11 @@ def percentile(times: list[float], part: float) -> float:
 def keys(browser, running: Server, what: str, nodes: int, aggregates: tuple[str, ...], goal: int, presses: int) -> list:
     page = new_page(browser, running.url + address_of(nodes, aggregates))
     page.wait_for_timeout(2000)
-    busy = main_thread(page)
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+    busy = main_thread(session)
     times = key_times(page, presses)
-    each = (main_thread(page) - busy) / presses
+    each = (main_thread(session) - busy) / presses
     missing = lost(page, 60)
     page.context.close()
     detail = (
@@ -279,7 +278,7 @@ def main(quick: bool = False) -> list[dict]:
     from playwright.sync_api import sync_playwright
 
     torch.set_num_threads(1)
-    presses, people, small, large = (10, 2, 60, 300) if quick else (80, 20, 300, 3000)
+    presses, people, small, large = (10, 2, 60, 300) if quick else (60, 20, 300, 3000)
     one, two = (RIGHT,), (WRONG, RIGHT)
     with sync_playwright() as playwright:
 

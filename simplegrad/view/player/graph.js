@@ -3,6 +3,7 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const PX_PER_SLOT = 58, PX_PER_ROW = 40, FULL_PX = 42, FAR_PX = 30, FOLLOW_MS = 160, CULL_FROM = 400;
+const FEW_EVENTS = 40; // between two paints: only what they touch is looked at
 const SCREENS = 12; // to pan without drawing anew: Plotly draws lines to 20 screens away
 
 function svg(tag, attributes, parent) {
@@ -62,6 +63,7 @@ class GraphPainter {
   /** The next paint writes everything. */
   forget() {
     this.painted = [];
+    this.paintedAt = null;
     this.letters = new Map();
     this.paths = new Map();
     this.layer = null;
@@ -116,10 +118,32 @@ class GraphPainter {
     if (!this.attached) return;
     if (!this.chart.isConnected) { this.attached = false; this.player.lookForCharts(); return; }
     this.layers();
-    const { nodes } = this.drawing;
-    for (let i = 0; i < nodes.length; i++) this.paintNode(i, this.look(nodes[i], k));
-    for (const [key, i] of this.edgesOf) this.paintEdge(i, this.trace.edgeState(key, k));
+    const { nodes } = this.drawing, changed = this.changedSince(this.paintedAt, k);
+    for (const i of changed?.nodes ?? nodes.keys()) this.paintNode(i, this.look(nodes[i], k));
+    for (const key of changed?.edges ?? this.edgesOf.keys()) this.paintEdge(this.edgesOf.get(key), this.trace.edgeState(key, k));
+    this.paintedAt = k;
     this.paintCurrent(k);
+  }
+
+  /** The nodes and edges that the few events between two steps touch; null where all may have changed. */
+  changedSince(from, k) {
+    const [first, last] = [Math.min(from, k), Math.max(from, k)];
+    if (from === null || last - first > FEW_EVENTS) return null;
+    const nodes = new Set(), edges = new Set();
+    const node = (key) => this.nodeOf.has(key) && nodes.add(this.nodeOf.get(key));
+    const edge = (key) => this.edgesOf.has(key) && edges.add(key);
+    for (const event of this.trace.events.slice(first, last)) {
+      const kind = event[KIND], id = event[A], inner = kind === "read" ? event[B] : id;
+      if (kind === "begun" || kind === "ended" || kind === "reset") return null;
+      if (kind === "leaf" || kind === "read") node(`v${id}`);
+      if (kind === "accumulated" || kind === "nothing") { node(`v${event[C]}`); edge(`${id}:${event[B]}`); }
+      const entry = kind === "leaf" ? undefined : this.trace.entries[inner];
+      if (!entry) continue;
+      for (const key of [`e${inner}`, `h${event[PASS]}-${inner}`, this.homeOf.get(inner)]) node(key);
+      for (const value of [...entry[4], ...entry[5]]) node(`v${value}`);
+      entry[4].forEach((_, slot) => edge(`${inner}:${slot}`));
+    }
+    return { nodes, edges };
   }
 
   /** The class that says how a node looks. */

@@ -1,0 +1,98 @@
+"""A tape of 10,000 entries in a real Chromium: what is in the page is bounded, and stepping into a group opens it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from playwright.sync_api import Page, expect
+
+from simplegrad import Tape, Variable, grad, record
+
+from .conftest import Server
+
+PLAYER = "[data-testid=player]"
+# The ring around the current node, and that node itself, as they stand on the screen.
+PLACES = """() => {
+  const player = [...simplegrad.players.values()][0], painter = [...player.painters.values()][0];
+  const middle = (element) => { const box = element.getBoundingClientRect(); return box.x + box.width / 2; };
+  const about = painter.about(player.sides[0].events[player.step]).map((key) => painter.nodeOf.get(key));
+  const frame = painter.chart.querySelector(".nsewdrag").getBoundingClientRect();
+  return { ring: middle(painter.rings.querySelector("circle")), shift: painter.shift, left: frame.left,
+           right: frame.right, node: middle(painter.nodes[about.find((each) => each !== undefined)]) };
+}"""
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    path = tmp_path_factory.mktemp("traces") / "long.trace"
+    with Tape(), record() as trace:
+        x = z = Variable.constant(torch.full((4,), 0.5), name="x")
+        for _ in range(10_000 // 7):
+            z = (z * x).sin()
+        grad(z.sum(), [x], prune="ahead")
+    trace.save(path)
+    running = Server(str(path)).wait()
+    yield f"{running.url}/?program=file:long.trace"
+    running.stop()
+
+
+def opened(page: Page, address: str) -> Page:
+    page.goto(address)
+    page.wait_for_selector(f"{PLAYER}[data-ready=true]")
+    return page
+
+
+def test_what_is_in_the_page_is_bounded(page: Page, address):
+    opened(page, address)
+    page.keyboard.press("End")
+    expect(page.locator(PLAYER)).to_have_attribute("data-step", "19999")
+    assert page.locator("[data-testid=tape] [data-entry]").count() < 80
+    assert page.locator("[data-testid=gradients] [data-name]").count() < 80
+    assert page.evaluate("() => document.querySelectorAll('*').length") < 6000
+
+
+def test_stepping_into_a_group_opens_it_and_search_goes_to_an_entry_by_name(page: Page, address):
+    opened(page, address)
+    page.fill(".sg-find", "v5000")
+    page.press(".sg-find", "Enter")
+    expect(page.get_by_test_id("event")).to_contain_text("v5000 = ")
+    names = page.locator(".js-plotly-plot .textpoint").filter(has_text="v5000")
+    expect(names).to_have_count(1)
+
+
+def test_no_key_is_lost(page: Page, address):
+    opened(page, f"{address}&step=8000")
+    for _ in range(60):
+        page.keyboard.press("ArrowRight")
+    expect(page.locator(PLAYER)).to_have_attribute("data-step", "8060")
+
+
+def test_the_picture_follows_without_being_drawn_anew(page: Page, address):
+    opened(page, address.replace("file:long.trace", "chain-200"))
+    count = (
+        "() => { window.plots = 0; document.querySelector('.js-plotly-plot').on('plotly_afterplot', () => plots++) }"
+    )
+    page.evaluate(count)
+    for _ in range(40):
+        page.keyboard.press("ArrowRight")
+    page.wait_for_function("() => [...[...simplegrad.players.values()][0].painters.values()][0].shift")
+    places = page.evaluate(PLACES)
+    assert page.evaluate("() => plots") == 0
+    assert abs(places["ring"] - places["node"]) < 1.5
+    assert places["left"] < places["ring"] < places["right"]
+
+
+def test_a_click_after_the_picture_has_followed_hits_what_is_under_it(page: Page, address):
+    opened(page, address.replace("file:long.trace", "chain-200"))
+    for _ in range(40):
+        page.keyboard.press("ArrowRight")
+    page.wait_for_function("() => [...[...simplegrad.players.values()][0].painters.values()][0].shift")
+    place = page.evaluate("""() => {
+      const painter = [...[...simplegrad.players.values()][0].painters.values()][0];
+      const box = painter.nodes[painter.nodeOf.get("e30")].getBoundingClientRect();
+      return [box.x + box.width / 2, box.y + box.height / 2];
+    }""")
+    page.mouse.move(place[0] - 3, place[1])
+    page.mouse.move(*place)
+    page.mouse.click(*place)
+    expect(page.get_by_test_id("event")).to_contain_text("entry 30,")
