@@ -265,11 +265,18 @@ class Narrator:
         self.sums[key] = total
         self.counts[key] = nth = self.counts.get(key, 0) + 1
         if before is None:
-            return f"{name} = {self.equals(total)}: the first contribution to {event.value.name}, from {source}."
+            came = f"{name} = {self.equals(total)}: the first contribution to {event.value.name}, from {source}."
+            return came + self.yet_to_sum(event.value, total)
         return (
             f"{event.value.name}'s {_ordinal(nth)} contribution, from {source}, is added: "
             f"{name} = {before.name} + {event.contribution.name} = {self.equals(total)}."
         )
+
+    def yet_to_sum(self, value: Value, gradient: Value) -> str:
+        if value.tensor is None or gradient.shape == value.shape:
+            return ""
+        shape = f"shape {tuple(value.shape)}" if value.shape else "a scalar"
+        return f" Forward broadcast {value.name}, which is {shape}: this will be summed to that when it is first read."
 
     def ended(self, event: PassEnded) -> str:
         run = event.run

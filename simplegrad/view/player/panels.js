@@ -80,6 +80,10 @@ class RowList {
   }
 }
 
+/** What stands where a gradient is neither a value nor None. */
+const NOTHING_YET = -3;
+const PENDING = { "-2": "not yet computed", [NOTHING_YET]: "nothing came yet" };
+
 function chip(kind, state, letter) {
   return html("span", { class: `sg-chip sg-chip-${kind}-${state}`, title: state }, letter);
 }
@@ -299,7 +303,7 @@ class InspectorPart {
 
   sum(trace, event, k) {
     const [entry, , value, contribution, total] = event.slice(A);
-    const run = trace.run(k), before = run?.gradients.get(value)?.before(k - 1) ?? -1;
+    const run = trace.run(k), before = run?.gradients.get(value)?.before(k - 1) ?? NOTHING_YET;
     const name = `d${trace.passes[run.id][1]}/d${trace.name(value)}`;
     return [html("h4", {}, `what is added to ${name}`), this.table([["before", "", before], [`entry ${entry} gives`, "+", contribution], ["after", "=", total]])];
   }
@@ -314,7 +318,7 @@ class InspectorPart {
   table(rows) {
     const body = rows.map(([what, how, id, blank, now]) => html("div", { class: `sg-line${now ? " sg-line-now" : ""}` },
       html("span", { class: "sg-what" }, what), html("span", { class: "sg-how" }, how),
-      ...(blank || id === -2 ? [html("span", { class: "sg-pending" }, id === -2 ? "not yet computed" : "")] : valueCells(this.panel.trace, id))));
+      ...(blank || id in PENDING ? [html("span", { class: "sg-pending" }, PENDING[id] ?? "")] : valueCells(this.panel.trace, id))));
     return html("div", { class: "sg-lines" }, ...body);
   }
 }
