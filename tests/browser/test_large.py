@@ -89,10 +89,11 @@ def test_a_click_after_the_picture_has_followed_hits_what_is_under_it(page: Page
     page.wait_for_function("() => [...[...simplegrad.players.values()][0].painters.values()][0].shift")
     place = page.evaluate("""() => {
       const painter = [...[...simplegrad.players.values()][0].painters.values()][0];
-      const box = painter.nodes[painter.nodeOf.get("e30")].getBoundingClientRect();
+      const box = painter.nodes[painter.nodeOf.get("e40")].getBoundingClientRect();
       return [box.x + box.width / 2, box.y + box.height / 2];
     }""")
     page.mouse.move(place[0] - 3, place[1])
     page.mouse.move(*place)
+    page.locator(".hoverlayer text").first.wait_for()
     page.mouse.click(*place)
-    expect(page.get_by_test_id("event")).to_contain_text("entry 30,")
+    expect(page.get_by_test_id("event")).to_contain_text("entry 40,")

@@ -4,7 +4,7 @@
 const SVG = "http://www.w3.org/2000/svg";
 const PX_PER_SLOT = 58, PX_PER_ROW = 40, FULL_PX = 42, FAR_PX = 30, FOLLOW_MS = 160, CULL_FROM = 400;
 const FEW_EVENTS = 40; // between two paints: only what they touch is looked at
-const SCREENS = 12; // to pan without drawing anew: Plotly draws lines to 20 screens away
+const SCREENS = 18; // to pan without drawing anew: Plotly draws lines to 20 screens away
 
 function svg(tag, attributes, parent) {
   const element = document.createElementNS(SVG, tag);
@@ -91,8 +91,10 @@ class GraphPainter {
   cull(width) {
     if (this.nodes.length < CULL_FROM) return;
     this.drawing.nodes.forEach(([, , x], i) => {
-      const at = this.px(x), display = at < -width || at > 2 * width ? "none" : "";
-      for (const element of [this.nodes[i], this.texts[i]]) if (element && element.style.display !== display) element.style.display = display;
+      const at = this.px(x) - this.shift, display = at < -width || at > 2 * width ? "none" : "";
+      if (this.nodes[i]?.style.display === display) return;
+      for (const element of [this.nodes[i], this.texts[i]]) if (element) element.style.display = display;
+      if (this.painted[i]) this.paintLetter(i, this.painted[i]);
     });
   }
 
@@ -259,7 +261,9 @@ class GraphPainter {
   currentPlace() {
     const k = this.player.k(this.side);
     if (!k) return null;
-    for (const key of this.about(this.trace.events[k - 1])) {
+    const event = this.trace.events[k - 1], sum = event[KIND] === "accumulated" || event[KIND] === "nothing";
+    const giver = sum ? [`e${event[A]}`, this.homeOf.get(event[A])] : [];  // the sum may be far away: no jumping there
+    for (const key of [...giver, ...this.about(event)]) {
       const i = this.nodeOf.get(key);
       if (i !== undefined) return this.drawing.nodes[i].slice(2, 4);
     }
@@ -295,6 +299,7 @@ class GraphPainter {
     this.chart.layout.xaxis.range = [...range];
     layout.xaxis.setScale();
     this.shiftTo(shift);
+    this.cull(layout._size.w);
     return true;
   }
 
