@@ -110,6 +110,13 @@ def comparison_of(left: Trace, right: Trace) -> Comparison:
     return COMPARISONS.get((id(left), id(right)), lambda: compare(left, right), lambda _: size)
 
 
+def differing_events(trace: Trace, reference: Trace) -> list[int]:
+    """The events of `trace` at which a gradient differs from the reference's, for a player of this trace alone."""
+    comparison = comparison_of(trace, reference)
+    steps = rows(comparison)
+    return sorted({steps[k][0] for k in comparison.differing_steps if steps[k][0] >= 0})
+
+
 def rows(comparison: Comparison) -> list[list[int]]:
     """The player's steps: the event that each side shows, -1 before its first; a side that waits keeps its own."""
     found, now = [], [-1, -1]

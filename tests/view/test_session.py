@@ -68,3 +68,14 @@ def test_another_version_of_the_files_is_another_run():
 def test_a_text_that_is_no_program_raises_its_own_error():
     with pytest.raises(ProgramError):
         trace_of(Shown(program="text", text="for x in y"))
+
+
+def test_step_stops_where_a_gradient_differs_from_the_reference():
+    from simplegrad.view.player.step import differing
+
+    wrong = Shown(program="gradient-of-gradient", aggregate="simple_variable_wrong")
+    trace = trace_of(wrong)
+    kinds = [trace.events[k].kind for k in differing(trace, wrong, ())]
+    assert kinds == ["Accumulated", "PassEnded"]  # dL1/dt goes nowhere; da comes out as None
+    right = Shown(program="gradient-of-gradient", aggregate="simple_variable")
+    assert differing(trace_of(right), right, ()) == []

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import streamlit as st
 
 from ...aggregates import registry
 from ...program import EXAMPLES, Program, ProgramError
 from ...trace.trace import Trace
+from ..compare_view import differing_events
 from ..session import NONE_MODES, PRUNE_MODES, Shown, clamped, trace_of, view_of
 from ..views import TraceView
 from . import chart, page, panel, player
+
+MOST_COMPARED = 5_000  # events; comparing two runs of this size takes half a second
 
 
 def step_page() -> None:
@@ -27,19 +32,27 @@ def step_page() -> None:
     else:
         shown = page.keep(clamped(shown, trace))
         page.messages(shown, files)
-        walk(trace, shown)
+        walk(trace, shown, differing(trace, shown, page.files_version(files)))
     if files is not None:
         page.watch(files)
 
 
-def walk(trace: Trace, shown: Shown) -> None:
+def differing(trace: Trace, shown: Shown, version: object) -> list[int]:
+    """The events at which a gradient differs from what the aggregate's reference gives: something to stop at."""
+    reference = None if shown.saved else registry[shown.aggregate].reference
+    if reference not in registry or not trace.aggregate or len(trace.events) > MOST_COMPARED:
+        return []
+    return differing_events(trace, trace_of(replace(shown, aggregate=reference), version))
+
+
+def walk(trace: Trace, shown: Shown, differs: list[int]) -> None:
     """All that shows one trace."""
     if not trace.events:
         st.info("This program does nothing yet: give it a line such as a = rand(4), on the Compose page.")
         return
     view = view_of(trace, page.opened_groups())
     with st.container(key="stage", gap="xsmall"):
-        stepping(view, shown)
+        stepping(view, shown, differs)
         panel("event")
         chart(view)
     with st.container(key="texts"):
@@ -49,7 +62,7 @@ def walk(trace: Trace, shown: Shown) -> None:
 
 
 @st.fragment
-def stepping(view: TraceView, shown: Shown) -> None:
+def stepping(view: TraceView, shown: Shown, differs: list[int]) -> None:
     marks = page.marks_at_start()
     paused = player(
         [view],
@@ -59,6 +72,7 @@ def stepping(view: TraceView, shown: Shown) -> None:
         panels=5,
         breakpoints=marks.get("break", ""),
         watches=marks.get("watch", ""),
+        differs=differs,
     )
     page.hear(paused, view)
 
