@@ -98,9 +98,7 @@ def test_the_address_shows_the_same_in_a_fresh_browser(page: Page, server):
 
 
 def test_a_breakpoint_where_a_gradient_differs_from_the_reference(page: Page, server):
-    open_compare(
-        page, server.url, "?left=simple_variable_wrong&right=simple&break=differs"
-    )
+    open_compare(page, server.url, "?left=simple_variable_wrong&right=simple&break=differs")
     page.keyboard.press("n")
     page.wait_for_function("document.querySelector('[data-testid=player]').dataset.step !== '0'")
     first = step(page)
