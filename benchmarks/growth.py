@@ -1,6 +1,6 @@
 """How time and memory grow with the length of a run, from 1,000 to 100,000 entries on the tape.
 
-Engine, recording, replay and layout (of every entry, none collapsed) are linear if an entry costs in one run of 100,000
+Engine, recording, replay, layout (of every entry, none collapsed) and the file of a trace are linear if an entry costs in one run of 100,000
 what it costs in 100 runs of 1,000. All 100 are kept until the clock stops, as the long run keeps its own: both sides
 fill the same memory, so that what differs is what the length of a tape costs, and not that a short one fits into the
 processor's cache.
@@ -10,6 +10,7 @@ processor's cache.
 from __future__ import annotations
 
 import gc
+import io
 import random
 import sys
 import time
@@ -19,13 +20,14 @@ from statistics import median
 import torch
 
 from simplegrad import Tape, Trace, Variable, grad, record
+from simplegrad.trace import store
 from simplegrad.trace.replay import Replay
 from simplegrad.view.graph import build
 from simplegrad.view.layout import Layout, layout
 from simplegrad.view.views import TraceView
 
 SHORT, LONG = 1_000, 100_000
-MOST_GROWTH, MOST_MILLISECONDS, MOST_BYTES = 1.3, 1.0, 600
+MOST_GROWTH, MOST_MILLISECONDS, MOST_BYTES, MOST_SECONDS = 1.3, 1.0, 600, 5.0
 
 
 def run(entries: int) -> None:
@@ -52,6 +54,16 @@ def recorded(entries: int) -> Trace:
 
 def laid_out(trace: Trace) -> Layout:
     return layout(build(trace, budget=2 * len(trace.values)))
+
+
+def saved(trace: Trace) -> bytes:
+    file = io.BytesIO()
+    store.save(trace, file)
+    return file.getvalue()
+
+
+def opened(content: bytes) -> Trace:
+    return store.load(io.BytesIO(content))
 
 
 def first_figure(trace: Trace) -> float:
@@ -128,8 +140,12 @@ def main(quick: bool = False) -> list[dict]:
     rows = []
     parts = {"engine": (engine, short, long), "recording": (recorded, short, long), "replay": (Replay, *traces)}
     parts["layout"] = laid_out, *traces
+    parts["saving"] = saved, *traces
+    parts["opening"] = opened, [saved(trace) for trace in traces[0]], [saved(trace) for trace in traces[1]]
+    of_long = {}
     for what, part in parts.items():
         ratio, both = growth(*part, runs)
+        of_long[what] = both[1]
         first, second = (side / large * 1e6 for side in both)
         detail = f"{second:.2f} µs an entry in one run of {large:,}, {first:.2f} in {len(short)} of {small:,}"
         rows.append(row(f"{what}, time per entry", MOST_GROWTH, ratio=ratio, detail=detail))
@@ -139,6 +155,8 @@ def main(quick: bool = False) -> list[dict]:
     for size, trace, most in ((large // 10, recorded(large // 10), 1), (large, longest, 10)):
         what = f"trace to first figure, {size:,} entries, seconds"
         rows.append(row(what, most, value=first_figure(trace), detail=f"{len(trace):,} events"))
+    for what in ("saving", "opening"):
+        rows.append(row(f"{what} a trace, seconds", MOST_SECONDS, value=of_long[what], detail=count))
     return [
         *rows,
         row("trace.at(k), milliseconds at p95", MOST_MILLISECONDS, value=at, detail=f"random k of {count}"),

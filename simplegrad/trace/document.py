@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import NoReturn
 
 import torch
@@ -45,15 +46,14 @@ class Writer:
         self.document = {"format": FORMAT, "version": VERSION, **about}
         self.document |= {**self.rows, "listed": listed, "tape": tape, "events": events}
 
-    def place(self, thing: Value | Entry | Pass | None) -> int | None:
+    def place(self, thing: Value | Entry | Pass) -> int:
         """Where it stands in its list; put there now if it is new. What it refers to gets its place before it."""
-        if thing is None:
-            return None
-        if thing not in self.places:
+        place = self.places.get(thing)
+        if place is None:
             kind, row = self.row(thing)
-            self.places[thing] = len(self.rows[kind])
+            place = self.places[thing] = len(self.rows[kind])
             self.rows[kind].append(row)
-        return self.places[thing]
+        return place
 
     def row(self, thing: Value | Entry | Pass) -> tuple[str, dict]:
         if isinstance(thing, Entry):
@@ -69,21 +69,23 @@ class Writer:
         return "values", fields | ({"tensor": key} if key else {}) | _not_empty("note", thing.note or note)
 
     def event(self, event: Event) -> dict:
-        fields = self.fields(event)
-        del fields["index"]
-        return {"kind": event.kind, **fields}
+        return {"kind": event.kind, **self.fields(event)}
 
     def fields(self, thing: Event | Entry | Pass) -> dict:
         written = {}
-        for name, codec in _codecs(type(thing)).items():
-            value = codec.write(self, getattr(thing, name))
-            if not (name in _LEFT_OUT and (value is None or value is False or value == "")):
-                written[name] = value
+        for name, codec in _codecs(type(thing)):
+            value = getattr(thing, name)
+            if value is None or codec.write is None:
+                if not (name in _LEFT_OUT and (value is None or value is False or value == "")):
+                    written[name] = value
+            else:
+                written[name] = codec.write(self, value)
         return written
 
-    def source(self, source: tuple | None) -> int | None:
-        if source is None:
-            return None
+    def pair(self, pair: tuple[Value, Value]) -> list[int]:
+        return [self.place(value) for value in pair]
+
+    def source(self, source: tuple) -> int:
         source = (str(source[0]), int(source[1]))
         if source not in self.places:
             self.places[source] = len(self.rows["sources"])
@@ -219,20 +221,20 @@ class Reader:
         self.at = at
         if not isinstance(row, dict):
             self.wrong(f"an object was expected, not {_said(row)}")
-        fields = {}
-        for name, codec in _codecs(kind).items():
+        for name, codec in _codecs(kind):
             if name in row:
-                fields[name] = codec.read(self, row[name])
-            elif name not in more and name not in _LEFT_OUT:
+                field = row[name]
+                more[name] = None if field is None and codec.or_none else codec.read(self, field)
+            elif name not in _LEFT_OUT:
                 self.wrong(f"'{name}' is missing")
-        return kind(**fields, **more)
+        return kind(**more)
 
     def event(self, row: object, index: int) -> Event:
         self.at = f"events[{index}]"
         kind = row.get("kind") if isinstance(row, dict) else None
         if not isinstance(kind, str) or kind not in KINDS:
             self.wrong(f"an event of a known kind was expected, not {_said(row)}")
-        return self.made(KINDS[kind], {k: v for k, v in row.items() if k != "index"}, self.at, index=index)
+        return self.made(KINDS[kind], row, self.at, index=index)
 
     def check_order(self, events: list[Event]) -> None:
         passes, entries = {run.id for run in self.passes}, {entry.id for entry in self.entries}
@@ -266,14 +268,12 @@ class Reader:
         return x if isinstance(x, bool) else self.wrong(f"true or false was expected, not {_said(x)}")
 
     def chosen(self, things: list, place: object) -> object:
-        if not is_whole(place) or place >= len(things):
-            self.wrong(f"a place from 0 to {len(things) - 1} was expected, not {_said(place)}")
-        return things[place]
+        if type(place) is int and 0 <= place < len(things):
+            return things[place]
+        self.wrong(f"a place from 0 to {len(things) - 1} was expected, not {_said(place)}")
 
-    def several(self, read: Callable, row: object) -> tuple:
-        if not isinstance(row, list):
-            self.wrong(f"a list was expected, not {_said(row)}")
-        return tuple([read(each) for each in row])
+    def listed(self, row: object) -> list:
+        return row if isinstance(row, list) else self.wrong(f"a list was expected, not {_said(row)}")
 
     def pair(self, row: object) -> tuple[Value, Value]:
         if not isinstance(row, list) or len(row) != 2:
@@ -287,58 +287,57 @@ def _said(x: object) -> str:
 
 
 def is_whole(x: object) -> bool:
-    """A number from 0; True and False are none."""
-    return isinstance(x, int) and not isinstance(x, bool) and x >= 0
+    """A number from 0, of JSON; True and False are none."""
+    return type(x) is int and x >= 0
 
 
 # --- how a field of each type is written and read ----------------------------------------------------------------
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Codec:
-    write: Callable[[Writer, object], object]
+    """`write`: None for what JSON has itself. `or_none`: the field may be None, which neither of the two sees."""
+
+    write: Callable[[Writer, object], object] | None
     read: Callable[[Reader, object], object]
+    or_none: bool = False
 
 
-def _optional(codec: Codec) -> Codec:
-    return Codec(
-        lambda writer, x: None if x is None else codec.write(writer, x),
-        lambda reader, x: None if x is None else codec.read(reader, x),
-    )
+def _place_in(name: str) -> Codec:
+    """Something of a list of its own, by its place there."""
+    return Codec(Writer.place, lambda reader, place: reader.chosen(getattr(reader, name), place))
 
 
 def _many(codec: Codec) -> Codec:
+    write, read, or_none = codec.write, codec.read, codec.or_none
     return Codec(
-        lambda writer, xs: [codec.write(writer, x) for x in xs],
-        lambda reader, xs: reader.several(lambda x: codec.read(reader, x), xs),
+        lambda writer, xs: [None if x is None and or_none else write(writer, x) for x in xs],
+        lambda reader, xs: tuple([None if x is None and or_none else read(reader, x) for x in reader.listed(xs)]),
     )
 
 
-_as_it_is = lambda writer, x: x  # noqa: E731
-_TEXT, _WHOLE = Codec(_as_it_is, Reader.text), Codec(_as_it_is, Reader.whole)
-_VALUE = Codec(Writer.place, lambda reader, x: reader.chosen(reader.values, x))
+_VALUE = _place_in("values")
 _CODECS = {
-    "str": _TEXT,
-    "int": _WHOLE,
-    "int | None": _optional(_WHOLE),
-    "float": Codec(_as_it_is, Reader.number),
-    "bool": Codec(_as_it_is, Reader.truth),
+    "str": Codec(None, Reader.text),
+    "int": Codec(None, Reader.whole),
+    "float": Codec(None, Reader.number),
+    "bool": Codec(None, Reader.truth),
     "Value": _VALUE,
-    "Value | None": _optional(_VALUE),
+    "Entry": _place_in("entries"),
+    "Pass": _place_in("passes"),
+    "Source": Codec(Writer.source, lambda reader, place: reader.chosen(reader.sources, place)),
     "tuple[Value, ...]": _many(_VALUE),
-    "tuple[Value | None, ...]": _many(_optional(_VALUE)),
-    "tuple[tuple[Value, Value], ...]": _many(
-        Codec(lambda writer, pair: [writer.place(value) for value in pair], Reader.pair)
-    ),
-    "Entry": Codec(Writer.place, lambda reader, x: reader.chosen(reader.entries, x)),
-    "Pass": Codec(Writer.place, lambda reader, x: reader.chosen(reader.passes, x)),
-    "Source | None": _optional(Codec(Writer.source, lambda reader, x: reader.chosen(reader.sources, x))),
+    "tuple[Value | None, ...]": _many(dataclasses.replace(_VALUE, or_none=True)),
+    "tuple[tuple[Value, Value], ...]": _many(Codec(Writer.pair, Reader.pair)),
 }
-_known: dict[type, dict[str, Codec]] = {}
 
 
-def _codecs(kind: type) -> dict[str, Codec]:
+@cache
+def _codecs(kind: type) -> tuple[tuple[str, Codec], ...]:
     """The fields of an event, an entry or a pass, by their annotations in events.py."""
-    if kind not in _known:
-        _known[kind] = {field.name: _CODECS[field.type] for field in dataclasses.fields(kind)}
-    return _known[kind]
+    return tuple((field.name, _codec(field.type)) for field in dataclasses.fields(kind) if field.name != "index")
+
+
+def _codec(annotation: str) -> Codec:
+    codec = _CODECS[annotation.removesuffix(" | None")]
+    return dataclasses.replace(codec, or_none=annotation.endswith(" | None"))
