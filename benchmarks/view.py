@@ -101,7 +101,6 @@ def main(quick: bool = False) -> list[dict]:
     short, long = [recorded(small) for _ in range(large // small)], [recorded(large)]
     rows.append(growth("graph and layout as shown, long tapes collapsed", drawn, short, long, runs, large))
     graphs = [whole_graph(trace) for trace in short], [whole_graph(trace) for trace in long]
-    # As many steps an entry on both sides (tests/view/test_large.py counts them): more is what the cache does not hold.
     rows.append(growth("layout with nothing collapsed, which no page shows", laid_out, *graphs, runs, large))
     return rows
 

@@ -89,7 +89,7 @@ class Drawing:
 def drawing(graph: TapeGraph, places: Layout, ghosts: Sequence[Ghost] = ()) -> Drawing:
     """All nodes and edges with their coordinates."""
     result = Drawing()
-    for unit in graph.units.values():
+    for unit in graph.units:
         result.nodes.extend(_nodes_of(unit, places))
         if unit.entries:
             ends_of = (places.value_xy(unit, number) for number in range(len(unit.values)))
@@ -98,7 +98,7 @@ def drawing(graph: TapeGraph, places: Layout, ghosts: Sequence[Ghost] = ()) -> D
             result.groups[unit.key] = [[unit.entries[0].id, unit.entries[-1].id]]
     result.ghosts = list(_ghosts_between(result.nodes, ghosts))
     ends = _value_places(graph, places)
-    occupied = {(graph.units[key].lane, slot, row) for key, (slot, row) in places.place.items()}
+    occupied = {(unit.lane, *place) for unit, place in zip(graph.units, places.place)}
     far = _far_reads(graph, places)
     for edge in graph.edges:
         start = ends.get((edge.source, edge.value)) or places.xy(graph.units[edge.source])
@@ -145,10 +145,10 @@ def _shape(shape: tuple[int, ...]) -> str:
     return "×".join(map(str, shape)) if shape else "scalar"
 
 
-def _value_places(graph: TapeGraph, places: Layout) -> dict[tuple[str, int], tuple[float, float]]:
+def _value_places(graph: TapeGraph, places: Layout) -> dict[tuple[int, int], tuple[float, float]]:
     return {
-        (unit.key, value.id): places.value_xy(unit, number)
-        for unit in graph.units.values()
+        (unit.number, value.id): places.value_xy(unit, number)
+        for unit in graph.units
         for number, value in enumerate(unit.values)
     }
 
@@ -170,12 +170,12 @@ def _curve(edge, graph: TapeGraph, places: Layout, start, occupied) -> Curve:
 
 def _far_reads(graph: TapeGraph, places: Layout) -> dict[Edge, str]:
     """Edges of values that many entries far away read, with the value's name."""
-    far: dict[tuple[str, int], list[Edge]] = {}
+    far: dict[tuple[int, int], list[Edge]] = {}
     for edge in graph.edges:
         reach = places.place[edge.target][0] - places.place[edge.source][0]
         if edge.value >= 0 and abs(reach) > FAR:
             far.setdefault((edge.source, edge.value), []).append(edge)
-    named = {value.id: value.name for unit in graph.units.values() for value in unit.values}
+    named = {value.id: value.name for unit in graph.units for value in unit.values}
     return {edge: _short(named[value]) for (_, value), edges in far.items() if len(edges) > FAR_TIMES for edge in edges}
 
 
@@ -191,7 +191,7 @@ def _named_end(edge: Edge, graph: TapeGraph, places: Layout, labels: list, name:
 
 def _bow(source: Unit, target: Unit, places: Layout, occupied) -> float:
     """How far an edge along a row must bend to pass what stands between its ends; 0 if nothing does."""
-    (a, row), (b, other) = places.place[source.key], places.place[target.key]
+    (a, row), (b, other) = places.place[source.number], places.place[target.number]
     low, high = min(a, b) + 1, max(a, b)
     if row != other or high - low < 1:
         return 0.0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import networkx as nx
 
@@ -32,29 +33,50 @@ SYMBOLS = {
 
 @dataclass(slots=True)
 class Unit:
-    """`key` is stable between redraws: e12 an entry, v7 a source, h1-12 a hole, g40 a group (by its first entry).
+    """`number`: its place in `graph.units`; units refer to each other by it.
 
-    `lane`: 0 the forward part, p + 1 the pass p. `under`: the key of the unit whose propagate recorded it.
-    `needs`: keys of the units whose values it reads.
+    `lane`: 0 the forward part, p + 1 the pass p. `under`: the unit whose propagate recorded it. `needs`: the units
+    whose values it reads. `said`: of a group, which one it is; of a hole, "skipped" or "pruned".
     """
 
-    key: str
+    number: int
     kind: str  # entry, aggregate, group, leaf, seed, read, hole
     lane: int
-    symbol: str
-    title: str
-    under: str | None = None
+    under: int | None
     values: tuple[Value, ...] = ()
     entries: tuple[Entry, ...] = ()
-    needs: list[str] = field(default_factory=list)
+    said: str = ""
+    needs: list[int] = field(default_factory=list)
+
+    @property
+    def key(self) -> str:
+        """Stable between redraws: e12 an entry, v7 a source, h1-12 a hole, g40 a group (by its first entry)."""
+        if not self.entries:
+            return f"v{self.values[0].id}"
+        first = self.entries[0].id
+        return {"group": f"g{first}", "hole": f"h{self.lane - 1}-{first}"}.get(self.kind, f"e{first}")
+
+    @property
+    def symbol(self) -> str:
+        if self.kind == "group":
+            return str(len(self.entries))
+        return symbol_of(self.entries[0]) if self.kind in ("entry", "aggregate") else ""
+
+    @property
+    def title(self) -> str:
+        match self.kind:
+            case "group":
+                return f"{len(self.entries)} entries: {self.said}"
+            case "hole":
+                return f"{self.said} in this pass: {self.entries[0].statement}"
+        return self.entries[0].statement if self.entries else self.values[0].name
 
 
-@dataclass(slots=True, frozen=True)
-class Edge:
-    """A value that a unit reads. `value` and `slot` are -1 where either end is a collapsed group."""
+class Edge(NamedTuple):
+    """A value that a unit reads; both by number. `value` and `slot` are -1 where either end is a collapsed group."""
 
-    source: str
-    target: str
+    source: int
+    target: int
     value: int = -1
     entry: int = -1
     slot: int = -1
@@ -62,19 +84,29 @@ class Edge:
 
 @dataclass
 class TapeGraph:
-    """`units` in the order of the tape, `edges` between them, `home`: entry id -> key of the unit that shows it."""
+    """`units` in the order of the tape, `edges` between them, `home`: entry id -> number of the unit that shows it.
 
-    units: dict[str, Unit] = field(default_factory=dict)
+    Numbers and lists instead of keys and dicts: what is near on the tape is then near in memory too, and a long tape
+    costs no more for an entry than a short one, although no cache holds it.
+    """
+
+    units: list[Unit] = field(default_factory=list)
     edges: list[Edge] = field(default_factory=list)
-    home: dict[int, str] = field(default_factory=dict)
+    home: dict[int, int] = field(default_factory=dict)
     lanes: list[str] = field(default_factory=lambda: ["forward"])
-    losses: dict[str, str] = field(default_factory=dict)  # key of a pass's seed -> key of the unit of its loss
+    losses: dict[int, int | None] = field(default_factory=dict)  # seed of a pass -> the unit of its loss
+
+    def home_of(self, entry: Entry) -> Unit | None:
+        """The unit that shows an entry."""
+        number = self.home.get(entry.id)
+        return None if number is None else self.units[number]
 
     def networkx(self) -> nx.MultiDiGraph:
         """The same as a networkx graph: nodes by unit key, with `kind`, `lane`, `title`; edges with `value`."""
         graph = nx.MultiDiGraph()
-        graph.add_nodes_from((u.key, {"kind": u.kind, "lane": u.lane, "title": u.title}) for u in self.units.values())
-        graph.add_edges_from((e.source, e.target, {"value": e.value, "slot": e.slot}) for e in self.edges)
+        keys = [unit.key for unit in self.units]
+        graph.add_nodes_from((u.key, {"kind": u.kind, "lane": u.lane, "title": u.title}) for u in self.units)
+        graph.add_edges_from((keys[e.source], keys[e.target], {"value": e.value, "slot": e.slot}) for e in self.edges)
         return graph
 
 
@@ -133,10 +165,11 @@ def node_count(trace: Trace) -> int:
 def build(trace: Trace, opened: Collection[str] = (), budget: int = NODE_BUDGET) -> TapeGraph:
     """The graph of a trace. A tape over the budget is collapsed into groups, but for those `opened` (by key)."""
     graph = TapeGraph(lanes=["forward", *(run.title for run in trace.passes)])
-    collapsed = _collapsed(trace, opened, budget)
-    builder = _Builder(graph, collapsed)
+    builder = _Builder(graph, trace, _collapsed(trace, opened, budget))
     for event in trace.events:
-        builder.add(event)
+        tell = builder.tellers.get(type(event))
+        if tell is not None:
+            tell(event)
     return graph
 
 
@@ -150,95 +183,98 @@ def _collapsed(trace: Trace, opened: Collection[str], budget: int) -> dict[int, 
 
 
 class _Builder:
-    def __init__(self, graph: TapeGraph, collapsed: dict[int, Group]):
+    def __init__(self, graph: TapeGraph, trace: Trace, collapsed: dict[int, Group]):
         self.graph = graph
+        self.events = trace.events
         self.collapsed = collapsed
-        self.makers: dict[Value, str] = {}  # value -> key of the unit that it comes from
-        self.visiting: dict[int, Entry] = {}  # index of a VisitBegun -> its entry
-        self.drawn: set[tuple[str, str]] = set()
+        self.makers: dict[int, int] = {}  # value id -> the unit that it comes from
+        self.groups: dict[str, Unit] = {}  # key -> a collapsed group that has been begun
+        self.drawn: set[tuple[int, int]] = set()  # edges from and to collapsed groups
+        self.tellers = {
+            Leaf: self.leaf,
+            Read: self.read,
+            PassBegun: self.pass_begun,
+            Recorded: self.recorded,
+            Visited: self.visited,
+        }
 
-    def add(self, event) -> None:
-        match event:
-            case VisitBegun(entry=entry):
-                self.visiting[event.index] = entry
-            case Leaf(value=value):
-                self.source(value, "leaf", _lane(event.pass_id), self.within(event.parent))
-            case Read(value=value, entry=entry):
-                self.source(value, "read", _lane(entry.pass_id), self.home(entry.made_by), reader=entry)
-            case PassBegun(run=run) if run.seed is not None:
-                self.source(run.seed, "seed", _lane(run.id), None)
-                self.graph.losses[f"v{run.seed.id}"] = self.makers.get(run.loss)
-            case Recorded(entry=entry):
-                self.entry(entry)
-            case Visited(entry=entry, state="skipped" | "pruned" as state):
-                self.hole(entry, state, event.pass_id)
+    # --- one for each kind of event that shows ---------------------------------------------------------------------
 
-    def within(self, parent: int | None) -> str | None:
-        entry = self.visiting.get(parent)
-        return self.home(entry.id) if entry else None
-
-    def home(self, entry_id: int | None) -> str | None:
-        return self.graph.home.get(entry_id)
-
-    def source(self, value: Value, kind: str, lane: int, under: str | None, reader: Entry | None = None) -> None:
-        if value in self.makers or (reader is not None and reader.id in self.collapsed):
-            return
-        if self.collapsed and kind == "leaf" and lane:
+    def leaf(self, event: Leaf) -> None:
+        if self.collapsed and event.pass_id is not None:
             return  # the zeros that a long pass makes
-        key = f"v{value.id}"
-        self.graph.units[key] = Unit(key, kind, lane, "", value.name, under, (value,))
-        self.makers[value] = key
+        visit = None if event.parent is None else self.events[event.parent]
+        under = self.graph.home.get(visit.entry.id) if isinstance(visit, VisitBegun) else None
+        self.source(event.value, "leaf", _lane(event.pass_id), under)
 
-    def entry(self, entry: Entry) -> None:
+    def read(self, event: Read) -> None:
+        if event.entry.id not in self.collapsed:
+            lane, under = _lane(event.entry.pass_id), self.graph.home.get(event.entry.made_by)
+            self.source(event.value, "read", lane, under)
+
+    def pass_begun(self, event: PassBegun) -> None:
+        run = event.run
+        if run.seed is not None:
+            seed = self.source(run.seed, "seed", _lane(run.id), None)
+            self.graph.losses[seed] = self.makers.get(run.loss.id)
+
+    def recorded(self, event: Recorded) -> None:
+        entry = event.entry
         group = self.collapsed.get(entry.id)
         unit = self.own_unit(entry) if group is None else self.group_unit(group, entry)
-        self.graph.home[entry.id] = unit.key
+        self.graph.home[entry.id] = unit.number
         for slot, value in enumerate(entry.inputs):
             self.connect(unit, entry, slot, value, group is not None)
         for value in entry.outputs:
-            self.makers[value] = unit.key
+            self.makers[value.id] = unit.number
 
-    def own_unit(self, entry: Entry) -> Unit:
-        key = f"e{entry.id}"
-        kind = "aggregate" if entry.aggregate else "entry"
-        under = self.home(entry.made_by)
-        unit = Unit(key, kind, _lane(entry.pass_id), symbol_of(entry), entry.statement, under, entry.outputs, (entry,))
-        self.graph.units[key] = unit
+    def visited(self, event: Visited) -> None:
+        entry = event.entry
+        if event.state in ("skipped", "pruned") and entry.id in self.graph.home and entry.id not in self.collapsed:
+            self.add("hole", _lane(event.pass_id), self.graph.home[entry.id], (), (entry,), event.state)
+
+    # --- units and edges -------------------------------------------------------------------------------------------
+
+    def add(self, *fields) -> Unit:
+        unit = Unit(len(self.graph.units), *fields)
+        self.graph.units.append(unit)
         return unit
 
+    def source(self, value: Value, kind: str, lane: int, under: int | None) -> int:
+        """The unit that a value comes from; a new one, if nothing made it."""
+        if value.id not in self.makers:
+            self.makers[value.id] = self.add(kind, lane, under, (value,)).number
+        return self.makers[value.id]
+
+    def own_unit(self, entry: Entry) -> Unit:
+        kind = "aggregate" if entry.aggregate else "entry"
+        under = self.graph.home.get(entry.made_by)
+        return self.add(kind, _lane(entry.pass_id), under, entry.outputs, (entry,))
+
     def group_unit(self, group: Group, entry: Entry) -> Unit:
-        unit = self.graph.units.get(group.key)
+        unit = self.groups.get(group.key)
         if unit is None:
-            under = self.home(entry.made_by)
-            title = f"{len(group.entries)} entries: {group.title}"
-            lane, entries = _lane(entry.pass_id), tuple(group.entries)
-            unit = Unit(group.key, "group", lane, str(len(entries)), title, under, (), entries)
-            self.graph.units[group.key] = unit
+            under = self.graph.home.get(entry.made_by)
+            unit = self.add("group", _lane(entry.pass_id), under, (), tuple(group.entries), group.title)
+            self.groups[group.key] = unit
         return unit
 
     def connect(self, unit: Unit, entry: Entry, slot: int, value: Value, in_group: bool) -> None:
-        maker = self.makers.get(value)
+        maker = self.makers.get(value.id)
         if maker is None:  # made before the recording began, or by what is not drawn
-            if in_group:
+            if in_group or (self.collapsed and unit.lane):
                 return
-            self.source(value, "leaf", unit.lane, unit.under)
-            maker = self.makers.get(value)
-        if maker is None or maker == unit.key:
+            maker = self.source(value, "leaf", unit.lane, unit.under)
+        if maker == unit.number:
             return
         grouped = in_group or self.graph.units[maker].kind == "group"
-        if grouped and (maker, unit.key) in self.drawn:
-            return
-        self.drawn.add((maker, unit.key))
+        if grouped:
+            if (maker, unit.number) in self.drawn:
+                return
+            self.drawn.add((maker, unit.number))
         unit.needs.append(maker)
         ids = (-1, -1, -1) if grouped else (value.id, entry.id, slot)
-        self.graph.edges.append(Edge(maker, unit.key, *ids))
-
-    def hole(self, entry: Entry, state: str, pass_id: int) -> None:
-        if entry.id in self.collapsed or entry.id not in self.graph.home:
-            return
-        key = f"h{pass_id}-{entry.id}"
-        title = f"{state} in this pass: {entry.statement}"
-        self.graph.units[key] = Unit(key, "hole", _lane(pass_id), "", title, self.home(entry.id), (), (entry,))
+        self.graph.edges.append(Edge(maker, unit.number, *ids))
 
 
 def _lane(pass_id: int | None) -> int:

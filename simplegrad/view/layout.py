@@ -3,12 +3,15 @@
 Forward runs left to right in the top lane, a column for each step away from the leaves. Each pass has a lane below it
 and runs right to left; what a pass recorded stands under the entry whose propagate recorded it, so a column is as wide
 as the widest thing that any pass put under it. Positions are in slots (across) and rows (down, per lane).
+
+All that is worked out about units stands in lists, by their number: see TapeGraph.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+import math
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from .graph import TapeGraph, Unit
 
@@ -18,9 +21,10 @@ SIDE = 0.38  # of a slot: how far an entry's outputs stand from it
 
 @dataclass
 class Layout:
-    """`place[key]` = (slot, row in its lane); `rows[lane]`, how many rows a lane has; `tops[lane]`, where it begins."""
+    """`place[unit.number]` = (slot, row in its lane); `rows[lane]`, how many rows a lane has; `tops[lane]`, where it
+    begins; `first` and `last`, the slots from end to end."""
 
-    place: dict[str, tuple[int, int]] = field(default_factory=dict)
+    place: list[tuple[int, int]] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
     tops: list[float] = field(default_factory=list)
     first: int = 0
@@ -28,7 +32,7 @@ class Layout:
 
     def xy(self, unit: Unit) -> tuple[float, float]:
         """The centre of a unit; y grows downwards."""
-        slot, row = self.place[unit.key]
+        slot, row = self.place[unit.number]
         return float(slot), self.tops[unit.lane] + row
 
     def value_xy(self, unit: Unit, number: int) -> tuple[float, float]:
@@ -47,149 +51,163 @@ class Layout:
 def layout(graph: TapeGraph) -> Layout:
     """Places for all units of a graph. Work grows linearly with its units and edges."""
     columns = _Columns(graph)
-    starts, widths = columns.spans()
-    result = Layout()
-    _rows(graph, starts, widths, result)
-    result.rows = [max(1, n) for n in result.rows]
+    slots = columns.slots()
+    result = Layout(first=min(slots, default=0), last=max(slots, default=0), rows=[1] * len(graph.lanes))
+    rows = _rows(columns, [slot - result.first for slot in slots])
+    for lane, row in zip(columns.lanes, rows):
+        if row >= result.rows[lane]:
+            result.rows[lane] = row + 1
+    result.place = list(zip(slots, rows))
     top = 0.0
     for n in result.rows:
         result.tops.append(top)
         top += n + LANE_GAP
-    slots = [slot for slot, _ in result.place.values()]
-    result.first, result.last = min(slots, default=0), max(slots, default=0)
     return result
 
 
+@dataclass(slots=True, eq=False)
+class _Block:
+    """Units that share columns: the forward part, or what one visit recorded in one lane.
+
+    `owner`: the unit that it stands under, if any. A unit's level says in which of the columns it stands, counted the
+    way that the block runs; `widths` are theirs, in slots.
+    """
+
+    owner: int | None
+    members: list[int] = field(default_factory=list)
+    widths: list[int] = field(default_factory=list)
+
+
 class _Columns:
-    """Spans of slots: first how wide each unit must be (children before parents), then where it begins."""
+    """Which column of its block each unit stands in, and which slot that is."""
 
     def __init__(self, graph: TapeGraph):
-        self.units = graph.units
-        self.losses = graph.losses
-        self.level: dict[str, int] = {}  # in the forward lane, or within the group of one visit
-        self.levels: dict[tuple[str | None, int], list[int]] = {}  # (under, lane) -> width of each level
-        self.members: dict[tuple[str | None, int], list[str]] = defaultdict(list)
-        for unit in graph.units.values():
-            if unit.lane:
-                self.members[unit.under, unit.lane].append(unit.key)
-        self.forward_levels()
-        for group in self.members.values():
-            self.group_levels(group)
+        self.graph = graph
+        self.lanes = [unit.lane for unit in graph.units]
+        self.forward = _Block(None)
+        self.blocks: dict[int, _Block] = {}  # of the passes; by owner and lane, as one number
+        self.block_of = [self.block(unit) for unit in graph.units]
+        self.level: list[int] = []
+        self.wished: list[int | None] = []  # what a unit reads first in its lane: it would like to stand in its row
+        self.set_levels()
+        self.draw_sources_near()
+        self.begins: list[int | None] = [None] * len(graph.units)  # the first slot of a unit's column
+        self.spans = [1] * len(graph.units)  # how many slots that has
 
-    def forward_levels(self) -> None:
-        """Longest path from the leaves; what comes after a pass begins to the right of all that came before it."""
-        base, highest, after_pass, sources = 0, -1, False, []
-        for unit in self.units.values():
-            if unit.lane:
-                after_pass = True
-                continue
-            if after_pass:
-                base, after_pass = highest + 2, False
-            if unit.entries:
-                self.level[unit.key] = 1 + max(
-                    [self.level.get(n, base) for n in unit.needs if n in self.level] + [base]
-                )
-                highest = max(highest, self.level[unit.key])
-            else:
-                self.level[unit.key] = base
-                highest = max(highest, base)
-                sources.append(unit.key)
-        self.draw_near(sources, [unit for unit in self.units.values() if not unit.lane])
+    def block(self, unit: Unit) -> _Block:
+        """The block of a unit, which is now a member."""
+        block = self.forward
+        if unit.lane:
+            key = unit.lane if unit.under is None else (unit.under + 1) * len(self.graph.lanes) + unit.lane
+            block = self.blocks.get(key)
+            if block is None:
+                block = self.blocks[key] = _Block(unit.under)
+        block.members.append(unit.number)
+        return block
 
-    def group_levels(self, keys: list[str]) -> None:
-        """The same within what one visit recorded."""
-        group = set(keys)
-        for key in keys:
-            unit = self.units[key]
-            self.level[key] = 1 + max([self.level.get(n, -1) for n in unit.needs if n in group] + [-1])
-        owner = self.units.get(self.units[keys[0]].under)
-        if owner is not None and owner.kind == "group":  # what many visits recorded: each thing near what reads it
-            first = [key for key in keys if not self.level[key]]
-            self.draw_near(first, [self.units[key] for key in keys])
-
-    def draw_near(self, sources: list[str], readers: list[Unit]) -> None:
-        """What reads nothing here stands right before the first that reads it, not at the far end."""
-        nearest: dict[str, int] = {}
-        for unit in readers:
+    def set_levels(self) -> None:
+        """Longest path from where the block begins; what comes after a pass is right of all that came before it."""
+        lanes, level, block_of = self.lanes, self.level, self.block_of
+        base, highest, last_lane = 0, -1, 0
+        for unit, lane, block in zip(self.graph.units, lanes, block_of):
+            if last_lane and not lane:
+                base = highest + 2
+            last_lane = lane
+            before, wish = -1 if lane else base, None
             for need in unit.needs:
-                nearest[need] = min(nearest.get(need, self.level[unit.key]), self.level[unit.key])
-        for key in sources:
-            self.level[key] = max(self.level[key], nearest.get(key, 1) - 1)
+                if need < unit.number:  # a collapsed group reads later ones, too
+                    if wish is None and lanes[need] == lane:
+                        wish = need
+                    if block_of[need] is block and level[need] > before:
+                        before = level[need]
+            level.append(before + 1 if lane or unit.entries else base)
+            self.wished.append(wish)
+            if not lane and level[-1] > highest:
+                highest = level[-1]
 
-    def spans(self) -> tuple[dict[str, int], dict[str, int]]:
-        width = {key: 1 for key in self.units}
-        for (under, lane), keys in reversed(self._groups_inside_out()):
-            self.levels[under, lane] = self.widths_of_levels(keys, width)
-            if under is not None:
-                width[under] = max(width[under], sum(self.levels[under, lane]))
-        starts, spans = {}, {}
-        forward = [unit.key for unit in self.units.values() if unit.lane == 0]
-        total = self.lay(forward, self.widths_of_levels(forward, width), 0, starts, spans)
-        for (under, lane), keys in self._groups_inside_out():
-            widths = self.levels[under, lane]
-            if under is None:
-                self.lay_unowned(keys, widths, total, starts, spans)
+    def draw_sources_near(self) -> None:
+        units, level = self.graph.units, self.level
+        self.draw_near([n for n in self.forward.members if not units[n].entries], self.forward)
+        for block in self.blocks.values():
+            if block.owner is not None and units[block.owner].kind == "group":  # what many visits recorded
+                self.draw_near([n for n in block.members if not level[n]], block)
+
+    def draw_near(self, sources: list[int], block: _Block) -> None:
+        """What reads nothing in its block stands right before the first there that reads it, not at the far end."""
+        nearest: dict[int, float] = dict.fromkeys(sources, math.inf)
+        for reader in block.members:
+            for need in self.graph.units[reader].needs:
+                if need in nearest and self.level[reader] < nearest[need]:
+                    nearest[need] = self.level[reader]
+        for source, level in nearest.items():
+            if self.level[source] < level - 1 < math.inf:
+                self.level[source] = level - 1
+
+    def slots(self) -> list[int]:
+        """The slot of each unit, the middle of its column: first widths, children before parents, then places."""
+        blocks = sorted(self.blocks.values(), key=lambda block: -1 if block.owner is None else block.owner)
+        room = [1] * len(self.level)  # slots that a unit and what stands under it take
+        for block in reversed(blocks):
+            self.set_widths(block, room)
+            if block.owner is not None:
+                room[block.owner] = max(room[block.owner], sum(block.widths))
+        self.set_widths(self.forward, room)
+        self.lay(self.forward, 0)
+        total = sum(self.forward.widths)
+        for block in blocks:
+            width = sum(block.widths)
+            if block.owner is not None:
+                left = self.begins[block.owner] + (self.spans[block.owner] - width) // 2
+                self.lay(block, left, leftwards=True)
             else:
-                left = starts[under] + (spans[under] - sum(widths)) // 2
-                self.lay(keys, widths, left, starts, spans, mirrored=True)
-        return starts, spans
+                self.lay(block, total - width, leftwards=True)  # nobody knows who recorded them
+                self.lay_seeds(block, total)
+        return [begin + (span - 1) // 2 for begin, span in zip(self.begins, self.spans)]
 
-    def _groups_inside_out(self) -> list:
-        """Groups in the order in which their owners came: owners before what stands under them."""
-        place = {key: i for i, key in enumerate(self.units)}
-        return sorted(self.members.items(), key=lambda item: place.get(item[0][0], -1))
+    def set_widths(self, block: _Block, room: list[int]) -> None:
+        level = self.level
+        block.widths = widths = [1] * (1 + max([level[n] for n in block.members], default=-1))
+        for n in block.members:
+            if room[n] > widths[level[n]]:
+                widths[level[n]] = room[n]
 
-    def widths_of_levels(self, keys: list[str], width: dict[str, int]) -> list[int]:
-        if not keys:
-            return []
-        widths = [1] * (1 + max(self.level[key] for key in keys))
-        for key in keys:
-            widths[self.level[key]] = max(widths[self.level[key]], width[key])
-        return widths
+    def lay(self, block: _Block, left: int, leftwards: bool = False) -> None:
+        """Places for the columns of a block, from `left` on; `leftwards`, the first column is the rightmost."""
+        level, widths, ends = self.level, block.widths, list(accumulate(block.widths))
+        right = left + ends[-1] if ends else left
+        begins = [right - end for end in ends] if leftwards else [left + end - w for end, w in zip(ends, widths)]
+        for n in block.members:
+            self.begins[n], self.spans[n] = begins[level[n]], widths[level[n]]
 
-    def lay(self, keys, widths, left, starts, spans, mirrored=False) -> int:
-        begins, at = [], left
-        for w in reversed(widths) if mirrored else widths:
-            begins.append(at)
-            at += w
-        if mirrored:
-            begins.reverse()
-        for key in keys:
-            starts[key], spans[key] = begins[self.level[key]], widths[self.level[key]]
-        return at
-
-    def lay_unowned(self, keys, widths, total, starts, spans) -> None:
-        """A seed stands to the right of the loss; entries of which nobody knows who recorded them, to its left."""
-        sources = [key for key in keys if self.units[key].kind == "seed"]
-        for key in sources:
-            starts[key], spans[key] = self.right_of_loss(key, starts, spans, total), 1
-        rest = [key for key in keys if key not in starts]
-        self.lay(rest, widths, total - sum(widths), starts, spans, mirrored=True)
-
-    def right_of_loss(self, seed: str, starts, spans, total: int) -> int:
-        loss = self.losses.get(seed)
-        return starts[loss] + spans[loss] if loss in starts else total
+    def lay_seeds(self, block: _Block, total: int) -> None:
+        """A seed stands to the right of its loss."""
+        for n in block.members:
+            if self.graph.units[n].kind == "seed":
+                loss = self.graph.losses.get(n)
+                known = loss is not None and self.begins[loss] is not None
+                self.begins[n] = self.begins[loss] + self.spans[loss] if known else total
+                self.spans[n] = 1
 
 
-def _rows(graph: TapeGraph, starts: dict[str, int], widths: dict[str, int], result: Layout) -> None:
-    """The row of what it reads first, or the next free one below: straight lines where they can be had."""
-    free: dict[tuple[int, int], dict[int, int]] = defaultdict(dict)  # (lane, slot) -> row -> a row that may be free
-    result.rows = [0] * len(graph.lanes)
-    for unit in graph.units.values():
-        slot = starts[unit.key] + (widths[unit.key] - 1) // 2
-        wish = next(
-            (result.place[n][1] for n in unit.needs if n in result.place and graph.units[n].lane == unit.lane), 0
-        )
-        row = _next_free(free[unit.lane, slot], wish)
-        result.place[unit.key] = (slot, row)
-        result.rows[unit.lane] = max(result.rows[unit.lane], row + 1)
+def _rows(columns: _Columns, slots: list[int]) -> list[int]:
+    """The row of what it reads first, or the next free one below: straight lines where they can be had.
+
+    `slots` count from 0. A cell of the grid is a number, rows of all lanes one after another."""
+    width = max(slots, default=0) + 1
+    height = width * len(columns.graph.lanes)
+    rows: list[int] = []
+    taken: dict[int, int] = {}
+    for slot, lane, wish in zip(slots, columns.lanes, columns.wished):
+        row = 0 if wish is None else rows[wish]
+        rows.append(_next_free(taken, row * height + lane * width + slot, height) // height)
+    return rows
 
 
-def _next_free(taken: dict[int, int], row: int) -> int:
-    """The first free row from `row` on, now taken. Paths are halved on the way (union-find), so it stays linear."""
-    at = row
-    while at in taken:
-        taken[at] = taken.get(taken[at], taken[at])
-        at = taken[at]
-    taken[at] = at + 1
-    return at
+def _next_free(taken: dict[int, int], cell: int, step: int) -> int:
+    """The first free cell from this one on, each a `step` further, now taken. `taken` says for a cell which one may be
+    free. Paths are halved on the way (union-find), so it stays linear."""
+    while cell in taken:
+        taken[cell] = taken.get(taken[cell], taken[cell])
+        cell = taken[cell]
+    taken[cell] = cell + step
+    return cell

@@ -67,8 +67,8 @@ class TraceView:
         if not self.drawing.groups or not 0 <= step < len(self.trace.events):
             return None
         entry = getattr(self.trace.events[step], "entry", None)
-        home = self.graph.home.get(entry.id) if entry is not None else None
-        return home if home in self.drawing.groups else None
+        home = self.graph.home_of(entry) if entry is not None else None
+        return home.key if home is not None and home.key in self.drawing.groups else None
 
     @property
     def alt(self) -> str:

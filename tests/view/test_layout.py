@@ -20,7 +20,7 @@ def placed(trace, **options):
 @pytest.mark.parametrize("prune", ["none", "ahead"])
 def test_no_two_units_stand_at_one_place(name, prune):
     graph, places = placed(example(name, prune=prune))
-    taken = {(graph.units[key].lane, *place) for key, place in places.place.items()}
+    taken = {(unit.lane, *place) for unit, place in zip(graph.units, places.place, strict=True)}
     assert len(taken) == len(graph.units) > 3
 
 
@@ -37,7 +37,7 @@ def test_what_one_visit_recorded_runs_to_the_left(name):
     graph, places = placed(example(name))
     for edge in graph.edges:
         source, target = graph.units[edge.source], graph.units[edge.target]
-        if source.lane and (source.lane, source.under) == (target.lane, target.under) and source.under:
+        if source.lane and (source.lane, source.under) == (target.lane, target.under) and source.under is not None:
             assert places.place[edge.source][0] > places.place[edge.target][0]
 
 
@@ -49,18 +49,19 @@ def test_there_is_a_lane_for_forward_and_one_for_each_pass(wrong):
 
 def test_an_entry_of_a_pass_stands_within_the_columns_of_the_entry_that_recorded_it(wrong):
     graph, places = placed(wrong)
-    by_slot = {key: slot for key, (slot, _) in places.place.items()}
-    under_f = [key for key, unit in graph.units.items() if unit.under == "e0" and unit.kind != "hole"]
+    by_slot = {unit.key: slot for unit, (slot, _) in zip(graph.units, places.place)}
+    f = graph.home_of(wrong.entries[0]).number
+    under_f = [unit.key for unit in graph.units if unit.under == f and unit.kind != "hole"]
     assert len(under_f) == 4  # v3, t, v4, v5
     assert all(by_slot["v0"] < by_slot[key] < by_slot["e1"] for key in under_f)
 
 
 def test_a_skipped_entry_is_a_hole_in_the_lane_of_the_pass(wrong):
     graph, places = placed(wrong)
-    holes = [unit for unit in graph.units.values() if unit.kind == "hole"]
+    holes = [unit for unit in graph.units if unit.kind == "hole"]
     assert [(hole.entries[0].id, hole.lane) for hole in holes] == [(1, 2), (0, 2)]
-    assert [places.place[hole.key][0] for hole in holes] == [
-        places.place[f"e{hole.entries[0].id}"][0] for hole in holes
+    assert [places.place[hole.number][0] for hole in holes] == [
+        places.place[graph.home_of(hole.entries[0]).number][0] for hole in holes
     ]
 
 
@@ -87,15 +88,15 @@ def test_a_long_tape_is_collapsed_and_opens_a_group_at_a_time():
     assert len(trace.entries) > 2 * NODE_BUDGET
     assert len(closed.units) < 200
     assert set(closed.home) == {entry.id for entry in trace.entries}
-    group = next(unit for unit in closed.units.values() if unit.kind == "group")
+    group = next(unit for unit in closed.units if unit.kind == "group")
     opened = build(trace, [group.key])
-    assert {opened.home[entry.id] for entry in group.entries} == {f"e{entry.id}" for entry in group.entries}
-    assert group.key not in opened.units
+    assert {opened.home_of(entry).key for entry in group.entries} == {f"e{entry.id}" for entry in group.entries}
+    assert group.key not in {unit.key for unit in opened.units}
 
 
 def test_what_is_drawn_is_bounded_however_much_is_opened():
     trace = chain(12_000)
-    groups = [unit.key for unit in build(trace).units.values() if unit.kind == "group"]
+    groups = [unit.key for unit in build(trace).units if unit.kind == "group"]
     graph, places = placed(trace, opened=groups)
     assert len(drawing(graph, places).nodes) <= NODE_BUDGET
 
@@ -103,13 +104,13 @@ def test_what_is_drawn_is_bounded_however_much_is_opened():
 def test_a_step_inside_of_a_group_finds_it():
     trace = chain(3000)
     graph = build(trace)
-    assert graph.units[graph.home[1500]].kind == "group"
+    assert graph.home_of(trace.entries[1500]).kind == "group"
 
 
 def test_finding_a_free_row_does_not_walk_over_the_taken_ones():
     taken = CountingDict()
     for _ in range(2000):
-        layout_module._next_free(taken, 0)
+        layout_module._next_free(taken, 0, step=1)
     assert taken.looks < 2000 * 12
 
 
