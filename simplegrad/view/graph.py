@@ -267,7 +267,7 @@ class _Builder:
             maker = self.source(value, "leaf", unit.lane, unit.under)
         if maker == unit.number:
             return
-        grouped = in_group or self.graph.units[maker].kind == "group"
+        grouped = in_group or (self.groups and self.graph.units[maker].kind == "group")
         if grouped:
             if (maker, unit.number) in self.drawn:
                 return

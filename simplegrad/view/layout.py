@@ -83,16 +83,38 @@ class _Columns:
 
     def __init__(self, graph: TapeGraph):
         self.graph = graph
-        self.lanes = [unit.lane for unit in graph.units]
         self.forward = _Block(None)
         self.blocks: dict[int, _Block] = {}  # of the passes; by owner and lane, as one number
-        self.block_of = [self.block(unit) for unit in graph.units]
+        self.lanes: list[int] = []
         self.level: list[int] = []
         self.wished: list[int | None] = []  # what a unit reads first in its lane: it would like to stand in its row
         self.set_levels()
         self.draw_sources_near()
         self.begins: list[int | None] = [None] * len(graph.units)  # the first slot of a unit's column
         self.spans = [1] * len(graph.units)  # how many slots that has
+
+    def set_levels(self) -> None:
+        """Longest path from where the block begins; what comes after a pass is right of all that came before it."""
+        lanes, level, block_of = self.lanes, self.level, []
+        base, highest, last_lane = 0, -1, 0
+        for unit in self.graph.units:  # once only: of a long tape, each time is another way through all of the memory
+            lane, block, number = unit.lane, self.block(unit), len(level)
+            if last_lane and not lane:
+                base = highest + 2
+            last_lane = lane
+            before, wish = -1 if lane else base, None
+            for need in unit.needs:
+                if need < number:  # a collapsed group reads later ones, too
+                    if wish is None and lanes[need] == lane:
+                        wish = need
+                    if block_of[need] is block and level[need] > before:
+                        before = level[need]
+            lanes.append(lane)
+            block_of.append(block)
+            level.append(before + 1 if lane or unit.entries else base)
+            self.wished.append(wish)
+            if not lane and level[-1] > highest:
+                highest = level[-1]
 
     def block(self, unit: Unit) -> _Block:
         """The block of a unit, which is now a member."""
@@ -104,26 +126,6 @@ class _Columns:
                 block = self.blocks[key] = _Block(unit.under)
         block.members.append(unit.number)
         return block
-
-    def set_levels(self) -> None:
-        """Longest path from where the block begins; what comes after a pass is right of all that came before it."""
-        lanes, level, block_of = self.lanes, self.level, self.block_of
-        base, highest, last_lane = 0, -1, 0
-        for unit, lane, block in zip(self.graph.units, lanes, block_of):
-            if last_lane and not lane:
-                base = highest + 2
-            last_lane = lane
-            before, wish = -1 if lane else base, None
-            for need in unit.needs:
-                if need < unit.number:  # a collapsed group reads later ones, too
-                    if wish is None and lanes[need] == lane:
-                        wish = need
-                    if block_of[need] is block and level[need] > before:
-                        before = level[need]
-            level.append(before + 1 if lane or unit.entries else base)
-            self.wished.append(wish)
-            if not lane and level[-1] > highest:
-                highest = level[-1]
 
     def draw_sources_near(self) -> None:
         units, level = self.graph.units, self.level
