@@ -96,6 +96,7 @@ class TorchRecorder:
     outputs: list[tuple] = field(default_factory=list)  # (node, output, name) of local tensors
     hooked: dict[int, Any] = field(default_factory=dict)  # node index -> handle of its hook
     full: bool = False
+    is_over: bool = False  # watches no longer
     given: dict[int, str] = field(default_factory=dict)  # names by the id of a tensor
     eyes: Eyes | None = None  # looks at what operations give, unless values is "none"
 
@@ -174,6 +175,7 @@ class TorchRecorder:
         self.alive.clear()
         self.pending.clear()
         self.hooked.clear()
+        self.is_over = True
 
     def edges_of(self, node: Node) -> tuple[tuple[int, int] | None, ...]:
         """Where a node's input gradients go, by index."""

@@ -112,8 +112,11 @@ class Replay:
 
     @cached_property
     def named(self) -> dict[str, History]:
-        """name -> the values of this name, by the beginning of the tape that they are on."""
+        """name -> the values of this name, by the beginning of the tape that they are on; where there is one tape, its
+        names are the trace's."""
         names: dict[str, History] = {}
+        if len(self.resets) == 1:
+            return names
         for value, index in self.value_known_at.items():
             names.setdefault(value.name, History()).add(self.tape_at(index + 1), value)
         return names

@@ -30,11 +30,15 @@ class Trace:
         self.notices: list[str] = []  # what could not be seen, in words
 
     def _built(self) -> Trace:
+        """With events for all that was logged. Once the run is over, what made them is let go, and the tape with it."""
         builder = self._builder
-        if builder is not None and builder.recorder.log:
-            self.__dict__.pop("_replay", None)
-            self.__dict__.pop("_names", None)
-            builder.build()
+        if builder is not None:
+            if builder.recorder.log:
+                self.__dict__.pop("_replay", None)
+                self.__dict__.pop("_names", None)
+                builder.build()
+            if not builder.recorder.log and _is_over(builder.recorder):
+                self._builder = None
         return self
 
     @property
@@ -100,3 +104,8 @@ class Trace:
 
     def __repr__(self) -> str:
         return f"<Trace of {len(self.events)} events, {len(self.entries)} entries, {self.pass_count} passes>"
+
+
+def _is_over(recorder) -> bool:
+    """Whether a recorder watches no longer: one of a tape, or one of PyTorch."""
+    return recorder.is_over if hasattr(recorder, "is_over") else recorder not in recorder.tape.observers
