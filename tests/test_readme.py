@@ -13,7 +13,7 @@ import pytest
 from simplegrad import Tape, registry
 from simplegrad.program import DEFAULT_LIMITS
 from simplegrad.trace import document, store
-from simplegrad.view.session import TRACES, VIEWS
+from simplegrad.view.session import COMPARISONS, REPORTS, TRACES, VIEWS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -90,7 +90,7 @@ def test_the_limits_are_those_of_trace_files():
 
 def test_the_limits_are_those_of_the_app():
     said = list(table("of all sessions of the app together, the oldest going first").values())
-    assert said == [TRACES.count, TRACES.cost, VIEWS.cost]
+    assert said == [TRACES.count, TRACES.cost, VIEWS.cost, COMPARISONS.cost, REPORTS.cost]
 
 
 def test_links_and_pictures_are_there():

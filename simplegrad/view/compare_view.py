@@ -13,13 +13,11 @@ from ..checks.findings import Report, short
 from ..program import Program
 from ..trace.trace import Trace
 from .figure import Ghost
-from .session import DEFAULT_AGGREGATE, TRACES, Shown, from_query
-from .views import Bounded, bytes_of
+from .session import COMPARISONS, DEFAULT_AGGREGATE, REPORTS, TRACES, Shown, from_query
+from .views import bytes_of
 
 REFERENCE = "reference"  # in the URL and the menu: the left aggregate's own, where that is no registered one
 UNCHECKED = "unchecked"
-COMPARISONS = Bounded(count=16, cost=400_000)  # in events
-REPORTS = Bounded(count=64, cost=64)
 
 
 @dataclass(frozen=True)
@@ -106,7 +104,7 @@ def trace_of_side(sides: Sides, which: str, version: object = ()) -> Trace:
 
 def comparison_of(left: Trace, right: Trace) -> Comparison:
     """The comparison of two traces, made once for all sessions that show it."""
-    size = len(left.events) + len(right.events)
+    size = bytes_of(left) + bytes_of(right)
     return COMPARISONS.get((id(left), id(right)), lambda: compare(left, right), lambda _: size)
 
 
@@ -144,7 +142,8 @@ def verdict_of(name: str, check: Callable[..., Report], version: object = ()) ->
     aggregate = registry[name]
     if aggregate.example is None:
         return Verdict(UNCHECKED, f"{name} has no example inputs, so it was not checked on its own.")
-    return REPORTS.get((name, id(aggregate), version), lambda: _verdict(name, aggregate, check))
+    key = ("aggregate", name, id(aggregate), version)
+    return REPORTS.get(key, lambda: _verdict(name, aggregate, check), lambda verdict: len(verdict.report))
 
 
 def _verdict(name: str, aggregate: Aggregate, check: Callable[..., Report]) -> Verdict:

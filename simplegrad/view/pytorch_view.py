@@ -24,8 +24,8 @@ from ..trace.nonfinite import Birth, find_nonfinite
 from ..trace.trace import Trace
 from .deltas import is_ours
 from .figure import Ghost
-from .session import LARGEST_STEP, TRACES
-from .views import Bounded, bytes_of
+from .session import LARGEST_STEP, REPORTS, TRACES
+from .views import bytes_of, bytes_of_report
 
 DEFAULT_CASE = "sinh-bad"
 TRACE, OWN = "trace:", "file:"  # how a saved trace, and what a file of one's own holds, are called in the URL
@@ -33,7 +33,6 @@ UNCHECKED = "unchecked"
 AROUND = 4  # lines shown before and after one that stands in no function
 MOST_BLOCKS = 6
 MOST_NUMBERS = 12
-REPORTS = Bounded(count=64, cost=64)
 
 
 @dataclass(frozen=True)
@@ -208,7 +207,7 @@ def report_of_case(case: Case, version: object = ()) -> Report | str:
         return (
             "A saved trace is a run that is over. To have its Functions checked, give their file on the command line."
         )
-    return REPORTS.get((case.name, version), lambda: _checked(case))
+    return REPORTS.get(("torch", case.name, version), lambda: _checked(case), bytes_of_report)
 
 
 def _checked(case: Case) -> Report | str:

@@ -17,10 +17,12 @@ NONE_MODES = {"skip": "skip: None is a known zero", "zeros": "zeros: do without 
 PRUNE_MODES = {"none": "none: walk the whole tape", "ahead": "ahead: leave out what nobody wants"}
 LARGEST_STEP = 10**9
 
-# Of all sessions together; a session itself keeps names and numbers only. In bytes: what a trace holds, tensors too;
-# what a view holds, with its trace, which lives as long as a view of it does.
+# Of all sessions together; a session itself keeps names and numbers, and what it shows right now. Costs are in bytes,
+# and each is that of the traces too that a thing holds: they live as long as it does.
 TRACES = Bounded(count=24, cost=240_000_000)
 VIEWS = Bounded(count=24, cost=240_000_000)
+COMPARISONS = Bounded(count=16, cost=120_000_000)
+REPORTS = Bounded(count=64, cost=60_000_000)
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,5 @@ def trace_of(shown: Shown, version: object = ()) -> Trace:
 
 def view_of(trace: Trace, opened: tuple[str, ...] = (), ghosts: tuple = ()) -> TraceView:
     """The view of a trace, made once for all sessions that show it."""
-    plain = VIEWS.get((id(trace),), lambda: TraceView(trace), lambda view: len(view.payload) + bytes_of(trace))
-    if not opened and not ghosts:
-        return plain
-    return VIEWS.get((id(trace), opened, ghosts), lambda: plain.with_opened(opened, ghosts), lambda view: 1_000_000)
+    view = VIEWS.get(id(trace), lambda: TraceView(trace), lambda view: view.bytes)
+    return view.with_opened(opened, ghosts) if opened or ghosts else view

@@ -9,14 +9,18 @@ from threading import Lock
 
 import plotly.graph_objects as go
 
+from ..checks.findings import Report
 from ..engine.grad import collector_paused
 from ..trace.trace import Trace
 from . import deltas
 from .figure import Drawing, Ghost, drawing, figure
-from .graph import TapeGraph, build
+from .graph import NODE_BUDGET, TapeGraph, build, node_count
 from .layout import layout
 
 EVENT_BYTES = 600  # of a trace, tensors aside: benchmarks/growth.py
+NODE_BYTES = 2_000  # of a picture, for each node in it
+ENTRY_BYTES = 200  # the same, for each entry of the tape, drawn or not
+MOST_OPENED = 3  # pictures of one trace with other groups opened, or other ghosts, that are kept
 _numbers = itertools.count()
 
 
@@ -30,12 +34,24 @@ class TraceView:
         self.name = name or trace.title
         self.id = f"{next(_numbers)}"
         self._payload: bytes | None = None
+        self._others = Bounded(count=MOST_OPENED, cost=MOST_OPENED)
 
     def with_opened(self, opened: Sequence[str], ghosts: Sequence[Ghost] = ()) -> TraceView:
-        """The same trace with other groups opened; the player keeps its step."""
-        other = TraceView(self.trace, opened, ghosts or self.ghosts, self.name)
-        other.id, other._payload = self.id, self.payload
-        return other
+        """The same trace with other groups opened; the player keeps its step. The last few are kept with this one."""
+        opened, ghosts = tuple(opened), tuple(ghosts or self.ghosts)
+
+        def made() -> TraceView:
+            other = TraceView(self.trace, opened, ghosts, self.name)
+            other.id, other._payload = self.id, self.payload
+            return other
+
+        return self._others.get((opened, ghosts), made)
+
+    @property
+    def bytes(self) -> int:
+        """About what it keeps in memory: the trace, the data for the player, and all pictures that there may be."""
+        picture = NODE_BYTES * min(node_count(self.trace), NODE_BUDGET) + ENTRY_BYTES * len(self.trace.entries)
+        return bytes_of(self.trace) + len(self.payload) + (1 + MOST_OPENED) * picture
 
     @cached_property
     def graph(self) -> TapeGraph:
@@ -82,6 +98,12 @@ def bytes_of(trace: Trace) -> int:
     """About what a trace keeps in memory: its events, and the tensors that its values hold by reference."""
     tensors = {id(value.tensor): value.tensor for value in trace.values if value.tensor is not None}
     return EVENT_BYTES * len(trace.events) + sum(each.numel() * each.element_size() for each in tensors.values())
+
+
+def bytes_of_report(report: Report | str | None) -> int:
+    """The same of what check said: its trace, if it has one."""
+    trace = getattr(report, "trace", None)
+    return 0 if trace is None else bytes_of(trace)
 
 
 class Bounded:
