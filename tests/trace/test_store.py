@@ -5,6 +5,7 @@ import json
 import math
 import pickle
 import zipfile
+from functools import partial
 
 import pytest
 import torch
@@ -12,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from simplegrad import Tape, Trace, Variable, grad, record, registry
-from simplegrad.trace import LimitError, TraceFileError, store
+from simplegrad.trace import LimitError, TraceFileError, document, store
 from simplegrad.trace.events import Leaf, LimitReached, Value
+from tests.counting import collections, lines_run
 from tests.trace.runs import RUNS, recorded, two_passes
 
 
@@ -429,13 +431,38 @@ def test_no_pickle_is_ever_read(saved, monkeypatch):
 
 
 def test_a_thousand_events_are_small(path):
+    trace = sines(300)
+    trace.save(path)
+    assert len(trace) > 1000
+    assert path.stat().st_size / len(trace) < 200
+
+
+def sines(length: int) -> Trace:
     with Tape(), record() as trace:
         two_passes(registry["simple"])
         x = Variable.constant(torch.ones(2))
         y = x
-        for _ in range(300):
+        for _ in range(length):
             y = y.sin()
         grad(y.sum(), [x])
-    trace.save(path)
-    assert len(trace) > 1000
-    assert path.stat().st_size / len(trace) < 200
+    return trace
+
+
+def test_saving_and_opening_do_as_much_for_an_event_of_a_trace_sixteen_times_as_long(path):
+    steps = {}
+    for length in (50, 800):
+        trace = sines(length)
+        assert len(trace) > 4 * length  # its events are made when they are asked for
+        saving, _ = lines_run(document, partial(trace.save, path))
+        opening, _ = lines_run(document, partial(Trace.load, path))
+        steps[length] = saving / len(trace), opening / len(trace)
+    for short, long in zip(steps[50], steps[800]):
+        assert 1 < long <= 1.1 * short
+
+
+def test_the_collector_rests_while_a_trace_is_saved_and_opened(path):
+    """It would walk over all that is made, and over all that the process holds, again and again."""
+    trace = sines(800)
+    assert len(trace) > 3200
+    assert collections(lambda: trace.save(path)) == 0
+    assert collections(lambda: Trace.load(path)) == 0

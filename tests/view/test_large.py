@@ -1,7 +1,6 @@
 """Long tapes: the work is counted, what is drawn is bounded, and what is kept is let go. Never a time."""
 
 import gc
-import sys
 import weakref
 
 import torch
@@ -13,6 +12,7 @@ from simplegrad.view import sentences
 from simplegrad.view.graph import NODE_BUDGET, build, node_count
 from simplegrad.view.layout import layout
 from simplegrad.view.views import Bounded, TraceView, bytes_of
+from tests.counting import lines_run
 
 from .conftest import chain
 
@@ -25,24 +25,6 @@ def products(length: int):
             z = (z * x).sin()
         grad(z.sum(), [x], prune="ahead")
     return trace
-
-
-def lines_run(module, call) -> tuple[int, object]:
-    """How many lines of a module a call runs, and what it gives."""
-    count = 0
-
-    def count_line(frame, event, argument):
-        nonlocal count
-        count += event == "line"
-        return count_line
-
-    before = sys.gettrace()
-    sys.settrace(lambda frame, event, argument: count_line if frame.f_code.co_filename == module.__file__ else None)
-    try:
-        given = call()
-    finally:
-        sys.settrace(before)
-    return count, given
 
 
 def lines_of_graph_and_layout(length: int) -> tuple[float, float]:
