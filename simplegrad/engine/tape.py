@@ -12,6 +12,7 @@ from weakref import ReferenceType, ref
 from .errors import UnknownNameError
 
 if TYPE_CHECKING:
+    from .deferred import Deferred
     from .variable import Variable
 
 _eras = itertools.count()
@@ -26,6 +27,9 @@ class Label:
     def __init__(self, text: str, eras: set[int]):
         self.text = text
         self.eras = eras
+
+    def settle(self) -> None:
+        """Before its name is made: a key that is not yet what the tape will know it by is so from now on."""
 
 
 class Reserved(Label):
@@ -70,7 +74,6 @@ class Tape:
 
     def __init__(self):
         self.entries: list[tuple] = []
-        self.recording = True
         self.observers: tuple[Observer, ...] = ()
         self.eras: set[int] = set()
         self._tokens: list = []
@@ -83,21 +86,16 @@ class Tape:
         self.owners: dict[str, tuple[Key, ReferenceType | None]] = {}  # name -> whose it is, and the Variable if alive
         self.broadcast: dict[Key, Sequence[int]] = {}  # shapes of the Variables that an operator broadcast
         self.hand_written = False
-        self.passes = 0
-        self.deferred: list = []  # passes that ran without recording: (place in entries, Pass)
+        self.may_defer = False  # after a first pass: a pass that may be the last need not be recorded
+        self.was_settled = False
+        self.deferred: Deferred | None = None
 
     def settle(self) -> None:
-        """Make up the entries of passes that ran without recording them, as if they had."""
-        deferred, self.deferred = self.deferred, []
-        shift = 0
-        for place, run in deferred:
-            later, fresh = self.entries[place + shift :], self.fresh
-            del self.entries[place + shift :]
-            self.fresh = run.fresh
-            run.run(self)
-            shift = len(self.entries) - place
-            self.entries += later
-            self.fresh = fresh
+        """Record the pass that was put off, if one was: what comes next may tell the difference."""
+        if self.deferred is not None:
+            deferred, self.deferred = self.deferred, None
+            self.may_defer, self.was_settled = False, True
+            deferred.record(self)
 
     def reset(self) -> None:
         """Forget the entries and start names anew at v0. Variables made before can still be used, as leaves."""
@@ -110,6 +108,7 @@ class Tape:
 
     def append(self, entry: TapeEntry) -> None:
         """Record a hand-written entry. Raises UnknownNameError if it names a Variable that this tape does not know."""
+        self.settle()
         inputs, outputs = self.find("inputs", entry.inputs), self.find("outputs", entry.outputs)
         rule = HandWritten(entry.propagate, tuple([x.shape for x in inputs]))
         self.hand_written = True
@@ -158,6 +157,7 @@ class Tape:
     def naming(self, name: str) -> Iterator[None]:
         """The first Variable made inside that is given no name gets this one, and uses up no number: an operator
         inside names its result as `x.sum(name="L0")` does."""
+        self.settle()
         number = self.fresh
         self.fresh = Reserved(name, self.eras, number)
         try:
@@ -168,6 +168,7 @@ class Tape:
 
     def rename(self, variable: Variable, name: str) -> None:
         """Give a Variable another name, in all that was recorded with it too."""
+        variable.key.settle() if isinstance(variable.key, Label) else None
         self.owners.pop(self.names.pop(variable.key, None), None)
         name = self.names[variable.key] = self.free(name)
         self.owners[name] = (variable.key, ref(variable))
@@ -284,6 +285,7 @@ def reset_tape() -> None:
 def fresh_name() -> str:
     """A name that no Variable of the current tape has: v0, v1, …"""
     tape = current_tape()
+    tape.settle()
     while True:
         number = tape.fresh % _ERA
         tape.fresh += 1

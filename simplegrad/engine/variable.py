@@ -32,6 +32,7 @@ class Variable:
             self.key = tape.fresh
             tape.fresh += 1
         else:
+            tape.settle()
             self.key = Label(name, tape.eras)
             tape.name_of(self.key, self)  # claimed now: an entry may be appended that says this name
 
@@ -45,6 +46,8 @@ class Variable:
 
     @property
     def name(self) -> str:
+        if isinstance(self.key, Label):
+            self.key.settle()
         return current_tape().name_of(self.key, self)
 
     @property
