@@ -27,7 +27,7 @@ def grad(L: Variable, wanted: Sequence[Variable], *, none: str = "skip", prune: 
     check_arguments(tape, L, wanted, none, prune)
     tape.settle()
     run = Pass(L, wanted, none, prune)
-    if tape.may_defer and prune == "ahead" and none == "skip" and not (tape.observers or tape.hand_written):
+    if tape.may_defer and none == "skip" and not (tape.observers or tape.hand_written):
         return run.deferred(tape)
     tape.may_defer = not tape.was_settled
     return run.run(tape)
