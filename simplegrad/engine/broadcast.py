@@ -6,7 +6,16 @@ are Variables or, in a deferred pass, tensors.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .tape import Key
+
+
+def gradients(dL_d: dict, keys: Sequence[Key], broadcast: dict) -> list:
+    """What the table has for these, in their shapes."""
+    if not broadcast:
+        return [dL_d.get(key) for key in keys]
+    return [fitted(broadcast, dL_d.get(key), key) for key in keys]
 
 
 def added(broadcast: dict, total, contribution, key: Key):

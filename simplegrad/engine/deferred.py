@@ -13,8 +13,8 @@ from weakref import ref
 
 import torch
 
-from .broadcast import added, fitted
-from .tape import _ERA, Key, Label, Tape
+from .broadcast import added, fitted, gradients
+from .tape import _ERA, HandWritten, Key, Label, Tape
 from .variable import Variable
 
 if TYPE_CHECKING:
@@ -24,13 +24,15 @@ if TYPE_CHECKING:
 def propagate_tensors(
     tape: Tape, dL_d: dict[Key, torch.Tensor], plan: list[int], needed: set[Key], keep: set[Key]
 ) -> None:
-    """`propagate_backward` on tensors: through what operators recorded, watched by nobody."""
+    """`propagate_backward` on tensors, watched by nobody."""
     entries, broadcast = tape.entries, tape.broadcast
     sums = set()  # keys whose gradient is a sum that was made here, so that it can be added to in place
     for index in reversed(plan):
         rule, inputs, output, saved, _ = entries[index]
         dL_dr = dL_d.get(output) if output in keep else dL_d.pop(output, None)
         if dL_dr is None:
+            if output.__class__ is tuple:
+                by_hand(dL_d, rule, inputs, output, broadcast, needed)
             continue
         if broadcast:
             dL_dr = fitted(broadcast, dL_dr, output)
@@ -48,6 +50,16 @@ def propagate_tensors(
                 else:
                     dL_d[key] = total + dL_dinput
                     sums.add(key)
+
+
+def by_hand(dL_d: dict, rule: HandWritten, inputs: tuple, outputs: tuple, broadcast: dict, needed: set[Key]) -> None:
+    """The same through a hand-written entry whose propagate has a twin on tensors."""
+    if dL_d.keys().isdisjoint(outputs):
+        return
+    dL_doutputs = gradients(dL_d, outputs, broadcast)
+    for key, dL_dinput in zip(inputs, rule.on_tensors(rule.propagate_function)(dL_doutputs)):
+        if dL_dinput is not None and key in needed:
+            dL_d[key] = added(broadcast, dL_d[key], dL_dinput, key) if key in dL_d else dL_dinput
 
 
 def defer(tape: Tape, run: Pass, gradients: list[torch.Tensor | None]) -> list[Variable | None]:

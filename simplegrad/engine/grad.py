@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from .broadcast import added, fitted
+from .broadcast import added, fitted, gradients
 from .deferred import defer, propagate_tensors
 from .errors import OtherTapeError, RawTensorError, WrongCountError, WrongShapeError
 from .speed import collector_paused, torch_autograd_below
@@ -54,7 +54,7 @@ class Pass:
         with collector_paused(), torch_autograd_below(tape, L):
             propagate_backward(tape, dL_d, zero, *self.plan(tape))
 
-        results = [fitted(tape.broadcast, dL_d.get(x.key), x.key) for x in wanted]
+        results = gradients(dL_d, [x.key for x in wanted], tape.broadcast)
         if zero is not None:
             results = [zeros_like(seed, x.shape) if g is None else g for x, g in zip(wanted, results)]
         for observer in tape.observers:
@@ -74,8 +74,8 @@ class Pass:
         dL_d = {self.L.key: torch.ones_like(self.L.value)}
         with collector_paused(), torch_autograd_below(tape, self.L):
             propagate_tensors(tape, dL_d, plan, needed, {x.key for x in self.wanted})
-            gradients = [fitted(tape.broadcast, dL_d.get(x.key), x.key) for x in self.wanted]
-        return defer(tape, self, gradients)
+            results = gradients(dL_d, [x.key for x in self.wanted], tape.broadcast)
+        return defer(tape, self, results)
 
 
 def propagate_backward(
@@ -158,8 +158,7 @@ def tell_pruned(observers: tuple, last: int, index: int) -> int:
 def gathered(tape: Tape, dL_d: dict[Key, Variable], zero: Variable | None, index: int) -> list[Variable | None]:
     """The incoming gradients of an entry, in the shapes of its outputs."""
     rule, _, _, _, shapes = entry = tape.entries[index]
-    keys = output_keys(entry)
-    dL_doutputs = [fitted(tape.broadcast, dL_d.get(key), key) for key in keys]
+    dL_doutputs = gradients(dL_d, output_keys(entry), tape.broadcast)
     if zero is not None:
         shapes = shapes if rule.__class__ is HandWritten else (shapes,)
         dL_doutputs = [zeros_like(zero, shape) if g is None else g for g, shape in zip(dL_doutputs, shapes)]
@@ -177,7 +176,7 @@ def hand_written(tape: Tape, index: int, dL_doutputs: list, needed: set | None) 
     """What a hand-written `propagate` returns, held to its entry: a Variable of its input's shape, or None, each."""
     rule, inputs = tape.entries[index][:2]
     try:
-        dL_dinputs = rule.propagate(list(dL_doutputs))
+        dL_dinputs = rule.propagate_function(list(dL_doutputs))
     except Exception as error:
         error.add_note(f"in the propagate of entry {index}, '{tape.text(tape.entries[index])}'")
         raise
@@ -189,7 +188,7 @@ def hand_written(tape: Tape, index: int, dL_doutputs: list, needed: set | None) 
             f"{len(inputs)} inputs ({names}). Return one for each, in that order; None for a known zero."
         )
     for slot, (key, shape, dL_dinput) in enumerate(zip(inputs, rule.input_shapes, dL_dinputs)):
-        if dL_dinput is not None and not (isinstance(dL_dinput, Variable) and dL_dinput.shape == shape):
+        if dL_dinput is not None and not (dL_dinput.__class__ is Variable and dL_dinput.shape == shape):
             name = tape.name_of(key)
             where = f"entry {index}, '{tape.text(tape.entries[index])}', gradient {slot} (of {name})"
             check_gradient(where, name, shape, dL_dinput)

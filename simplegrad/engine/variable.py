@@ -7,7 +7,7 @@ import difflib
 import torch
 
 from .errors import RawTensorError
-from .tape import Label, current_tape
+from .tape import Label, _current, current_tape
 
 
 class Variable:
@@ -25,7 +25,10 @@ class Variable:
                 f"Variable(…) was given a {type(value).__name__}, not a tensor. "
                 f"{'It is a Variable already.' if isinstance(value, Variable) else 'Write Variable(torch.tensor(…)).'}"
             )
-        tape = current_tape()
+        try:
+            tape = _current.get()
+        except LookupError:
+            tape = current_tape()
         self.value = value
         self.shape = value.shape
         if name is None:
