@@ -88,8 +88,8 @@ def propagate_backward(
 ) -> None:
     """The backward pass: fill the gradient table `dL_d`, from the last entry of `plan` to the first.
 
-    Entries that propagate appends are not of this pass. What is plain (one input, one gradient that came in, nobody
-    watches, nothing was broadcast) is done right here, for speed; `visited` does the rest, and the same.
+    Entries that propagate appends are not of this pass. What is plain (an operator's own rule, a gradient that came in,
+    nobody watches) is done right here, for speed; `visited` does the rest, and the same.
     """
     entries, observers, broadcast = tape.entries, tape.observers, tape.broadcast
     last = len(entries)

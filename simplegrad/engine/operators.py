@@ -718,15 +718,15 @@ def _matmul_left(dL_dr: Variable, a: Variable, b: Variable) -> Variable:
         return dL_dr * b if a.ndim == 1 else dL_dr.unsqueeze(-1) * b
     if a.ndim == 1:
         return (b @ dL_dr.unsqueeze(-1)).squeeze(-1)
-    return dL_dr @ b.transpose(-1, -2)
+    return dL_dr @ b.mT
 
 
 def _matmul_right(dL_dr: Variable, a: Variable, b: Variable) -> Variable:
     if a.ndim == 1:
         return dL_dr * a if b.ndim == 1 else a.unsqueeze(-1) * dL_dr.unsqueeze(-2)
     if b.ndim == 1:
-        return (a.transpose(-1, -2) @ dL_dr.unsqueeze(-1)).squeeze(-1)
-    return a.transpose(-1, -2) @ dL_dr
+        return (a.mT @ dL_dr.unsqueeze(-1)).squeeze(-1)
+    return a.mT @ dL_dr
 
 
 MATMUL = Operator("{} @ {}", _matmul_left, _matmul_right)
@@ -796,6 +796,6 @@ for _name, _method in DUNDERS.items():
     setattr(Variable, f"__{_name}__", _method)
 for _name in ("__lt__", "__le__", "__gt__", "__ge__"):
     setattr(Variable, _name, _compare(_name))
-Variable.T = Variable.mT = property(lambda self: transpose(self, -2, -1) if self.ndim > 1 else self)
+Variable.T = Variable.mT = property(lambda self: transpose(self, -1, -2) if self.ndim > 1 else self)
 Variable.__torch_function__ = classmethod(_torch_function)
 Variable.__array_ufunc__ = None  # so that numpy.float64(2) * x comes to us, and not to numpy element by element
