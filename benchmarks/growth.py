@@ -20,7 +20,7 @@ from statistics import median
 import torch
 
 from simplegrad import Tape, Trace, Variable, grad, record
-from simplegrad.engine.grad import collector_paused
+from simplegrad.engine.speed import collector_paused
 from simplegrad.trace import store
 from simplegrad.trace.replay import Replay
 from simplegrad.view.graph import build

@@ -15,7 +15,7 @@ from statistics import median
 import torch
 
 from simplegrad import Trace
-from simplegrad.engine.grad import collector_paused
+from simplegrad.engine.speed import collector_paused
 from simplegrad.view.figure import Drawing
 from simplegrad.view.graph import TapeGraph, build
 from simplegrad.view.layout import Layout, layout

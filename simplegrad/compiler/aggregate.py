@@ -7,11 +7,13 @@ import itertools
 import keyword
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from operator import attrgetter
+from types import FunctionType
 
 import torch
 
 from ..aggregates import Aggregate
-from ..engine import RawTensorError, Variable, operators
+from ..engine import RawTensorError, TapeEntry, Variable, operators
 from .code import MOST_BODIES, Code, lines_of, name_nodes
 from .fused import fused_body
 from .graph import SHAPE, SIZE, needed_for
@@ -22,6 +24,8 @@ from .shapes import Shapes
 from .symbols import CompileError
 from .tracing import Expression, read_function
 from .write import Writer
+
+_shape = attrgetter("shape")
 
 
 def compile_aggregate(source: str | Callable, name: str | None = None, *, fused: bool = False) -> CompiledAggregate:
@@ -60,7 +64,7 @@ class CompiledAggregate(Aggregate):
         self.latest: Case | None = None
         names = ", ".join(node.name for node in expression.inputs)
         text = lines_of(f"def {name}({names}):", [f"return compiled({names})"])
-        function = function_of(text, name, name, compiled=self.run)
+        function = function_of(text, name, name, compiled=self)
         function.__doc__ = expression.what
         super().__init__(function, name, expression.what, self._reference(name), origin="compiled")
 
@@ -76,15 +80,12 @@ class CompiledAggregate(Aggregate):
         text = lines_of(f"def {name}({', '.join(n.name for n in inputs)}):", lines, [f"return {returned}"])
         return function_of(text, name, f"{name}, recorded", put=operators.put)
 
-    def __call__(self, *args, **kwargs):
-        if kwargs:
-            args = inspect.signature(self.function).bind(*args, **kwargs).args
-        return self.run(*args)
-
-    def run(self, *inputs: Variable):
+    def __call__(self, *inputs: Variable, **named: Variable):
         """Compute, and append one entry to the tape."""
+        if named:
+            inputs = inspect.signature(self.function).bind(*inputs, **named).args
         try:
-            case = self.by_shape[tuple([x.shape for x in inputs])]
+            case = self.by_shape[tuple(map(_shape, inputs))]
         except (KeyError, AttributeError):
             case = self.met(inputs)
         self.latest = case
@@ -171,7 +172,7 @@ class CompiledAggregate(Aggregate):
     @property
     def source(self) -> str:
         """All of the code: forward, and the bodies that were seen, or else the first and the general one."""
-        bodies = dict.fromkeys([*self.case.bodies, self.case.first, self.case.all])
+        bodies = dict.fromkeys([*self.case.seen, self.case.first, self.case.all])
         return "\n\n".join([self.forward_source, *(self.case.code.body_text(p) for p in bodies)])
 
     def to_torch_function(self):
@@ -191,14 +192,27 @@ def check_name(name: str) -> None:
 class Case:
     """The code for one kind of shapes, and the bodies that were made so far."""
 
-    def __init__(self, aggregate: CompiledAggregate, shapes: Shapes):
+    def __init__(self, aggregate: CompiledAggregate, shapes: Shapes, fast: bool = False):
         expression = aggregate.expression
         self.made = Differentiated(expression.graph, expression.inputs, expression.results, shapes)
-        self.code = Code(aggregate.written, expression.what, self.made)
+        self.code = Code(aggregate.written, expression.what, self.made, fast=fast)
         self.bodies = Bodies(self)
+        self.twins = namespace(bodies=Twins(self.code))
         self.fused = aggregate.fused
         text = self.code.forward_text()
-        self.forward = function_of(text, self.code.name, self.code.name, bodies=self.bodies)
+        self.forward = function_of(text, self.code.name, self.code.name, bodies=self.bodies, TapeEntry=self.entry)
+
+    def entry(self, inputs: list, outputs: list, propagate: Callable) -> TapeEntry:
+        return tuple.__new__(TapeEntry, (inputs, outputs, propagate, self.on_tensors))
+
+    def on_tensors(self, propagate: Callable) -> Callable:
+        """The same `propagate`, with what it captured; only the bodies that it finds are others."""
+        return FunctionType(propagate.__code__, self.twins, None, None, propagate.__closure__)
+
+    @property
+    def seen(self) -> list[tuple[bool, ...]]:
+        """The patterns that passes brought so far, recorded ones first."""
+        return list(dict.fromkeys([*self.bodies, *self.twins["bodies"]]))
 
     @property
     def all(self) -> tuple[bool, ...]:
@@ -240,6 +254,19 @@ class Bodies(dict):
             more = {code.body_name(self.case.all): self[self.case.all]}
         name = code.body_name(pattern)
         self[pattern] = function_of(text, name, name, put=operators.put, **more)
+        return self[pattern]
+
+
+class Twins(dict):
+    """Pattern -> the body that computes on tensors, for passes that are deferred."""
+
+    def __init__(self, code: Code):
+        super().__init__()
+        self.code = code
+
+    def __missing__(self, pattern: tuple[bool, ...]) -> Callable:
+        name = self.code.body_name(pattern)
+        self[pattern] = function_of(self.code.twin_text(pattern), name)
         return self[pattern]
 
 

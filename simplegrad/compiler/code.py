@@ -58,10 +58,12 @@ class Code:
     """Texts for one differentiated graph. `name`: of the aggregate; `what`: what it computes, in a line.
 
     `tensor`: code for torch, which computes on tensors all along; else forward does, and the bodies do on Variables.
+    `fast`: forward is not to be read.
     """
 
-    def __init__(self, name: str, what: str, made: Differentiated, tensor: bool = False):
+    def __init__(self, name: str, what: str, made: Differentiated, tensor: bool = False, fast: bool = False):
         self.tensor = tensor
+        self.fast = fast
         self.made = made
         self.name = name
         self.what = what
@@ -101,7 +103,7 @@ class Code:
 
     def forward_lines(self) -> list[str]:
         """One line an operation. What is declared is a Variable from the start."""
-        writer = Writer(self.names, True, set(self.made.forward), self.boxed)
+        writer = Writer(self.names, True, set(self.made.forward), self.boxed, self.fast)
         lines = []
         for node in self.made.forward:
             if node in self.made.inputs or node.kind in (SIZE, SHAPE):
@@ -133,7 +135,8 @@ class Code:
         """`propagate`: the one place that asks what is None."""
         pattern = ", ".join(f"{g} is not None" for g in self.incoming)
         pattern += "," * (len(self.incoming) == 1)
-        pattern = pattern if len(self.incoming) < 3 else "tuple([g is not None for g in dL_doutputs])"
+        if len(self.incoming) > 2 and not self.fast:
+            pattern = "tuple([g is not None for g in dL_doutputs])"
         unpacked = ", ".join(self.incoming) + "," * (len(self.incoming) == 1)
         return [
             "def propagate(dL_doutputs):",
@@ -149,6 +152,11 @@ class Code:
         if all(pattern):
             return f"{self.name}_general" if len(pattern) > 1 else f"{self.name}_propagate"
         return f"{self.name}_from_{'_'.join(self.names[n] for n, comes in zip(self.made.outputs, pattern) if comes)}"
+
+    def twin_text(self, pattern: tuple[bool, ...]) -> str:
+        """The body that computes on tensors: gradients are tensors, and of what was captured it takes the values."""
+        lines = BodyLines(self, self.made.body(pattern), twin=True).lines()
+        return lines_of(f"def {self.body_name(pattern)}({self.parameters}):", lines)
 
     def body_text(self, pattern: tuple[bool, ...]) -> str:
         absent = [g for g, comes in zip(self.incoming, pattern) if not comes]
@@ -183,12 +191,12 @@ class Code:
 class BodyLines:
     """Writes the straight line of one body: names are taken again when what had them is used no more."""
 
-    def __init__(self, code: Code, body: Body):
+    def __init__(self, code: Code, body: Body, twin: bool = False):
         self.code = code
         self.body = body
         self.names: dict[Node, str] = dict(code.names)
         self.holders: dict[str, Node | None] = {name: node for node, name in code.names.items()}
-        self.writer = Writer(self.names, code.tensor, code.at_hand)
+        self.writer = Writer(self.names, code.tensor or twin, code.at_hand, code.boxed if twin else set(), twin)
         self.writer.kept_shapes, self.writer.asked_shapes = code.kept_shapes, code.asked_shapes
         for output, g in zip(code.made.outputs, body.incoming):
             if g is not None:

@@ -35,7 +35,7 @@ def fused_body(case: Case, pattern: tuple[bool, ...]) -> Callable | None:
     expression = Expression(copied.graph, list(copied.inputs.values()), copied.results, name, what)
     name_nodes(expression)
     tensors = {leaf: case.made.shapes.value(node) for node, leaf in copied.inputs.items()}
-    inner = type(case)(SimpleNamespace(expression=expression, written=name, fused=True), Shapes(tensors))
+    inner = type(case)(SimpleNamespace(expression=expression, written=name, fused=True), Shapes(tensors), fast=True)
     return function_of(copied.text(name, case), name, put=None, compute=inner.forward)
 
 

@@ -58,6 +58,10 @@ def indexed(args: Sequence[str], attrs: tuple, tensor: bool) -> str:
     return f"{args[0]}[{', '.join(args[1:])}]"
 
 
+def transposed(args: Sequence[str], attrs: tuple, tensor: bool) -> str:
+    return f"{args[0]}.mT" if set(attrs) == {-1, -2} else f"{args[0]}.transpose({attrs[0]}, {attrs[1]})"
+
+
 # --- what a gradient goes back through --------------------------------------------------------------------------
 
 
@@ -213,7 +217,7 @@ RULES: dict[str, Rule] = {
         lambda k, g, r, x: g.reshape(x.shape),
     ),
     "flatten": Rule("{}.flatten({}, {})", lambda k, g, r, x: g.reshape(x.shape)),
-    "transpose": Rule("{}.transpose({}, {})", lambda k, g, r, x: g.transpose(*r.node.attrs)),
+    "transpose": Rule(transposed, lambda k, g, r, x: g.transpose(*r.node.attrs)),
     "t": Rule("{}.t()", lambda k, g, r, x: g.t()),
     "permute": Rule(lambda args, attrs, tensor: f"{args[0]}.permute({', '.join(map(str, attrs[0]))})", permuted_back),
     "index": Rule(indexed, lambda k, g, r, x, parts: g.put(x.shape, parts)),

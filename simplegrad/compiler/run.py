@@ -33,6 +33,7 @@ def namespace(tensor: bool = True, **more) -> dict:
     }
     names |= {"where": where, "cat": cat, "stack": stack, "put": put_tensor if tensor else operators.put}
     names |= {name: getattr(operators, name) for name in ("scaled", "tanh_backward", "sigmoid_backward")}
+    names["_operand"] = operators.operand
     return names | more
 
 

@@ -11,6 +11,8 @@ from .rules import RULES
 from .symbols import shaped_like
 
 _SPREAD = ("index", "put", "cat", "stack")  # the parts of their lists are arguments of their own
+_FACTORS = ("add", "sub", "mul", "div")  # where a number costs torch more than a tensor
+_OURS = ("tanh_backward", "sigmoid_backward", "scaled")  # the engine's, which take tensors too
 _LOOSE = ("add", "sub", "mul", "div", "matmul", "neg", "pow", "lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not")
 
 
@@ -18,12 +20,21 @@ class Writer:
     """Writes expressions. `names`: what each node is called; `tensor`: on raw tensors, not on Variables.
 
     `boxed`: nodes that are Variables where the code computes on tensors, to be read as `t.value`. `known`: nodes that
-    are at hand, so that a shape can be asked of them; of others, `t_shape` was kept.
+    are at hand, so that a shape can be asked of them; of others, `t_shape` was kept. `fast`: not to be read, but to be
+    run beside the engine, with its functions, and with numbers as it has them.
     """
 
-    def __init__(self, names: Mapping[Node, str], tensor: bool, known: Set[Node], boxed: Set[Node] = frozenset()):
+    def __init__(
+        self,
+        names: Mapping[Node, str],
+        tensor: bool,
+        known: Set[Node],
+        boxed: Set[Node] = frozenset(),
+        fast: bool = False,
+    ):
         self.names = names
         self.tensor = tensor
+        self.fast = fast
         self.known = known
         self.boxed = boxed
         self.alike = {
@@ -42,7 +53,16 @@ class Writer:
                 args += [self.part(each, raw or node.op == "put", spelled=node.op == "put") for each in arg]
             else:
                 args.append(self.sizes(arg))
-        return RULES[node.op].text(args, node.attrs, self.tensor)
+        if self.fast and node.op in _FACTORS:
+            args = self.factors(node, args)
+        return RULES[node.op].text(args, node.attrs, self.tensor and not (self.fast and node.op in _OURS))
+
+    def factors(self, node: Node, args: list[str]) -> list[str]:
+        """A number beside a tensor, as a tensor. (Not of number / x: see the engine's `operand`.)"""
+        left, right = (not isinstance(arg, Node) or arg.kind == SIZE for arg in node.args)
+        if right:
+            return [args[0], f"_operand({args[1]}, {args[0]})"]
+        return [f"_operand({args[0]}, {args[1]})", args[1]] if left and node.op != "div" else args
 
     def operand(self, arg, raw: bool, node: Node | None = None, place: int = 0) -> str:
         if not isinstance(arg, Node):

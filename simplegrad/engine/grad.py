@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Sequence
-from contextlib import nullcontext
 
 import torch
 
+from .broadcast import added, fitted, gradients
+from .deferred import defer, propagate_tensors
 from .errors import OtherTapeError, RawTensorError, WrongCountError, WrongShapeError
+from .speed import collector_paused, torch_autograd_below
 from .tape import HandWritten, Key, Tape, current_tape, output_keys
 from .variable import Variable
 
@@ -26,9 +27,9 @@ def grad(L: Variable, wanted: Sequence[Variable], *, none: str = "skip", prune: 
     check_arguments(tape, L, wanted, none, prune)
     tape.settle()
     run = Pass(L, wanted, none, prune)
-    if tape.passes and prune == "ahead" and none == "skip" and not (tape.observers or tape.hand_written):
+    if tape.may_defer and none == "skip" and not (tape.observers or tape.hand_written):
         return run.deferred(tape)
-    tape.passes += 1
+    tape.may_defer = not tape.was_settled
     return run.run(tape)
 
 
@@ -53,7 +54,7 @@ class Pass:
         with collector_paused(), torch_autograd_below(tape, L):
             propagate_backward(tape, dL_d, zero, *self.plan(tape))
 
-        results = [fitted(tape.broadcast, dL_d.get(x.key), x.key) for x in wanted]
+        results = gradients(dL_d, [x.key for x in wanted], tape.broadcast)
         if zero is not None:
             results = [zeros_like(seed, x.shape) if g is None else g for x, g in zip(wanted, results)]
         for observer in tape.observers:
@@ -68,25 +69,13 @@ class Pass:
         return plan, needed, {x.key for x in self.wanted}
 
     def deferred(self, tape: Tape) -> list[Variable | None]:
-        """The results, without what this pass records: that is made up by `settle` should anybody ask for it.
-
-        A pass over another pass is mostly the last one, whose own entries nobody reads, and most of the tape: without
-        keeping them a double backward takes 0.7 of the time. The keys come out the same when the pass is run again.
-        """
-        self.fresh = tape.fresh
-        tape.recording = False
-        try:
-            results = self.run(tape)
-        finally:
-            tape.recording = True
-        tape.deferred.append((len(tape.entries), self))
-        return results
-
-
-def torch_autograd_below(tape: Tape, L: Variable):
-    """Past torch's autograd, where nobody can be using it underneath: 0.15 of an operation's 0.9 microseconds."""
-    used = tape.hand_written or L.value.requires_grad
-    return nullcontext() if used else torch._C._AutoDispatchBelowAutograd()
+        """The results alone; what this pass records is made up should anybody ask (see deferred.py)."""
+        needed, plan = reached_from(self.wanted, tape)
+        dL_d = {self.L.key: torch.ones_like(self.L.value)}
+        with collector_paused(), torch_autograd_below(tape, self.L):
+            propagate_tensors(tape, dL_d, plan, needed, {x.key for x in self.wanted})
+            results = gradients(dL_d, [x.key for x in self.wanted], tape.broadcast)
+        return defer(tape, self, results)
 
 
 def propagate_backward(
@@ -99,23 +88,27 @@ def propagate_backward(
 ) -> None:
     """The backward pass: fill the gradient table `dL_d`, from the last entry of `plan` to the first.
 
-    Entries that propagate appends are not of this pass. What is plain (one input, one gradient that came in, nobody
-    watches, nothing was broadcast) is done right here, for speed; `visited` does the rest, and the same.
+    Entries that propagate appends are not of this pass. What is plain (an operator's own rule, a gradient that came in,
+    nobody watches) is done right here, for speed; `visited` does the rest, and the same.
     """
     entries, observers, broadcast = tape.entries, tape.observers, tape.broadcast
     last = len(entries)
     for index in reversed(plan):
         rule, inputs, output, saved, _ = entries[index]
         dL_dr = dL_d.get(output)
-        if dL_dr is None or observers or broadcast:
+        if dL_dr is None or observers:
             last = tell_pruned(observers, last, index)
             dL_dinputs = visited(tape, dL_d, zero, index, needed)
-        elif len(inputs) == 1:
-            dL_dinputs = (rule.partials[0](dL_dr, *saved),)
-        elif needed is None or needed.issuperset(inputs):
-            dL_dinputs = [partial(dL_dr, *saved) for partial in rule.partials]
         else:
-            dL_dinputs = partials(rule, inputs, saved, dL_dr, needed)
+            if broadcast:
+                dL_dr = fitted(broadcast, dL_dr, output)
+            if len(inputs) == 1:
+                dL_dinputs = (rule.partials[0](dL_dr, *saved),)
+            elif len(inputs) == 2 and (needed is None or needed.issuperset(inputs)):
+                left, right = rule.partials
+                dL_dinputs = (left(dL_dr, *saved), right(dL_dr, *saved))
+            else:
+                dL_dinputs = partials(rule, inputs, saved, dL_dr, needed)
 
         for key, dL_dinput in zip(inputs, dL_dinputs):
             if dL_dinput is None:
@@ -165,8 +158,7 @@ def tell_pruned(observers: tuple, last: int, index: int) -> int:
 def gathered(tape: Tape, dL_d: dict[Key, Variable], zero: Variable | None, index: int) -> list[Variable | None]:
     """The incoming gradients of an entry, in the shapes of its outputs."""
     rule, _, _, _, shapes = entry = tape.entries[index]
-    keys = output_keys(entry)
-    dL_doutputs = [fitted(tape.broadcast, dL_d.get(key), key) for key in keys]
+    dL_doutputs = gradients(dL_d, output_keys(entry), tape.broadcast)
     if zero is not None:
         shapes = shapes if rule.__class__ is HandWritten else (shapes,)
         dL_doutputs = [zeros_like(zero, shape) if g is None else g for g, shape in zip(dL_doutputs, shapes)]
@@ -180,26 +172,11 @@ def partials(rule, inputs: tuple, saved: tuple, dL_dr: Variable, needed: set | N
     return [partial(dL_dr, *saved) if key in needed else None for key, partial in zip(inputs, rule.partials)]
 
 
-def added(broadcast: dict, total: Variable, contribution: Variable, key: Key) -> Variable:
-    return fitted(broadcast, total, key) + fitted(broadcast, contribution, key)
-
-
-def fitted(broadcast: dict, gradient: Variable | None, key: Key) -> Variable | None:
-    """The gradient in the shape of the Variable it belongs to: where forward broadcast that, sum what was repeated.
-
-    Done when a gradient is read or added to, not when it arrives, so that nothing is summed that nobody wants.
-    """
-    shape = broadcast.get(key)
-    if shape is None or gradient is None or gradient.shape == shape:
-        return gradient
-    return gradient.sum_to_size(*shape)
-
-
 def hand_written(tape: Tape, index: int, dL_doutputs: list, needed: set | None) -> Sequence[Variable | None]:
     """What a hand-written `propagate` returns, held to its entry: a Variable of its input's shape, or None, each."""
     rule, inputs = tape.entries[index][:2]
     try:
-        dL_dinputs = rule.propagate(list(dL_doutputs))
+        dL_dinputs = rule.propagate_function(list(dL_doutputs))
     except Exception as error:
         error.add_note(f"in the propagate of entry {index}, '{tape.text(tape.entries[index])}'")
         raise
@@ -211,7 +188,7 @@ def hand_written(tape: Tape, index: int, dL_doutputs: list, needed: set | None) 
             f"{len(inputs)} inputs ({names}). Return one for each, in that order; None for a known zero."
         )
     for slot, (key, shape, dL_dinput) in enumerate(zip(inputs, rule.input_shapes, dL_dinputs)):
-        if dL_dinput is not None and not (isinstance(dL_dinput, Variable) and dL_dinput.shape == shape):
+        if dL_dinput is not None and not (dL_dinput.__class__ is Variable and dL_dinput.shape == shape):
             name = tape.name_of(key)
             where = f"entry {index}, '{tape.text(tape.entries[index])}', gradient {slot} (of {name})"
             check_gradient(where, name, shape, dL_dinput)
@@ -254,37 +231,6 @@ def add_optional(a: Variable | None, b: Variable | None) -> Variable | None:
     if b is None:
         return a
     return a + b
-
-
-class collector_paused:
-    """Python's cycle collector off for the while: a tape only grows, and has no cycles to find.
-
-    What came into being meanwhile is counted as old afterwards, without a walk over it (freeze and unfreeze only
-    relink lists): that walk took 5 of 33 ms in a double backward of 1,000 operations.
-    """
-
-    __slots__ = ("enabled",)
-
-    def __enter__(self) -> None:
-        self.enabled = gc.isenabled()
-        gc.disable()
-
-    def __exit__(self, *_) -> None:
-        if self.enabled:
-            if not somebody_froze():
-                gc.freeze()
-                gc.unfreeze()
-            gc.enable()
-
-
-_frozen = False
-
-
-def somebody_froze() -> bool:
-    """Whether objects were frozen, which then stay so. Counting many takes 15 ms, so that is done once."""
-    global _frozen
-    _frozen = _frozen or gc.get_freeze_count() > 0
-    return _frozen
 
 
 def check_arguments(tape: Tape, L: Variable, wanted: Sequence[Variable], none: str, prune: str) -> None:

@@ -6,14 +6,17 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 from weakref import ReferenceType, ref
 
 from .errors import UnknownNameError
 
 if TYPE_CHECKING:
+    from .deferred import Deferred
     from .variable import Variable
 
+_key, _shape = attrgetter("key"), attrgetter("shape")
 _eras = itertools.count()
 _ERA = 1 << 40  # more Variables than one tape will ever see
 
@@ -26,6 +29,9 @@ class Label:
     def __init__(self, text: str, eras: set[int]):
         self.text = text
         self.eras = eras
+
+    def settle(self) -> None:
+        """Before its name is made: a key that is not yet what the tape will know it by is so from now on."""
 
 
 class Reserved(Label):
@@ -51,11 +57,13 @@ class TapeEntry(NamedTuple):
     """One hand-written computation: `gradient_tape.append(TapeEntry([a.name, b.name], [r.name], propagate))`.
 
     `propagate` is given dL/doutputs, a Variable or None for each output, and returns dL/dinputs, one for each input.
+    `on_tensors`, where there is one, makes of `propagate` its twin on plain tensors, for a pass that is deferred.
     """
 
     inputs: Sequence[str]
     outputs: Sequence[str]
     propagate: Callable[[list[Variable | None]], Sequence[Variable | None]]
+    on_tensors: Callable[[Callable], Callable] | None = None
 
 
 class Tape:
@@ -70,7 +78,6 @@ class Tape:
 
     def __init__(self):
         self.entries: list[tuple] = []
-        self.recording = True
         self.observers: tuple[Observer, ...] = ()
         self.eras: set[int] = set()
         self._tokens: list = []
@@ -82,22 +89,17 @@ class Tape:
         self.names: dict[Key, str] = {}  # only names that were given or asked for
         self.owners: dict[str, tuple[Key, ReferenceType | None]] = {}  # name -> whose it is, and the Variable if alive
         self.broadcast: dict[Key, Sequence[int]] = {}  # shapes of the Variables that an operator broadcast
-        self.hand_written = False
-        self.passes = 0
-        self.deferred: list = []  # passes that ran without recording: (place in entries, Pass)
+        self.hand_written = False  # an entry that has no twin on tensors
+        self.may_defer = False  # after a first pass: a pass that may be the last need not be recorded
+        self.was_settled = False
+        self.deferred: Deferred | None = None
 
     def settle(self) -> None:
-        """Make up the entries of passes that ran without recording them, as if they had."""
-        deferred, self.deferred = self.deferred, []
-        shift = 0
-        for place, run in deferred:
-            later, fresh = self.entries[place + shift :], self.fresh
-            del self.entries[place + shift :]
-            self.fresh = run.fresh
-            run.run(self)
-            shift = len(self.entries) - place
-            self.entries += later
-            self.fresh = fresh
+        """Record the pass that was put off, if one was: what comes next may tell the difference."""
+        if self.deferred is not None:
+            deferred, self.deferred = self.deferred, None
+            self.may_defer, self.was_settled = False, True
+            deferred.record(self)
 
     def reset(self) -> None:
         """Forget the entries and start names anew at v0. Variables made before can still be used, as leaves."""
@@ -110,16 +112,25 @@ class Tape:
 
     def append(self, entry: TapeEntry) -> None:
         """Record a hand-written entry. Raises UnknownNameError if it names a Variable that this tape does not know."""
-        inputs, outputs = self.find("inputs", entry.inputs), self.find("outputs", entry.outputs)
-        rule = HandWritten(entry.propagate, tuple([x.shape for x in inputs]))
-        self.hand_written = True
-        shapes = tuple([x.shape for x in outputs])
-        self.entries.append((rule, tuple([x.key for x in inputs]), tuple([x.key for x in outputs]), (), shapes))
+        self.settle()
+        inputs, keys = self.find("inputs", entry.inputs)
+        outputs, output_keys = self.find("outputs", entry.outputs)
+        on_tensors = getattr(entry, "on_tensors", None)
+        self.hand_written = self.hand_written or on_tensors is None
+        rule = HandWritten(entry.propagate, tuple(map(_shape, inputs)), on_tensors)
+        self.entries.append((rule, keys, output_keys, (), tuple(map(_shape, outputs))))
         for observer in self.observers:
-            observer.recorded(inputs, outputs)
+            observer.recorded(tuple(inputs), tuple(outputs))
 
-    def find(self, kind: str, names: Sequence[str]) -> tuple[Variable, ...]:
-        """The Variables that a hand-written entry names."""
+    def find(self, kind: str, names: Sequence[str]) -> tuple[Sequence[Variable], tuple[Key, ...]]:
+        """The Variables that a hand-written entry names (they may stand for themselves), and their keys."""
+        try:
+            return names, tuple(map(_key, names))
+        except AttributeError:
+            found = self.named(kind, names)
+            return found, tuple(map(_key, found))
+
+    def named(self, kind: str, names: Sequence[str]) -> list[Variable]:
         found = []
         for slot, name in enumerate(names):
             variable = name if hasattr(name, "key") else self.variable(name)
@@ -129,7 +140,7 @@ class Tape:
                     f"that name. Use the Variable's own: {kind}=[x.name]."
                 )
             found.append(variable)
-        return tuple(found)
+        return found
 
     def variable(self, name: str) -> Variable | None:
         """The Variable of this name, as long as somebody holds it."""
@@ -158,6 +169,7 @@ class Tape:
     def naming(self, name: str) -> Iterator[None]:
         """The first Variable made inside that is given no name gets this one, and uses up no number: an operator
         inside names its result as `x.sum(name="L0")` does."""
+        self.settle()
         number = self.fresh
         self.fresh = Reserved(name, self.eras, number)
         try:
@@ -168,6 +180,7 @@ class Tape:
 
     def rename(self, variable: Variable, name: str) -> None:
         """Give a Variable another name, in all that was recorded with it too."""
+        variable.key.settle() if isinstance(variable.key, Label) else None
         self.owners.pop(self.names.pop(variable.key, None), None)
         name = self.names[variable.key] = self.free(name)
         self.owners[name] = (variable.key, ref(variable))
@@ -212,12 +225,13 @@ def output_keys(entry: tuple) -> tuple[Key, ...]:
 class HandWritten:
     """The rule of an entry that somebody appended: a `propagate`, held to what the entry promises by `grad`."""
 
-    __slots__ = ("propagate_function", "input_shapes")
+    __slots__ = ("propagate_function", "input_shapes", "on_tensors")
     name = "aggregate"
 
-    def __init__(self, propagate: Callable, input_shapes: tuple):
+    def __init__(self, propagate: Callable, input_shapes: tuple, on_tensors: Callable | None = None):
         self.propagate_function = propagate
         self.input_shapes = input_shapes
+        self.on_tensors = on_tensors
 
     def propagate(self, dL_doutputs: list, saved: tuple = ()) -> Sequence[Variable | None]:
         return self.propagate_function(dL_doutputs)
@@ -284,6 +298,7 @@ def reset_tape() -> None:
 def fresh_name() -> str:
     """A name that no Variable of the current tape has: v0, v1, …"""
     tape = current_tape()
+    tape.settle()
     while True:
         number = tape.fresh % _ERA
         tape.fresh += 1

@@ -7,7 +7,7 @@ import difflib
 import torch
 
 from .errors import RawTensorError
-from .tape import Label, current_tape
+from .tape import Label, _current, current_tape
 
 
 class Variable:
@@ -25,13 +25,17 @@ class Variable:
                 f"Variable(…) was given a {type(value).__name__}, not a tensor. "
                 f"{'It is a Variable already.' if isinstance(value, Variable) else 'Write Variable(torch.tensor(…)).'}"
             )
-        tape = current_tape()
+        try:
+            tape = _current.get()
+        except LookupError:
+            tape = current_tape()
         self.value = value
         self.shape = value.shape
         if name is None:
             self.key = tape.fresh
             tape.fresh += 1
         else:
+            tape.settle()
             self.key = Label(name, tape.eras)
             tape.name_of(self.key, self)  # claimed now: an entry may be appended that says this name
 
@@ -45,6 +49,8 @@ class Variable:
 
     @property
     def name(self) -> str:
+        if isinstance(self.key, Label):
+            self.key.settle()
         return current_tape().name_of(self.key, self)
 
     @property

@@ -20,7 +20,7 @@ from torch.autograd import function as autograd_function
 from torch.autograd import graph as autograd_graph
 from torch.overrides import TorchFunctionMode
 
-from simplegrad.engine.grad import collector_paused
+from simplegrad.engine.speed import collector_paused
 from simplegrad.torch_bridge.finite import Eyes, look
 from simplegrad.torch_bridge.tell import Teller
 from simplegrad.trace import Trace

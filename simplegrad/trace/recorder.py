@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from ..engine import Key, Observer, Tape, Variable, current_tape
-from ..engine.grad import collector_paused
+from ..engine.speed import collector_paused
 from ..engine.tape import HandWritten, output_keys
 from .events import (
     Accumulated,

@@ -37,7 +37,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors import torch as safetensors
 
-from ..engine.grad import collector_paused
+from ..engine.speed import collector_paused
 from .document import DAMAGED, FORMAT, VERSION, Reader, Writer, WrongDocument, is_whole
 from .trace import Trace
 

@@ -27,6 +27,7 @@ SYMBOLS = {
     "sum": "Σ", "mean": "mean", "expand": "⇔", "sum_to_size": "Σ↓", "matmul": "@", "sqrt": "√", "sigmoid": "σ",
     "sigmoid_backward": "σ′", "tanh_backward": "tanh′", "softmax": "smax", "logsumexp": "lse", "transpose": "T",
     "permute": "perm", "reshape": "rsh", "index": "[ ]", "put": "[ ]=", "maximum": "max", "minimum": "min",
+    "relu_backward": "relu′", "softmax_backward": "smax′",
     "where": "?:", "where_left": "?:", "where_right": "?:", "masked": "mask", "scaled": "×w", "stack": "stk",
 }  # fmt: skip
 

@@ -74,6 +74,11 @@ FORMULAS: dict[str, tuple[str, ...]] = {
     "matmul": ("{g} @ transposed {b}", "transposed {a} @ {g}"),
     "tanh_backward": ("{g} * (1 - {b} * {b})", "{g} * {a} * {b} * -2"),
     "sigmoid_backward": ("{g} * {b} * (1 - {b})", "{g} * {a} * (1 - {b} * 2)"),
+    "relu_backward": ("{g} where relu let through, 0 elsewhere",),
+    "softmax_backward": (
+        "({g} - ({g} * {b}).sum()) * {b}",
+        "{g} * {a} - {g} * ({a} * {b}).sum() - {a} * ({g} * {b}).sum()",
+    ),
     "cat": ("{a}'s part of {g}",),
     "stack": ("{a}'s part of {g}",),
 }

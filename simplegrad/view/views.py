@@ -10,7 +10,7 @@ from threading import Lock
 import plotly.graph_objects as go
 
 from ..checks.findings import Report
-from ..engine.grad import collector_paused
+from ..engine.speed import collector_paused
 from ..trace.trace import Trace
 from . import deltas
 from .figure import Drawing, Ghost, drawing, figure

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import simplegrad.compiler.aggregate as aggregate_module
-from simplegrad import Tape, Variable, compile_aggregate, grad, record, registry
+from simplegrad import Tape, Variable, compile_aggregate, grad, gradient_tape, record, registry
 from simplegrad.engine import RawTensorError
 
 from .cases import CASES, assert_same, climbed, inputs_of
@@ -93,6 +93,9 @@ def test_bodies_are_made_when_their_pattern_is_first_seen():
         assert set(compiled.case.bodies) == {(True, False)}
         body = compiled.case.bodies[True, False]
         grad((gradients[0] * gradients[1]).sum(), [a, b])
+        assert set(compiled.case.bodies) == {(True, False)}  # that pass is deferred, and its body runs on tensors
+        assert compiled.case.seen == [(True, False), (False, True)]
+        len(gradient_tape)
         assert set(compiled.case.bodies) == {(True, False), (False, True)}
     climbed(compiled, inputs_of([(4,), (4,)]), 1)
     assert compiled.case.bodies[True, False] is body

@@ -1,0 +1,48 @@
+"""What makes a pass faster and changes nothing of it."""
+
+from __future__ import annotations
+
+import gc
+from contextlib import nullcontext
+
+import torch
+
+from .tape import Tape
+from .variable import Variable
+
+
+def torch_autograd_below(tape: Tape, L: Variable):
+    """Past torch's autograd, where nobody can be using it underneath: 0.15 of an operation's 0.9 microseconds."""
+    used = tape.hand_written or L.value.requires_grad
+    return nullcontext() if used else torch._C._AutoDispatchBelowAutograd()
+
+
+class collector_paused:
+    """Python's cycle collector off for the while: a tape only grows, and has no cycles to find.
+
+    What came into being meanwhile is counted as old afterwards, without a walk over it (freeze and unfreeze only
+    relink lists): that walk took 5 of 33 ms in a double backward of 1,000 operations.
+    """
+
+    __slots__ = ("enabled",)
+
+    def __enter__(self) -> None:
+        self.enabled = gc.isenabled()
+        gc.disable()
+
+    def __exit__(self, *_) -> None:
+        if self.enabled:
+            if not somebody_froze():
+                gc.freeze()
+                gc.unfreeze()
+            gc.enable()
+
+
+_frozen = False
+
+
+def somebody_froze() -> bool:
+    """Whether objects were frozen, which then stay so. Counting many takes 15 ms, so that is done once."""
+    global _frozen
+    _frozen = _frozen or gc.get_freeze_count() > 0
+    return _frozen

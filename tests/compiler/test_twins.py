@@ -1,0 +1,61 @@
+"""Bodies that compute on tensors, for a pass that is deferred: the same bits as the recorded ones."""
+
+import pytest
+import torch
+
+import simplegrad.compiler.fused as fused_module
+from simplegrad import Tape, TapeEntry, Variable, compile_aggregate, grad, gradient_tape
+from simplegrad.engine import Observer
+
+from .cases import CASES, inputs_of
+
+
+def second(function, inputs, watched: bool) -> tuple[Tape, list[Variable | None]]:
+    """A double backward; its second pass is deferred, unless somebody watches."""
+    with Tape() as tape:
+        tape.observers = (Observer(),) if watched else ()
+        variables = [Variable.constant(x) for x in inputs]
+        r = function(*variables)
+        gradients = [g for g in grad((r * r.sin()).sum(), variables) if g is not None]
+        parts = [(g * g * g).sum() for g in gradients]
+        if not parts:
+            return tape, []
+        results = grad(sum(parts[1:], parts[0]), variables)
+        assert (tape.deferred is None) == watched
+    return tape, results
+
+
+def bits(x: Variable | None):
+    return None if x is None else (x.value.dtype, tuple(x.shape), x.value.flatten().tolist())
+
+
+def named(tape: Tape, results: list) -> tuple:
+    with tape:
+        return [None if x is None else x.name for x in results], str(gradient_tape)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("fused", [False, True], ids=["recorded bodies", "fused"])
+@pytest.mark.parametrize("text, shapes", CASES)
+def test_deferred_and_recorded_agree_to_the_bit(text, shapes, fused, dtype, monkeypatch):
+    monkeypatch.setattr(fused_module, "FEWEST", 1)
+    inputs = [x.to(dtype) for x in inputs_of(shapes)]
+    compiled = compile_aggregate(text, fused=fused)
+    deferred, recorded = (second(compiled, inputs, watched) for watched in (False, True))
+    assert [bits(x) for x in deferred[1]] == [bits(x) for x in recorded[1]]
+    assert named(*deferred) == named(*recorded)
+
+
+def test_a_pass_through_an_entry_without_a_twin_is_recorded():
+    def doubled(x):
+        r = Variable(x.value * 2)
+        gradient_tape.append(TapeEntry([x.name], [r.name], lambda dL_doutputs: [dL_doutputs[0] * 2]))
+        return r
+
+    compiled = compile_aggregate("x.sin() * x")
+    for function, deferred in ((compiled, True), (lambda x: doubled(compiled(x)), False)):
+        with Tape() as tape:
+            x = Variable.constant(torch.rand(3))
+            (g,) = grad(function(x).sum(), [x])
+            grad((g * g).sum(), [x])
+            assert (tape.deferred is not None) == deferred

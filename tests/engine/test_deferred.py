@@ -1,0 +1,180 @@
+"""A pass that is put off and one that is recorded at once: nothing that can be asked tells them apart."""
+
+import gc
+import weakref
+
+import pytest
+import torch
+from hypothesis import given, settings
+
+from simplegrad import Tape, TapeEntry, Variable, fresh_name, grad, gradient_tape, record, reset_tape
+from simplegrad.engine import Observer
+from tests.engine.cases import CASES, values
+from tests.engine.test_operators import loss_of
+from tests.engine.test_programs import PROGRAMS
+
+
+def second(function, tensors, watched: bool):
+    """The second pass of a double backward, which is put off unless somebody watches, and what it was asked for."""
+    tape = Tape()
+    tape.observers = (Observer(),) if watched else ()
+    with tape:
+        xs = [Variable.constant(x) for x in tensors]
+        L = loss_of([function(*xs)], Variable.constant)
+        first = grad(L, xs, prune="ahead")
+        L = loss_of([None if g is None else g * g for g in first], Variable.constant)
+        results = [None] * len(xs) if L is None else grad(L, xs, prune="ahead")
+    assert (tape.deferred is None) == (watched or L is None)
+    return tape, xs, results
+
+
+def bits(x):
+    return None if x is None else (x.value.dtype, tuple(x.shape), tuple(x.value.shape), x.value.flatten().tolist())
+
+
+def everything(tape: Tape, xs: list, results: list) -> tuple:
+    """All that can be asked; names last, since they have the pass recorded."""
+    numbers = [bits(x) for x in results]
+    with tape:
+        names = [None if x is None else x.name for x in results]
+        return numbers, names, str(gradient_tape), [x.name for x in xs], fresh_name()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_each_operator_gives_the_same_bits_names_and_entries(case):
+    tensors = values(case.shapes, case.lowest)
+    assert everything(*second(case.function, tensors, False)) == everything(*second(case.function, tensors, True))
+
+
+@settings(max_examples=100, deadline=None)
+@given(PROGRAMS.filter(lambda program: all(step.table != "aggregate" for step in program.steps)))
+def test_random_programs_give_the_same_bits_names_and_entries(program):
+    tensors = values(program.shapes, seed=program.seed)
+    assert everything(*second(program, tensors, False)) == everything(*second(program, tensors, True))
+
+
+def cube(x):
+    return x * x * x
+
+
+X = torch.tensor([0.5, 2.0])
+
+# What may come after a pass that was put off, and has it recorded.
+LATER = {
+    "an operation": lambda x, h: h * x,
+    "one that broadcasts the result": lambda x, h: h + Variable.constant(torch.ones(3, 2)),
+    "a sum with a name": lambda x, h: h.sum(name="L2"),
+    "a Variable with a name": lambda x, h: (Variable(torch.ones(2), name="h2"), h * h)[1],
+    "a leaf": lambda x, h: Variable.constant(torch.ones(2)) * h,
+    "only older Variables": lambda x, h: x.sin() * x,
+    "a third pass": lambda x, h: grad((h * h).sum(), [x], prune="ahead")[0],
+    "a third pass of the loss itself": lambda x, h: grad(h, [x], prune="ahead")[0],
+    "a third and a fourth": lambda x, h: grad(grad(h, [x], prune="ahead")[0], [x], prune="ahead")[0],
+    "a hand-written entry": lambda x, h: doubled(h),
+}
+
+
+def doubled(x):
+    r = Variable(x.value * 2)
+    gradient_tape.append(TapeEntry([x.name], [r.name], lambda dL_doutputs: [dL_doutputs[0] * 2]))
+    return r
+
+
+@pytest.mark.parametrize("later", LATER.values(), ids=LATER)
+def test_what_comes_later_finds_the_pass_recorded(later):
+    found = []
+    for watched in (False, True):
+        tape, (x,), (h,) = second(cube, [X], watched)
+        with tape:
+            r = later(x, h)
+            found.append((everything(tape, [x], [h, r]), [bits(g) for g in grad(r, [x, h])]))
+    assert found[0] == found[1]
+
+
+def test_a_pass_is_recorded_on_its_own_tape_also_from_outside():
+    tape, (x,), (h,) = second(cube, [X], watched=False)
+    watched, _, _ = second(cube, [X], watched=True)
+    with Tape() as other:
+        assert len(tape) == len(watched)
+        assert not other.entries
+    assert tape.owns(h.key)
+
+
+def test_a_tape_that_had_to_record_a_pass_puts_off_no_more():
+    tape, (x,), (h,) = second(cube, [X], watched=False)
+    with tape:
+        grad((h * x).sum(), [x], prune="ahead")
+        grad((h * x).sum(), [x], prune="ahead")
+        assert tape.deferred is None
+        reset_tape()
+        x = Variable.constant(X)
+        (g,) = grad(cube(x).sum(), [x], prune="ahead")
+        grad(g.sum(), [x], prune="ahead")
+        assert tape.deferred is not None
+
+
+def test_a_recording_starts_with_the_pass_on_the_tape():
+    tape, (x,), (h,) = second(cube, [X], watched=False)
+    with tape, record() as trace:
+        h.sum(name="L2")
+    assert [event.kind for event in trace.events] == ["Recorded"]  # h is no leaf, and nothing of the pass is told late
+    assert [entry.inputs[0].name for entry in trace.entries] == [h.name]
+
+
+def test_a_result_outlives_its_tape_and_its_reset():
+    tape, (x,), (h,) = second(cube, [X], watched=False)
+    with tape:
+        reset_tape()
+        assert h.name.startswith("v")
+        assert grad(h * 2, [h])[0].tolist() == [2, 2]
+    tape, (x,), (h,) = second(cube, [X], watched=False)
+    del tape
+    with Tape():
+        assert h.name.startswith("v")
+        assert (h + h).tolist() == (2 * h.value).tolist()
+
+
+def test_a_tape_with_a_pass_put_off_is_no_cycle():
+    """Its memory goes when nobody holds it, without the collector."""
+    gc.collect()
+    gc.disable()
+    try:
+        tape, _, results = second(cube, [X], watched=False)
+        gone = weakref.ref(tape)
+        del tape
+        assert gone() is None
+        tape, (x,), (h,) = second(cube, [X], watched=False)
+        with tape:
+            h * h
+        gone = weakref.ref(tape)
+        del tape
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+def test_dtypes_are_as_in_a_recorded_pass():
+    def mixed(x):
+        return (
+            (x * x).sum() + (x * Variable.constant(torch.rand(2, dtype=torch.float64))).sin().sum() + (x * x * x).sum()
+        )
+
+    torch.manual_seed(0)
+    one = everything(*second(mixed, [X], False))
+    torch.manual_seed(0)
+    assert one == everything(*second(mixed, [X], True))
+
+
+def test_gradients_that_are_added_in_place_are_nobody_elses():
+    def shared(x):
+        y = x + x
+        z = y + y + y
+        return z * y * x + y + z
+
+    tape, _, (h,) = second(shared, [X], watched=False)
+    before = bits(h)
+    _, _, (other,) = second(shared, [X], watched=True)
+    assert before == bits(other)
+    with tape:
+        len(tape)
+    assert bits(h) == before
