@@ -462,7 +462,7 @@ def test_saving_and_opening_do_as_much_for_an_event_of_a_trace_sixteen_times_as_
 
 def test_the_collector_rests_while_a_trace_is_saved_and_opened(path):
     """It would walk over all that is made, and over all that the process holds, again and again."""
-    trace = sines(800)
-    assert len(trace) > 3200
-    assert collections(lambda: trace.save(path)) == 0
-    assert collections(lambda: Trace.load(path)) == 0
+    trace = sines(2_000)
+    assert len(trace) > 8_000  # for each of which it would run every 700 objects
+    assert collections(lambda: trace.save(path)) <= 2  # before and after
+    assert collections(lambda: Trace.load(path)) <= 2
