@@ -1,9 +1,9 @@
 """How time and memory grow with the length of a run, from 1,000 to 100,000 entries on the tape.
 
-Engine, recording, replay, layout (of every entry, none collapsed) and the file of a trace are linear if an entry costs
-in one run of 100,000 what it costs in 100 runs of 1,000. All 100 are kept until the clock stops, as the long run keeps
-its own: both sides fill the same memory, so that what differs is what the length of a tape costs, and not that a short
-one fits into the processor's cache.
+Engine, recording, replay, graph and layout (of every entry, none collapsed) and the file of a trace are linear if an
+entry costs in one run of 100,000 what it costs in 100 runs of 1,000. All 100 are kept until the clock stops, as the
+long run keeps its own: both sides fill the same memory, so that what differs is what the length of a tape costs, and
+not that a short one fits into the processor's cache. (From a trace to its first figure: view.py.)
 `trace.at(k)` must not depend on the length at all; what a step looks up of a state is part of what is measured.
 """
 
@@ -23,9 +23,8 @@ from simplegrad import Tape, Trace, Variable, grad, record
 from simplegrad.engine.speed import collector_paused
 from simplegrad.trace import store
 from simplegrad.trace.replay import Replay
-from simplegrad.view.graph import build
+from simplegrad.view.graph import TapeGraph, build
 from simplegrad.view.layout import Layout, layout
-from simplegrad.view.views import TraceView
 
 SHORT, LONG = 1_000, 100_000
 MOST_GROWTH, MOST_MILLISECONDS, MOST_BYTES, MOST_SECONDS = 1.3, 1.0, 600, 5.0
@@ -53,9 +52,14 @@ def recorded(entries: int) -> Trace:
     return trace
 
 
-def laid_out(trace: Trace) -> Layout:
+def graphed(trace: Trace) -> TapeGraph:
     with collector_paused():  # as in TraceView
-        return layout(build(trace, budget=10 * len(trace)))
+        return build(trace, budget=10 * len(trace))  # nothing is collapsed
+
+
+def laid_out(graph: TapeGraph) -> Layout:
+    with collector_paused():
+        return layout(graph)
 
 
 def saved(trace: Trace) -> bytes:
@@ -66,14 +70,6 @@ def saved(trace: Trace) -> bytes:
 
 def opened(content: bytes) -> Trace:
     return store.load(io.BytesIO(content))
-
-
-def first_figure(trace: Trace) -> float:
-    """Seconds from a trace to all that the browser is sent of it at first."""
-    start = time.perf_counter()
-    view = TraceView(trace)
-    assert view.figure.data and view.drawing_json and view.payload
-    return time.perf_counter() - start
 
 
 def seconds(call: Callable, arguments: list) -> float:
@@ -140,9 +136,10 @@ def main(quick: bool = False) -> list[dict]:
     traces = [recorded(small) for _ in short], [recorded(large)]
     rows = []
     parts = {"engine": (engine, short, long), "recording": (recorded, short, long), "replay": (Replay, *traces)}
-    parts["layout"] = laid_out, *traces
-    parts["saving"] = saved, *traces
-    parts["opening"] = opened, [saved(trace) for trace in traces[0]], [saved(trace) for trace in traces[1]]
+    graphs = [[graphed(trace) for trace in side] for side in traces]
+    parts |= {"graph": (graphed, *traces), "layout": (laid_out, *graphs)}
+    files = [[saved(trace) for trace in side] for side in traces]
+    parts |= {"saving": (saved, *traces), "opening": (opened, *files)}
     of_long = {}
     for what, part in parts.items():
         ratio, both = growth(*part, runs)
@@ -153,9 +150,6 @@ def main(quick: bool = False) -> list[dict]:
     (longest,) = traces[1]
     count = f"{len(longest):,} events, {len(longest.entries):,} entries"
     at = lookups(longest, 100 if quick else 2_000)
-    for size, trace, most in ((large // 10, recorded(large // 10), 1), (large, longest, 10)):
-        what = f"trace to first figure, {size:,} entries, seconds"
-        rows.append(row(what, most, value=first_figure(trace), detail=f"{len(trace):,} events"))
     for what in ("saving", "opening"):
         rows.append(row(f"{what} a trace, seconds", MOST_SECONDS, value=of_long[what], detail=count))
     return [

@@ -1,4 +1,4 @@
-"""From a recorded trace to its first figure, and how the layout's work grows with the length of the tape.
+"""From a recorded trace to its first figure, and how that grows with the length of the tape.
 
 Measured is what the server does when a page is asked to show a trace that nobody has looked at yet: the recorder's log
 made into events, the graph of units (long tapes collapsed into groups), their places, the plotly figure as JSON, and
@@ -15,15 +15,10 @@ from statistics import median
 import torch
 
 from simplegrad import Trace
-from simplegrad.engine.speed import collector_paused
 from simplegrad.view.figure import Drawing
-from simplegrad.view.graph import TapeGraph, build
-from simplegrad.view.layout import Layout, layout
 from simplegrad.view.views import TraceView
 
 from .growth import LONG, SHORT, recorded
-
-ALL = 10**9  # nodes: nothing is collapsed
 
 
 def parts(trace: Trace) -> dict[str, float]:
@@ -84,15 +79,6 @@ def drawn(trace: Trace) -> Drawing:
     return TraceView(trace).drawing
 
 
-def laid_out(graph: TapeGraph) -> Layout:
-    with collector_paused():  # as in TraceView
-        return layout(graph)
-
-
-def whole_graph(trace: Trace) -> TapeGraph:
-    return build(trace, budget=ALL)
-
-
 def main(quick: bool = False) -> list[dict]:
     torch.set_num_threads(1)
     small, large, runs = (200, 2_000, 1) if quick else (SHORT, LONG, 3)
@@ -100,8 +86,6 @@ def main(quick: bool = False) -> list[dict]:
     rows = [first_figure(large // 10, 1.0, runs), first_figure(large, 10.0, runs)]
     short, long = [recorded(small) for _ in range(large // small)], [recorded(large)]
     rows.append(growth("graph and layout as shown, long tapes collapsed", drawn, short, long, runs, large))
-    graphs = [whole_graph(trace) for trace in short], [whole_graph(trace) for trace in long]
-    rows.append(growth("layout with nothing collapsed, which no page shows", laid_out, *graphs, runs, large))
     return rows
 
 
