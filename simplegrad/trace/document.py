@@ -137,6 +137,7 @@ class Reader:
         self.document = document
         self.tensors = tensors
         self.shaped: dict[tuple, torch.Tensor] = {}
+        self.alike: dict = {}  # texts, numbers and shapes: one object for all that are equal, as in a recorded trace
         self.at = ""  # what is being read, for messages
         self.sources = [self.source_row(row, i) for i, row in enumerate(self.list_of("sources", document))]
         self.values = [self.value_row(row, i) for i, row in enumerate(self.list_of("values", document))]
@@ -198,10 +199,11 @@ class Reader:
             self.wrong(f"a shape was expected, not {_said(shape)}")
         if math.prod(shape) > MOST_ELEMENTS:
             self.wrong(f"{math.prod(shape):,} elements are more than the {MOST_ELEMENTS:,} that a tensor may have")
-        tensor = None if key is None else self.tensor(key, tuple(shape))
+        shape = self.alike.setdefault(tuple(shape), tuple(shape))
+        tensor = None if key is None else self.tensor(key, shape)
         name, note = self.text(row.get("name")), self.text(row.get("note", ""))
         looked = None if row.get("nonfinite") is None else self.text(row["nonfinite"])
-        return Value(self.whole(row.get("id")), name, tuple(shape), tensor, dtype, bool(row.get("leaf")), note, looked)
+        return Value(self.whole(row.get("id")), name, shape, tensor, dtype, bool(row.get("leaf")), note, looked)
 
     def tensor(self, key: object, shape: tuple[int, ...]) -> torch.Tensor:
         """The tensor of this key in this shape; values of one key and shape share it."""
@@ -255,10 +257,12 @@ class Reader:
 
     def text(self, x: object, at: str | None = None) -> str:
         self.at = at or self.at
-        return x if isinstance(x, str) else self.wrong(f"a text was expected, not {_said(x)}")
+        return self.alike.setdefault(x, x) if isinstance(x, str) else self.wrong(f"a text was expected, not {_said(x)}")
 
     def whole(self, x: object) -> int:
-        return x if is_whole(x) else self.wrong(f"a number from 0 was expected, not {_said(x)}")
+        return (
+            self.alike.setdefault(x, x) if is_whole(x) else self.wrong(f"a number from 0 was expected, not {_said(x)}")
+        )
 
     def number(self, x: object) -> float:
         right = isinstance(x, (int, float)) and not isinstance(x, bool)
