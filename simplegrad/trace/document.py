@@ -257,12 +257,14 @@ class Reader:
 
     def text(self, x: object, at: str | None = None) -> str:
         self.at = at or self.at
-        return self.alike.setdefault(x, x) if isinstance(x, str) else self.wrong(f"a text was expected, not {_said(x)}")
+        if isinstance(x, str):
+            return self.alike.setdefault(x, x)
+        self.wrong(f"a text was expected, not {_said(x)}")
 
     def whole(self, x: object) -> int:
-        return (
-            self.alike.setdefault(x, x) if is_whole(x) else self.wrong(f"a number from 0 was expected, not {_said(x)}")
-        )
+        if is_whole(x):
+            return self.alike.setdefault(x, x)
+        self.wrong(f"a number from 0 was expected, not {_said(x)}")
 
     def number(self, x: object) -> float:
         right = isinstance(x, (int, float)) and not isinstance(x, bool)

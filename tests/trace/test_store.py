@@ -94,6 +94,18 @@ def test_identities_come_back():
             assert event.run is loaded.passes[event.run.id]
 
 
+def test_what_is_equal_is_kept_once():
+    """A trace that was opened takes no more memory than the one that was recorded."""
+    loaded = through_a_file(sines(300))
+    for things in (
+        [value.shape for value in loaded.values],
+        [value.dtype for value in loaded.values],
+        [entry.operator for entry in loaded.entries],
+        [event.parent for event in loaded.events],
+    ):
+        assert len(set(map(id, things))) == len(set(things)) < len(things)
+
+
 def test_what_ran_comes_back():
     trace = recorded("no_pass")
     trace.title, trace.program, trace.aggregate, trace.kind = "Tïtle", "a = rand(3)\n", "simple", "torch"
