@@ -96,6 +96,7 @@ class Player {
       painter.paint(this.k(painter.side));
       painter.follow();
     }
+    for (const panel of this.panels) panel.reveal();
   }
 
   lookForCharts() {
@@ -167,8 +168,9 @@ class Player {
     clearTimeout(this.timer);
     const played = this.timer;
     this.timer = null;
-    if (played) this.reportLater();
-    if (this.playButton) this.drawPlay();
+    if (!played) return;
+    this.reportLater();
+    this.drawPlay();
   }
 
   key(event) {
@@ -273,7 +275,8 @@ class Player {
       this.stripBox, this.slider, this.marks.watchLine, this.help, this.legend, this.marks.popup);
     this.root.replaceChildren(this.player);
     this.following = true;
-    this.sizes = new ResizeObserver(() => { this.drawTimeline(); this.drawCursor(); });
+    this.width = 0;  // of the timeline: remembered, as reading it would lay out the page
+    this.sizes = new ResizeObserver(() => { this.width = this.stripBox.clientWidth; this.drawTimeline(); this.drawCursor(); });
     this.sizes.observe(this.stripBox);
   }
 
@@ -327,7 +330,7 @@ class Player {
   }
 
   drawTimeline() {
-    const width = this.stripBox.clientWidth, height = 26, ratio = window.devicePixelRatio || 1;
+    const { width } = this, height = 26, ratio = window.devicePixelRatio || 1;
     if (!width || !this.sides) return;
     this.strip.width = width * ratio;
     this.strip.height = height * ratio;
@@ -365,7 +368,7 @@ class Player {
   }
 
   drawCursor() {
-    const width = this.stripBox.clientWidth, each = width / Math.max(1, this.steps);
+    const each = this.width / Math.max(1, this.steps);
     this.cursor.style.transform = `translateX(${this.step * each}px)`;
     this.cursor.style.width = `${Math.max(3, each)}px`;
     const part = this.parts?.find(({ first, last }) => this.step >= first && this.step <= last);
@@ -457,6 +460,7 @@ function mountPanel(root, data) {
       player.panels.add(held.panel);
       held.player = player;
       held.panel.draw(player.k(data.side));
+      held.panel.reveal();
       player.ready();
     };
     remount();
