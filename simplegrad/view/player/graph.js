@@ -286,7 +286,8 @@ class GraphPainter {
   follow() {
     clearTimeout(this.following_timer);
     this.following_timer = setTimeout(() => {
-      const place = this.following && this.attached && this.currentPlace();
+      const drawn = this.attached && this.chart.isConnected && this.chart._fullLayout;  // Streamlit may be drawing it anew
+      const place = this.following && drawn && this.currentPlace();
       if (!place) return;
       const change = {};
       for (const [axis, at] of [["x", place[0]], ["y", place[1]]]) {
