@@ -18,17 +18,18 @@ FOLDER = Path(__file__).parent / "pages"
 
 @st.cache_resource(show_spinner=False)
 def settle() -> None:
-    """All imports, without Python's collector, which would walk through torch's objects then and after every run."""
+    """Imports and files, without Python's collector, which would walk through them then and after every run."""
     gc.disable()
-    import simplegrad.view.player.step  # noqa: F401
+    from simplegrad.view.player.step import page
 
+    page.given_files()
     gc.freeze()
     gc.enable()
 
 
 @asynccontextmanager
 async def served(_):
-    """Importing takes longer than Streamlit needs to start: it begins with the server, not with the first browser."""
+    """That takes longer than Streamlit needs to start: it begins with the server, not with the first browser."""
     Thread(target=settle, daemon=True).start()
     if not st.get_option("server.headless"):
         webbrowser.open(f"http://localhost:{st.get_option('server.port')}")
@@ -50,8 +51,7 @@ def main() -> None:
         chosen.run()
     except Exception as error:
         logging.getLogger("simplegrad").exception("%s", chosen.title)
-        stopped = f"This page stopped: {type(error).__name__}: {error}."
-        st.error(f"{stopped} The terminal says where; other pages still work.")
+        st.error(f"This page stopped: {type(error).__name__}: {error}. The terminal says where; other pages work.")
 
 
 if __name__ == "__main__":  # a run of the script, for somebody's browser
