@@ -91,16 +91,16 @@ def player(
         "letters": letters,
         "legend": palette.legend(),
     }
-    with st.container(key=f"{key}-traces"):
+    with st.container(key=f"{key}-frame", gap=None):
         for side, view in enumerate(views):
             _component()(key=f"{key}-trace-{side}", data=view.payload)
-    result = _component()(
-        key=key,
-        data=json.dumps(head).encode(),
-        on_step_change=_nothing,
-        on_opened_change=_nothing,
-        on_marks_change=_nothing,
-    )
+        result = _component()(
+            key=key,
+            data=json.dumps(head).encode(),
+            on_step_change=_nothing,
+            on_opened_change=_nothing,
+            on_marks_change=_nothing,
+        )
     told, opened = result.step or {}, result.opened or {}
     here = told.get("id") == head["id"] and told.get("nonce") == nonce
     clicked = opened if opened.get("id") == head["id"] else {}

@@ -336,7 +336,8 @@ class Player {
     this.strip.width = width * ratio;
     this.strip.height = height * ratio;
     const paint = this.strip.getContext("2d"), style = getComputedStyle(document.documentElement);
-    const colours = {}, heights = Object.fromEntries(this.data.legend.events.map(([name, tall]) => [name, tall]));
+    // a hair's difference, so that of equally tall kinds in one column always the same is seen
+    const colours = {}, heights = Object.fromEntries(this.data.legend.events.map(([name, tall], i) => [name, tall + i / 1000]));
     paint.scale(ratio, ratio);
     const each = width / this.steps, gap = each > 5 ? 1 : 0;
     for (let step = 0, column = -1, tallest = 0; step < this.steps; step++) {
