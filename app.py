@@ -13,7 +13,6 @@ PAGES = {"step": "Step", "compose": "Compose", "compare": "Compare", "compile": 
 ICON = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16">
 <path d="M3 4h9M12 12H4" stroke="#0072B2" stroke-width="2"/>
 <rect x="10" y="1" width="6" height="6" fill="#009E73"/><circle cx="3" cy="12" r="3" fill="#E69F00"/></svg>"""
-FOLDER = Path(__file__).parent / "pages"
 
 
 @st.cache_resource(show_spinner=False)
@@ -29,8 +28,7 @@ def settle() -> None:
 
 @asynccontextmanager
 async def served(_):
-    """That takes longer than Streamlit needs to start: it begins with the server, not with the first browser."""
-    Thread(target=settle, daemon=True).start()
+    Thread(target=settle, daemon=True).start()  # it takes longer than the browser's own part, which need not wait
     if not st.get_option("server.headless"):
         webbrowser.open(f"http://localhost:{st.get_option('server.port')}")
     yield
@@ -38,12 +36,14 @@ async def served(_):
 
 def main() -> None:
     st.set_page_config(page_title="simplegrad", page_icon=ICON, layout="wide")
-    st.html(FOLDER / "style.css")
+    st.html(Path(__file__).with_name("pages") / "style.css")
     loading = st.empty()
-    if "loaded" not in st.session_state:  # meanwhile the browser fetches what draws charts, its largest part
-        loading.plotly_chart({"data": [{"x": [0], "y": [0]}]}, key="loading")
+    if "loaded" not in st.session_state:  # unseen: meanwhile the browser fetches what draws charts, its largest part
+        with loading.container(key="loading"):
+            st.plotly_chart({"data": [{"x": [0], "y": [0]}]})
+            st.components.v2.component("simplegrad_loading", html="<i></i>")()
         st.session_state["loaded"] = True
-    pages = [st.Page(FOLDER / f"{name}.py", title=PAGES[name], default=name == "step") for name in PAGES]
+    pages = [st.Page(f"pages/{name}.py", title=PAGES[name], default=name == "step") for name in PAGES]
     chosen = st.navigation(pages, position="top")
     settle()
     loading.empty()
