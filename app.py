@@ -2,7 +2,10 @@
 
 import gc
 import logging
+import webbrowser
+from contextlib import asynccontextmanager
 from pathlib import Path
+from threading import Thread
 
 import streamlit as st
 
@@ -10,41 +13,48 @@ PAGES = {"step": "Step", "compose": "Compose", "compare": "Compare", "compile": 
 ICON = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16">
 <path d="M3 4h9M12 12H4" stroke="#0072B2" stroke-width="2"/>
 <rect x="10" y="1" width="6" height="6" fill="#009E73"/><circle cx="3" cy="12" r="3" fill="#E69F00"/></svg>"""
-# The whole width for the graph, and columns that wrap on narrow screens instead of being squeezed.
-STYLE = """
-.stMainBlockContainer { padding: 4rem 2rem 1.5rem; }
-@media (max-width: 1100px) {
-  .stMainBlockContainer { padding: 4rem 1rem 1.5rem; }
-  .st-key-menus .stHorizontalBlock, .st-key-texts .stHorizontalBlock { flex-wrap: wrap; }
-  .st-key-menus .stColumn, .st-key-texts .stColumn { flex: 1 1 calc(50% - 1rem); min-width: calc(50% - 1rem); }
-}
-"""
-FOLDER = Path(__file__).parent / "pages"
 
 
 @st.cache_resource(show_spinner=False)
 def settle() -> None:
-    """Imports done, Python's collector need not walk through torch's objects after every run of a page."""
-    import simplegrad.view.player.page  # noqa: F401
+    """Imports and files, without Python's collector, which would walk through them then and after every run."""
+    gc.disable()
+    from simplegrad.view.player.step import page
 
-    gc.collect()
+    page.given_files()
     gc.freeze()
+    gc.enable()
+
+
+@asynccontextmanager
+async def served(_):
+    Thread(target=settle, daemon=True).start()  # it takes longer than the browser's own part, which need not wait
+    if not st.get_option("server.headless"):
+        webbrowser.open(f"http://localhost:{st.get_option('server.port')}")
+    yield
 
 
 def main() -> None:
     st.set_page_config(page_title="simplegrad", page_icon=ICON, layout="wide")
-    st.html(f"<style>{STYLE}</style>")
-    settle()
-    found = [name for name in PAGES if (FOLDER / f"{name}.py").exists()]
-    pages = [st.Page(FOLDER / f"{name}.py", title=PAGES[name], default=name == "step") for name in found]
+    st.html(Path(__file__).with_name("pages") / "style.css")
+    loading = st.empty()
+    if "loaded" not in st.session_state:  # unseen: meanwhile the browser fetches what draws charts, its largest part
+        with loading.container(key="loading"):
+            st.plotly_chart({"data": [{"x": [0], "y": [0]}]})
+            st.components.v2.component("simplegrad_loading", html="<i></i>")()
+        st.session_state["loaded"] = True
+    pages = [st.Page(f"pages/{name}.py", title=PAGES[name], default=name == "step") for name in PAGES]
     chosen = st.navigation(pages, position="top")
+    settle()
+    loading.empty()
     try:
         chosen.run()
     except Exception as error:
         logging.getLogger("simplegrad").exception("%s", chosen.title)
-        st.error(
-            f"This page stopped: {type(error).__name__}: {error}. The terminal says where; other pages still work."
-        )
+        st.error(f"This page stopped: {type(error).__name__}: {error}. The terminal says where; other pages work.")
 
 
-main()
+if __name__ == "__main__":  # a run of the script, for somebody's browser
+    main()
+else:  # what `streamlit run` serves
+    app = st.App(__file__, lifespan=served)

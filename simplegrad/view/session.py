@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -16,6 +17,7 @@ DEFAULT_AGGREGATE = "simple_variable_wrong"
 NONE_MODES = {"skip": "skip: None is a known zero", "zeros": "zeros: do without None"}
 PRUNE_MODES = {"none": "none: walk the whole tape", "ahead": "ahead: leave out what nobody wants"}
 LARGEST_STEP = 10**9
+MANY_EVENTS = 20_000
 
 # Of all sessions together; a session itself keeps names and numbers, and what it shows right now. Costs are in bytes,
 # and each is that of the traces too that a thing holds: they live as long as it does.
@@ -128,5 +130,16 @@ def trace_of(shown: Shown, version: object = ()) -> Trace:
 
 def view_of(trace: Trace, opened: tuple[str, ...] = (), ghosts: tuple = ()) -> TraceView:
     """The view of a trace, made once for all sessions that show it."""
-    view = VIEWS.get(id(trace), lambda: TraceView(trace), lambda view: view.bytes)
+    view = VIEWS.get(id(trace), lambda: _made(trace), lambda view: view.bytes)
     return view.with_opened(opened, ghosts) if opened or ghosts else view
+
+
+def _made(trace: Trace) -> TraceView:
+    """A view. A long trace is put out of the collector's way: Streamlit collects after each run of a page, and would
+    walk through all of it, 0.4 s for 100,000 entries. What was let go of since the last time is collected first."""
+    view = TraceView(trace)
+    if len(trace.events) > MANY_EVENTS and view.payload:
+        gc.unfreeze()
+        gc.collect()
+        gc.freeze()
+    return view

@@ -73,9 +73,10 @@ class TraceView:
 
     @property
     def payload(self) -> bytes:
+        """The trace for the player, packed: sent once, whatever is opened, chosen or stepped to later."""
         if self._payload is None:
             with collector_paused():  # it walks all that was made so far, again and again: a third of the time
-                self._payload = deltas.as_json(deltas.payload(self.trace))
+                self._payload = deltas.packed({"role": "trace", "id": self.id, **deltas.payload(self.trace)})
         return self._payload
 
     def group_at(self, step: int) -> str | None:

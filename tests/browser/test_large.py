@@ -60,6 +60,37 @@ def test_stepping_into_a_group_opens_it_and_search_goes_to_an_entry_by_name(page
     expect(names).to_have_count(1)
 
 
+def test_a_trace_is_sent_once(page: Page, address):
+    received = []
+    page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: received.append(len(frame))))
+    opened(page, address)
+    trace = max(received)
+    assert 200_000 < trace < 2_000_000
+    received.clear()
+    page.fill(".sg-find", "v5000")
+    page.press(".sg-find", "Enter")
+    expect(page.locator(".js-plotly-plot .textpoint").filter(has_text="v5000")).to_have_count(1)
+    assert 0 < sum(received) < trace
+
+
+def test_what_is_out_of_sight_is_not_painted(page: Page, address):
+    opened(page, address.replace("file:long.trace", "chain-200"))
+    hidden, all_of_them = page.evaluate("""() => {
+      const drawn = [...document.querySelectorAll(".scatterlayer .points > path, .scatterlayer .textpoint")];
+      return [drawn.filter((each) => each.style.display === "none").length, drawn.length];
+    }""")
+    assert all_of_them > 1000 and hidden > 0.8 * all_of_them
+
+
+def test_no_row_is_a_layer_of_its_own(page: Page, address):
+    """Each positioned or see-through element would be walked through in every frame."""
+    opened(page, f"{address}&step=8000")
+    layers = page.evaluate("""() => [".sg-list *", ".sg-source *", ".sg-part-inspector *"]
+      .flatMap((those) => [...document.querySelectorAll(those)]).map((each) => getComputedStyle(each))
+      .filter((style) => style.position !== "static" || style.opacity !== "1").length""")
+    assert layers == 0
+
+
 def test_no_key_is_lost(page: Page, address):
     opened(page, f"{address}&step=8000")
     for _ in range(60):

@@ -1,6 +1,9 @@
-"""Traces to show: the gradient of a gradient, and long chains."""
+"""Traces to show: the gradient of a gradient, and long chains; and what a page's components were given."""
 
 from __future__ import annotations
+
+import gzip
+import json
 
 import pytest
 import torch
@@ -24,6 +27,24 @@ def chain(length: int, passes: int = 1) -> Trace:
             (dx,) = grad(L, [x], prune="ahead")
             L = dx.sum()
     return trace
+
+
+def components(page) -> list[dict]:
+    """The data of each component that the page mounts, unpacked."""
+    found = []
+    for element in page.get("bidi_component"):
+        proto = element.proto
+        data = proto.json or (gzip.decompress(proto.bytes) if proto.bytes[0] == 0x1F else proto.bytes).decode()
+        found.append(json.loads(json.loads(data) if data.startswith('"') else data))
+    return found
+
+
+def player_of(page) -> dict:
+    """What the player was given, and its traces as `views`."""
+    given = components(page)
+    traces = {data["id"]: data for data in given if data.get("role") == "trace"}
+    player = next(data for data in given if data.get("role") == "player")
+    return {**player, "views": [traces[name] for name in player["traces"]]}
 
 
 @pytest.fixture(scope="session")

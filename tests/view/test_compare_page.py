@@ -1,6 +1,5 @@
 """The Compare page without a browser: its menus, what it tells the browser, and its URL."""
 
-import json
 import sys
 import textwrap
 from pathlib import Path
@@ -9,6 +8,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from simplegrad import registry
+
+from .conftest import components, player_of
 
 PAGE = Path(__file__).parents[2] / "pages" / "compare.py"
 
@@ -20,23 +21,9 @@ def opened(**query):
     return page.run()
 
 
-def components(page):
-    """The data of each component that the page mounts."""
-    found = []
-    for each in page.get("bidi_component"):
-        proto = each.proto
-        data = proto.json or proto.bytes.decode()
-        found.append(json.loads(json.loads(data) if data.startswith('"') else data))
-    return found
-
-
 def facts(page):
     verdict, divergence = [data for data in components(page) if data.get("part")]
     return verdict | divergence
-
-
-def player(page):
-    return next(data for data in components(page) if data.get("role") == "player")
 
 
 def said(page, name):
@@ -50,7 +37,7 @@ def test_it_opens_on_the_wrong_variant_and_its_reference():
     assert not page.exception
     assert facts(page)["verdict"]["code"] == "escaped_temporary"
     assert facts(page)["divergence"]["variable"] == "t"
-    assert len(player(page)["views"]) == 2
+    assert len(player_of(page)["views"]) == 2
     assert said(page, "left") == "simple_variable_wrong" and said(page, "right") == "simple"
 
 
@@ -75,21 +62,21 @@ def test_the_program_of_the_aggregates_own_example_inputs():
     page = opened()
     page.selectbox(key="pick-program").select("own").run()
     assert not page.exception
-    assert player(page)["views"][0]["program"][0].startswith("a = tensor([0.496257")
+    assert player_of(page)["views"][0]["program"][0].startswith("a = tensor([0.496257")
     again = opened(program=said(page, "program"))
-    assert player(again)["views"][0]["program"] == player(page)["views"][0]["program"]
+    assert player_of(again)["views"][0]["program"] == player_of(page)["views"][0]["program"]
 
 
 def test_modes_hold_for_both_sides():
     page = opened(none="zeros")
     assert not page.exception
-    assert player(page)["views"][0]["passes"] and said(page, "none") == "zeros"
+    assert player_of(page)["views"][0]["passes"] and said(page, "none") == "zeros"
 
 
 def test_a_step_past_the_end_is_told():
     page = opened(step="100000")
     assert "these runs have steps 0 to" in page.warning[0].value
-    assert player(page)["start"] == len(player(page)["aligned"]) - 1
+    assert player_of(page)["start"] == len(player_of(page)["aligned"]) - 1
 
 
 @pytest.mark.parametrize("field", ["left", "right", "program", "none"])

@@ -1,5 +1,6 @@
 """The player's JSON holds every event and every text, small and readable by anybody who has JSON."""
 
+import gzip
 import json
 
 from simplegrad.program import EXAMPLES, Program
@@ -50,6 +51,13 @@ def test_a_failed_run_says_so_in_its_last_event():
 def test_its_size_grows_with_the_trace():
     short, long = (len(as_json(payload(chain(length)))) for length in (500, 1000))
     assert long < 2.2 * short
+
+
+def test_it_is_sent_packed_and_says_whose_it_is(wrong):
+    view = TraceView(wrong)
+    sent = json.loads(gzip.decompress(view.payload))
+    assert sent == json.loads(as_json({"role": "trace", "id": view.id, **payload(wrong)}))
+    assert 4 * len(TraceView(chain(1000)).payload) < len(as_json(payload(chain(1000))))
 
 
 def test_every_example_can_be_shown():

@@ -10,6 +10,8 @@ from streamlit.testing.v1 import AppTest
 
 from simplegrad.program import EXAMPLES, pack
 
+from .conftest import components, player_of
+
 APP = Path(__file__).parents[2] / "app.py"
 
 
@@ -28,16 +30,6 @@ def fine(app: AppTest) -> None:
     """Nothing was raised: neither to Streamlit nor into the message that app.py makes of an error."""
     assert not app.exception
     assert not [error.value for error in app.error if error.value.startswith("This page stopped")]
-
-
-def components(app: AppTest) -> list[dict]:
-    """What the page's components were given."""
-    protos = [element.proto for element in app.get("bidi_component")]
-    return [json.loads(proto.bytes or proto.json) for proto in protos]
-
-
-def player_of(app: AppTest) -> dict:
-    return next(data for data in components(app) if data.get("role") == "player")
 
 
 def editor_of(app: AppTest) -> dict:

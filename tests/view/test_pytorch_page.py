@@ -1,6 +1,5 @@
 """The PyTorch page without a browser: its cases, what it tells the browser, its URL, files and saved traces."""
 
-import json
 import sys
 import textwrap
 from pathlib import Path
@@ -13,6 +12,8 @@ from simplegrad import record_torch
 from simplegrad.files import UserFiles
 from simplegrad.torch_bridge.gallery import GALLERY
 from simplegrad.view import pytorch_view as view
+
+from .conftest import components
 
 PAGE = Path(__file__).parents[2] / "pages" / "pytorch.py"
 ESCAPED, CORRECT = "escaped_temporary", "correct"
@@ -40,14 +41,6 @@ def opened(**query):
     for name, value in query.items():
         page.query_params[name] = value
     return page.run()
-
-
-def components(page):
-    found = []
-    for each in page.get("bidi_component"):
-        data = each.proto.json or each.proto.bytes.decode()
-        found.append(json.loads(json.loads(data) if data.startswith('"') else data))
-    return found
 
 
 def part(page, name):

@@ -79,6 +79,7 @@ def player(
         "role": "player",
         "player": key,
         "id": "|".join(view.id for view in views),
+        "traces": [view.id for view in views],
         "start": start,
         "nonce": nonce,
         "aligned": aligned_steps,
@@ -90,10 +91,16 @@ def player(
         "letters": letters,
         "legend": palette.legend(),
     }
-    data = json.dumps(head)[:-1].encode() + b',"views":[' + b",".join(view.payload for view in views) + b"]}"
-    result = _component()(
-        key=key, data=data, on_step_change=_nothing, on_opened_change=_nothing, on_marks_change=_nothing
-    )
+    with st.container(key=f"{key}-frame", gap=None):
+        for side, view in enumerate(views):
+            _component()(key=f"{key}-trace-{side}", data=view.payload)
+        result = _component()(
+            key=key,
+            data=json.dumps(head).encode(),
+            on_step_change=_nothing,
+            on_opened_change=_nothing,
+            on_marks_change=_nothing,
+        )
     told, opened = result.step or {}, result.opened or {}
     here = told.get("id") == head["id"] and told.get("nonce") == nonce
     clicked = opened if opened.get("id") == head["id"] else {}

@@ -2,7 +2,7 @@
 // paths, rings and letters of ours. Only what changed since the last paint is written.
 
 const SVG = "http://www.w3.org/2000/svg";
-const PX_PER_SLOT = 58, PX_PER_ROW = 40, FULL_PX = 42, FAR_PX = 30, FOLLOW_MS = 160, CULL_FROM = 400;
+const PX_PER_SLOT = 58, PX_PER_ROW = 40, FULL_PX = 42, FAR_PX = 30, FOLLOW_MS = 160;
 const FEW_EVENTS = 40; // between two paints: only what they touch is looked at
 const SCREENS = 18; // to pan without drawing anew: Plotly draws lines to 20 screens away
 
@@ -84,18 +84,30 @@ class GraphPainter {
     const origin = layout.xaxis.d2p(0) + this.shift, slot = layout.xaxis.d2p(1) - layout.xaxis.d2p(0);
     this.px = (x) => origin + slot * x;  // within the layer, which pans as a whole
     this.py = (y) => layout.yaxis.d2p(y);
-    this.cull(layout._size.w);
+    this.width = layout._size.w;
+    this.placed = this.places();
+    this.cull();
   }
 
-  /** Of a large graph, what is more than a screen away is not painted: at 1200 nodes that is 11 of 40 ms a step. */
-  cull(width) {
-    if (this.nodes.length < CULL_FROM) return;
-    this.drawing.nodes.forEach(([, , x], i) => {
-      const at = this.px(x) - this.shift, display = at < -width || at > 2 * width ? "none" : "";
-      if (this.nodes[i]?.style.display === display) return;
-      for (const element of [this.nodes[i], this.texts[i]]) if (element) element.style.display = display;
-      if (this.painted[i]) this.paintLetter(i, this.painted[i]);
-    });
+  /** What is out of sight is not painted: Plotly moves every marker and text by a transform of its own, and the
+      browser walks through all of those in every frame. `everything`: before a person drags it into sight. */
+  cull(everything = false) {
+    const margin = this.width / 4, low = this.shift - margin, high = this.shift + this.width + margin;
+    for (const [element, x, i] of this.placed) {
+      const display = !everything && (x < low || x > high) ? "none" : "";
+      if (element.style.display === display) continue;
+      element.style.display = display;
+      if (i >= 0 && this.painted[i]) this.paintLetter(i, this.painted[i]);
+    }
+  }
+
+  /** [element, where it is, its node or -1] of Plotly's markers and texts. */
+  places() {
+    const text = (element) => (element.querySelector("text") ?? element).x?.baseVal[0]?.value;
+    const x = (element) => (element.tagName === "path" ? element.transform.baseVal[0]?.matrix.e : text(element)) ?? NaN;  // NaN: stays
+    const node = new Map(this.nodes.map((element, i) => [element, i]));
+    const drawn = this.chart.querySelectorAll(".scatterlayer .points > path, .scatterlayer .textpoint");
+    return [...drawn].map((element) => [element, x(element), node.get(element) ?? -1]);
   }
 
   /** Plotly makes a text only for nodes that have one: all but holes, in their order. */
@@ -274,7 +286,8 @@ class GraphPainter {
   follow() {
     clearTimeout(this.following_timer);
     this.following_timer = setTimeout(() => {
-      const place = this.following && this.attached && this.currentPlace();
+      const drawn = this.attached && this.chart.isConnected && this.chart._fullLayout;  // Streamlit may be drawing it anew
+      const place = this.following && drawn && this.currentPlace();
       if (!place) return;
       const change = {};
       for (const [axis, at] of [["x", place[0]], ["y", place[1]]]) {
@@ -299,7 +312,7 @@ class GraphPainter {
     this.chart.layout.xaxis.range = [...range];
     layout.xaxis.setScale();
     this.shiftTo(shift);
-    this.cull(layout._size.w);
+    this.cull();
     return true;
   }
 
@@ -313,6 +326,7 @@ class GraphPainter {
 
   /** Before a person drags or zooms: all drawn anew where it was panned to. */
   settle() {
+    if (this.layer?.isConnected) this.cull(true);
     if (this.shift) this.relayout({ "xaxis.range": [...this.range("x")] });
   }
 

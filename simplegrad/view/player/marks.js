@@ -133,11 +133,12 @@ class Marks {
 
   draw() {
     const { step } = this.player;
+    this.drawWatches();
+    if (!this.breakpoints.length && !this.list.firstChild) return;
     this.list.replaceChildren(...this.breakpoints.map((text) => this.row(text, step)));
     const logging = this.breakpoints.filter((text) => text.endsWith("~"));
     const logged = logging.flatMap((text) => this.hits.get(text).filter((hit) => hit <= step)).sort((a, b) => a - b).slice(-LOGGED);
     this.log.replaceChildren(...logged.map((hit) => html("li", { onclick: () => this.player.go(hit) }, `step ${hit}: ${this.player.sentenceAt(hit)}`)));
-    this.drawWatches();
   }
 
   row(text, step) {

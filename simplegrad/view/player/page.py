@@ -37,6 +37,11 @@ def through_router() -> None:
 def user_files() -> UserFiles | None:
     """The files of the command line, read anew where they were saved; None if there are none."""
     through_router()
+    return given_files()
+
+
+def given_files() -> UserFiles | None:
+    """The same for those that are no page: read once, by whoever asks first, which may be the server as it starts."""
     arguments = sys.argv[1:] if Path(sys.argv[0]).name == APP else []  # another program's are not meant for us
     return from_command_line(arguments) if arguments else None
 

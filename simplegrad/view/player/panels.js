@@ -1,6 +1,6 @@
 // The texts beside the picture: source, tape, inspector, gradient table. Each is drawn from the state after k events.
 
-const ROW = 26, ALL_ROWS = 400, SPARE = 12;
+const ROW = 26, ALL_ROWS = 150, SPARE = 8;
 
 function html(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
@@ -21,62 +21,57 @@ function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Rows of one height; of a long list only those in sight are in the page, and the current one. */
+/** Rows of one height, in the flow; of a long list only those in sight are in the page. Where it is scrolled to is
+    remembered, not read: reading it in the middle of a paint would lay out the page there and then. */
 class RowList {
   constructor(box, make, update) {
-    Object.assign(this, { box, make, update, rows: new Map(), count: 0, current: -1 });
+    Object.assign(this, { box, make, update, rows: new Map(), count: 0, current: -1, top: 0, height: 300 });
     this.space = html("div", { class: "sg-rows" });
     box.append(this.space);
-    box.addEventListener("scroll", () => this.count > ALL_ROWS && this.draw(), { passive: true });
-    this.height = 300;
+    box.addEventListener("scroll", () => { if (this.top !== box.scrollTop) { this.top = box.scrollTop; this.draw(); } }, { passive: true });
     this.observer = new ResizeObserver(() => { this.height = box.clientHeight || 300; this.draw(); });
     this.observer.observe(box);
   }
 
-  show(count, current, reveal = true) {
+  show(count, current) {
+    if (this.count !== count) this.space.style.height = `${count * ROW}px`;
     this.count = count;
     this.current = current;
-    const height = `${count * ROW}px`;
-    if (this.space.style.height !== height) this.space.style.height = height;
-    if (reveal && current >= 0) this.reveal(current);
+    const top = current * ROW;
+    if (current < 0) this.top = Math.min(this.top, Math.max(0, count * ROW - this.height));
+    else if (top < this.top + ROW) this.top = Math.max(0, top - ROW * 2);
+    else if (top > this.top + this.height - ROW * 2) this.top = Math.max(0, Math.min(top + ROW * 3, count * ROW) - this.height);
     this.draw();
   }
 
-  reveal(index) {
-    const top = index * ROW, seen = this.box.scrollTop;
-    if (top < seen + ROW) this.box.scrollTop = Math.max(0, top - ROW * 2);
-    else if (top > seen + this.height - ROW * 2) this.box.scrollTop = top - this.height + ROW * 3;
+  /** To the row that is to be seen, after all of the page is written. */
+  reveal() {
+    if (this.scrolled === this.top) return;
+    this.box.scrollTop = this.scrolled = this.top;
   }
 
   draw() {
-    const all = this.count <= ALL_ROWS, seen = all ? 0 : this.box.scrollTop;
-    const first = all ? 0 : Math.max(0, Math.floor(seen / ROW) - SPARE);
-    const last = all ? this.count : Math.min(this.count, Math.ceil((seen + this.height) / ROW) + SPARE);
+    const all = this.count <= ALL_ROWS;
+    const first = all ? 0 : Math.max(0, Math.floor(this.top / ROW) - SPARE);
+    const last = all ? this.count : Math.min(this.count, Math.ceil((this.top + this.height) / ROW) + SPARE);
     for (const [index, row] of this.rows) {
-      if (index >= this.count || ((index < first || index >= last) && index !== this.current)) {
-        row.remove();
-        this.rows.delete(index);
-      }
+      if (index >= first && index < last) continue;
+      row.remove();
+      this.rows.delete(index);
     }
-    for (let index = first; index < last; index++) this.row(index);
-    if (this.current >= 0 && this.current < this.count) this.row(this.current);
+    if (this.first !== first) this.space.style.paddingTop = `${first * ROW}px`;
+    this.first = first;
+    for (let index = last - 1; index >= first; index--) this.row(index);
   }
 
   row(index) {
     let row = this.rows.get(index);
     if (!row) {
       row = this.make(index);
-      row.style.top = `${index * ROW}px`;
+      this.space.insertBefore(row, this.rows.get(index + 1) ?? null);
       this.rows.set(index, row);
-      const after = this.rows.get(index + 1);
-      if (after) this.space.insertBefore(row, after); else this.space.append(row);
     }
     this.update(row, index);
-  }
-
-  clear() {
-    this.rows.clear();
-    this.space.replaceChildren();
   }
 }
 
@@ -152,8 +147,14 @@ class SourcePart {
     list.sgMarked = lines[index];
     if (!lines[index]) return;
     lines[index].setAttribute("data-current", "true");
-    const top = index * 20;
-    if (top < list.scrollTop || top > list.scrollTop + (list.clientHeight || 200) - 40) list.scrollTop = Math.max(0, top - 60);
+    this.toReveal = [list, index * 20];
+  }
+
+  reveal() {
+    if (!this.toReveal) return;
+    const [list, top] = this.toReveal, seen = list.scrollTop;
+    if (top < seen || top > seen + (list.clientHeight || 200) - 40) list.scrollTop = Math.max(0, top - 60);
+    this.toReveal = null;
   }
 }
 
@@ -196,6 +197,8 @@ class TapePart {
     setText(this.title, count ? `tape, ${count} ${count === 1 ? "entry" : "entries"}` : "tape, empty so far");
     this.list.show(count, current);
   }
+
+  reveal() { this.list.reveal(); }
 
   place(entry, count) {
     const at = bisect(this.panel.trace.recordedAt, this.panel.trace.entryAt.get(entry) ?? Infinity);
@@ -249,6 +252,8 @@ class GradientsPart {
     setText(this.title, run ? `gradients d${trace.passes[run.id][1]}/d…${ended}` : "gradients: no pass has begun");
     this.list.show(count, current < count ? current : -1);
   }
+
+  reveal() { this.list.reveal(); }
 }
 
 /** What the current event's entry was given, what it computes and gives; what is added to what. */
@@ -352,4 +357,6 @@ class Panel {
 
   get trace() { return this.player.sides[this.side]; }
   draw(k) { for (const part of this.parts) part.draw(k); }
+  /** What needs the page's layout comes after everything is written. */
+  reveal() { for (const part of this.parts) part.reveal?.(); }
 }

@@ -1,9 +1,10 @@
 // The controls, the keys, and what holds the sides, panels and charts of one player together.
-// Mounted several times on a page (Streamlit calls the default export for each): as the player, as panels, as graphs.
+// Mounted several times on a page (Streamlit calls the default export for each): as the player, as panels, as graphs,
+// and, seen nowhere, as the traces, which are large and do not change with what is said about them.
 
 // Longer than between two steps of somebody who steps twice a second: 20 of them would send 40 reports a second.
-const REPORT_MS = 600, BIG_GAP_MS = 60;
-const shared = (window.simplegrad ??= { players: new Map(), waiting: new Map(), steps: new Map() });
+const REPORT_MS = 600, BIG_GAP_MS = 60, GZIP = 0x1f;
+const shared = (window.simplegrad ??= { players: new Map(), waiting: new Map(), steps: new Map(), traces: new Map() });
 
 const ICONS = {
   first: "M4 3v10M13 3L6 8l7 5z", last: "M12 3v10M3 3l7 5-7 5z", back: "M11 3L4 8l7 5z", next: "M5 3l7 5-7 5z",
@@ -26,13 +27,13 @@ function icon(name) {
 }
 
 class Player {
-  constructor(root, data) {
+  constructor(root, data, traces) {
     this.root = root;
     this.panels = new Set();
     this.painters = new Map();
     this.marks = new Marks(this);
     this.build();
-    this.load(data);
+    this.load(data, traces);
     this.onKey = (event) => this.key(event);
     document.addEventListener("keydown", this.onKey, true);
     // a report that comes after the click on another page's link would bring this page back
@@ -43,12 +44,12 @@ class Player {
   // --- what is shown ------------------------------------------------------------------------------------------
 
   /** New traces, or a new place to go to. The person's own step stays where the server did not ask for another. */
-  load(data) {
+  load(data, traces) {
     this.stop();
     this.data = data;
     this.letters = data.letters;
     const same = this.id === data.id;
-    this.sides = same ? this.sides : data.views.map((view) => new TraceHistory(view));
+    this.sides = same ? this.sides : traces;
     this.aligned = data.aligned;
     this.steps = this.aligned ? this.aligned.length : this.sides[0].length;
     this.id = data.id;
@@ -96,6 +97,7 @@ class Player {
       painter.paint(this.k(painter.side));
       painter.follow();
     }
+    for (const panel of this.panels) panel.reveal();
   }
 
   lookForCharts() {
@@ -167,8 +169,9 @@ class Player {
     clearTimeout(this.timer);
     const played = this.timer;
     this.timer = null;
-    if (played) this.reportLater();
-    if (this.playButton) this.drawPlay();
+    if (!played) return;
+    this.reportLater();
+    this.drawPlay();
   }
 
   key(event) {
@@ -273,7 +276,8 @@ class Player {
       this.stripBox, this.slider, this.marks.watchLine, this.help, this.legend, this.marks.popup);
     this.root.replaceChildren(this.player);
     this.following = true;
-    this.sizes = new ResizeObserver(() => { this.drawTimeline(); this.drawCursor(); });
+    this.width = 0;  // of the timeline: remembered, as reading it would lay out the page
+    this.sizes = new ResizeObserver(() => { this.width = this.stripBox.clientWidth; this.drawTimeline(); this.drawCursor(); });
     this.sizes.observe(this.stripBox);
   }
 
@@ -327,18 +331,23 @@ class Player {
   }
 
   drawTimeline() {
-    const width = this.stripBox.clientWidth, height = 26, ratio = window.devicePixelRatio || 1;
+    const { width } = this, height = 26, ratio = window.devicePixelRatio || 1;
     if (!width || !this.sides) return;
     this.strip.width = width * ratio;
     this.strip.height = height * ratio;
     const paint = this.strip.getContext("2d"), style = getComputedStyle(document.documentElement);
-    const colours = {}, heights = Object.fromEntries(this.data.legend.events.map(([name, tall]) => [name, tall]));
+    // a hair's difference, so that of equally tall kinds in one column always the same is seen
+    const colours = {}, heights = Object.fromEntries(this.data.legend.events.map(([name, tall], i) => [name, tall + i / 1000]));
     paint.scale(ratio, ratio);
     const each = width / this.steps, gap = each > 5 ? 1 : 0;
-    for (let step = 0; step < this.steps; step++) {
+    for (let step = 0, column = -1, tallest = 0; step < this.steps; step++) {
       const kind = this.eventAt(step)[KIND], tall = (heights[kind] ?? 0.5) * height;
+      const x = each < 1 ? Math.floor(step * each) : step * each;
+      if (each < 1 && x === column && tall <= tallest) continue;  // of many events in one column the tallest is seen
+      column = x;
+      tallest = tall;
       paint.fillStyle = colours[kind] ??= style.getPropertyValue(`--sg-event-${kind}`).trim() || "#888";
-      paint.fillRect(step * each, height - tall, Math.max(each - gap, 0.6), tall);
+      paint.fillRect(x, height - tall, Math.max(each - gap, 1), tall);
     }
     paint.fillStyle = style.getPropertyValue("--sg-ring").trim() || "#D55E00";
     for (const step of this.marks.stops) paint.fillRect((step + 0.5) * each - 2, 0, 4, 5);
@@ -365,7 +374,7 @@ class Player {
   }
 
   drawCursor() {
-    const width = this.stripBox.clientWidth, each = width / Math.max(1, this.steps);
+    const each = this.width / Math.max(1, this.steps);
     this.cursor.style.transform = `translateX(${this.step * each}px)`;
     this.cursor.style.width = `${Math.max(3, each)}px`;
     const part = this.parts?.find(({ first, last }) => this.step >= first && this.step <= last);
@@ -411,10 +420,22 @@ function readTheme(element) {
   document.documentElement.dataset.sgTheme = 0.3 * r + 0.59 * g + 0.11 * b < 128 ? "dark" : "light";
 }
 
+/** The data of a component; null for a trace, which is packed. */
 function decoded(data) {
   if (!data) return {};
-  if (data instanceof Uint8Array || data instanceof ArrayBuffer) return JSON.parse(new TextDecoder().decode(data));
+  if (data instanceof ArrayBuffer) return decoded(new Uint8Array(data));
+  if (data instanceof Uint8Array) return data[0] === GZIP ? null : JSON.parse(new TextDecoder().decode(data));
   return typeof data === "string" ? JSON.parse(data) : data;
+}
+
+/** A trace by its id, promised: it may come before those who show it, or after them. */
+function traceOf(id) {
+  if (!shared.traces.has(id)) {
+    const place = {};
+    place.trace = new Promise((resolve) => { place.resolve = resolve; });
+    shared.traces.set(id, place);
+  }
+  return shared.traces.get(id);
 }
 
 /** Something that belongs to a player, now or as soon as that one is mounted. */
@@ -429,21 +450,47 @@ function withPlayer(key, action) {
 
 const mounted = new WeakMap();
 
+function mountTrace(root, data) {
+  const held = {};
+  const unpacked = new Blob([data]).stream().pipeThrough(new DecompressionStream("gzip"));
+  new Response(unpacked).json().then((payload) => {
+    if (held.left) return;
+    held.place = Object.assign(traceOf(payload.id), { root });
+    held.id = payload.id;
+    held.place.resolve(new TraceHistory(payload));
+  });
+  const leave = () => {
+    held.left = true;
+    if (held.place?.root === root) shared.traces.delete(held.id);
+  };
+  return { leave };
+}
+
+/** The player appears when its traces are there. */
 function mountPlayer(root, data, component) {
-  let player = mounted.get(root)?.player;
+  const held = mounted.get(root) ?? {};
+  held.wanted = data;
+  held.leave = () => {
+    held.wanted = null;
+    held.player?.leave();
+    if (held.player && shared.players.get(data.player) === held.player) shared.players.delete(data.player);
+  };
+  Promise.all(data.traces.map((id) => traceOf(id).trace)).then((traces) => {
+    if (held.wanted === data) showPlayer(held, root, data, traces, component);
+  });
+  return held;
+}
+
+function showPlayer(held, root, data, traces, component) {
+  const { player } = held;
   if (!player) {
     shared.players.get(data.player)?.leave();
-    player = new Player(root, data);
-    shared.players.set(data.player, player);
-    for (const action of shared.waiting.get(data.player) || []) action(player);
-  } else if (player.id !== data.id || player.nonce !== data.nonce) player.load(data);
+    held.player = new Player(root, data, traces);
+    shared.players.set(data.player, held.player);
+    for (const action of shared.waiting.get(data.player) || []) action(held.player);
+  } else if (player.id !== data.id || player.nonce !== data.nonce) player.load(data, traces);
   else { player.data = data; player.drawTimeline(); for (const painter of player.painters.values()) painter.redo(); }
-  player.setStateValue = component.setStateValue;
-  const leave = () => {
-    player.leave();
-    if (shared.players.get(data.player) === player) shared.players.delete(data.player);
-  };
-  return { player, leave };
+  held.player.setStateValue = component.setStateValue;
 }
 
 function mountPanel(root, data) {
@@ -457,6 +504,7 @@ function mountPanel(root, data) {
       player.panels.add(held.panel);
       held.player = player;
       held.panel.draw(player.k(data.side));
+      held.panel.reveal();
       player.ready();
     };
     remount();
@@ -478,13 +526,12 @@ function mountGraph(root, data) {
 
 export default function (component) {
   const root = component.parentElement.querySelector?.(".sg-root") || component.parentElement;
-  const data = decoded(component.data);
-  readTheme(component.parentElement);
-  const before = mounted.get(root);
-  if (data.role === "player") mounted.set(root, mountPlayer(root, data, component));
+  const data = decoded(component.data), before = mounted.get(root);
+  if (data) readTheme(component.parentElement);
+  if (data?.role === "player") mounted.set(root, mountPlayer(root, data, component));
   else {
     before?.leave();
-    mounted.set(root, data.role === "graph" ? mountGraph(root, data) : mountPanel(root, data));
+    mounted.set(root, !data ? mountTrace(root, component.data) : data.role === "graph" ? mountGraph(root, data) : mountPanel(root, data));
   }
   return () => { mounted.get(root)?.leave(); mounted.delete(root); };
 }
