@@ -10,12 +10,14 @@ import torch
 
 from ..aggregates import Aggregate, registry
 from ..engine import Variable
+from ..trace.nonfinite import kind_of_tensor
 from .blame import explained
 from .case import PLAIN, Case, NotAVariable, labels_of, quiet_random
 from .climb import climb
-from .findings import Finding, Report
+from .findings import Finding, Report, what_is
 from .notes import coverage_of, notes_of
 from .raised import first_line, raised_at
+from .source import code_of, place, return_line
 from .steady import steady_findings
 from .survey import Answer, Truth, chosen_truth, patterns_said, settled, survey
 
@@ -36,7 +38,13 @@ def check(
     Raises TypeError and ValueError for arguments that it cannot use. What the target raises is a finding.
     """
     target, inputs = resolved(target, inputs, order)
+    refuse_nan(target, inputs)
     if is_torch_function(target, inputs):
+        if reference is not None:
+            raise TypeError(
+                f"check({name_of(target)}, reference=…): a PyTorch function is held against differences of its own "
+                f"gradient, and takes no reference. Leave it out; or write both as functions of Variables."
+            )
         return checked_by_bridge(target, inputs, order)
     case = case_of(target, inputs)
     report = Report(case.name)
@@ -104,15 +112,15 @@ def resolved(target: Any, inputs: tuple, order: Any) -> tuple[Callable, tuple]:
         if target not in registry:
             raise ValueError(f"check({target!r}): no aggregate of that name is registered; there are {list(registry)}.")
         target = registry[target]
+    if isinstance(target, type) and issubclass(target, torch.autograd.Function):
+        target = target.apply  # the class itself, called, would only be told apart by a warning of torch's
     if not callable(target):
-        raise TypeError(
-            f"check: the target is a {type(target).__name__}; expected an aggregate, its name or a function."
-        )
+        raise TypeError(f"check: the target is {what_is(target)}; expected an aggregate, its name or a function.")
     if not inputs and getattr(target, "example", None) is not None:
         inputs = target.example()
         inputs = tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)
     if not inputs:
-        name = getattr(target, "name", None) or getattr(target, "__name__", type(target).__name__)
+        name = name_of(target)
         raise ValueError(f"check({name}): no inputs. Give the values to try it on: check({name}, a, b).")
     return target, inputs
 
@@ -141,16 +149,35 @@ def checked_by_bridge(target: Callable, inputs: tuple, order: int) -> Report:
 
 def case_of(target: Callable, inputs: tuple) -> Case:
     kinds = [kind_of(x) for x in inputs]
-    name = getattr(target, "name", None) or getattr(target, "__name__", None) or type(target).__name__
+    name = name_of(target)
     for x in inputs:
         if isinstance(x, Variable | torch.Tensor) and (x.value if isinstance(x, Variable) else x).is_complex():
             raise TypeError(f"check({name}): complex inputs are not supported; give real and imaginary part.")
     if "wanted" not in kinds:
-        given = ", ".join(type(x).__name__ for x in inputs)
+        given = ", ".join(what_is(x) for x in inputs)
         raise ValueError(
             f"check({name}): nothing to differentiate by among its inputs ({given}). Give floating tensors."
         )
     return Case(target, list(inputs), kinds, name, labels_of(target, inputs))
+
+
+def name_of(target: Any) -> str:
+    """What to call a target in a message: `Sinh` for `Sinh.apply`."""
+    owner = getattr(target, "__self__", None)
+    if isinstance(owner, type):
+        return owner.__name__
+    return getattr(target, "name", None) or getattr(target, "__name__", None) or type(target).__name__
+
+
+def refuse_nan(target: Any, inputs: tuple) -> None:
+    """No gradient can be compared with another where an input is not a number."""
+    for slot, x in enumerate(inputs):
+        value = x.value if isinstance(x, Variable) else x
+        has_numbers = isinstance(value, torch.Tensor) and not value.is_meta and value.layout is torch.strided
+        if has_numbers and kind_of_tensor(value) == "nan":
+            raise ValueError(
+                f"check({name_of(target)}): input {slot} holds nan, where no gradient can be compared. Give numbers."
+            )
 
 
 def kind_of(x: Any) -> str:
@@ -190,14 +217,16 @@ def opened(case: Case) -> Finding | None:
                     continue
                 case.kinds, case.dtype = kinds, dtype
                 return None
-    return forward_failed(failure)
+    return forward_failed(failure, case)
 
 
-def forward_failed(error: Exception) -> Finding:
+def forward_failed(error: Exception, case: Case) -> Finding:
+    code = code_of(case.target)
     if isinstance(error, NotAVariable):
         sentence = f"{error}: wrap what forward computed, r = Variable(...), and return r."
-        return Finding("raw_tensor_captured", sentence, order=0)
-    at = raised_at(error)
+        at = place(code.co_filename, return_line(code)) if code else None
+        return Finding("raw_tensor_captured", sentence, read_at=at, order=0)
+    at = raised_at(error) or (place(code.co_filename, code.co_firstlineno) if code else None)
     return Finding("raises", f"its forward raises {type(error).__name__}: {first_line(error)}", read_at=at, order=0)
 
 

@@ -35,6 +35,11 @@ class Call:
         return self.cls.backward if vjp is torch.autograd.Function.vjp else vjp
 
     @property
+    def has_run(self) -> bool:
+        """Whether its backward was called, and returned."""
+        return self.incoming is not None
+
+    @property
     def is_guarded(self) -> bool:
         """Whether the backward is wrapped in `once_differentiable`."""
         function = self.backward

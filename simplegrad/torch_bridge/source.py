@@ -136,7 +136,9 @@ def _mark(value: Any) -> Any:
         if value.layout != torch.strided or value.numel() > LARGEST or value.is_cuda:
             return value._version
         with torch._C.DisableTorchFunctionSubclass():
-            return value._version, hash(value.detach().contiguous().view(-1).numpy(force=True).tobytes())
+            plain = value.detach().resolve_conj().resolve_neg().contiguous()
+            # as bytes: numpy has no bfloat16
+            return value._version, hash(plain.view(-1).view(torch.uint8).numpy(force=True).tobytes())
     return hash(value.tobytes()) if isinstance(value, np.ndarray) else None
 
 
