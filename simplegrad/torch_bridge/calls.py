@@ -115,6 +115,26 @@ def plain_copy(tensor: torch.Tensor) -> torch.Tensor:
 
 
 @contextlib.contextmanager
+def applied_by(wrapper: Callable[[Callable, type, tuple, dict], Any]) -> Iterator[None]:
+    """For the duration every `Function.apply` is `wrapper(plain, cls, args, kwargs)`; within another, both see it."""
+    single = autograd_function._SingleLevelFunction
+    outer = vars(single).get("apply")
+
+    def apply(cls: type, *args: Any, **kwargs: Any) -> Any:
+        plain = outer.__get__(None, cls) if outer is not None else super(single, cls).apply
+        return wrapper(plain, cls, args, kwargs)
+
+    single.apply = classmethod(apply)
+    try:
+        yield
+    finally:
+        if outer is None:
+            del single.apply
+        else:
+            single.apply = outer
+
+
+@contextlib.contextmanager
 def recorded_calls() -> Iterator[Recording]:
     """Note every outermost call of a custom Function, and the gradients that reach its backward.
 
@@ -122,15 +142,15 @@ def recorded_calls() -> Iterator[Recording]:
     `apply` was taken earlier, so that is what is wrapped for the duration.
     """
     recording = Recording()
-    single, back = autograd_function._SingleLevelFunction, autograd_function.BackwardCFunction
+    back = autograd_function.BackwardCFunction
     plain_apply = vars(back)["apply"]
 
-    def apply(cls: type, *args: Any, **kwargs: Any) -> Any:
+    def apply(plain: Callable, cls: type, args: tuple, kwargs: dict) -> Any:
         before = _copied(args) if recording.depth == 0 else args
         wanted = tuple(i for i, arg in enumerate(args) if _differentiated(arg))
         recording.depth += 1
         try:
-            outputs = super(single, cls).apply(*args, **kwargs)
+            outputs = plain(*args, **kwargs)
         finally:
             recording.depth -= 1
         if recording.depth == 0:
@@ -146,10 +166,9 @@ def recorded_calls() -> Iterator[Recording]:
         recording.ran(self, grads, returned)
         return returned
 
-    single.apply = classmethod(apply)
     back.apply = run_backward
     try:
-        yield recording
+        with applied_by(apply):
+            yield recording
     finally:
-        del single.apply
         back.apply = plain_apply

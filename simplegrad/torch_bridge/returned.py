@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from simplegrad.checks.findings import Place, what_is
-from simplegrad.checks.source import return_line
 from simplegrad.torch_bridge import source
 from simplegrad.torch_bridge.calls import Call
 
@@ -27,7 +26,7 @@ class Refused:
     @property
     def at(self) -> Place | None:
         code = source.code_of(self.call.backward)
-        return source.place(code, return_line(code)) if code else None
+        return source.place(code, source.return_line(code)) if code else None
 
 
 def refused(calls: list[Call]) -> Refused | None:

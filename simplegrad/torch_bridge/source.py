@@ -62,6 +62,11 @@ def place(code: types.CodeType, first: int, last: int | None = None) -> Place:
     return Place(code.co_filename, start, max(start, end), textwrap.dedent(text).rstrip("\n"))
 
 
+def return_line(code: types.CodeType) -> int:
+    """The last `return` of a function, or its first line."""
+    return max((n.lineno for n in statements(code) if isinstance(n, ast.Return)), default=code.co_firstlineno)
+
+
 def code_of(function: Any) -> types.CodeType | None:
     """The code a person wrote, below decorators; None for something that is no Python function."""
     return getattr(inspect.unwrap(function), "__code__", None)
