@@ -38,7 +38,7 @@ from ..session import NONE_MODES, PRUNE_MODES, Shown, view_of
 from ..views import TraceView
 from . import Paused, chart, page, panel, player
 
-FIELDS = ("program", "left", "right", "none", "prune", "step")
+FIELDS = ("program", "left", "right", "none", "prune", "step", "compiled")
 OWN = "own"  # in the menu of programs: made of the left aggregate's example inputs
 MARKS = ("break", "watch")  # breakpoints and watched gradients
 PLAYER = "compare"

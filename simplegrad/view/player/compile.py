@@ -9,7 +9,17 @@ import streamlit as st
 from ...compiler import CompiledAggregate
 from ...program import ProgramError, pack, unpack
 from ...trace.trace import Trace
-from ..compile_view import EXAMPLES, Listing, compiled, listings, pattern_said, patterns_of, program_text, run
+from ..compile_view import (
+    EXAMPLES,
+    Listing,
+    compiled,
+    links_of,
+    listings,
+    pattern_said,
+    patterns_of,
+    program_text,
+    run,
+)
 from . import page
 
 FIRST = "(a + b) * b"
@@ -121,7 +131,7 @@ def program(aggregate: CompiledAggregate) -> Trace | None:
 def ways_out(aggregate: CompiledAggregate) -> None:
     step, compare, torch_function = st.columns(3)
     text = st.session_state.get("compile-programs", {}).get(aggregate.name) or program_text(aggregate)
-    query = {"program": pack(text), "none": "skip", "prune": "none", "step": "0"}
+    query = {"program": pack(text), "none": "skip", "prune": "none", "step": "0", **links_of([aggregate.name])}
     if step.button("Open in Step", icon=":material/play_arrow:", type="primary", width="stretch"):
         st.switch_page("pages/step.py", query_params={**query, "aggregate": aggregate.name})
     if compare.button("Open in Compare", icon=":material/compare:", width="stretch"):

@@ -10,6 +10,7 @@ from pathlib import Path
 import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
+from ...aggregates import registry
 from ...files import UserFiles, from_command_line
 from ...program import ProgramError
 from ...trace.trace import Trace
@@ -19,7 +20,7 @@ from ..views import TraceView
 from . import Paused
 
 APP = "app.py"
-FIELDS = ("program", "aggregate", "none", "prune", "step")
+FIELDS = ("program", "aggregate", "none", "prune", "step", "compiled")
 MARKS = ("break", "watch")  # breakpoints and watched gradients
 
 
@@ -69,6 +70,8 @@ def shown_now(traces: dict[str, Trace]) -> Shown:
     shown = st.session_state.setdefault("shown", Shown(program=f"file:{first}") if first else Shown())
     if shown.saved and shown.saved not in traces:
         shown = keep(Shown())
+    if shown.aggregate not in registry:  # its file was saved without it, or others took its place in the menus
+        shown = keep(from_query({**shown.query(), "compiled": said.get("compiled", "")}, traces))
     return shown
 
 
