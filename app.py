@@ -17,6 +17,7 @@ STYLE = """
   .stMainBlockContainer { padding: 4rem 1rem 1.5rem; }
   .st-key-menus .stHorizontalBlock, .st-key-texts .stHorizontalBlock { flex-wrap: wrap; }
   .st-key-menus .stColumn, .st-key-texts .stColumn { flex: 1 1 calc(50% - 1rem); min-width: calc(50% - 1rem); }
+  .st-key-texts .st-key-choices .stColumn { flex-basis: 100%; min-width: 100%; }
 }
 """
 FOLDER = Path(__file__).parent / "pages"

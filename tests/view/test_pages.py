@@ -207,3 +207,10 @@ def test_an_aggregate_that_went_while_it_was_shown_is_told():
     fine(app)
     assert menu(app, "Aggregate").value == "simple_variable_wrong"
     assert "aggregate=went, which is not known" in " ".join(warning.value for warning in app.warning)
+
+
+def test_what_an_address_says_is_no_markdown():
+    app = opened(none="[](b)", prune="**b**", program=pack("__import__('os')"))
+    told = " ".join(warning.value for warning in app.warning)
+    assert r"none=\[\](b), which" in told and r"prune=\*\*b\*\*, which" in told
+    assert r"'\_\_import\_\_' is not known" in app.error[0].value

@@ -84,7 +84,7 @@ def begin_with_url() -> None:
         try:
             text = unpack(packed)
         except ProgramError as error:
-            st.warning(error.message, icon=":material/link_off:")
+            st.warning(page.as_it_stands(error.message), icon=":material/link_off:")
     st.session_state["compile-text"], st.session_state["compile-name"] = text, wished
 
 
@@ -113,7 +113,7 @@ def program(aggregate: CompiledAggregate) -> Trace | None:
     try:
         first = program_text(aggregate)
     except ValueError as error:
-        st.warning(f"No program could be made for it: {error}")
+        st.warning(page.as_it_stands(f"No program could be made for it: {error}"))
         return None
     kept = st.session_state.setdefault("compile-programs", {})
     text = st.text_area("A program that calls it as f", kept.get(aggregate.name, first), key=key, height=225)
@@ -124,7 +124,8 @@ def program(aggregate: CompiledAggregate) -> Trace | None:
         page.program_error(error)
         return None
     if trace.error is not None:
-        st.error(f"Line {trace.error.line or 1}: {trace.error.message}", icon=":material/error:")
+        told = f"Line {trace.error.line or 1}: {trace.error.message}"
+        st.error(page.as_it_stands(told), icon=":material/error:")
     return trace
 
 
@@ -188,5 +189,5 @@ def beside(bodies: list[Listing]) -> None:
 
 
 def listing(each: Listing) -> None:
-    st.markdown(f"**{each.title}** · {each.caption}")
+    st.markdown(f"**{page.as_it_stands(each.title)}** · {each.caption}")
     st.code(each.code, language="python")

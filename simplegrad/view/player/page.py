@@ -154,14 +154,14 @@ def hear(paused: Paused, view: TraceView) -> None:
 
 def program_error(error: ProgramError) -> None:
     """A text that is no program: what is wrong, and where."""
-    st.error(f"Line {error.line}, column {error.column}: {error.message}", icon=":material/error:")
+    st.error(as_it_stands(f"Line {error.line}, column {error.column}: {error.message}"), icon=":material/error:")
     st.code(f"{error.text}\n{' ' * (error.column - 1)}^", language=None)
 
 
 def messages(shown: Shown, files: UserFiles | None) -> None:
     """What is wrong with the address and with the user's files, above the page that works nevertheless."""
     for problem in shown.problems:
-        st.warning(problem, icon=":material/link_off:")
+        st.warning(as_it_stands(problem), icon=":material/link_off:")
     for problem in files.problems if files is not None else ():
         st.error(as_it_stands(problem.headline), icon=":material/error:")
         if problem.text:
@@ -169,5 +169,5 @@ def messages(shown: Shown, files: UserFiles | None) -> None:
 
 
 def as_it_stands(text: str) -> str:
-    """A text that Streamlit would read as Markdown, with nothing in it meaning anything."""
-    return re.sub(r"([^\w\s])", r"\\\1", text)
+    """A text that Streamlit would read as Markdown, with nothing in it meaning anything: `__import__`, `a * b * c`."""
+    return re.sub(r"([\\`*\[\]{}$<>~#|&]|:(?=\w)|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", text)

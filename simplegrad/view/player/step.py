@@ -82,7 +82,7 @@ def stepping(view: TraceView, shown: Shown, differs: list[int]) -> None:
 def menus(shown: Shown, traces: dict[str, Trace]) -> None:
     programs = [*EXAMPLES, *(["text"] if shown.text else []), *(f"file:{name}" for name in traces)]
     calls_f = uses_f(shown)
-    summary = registry[shown.aggregate].summary if calls_f else "This program does not call f."
+    summary = page.as_it_stands(registry[shown.aggregate].summary) if calls_f else "This program does not call f."
     with st.container(key="menus"):
         columns = st.columns([3, 3, 2, 2.4])
     choose(columns[0], "Program", "program", programs, shown, program_title, help=about(shown))
