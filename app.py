@@ -19,6 +19,9 @@ STYLE = """
   .st-key-menus .stColumn, .st-key-texts .stColumn { flex: 1 1 calc(50% - 1rem); min-width: calc(50% - 1rem); }
   .st-key-texts .st-key-choices .stColumn { flex-basis: 100%; min-width: 100%; }
 }
+@media (max-width: 600px) {
+  .st-key-menus .stColumn { flex-basis: 100%; min-width: 100%; }
+}
 """
 FOLDER = Path(__file__).parent / "pages"
 

@@ -214,3 +214,8 @@ def test_what_an_address_says_is_no_markdown():
     told = " ".join(warning.value for warning in app.warning)
     assert r"none=\[\](b), which" in told and r"prune=\*\*b\*\*, which" in told
     assert r"'\_\_import\_\_' is not known" in app.error[0].value
+
+
+def test_what_another_page_left_in_the_address_is_taken_away():
+    app = opened(left="simple", case="sinh-bad")
+    assert set(app.query_params) == {"program", "aggregate", "none", "prune", "step"}

@@ -23,6 +23,7 @@ from ..compile_view import (
 from . import page
 
 FIRST = "(a + b) * b"
+MOST_NAMED = 24  # characters
 # Code needs its width: on narrow screens one text below the other.
 STYLE = """
 @media (max-width: 1100px) {
@@ -65,26 +66,26 @@ def expression() -> tuple[str, str]:
         "Begin with an example", list(EXAMPLES), index=None, placeholder="your own text", key="compile-example",
         on_change=begin_with_example,
     )  # fmt: skip
-    wished = name.text_input("Name", key="compile-name", max_chars=24, placeholder="f")
+    wished = name.text_input("Name", key="compile-name", max_chars=MOST_NAMED, placeholder="f")
     text = st.text_area("Expression", key="compile-text", height=130, help="Free names are its inputs, in their order.")
-    packed = pack(text)
-    if st.query_params.get("expression") != packed:
-        st.query_params["expression"] = packed
-    st.session_state["compile-kept"] = (text, wished)
+    said = {"expression": pack(text)} | ({"name": wished} if wished else {})
+    if st.query_params.to_dict() != said:
+        st.query_params.from_dict(said)
+    st.session_state["compile-written"], st.session_state["compile-kept"] = said, (text, wished)
     return text, wished
 
 
 def begin_with_url() -> None:
-    """What the address says, or what the page showed when it was left, or the first example."""
-    if "compile-text" in st.session_state:
-        return
+    """What the address says when it says something new; else what the page showed, or the first example."""
+    said = {name: st.query_params[name] for name in ("expression", "name") if name in st.query_params}
     text, wished = st.session_state.get("compile-kept", (FIRST, ""))
-    packed = st.query_params.get("expression")
-    if packed is not None:
+    if "expression" in said and said != st.session_state.get("compile-written"):
         try:
-            text = unpack(packed)
+            text, wished = unpack(said["expression"]), said.get("name", "")[:MOST_NAMED]
         except ProgramError as error:
             st.warning(page.as_it_stands(error.message), icon=":material/link_off:")
+    elif "compile-text" in st.session_state:
+        return
     st.session_state["compile-text"], st.session_state["compile-name"] = text, wished
 
 

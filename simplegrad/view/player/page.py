@@ -102,9 +102,8 @@ def write_url(shown: Shown) -> None:
     query = shown.query()
     st.session_state["written"] = query
     wanted = {**query, **marks()}
-    if {name: st.query_params[name] for name in (*FIELDS, *MARKS) if name in st.query_params} != wanted:
-        others = {k: v for k, v in st.query_params.to_dict().items() if k not in (*FIELDS, *MARKS)}
-        st.query_params.from_dict({**others, **wanted})
+    if st.query_params.to_dict() != wanted:  # what another page left there is taken away too
+        st.query_params.from_dict(wanted)
 
 
 def marks() -> dict[str, str]:
