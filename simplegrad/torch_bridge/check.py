@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +21,7 @@ from simplegrad.torch_bridge.detector import Examination, Examiner
 from simplegrad.torch_bridge.guard import guard_finding
 from simplegrad.torch_bridge.problem import Comparison, NothingToDifferentiate, Problem
 from simplegrad.torch_bridge.state import State, random_state_kept
-from simplegrad.torch_bridge.widened import widened
+from simplegrad.torch_bridge.widened import Widened, casts_down
 
 LOOKS = 3  # random directions along which everything must agree
 POINTS = ((0, 0.0), (1, 1e-3), (2, 1e-2))  # (draw, relative distance from the given point)
@@ -57,7 +56,7 @@ def check_function(fn: Callable, inputs: tuple[Any, ...], *, order: int = 2, nam
             if problem is None or not second_order_holds(problem, report, level):
                 break
         if not report.findings:
-            with in_double(first):
+            with first.precision():
                 report.findings += first_order_notes(first, report)
     return report
 
@@ -115,6 +114,7 @@ def opened(fn: Callable, inputs: tuple[Any, ...], report: Report) -> Problem | N
         except Exception as error:  # whatever a user's forward or backward raises is what is reported
             failure = failure or (error, report.name, 1, problem.calls, problem.is_forward)
             continue
+        problem = in_double(problem)
         holders = [step for call in problem.calls for step in outer_steps(call)]
         problem.state = State(problem.kept, holders)
         return problem
@@ -123,6 +123,20 @@ def opened(fn: Callable, inputs: tuple[Any, ...], report: Report) -> Problem | N
         told = replace(told, read_at=explain.heading_of(fn))
     report.findings.append(told)
     return None
+
+
+def in_double(problem: Problem) -> Problem:
+    """Where a Function casts down what is in double precision: the same without that, if it can do without."""
+    if problem.bits == 32 or not any(map(casts_down, distinct(problem.calls))):
+        return problem
+    wide = Problem(problem.fn, problem.inputs, 64)
+    wide.precision = Widened
+    try:
+        with wide.precision():
+            wide.probe()
+    except Exception:  # it insists on what it asked for
+        return problem
+    return wide
 
 
 def _is_narrow(value: Any) -> bool:
@@ -141,13 +155,8 @@ def second_order_holds(problem: Problem, report: Report, level: int) -> bool:
     except Exception as error:  # the second backward raised: a guard, or a fault that makes itself heard
         report.findings.append(explain.raised(error, report.name, level, problem.calls))
         return False
-    with in_double(problem):
+    with problem.precision():
         return numbers_hold(problem, report, level)
-
-
-def in_double(problem: Problem) -> AbstractContextManager:
-    """No casts down inside the Functions either, where the inputs are in double precision."""
-    return widened(distinct(problem.calls)) if problem.bits == 64 else nullcontext()
 
 
 def numbers_hold(problem: Problem, report: Report, level: int) -> bool:

@@ -6,6 +6,7 @@ import copy
 import inspect
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,7 +71,8 @@ class Problem:
                 f"none of the inputs requires grad ({', '.join(map(what_is, inputs))}), so there is nothing to "
                 "differentiate: pass floating tensors made with requires_grad=True for the inputs to check"
             )
-        self.fn, self.bits = fn, bits
+        self.fn, self.bits, self.inputs = fn, bits, inputs
+        self.precision: Callable[[], AbstractContextManager] = nullcontext  # `with problem.precision():` around numbers
         self.is_forward = True  # what an error was raised in
         if bits == 64:
             self.fn = _doubled_module(fn)

@@ -1,12 +1,11 @@
 """Everything in double precision, also what a Function itself casts down.
 
 What is kept in half precision moves in steps: differences see none of it, and a value that escaped that way would pass
-for a constant. `with widened():` makes such casts keep what they were given, in double precision.
+for a constant. `with Widened():` makes such casts keep what they were given, in double precision.
 """
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -32,11 +31,6 @@ class Widened(TorchDispatchMode):
             kwargs = kwargs | {"dtype": WIDE[kwargs["dtype"]]}
             self.casts += 1
         return func(*args, **kwargs)
-
-
-def widened(calls: list[Call]) -> AbstractContextManager:
-    """The mode, if the forward of one of these calls casts down: it costs time."""
-    return Widened() if any(map(casts_down, calls)) else nullcontext()
 
 
 def casts_down(call: Call) -> bool:

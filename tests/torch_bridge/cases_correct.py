@@ -507,3 +507,18 @@ class RmsInBfloat16Recomputed(Function):
         rms = torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + 1e-6)
         normed = wide * rms
         return (rms * (g - normed * (g * normed).mean(-1, keepdim=True))).to(x.dtype)
+
+
+@case(inputs=lambda: (real(4),))
+class GivesHalfOfItsInput(Function):
+    """The same, from the saved input: compared as well, and not merely left unverified."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.half().exp()
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        return (g * x.half().exp()).to(x.dtype)
