@@ -235,8 +235,7 @@ def reference_findings(case: Case, truth: Truth) -> list[Finding]:
     if truth.reference is None:
         return []
     values = case.values(0)
-    ours = case.run(values).outputs
-    theirs = case.run(values, truth.reference).outputs
+    ours, theirs = case.run(values).outputs, referenced(case, truth, values)
     gaps = []
     for r, s in zip(ours, theirs):
         same = r.shape == s.shape
@@ -244,8 +243,22 @@ def reference_findings(case: Case, truth: Truth) -> list[Finding]:
     scale = max((float(s.value.detach().abs().max()) for s in theirs if s.numel()), default=0.0)
     if len(ours) == len(theirs) and max(gaps, default=0.0) <= 1e-6 * scale + 1e-9:
         return []
-    sentence = (
-        f"forward does not compute what the reference computes: {len(ours)} and {len(theirs)} outputs, "
-        f"the largest difference is {max(gaps, default=0.0):.3g}. Its gradients are held against its own forward."
-    )
+    shapes = [", ".join(str(tuple(y.shape)) for y in outputs) for outputs in (ours, theirs)]
+    how = f"the largest difference is {max(gaps, default=0.0):.3g}"
+    if shapes[0] != shapes[1]:
+        how = f"its outputs have the shapes {shapes[0]}, the reference's {shapes[1]}"
+    sentence = f"forward does not compute what the reference computes: {how}. Its gradients are held against its own."
     return [Finding("wrong_value", sentence, order=0)]
+
+
+def referenced(case: Case, truth: Truth, values: list[torch.Tensor]) -> list[Variable]:
+    """What the reference computes. Raises ValueError where it cannot be run at all: nothing can be held against it."""
+    try:
+        return case.run(values, truth.reference).outputs
+    except Exception as error:  # whatever somebody's reference raises
+        at = raised_at(error)
+        where = f" (at {at})" if at else ""
+        raise ValueError(
+            f"check({case.name}): its reference could not be run: {type(error).__name__}: {first_line(error)}{where}. "
+            f"It takes the same inputs as {case.name}, and returns Variables."
+        ) from error

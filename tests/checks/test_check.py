@@ -606,3 +606,24 @@ def test_an_escape_of_unknown_size_does_not_say_who_misses_it():
 
     (finding,) = check(cube, Variable.constant(torch.rand(3))).faults
     assert finding.sentence.endswith("goes nowhere; how much that is could not be confirmed by numbers.")
+
+
+@pytest.mark.parametrize(
+    ("reference", "said"),
+    [
+        (lambda a, b: a * b, "TypeError: <lambda>() missing 1 required positional argument: 'b'"),
+        (lambda a: a.value, "NotAVariable: its result is a Tensor, where a Variable was expected"),
+        (lambda a: a / None, "RawTensorError: "),
+    ],
+)
+def test_a_reference_that_cannot_be_run_is_told_as_such(reference, said):
+    with pytest.raises(ValueError) as caught:
+        check(lambda a: a * a, *variables(A), reference=reference)
+    assert str(caught.value).startswith(f"check(<lambda>): its reference could not be run: {said}")
+    assert "It takes the same inputs" in str(caught.value)
+
+
+def test_outputs_of_another_shape_than_the_references_are_told_by_their_shapes():
+    (finding,) = check(lambda a: a * a, *variables(A), reference=lambda a: a.sum()).faults
+    assert finding.code == "wrong_value"
+    assert "its outputs have the shapes (4,), the reference's ()" in finding.sentence
