@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..aggregates import Aggregate, registry
+from ..aggregates import Aggregate, name_of, registry
 from ..engine import Variable
 from ..trace.nonfinite import kind_of_tensor
 from .blame import explained
@@ -42,7 +42,7 @@ def check(
     if is_torch_function(target, inputs):
         if reference is not None:
             raise TypeError(
-                f"check({name_of(target)}, reference=…): a PyTorch function is held against differences of its own "
+                f"check({called(target)}, reference=…): a PyTorch function is held against differences of its own "
                 f"gradient, and takes no reference. Leave it out; or write both as functions of Variables."
             )
         return checked_by_bridge(target, inputs, order)
@@ -120,7 +120,7 @@ def resolved(target: Any, inputs: tuple, order: Any) -> tuple[Callable, tuple]:
         inputs = target.example()
         inputs = tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)
     if not inputs:
-        name = name_of(target)
+        name = called(target)
         raise ValueError(f"check({name}): no inputs. Give the values to try it on: check({name}, a, b).")
     return target, inputs
 
@@ -149,7 +149,7 @@ def checked_by_bridge(target: Callable, inputs: tuple, order: int) -> Report:
 
 def case_of(target: Callable, inputs: tuple) -> Case:
     kinds = [kind_of(x) for x in inputs]
-    name = name_of(target)
+    name = called(target)
     for x in inputs:
         if isinstance(x, Variable | torch.Tensor) and (x.value if isinstance(x, Variable) else x).is_complex():
             raise TypeError(f"check({name}): complex inputs are not supported; give real and imaginary part.")
@@ -161,12 +161,10 @@ def case_of(target: Callable, inputs: tuple) -> Case:
     return Case(target, list(inputs), kinds, name, labels_of(target, inputs))
 
 
-def name_of(target: Any) -> str:
+def called(target: Any) -> str:
     """What to call a target in a message: `Sinh` for `Sinh.apply`."""
     owner = getattr(target, "__self__", None)
-    if isinstance(owner, type):
-        return owner.__name__
-    return getattr(target, "name", None) or getattr(target, "__name__", None) or type(target).__name__
+    return owner.__name__ if isinstance(owner, type) else name_of(target)
 
 
 def refuse_nan(target: Any, inputs: tuple) -> None:
@@ -176,7 +174,7 @@ def refuse_nan(target: Any, inputs: tuple) -> None:
         has_numbers = isinstance(value, torch.Tensor) and not value.is_meta and value.layout is torch.strided
         if has_numbers and kind_of_tensor(value) == "nan":
             raise ValueError(
-                f"check({name_of(target)}): input {slot} holds nan, where no gradient can be compared. Give numbers."
+                f"check({called(target)}): input {slot} holds nan, where no gradient can be compared. Give numbers."
             )
 
 
