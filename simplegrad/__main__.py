@@ -92,7 +92,7 @@ def opened(program: str) -> Program:
     if not path.exists():
         hint = did_you_mean(nearest(program, EXAMPLES))
         raise ValueError(f"no such file, and no example of that name.{hint} Examples are: {', '.join(EXAMPLES)}.")
-    return Program.parse(path.read_text(encoding="utf-8"), title=path.name)
+    return Program.parse(path.read_text(encoding="utf-8-sig"), title=path.name)  # also with a byte order mark
 
 
 def chosen(aggregate: str) -> str | Aggregate:

@@ -146,3 +146,10 @@ def test_a_file_that_is_not_there(own, capsys):
     program, _ = own("")
     assert main(["transcript", program, "--aggregate", "nowhere.py::f"]) == 2
     assert "nowhere.py: there is no such file." in capsys.readouterr().err
+
+
+def test_files_with_a_byte_order_mark_are_read(own, tmp_path, capsys):
+    program, ops = own("\ufeff" + OPS)
+    (tmp_path / "program.txt").write_text("\ufeff" + PROGRAM)
+    assert main(["transcript", program, "--aggregate", ops]) == 0
+    assert "v3 = v2 * 2.0" in capsys.readouterr().out
