@@ -71,11 +71,17 @@ def _is_guard(function: Any) -> bool:
 
 
 class Recording:
-    """The calls seen while `recorded_calls` was open."""
+    """The calls seen while `recorded_calls` was open; as long as `within` is set, those too that a backward makes."""
 
-    def __init__(self) -> None:
+    def __init__(self, within: bool) -> None:
         self.calls: list[Call] = []
-        self.depth = 0
+        self.within = within
+        self.applies = 0  # how many are running
+        self.backwards = 0
+
+    @property
+    def is_outermost(self) -> bool:
+        return self.applies == 0 and (self.within or self.backwards == 0)
 
     def enter(self, cls: type, args: tuple, wanted: tuple[int, ...], outputs: Any) -> None:
         several = outputs if isinstance(outputs, tuple) else (outputs,)
@@ -135,34 +141,37 @@ def applied_by(wrapper: Callable[[Callable, type, tuple, dict], Any]) -> Iterato
 
 
 @contextlib.contextmanager
-def recorded_calls() -> Iterator[Recording]:
+def recorded_calls(within: bool = False) -> Iterator[Recording]:
     """Note every outermost call of a custom Function, and the gradients that reach its backward.
+
+    `within`: calls that a backward makes are noted too, where the function under check takes gradients itself.
 
     `Function.apply` is seen by no function mode; it ends in `_SingleLevelFunction.apply`, also where a bound
     `apply` was taken earlier, so that is what is wrapped for the duration.
     """
-    recording = Recording()
+    recording = Recording(within)
     back = autograd_function.BackwardCFunction
     plain_apply = vars(back)["apply"]
 
     def apply(plain: Callable, cls: type, args: tuple, kwargs: dict) -> Any:
-        before = _copied(args) if recording.depth == 0 else args
+        outermost = recording.is_outermost
+        before = _copied(args) if outermost else args
         wanted = tuple(i for i, arg in enumerate(args) if _differentiated(arg))
-        recording.depth += 1
+        recording.applies += 1
         try:
             outputs = plain(*args, **kwargs)
         finally:
-            recording.depth -= 1
-        if recording.depth == 0:
+            recording.applies -= 1
+        if outermost:
             recording.enter(cls, before, wanted, outputs)
         return outputs
 
     def run_backward(self: Any, *grads: Any) -> Any:
-        recording.depth += 1
+        recording.backwards += 1
         try:
             returned = plain_apply(self, *grads)
         finally:
-            recording.depth -= 1
+            recording.backwards -= 1
         recording.ran(self, grads, returned)
         return returned
 

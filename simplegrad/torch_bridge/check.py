@@ -6,6 +6,7 @@ against autograd's double backward. Only then is it asked why, one Function at a
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,7 +20,7 @@ from simplegrad.torch_bridge.alone import outer_steps
 from simplegrad.torch_bridge.calls import Call
 from simplegrad.torch_bridge.detector import Examination, Examiner
 from simplegrad.torch_bridge.guard import guard_finding
-from simplegrad.torch_bridge.problem import Comparison, NothingToDifferentiate, Problem
+from simplegrad.torch_bridge.problem import Comparison, NothingToDifferentiate, Problem, parameters_of
 from simplegrad.torch_bridge.state import State, random_state_kept
 from simplegrad.torch_bridge.widened import Widened, casts_down
 
@@ -83,8 +84,12 @@ def name_of(fn: Any) -> str:
 
 def lifted(fn: Callable, times: int) -> Callable:
     """The gradient of `fn` as a function of the same inputs, `times` times over."""
+    names = parameters_of(fn)
     for _ in range(times):
         fn = _gradient_of(fn)
+        # its inputs go by their names still
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        fn.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in names])
     return fn
 
 

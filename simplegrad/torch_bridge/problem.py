@@ -111,10 +111,10 @@ class Problem:
 
         Raises whatever forward or the first backward raises.
         """
-        with recorded_calls() as recording:
+        with recorded_calls(within=True) as recording:
             self.calls = recording.calls
             leaves, outputs = self._first_outputs()
-            self.is_forward = False
+            self.is_forward = recording.within = False
             if not outputs:
                 raise NothingToDifferentiate(f"no output of the function requires grad: it returned {self.returned}")
             generator = torch.Generator().manual_seed(7)
@@ -217,7 +217,7 @@ class Problem:
 
     def _same_call(self, call: Call, along: list[torch.Tensor], h: float) -> Call | None:
         place = next(i for i, one in enumerate(self.calls) if one is call)
-        with recorded_calls() as recording:
+        with recorded_calls(within=True) as recording:
             self.outputs([moved(v, d, h) for v, d in zip(self.values, along, strict=True)])
         calls = recording.calls
         matching = place < len(calls) and calls[place].cls is call.cls
@@ -286,7 +286,7 @@ def differentiated(first: Any, weights: list, wanted: list) -> list[Any]:
 
 def input_names(fn: Callable, inputs: tuple[Any, ...]) -> list[str]:
     """Names of the differentiated inputs: the parameters of `fn`, or of the Function's forward."""
-    parameters = _parameters(fn)
+    parameters = parameters_of(fn)
     names = []
     for i, value in enumerate(inputs):
         name = parameters[i] if i < len(parameters) else f"input {i}"
@@ -296,7 +296,7 @@ def input_names(fn: Callable, inputs: tuple[Any, ...]) -> list[str]:
     return names
 
 
-def _parameters(fn: Callable) -> list[str]:
+def parameters_of(fn: Callable) -> list[str]:
     owner = getattr(fn, "__self__", None)
     is_apply = isinstance(owner, type) and issubclass(owner, torch.autograd.Function)
     target = fn.forward if isinstance(fn, torch.nn.Module) else owner.forward if is_apply else fn

@@ -299,3 +299,11 @@ def test_the_class_stands_for_its_apply():
 def test_a_reference_is_refused_and_not_ignored():
     with pytest.raises(TypeError, match="takes no reference"):
         check(SinhGood.apply, points(), reference=lambda x: x)
+
+
+def test_an_escape_in_a_function_that_backward_calls_is_named_at_the_third_order():
+    (finding,) = check_function(SquareTwice.apply, (points(),), order=3).findings
+    assert (finding.code, finding.order) == ("escaped_temporary", 3)
+    assert (finding.entry, finding.slot) == ("CubeGradient", "saved_tensors[1]")
+    assert finding.made_at.text == "six = 6 * x"
+    assert list(check_function(SquareTwice.apply, (points(),), order=3).errors[3]) == ["x", "incoming gradient"]
