@@ -1,13 +1,15 @@
-"""The command line: `python -m simplegrad transcript PROGRAM`, `python -m simplegrad check FILE[::NAME]`."""
+"""The command line: `python -m simplegrad transcript PROGRAM [--aggregate FILE::NAME]`, `… check FILE[::NAME]`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 
-from .aggregates import registry
+from .aggregates import Aggregate, registry
+from .files import UserFile
 from .program import EXAMPLES, Program, ProgramError
 from .program.errors import did_you_mean, nearest
 from .trace import Trace
@@ -39,7 +41,13 @@ def parser() -> argparse.ArgumentParser:
         epilog=f"examples: {', '.join(EXAMPLES)}",
     )
     told.add_argument("program", metavar="PROGRAM", help="a file, the name of an example, or - for standard input")
-    told.add_argument("--aggregate", default="simple", metavar="NAME", help=f"what f is: {', '.join(registry)}")
+    told.add_argument(
+        "--aggregate",
+        default="simple",
+        metavar="[FILE::]NAME",
+        help=f"what f is: one of {', '.join(registry)}; or one of a file of your own, my_ops.py::fused "
+        "(my_ops.py alone, if it has one only)",
+    )
     told.add_argument("--none", choices=("skip", "zeros"), default="skip", help="what a gradient of None does")
     told.add_argument("--prune", choices=("none", "ahead"), default="none", help="what is left out ahead of a pass")
 
@@ -57,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
 def transcript(program: str, aggregate: str, none: str, prune: str) -> int:
     """Print the transcript of a program's run on stdout, and what went wrong on stderr."""
     try:
-        trace = opened(program).run(aggregate, none, prune)
+        trace = opened(program).run(chosen(aggregate), none, prune)
     except ProgramError as error:
         print(f"{program}: {error}", file=sys.stderr)
         return COULD_NOT_RUN
@@ -84,7 +92,30 @@ def opened(program: str) -> Program:
     if not path.exists():
         hint = did_you_mean(nearest(program, EXAMPLES))
         raise ValueError(f"no such file, and no example of that name.{hint} Examples are: {', '.join(EXAMPLES)}.")
-    return Program.parse(path.read_text(encoding="utf-8"), title=path.name)
+    return Program.parse(path.read_text(encoding="utf-8-sig"), title=path.name)  # also with a byte order mark
+
+
+def chosen(aggregate: str) -> str | Aggregate:
+    """The aggregate of `NAME`, `FILE::NAME`, or `FILE` if it has one only. Raises ValueError."""
+    path, _, name = aggregate.rpartition("::") if "::" in aggregate else (aggregate, "", "")
+    if not name and not path.endswith(".py"):
+        return aggregate  # a registered one's name
+    file = UserFile(path)
+    with redirect_stdout(sys.stderr):  # what the file itself prints is no part of the transcript
+        file.refresh()
+    if file.problem is not None:
+        raise ValueError(str(file.problem))
+    found = file.content.aggregates
+    if name in found:
+        return found[name]
+    if not name and len(found) == 1:
+        return next(iter(found.values()))
+    if not found:
+        raise ValueError(f"{path} has no aggregate: write @simplegrad.aggregate above a function of Variables.")
+    wanted = (
+        f"no aggregate called '{name}'.{did_you_mean(nearest(name, found))}" if name else "more than one aggregate."
+    )
+    raise ValueError(f"{path} has {wanted} Say which: {', '.join(f'{path}::{each}' for each in found)}.")
 
 
 if __name__ == "__main__":

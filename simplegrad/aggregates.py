@@ -62,6 +62,11 @@ class Aggregate:
         return len(inspect.signature(self.function).parameters)
 
 
+def name_of(function: Callable) -> str:
+    """What to call an aggregate, or a plain function that stands in for one."""
+    return getattr(function, "name", None) or getattr(function, "__name__", None) or type(function).__name__
+
+
 class Registry(Mapping[str, Aggregate]):
     """Aggregates by name, in the order in which they were registered."""
 

@@ -112,7 +112,7 @@ class UserFile:
 
     def _read_python(self) -> Content:
         try:
-            text = self.path.read_text(encoding="utf-8")
+            text = self.path.read_text(encoding="utf-8-sig")  # as Python does, also with a byte order mark
         except (OSError, UnicodeDecodeError) as error:
             raise FileProblemError(FileProblem(self.origin, f"cannot be read: {error}")) from error
         before = dict(registry)

@@ -243,9 +243,12 @@ def escape_sentence(name: str, one: Escape, flow: Flow, dropped: dict) -> str:
             f"propagate makes {name} of raw tensors, so the tape takes for a constant what depends on {inputs}: "
             f"in the gradient of order {flow.level}, what arrives at {name} goes nowhere."
         )
+    lost = f", and {inputs} miss{'' if len(dropped) > 1 else 'es'} it"
+    if not flow.verified:
+        lost = "; how much that is could not be confirmed by numbers"
     return (
         f"{name} is computed by forward and read by propagate, but no entry has it as an output: the gradient of order "
-        f"{flow.level} that reaches {name} goes nowhere, and {inputs} miss{'es' if len(dropped) == 1 else ''} it."
+        f"{flow.level} that reaches {name} goes nowhere{lost}."
     )
 
 

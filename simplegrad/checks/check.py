@@ -8,14 +8,16 @@ from typing import Any
 
 import torch
 
-from ..aggregates import Aggregate, registry
+from ..aggregates import Aggregate, name_of, registry
 from ..engine import Variable
+from ..trace.nonfinite import kind_of_tensor
 from .blame import explained
 from .case import PLAIN, Case, NotAVariable, labels_of, quiet_random
 from .climb import climb
-from .findings import Finding, Report
+from .findings import Finding, Report, what_is
 from .notes import coverage_of, notes_of
 from .raised import first_line, raised_at
+from .source import code_of, place, return_line
 from .steady import steady_findings
 from .survey import Answer, Truth, chosen_truth, patterns_said, settled, survey
 
@@ -36,7 +38,13 @@ def check(
     Raises TypeError and ValueError for arguments that it cannot use. What the target raises is a finding.
     """
     target, inputs = resolved(target, inputs, order)
+    refuse_nan(target, inputs)
     if is_torch_function(target, inputs):
+        if reference is not None:
+            raise TypeError(
+                f"check({called(target)}, reference=…): a PyTorch function is held against differences of its own "
+                f"gradient, and takes no reference. Leave it out; or write both as functions of Variables."
+            )
         return checked_by_bridge(target, inputs, order)
     case = case_of(target, inputs)
     report = Report(case.name)
@@ -104,15 +112,15 @@ def resolved(target: Any, inputs: tuple, order: Any) -> tuple[Callable, tuple]:
         if target not in registry:
             raise ValueError(f"check({target!r}): no aggregate of that name is registered; there are {list(registry)}.")
         target = registry[target]
+    if isinstance(target, type) and issubclass(target, torch.autograd.Function):
+        target = target.apply  # the class itself, called, would only be told apart by a warning of torch's
     if not callable(target):
-        raise TypeError(
-            f"check: the target is a {type(target).__name__}; expected an aggregate, its name or a function."
-        )
+        raise TypeError(f"check: the target is {what_is(target)}; expected an aggregate, its name or a function.")
     if not inputs and getattr(target, "example", None) is not None:
         inputs = target.example()
         inputs = tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)
     if not inputs:
-        name = getattr(target, "name", None) or getattr(target, "__name__", type(target).__name__)
+        name = called(target)
         raise ValueError(f"check({name}): no inputs. Give the values to try it on: check({name}, a, b).")
     return target, inputs
 
@@ -141,16 +149,33 @@ def checked_by_bridge(target: Callable, inputs: tuple, order: int) -> Report:
 
 def case_of(target: Callable, inputs: tuple) -> Case:
     kinds = [kind_of(x) for x in inputs]
-    name = getattr(target, "name", None) or getattr(target, "__name__", None) or type(target).__name__
+    name = called(target)
     for x in inputs:
         if isinstance(x, Variable | torch.Tensor) and (x.value if isinstance(x, Variable) else x).is_complex():
             raise TypeError(f"check({name}): complex inputs are not supported; give real and imaginary part.")
     if "wanted" not in kinds:
-        given = ", ".join(type(x).__name__ for x in inputs)
+        given = ", ".join(what_is(x) for x in inputs)
         raise ValueError(
             f"check({name}): nothing to differentiate by among its inputs ({given}). Give floating tensors."
         )
     return Case(target, list(inputs), kinds, name, labels_of(target, inputs))
+
+
+def called(target: Any) -> str:
+    """What to call a target in a message: `Sinh` for `Sinh.apply`."""
+    owner = getattr(target, "__self__", None)
+    return owner.__name__ if isinstance(owner, type) else name_of(target)
+
+
+def refuse_nan(target: Any, inputs: tuple) -> None:
+    """No gradient can be compared with another where an input is not a number."""
+    for slot, x in enumerate(inputs):
+        value = x.value if isinstance(x, Variable) else x
+        has_numbers = isinstance(value, torch.Tensor) and not value.is_meta and value.layout is torch.strided
+        if has_numbers and kind_of_tensor(value) == "nan":
+            raise ValueError(
+                f"check({called(target)}): input {slot} holds nan, where no gradient can be compared. Give numbers."
+            )
 
 
 def kind_of(x: Any) -> str:
@@ -190,14 +215,16 @@ def opened(case: Case) -> Finding | None:
                     continue
                 case.kinds, case.dtype = kinds, dtype
                 return None
-    return forward_failed(failure)
+    return forward_failed(failure, case)
 
 
-def forward_failed(error: Exception) -> Finding:
+def forward_failed(error: Exception, case: Case) -> Finding:
+    code = code_of(case.target)
     if isinstance(error, NotAVariable):
         sentence = f"{error}: wrap what forward computed, r = Variable(...), and return r."
-        return Finding("raw_tensor_captured", sentence, order=0)
-    at = raised_at(error)
+        at = place(code.co_filename, return_line(code)) if code else None
+        return Finding("raw_tensor_captured", sentence, read_at=at, order=0)
+    at = raised_at(error) or (place(code.co_filename, code.co_firstlineno) if code else None)
     return Finding("raises", f"its forward raises {type(error).__name__}: {first_line(error)}", read_at=at, order=0)
 
 
@@ -206,8 +233,7 @@ def reference_findings(case: Case, truth: Truth) -> list[Finding]:
     if truth.reference is None:
         return []
     values = case.values(0)
-    ours = case.run(values).outputs
-    theirs = case.run(values, truth.reference).outputs
+    ours, theirs = case.run(values).outputs, referenced(case, truth, values)
     gaps = []
     for r, s in zip(ours, theirs):
         same = r.shape == s.shape
@@ -215,8 +241,22 @@ def reference_findings(case: Case, truth: Truth) -> list[Finding]:
     scale = max((float(s.value.detach().abs().max()) for s in theirs if s.numel()), default=0.0)
     if len(ours) == len(theirs) and max(gaps, default=0.0) <= 1e-6 * scale + 1e-9:
         return []
-    sentence = (
-        f"forward does not compute what the reference computes: {len(ours)} and {len(theirs)} outputs, "
-        f"the largest difference is {max(gaps, default=0.0):.3g}. Its gradients are held against its own forward."
-    )
+    shapes = [", ".join(str(tuple(y.shape)) for y in outputs) for outputs in (ours, theirs)]
+    how = f"the largest difference is {max(gaps, default=0.0):.3g}"
+    if shapes[0] != shapes[1]:
+        how = f"its outputs have the shapes {shapes[0]}, the reference's {shapes[1]}"
+    sentence = f"forward does not compute what the reference computes: {how}. Its gradients are held against its own."
     return [Finding("wrong_value", sentence, order=0)]
+
+
+def referenced(case: Case, truth: Truth, values: list[torch.Tensor]) -> list[Variable]:
+    """What the reference computes. Raises ValueError where it cannot be run at all: nothing can be held against it."""
+    try:
+        return case.run(values, truth.reference).outputs
+    except Exception as error:  # whatever somebody's reference raises
+        at = raised_at(error)
+        where = f" (at {at})" if at else ""
+        raise ValueError(
+            f"check({case.name}): its reference could not be run: {type(error).__name__}: {first_line(error)}{where}. "
+            f"It takes the same inputs as {case.name}, and returns Variables."
+        ) from error

@@ -29,7 +29,7 @@ FAULTS = (
     "unexplained",
 )
 # Right, but worth knowing: a report with nothing but notes is `ok`.
-NOTES = ("zero_materialised", "recomputed", "skipped_patterns", "unverified")
+NOTES = ("zero_materialised", "recomputed", "skipped_patterns", "other_gradient", "unverified")
 
 
 @dataclass(frozen=True)
@@ -178,3 +178,13 @@ def _numbers(value: torch.Tensor) -> str:
     if isinstance(numbers, float):
         return f"{numbers:.4g}"
     return "[" + ", ".join(f"{x:.4g}" if isinstance(x, float) else str(x) for x in numbers) + "]"
+
+
+def what_is(thing: object) -> str:
+    """What somebody gave, or what came back, in a message: `an int64 tensor of shape (3,)`, `a list`, `None`."""
+    if thing is None:
+        return "None"
+    kind = type(thing).__name__
+    if isinstance(thing, torch.Tensor):
+        kind = f"{str(thing.dtype).removeprefix('torch.')} tensor of shape {tuple(thing.shape)}"
+    return f"{'an' if kind[0].lower() in 'aeiou' or kind == 'ndarray' else 'a'} {kind}"

@@ -8,6 +8,7 @@ import types
 
 import torch
 
+from ..aggregates import Aggregate
 from ..engine import RawTensorError, WrongCountError, WrongShapeError
 from .case import HandEntry, Run
 from .findings import Finding, Place
@@ -26,7 +27,7 @@ def own_frame(error: BaseException) -> types.TracebackType | None:
     found, traceback = None, error.__traceback__
     while traceback is not None:
         file = traceback.tb_frame.f_code.co_filename
-        if not is_ours(file):
+        if not is_ours(file) and traceback.tb_frame.f_code is not Aggregate.__call__.__code__:
             found = traceback
         traceback = traceback.tb_next
     return found

@@ -9,7 +9,7 @@ from numbers import Real
 
 import torch
 
-from ..aggregates import registry
+from ..aggregates import name_of, registry
 from ..engine import Tape, Variable, add_optional, grad
 from ..trace import LimitError
 from .errors import RunError
@@ -150,7 +150,7 @@ class Calls(Expressions):
         if function != F and function not in registry:
             raise RunError(f"{self.text(node)}: the aggregate '{function}' is no longer there.")
         chosen = self.f if function == F else registry[function]
-        called_as = self.text(node) + (f", where f is {getattr(chosen, 'name', chosen)}" if function == F else "")
+        called_as = self.text(node) + (f", where f is {name_of(chosen)}" if function == F else "")
         self.check_arguments(called_as, chosen, arguments, keywords, node)
         if not any(isinstance(each, Variable) for each in arguments):
             raise RunError(f"{called_as}: an aggregate computes on tensors; write tensor(2.0) for a number.")

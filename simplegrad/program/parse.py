@@ -79,6 +79,8 @@ class Program:
     @classmethod
     def parse(cls, text: str, *, title: str = "", limits: Limits = DEFAULT_LIMITS) -> Program:
         """The program of a text. Raises ProgramError, with line, column and the nearest known name, for others."""
+        if not isinstance(text, str):
+            raise TypeError(f"Program.parse: expected the text of a program, got {type(text).__name__}.")
         if len(text) > limits.text:
             raise ProgramError(f"the text has {len(text)} characters; {limits.text} are the most.")
         checker = Checker(lines_of(text))

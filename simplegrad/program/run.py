@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from ..aggregates import Aggregate, registry
+from ..aggregates import Aggregate, name_of, registry
 from ..engine import Tape, Variable
 from ..trace import LimitError, Recorder, Trace
 from .calls import Calls
@@ -53,7 +53,7 @@ def choice(aggregate: str | Aggregate | Callable) -> Callable:
 def described(trace: Trace, program: Program, chosen: Callable, interpreter: Interpreter) -> Trace:
     trace.program = program.source
     trace.title = program.title
-    trace.aggregate = getattr(chosen, "name", None) or getattr(chosen, "__name__", "") if program.uses_f else ""
+    trace.aggregate = name_of(chosen) if program.uses_f else ""
     trace.bindings = {k: v.name for k, v in interpreter.names.items() if isinstance(v, Variable)}
     return trace
 

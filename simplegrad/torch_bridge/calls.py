@@ -35,6 +35,11 @@ class Call:
         return self.cls.backward if vjp is torch.autograd.Function.vjp else vjp
 
     @property
+    def has_run(self) -> bool:
+        """Whether its backward was called, and returned."""
+        return self.incoming is not None
+
+    @property
     def is_guarded(self) -> bool:
         """Whether the backward is wrapped in `once_differentiable`."""
         function = self.backward
@@ -66,11 +71,17 @@ def _is_guard(function: Any) -> bool:
 
 
 class Recording:
-    """The calls seen while `recorded_calls` was open."""
+    """The calls seen while `recorded_calls` was open; as long as `within` is set, those too that a backward makes."""
 
-    def __init__(self) -> None:
+    def __init__(self, within: bool) -> None:
         self.calls: list[Call] = []
-        self.depth = 0
+        self.within = within
+        self.applies = 0  # how many are running
+        self.backwards = 0
+
+    @property
+    def is_outermost(self) -> bool:
+        return self.applies == 0 and (self.within or self.backwards == 0)
 
     def enter(self, cls: type, args: tuple, wanted: tuple[int, ...], outputs: Any) -> None:
         several = outputs if isinstance(outputs, tuple) else (outputs,)
@@ -110,41 +121,63 @@ def plain_copy(tensor: torch.Tensor) -> torch.Tensor:
 
 
 @contextlib.contextmanager
-def recorded_calls() -> Iterator[Recording]:
+def applied_by(wrapper: Callable[[Callable, type, tuple, dict], Any]) -> Iterator[None]:
+    """For the duration every `Function.apply` is `wrapper(plain, cls, args, kwargs)`; within another, both see it."""
+    single = autograd_function._SingleLevelFunction
+    outer = vars(single).get("apply")
+
+    def apply(cls: type, *args: Any, **kwargs: Any) -> Any:
+        plain = outer.__get__(None, cls) if outer is not None else super(single, cls).apply
+        return wrapper(plain, cls, args, kwargs)
+
+    single.apply = classmethod(apply)
+    try:
+        yield
+    finally:
+        if outer is None:
+            del single.apply
+        else:
+            single.apply = outer
+
+
+@contextlib.contextmanager
+def recorded_calls(within: bool = False) -> Iterator[Recording]:
     """Note every outermost call of a custom Function, and the gradients that reach its backward.
+
+    `within`: calls that a backward makes are noted too, where the function under check takes gradients itself.
 
     `Function.apply` is seen by no function mode; it ends in `_SingleLevelFunction.apply`, also where a bound
     `apply` was taken earlier, so that is what is wrapped for the duration.
     """
-    recording = Recording()
-    single, back = autograd_function._SingleLevelFunction, autograd_function.BackwardCFunction
+    recording = Recording(within)
+    back = autograd_function.BackwardCFunction
     plain_apply = vars(back)["apply"]
 
-    def apply(cls: type, *args: Any, **kwargs: Any) -> Any:
-        before = _copied(args) if recording.depth == 0 else args
+    def apply(plain: Callable, cls: type, args: tuple, kwargs: dict) -> Any:
+        outermost = recording.is_outermost
+        before = _copied(args) if outermost else args
         wanted = tuple(i for i, arg in enumerate(args) if _differentiated(arg))
-        recording.depth += 1
+        recording.applies += 1
         try:
-            outputs = super(single, cls).apply(*args, **kwargs)
+            outputs = plain(*args, **kwargs)
         finally:
-            recording.depth -= 1
-        if recording.depth == 0:
+            recording.applies -= 1
+        if outermost:
             recording.enter(cls, before, wanted, outputs)
         return outputs
 
     def run_backward(self: Any, *grads: Any) -> Any:
-        recording.depth += 1
+        recording.backwards += 1
         try:
             returned = plain_apply(self, *grads)
         finally:
-            recording.depth -= 1
+            recording.backwards -= 1
         recording.ran(self, grads, returned)
         return returned
 
-    single.apply = classmethod(apply)
     back.apply = run_backward
     try:
-        yield recording
+        with applied_by(apply):
+            yield recording
     finally:
-        del single.apply
         back.apply = plain_apply

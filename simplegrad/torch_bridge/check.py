@@ -6,8 +6,10 @@ against autograd's double backward. Only then is it asked why, one Function at a
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,8 +20,9 @@ from simplegrad.torch_bridge.alone import outer_steps
 from simplegrad.torch_bridge.calls import Call
 from simplegrad.torch_bridge.detector import Examination, Examiner
 from simplegrad.torch_bridge.guard import guard_finding
-from simplegrad.torch_bridge.problem import Comparison, NothingToDifferentiate, Problem
+from simplegrad.torch_bridge.problem import Comparison, NothingToDifferentiate, Problem, parameters_of
 from simplegrad.torch_bridge.state import State, random_state_kept
+from simplegrad.torch_bridge.widened import Widened, casts_down
 
 LOOKS = 3  # random directions along which everything must agree
 POINTS = ((0, 0.0), (1, 1e-3), (2, 1e-2))  # (draw, relative distance from the given point)
@@ -33,7 +36,7 @@ def check_function(fn: Callable, inputs: tuple[Any, ...], *, order: int = 2, nam
     precision where `fn` allows it. Nothing that `fn` keeps (buffers, caches, random state) is left changed.
 
     The first-order gradient is taken as written: that it may not be the derivative of the outputs (a straight-through
-    estimator) is no fault.
+    estimator) is no fault, but a note.
 
     Raises ValueError where no input requires grad, TypeError for code compiled by `torch.compile`.
     """
@@ -47,11 +50,15 @@ def check_function(fn: Callable, inputs: tuple[Any, ...], *, order: int = 2, nam
             return report
         precision = "double precision" if problem.bits == 64 else "single precision: the function takes no other"
         report.truth = f"finite differences of the first-order gradient ({precision})"
+        first = problem
         for level in range(2, order + 1):
             if level > 2:
                 problem = opened(lifted(fn, level - 2), tuple(inputs), report)
             if problem is None or not second_order_holds(problem, report, level):
                 break
+        if not report.findings:
+            with first.precision():
+                report.findings += first_order_notes(first, report)
     return report
 
 
@@ -77,8 +84,12 @@ def name_of(fn: Any) -> str:
 
 def lifted(fn: Callable, times: int) -> Callable:
     """The gradient of `fn` as a function of the same inputs, `times` times over."""
+    names = parameters_of(fn)
     for _ in range(times):
         fn = _gradient_of(fn)
+        # its inputs go by their names still
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        fn.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in names])
     return fn
 
 
@@ -97,22 +108,40 @@ def _gradient_of(fn: Callable) -> Callable:
 
 def opened(fn: Callable, inputs: tuple[Any, ...], report: Report) -> Problem | None:
     """The function run once, in double precision or else as it is; None where there is nothing to go on with."""
-    failure: Exception | None = None
+    failure: tuple | None = None
     for bits in (64, 32) if any(_is_narrow(x) for x in inputs) else (64,):
         problem = Problem(fn, inputs, bits)
         try:
             problem.probe()
         except NothingToDifferentiate as reason:
-            report.findings.append(Finding("unverified", f"{reason}: there is no gradient to differentiate again."))
+            report.findings.append(Finding("unverified", f"{reason}; there is no gradient to differentiate again."))
             return None
         except Exception as error:  # whatever a user's forward or backward raises is what is reported
-            failure = failure or error
+            failure = failure or (error, report.name, 1, problem.calls, problem.is_forward)
             continue
+        problem = in_double(problem)
         holders = [step for call in problem.calls for step in outer_steps(call)]
         problem.state = State(problem.kept, holders)
         return problem
-    report.findings.append(explain.raised(failure, report.name, 1))
+    told = explain.raised(*failure)
+    if told.read_at is None and failure[-1]:  # not even entered: the arguments do not fit
+        told = replace(told, read_at=explain.heading_of(fn))
+    report.findings.append(told)
     return None
+
+
+def in_double(problem: Problem) -> Problem:
+    """Where a Function casts down what is in double precision: the same without that, if it can do without."""
+    if problem.bits == 32 or not any(map(casts_down, distinct(problem.calls))):
+        return problem
+    wide = Problem(problem.fn, problem.inputs, 64)
+    wide.precision = Widened
+    try:
+        with wide.precision():
+            wide.probe()
+    except Exception:  # it insists on what it asked for
+        return problem
+    return wide
 
 
 def _is_narrow(value: Any) -> bool:
@@ -131,13 +160,18 @@ def second_order_holds(problem: Problem, report: Report, level: int) -> bool:
     except Exception as error:  # the second backward raised: a guard, or a fault that makes itself heard
         report.findings.append(explain.raised(error, report.name, level, problem.calls))
         return False
+    with problem.precision():
+        return numbers_hold(problem, report, level)
+
+
+def numbers_hold(problem: Problem, report: Report, level: int) -> bool:
     if all(agreed(problem, draw) for draw in range(LOOKS)):
         return True
-    comparisons = [compared(problem, draw, jitter) for draw, jitter in POINTS]
-    if not any(comparisons):
-        report.findings.append(Finding("unverified", UNDEFINED_NEARBY))
+    comparisons = [compared(problem.compare, draw, jitter) for draw, jitter in POINTS]
+    if not any(c is not None and c.is_settled for c in comparisons):
+        report.findings.append(Finding("unverified", undefined_nearby(problem)))
         return False
-    report.errors[level] = next(c.errors for c in comparisons if c)
+    report.errors[level] = next(c.errors for c in comparisons if c and c.is_settled)
     wrong = disagreeing([c for c in comparisons if c is not None])
     if not wrong:
         return True
@@ -146,10 +180,33 @@ def second_order_holds(problem: Problem, report: Report, level: int) -> bool:
     return not report.faults
 
 
-UNDEFINED_NEARBY = (
-    "The function raises an error at inputs a little beside the given ones, so its second derivative could not be "
-    "compared with finite differences."
-)
+def undefined_nearby(problem: Problem) -> str:
+    """Why differences beside the given point were not to be had."""
+    try:
+        problem.compare(*POINTS[1])
+        why = "gives no finite numbers there"
+    except Exception as error:
+        why = f"raises {type(error).__name__}: {(str(error).splitlines() or [''])[0].rstrip('.')}"
+    return (
+        f"The function could not be evaluated at inputs a little beside the given ones, so its second derivative was "
+        f"not compared with finite differences: it {why}."
+    )
+
+
+def first_order_notes(problem: Problem, report: Report) -> list[Finding]:
+    """Whether backward gives another gradient than forward's: a quick look, then each input alone, at three points."""
+    try:
+        if problem.gradient_is_derivative():
+            return []
+        found = [compared(problem.compare_first, draw, jitter) for draw, jitter in POINTS]
+        wrong = disagreeing([c for c in found if c is not None], tolerance=1e-3)
+        if not wrong or not problem.is_deterministic():
+            return []
+    except Exception:  # not to be evaluated beside the point: nothing can be said
+        return []
+    first = next(c for c in found if c)
+    report.errors[1] = first.errors
+    return [explain.other_gradient(wrong, first)]
 
 
 def agreed(problem: Problem, draw: int) -> bool:
@@ -160,18 +217,18 @@ def agreed(problem: Problem, draw: int) -> bool:
         return False
 
 
-def compared(problem: Problem, draw: int, jitter: float) -> Comparison | None:
+def compared(compare: Callable[[int, float], Comparison], draw: int, jitter: float) -> Comparison | None:
     """Beside the given point a function may be undefined, and that is no news."""
     try:
-        return problem.compare(draw, jitter)
+        return compare(draw, jitter)
     except Exception:
         return None
 
 
-def disagreeing(comparisons: list[Comparison]) -> list[str]:
+def disagreeing(comparisons: list[Comparison], tolerance: float = 1e-4) -> list[str]:
     """Names that are wrong at most of the points: at a kink or a tie the given point alone would say so."""
-    found = [set(c.wrong()) for c in comparisons if c.is_settled]
-    names = comparisons[0].autograd
+    found = [set(c.wrong(tolerance)) for c in comparisons if c.is_settled]
+    names = comparisons[0].autograd if comparisons else ()
     return [name for name in names if sum(name in one for one in found) * 2 > len(found)]
 
 

@@ -14,7 +14,8 @@ from simplegrad.torch_bridge.calls import Call
 from simplegrad.torch_bridge.detector import INNER, UNTRACKED, Examination, Examiner, Held
 from simplegrad.torch_bridge.dropped import dropped_gradients
 from simplegrad.torch_bridge.numbers import plain
-from simplegrad.torch_bridge.problem import Problem
+from simplegrad.torch_bridge.problem import Comparison, Problem
+from simplegrad.torch_bridge.returned import refused
 
 NOT_THE_USERS = (str(pathlib.Path(torch.__file__).parent), str(pathlib.Path(__file__).parent), "<")
 ORDINAL = {1: "first", 2: "second", 3: "third"}
@@ -230,23 +231,35 @@ def _return_it(shown: str) -> str:
 # -- everything else -----------------------------------------------------------------------------------------------
 
 
-def raised(error: Exception, name: str, level: int, calls: list[Call] = ()) -> Finding:
+def raised(error: Exception, name: str, level: int, calls: list[Call] = (), is_forward: bool = False) -> Finding:
     """Forward or backward raised an error."""
-    when = (
-        "forward or backward (with create_graph=True)" if level == 1 else f"the {ORDINAL.get(level, level)} derivative"
-    )
-    where = _user_line(error, calls)
+    when = f"the {ORDINAL.get(level, level)} derivative"
+    if level == 1:
+        when = "forward" if is_forward else "backward (with create_graph=True)"
     said = str(error).strip().splitlines()
-    return Finding(
-        "raises",
-        f"{when} raises {type(error).__name__}: {said[0] if said else ''}",
-        entry=name,
-        read_at=where,
-        order=level,
-    )
+    sentence = f"{when} raises {type(error).__name__}: {said[0] if said else ''}"
+    where, wrong = _user_line(error), refused(calls)
+    if where is None and wrong is not None:  # PyTorch objected once backward had returned
+        return Finding(
+            "raises",
+            f"{wrong.sentence}. PyTorch says: {said[0] if said else ''}",
+            entry=wrong.call.name,
+            read_at=wrong.at,
+            order=level,
+            fix=wrong.fix,
+        )
+    return Finding("raises", sentence, entry=name, read_at=where, order=level)
 
 
-def _user_line(error: Exception, calls: list[Call]) -> Place | None:
+def heading_of(fn: Any) -> Place | None:
+    """Where a person's function begins: a Function's forward, a module's, or the function itself."""
+    owner = getattr(fn, "__self__", None)
+    is_apply = isinstance(owner, type) and issubclass(owner, torch.autograd.Function)
+    code = source.code_of(owner.forward if is_apply else fn.forward if isinstance(fn, torch.nn.Module) else fn)
+    return None if code is None or code.co_filename.startswith(NOT_THE_USERS) else source.heading(code)
+
+
+def _user_line(error: Exception) -> Place | None:
     """The last line of a traceback that is neither PyTorch's nor ours."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.lineno]
     own = [f for f in frames if not f.filename.startswith(NOT_THE_USERS)]
@@ -261,6 +274,21 @@ def as_written(problem: Problem, wrong: list[str]) -> Finding:
         f"in other coordinates), so its own derivative for {', '.join(wrong)} cannot be told by differences alone. "
         f"Every value that backward reads is one that autograd follows.",
         entry=", ".join(dict.fromkeys(call.name for call in problem.calls)),
+    )
+
+
+def other_gradient(wrong: list[str], first: Comparison) -> Finding:
+    """Backward gives something else than the derivative of the outputs: meant so or not, only its author knows."""
+    each = "; ".join(
+        f"for {name} {first.autograd[name]:.4g} where differences of forward give {first.numeric[name].value:.4g}"
+        for name in wrong
+    )
+    return Finding(
+        "other_gradient",
+        f"What backward gives is not the derivative of forward: along one random direction, {each}. If it is meant so "
+        f"(a straight-through estimator, a reversed or clipped gradient), all is well: its own derivative was judged "
+        f"by what it gives. If not, it is wrong at the first order already.",
+        order=1,
     )
 
 

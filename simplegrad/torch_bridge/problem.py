@@ -6,12 +6,14 @@ import copy
 import inspect
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from simplegrad.checks.findings import what_is
 from simplegrad.torch_bridge.calls import Call, recorded_calls
 from simplegrad.torch_bridge.numbers import Slope, directions, inner, inner_graph, moved, norm, plain, slope
 from simplegrad.torch_bridge.state import State, seed
@@ -66,10 +68,12 @@ class Problem:
         self.places = [i for i, leaf in enumerate(self.flat) if _wanted(leaf)]
         if not self.places:
             raise NothingToDifferentiate(
-                "none of the inputs requires grad, so there is nothing to differentiate: "
-                "pass tensors made with requires_grad=True for the inputs to check"
+                f"none of the inputs requires grad ({', '.join(map(what_is, inputs))}), so there is nothing to "
+                "differentiate: pass floating tensors made with requires_grad=True for the inputs to check"
             )
-        self.fn, self.bits = fn, bits
+        self.fn, self.bits, self.inputs = fn, bits, inputs
+        self.precision: Callable[[], AbstractContextManager] = nullcontext  # `with problem.precision():` around numbers
+        self.is_forward = True  # what an error was raised in
         if bits == 64:
             self.fn = _doubled_module(fn)
             self.flat = [_doubled(leaf) for leaf in self.flat]
@@ -93,6 +97,7 @@ class Problem:
         for place, leaf in zip(self.places, leaves, strict=True):
             flat[place] = leaf.clone() if self.not_leaves else leaf
         result = self.fn(*tree_unflatten(flat, self.spec))
+        self.returned = what_is(result)
         outputs = [out for out in tree_flatten(result)[0] if isinstance(out, torch.Tensor) and out.requires_grad]
         return leaves, outputs
 
@@ -106,10 +111,12 @@ class Problem:
 
         Raises whatever forward or the first backward raises.
         """
-        with recorded_calls() as recording:
+        with recorded_calls(within=True) as recording:
+            self.calls = recording.calls
             leaves, outputs = self._first_outputs()
+            self.is_forward = recording.within = False
             if not outputs:
-                raise NothingToDifferentiate("no output of the function requires grad")
+                raise NothingToDifferentiate(f"no output of the function requires grad: it returned {self.returned}")
             generator = torch.Generator().manual_seed(7)
             self.incoming = directions(outputs, generator, scaled=False)
             incoming = [v.requires_grad_() for v in self.incoming]
@@ -117,7 +124,6 @@ class Problem:
             self.leaves = leaves
         self.incoming = [v.detach() for v in incoming]
         self.incoming_leaves = incoming
-        self.calls = recording.calls
         self.weights = directions(self.values, torch.Generator().manual_seed(11), scaled=False)
 
     def _first_outputs(self) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
@@ -176,7 +182,7 @@ class Problem:
         second = self.second_order(values, weights)
         autograd = {n: inner(s, d) for n, s, d in zip(self.all_names, second, along, strict=True)}
         numeric = {name: self._alone(i, along[i], values, weights) for i, name in enumerate(self.all_names)}
-        scale = max(abs(s.value) for s in numeric.values() if s.value == s.value) if numeric else 0.0
+        scale = max((abs(s.value) for s in numeric.values() if s.value == s.value), default=0.0)
         return Comparison(autograd, numeric, scale)
 
     def _alone(self, which: int, along: torch.Tensor, values: list, weights: list) -> Slope:
@@ -211,13 +217,32 @@ class Problem:
 
     def _same_call(self, call: Call, along: list[torch.Tensor], h: float) -> Call | None:
         place = next(i for i, one in enumerate(self.calls) if one is call)
-        with recorded_calls() as recording:
+        with recorded_calls(within=True) as recording:
             self.outputs([moved(v, d, h) for v, d in zip(self.values, along, strict=True)])
         calls = recording.calls
         matching = place < len(calls) and calls[place].cls is call.cls
         return calls[place] if matching and calls[place].differentiated == call.differentiated else None
 
     # -- first order ---------------------------------------------------------------------------------------------
+
+    def compare_first(self, draw: int, jitter: float = 0.0) -> Comparison:
+        """First order for each input alone: backward's answer and finite differences of the outputs."""
+        generator = torch.Generator().manual_seed(2000 + draw)
+        values = [moved(v, d, jitter) for v, d in zip(self.values, directions(self.values, generator), strict=True)]
+        along = directions(values, generator)
+        first = self.first_order(values, self.incoming)
+
+        def alone(which: int) -> Slope:
+            def at(h: float) -> float:
+                there = [moved(v, along[i], h) if i == which else v for i, v in enumerate(values)]
+                _, outputs = self.outputs(there)
+                return sum(inner(out, v) for out, v in zip(outputs, self.incoming, strict=True))
+
+            return slope(at, self.bits)
+
+        told = {name: inner(g, d) for name, g, d in zip(self.names, first, along, strict=True)}
+        numeric = {name: alone(i) for i, name in enumerate(self.names)}
+        return Comparison(told, numeric, max((abs(s.value) for s in numeric.values()), default=0.0))
 
     def gradient_is_derivative(self, tolerance: float = 1e-3) -> bool:
         """Whether the first-order gradient is the derivative of the outputs: not that of a straight-through estimator.
@@ -261,7 +286,7 @@ def differentiated(first: Any, weights: list, wanted: list) -> list[Any]:
 
 def input_names(fn: Callable, inputs: tuple[Any, ...]) -> list[str]:
     """Names of the differentiated inputs: the parameters of `fn`, or of the Function's forward."""
-    parameters = _parameters(fn)
+    parameters = parameters_of(fn)
     names = []
     for i, value in enumerate(inputs):
         name = parameters[i] if i < len(parameters) else f"input {i}"
@@ -271,7 +296,7 @@ def input_names(fn: Callable, inputs: tuple[Any, ...]) -> list[str]:
     return names
 
 
-def _parameters(fn: Callable) -> list[str]:
+def parameters_of(fn: Callable) -> list[str]:
     owner = getattr(fn, "__self__", None)
     is_apply = isinstance(owner, type) and issubclass(owner, torch.autograd.Function)
     target = fn.forward if isinstance(fn, torch.nn.Module) else owner.forward if is_apply else fn

@@ -21,6 +21,7 @@ from torch.autograd import graph as autograd_graph
 from torch.overrides import TorchFunctionMode
 
 from simplegrad.engine.speed import collector_paused
+from simplegrad.torch_bridge.calls import applied_by
 from simplegrad.torch_bridge.finite import Eyes, look
 from simplegrad.torch_bridge.tell import Teller
 from simplegrad.trace import Trace
@@ -119,18 +120,16 @@ class TorchRecorder:
     @contextlib.contextmanager
     def attached(self) -> Iterator[None]:
         """Watch for the duration; what was replaced is put back, and the graph is let go of."""
-        back, single = autograd_function.BackwardCFunction, autograd_function._SingleLevelFunction
+        back = autograd_function.BackwardCFunction
         engine, plain_backward = autograd_graph._engine_run_backward, vars(back)["apply"]
         autograd_graph._engine_run_backward = torch.autograd._engine_run_backward = self._engine(engine)
-        back.apply, single.apply = self._backward(plain_backward), classmethod(self._apply(single))
-        mode = Lines(self.lines, self.eyes)
+        back.apply = self._backward(plain_backward)
         try:
-            with mode:
+            with applied_by(self._applied), Lines(self.lines, self.eyes):
                 yield
         finally:
             autograd_graph._engine_run_backward = torch.autograd._engine_run_backward = engine
             back.apply = plain_backward
-            del single.apply
             self._let_go()
 
     def _engine(self, engine: Callable) -> Callable:
@@ -152,17 +151,14 @@ class TorchRecorder:
 
         return apply
 
-    def _apply(self, single: type) -> Callable:
-        def apply(cls: type, *args: Any, **kwargs: Any) -> Any:
-            before, eyes = _sequence(), self.eyes
-            if eyes is None:
-                outputs = super(single, cls).apply(*args, **kwargs)
-            else:
-                outputs = looked_at(eyes, cls, super(single, cls).apply, args, kwargs, sys._getframe(1))
-            note_lines(self.lines, before, sys._getframe(1))
-            return outputs
-
-        return apply
+    def _applied(self, plain: Callable, cls: type, args: tuple, kwargs: dict) -> Any:
+        before, eyes = _sequence(), self.eyes
+        if eyes is None:
+            outputs = plain(*args, **kwargs)
+        else:
+            outputs = looked_at(eyes, cls, plain, args, kwargs, sys._getframe(2))
+        note_lines(self.lines, before, sys._getframe(2))
+        return outputs
 
     def _let_go(self) -> None:
         """Indices instead of nodes: a graph, and what it saved, must not live on in a trace."""
@@ -274,6 +270,8 @@ class TorchRecorder:
     def _edge(self, tensor: Any) -> tuple[Any, int]:
         if isinstance(tensor, autograd_graph.GradientEdge):
             return tensor.node, tensor.output_nr
+        if not tensor.requires_grad:  # the engine will say so, in its own words
+            return None, 0
         edge = autograd_graph.get_gradient_edge(tensor)
         return edge.node, edge.output_nr
 

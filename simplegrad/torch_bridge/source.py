@@ -62,6 +62,11 @@ def place(code: types.CodeType, first: int, last: int | None = None) -> Place:
     return Place(code.co_filename, start, max(start, end), textwrap.dedent(text).rstrip("\n"))
 
 
+def return_line(code: types.CodeType) -> int:
+    """The last `return` of a function, or its first line."""
+    return max((n.lineno for n in statements(code) if isinstance(n, ast.Return)), default=code.co_firstlineno)
+
+
 def code_of(function: Any) -> types.CodeType | None:
     """The code a person wrote, below decorators; None for something that is no Python function."""
     return getattr(inspect.unwrap(function), "__code__", None)
@@ -136,7 +141,9 @@ def _mark(value: Any) -> Any:
         if value.layout != torch.strided or value.numel() > LARGEST or value.is_cuda:
             return value._version
         with torch._C.DisableTorchFunctionSubclass():
-            return value._version, hash(value.detach().contiguous().view(-1).numpy(force=True).tobytes())
+            plain = value.detach().resolve_conj().resolve_neg().contiguous()
+            # as bytes: numpy has no bfloat16
+            return value._version, hash(plain.view(-1).view(torch.uint8).numpy(force=True).tobytes())
     return hash(value.tobytes()) if isinstance(value, np.ndarray) else None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from .events import Event, Leaf, PassBegun, PassEnded, Recorded
+from .events import Event, Leaf, PassBegun, PassEnded, Recorded, Value
 
 _RULE = "-" * 24
 
@@ -17,7 +17,7 @@ def lines(event: Event) -> Iterator[str]:
     """What the notebook prints at this event. Hand-written entries print nothing, as there."""
     match event:
         case Leaf(value=value):
-            yield f"{value.name} = {value.tensor}"
+            yield f"{value.name} = {_shown(value)}"
         case Recorded(entry=entry) if not entry.aggregate:
             yield entry.statement
         case PassBegun(run=run):
@@ -26,3 +26,10 @@ def lines(event: Event) -> Iterator[str]:
             for value, gradient in table:
                 yield f"d{run.loss.name}_d{value.name} = {gradient.name}"
             yield _RULE
+
+
+def _shown(value: Value) -> object:
+    """The tensor; where it was not kept, what is known of it. None would be a known zero."""
+    if value.tensor is not None:
+        return value.tensor
+    return f"a {value.dtype} tensor of shape {value.shape}{f', {value.note}' if value.note else ''}"

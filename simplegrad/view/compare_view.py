@@ -12,6 +12,7 @@ from ..checks.divergence import Divergence, shown
 from ..checks.findings import Report, short
 from ..program import Program
 from ..trace.trace import Trace
+from .compile_view import links_of
 from .figure import Ghost
 from .session import COMPARISONS, DEFAULT_AGGREGATE, REPORTS, TRACES, Shown, from_query
 from .views import bytes_of
@@ -32,8 +33,7 @@ class Sides:
         """As it stands in the URL."""
         query = self.both.query()
         query.pop("aggregate")
-        step = query.pop("step")
-        return {**query, "left": self.left, "right": self.right, "step": step}
+        return {**query, "left": self.left, "right": self.right, **links_of([self.left, self.right])}
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -61,7 +61,7 @@ def default_right(left: str) -> str:
     reference = registry[left].reference
     if isinstance(reference, str) and reference in registry:
         return reference
-    if reference is not None:
+    if callable(reference):
         return REFERENCE
     return "simple" if registry[left].arity == 2 else left
 

@@ -7,13 +7,14 @@ import keyword
 import re
 import zlib
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 
 from ..aggregates import registry
 from ..compiler import CompiledAggregate, compile_aggregate
-from ..program import Program, ProgramError
+from ..program import Program, ProgramError, pack, unpack
 from ..program.own import own_program
 from ..trace.events import Visited
 from ..trace.trace import Trace
@@ -28,6 +29,7 @@ EXAMPLES = {
     "swish": "x * sigmoid(x)",
 }
 MOST_REGISTERED = 24  # compiled aggregates in the menus of all pages; the oldest goes first
+MOST_LINKED = 2  # in a URL: one for each side of Compare
 MOST_PATTERNS = 15  # that are listed; the others are counted
 PREFIX = "compiled_"
 _COMPILED = Bounded(count=64, cost=64)
@@ -77,9 +79,30 @@ def with_example(text: str, written: str, name: str) -> CompiledAggregate:
     except ValueError:  # a name that code may not take
         aggregate = compile_aggregate(text, "f")
     aggregate.name = name
+    aggregate.link = pack(f"{written}\n{text}")
     inputs = example_inputs(aggregate)
     aggregate.example = lambda: inputs
     return aggregate
+
+
+def links_of(names: Iterable[str]) -> dict[str, str]:
+    """What a URL that says these names needs beside them: the texts of those that were compiled on the Compile page,
+    for a server that did not compile them."""
+    found = [getattr(registry.get(name), "link", "") for name in names]
+    linked = ".".join(link for link in dict.fromkeys(found) if link)
+    return {"compiled": linked} if linked else {}
+
+
+def compile_linked(said: str) -> list[str]:
+    """Compile what `links_of` put into a URL, which is parsed and never evaluated; sentences on what cannot be."""
+    problems = []
+    for part in filter(None, said.split(".")[:MOST_LINKED]):
+        try:
+            written, _, text = unpack(part).partition("\n")
+            compiled(text, written)
+        except ProgramError as error:
+            problems.append(f"The address says compiled={part[:20]}, but {error.message}")
+    return problems
 
 
 def register(aggregate: CompiledAggregate) -> None:

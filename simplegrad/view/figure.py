@@ -20,7 +20,9 @@ MIN_HEIGHT, MAX_HEIGHT = 180, 430
 FAR = 12  # slots: a value that is read so far away, and more than FAR_TIMES so, is named there instead of drawn to
 FAR_TIMES = 3
 ARROWS_UP_TO = 1200  # edges; beyond that arrowheads cost more than they tell
-_NODE = {"entry": ("square", 24), "aggregate": ("hexagon2", 30), "group": ("square", 34), "hole": ("square-open", 18)}
+# With 48 pixels a slot, the least that a graph is drawn with in full, a name beside an entry stays clear of it.
+NAME_PX = 10
+_NODE = {"entry": ("square", 22), "aggregate": ("hexagon2", 30), "group": ("square", 34), "hole": ("square-open", 18)}
 _SOURCE = {"leaf": ("circle", 18), "seed": ("circle", 18), "read": ("diamond", 20)}
 
 
@@ -363,7 +365,10 @@ def _markers(nodes: list[Node]) -> go.Scatter:
         hovertemplate="%{hovertext}<extra></extra>",
         mode="markers+text",
         textposition=["middle center" if n.text else "bottom center" for n in nodes],
-        textfont={"size": [9 if len(n.text) > 3 else 11 for n in nodes], "color": "#444c56"},
+        textfont={
+            "size": [(9 if len(n.text) > 3 else 11) if n.text else NAME_PX if n.kind == "value" else 11 for n in nodes],
+            "color": "#444c56",
+        },
         marker={
             "symbol": [symbol for symbol, _ in looks],
             "size": [size for _, size in looks],

@@ -33,6 +33,7 @@ UNCHECKED = "unchecked"
 AROUND = 4  # lines shown before and after one that stands in no function
 MOST_BLOCKS = 6
 MOST_NUMBERS = 12
+RAISED = "The run raised"  # a notice that begins so says why there is nothing more
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def recorded(case: Case) -> Trace:
         with record_torch("full", names=_names(function, inputs)) as trace:
             differentiated(function, inputs, case.passes)
     except Exception as error:  # a user's code may raise anything; the trace has what came before
-        trace.notices.append(f"The run raised {type(error).__name__}: {_first_line(error)}")
+        trace.notices.append(f"{RAISED} {type(error).__name__}: {_first_line(error)}")
     trace.title, trace.kind = case.title, "torch"
     return trace
 

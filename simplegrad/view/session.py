@@ -10,6 +10,7 @@ from ..aggregates import registry
 from ..program import EXAMPLES, Program, ProgramError, pack, unpack
 from ..program.errors import nearest
 from ..trace.trace import Trace
+from .compile_view import compile_linked, links_of
 from .views import Bounded, TraceView, bytes_of
 
 DEFAULT_PROGRAM = "gradient-of-gradient"
@@ -53,7 +54,7 @@ class Shown:
         """As it stands in the URL."""
         program = pack(self.text) if self.program == "text" else self.program
         modes = {"aggregate": self.aggregate, "none": self.none, "prune": self.prune}
-        return {"program": program, **modes, "step": str(self.step)}
+        return {"program": program, **modes, "step": str(self.step), **links_of([self.aggregate])}
 
     def run(self) -> Trace:
         """The trace of its program. Raises ProgramError for a text that is none."""
@@ -62,7 +63,7 @@ class Shown:
 
 def from_query(query: Mapping[str, str], traces: Collection[str] = ()) -> Shown:
     """What a URL asks for. What it says wrongly is left at its default, with a sentence in `problems`."""
-    problems: list[str] = []
+    problems = compile_linked(query.get("compiled", ""))
     shown = _program(query.get("program", DEFAULT_PROGRAM), traces, problems)
     shown = replace(
         shown,

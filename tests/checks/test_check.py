@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from simplegrad import TapeEntry, Variable, add_optional, check, gradient_tape, registry
+from simplegrad import Aggregate, TapeEntry, Variable, add_optional, check, gradient_tape, registry
 from simplegrad.checks.survey import MOST_OUTPUTS
 from simplegrad.trace.events import Accumulated, Failed, Read
 
@@ -531,7 +531,7 @@ def test_an_unknown_name():
 
 
 def test_what_is_no_function():
-    with pytest.raises(TypeError, match="the target is a int; expected an aggregate, its name or a function"):
+    with pytest.raises(TypeError, match="the target is an int; expected an aggregate, its name or a function"):
         check(3, A)
 
 
@@ -571,3 +571,59 @@ def test_a_function_given_tensors_is_checked_as_a_torch_function():
     report = check(Wrong.apply, A.clone().requires_grad_())
     assert not report.ok
     assert "kept" in str(report)
+
+
+def test_arguments_that_do_not_fit_are_told_at_the_users_line():
+    def takes_one(x):
+        return x * x
+
+    (finding,) = check(Aggregate(takes_one, "takes_one"), torch.rand(3), torch.rand(3)).findings
+    assert finding.code == "raises"
+    assert finding.read_at.file == __file__
+
+
+def test_a_result_that_is_no_variable_has_its_line():
+    def gives_a_tensor(x):
+        return x.value * 2
+
+    (finding,) = check(gives_a_tensor, Variable.constant(torch.rand(3))).findings
+    assert finding.read_at.text.strip() == "return x.value * 2"
+
+
+def test_inputs_that_cannot_be_differentiated_are_named():
+    with pytest.raises(ValueError, match=r"an int64 tensor of shape \(2,\), a float"):
+        check(registry["simple"], torch.tensor([1, 2]), 2.0)
+    with pytest.raises(ValueError, match=r"check\(simple\): input 1 holds nan"):
+        check("simple", torch.rand(2), torch.tensor([1.0, float("nan")]))
+
+
+def test_an_escape_of_unknown_size_does_not_say_who_misses_it():
+    def cube(x):
+        detached = Variable(x.value.detach(), name="detached")
+        r = Variable(x.value**3)
+        gradient_tape.append(TapeEntry([x.name], [r.name], lambda d: [d[0] * 3.0 * detached * detached]))
+        return r
+
+    (finding,) = check(cube, Variable.constant(torch.rand(3))).faults
+    assert finding.sentence.endswith("goes nowhere; how much that is could not be confirmed by numbers.")
+
+
+@pytest.mark.parametrize(
+    ("reference", "said"),
+    [
+        (lambda a, b: a * b, "TypeError: <lambda>() missing 1 required positional argument: 'b'"),
+        (lambda a: a.value, "NotAVariable: its result is a Tensor, where a Variable was expected"),
+        (lambda a: a / None, "RawTensorError: "),
+    ],
+)
+def test_a_reference_that_cannot_be_run_is_told_as_such(reference, said):
+    with pytest.raises(ValueError) as caught:
+        check(lambda a: a * a, *variables(A), reference=reference)
+    assert str(caught.value).startswith(f"check(<lambda>): its reference could not be run: {said}")
+    assert "It takes the same inputs" in str(caught.value)
+
+
+def test_outputs_of_another_shape_than_the_references_are_told_by_their_shapes():
+    (finding,) = check(lambda a: a * a, *variables(A), reference=lambda a: a.sum()).faults
+    assert finding.code == "wrong_value"
+    assert "its outputs have the shapes (4,), the reference's ()" in finding.sentence

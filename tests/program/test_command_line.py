@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from simplegrad import registry
 from simplegrad.__main__ import main
 from simplegrad.program import EXAMPLES
 
@@ -83,3 +84,72 @@ def test_it_runs_as_a_module():
     )
     assert done.returncode == 0, done.stderr
     assert "v0 = a * a" in done.stdout
+
+
+OPS = """
+import torch
+from simplegrad import TapeEntry, Variable, aggregate, gradient_tape
+print("reading")
+
+
+@aggregate
+def doubled(a, b):
+    r = Variable(a.value * 2)
+    gradient_tape.append(TapeEntry([a.name], [r.name], lambda d: [d[0] * 2.0]))
+    return r
+"""
+OTHER = "\n\n@aggregate\ndef first(a, b):\n    return a * 1.5\n"
+PROGRAM = "a = ones(2)\nb = ones(2)\nL = f(a, b).sum()\ngrad(L, [a])\n"
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Paths of a program and of a file of aggregates; `own(text)` writes the second."""
+    program, ops = tmp_path / "program.txt", tmp_path / "my_ops.py"
+    program.write_text(PROGRAM)
+
+    def written(text):
+        ops.write_text(text)
+        return str(program), str(ops)
+
+    yield written
+    registry.discard(str(ops))
+
+
+@pytest.mark.parametrize("said", ["{}::doubled", "{}"])
+def test_an_aggregate_of_ones_own_file(own, said, capsys):
+    program, ops = own(OPS)
+    assert main(["transcript", program, "--aggregate", said.format(ops)]) == 0
+    told = capsys.readouterr()
+    assert "L = v0.sum()" in told.out and "v3 = v2 * 2.0" in told.out
+    assert "reading" not in told.out and "reading" in told.err
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "reason"),
+    [
+        (OPS + OTHER, "{}", "{} has more than one aggregate. Say which: {}::doubled, {}::first."),
+        (OPS, "{}::double", "{} has no aggregate called 'double'. Did you mean 'doubled'? Say which: {}::doubled."),
+        ("x = 1", "{}", "{} has no aggregate: write @simplegrad.aggregate above a function of Variables."),
+        ("x = ", "{}::f", "{}:1: SyntaxError: invalid syntax"),
+    ],
+)
+def test_what_is_wrong_with_ones_own_file(own, text, said, reason, capsys):
+    program, ops = own(text)
+    assert main(["transcript", program, "--aggregate", said.replace("{}", ops)]) == 2
+    told = capsys.readouterr()
+    assert told.err.replace("reading\n", "").startswith(f"{program}: {reason.replace('{}', ops)}")
+    assert told.out == ""
+
+
+def test_a_file_that_is_not_there(own, capsys):
+    program, _ = own("")
+    assert main(["transcript", program, "--aggregate", "nowhere.py::f"]) == 2
+    assert "nowhere.py: there is no such file." in capsys.readouterr().err
+
+
+def test_files_with_a_byte_order_mark_are_read(own, tmp_path, capsys):
+    program, ops = own("\ufeff" + OPS)
+    (tmp_path / "program.txt").write_text("\ufeff" + PROGRAM)
+    assert main(["transcript", program, "--aggregate", ops]) == 0
+    assert "v3 = v2 * 2.0" in capsys.readouterr().out

@@ -159,3 +159,8 @@ def test_the_source_stays_as_it_was_given():
     program = Program.parse(text)
     assert program.source == str(program) == text
     assert [statement.lineno for statement in program.statements] == [2, 4]
+
+
+def test_what_is_no_text_is_refused():
+    with pytest.raises(TypeError, match="expected the text of a program, got int"):
+        Program.parse(3)

@@ -338,3 +338,8 @@ L1 = (dx * dx).sum() + (dw.sigmoid() * dw).sum()
 grad(L1, [x, w])
 """
     assert_same_passes(our_passes(run(text)), torch_passes(text))
+
+
+def test_a_function_that_stands_for_f_is_called_by_its_name():
+    trace = Program.parse("a = ones(2)\nL = f(a)").run(aggregate=lambda a, b: a * b)
+    assert "f(a), where f is <lambda>: " in trace.error.message

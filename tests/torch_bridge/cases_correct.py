@@ -488,3 +488,37 @@ class OnlyUnitVectors(Function):
     def backward(ctx, g):
         (q,) = ctx.saved_tensors
         return 2 * g * q
+
+
+@case(inputs=lambda: (real(3, 5),))
+class RmsInBfloat16Recomputed(Function):
+    """Rounded to eight bits on both ways, which differences alone would take for an error."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        wide = x.bfloat16()
+        return (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + 1e-6)).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        wide, g = x.bfloat16(), g.bfloat16()
+        rms = torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + 1e-6)
+        normed = wide * rms
+        return (rms * (g - normed * (g * normed).mean(-1, keepdim=True))).to(x.dtype)
+
+
+@case(inputs=lambda: (real(4),))
+class GivesHalfOfItsInput(Function):
+    """The same, from the saved input: compared as well, and not merely left unverified."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.half().exp()
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        return (g * x.half().exp()).to(x.dtype)

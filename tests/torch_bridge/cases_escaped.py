@@ -433,6 +433,56 @@ class CastDown(Function):
         return 3 * x**2 * g
 
 
+@case("saved_tensors[0]", inputs=lambda: (real(6),))
+class KeptInHalf(Function):
+    """In half precision, in which differences see nothing move."""
+
+    @staticmethod
+    def forward(ctx, x):
+        y = x.sigmoid()
+        ctx.save_for_backward(y.half())
+        return y
+
+    @staticmethod
+    def backward(ctx, g):
+        y = ctx.saved_tensors[0].to(g.dtype)
+        return g * y * (1 - y)
+
+
+@case("saved_tensors[0]", inputs=lambda: (real(6),))
+class RoundedToHalf(Function):
+    """The same, cast back before it is saved."""
+
+    @staticmethod
+    def forward(ctx, x):
+        y = x.sigmoid()
+        ctx.save_for_backward(y.to(torch.bfloat16).to(x.dtype))
+        return y
+
+    @staticmethod
+    def backward(ctx, g):
+        (y,) = ctx.saved_tensors
+        return g * y * (1 - y)
+
+
+@case("saved_tensors[2]", inputs=lambda: (real(3, 5).detach().float().requires_grad_(), real(5).detach().float()))
+class RmsInBfloat16(Function):
+    @staticmethod
+    def forward(ctx, x, w):
+        wide = x.bfloat16()
+        rms = torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + 1e-6)
+        ctx.save_for_backward(x, w, rms)
+        return (wide * rms).to(x.dtype) * w
+
+    @staticmethod
+    def backward(ctx, g):
+        x, w, rms = ctx.saved_tensors
+        wide, scaled = x.bfloat16(), (g * w).bfloat16()
+        normed = wide * rms
+        dx = rms * (scaled - normed * (scaled * normed).mean(-1, keepdim=True))
+        return dx.to(x.dtype), None
+
+
 class HiddenOutput(Function):
     """Returned, but marked as not differentiable."""
 
@@ -820,3 +870,18 @@ class Fixed(Function):
 
 
 CASES["Fixed"] = (Fixed.apply, (real(3),), ("ctx.z", "ctx.c"))
+
+
+@case("saved_tensors[0]", inputs=lambda: (real(4),))
+class GivesHalf(Function):
+    """Computes in half precision and returns that, as under autocast."""
+
+    @staticmethod
+    def forward(ctx, x):
+        y = x.half().exp()
+        ctx.save_for_backward(y.float())
+        return y
+
+    @staticmethod
+    def backward(ctx, g):
+        return (g * ctx.saved_tensors[0]).to(torch.float64)

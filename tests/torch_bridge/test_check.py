@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.autograd import Function
 
+from simplegrad import check
 from simplegrad.torch_bridge.check import check_function
 
 
@@ -198,3 +199,111 @@ def test_a_guard_beside_an_escape_hides_neither():
 
     report = check_function(lambda x: SinhBad.apply(x) + Guarded.apply(x).sin(), (points(),))
     assert {"escaped_temporary", "raises"} == {finding.code for finding in report.findings}
+
+
+def function(forward, backward):
+    """A Function of these two."""
+    return type("Made", (Function,), {"forward": staticmethod(forward), "backward": staticmethod(backward)})
+
+
+def keeps(ctx, x):
+    ctx.save_for_backward(x)
+    return x**3
+
+
+def test_a_gradient_that_is_not_the_derivative_is_a_note():
+    report = check_function(function(keeps, lambda ctx, g: 2 * ctx.saved_tensors[0] ** 2 * g).apply, (points(),))
+    (note,) = report.findings
+    assert report.verdict == "correct"
+    assert (note.code, note.order) == ("other_gradient", 1)
+    assert "straight-through" in note.sentence and "for x" in note.sentence
+    assert report.errors[1]["x"] > 0.1
+
+
+def test_a_gradient_that_is_the_derivative_gets_no_note():
+    assert (
+        check_function(function(keeps, lambda ctx, g: 3 * ctx.saved_tensors[0] ** 2 * g).apply, (points(),)).findings
+        == []
+    )
+
+
+def test_a_kink_at_the_given_point_is_no_other_gradient():
+    relu = function(
+        lambda ctx, x: (ctx.save_for_backward(x), x.clamp(min=0))[1],
+        lambda ctx, g: g * (ctx.saved_tensors[0] > 0).to(g.dtype),
+    )
+    assert check_function(relu.apply, (torch.zeros(3, dtype=torch.double, requires_grad=True),)).findings == []
+
+
+REFUSED = {
+    "two": (
+        lambda ctx, g: (g, g),
+        "returned 2 gradients; expected 1, one for each argument of forward (x)",
+        "return grad_x",
+    ),
+    "text": (
+        lambda ctx, g: "g",
+        "returned a str, where a tensor or None was expected, as the gradient of x",
+        "as_tensor",
+    ),
+    "array": (lambda ctx, g: g.detach().numpy(), "returned an ndarray, where", "as_tensor"),
+    "shape": (
+        lambda ctx, g: g.new_ones(7),
+        "shape (7,), where (3,) was expected, as the gradient of x",
+        "sum_to_size((3,))",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_pytorch_refuses_has_a_line_what_came_and_what_was_expected(name):
+    backward, sentence, fix = REFUSED[name]
+    (finding,) = check_function(function(keeps, backward).apply, (points(),)).findings
+    assert finding.code == "raises"
+    assert sentence in finding.sentence
+    assert fix in finding.fix
+    assert finding.read_at.file == __file__ and finding.read_at.text
+
+
+def test_arguments_that_do_not_fit_name_the_function():
+    def product(x, y):
+        return x * y
+
+    finding = check_function(product, (points(),)).findings[0]
+    assert finding.sentence.startswith("forward raises TypeError")
+    assert finding.read_at.text.startswith("def product(x, y)")
+
+
+def test_what_carries_no_gradient_is_named():
+    said = check_function(lambda x: x.detach().numpy(), (points(),)).notes[0].sentence
+    assert "it returned an ndarray" in said
+    with pytest.raises(ValueError, match=r"requires grad \(an int64 tensor of shape \(3,\), a float\)"):
+        check_function(SinhGood.apply, (torch.arange(3), 2.0))
+
+
+def test_infinite_inputs_are_told_as_what_they_are():
+    x = torch.tensor([1.0, float("inf")], dtype=torch.double, requires_grad=True)
+    (note,) = check_function(lambda x: x * x, (x,)).findings
+    assert note.code == "unverified" and note.sentence.endswith("it gives no finite numbers there.")
+
+
+def test_an_input_of_nan_is_refused():
+    with pytest.raises(ValueError, match="input 1 holds nan"):
+        check(SinhGood.apply, points(), torch.tensor([1.0, float("nan")], requires_grad=True))
+
+
+def test_the_class_stands_for_its_apply():
+    assert check(SinhBad, points()).verdict == "escaped_temporary"
+
+
+def test_a_reference_is_refused_and_not_ignored():
+    with pytest.raises(TypeError, match="takes no reference"):
+        check(SinhGood.apply, points(), reference=lambda x: x)
+
+
+def test_an_escape_in_a_function_that_backward_calls_is_named_at_the_third_order():
+    (finding,) = check_function(SquareTwice.apply, (points(),), order=3).findings
+    assert (finding.code, finding.order) == ("escaped_temporary", 3)
+    assert (finding.entry, finding.slot) == ("CubeGradient", "saved_tensors[1]")
+    assert finding.made_at.text == "six = 6 * x"
+    assert list(check_function(SquareTwice.apply, (points(),), order=3).errors[3]) == ["x", "incoming gradient"]

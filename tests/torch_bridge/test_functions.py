@@ -95,3 +95,9 @@ def test_other_fault(name):
     fn, inputs, verdict = OTHER[name]
     report = check_function(fn, inputs)
     assert report.verdict == verdict, str(report)
+
+
+@pytest.mark.parametrize("name", ["RmsInBfloat16Recomputed", "GivesHalfOfItsInput"])
+def test_half_precision_leaves_nothing_unverified(name):
+    fn, inputs = CORRECT[name]
+    assert check_function(fn, inputs).findings == []

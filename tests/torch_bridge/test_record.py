@@ -1,9 +1,12 @@
 """A real PyTorch run as a Trace."""
 
+import contextlib
+
 import pytest
 import torch
 from torch.autograd import Function
 
+from simplegrad import check
 from simplegrad.torch_bridge.record import CompiledCode, record_torch
 from simplegrad.trace.events import Accumulated, Failed, Leaf, LimitReached, PassBegun, Recorded, VisitBegun, Visited
 
@@ -220,3 +223,35 @@ def test_recordings_of_modules_name_their_parameters():
     with record_torch() as trace:
         layer(torch.ones(1, 3)).sum().backward()
     assert {event.value.name for event in of(trace, Leaf)} == {"layer.weight", "layer.bias"}
+
+
+def test_a_recording_within_a_recording():
+    x = torch.ones(2, requires_grad=True)
+    with record_torch() as outer:
+        with record_torch() as inner:
+            Cube.apply(x).sum().backward()
+        assert check(Cube.apply, x).ok
+        Cube.apply(x).sum().backward()
+    assert [entry.text for entry in inner.entries] == [entry.text for entry in outer.entries][:2]
+    assert sum("Cube" in entry.text for entry in outer.entries) > sum("Cube" in entry.text for entry in inner.entries)
+    assert "apply" not in vars(torch.autograd.function._SingleLevelFunction)
+
+
+@pytest.mark.parametrize("run", [lambda x: x.sum().backward(), lambda x: torch.autograd.grad((x * w).sum(), x)])
+def test_what_the_engine_refuses_it_refuses_in_its_own_words(run):
+    said = []
+    for watch in (record_torch, contextlib.nullcontext):
+        with pytest.raises(RuntimeError) as caught, watch():
+            run(torch.ones(2))
+        said.append(str(caught.value))
+    assert said[0] == said[1]
+
+
+w = torch.ones(2, requires_grad=True)
+
+
+def test_a_transcript_says_what_is_known_of_a_leaf_that_was_not_kept():
+    x = vector()
+    with record_torch() as trace:
+        penalty(x)
+    assert trace.transcript().splitlines()[0] == "x = a float64 tensor of shape (3,)"

@@ -123,3 +123,10 @@ def test_a_file_of_the_command_line_is_in_the_menus_and_its_errors_are_shown(tmp
         assert page.code[0].value.startswith("x = 1 +\n")
     finally:
         registry.discard(str(good))
+
+
+def test_a_program_that_does_not_call_f_is_told_to_be_one_run():
+    page = opened(program="reuse")
+    assert not page.exception
+    assert "does not call f" in page.info[0].value
+    assert not opened().info

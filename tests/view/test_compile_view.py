@@ -127,3 +127,14 @@ def test_a_program_that_fails_keeps_the_code():
 def test_a_text_that_is_no_program_is_told():
     with pytest.raises(ProgramError):
         compiled("(a + ) * b")
+
+
+def test_an_address_that_says_something_new_is_followed():
+    page = opened("a * b")
+    page.text_area(key="compile-text").set_value("a - b").run()
+    assert page.query_params["expression"] in (pack("a - b"), [pack("a - b")])
+    page.query_params["expression"] = pack("a * b")  # as the browser's Back does
+    page.query_params["name"] = "product"
+    page.run()
+    assert not page.exception and page.text_area(key="compile-text").value == "a * b"
+    assert page.text_input(key="compile-name").value == "product" and "def product(" in texts(page)

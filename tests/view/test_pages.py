@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from simplegrad import registry
 from simplegrad.program import EXAMPLES, pack
 
 from .conftest import components, player_of
@@ -183,3 +185,29 @@ def test_what_was_composed_is_what_step_shows():
     app.switch_page("pages/step.py").run()
     fine(app)
     assert player_of(app)["views"][0]["program"] == EXAMPLES["broadcasting"].text.splitlines()
+
+
+def test_an_aggregate_that_went_while_it_was_shown_is_told():
+    wrong = registry["simple_variable_wrong"]
+    registry.add(dataclasses.replace(wrong, name="went", origin="test"))
+    try:
+        app = opened(aggregate="went")
+        assert menu(app, "Aggregate").value == "went"
+    finally:
+        registry.discard("test")
+    app.run()
+    fine(app)
+    assert menu(app, "Aggregate").value == "simple_variable_wrong"
+    assert "aggregate=went, which is not known" in " ".join(warning.value for warning in app.warning)
+
+
+def test_what_an_address_says_is_no_markdown():
+    app = opened(none="[](b)", prune="**b**", program=pack("__import__('os')"))
+    told = " ".join(warning.value for warning in app.warning)
+    assert r"none=\[\](b), which" in told and r"prune=\*\*b\*\*, which" in told
+    assert r"'\_\_import\_\_' is not known" in app.error[0].value
+
+
+def test_what_another_page_left_in_the_address_is_taken_away():
+    app = opened(left="simple", case="sinh-bad")
+    assert set(app.query_params) == {"program", "aggregate", "none", "prune", "step"}

@@ -238,3 +238,15 @@ def test_a_trace_without_numbers_says_so():
         x.sin().sum().backward()
     births, unknown = view.births_of(trace)
     assert births == [] and "values='norm'" in unknown
+
+
+def test_an_example_that_raises_is_told_where_the_graph_would_be(tmp_path, monkeypatch):
+    file = tmp_path / "broken.py"
+    file.write_text(
+        "import torch\nclass Broken(torch.autograd.Function):\n    example = staticmethod(lambda: 1 / 0)\n"
+        "    @staticmethod\n    def forward(ctx, x):\n        return x\n"
+        "    @staticmethod\n    def backward(ctx, g):\n        return g\n"
+    )
+    monkeypatch.setattr("sys.argv", ["app.py", str(file)])
+    page = opened(case="file:Broken")
+    assert page.info[0].value == "The run raised ZeroDivisionError: division by zero"

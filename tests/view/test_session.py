@@ -1,9 +1,16 @@
 """What a URL asks for, and that a wrong one is told and shows something nevertheless."""
 
+from dataclasses import replace
+
 import pytest
 
+from simplegrad import registry
 from simplegrad.program import EXAMPLES, ProgramError, pack
+from simplegrad.view import compile_view
+from simplegrad.view.compare_view import Sides, sides_from_query
+from simplegrad.view.compile_view import compiled
 from simplegrad.view.session import Shown, clamped, from_query, trace_of, view_of
+from simplegrad.view.views import Bounded
 
 QUERY = {
     "program": "gradient-of-gradient",
@@ -79,3 +86,60 @@ def test_step_stops_where_a_gradient_differs_from_the_reference():
     assert kinds == ["Accumulated", "PassEnded"]  # dL1/dt goes nowhere; da comes out as None
     right = Shown(program="gradient-of-gradient", aggregate="simple_variable")
     assert differing(trace_of(right), right, ()) == []
+
+
+def test_step_stops_where_it_differs_from_a_reference_that_is_a_function():
+    from simplegrad.view.player.step import differing
+
+    wrong = registry["simple_variable_wrong"]
+    registry.add(replace(wrong, name="by_function", reference=lambda a, b: (a + b) * b, origin="test"))
+    try:
+        shown = Shown(program="gradient-of-gradient", aggregate="by_function")
+        named = Shown(program="gradient-of-gradient", aggregate="simple_variable_wrong")
+        assert differing(trace_of(shown), shown, ()) == differing(trace_of(named), named, ()) != []
+    finally:
+        registry.discard("test")
+
+
+# --- links of compiled aggregates ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """The URL of a compiled aggregate, with a server that never compiled it."""
+    made = compiled("x * sigmoid(x)", "swish")
+    query = Shown(program="text", text="x = rand(3)\nL = f(x).sum()\ngrad(L, [x])", aggregate=made.name).query()
+    registry.discard(made.origin)
+    monkeypatch.setattr(compile_view, "_COMPILED", Bounded(count=64, cost=64))
+    return query
+
+
+def test_a_link_carries_what_was_compiled(elsewhere):
+    assert elsewhere["aggregate"].startswith("compiled_swish_") and elsewhere["aggregate"] not in registry
+    shown = from_query(elsewhere)
+    assert shown.problems == () and shown.aggregate == elsewhere["aggregate"]
+    assert registry[shown.aggregate].written == "swish"
+    assert trace_of(shown).error is None
+    assert shown.query() == elsewhere
+
+
+def test_a_link_of_compare_carries_both(elsewhere):
+    left = from_query(elsewhere).aggregate
+    right = compiled("x * x", "square").name
+    query = Sides(Shown(), left, right).query()
+    for name in (left, right):
+        registry.discard(registry[name].origin)
+    assert sides_from_query(query).problems == ()
+    assert left in registry and right in registry
+
+
+@pytest.mark.parametrize("said", ["nonsense", "eNo", pack("f\n__import__('os')"), pack("f\nx +"), "." * 50, pack("")])
+def test_a_link_that_holds_no_expression_is_told(elsewhere, said):
+    shown = from_query({**elsewhere, "compiled": said})
+    assert shown.aggregate == "simple_variable_wrong"
+    assert "says aggregate=compiled_swish" in shown.problems[-1]
+    assert said == "." * 50 or "The address says compiled=" in shown.problems[0]
+
+
+def test_other_aggregates_need_nothing_in_a_link():
+    assert "compiled" not in Shown().query() and "compiled" not in Sides().query()

@@ -38,7 +38,7 @@ from ..session import NONE_MODES, PRUNE_MODES, Shown, view_of
 from ..views import TraceView
 from . import Paused, chart, page, panel, player
 
-FIELDS = ("program", "left", "right", "none", "prune", "step")
+FIELDS = ("program", "left", "right", "none", "prune", "step", "compiled")
 OWN = "own"  # in the menu of programs: made of the left aggregate's example inputs
 MARKS = ("break", "watch")  # breakpoints and watched gradients
 PLAYER = "compare"
@@ -61,6 +61,10 @@ def compare_page() -> None:
         comparison = comparison_of(*traces)
         sides = keep(clamped(sides, len(comparison.steps)))
         page.messages(sides.both, files)
+        if comparison.steps and not comparison.left.aggregate:
+            st.info(
+                "This program does not call f: both sides are the same run. Choose another program, or call f in it."
+            )
         side_by_side(sides, comparison, version)
     if files is not None:
         page.watch(files)
@@ -89,7 +93,7 @@ def side_by_side(sides: Sides, comparison: Comparison, version: object) -> None:
     with for_verdict:
         told("verdict", {"verdict": {"code": verdict.code, "text": verdict.text, "ok": verdict.ok}})
     if verdict.report:
-        with for_verdict.expander(f"All that check says of {sides.left}"):
+        with for_verdict.expander(page.as_it_stands(f"All that check says of {sides.left}")):
             st.code(verdict.report, language=None)
 
 
@@ -221,7 +225,14 @@ def menus(sides: Sides) -> None:
     programs = [*EXAMPLES, *(["text"] if both.text else []), *own]
     columns = st.container(key="menus").columns([3, 3, 3, 1.7, 1.9])
     choose(columns[0], "Program", "program", programs, both.program, lambda name: program_title(name, sides.left))
-    choose(columns[1], "Left: f is", "left", list(registry), sides.left, help=registry[sides.left].summary)
+    choose(
+        columns[1],
+        "Left: f is",
+        "left",
+        list(registry),
+        sides.left,
+        help=page.as_it_stands(registry[sides.left].summary),
+    )
     choose(
         columns[2], "Right: f is", "right", rights(sides.left), sides.right, lambda name: right_title(sides.left, name)
     )

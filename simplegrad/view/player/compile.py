@@ -9,10 +9,21 @@ import streamlit as st
 from ...compiler import CompiledAggregate
 from ...program import ProgramError, pack, unpack
 from ...trace.trace import Trace
-from ..compile_view import EXAMPLES, Listing, compiled, listings, pattern_said, patterns_of, program_text, run
+from ..compile_view import (
+    EXAMPLES,
+    Listing,
+    compiled,
+    links_of,
+    listings,
+    pattern_said,
+    patterns_of,
+    program_text,
+    run,
+)
 from . import page
 
 FIRST = "(a + b) * b"
+MOST_NAMED = 24  # characters
 # Code needs its width: on narrow screens one text below the other.
 STYLE = """
 @media (max-width: 1100px) {
@@ -55,26 +66,26 @@ def expression() -> tuple[str, str]:
         "Begin with an example", list(EXAMPLES), index=None, placeholder="your own text", key="compile-example",
         on_change=begin_with_example,
     )  # fmt: skip
-    wished = name.text_input("Name", key="compile-name", max_chars=24, placeholder="f")
+    wished = name.text_input("Name", key="compile-name", max_chars=MOST_NAMED, placeholder="f")
     text = st.text_area("Expression", key="compile-text", height=130, help="Free names are its inputs, in their order.")
-    packed = pack(text)
-    if st.query_params.get("expression") != packed:
-        st.query_params["expression"] = packed
-    st.session_state["compile-kept"] = (text, wished)
+    said = {"expression": pack(text)} | ({"name": wished} if wished else {})
+    if st.query_params.to_dict() != said:
+        st.query_params.from_dict(said)
+    st.session_state["compile-written"], st.session_state["compile-kept"] = said, (text, wished)
     return text, wished
 
 
 def begin_with_url() -> None:
-    """What the address says, or what the page showed when it was left, or the first example."""
-    if "compile-text" in st.session_state:
-        return
+    """What the address says when it says something new; else what the page showed, or the first example."""
+    said = {name: st.query_params[name] for name in ("expression", "name") if name in st.query_params}
     text, wished = st.session_state.get("compile-kept", (FIRST, ""))
-    packed = st.query_params.get("expression")
-    if packed is not None:
+    if "expression" in said and said != st.session_state.get("compile-written"):
         try:
-            text = unpack(packed)
+            text, wished = unpack(said["expression"]), said.get("name", "")[:MOST_NAMED]
         except ProgramError as error:
-            st.warning(error.message, icon=":material/link_off:")
+            st.warning(page.as_it_stands(error.message), icon=":material/link_off:")
+    elif "compile-text" in st.session_state:
+        return
     st.session_state["compile-text"], st.session_state["compile-name"] = text, wished
 
 
@@ -103,7 +114,7 @@ def program(aggregate: CompiledAggregate) -> Trace | None:
     try:
         first = program_text(aggregate)
     except ValueError as error:
-        st.warning(f"No program could be made for it: {error}")
+        st.warning(page.as_it_stands(f"No program could be made for it: {error}"))
         return None
     kept = st.session_state.setdefault("compile-programs", {})
     text = st.text_area("A program that calls it as f", kept.get(aggregate.name, first), key=key, height=225)
@@ -114,14 +125,15 @@ def program(aggregate: CompiledAggregate) -> Trace | None:
         page.program_error(error)
         return None
     if trace.error is not None:
-        st.error(f"Line {trace.error.line or 1}: {trace.error.message}", icon=":material/error:")
+        told = f"Line {trace.error.line or 1}: {trace.error.message}"
+        st.error(page.as_it_stands(told), icon=":material/error:")
     return trace
 
 
 def ways_out(aggregate: CompiledAggregate) -> None:
     step, compare, torch_function = st.columns(3)
     text = st.session_state.get("compile-programs", {}).get(aggregate.name) or program_text(aggregate)
-    query = {"program": pack(text), "none": "skip", "prune": "none", "step": "0"}
+    query = {"program": pack(text), "none": "skip", "prune": "none", "step": "0", **links_of([aggregate.name])}
     if step.button("Open in Step", icon=":material/play_arrow:", type="primary", width="stretch"):
         st.switch_page("pages/step.py", query_params={**query, "aggregate": aggregate.name})
     if compare.button("Open in Compare", icon=":material/compare:", width="stretch"):
@@ -178,5 +190,5 @@ def beside(bodies: list[Listing]) -> None:
 
 
 def listing(each: Listing) -> None:
-    st.markdown(f"**{each.title}** · {each.caption}")
+    st.markdown(f"**{page.as_it_stands(each.title)}** · {each.caption}")
     st.code(each.code, language="python")

@@ -67,7 +67,8 @@ def attempt(shown: Shown, version: object) -> tuple[Program | None, Trace | None
 
 
 def choices(shown: Shown) -> None:
-    start, aggregate = st.columns(2)
+    with st.container(key="choices"):
+        start, aggregate = st.columns(2)
     start.selectbox(
         "Begin with an example",
         list(EXAMPLES),
@@ -154,14 +155,14 @@ def inputs(program: Program) -> None:
             text = value_list(value)
             key = f"input-{name}-{draft()}-{text}"
             st.text_input(
-                f"{name}, {'×'.join(map(str, value.shape)) or 'scalar'}",
+                page.as_it_stands(f"{name}, {'×'.join(map(str, value.shape)) or 'scalar'}"),
                 text,
                 key=key,
                 on_change=write_input,
                 args=(name, key, text),
             )
         if st.session_state.get("input-problem"):
-            st.error(st.session_state.pop("input-problem"))
+            st.error(page.as_it_stands(st.session_state.pop("input-problem")))
 
 
 def value_list(value: torch.Tensor) -> str:
@@ -202,7 +203,7 @@ def results(trace: Trace | None, error: dict | None) -> None:
     if st.button("Step through it", type="primary", disabled=not events, icon=":material/play_arrow:"):
         st.switch_page("pages/step.py")
     if error is not None:
-        st.error(f"Line {error['line']}: {error['message']}", icon=":material/error:")
+        st.error(page.as_it_stands(f"Line {error['line']}: {error['message']}"), icon=":material/error:")
     gradients(trace)
     st.markdown("**Tape**")
     tape = "\n".join(f"{entry.id:>4}  {entry.statement}" for entry in trace.entries)

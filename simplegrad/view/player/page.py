@@ -10,6 +10,7 @@ from pathlib import Path
 import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
+from ...aggregates import registry
 from ...files import UserFiles, from_command_line
 from ...program import ProgramError
 from ...trace.trace import Trace
@@ -19,7 +20,7 @@ from ..views import TraceView
 from . import Paused
 
 APP = "app.py"
-FIELDS = ("program", "aggregate", "none", "prune", "step")
+FIELDS = ("program", "aggregate", "none", "prune", "step", "compiled")
 MARKS = ("break", "watch")  # breakpoints and watched gradients
 
 
@@ -74,6 +75,8 @@ def shown_now(traces: dict[str, Trace]) -> Shown:
     shown = st.session_state.setdefault("shown", Shown(program=f"file:{first}") if first else Shown())
     if shown.saved and shown.saved not in traces:
         shown = keep(Shown())
+    if shown.aggregate not in registry:  # its file was saved without it, or others took its place in the menus
+        shown = keep(from_query({**shown.query(), "compiled": said.get("compiled", "")}, traces))
     return shown
 
 
@@ -104,9 +107,8 @@ def write_url(shown: Shown) -> None:
     query = shown.query()
     st.session_state["written"] = query
     wanted = {**query, **marks()}
-    if {name: st.query_params[name] for name in (*FIELDS, *MARKS) if name in st.query_params} != wanted:
-        others = {k: v for k, v in st.query_params.to_dict().items() if k not in (*FIELDS, *MARKS)}
-        st.query_params.from_dict({**others, **wanted})
+    if st.query_params.to_dict() != wanted:  # what another page left there is taken away too
+        st.query_params.from_dict(wanted)
 
 
 def marks() -> dict[str, str]:
@@ -156,14 +158,14 @@ def hear(paused: Paused, view: TraceView) -> None:
 
 def program_error(error: ProgramError) -> None:
     """A text that is no program: what is wrong, and where."""
-    st.error(f"Line {error.line}, column {error.column}: {error.message}", icon=":material/error:")
+    st.error(as_it_stands(f"Line {error.line}, column {error.column}: {error.message}"), icon=":material/error:")
     st.code(f"{error.text}\n{' ' * (error.column - 1)}^", language=None)
 
 
 def messages(shown: Shown, files: UserFiles | None) -> None:
     """What is wrong with the address and with the user's files, above the page that works nevertheless."""
     for problem in shown.problems:
-        st.warning(problem, icon=":material/link_off:")
+        st.warning(as_it_stands(problem), icon=":material/link_off:")
     for problem in files.problems if files is not None else ():
         st.error(as_it_stands(problem.headline), icon=":material/error:")
         if problem.text:
@@ -171,5 +173,5 @@ def messages(shown: Shown, files: UserFiles | None) -> None:
 
 
 def as_it_stands(text: str) -> str:
-    """A text that Streamlit would read as Markdown, with nothing in it meaning anything."""
-    return re.sub(r"([^\w\s])", r"\\\1", text)
+    """A text that Streamlit would read as Markdown, with nothing in it meaning anything: `__import__`, `a * b * c`."""
+    return re.sub(r"([\\`*\[\]{}$<>~#|&]|:(?=\w)|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", text)

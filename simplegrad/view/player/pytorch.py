@@ -13,6 +13,7 @@ from ...files import UserFiles
 from ...trace.trace import Trace
 from ..graph import OPEN_GROUPS
 from ..pytorch_view import (
+    RAISED,
     Case,
     Looked,
     cases_of,
@@ -29,6 +30,7 @@ from . import Paused, chart, page, panel, player
 
 FIELDS = ("case", "step")
 PLAYER = "pytorch"
+NOTHING = "No autograd node was recorded: the function's result does not depend on an input that requires grad."
 PARTS = ("source", "tape", "gradients", "inspector")
 _HERE = Path(__file__).parent
 
@@ -55,7 +57,8 @@ def walk(case: Case, trace: Trace, looked: Looked, version: object) -> None:
     component("facts", **told)
     if not trace.events:
         component("lanes", **{**told, "lanes": []})
-        st.info("No autograd node was recorded: the function's result does not depend on an input that requires grad.")
+        raised = [page.as_it_stands(each) for each in trace.notices if each.startswith(RAISED)]
+        st.info(*raised[:1] or [NOTHING])
         write_url(looked)
         return
     view = view_of(trace, opened(), ghosts(trace, report))

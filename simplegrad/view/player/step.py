@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import streamlit as st
 
 from ...aggregates import registry
 from ...program import EXAMPLES, Program, ProgramError
 from ...trace.trace import Trace
-from ..compare_view import differing_events
+from ..compare_view import Sides, default_right, differing_events, trace_of_side
 from ..session import NONE_MODES, PRUNE_MODES, Shown, clamped, trace_of, view_of
 from ..views import TraceView
 from . import chart, page, panel, player
@@ -39,10 +37,11 @@ def step_page() -> None:
 
 def differing(trace: Trace, shown: Shown, version: object) -> list[int]:
     """The events at which a gradient differs from what the aggregate's reference gives: something to stop at."""
-    reference = None if shown.saved else registry[shown.aggregate].reference
-    if reference not in registry or not trace.aggregate or len(trace.events) > MOST_COMPARED:
+    aggregate = None if shown.saved else registry[shown.aggregate]
+    if aggregate is None or aggregate.reference is None or not trace.aggregate or len(trace.events) > MOST_COMPARED:
         return []
-    return differing_events(trace, trace_of(replace(shown, aggregate=reference), version))
+    sides = Sides(shown, aggregate.name, default_right(aggregate.name))
+    return differing_events(trace, trace_of_side(sides, "right", version))
 
 
 def walk(trace: Trace, shown: Shown, differs: list[int]) -> None:
@@ -83,7 +82,7 @@ def stepping(view: TraceView, shown: Shown, differs: list[int]) -> None:
 def menus(shown: Shown, traces: dict[str, Trace]) -> None:
     programs = [*EXAMPLES, *(["text"] if shown.text else []), *(f"file:{name}" for name in traces)]
     calls_f = uses_f(shown)
-    summary = registry[shown.aggregate].summary if calls_f else "This program does not call f."
+    summary = page.as_it_stands(registry[shown.aggregate].summary) if calls_f else "This program does not call f."
     with st.container(key="menus"):
         columns = st.columns([3, 3, 2, 2.4])
     choose(columns[0], "Program", "program", programs, shown, program_title, help=about(shown))

@@ -1,0 +1,76 @@
+"""What a backward returned that PyTorch refuses: how many gradients, of what kind and shape, and what was expected.
+
+PyTorch's own message names the class and a number; here are the line, the argument and what to write.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from simplegrad.checks.findings import Place, what_is
+from simplegrad.torch_bridge import source
+from simplegrad.torch_bridge.calls import Call
+
+
+@dataclass(frozen=True)
+class Refused:
+    """One thing wrong with what a backward returned."""
+
+    call: Call
+    sentence: str
+    fix: str
+
+    @property
+    def at(self) -> Place | None:
+        code = source.code_of(self.call.backward)
+        return source.place(code, source.return_line(code)) if code else None
+
+
+def refused(calls: list[Call]) -> Refused | None:
+    """The first of these calls whose backward returned what it may not."""
+    return next((found for call in calls if (found := _refused(call)) is not None), None)
+
+
+def _refused(call: Call) -> Refused | None:
+    if not call.has_run:
+        return None
+    names, given = call.parameter_names, call.returned
+    if len(given) < len(names) or any(g is not None for g in given[len(names) :]):
+        count = "1 gradient" if len(given) == 1 else f"{len(given)} gradients"
+        return Refused(
+            call,
+            f"backward of {call.name} returned {count}; expected {len(names)}, one for each argument of forward "
+            f"({', '.join(names)}), in that order",
+            f"return {', '.join(f'grad_{name}' for name in names)}  # None for what needs no gradient",
+        )
+    for name, arg, gradient in zip(names, call.args, given):
+        wrong = _wrong(arg, gradient)
+        if wrong:
+            return Refused(call, f"backward of {call.name} returned {wrong[0]} as the gradient of {name}", wrong[1])
+    return None
+
+
+def _wrong(arg: Any, gradient: Any) -> tuple[str, str] | None:
+    """(what came, what to do) where this cannot be the gradient of that argument."""
+    if gradient is None:
+        return None
+    if not isinstance(gradient, torch.Tensor):
+        return f"{what_is(gradient)}, where a tensor or None was expected,", "return torch.as_tensor(...)"
+    if not isinstance(arg, torch.Tensor) or _sums_to(gradient.shape, arg.shape):
+        return None
+    shape = tuple(arg.shape)
+    return (
+        f"a tensor of shape {tuple(gradient.shape)}, where {shape} was expected,",
+        f"gradient.sum_to_size({shape})  # where forward broadcast it; .expand({shape}) undoes a sum",
+    )
+
+
+def _sums_to(shape: torch.Size, wanted: torch.Size) -> bool:
+    """Whether the engine can sum a gradient of this shape to the wanted one."""
+    try:
+        return torch.broadcast_shapes(shape, wanted) == shape
+    except RuntimeError:
+        return False
