@@ -178,3 +178,21 @@ def test_gradients_that_are_added_in_place_are_nobody_elses():
     with tape:
         len(tape)
     assert bits(h) == before
+
+
+def test_cycles_of_the_caller_are_collected_as_ever():
+    """In a loop of passes; what a pass made must not be counted as old together with what was young before."""
+
+    class Loop:
+        def __init__(self):
+            self.me = self
+
+    living, thresholds = weakref.WeakSet(), gc.get_threshold()
+    gc.set_threshold(50, 5, 5)  # often enough for a short loop
+    try:
+        for _ in range(400):
+            living.add(Loop())
+            second(lambda x: cube(cube(x)), [X], watched=False)
+    finally:
+        gc.set_threshold(*thresholds)
+    assert len(living) < 100
