@@ -106,7 +106,9 @@ def test_the_picture_follows_without_being_drawn_anew(page: Page, address):
     page.evaluate(count)
     for _ in range(40):
         page.keyboard.press("ArrowRight")
-    page.wait_for_function("() => [...[...simplegrad.players.values()][0].painters.values()][0].shift")
+    page.wait_for_function(
+        f"() => {{ const at = ({PLACES})(); return at.shift && at.left < at.ring && at.ring < at.right; }}"
+    )
     places = page.evaluate(PLACES)
     assert page.evaluate("() => plots") == 0
     assert abs(places["ring"] - places["node"]) < 1.5
@@ -117,7 +119,9 @@ def test_a_click_after_the_picture_has_followed_hits_what_is_under_it(page: Page
     opened(page, address.replace("file:long.trace", "chain-200"))
     for _ in range(40):
         page.keyboard.press("ArrowRight")
-    page.wait_for_function("() => [...[...simplegrad.players.values()][0].painters.values()][0].shift")
+    page.wait_for_function(
+        f"() => {{ const at = ({PLACES})(); return at.shift && at.left < at.ring && at.ring < at.right; }}"
+    )
     place = page.evaluate("""() => {
       const painter = [...[...simplegrad.players.values()][0].painters.values()][0];
       const box = painter.nodes[painter.nodeOf.get("e40")].getBoundingClientRect();
