@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import parse_qs, urlparse
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from simplegrad.program import pack
@@ -57,3 +58,30 @@ def test_the_torch_function_is_downloaded(page: Page, server):
     text = started.value.path().read_text()
     assert started.value.suggested_filename == "f.py"
     assert re.search(r"class FFunction\(torch\.autograd\.Function\):", text)
+
+
+# The texts, and their contrast with what is behind them, of those below what WCAG 2 asks for (4.5).
+HARD_TO_READ = """() => {
+  const parse = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const over = (top, below) => below.map((x, i) => top[i] * (top[3] ?? 1) + x * (1 - (top[3] ?? 1)));
+  const light = (colour) => [0.2126, 0.7152, 0.0722].reduce((sum, weight, i) => {
+    const c = colour[i] / 255;
+    return sum + weight * (c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+  }, 0);
+  const ancestors = (element) => element ? [element, ...ancestors(element.parentElement)] : [];
+  return [...document.querySelectorAll('.token, button[kind=primary] p')].map((element) => {
+    const around = ancestors(element).map((each) => parse(getComputedStyle(each).backgroundColor)).reverse();
+    const behind = around.reduce((below, top) => over(top, below), [255, 255, 255]);
+    const both = [light(over(parse(getComputedStyle(element).color), behind)), light(behind)].sort((a, b) => b - a);
+    return [element.textContent, (both[0] + 0.05) / (both[1] + 0.05)];
+  }).filter(([text, contrast]) => text.trim() && contrast < 4.5);
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_code_and_buttons_can_be_read(page: Page, server, scheme):
+    page.emulate_media(color_scheme=scheme)
+    page.goto(f"{server.url}/compile")
+    page.locator(".st-key-codes .token.boolean").first.wait_for()
+    page.get_by_text("Open in Step").wait_for()
+    assert page.evaluate(HARD_TO_READ) == []

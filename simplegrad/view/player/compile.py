@@ -24,18 +24,24 @@ from . import page
 
 FIRST = "(a + b) * b"
 MOST_NAMED = 24  # characters
-# Code needs its width: on narrow screens one text below the other.
+# Code needs its width: on narrow screens one text below the other. Its colours are to be read in both themes.
 STYLE = """
 @media (max-width: 1100px) {
   .st-key-codes .stHorizontalBlock { flex-wrap: wrap; }
   .st-key-codes .stColumn { flex: 1 1 100%; min-width: 100%; }
 }
+[class*="st-key-compile-"] textarea { font-family: monospace; }
+.st-key-codes .token:is(.punctuation, .operator) { color: light-dark(#1f2933, #e6ebf1); }
+.st-key-codes .token:is(.keyword, .function) { color: light-dark(#005a9e, #6cb8ee); }
+.st-key-codes .token:is(.string, .triple-quoted-string, .boolean, .number) { color: light-dark(#006b4a, #4fc79b); }
+.st-key-codes .token.comment { color: light-dark(#5a6472, #9aa6b4); }
 """
 
 
 def compile_page() -> None:
     """Write an expression; see its forward and its propagate, for each pattern of Nones; step through it."""
     page.through_router()
+    st.html(f"<style>{STYLE}</style>")
     st.markdown("Write an expression. It becomes one entry on the tape, with a `propagate` that is right at any order.")
     with st.container(key="texts"):
         left, right = st.columns(2, gap="medium")
@@ -168,7 +174,6 @@ def occurred(aggregate: CompiledAggregate, counts: Counter, trace: Trace | None)
 def codes(all_of_them: list[Listing]) -> None:
     """Forward, the general propagate, and the bodies, beside each other."""
     forward, general, *bodies = all_of_them
-    st.html(f"<style>{STYLE}</style>")
     with st.container(key="codes"):
         for column, each in zip(st.columns(2, gap="medium"), (forward, general)):
             with column:
