@@ -267,6 +267,7 @@ def test_a_click_on_a_node_goes_through_the_events_that_touch_it(page, server):
 def test_a_click_on_the_tape_and_on_a_gradient_goes_to_what_touches_them(page, server):
     open_step(page, server, step=69)
     page.click("[data-testid=tape] [data-entry='4']")
+    painted(page)
     assert "entry 4" in page.inner_text("[data-testid=event]").lower()
     page.click("[data-testid=gradients] [data-name='b']")
     painted(page)
