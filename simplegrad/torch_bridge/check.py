@@ -140,6 +140,7 @@ def in_double(problem: Problem) -> Problem:
         with wide.precision():
             wide.probe()
     except Exception:  # it insists on what it asked for
+        problem.is_rounded = True
         return problem
     return wide
 
@@ -196,7 +197,7 @@ def undefined_nearby(problem: Problem) -> str:
 def first_order_notes(problem: Problem, report: Report) -> list[Finding]:
     """Whether backward gives another gradient than forward's: a quick look, then each input alone, at three points."""
     try:
-        if problem.gradient_is_derivative():
+        if problem.is_rounded or problem.gradient_is_derivative():
             return []
         found = [compared(problem.compare_first, draw, jitter) for draw, jitter in POINTS]
         wrong = disagreeing([c for c in found if c is not None], tolerance=1e-3)

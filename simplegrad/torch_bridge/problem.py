@@ -73,6 +73,7 @@ class Problem:
             )
         self.fn, self.bits, self.inputs = fn, bits, inputs
         self.precision: Callable[[], AbstractContextManager] = nullcontext  # `with problem.precision():` around numbers
+        self.is_rounded = False  # computed in half precision, say, so that differences of forward are steps
         self.is_forward = True  # what an error was raised in
         if bits == 64:
             self.fn = _doubled_module(fn)

@@ -6,6 +6,7 @@ for a constant. `with Widened():` makes such casts keep what they were given, in
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -34,10 +35,7 @@ class Widened(TorchDispatchMode):
 
 
 def casts_down(call: Call) -> bool:
-    """Whether forward asks for something narrower than double, and does without it."""
-    try:
-        with Widened() as mode:
-            Alone(call).forward()
-    except Exception:  # it insists on what it asked for, or needs the engine around it
-        return False
+    """Whether forward asks for something narrower than double."""
+    with suppress(Exception), Widened() as mode:  # it may insist on that, or need the engine around it
+        Alone(call).forward()
     return mode.casts > 0

@@ -522,3 +522,19 @@ class GivesHalfOfItsInput(Function):
     def backward(ctx, g):
         (x,) = ctx.saved_tensors
         return (g * x.half().exp()).to(x.dtype)
+
+
+@case(inputs=lambda: (real(3),))
+class InsistsOnHalf(Function):
+    """Differences of its forward are steps: no reason to say that backward gives another gradient."""
+
+    @staticmethod
+    def forward(ctx, x):
+        half = x.half()
+        assert half.dtype == torch.float16
+        ctx.save_for_backward(x)
+        return half.float().sin().to(x.dtype)
+
+    @staticmethod
+    def backward(ctx, g):
+        return g * ctx.saved_tensors[0].cos()

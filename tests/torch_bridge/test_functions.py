@@ -97,7 +97,7 @@ def test_other_fault(name):
     assert report.verdict == verdict, str(report)
 
 
-@pytest.mark.parametrize("name", ["RmsInBfloat16Recomputed", "GivesHalfOfItsInput"])
+@pytest.mark.parametrize("name", ["RmsInBfloat16Recomputed", "GivesHalfOfItsInput", "InsistsOnHalf"])
 def test_half_precision_leaves_nothing_unverified(name):
     fn, inputs = CORRECT[name]
     assert check_function(fn, inputs).findings == []
