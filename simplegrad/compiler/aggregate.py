@@ -37,6 +37,11 @@ def compile_aggregate(source: str | Callable, name: str | None = None, *, fused:
     operations: less to see, and faster where it has many and tensors are small.
     Raises ProgramError (with line and column) for a text, CompileError for a function that cannot be compiled.
     """
+    if not (isinstance(source, str) or callable(source)):
+        raise CompileError(
+            f"compile_aggregate(…) was given a {type(source).__name__}; expected an expression as text, "
+            f"'(a + b) * b', or a function of Variables."
+        )
     if isinstance(source, Aggregate):
         from .fix import traced_forward
 

@@ -37,8 +37,9 @@ def read_function(function: Callable, reads_tensors: bool = False) -> Expression
     say_names(local)
     several = isinstance(returned, (tuple, list))
     results = [result_node(graph, each) for each in (returned if several else [returned])]
-    what = (inspect.getdoc(function) or function.__name__).split("\n\n")[0].replace("\n", " ").replace('"""', "'''")
-    name = function.__name__ if function.__name__.isidentifier() else "compiled"
+    plain = getattr(function, "__name__", type(function).__name__)  # an object that is called may have none
+    what = (inspect.getdoc(function) or plain).split("\n\n")[0].replace("\n", " ").replace('"""', "'''")
+    name = plain if plain.isidentifier() else "compiled"
     return Expression(graph, inputs, results, name, what.rstrip("\\"), "", function)
 
 

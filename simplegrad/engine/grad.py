@@ -180,6 +180,11 @@ def hand_written(tape: Tape, index: int, dL_doutputs: list, needed: set | None) 
     except Exception as error:
         error.add_note(f"in the propagate of entry {index}, '{tape.text(tape.entries[index])}'")
         raise
+    if dL_dinputs is None:
+        raise WrongCountError(
+            f"entry {index}, '{tape.text(tape.entries[index])}': propagate returned None, not gradients. Does "
+            f"it end without `return`? Return one for each of its {len(inputs)} inputs; [None] says a known zero."
+        )
     dL_dinputs = dL_dinputs if isinstance(dL_dinputs, (list, tuple)) else [dL_dinputs]
     if len(dL_dinputs) != len(inputs):
         names = ", ".join(tape.name_of(key) for key in inputs)

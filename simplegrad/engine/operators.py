@@ -120,6 +120,11 @@ def common_shape(a: Variable, b: Variable, value: torch.Tensor) -> torch.Size:
     return shape
 
 
+def say_operands(error: RuntimeError, symbol: str, a: Variable, b: Variable) -> None:
+    """To what torch says of two operands that do not go together, add their names and shapes."""
+    error.add_note(f"in {a.name} {symbol} {b.name}, of shapes {tuple(a.shape)} and {tuple(b.shape)}")
+
+
 def check_operand(what: str, x) -> Variable:
     if isinstance(x, Variable):
         return x
@@ -162,7 +167,11 @@ ADD_NUMBER = Operator("{} + {s[0]}", lambda dL_dr, number: dL_dr)
 
 def add(self: Variable, rhs: Variable | float) -> Variable:
     if rhs.__class__ is Variable:
-        value = self.value + rhs.value
+        try:
+            value = self.value + rhs.value
+        except RuntimeError as error:
+            say_operands(error, "+", self, rhs)
+            raise
         shape = self.shape if self.shape is rhs.shape else common_shape(self, rhs, value)
         return record(ADD, (self, rhs), (), value, shape)
     if isinstance(rhs, Real):
@@ -177,7 +186,11 @@ NUMBER_SUB = Operator("{s[0]} - {}", lambda dL_dr, number: -dL_dr)
 
 def sub(self: Variable, rhs: Variable | float) -> Variable:
     if rhs.__class__ is Variable:
-        value = self.value - rhs.value
+        try:
+            value = self.value - rhs.value
+        except RuntimeError as error:
+            say_operands(error, "-", self, rhs)
+            raise
         shape = self.shape if self.shape is rhs.shape else common_shape(self, rhs, value)
         return record(SUB, (self, rhs), (), value, shape)
     if isinstance(rhs, Real):
@@ -197,7 +210,11 @@ MUL_NUMBER = Operator("{} * {s[0]}", lambda dL_dr, number: times(dL_dr, number))
 
 def mul(self: Variable, rhs: Variable | float) -> Variable:
     if rhs.__class__ is Variable:
-        value = self.value * rhs.value
+        try:
+            value = self.value * rhs.value
+        except RuntimeError as error:
+            say_operands(error, "*", self, rhs)
+            raise
         shape = self.shape if self.shape is rhs.shape else common_shape(self, rhs, value)
         operands = (self, rhs)
         return record(MUL, operands, operands, value, shape)
@@ -215,7 +232,11 @@ NUMBER_DIV = Operator("{s[0]} / {}", lambda dL_dr, number, x, r: -(dL_dr * (r / 
 
 def div(self: Variable, rhs: Variable | float) -> Variable:
     if rhs.__class__ is Variable:
-        value = self.value / rhs.value
+        try:
+            value = self.value / rhs.value
+        except RuntimeError as error:
+            say_operands(error, "/", self, rhs)
+            raise
         shape = self.shape if self.shape is rhs.shape else common_shape(self, rhs, value)
         return record(DIV, (self, rhs), (rhs,), value, shape)
     if isinstance(rhs, Real):
@@ -735,7 +756,11 @@ MATMUL = Operator("{} @ {}", _matmul_left, _matmul_right)
 def matmul(self: Variable, other: Variable) -> Variable:
     """torch's matmul: vectors, matrices and batches of them."""
     a, b = check_operand("@", self), check_operand("@", other)
-    value = a.value @ b.value
+    try:
+        value = a.value @ b.value
+    except RuntimeError as error:
+        say_operands(error, "@", a, b)
+        raise
     if max(a.ndim, b.ndim) > 2:  # a vector or matrix that met a batch gets a gradient with the batch's dimensions
         for x in (a, b):
             current_tape().broadcast[x.key] = x.shape

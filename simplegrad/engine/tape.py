@@ -111,7 +111,13 @@ class Tape:
     clear = reset
 
     def append(self, entry: TapeEntry) -> None:
-        """Record a hand-written entry. Raises UnknownNameError if it names a Variable that this tape does not know."""
+        """Record a hand-written entry. Raises UnknownNameError if it names a Variable that this tape does not know,
+        TypeError for what is no entry."""
+        if not hasattr(entry, "propagate"):
+            raise TypeError(
+                f"gradient_tape.append(…) was given a {type(entry).__name__}. Append "
+                f"TapeEntry(inputs=[x.name, …], outputs=[r.name, …], propagate=propagate)."
+            )
         self.settle()
         inputs, keys = self.find("inputs", entry.inputs)
         outputs, output_keys = self.find("outputs", entry.outputs)

@@ -157,3 +157,16 @@ def test_unpacking_a_shape_is_told():
 
     with pytest.raises(CompileError, match=r"Write x.shape\[0\]"):
         compile_aggregate(attention)
+
+
+def test_what_is_neither_a_text_nor_a_function():
+    with pytest.raises(CompileError, match=r"was given a int; expected an expression as text"):
+        compile_aggregate(3)
+
+
+def test_an_object_that_is_called():
+    class Doubled:
+        def __call__(self, x):
+            return x * 2
+
+    assert compile_aggregate(Doubled()).name == "Doubled"

@@ -227,6 +227,26 @@ def test_a_wrong_number_of_gradients(how_many):
     )
 
 
+def test_a_propagate_without_return():
+    a = leaf(1.0, name="a")
+    r = by_hand([a], a.value, lambda dL_doutputs: None)
+    assert message(WrongCountError, lambda: grad(r, [a])) == (
+        "entry 0, 'v0 = test_a_propagate_without_return(a)': propagate returned None, not gradients. Does it "
+        "end without `return`? Return one for each of its 1 inputs; [None] says a known zero."
+    )
+    r = by_hand([a], a.value, lambda dL_doutputs: [None])
+    assert grad(r, [a]) == [None]
+
+
+@pytest.mark.parametrize("symbol", "+-*/@")
+def test_operands_that_do_not_go_together(symbol):
+    a, b = leaf(1.0, 2.0, name="a"), leaf(1.0, 2.0, 3.0, name="b")
+    compute = {"+": a.add, "-": a.sub, "*": a.mul, "/": a.div, "@": a.matmul}[symbol]
+    with pytest.raises(RuntimeError) as caught:
+        compute(b)
+    assert caught.value.__notes__ == [f"in a {symbol} b, of shapes (2,) and (3,)"]
+
+
 def test_a_wrong_shape():
     a, b = leaf(1.0, 2.0, name="a"), leaf(2.0, name="b")
     r = by_hand([a, b], a.value * b.value, lambda dL_doutputs: [dL_doutputs[0] * b, dL_doutputs[0] * a])

@@ -126,6 +126,15 @@ def test_a_tape_entry_is_a_named_tuple_as_in_the_notebook():
     assert TapeEntry(["a"], ["r"], propagate) == TapeEntry(inputs=["a"], outputs=["r"], propagate=propagate)
 
 
+def test_what_is_no_entry():
+    with pytest.raises(TypeError) as caught:
+        gradient_tape.append((["a"], ["r"], lambda dL_doutputs: dL_doutputs))
+    assert str(caught.value) == (
+        "gradient_tape.append(…) was given a tuple. Append TapeEntry(inputs=[x.name, …], outputs=[r.name, …], "
+        "propagate=propagate)."
+    )
+
+
 @pytest.mark.parametrize("kind", ["inputs", "outputs"])
 def test_a_name_that_nobody_has(kind):
     a = leaf(1.0, name="a")
