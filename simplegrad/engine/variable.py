@@ -84,6 +84,10 @@ class Variable:
         """The same value as a new leaf: no gradient flows through it."""
         return Variable.constant(self.value)
 
+    def __deepcopy__(self, memo: dict) -> Variable:
+        """A leaf with numbers of its own."""
+        return Variable.constant(self.value.detach().clone())
+
     def __getattr__(self, name: str):
         near = difflib.get_close_matches(name, dir(type(self)), 1)
         raise AttributeError(

@@ -1,5 +1,6 @@
 """The tape: names, hand-written entries, one tape for each context, and no two gradients that merge."""
 
+import copy
 import threading
 
 import pytest
@@ -124,6 +125,13 @@ def test_a_tape_entry_is_a_named_tuple_as_in_the_notebook():
         return dL_doutputs
 
     assert TapeEntry(["a"], ["r"], propagate) == TapeEntry(inputs=["a"], outputs=["r"], propagate=propagate)
+
+
+def test_a_deep_copy_is_a_leaf_of_its_own():
+    a = leaf(3.0, name="a")
+    b = copy.deepcopy(a)
+    assert [g if g is None else g.tolist() for g in grad(b * b, [a, b])] == [None, [6.0]]
+    assert b.value.data_ptr() != a.value.data_ptr()
 
 
 def test_what_is_no_entry():
