@@ -135,7 +135,7 @@ class Operations(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-_FREE = {"expand", "detach", "view", "_unsafe_view", "reshape", "transpose", "t", "unsqueeze", "squeeze", "alias"}
+_FREE = {"mT", "expand", "detach", "view", "_unsafe_view", "reshape", "transpose", "t", "unsqueeze", "squeeze", "alias"}
 
 
 def operations(run: Callable, function: Callable, tensors: list[torch.Tensor]) -> int:

@@ -51,7 +51,7 @@ class Pass:
 
         dL_d: dict[Key, Variable] = {L.key: seed}
         zero = seed if self.none == "zeros" else None
-        with collector_paused(), torch_autograd_below(tape, L):
+        with collector_paused(kept=bool(tape.observers)), torch_autograd_below(tape, L):
             propagate_backward(tape, dL_d, zero, *self.plan(tape))
 
         results = gradients(dL_d, [x.key for x in wanted], tape.broadcast)
