@@ -17,7 +17,7 @@ from numbers import Real
 import torch
 
 from .errors import RawTensorError
-from .tape import Label, _current, current_tape
+from .tape import _current, current_tape
 from .variable import Variable
 
 _new = object.__new__
@@ -75,7 +75,7 @@ def value_of(x):
     return x.value if x.__class__ is Variable else x
 
 
-def record(operator: Operator, inputs: tuple, saved: tuple, value: torch.Tensor, shape, name=None) -> Variable:
+def record(operator: Operator, inputs: tuple, saved: tuple, value: torch.Tensor, shape) -> Variable:
     """A Variable for `value`, and the entry that says how it came from `inputs`.
 
     All operations of all passes come through here, so it does without constructors (a third of its time), and is told
@@ -88,20 +88,15 @@ def record(operator: Operator, inputs: tuple, saved: tuple, value: torch.Tensor,
     r = _new(Variable)
     r.value = value
     r.shape = shape
-    if name is None:
-        r.key = key = tape.fresh
-        tape.fresh = key + 1
-    else:
-        tape.settle()
-        r.key = key = Label(name, tape.eras)
-        tape.name_of(key, r)
+    r.key = key = tape.fresh
+    tape.fresh = key + 1
     if operator.reads_result:
         saved = (*saved, r)
-    count = len(inputs)
-    if count == 2:
-        keys = (inputs[0].key, inputs[1].key)
+    if len(inputs) == 2:
+        a, b = inputs
+        keys = (a.key, b.key)
     else:
-        keys = (inputs[0].key,) if count == 1 else tuple([x.key for x in inputs])
+        keys = (inputs[0].key,) if len(inputs) == 1 else tuple([x.key for x in inputs])
     tape.entries.append((operator, keys, key, saved, shape))
     if tape.observers:
         for observer in tape.observers:
@@ -557,9 +552,14 @@ def sum(self: Variable, dim=None, keepdim: bool = False, name: str | None = None
     """The sum over `dim` (an int, several, or None for all). `name` names the result, as in the notebook."""
     if isinstance(dim, str):  # the notebook's x.sum('L0')
         dim, name = None, dim
+    if name is not None:
+        with current_tape().naming(name):
+            r = sum(self, dim, keepdim)
+        r.name  # noqa: B018  asked for now, the name is this result's: a later one gets a suffix
+        return r
     dim = _dims(dim)
     value = self.value.sum() if dim is None and not keepdim else self.value.sum(dim, keepdim)
-    return record(SUM, (self,), (self.shape, dim, keepdim), value, value.shape, name)
+    return record(SUM, (self,), (self.shape, dim, keepdim), value, value.shape)
 
 
 def mean(self: Variable, dim=None, keepdim: bool = False) -> Variable:
