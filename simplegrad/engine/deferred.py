@@ -26,7 +26,7 @@ def propagate_tensors(
 ) -> None:
     """`propagate_backward` on tensors, watched by nobody."""
     entries, broadcast = tape.entries, tape.broadcast
-    sums = set()  # keys whose gradient is a sum that was made here, so that it can be added to in place
+    own = set()  # keys whose gradient is a tensor that was made for it alone, so that it can be added to in place
     for index in reversed(plan):
         rule, inputs, output, saved, _ = entries[index]
         dL_dr = dL_d.get(output) if output in keep else dL_d.pop(output, None)
@@ -41,15 +41,17 @@ def propagate_tensors(
                 pass
             elif key not in dL_d:
                 dL_d[key] = partial(dL_dr, saved)
+                if rule.makes_new:
+                    own.add(key)
             elif key in broadcast:
                 dL_d[key] = added(broadcast, dL_d[key], partial(dL_dr, saved), key)
             else:
                 total, dL_dinput = dL_d[key], partial(dL_dr, saved)
-                if key in sums and total.dtype is dL_dinput.dtype:
+                if key in own and total.dtype is dL_dinput.dtype:
                     total += dL_dinput
                 else:
                     dL_d[key] = total + dL_dinput
-                    sums.add(key)
+                    own.add(key)
 
 
 def by_hand(dL_d: dict, rule: HandWritten, inputs: tuple, outputs: tuple, broadcast: dict, needed: set[Key]) -> None:

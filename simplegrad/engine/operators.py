@@ -32,13 +32,14 @@ class Operator:
     called `r` is given the operator's own result there.
     """
 
-    __slots__ = ("name", "form", "partials", "reads_result", "on_tensors")
+    __slots__ = ("name", "form", "partials", "reads_result", "makes_new", "on_tensors")
 
     def __init__(self, form: str | Callable[..., str], *partials: Callable, name: str = ""):
         self.name = name
         self.form = form
         self.partials = partials
         self.reads_result = any(p.__code__.co_varnames[p.__code__.co_argcount - 1] == "r" for p in partials)
+        self.makes_new = False  # what partials give is never dL_dr itself or a view: see the end of this module
         self.on_tensors: list[Callable] = []
 
     def text(self, inputs: Sequence[str], saved: tuple) -> str:
@@ -815,6 +816,23 @@ def _torch_function(cls, func, types, args=(), kwargs=None):
 for _name, _operator in list(globals().items()):
     if isinstance(_operator, Operator):
         _operator.name = _name.lower()
+_NEW = (MUL, MUL_NUMBER, DIV, DIV_NUMBER, NUMBER_DIV, POW, POW_NUMBER, NUMBER_POW, NUMBER_SUB, NEG, EXP, LOG, SQRT, SIN)
+_NEW += (
+    COS,
+    TANH,
+    SIGMOID,
+    RELU,
+    ABS,
+    TANH_BACKWARD,
+    SIGMOID_BACKWARD,
+    RELU_BACKWARD,
+    SOFTMAX,
+    SOFTMAX_BACKWARD,
+    INDEX,
+)
+_NEW += (MASKED, SCALED, MAXIMUM, MINIMUM, WHERE, WHERE_LEFT, WHERE_RIGHT, MEAN, AMAX, LOGSUMEXP, MATMUL)
+for _operator in _NEW:
+    _operator.makes_new = True
 for _name, _method in (METHODS | {k: v for k, v in ALIASES.items() if not k.startswith("concat")}).items():
     setattr(Variable, _name, _method)
 for _name, _method in DUNDERS.items():

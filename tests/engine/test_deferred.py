@@ -196,3 +196,22 @@ def test_cycles_of_the_caller_are_collected_as_ever():
     finally:
         gc.set_threshold(*thresholds)
     assert len(living) < 100
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_what_is_said_to_be_new_is_no_view(case):
+    """Such gradients are added to in place: their memory is neither the incoming gradient's nor a saved value's."""
+    tape, _, _ = second(case.function, values(case.shapes, case.lowest), watched=True)
+    for rule, _, _, saved, shape in tape.entries:
+        if not rule.makes_new:
+            continue
+        dL_dr = torch.ones(tuple(shape), dtype=torch.float64)
+        taken = {storage(dL_dr), *(storage(x.value) for x in saved if isinstance(x, Variable))}
+        for partial in rule.on_tensors or rule.made_for_tensors(saved):
+            found = partial(dL_dr, saved)
+            assert storage(found) not in taken or not found.numel(), rule
+            assert 0 not in [n for n, size in zip(found.stride(), found.shape) if size > 1], rule  # no expanded one
+
+
+def storage(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
