@@ -136,7 +136,7 @@ class TorchRecorder:
         def run_backward(outputs: Any, *args: Any, **kwargs: Any) -> Any:
             if self.full:
                 return engine(outputs, *args, **kwargs)
-            with collector_paused():  # many small records are kept, and none of them is garbage
+            with collector_paused(kept=True):  # many small records are kept, and none of them is garbage
                 return self._pass(engine, outputs, args, kwargs)
 
         return run_backward

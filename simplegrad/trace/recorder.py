@@ -174,7 +174,7 @@ class Builder:
         """Events for all that has been logged since the last time."""
         log = list(self.recorder.log)
         self.recorder.log.clear()
-        with collector_paused():
+        with collector_paused(kept=True):
             for row in log:
                 _MAKERS[row[0]](self, *row[1:])
 
