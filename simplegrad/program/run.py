@@ -26,6 +26,7 @@ def run(program: Program, aggregate: str | Aggregate | Callable, none: str, prun
             raise ValueError(f"{word}={value!r}: expected {known[0]!r} or {known[1]!r}.")
     with Tape() as tape:
         recorder, guard = Recorder(tape), Guard(limits)
+        trace = recorder.trace
         tape.observers = (guard, recorder)  # what the guard stops is no event
         interpreter = Interpreter(program, tape, guard, chosen, {"none": none, "prune": prune})
         try:
@@ -37,7 +38,7 @@ def run(program: Program, aggregate: str | Aggregate | Callable, none: str, prun
         finally:
             tape.observers = ()
             recorder.finish()
-        return described(recorder.trace, program, chosen, interpreter)
+        return described(trace, program, chosen, interpreter)
 
 
 def choice(aggregate: str | Aggregate | Callable) -> Callable:

@@ -104,7 +104,7 @@ class TorchRecorder:
     def __post_init__(self) -> None:
         self.trace = Trace()
         self.trace.kind = "torch"
-        self.trace._builder = Teller(self, self.trace)
+        self.trace._builder = Teller(self)
         self.trace.notices.append("Operations that no backward pass reached are not shown.")
         if self.values == "none":
             self.trace.notices.append("No numbers were kept: where a NaN is born cannot be told from this trace.")

@@ -61,8 +61,8 @@ class Ahead:
 class Teller:
     """Makes events of the recorder's log, when they are asked for."""
 
-    def __init__(self, recorder: TorchRecorder, trace: Trace) -> None:
-        self.recorder, self.trace = recorder, trace
+    def __init__(self, recorder: TorchRecorder) -> None:
+        self.recorder = recorder
         self.values: dict[Place, Value] = {}
         self.entries: dict[int, Entry] = {}
         self.passes: list[Running] = []
@@ -73,8 +73,9 @@ class Teller:
         self.flaws: dict[tuple, str] = {}  # (sequence number, name, output) of a node -> "nan" or "inf"
         self.aside: list[tuple] = []  # rows of what is not finite and belongs to no node, to be told in order
 
-    def build(self) -> None:
+    def build(self, trace: Trace) -> None:
         """Events for all that was logged since the last time."""
+        self.trace = trace
         log = list(self.recorder.log)
         self.recorder.log.clear()
         self.ahead = self._look_ahead(log)

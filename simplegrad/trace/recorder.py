@@ -80,7 +80,7 @@ class Recorder(Observer):
         self.log: list[tuple] = []
         self.where: tuple | None = None  # (code, instruction) of the running pass, for what its rules record
         self.trace = Trace()
-        self.trace._builder = Builder(self, self.trace)
+        self.trace._builder = Builder(self)
 
     # --- what the engine tells, in the order of the run; these run on the hot path --------------------------------
 
@@ -114,13 +114,14 @@ class Recorder(Observer):
 
     def reset(self) -> None:
         self.log.append((_RESET, self.line, _caller()))
-        self.trace._builder.build()  # names are about to be given out anew
+        self.trace._builder.build(self.trace)  # names are about to be given out anew
 
     def failed(self, error: BaseException) -> None:
         self.log.append((_FAILED, self.line, _raised_at(error), error))
 
     def finish(self) -> None:
-        self.where = None
+        """The run is over. Who has the trace keeps it; it and what it was logged in are no cycle any more."""
+        self.where = self.trace = None
 
 
 _NOWHERE = (None, 0)
@@ -158,10 +159,10 @@ def _raised_at(error: BaseException) -> tuple:
 class Builder:
     """Makes events of the recorder's log, when they are asked for."""
 
-    def __init__(self, recorder: Recorder, trace: Trace):
+    def __init__(self, recorder: Recorder):
         self.recorder = recorder
         self.tape = recorder.tape
-        self.trace = trace
+        self.trace: Trace | None = None  # while events are made for it
         self.values: dict[Key, Value] = {}
         self.entries: dict[int, Entry] = {}  # by place on the tape
         self.produced: set[Key] = {key for row in self.tape.entries for key in output_keys(row)}
@@ -170,13 +171,17 @@ class Builder:
         self.sources: dict[tuple, tuple | None] = {}
         self.kinds: dict[tuple, tuple] = {}
 
-    def build(self) -> None:
+    def build(self, trace: Trace) -> None:
         """Events for all that has been logged since the last time."""
         log = list(self.recorder.log)
         self.recorder.log.clear()
-        with collector_paused(kept=True):
-            for row in log:
-                _MAKERS[row[0]](self, *row[1:])
+        self.trace = trace
+        try:
+            with collector_paused(kept=True):
+                for row in log:
+                    _MAKERS[row[0]](self, *row[1:])
+        finally:
+            self.trace = None
 
     def add(self, kind: type[Event], line: int | None, where: tuple | None, **fields) -> int:
         running = self.passes[-1] if self.passes else None

@@ -36,7 +36,7 @@ class Trace:
             if builder.recorder.log:
                 self.__dict__.pop("_replay", None)
                 self.__dict__.pop("_names", None)
-                builder.build()
+                builder.build(self)
             if not builder.recorder.log and _is_over(builder.recorder):
                 self._builder = None
         return self

@@ -1,6 +1,8 @@
 """`record()`: what runs inside becomes events, in order, nested, with their places; and nothing that runs changes."""
 
+import gc
 import inspect
+import weakref
 from pathlib import Path
 
 import pytest
@@ -270,3 +272,20 @@ def test_the_transcript_of_a_hand_written_entry_shows_only_what_it_records():
         grad(r, [a])
     rule = "-" * 24
     assert trace.transcript() == f"a = 1.0\ndr {rule}\nv1 = v0 * 2\ndr_dr = v0\ndr_da = v1\n{rule}"
+
+
+def test_a_trace_that_nobody_has_is_gone_at_once():
+    """Without the collector: what was logged is much, and in no cycle once the run is over."""
+    gc.collect()
+    gc.disable()
+    try:
+        for asked in (False, True):
+            with Tape(), record() as trace:
+                x = Variable.constant(torch.ones(2))
+                grad((x * x).sum(), [x])
+            assert not asked or trace.events
+            gone, kept = weakref.ref(trace), weakref.ref(x)
+            del trace, x
+            assert gone() is None and kept() is None, f"events asked for: {asked}"
+    finally:
+        gc.enable()
