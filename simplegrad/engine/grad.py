@@ -88,20 +88,23 @@ def propagate_backward(
 ) -> None:
     """The backward pass: fill the gradient table `dL_d`, from the last entry of `plan` to the first.
 
-    Entries that propagate appends are not of this pass. What is plain (an operator's own rule, a gradient that came in,
-    nobody watches) is done right here, for speed; `visited` does the rest, and the same.
+    Entries that propagate appends are not of this pass. What is plain (an operator's own rule, and a gradient that came
+    in) is done right here, for speed; `visited` does the rest, and the same.
     """
     entries, observers, broadcast = tape.entries, tape.observers, tape.broadcast
     last = len(entries)
     for index in reversed(plan):
         rule, inputs, output, saved, _ = entries[index]
         dL_dr = dL_d.get(output)
-        if dL_dr is None or observers:
+        if observers:
             last = tell_pruned(observers, last, index)
+        if dL_dr is None:
             dL_dinputs = visited(tape, dL_d, zero, index, needed)
         else:
             if broadcast:
                 dL_dr = fitted(broadcast, dL_dr, output)
+            for observer in observers:
+                observer.visit_begun(index, [dL_dr])
             if len(inputs) == 1:
                 dL_dinputs = (rule.partials[0](dL_dr, *saved),)
             elif len(inputs) == 2 and (needed is None or needed.issuperset(inputs)):
@@ -109,6 +112,8 @@ def propagate_backward(
                 dL_dinputs = (left(dL_dr, *saved), right(dL_dr, *saved))
             else:
                 dL_dinputs = partials(rule, inputs, saved, dL_dr, needed)
+            for observer in observers:
+                observer.visited(index, "propagated", [dL_dr], dL_dinputs)
 
         for key, dL_dinput in zip(inputs, dL_dinputs):
             if dL_dinput is None:
@@ -117,9 +122,8 @@ def propagate_backward(
                 dL_d[key] = dL_dinput
             else:
                 dL_d[key] = added(broadcast, dL_d[key], dL_dinput, key) if broadcast else dL_d[key] + dL_dinput
-            if observers:
-                for observer in observers:
-                    observer.accumulated(key, dL_dinput, dL_d.get(key))
+            for observer in observers:
+                observer.accumulated(key, dL_dinput, dL_d.get(key))
         if needed is not None and output not in keep:  # no entry further back reads it: let go of the memory
             dL_d.pop(output, None)
     tell_pruned(observers, last, -1)
@@ -149,9 +153,10 @@ def visited(
 
 def tell_pruned(observers: tuple, last: int, index: int) -> int:
     """Tell of the entries between two visited ones that the pass left out ahead."""
-    for observer in observers:
-        for pruned in range(last - 1, index, -1):
-            observer.visited(pruned, "pruned", [], [])
+    if index < last - 1:
+        for observer in observers:
+            for pruned in range(last - 1, index, -1):
+                observer.visited(pruned, "pruned", [], [])
     return index
 
 
