@@ -20,6 +20,8 @@ def grad(L: Variable, wanted: Sequence[Variable], *, none: str = "skip", prune: 
     An L that is not a scalar is seeded with ones: the gradient of its sum. `none="skip"` passes over an entry whose
     incoming gradients are all None; `none="zeros"` does without None: zeros are made, and every entry propagates.
     `prune="ahead"` leaves out, by one walk of the tape, whatever no wanted result depends on.
+    A pass over a pass is deferred while nobody watches: what it records is computed when somebody asks, and then from
+    the tensors as they are; do not change those in place before (see deferred.py).
     Raises OtherTapeError, RawTensorError, WrongCountError, WrongShapeError; each says which entry and which slot.
     """
     wanted = [wanted] if isinstance(wanted, Variable) else list(wanted)
