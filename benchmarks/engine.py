@@ -59,6 +59,14 @@ def by_recorded_tape(chain: Callable, n: int, size: int) -> torch.Tensor:
         return on_this_tape(chain, n, size)
 
 
+def by_tape_and_trace(chain: Callable, n: int, size: int) -> torch.Tensor:
+    """With a look at the trace: what the second pass recorded is computed then, and events are made of all of it."""
+    with Tape(), record() as trace:
+        result = on_this_tape(chain, n, size)
+        assert len(trace.passes) == 2
+    return result
+
+
 def on_this_tape(chain: Callable, n: int, size: int) -> torch.Tensor:
     x, b = Variable.constant(torch.full((size,), 0.5)), Variable.constant(torch.full((size,), 1.001))
     (g,) = grad(chain(x, x, b, n).sum(), [x], prune="ahead")
@@ -111,6 +119,14 @@ def main(quick: bool = False) -> list[dict]:
         *rows(title.format(short, 4), "at most 1.0", by_tape, short, 4, runs),
         *rows(title.format(long, 4), "at most 1.0", by_tape, long, 4, max(runs // 2, 2)),
         *rows(title.format(short, 4) + ", recording", "at most 1.7", by_recorded_tape, short, 4, runs),
+        *rows(
+            title.format(short, 4) + ", recording and reading the events",
+            "no goal",
+            by_tape_and_trace,
+            short,
+            4,
+            runs // 2,
+        ),
         *rows(title.format(short, 100_000), "at most 1.05", by_tape, short, 100_000, 2 if quick else 5),
     ]
 

@@ -56,6 +56,7 @@ def _print_what_happens(tape: Tape) -> None:
     if not any(isinstance(getattr(observer, "log", None), _PrintedLog) for observer in tape.observers):
         printer = Recorder(tape)
         printer.log = _PrintedLog(printer)
+        printer.told_late = False
         tape.observers = (*tape.observers, printer)
 
 

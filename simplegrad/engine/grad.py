@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from .broadcast import added, fitted, gradients
-from .deferred import defer, propagate_tensors
+from .deferred import AsItCame, defer, propagate_tensors
 from .errors import OtherTapeError, RawTensorError, WrongCountError, WrongShapeError
 from .speed import collector_paused, torch_autograd_below
 from .tape import HandWritten, Key, Tape, current_tape, output_keys
@@ -20,8 +20,8 @@ def grad(L: Variable, wanted: Sequence[Variable], *, none: str = "skip", prune: 
     An L that is not a scalar is seeded with ones: the gradient of its sum. `none="skip"` passes over an entry whose
     incoming gradients are all None; `none="zeros"` does without None: zeros are made, and every entry propagates.
     `prune="ahead"` leaves out, by one walk of the tape, whatever no wanted result depends on.
-    A pass over a pass is deferred while nobody watches: what it records is computed when somebody asks, and then from
-    the tensors as they are; do not change those in place before (see deferred.py).
+    A pass over a pass is deferred: what it records is computed when somebody asks, and then from the tensors as they
+    are; do not change those in place before (see deferred.py). Its results are computed at once.
     Raises OtherTapeError, RawTensorError, WrongCountError, WrongShapeError; each says which entry and which slot.
     """
     wanted = [wanted] if isinstance(wanted, Variable) else list(wanted)
@@ -29,7 +29,7 @@ def grad(L: Variable, wanted: Sequence[Variable], *, none: str = "skip", prune: 
     check_arguments(tape, L, wanted, none, prune)
     tape.settle()
     run = Pass(L, wanted, none, prune)
-    if tape.may_defer and none == "skip" and not (tape.observers or tape.hand_written):
+    if tape.may_defer and none == "skip" and not tape.hand_written and all(o.told_late for o in tape.observers):
         return run.deferred(tape)
     tape.may_defer = not tape.was_settled
     return run.run(tape)
@@ -74,10 +74,14 @@ class Pass:
         """The results alone; what this pass records is made up should anybody ask (see deferred.py)."""
         needed, plan = reached_from(self.wanted, tape)
         dL_d = {self.L.key: torch.ones_like(self.L.value)}
-        with collector_paused(), torch_autograd_below(tape, self.L):
-            propagate_tensors(tape, dL_d, plan, needed, {x.key for x in self.wanted})
-            results = gradients(dL_d, [x.key for x in self.wanted], tape.broadcast)
-        return defer(tape, self, results)
+        came = [] if tape.observers else None
+        try:
+            with collector_paused(kept=bool(tape.observers)), torch_autograd_below(tape, self.L):
+                propagate_tensors(tape, dL_d, plan, needed, {x.key for x in self.wanted}, came)
+                results = gradients(dL_d, [x.key for x in self.wanted], tape.broadcast)
+        except Exception:
+            return self.run(tape)  # which says where, and to whoever watches
+        return defer(tape, self, results, None if came is None else AsItCame(needed, came))
 
 
 def propagate_backward(

@@ -79,6 +79,7 @@ class Tape:
     def __init__(self):
         self.entries: list[tuple] = []
         self.observers: tuple[Observer, ...] = ()
+        self.unread: tuple[ReferenceType[Observer], ...] = ()  # that watch no more, and yet are told of a reset
         self.eras: set[int] = set()
         self._tokens: list = []
         self.begin_era()
@@ -103,12 +104,21 @@ class Tape:
 
     def reset(self) -> None:
         """Forget the entries and start names anew at v0. Variables made before can still be used, as leaves."""
-        for observer in self.observers:
-            observer.reset()
+        if self.deferred is not None and self.deferred.awaited():
+            self.settle()
+        unread, self.unread = [reference() for reference in self.unread], ()
+        for observer in (*self.observers, *unread):
+            if observer is not None:
+                observer.reset()
         self.entries.clear()
         self.begin_era()
 
     clear = reset
+
+    def unwatch(self, observer: Observer) -> None:
+        """Tell it nothing more but of a reset, which takes away names that it may not have asked for yet."""
+        self.observers = tuple(each for each in self.observers if each is not observer)
+        self.unread = (*(each for each in self.unread if each() is not None), ref(observer))
 
     def append(self, entry: TapeEntry) -> None:
         """Record a hand-written entry. Raises UnknownNameError if it names a Variable that this tape does not know,
@@ -317,6 +327,15 @@ class Observer:
 
     `index` is the place of an entry in `tape.entries`. All methods do nothing; override what you need.
     """
+
+    told_late = False  # whether it will do to be told of a pass over a pass when somebody asks what that recorded
+
+    def pass_deferred(self) -> None:
+        """`grad` is done with a pass of which all is told, from `pass_begun` on, when the tape is settled."""
+
+    def changed_since(self) -> None:
+        """The pass told late is over. Tensors that it read were changed in place between its run and now: its gradients
+        are those of then, what its rules computed on the way is computed from the tensors as they are now."""
 
     def leaf(self, variable: Variable) -> None:
         """`Variable.constant(value, name)` made a leaf."""

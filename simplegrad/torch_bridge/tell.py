@@ -73,6 +73,9 @@ class Teller:
         self.flaws: dict[tuple, str] = {}  # (sequence number, name, output) of a node -> "nan" or "inf"
         self.aside: list[tuple] = []  # rows of what is not finite and belongs to no node, to be told in order
 
+    def has_more(self) -> bool:
+        return bool(self.recorder.log)
+
     def build(self, trace: Trace) -> None:
         """Events for all that was logged since the last time."""
         self.trace = trace

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from weakref import ref
 
 import torch
 
@@ -34,6 +35,11 @@ from .events import (
     Visited,
 )
 from .trace import Trace
+
+CHANGED_SINCE = (
+    "Tensors that pass {} reads were changed in place after it ran and before this trace was first looked at. Its "
+    "gradients are shown as they were computed; what its rules computed on the way, as computed from those tensors now."
+)
 
 _PACKAGE = Path(__file__).parent.parent
 # Frames that are not what a person wrote: the engine, the interpreter of programs, ourselves.
@@ -66,21 +72,24 @@ def record(tape: Tape | None = None) -> Iterator[Trace]:
         recorder.failed(error)
         raise
     finally:
-        tape.observers = tuple(each for each in tape.observers if each is not recorder)
+        tape.unwatch(recorder)
         recorder.finish()
 
 
 class Recorder(Observer):
-    """Watches one tape. `line` may be set to the program line that runs; `check` is called after each entry."""
+    """Watches one tape. `line` may be set to the program line that runs."""
+
+    told_late = True  # while the run goes on: the trace asks for what it was not told yet
 
     def __init__(self, tape: Tape):
         self.tape = tape
         self.line: int | None = None
-        self.check: Callable[[int], None] | None = None
         self.log: list[tuple] = []
         self.where: tuple | None = None  # (code, instruction) of the running pass, for what its rules record
+        self.late: tuple | None = None  # the same of a pass that is still to be told
         self.trace = Trace()
         self.trace._builder = Builder(self)
+        self.for_trace = ref(self.trace)
 
     # --- what the engine tells, in the order of the run; these run on the hot path --------------------------------
 
@@ -90,11 +99,13 @@ class Recorder(Observer):
     def recorded(self, inputs: tuple, outputs: tuple) -> None:
         entries = self.tape.entries
         self.log.append((_RECORDED, self.line, self.where or _caller(), len(entries) - 1, entries[-1], inputs, outputs))
-        if self.check is not None:
-            self.check(len(entries))
+
+    def pass_deferred(self) -> None:
+        self.late = _caller()
 
     def pass_begun(self, L: Variable, seed: Variable, wanted: list, none: str, prune: str) -> None:
-        self.log.append((_PASS_BEGUN, self.line, _caller(), L, seed, wanted, none, prune))
+        self.log.append((_PASS_BEGUN, self.line, self.late or _caller(), L, seed, wanted, none, prune))
+        self.late = None
 
     def visit_begun(self, index: int, dL_doutputs: list) -> None:
         self.log.append((_VISIT_BEGUN, self.line, None, index, dL_doutputs))
@@ -112,16 +123,34 @@ class Recorder(Observer):
         self.where = None
         self.log.append((_PASS_ENDED, self.line, None, results))
 
+    def changed_since(self) -> None:
+        self.log.append((_CHANGED, self.line, None))
+
     def reset(self) -> None:
-        self.log.append((_RESET, self.line, _caller()))
-        self.trace._builder.build(self.trace)  # names are about to be given out anew
+        if not self.is_over:
+            self.log.append((_RESET, self.line, _caller()))
+        trace = self.for_trace()
+        if trace is not None:
+            trace._built()  # names are about to be given out anew
 
     def failed(self, error: BaseException) -> None:
+        self.catch_up()
         self.log.append((_FAILED, self.line, _raised_at(error), error))
 
     def finish(self) -> None:
         """The run is over. Who has the trace keeps it; it and what it was logged in are no cycle any more."""
         self.where = self.trace = None
+
+    # --- what the trace asks ----------------------------------------------------------------------------------------
+
+    def catch_up(self) -> None:
+        """Log the pass that is still to be told."""
+        if self.late is not None:
+            self.tape.settle()
+
+    @property
+    def is_over(self) -> bool:
+        return self.trace is None
 
 
 _NOWHERE = (None, 0)
@@ -133,9 +162,10 @@ _NOWHERE = (None, 0)
     _VISITED,
     _ACCUMULATED,
     _PASS_ENDED,
+    _CHANGED,
     _RESET,
     _FAILED,
-) = range(9)
+) = range(10)
 
 
 def _caller() -> tuple:
@@ -170,6 +200,11 @@ class Builder:
         self.passes: list[RunningPass] = []
         self.sources: dict[tuple, tuple | None] = {}
         self.kinds: dict[tuple, tuple] = {}
+
+    def has_more(self) -> bool:
+        """Whether there is something that no event has been made of; also of a pass that the engine has put off."""
+        self.recorder.catch_up()
+        return bool(self.recorder.log)
 
     def build(self, trace: Trace) -> None:
         """Events for all that has been logged since the last time."""
@@ -310,6 +345,9 @@ class Builder:
         self.add(PassEnded, line, where, run=running.run, table=table, results=self.gradients(results))
         self.passes.pop()
 
+    def changed_since(self, line, where) -> None:
+        self.trace.notices.append(CHANGED_SINCE.format(self.trace.pass_count - 1))
+
     def reset(self, line, where) -> None:
         self.add(TapeReset, line, where)
         self.entries.clear()
@@ -356,6 +394,7 @@ _MAKERS = (
     Builder.visited,
     Builder.accumulated,
     Builder.pass_ended,
+    Builder.changed_since,
     Builder.reset,
     Builder.failed,
 )

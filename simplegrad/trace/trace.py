@@ -33,11 +33,11 @@ class Trace:
         """With events for all that was logged. Once the run is over, what made them is let go, and the tape with it."""
         builder = self._builder
         if builder is not None:
-            if builder.recorder.log:
+            if builder.has_more():
                 self.__dict__.pop("_replay", None)
                 self.__dict__.pop("_names", None)
                 builder.build(self)
-            if not builder.recorder.log and _is_over(builder.recorder):
+            if builder.recorder.is_over and not builder.has_more():
                 self._builder = None
         return self
 
@@ -104,8 +104,3 @@ class Trace:
 
     def __repr__(self) -> str:
         return f"<Trace of {len(self.events)} events, {len(self.entries)} entries, {self.pass_count} passes>"
-
-
-def _is_over(recorder) -> bool:
-    """Whether a recorder watches no longer: one of a tape, or one of PyTorch."""
-    return recorder.is_over if hasattr(recorder, "is_over") else recorder not in recorder.tape.observers

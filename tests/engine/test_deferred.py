@@ -153,6 +153,40 @@ def test_a_tape_with_a_pass_put_off_is_no_cycle():
         gc.enable()
 
 
+def test_what_fails_on_tensors_is_run_again_recorded():
+    """So that the error says where, or is none."""
+
+    def by_hand(x):
+        r = Variable(x.value * 2)
+
+        def propagate(dL_doutputs):
+            if failing:
+                raise ValueError("as planned")
+            return [dL_doutputs[0] * 2]
+
+        def twin(propagate):
+            def on_tensors(dL_doutputs):
+                raise ValueError("on tensors")
+
+            return on_tensors
+
+        gradient_tape.append(TapeEntry([x.name], [r.name], propagate, twin))
+        return r
+
+    failing = False
+    with Tape():
+        x = Variable.constant(X)
+        (g,) = grad(cube(by_hand(x)).sum(), [x], prune="ahead")
+        assert grad(g.sum(), [x], prune="ahead")[0].tolist() == [24, 96]
+    with Tape():
+        x = Variable.constant(X)
+        (g,) = grad(cube(by_hand(x)).sum(), [x], prune="ahead")
+        failing = True
+        with pytest.raises(ValueError, match="as planned") as raised:
+            grad(g.sum(), [x], prune="ahead")
+    assert "in the propagate of entry 0" in raised.value.__notes__[0]
+
+
 def test_dtypes_are_as_in_a_recorded_pass():
     def mixed(x):
         return (

@@ -16,6 +16,7 @@ from simplegrad import Tape, Trace, Variable, grad, record, registry
 from simplegrad.trace import LimitError, TraceFileError, document, store
 from simplegrad.trace.events import Leaf, LimitReached, Value
 from tests.counting import collections, lines_run
+from tests.trace.alike import as_data, assert_same
 from tests.trace.runs import RUNS, recorded, two_passes
 
 
@@ -29,30 +30,6 @@ def through_a_file(trace: Trace) -> Trace:
     store.save(trace, stream)
     stream.seek(0)
     return store.load(stream)
-
-
-def as_data(x):
-    """A trace, or a part of one, without identities: equal for two traces that say the same."""
-    if isinstance(x, Value):
-        return ("value", x.id, x.name, x.shape, x.dtype, x.leaf, x.note, as_data(x.tensor))
-    if isinstance(x, torch.Tensor):
-        return (str(x.dtype), tuple(x.shape), x.stride() if 0 in x.stride() else None, str(x.tolist()))
-    if hasattr(x, "__dataclass_fields__"):
-        return (type(x).__name__, *(as_data(getattr(x, name)) for name in x.__dataclass_fields__))
-    if isinstance(x, (list, tuple)):
-        return [as_data(each) for each in x]
-    return x
-
-
-ABOUT = ("title", "program", "aggregate", "kind", "notices", "bindings", "pass_count")
-
-
-def assert_same(trace: Trace, other: Trace):
-    assert as_data(trace.values) == as_data(other.values)
-    assert as_data(trace.entries) == as_data(other.entries)
-    assert as_data(trace.events) == as_data(other.events)
-    assert as_data(trace.passes) == as_data(other.passes)
-    assert [getattr(trace, name) for name in ABOUT] == [getattr(other, name) for name in ABOUT]
 
 
 # --- there and back ----------------------------------------------------------------------------------------------
