@@ -7,6 +7,7 @@ random weighting, and the incoming gradients w are differentiated by as well.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -16,6 +17,7 @@ from ..engine import Variable
 from .case import Case, Run
 
 Gradients = list[torch.Tensor | None]
+FAR_SMALLER = 30  # times as small as the others of its tensor
 MOST_DIFFERENCES = 160  # elements to take finite differences by; of more, a random choice
 
 
@@ -162,13 +164,39 @@ def differences(evaluate: Callable, values: Sequence[torch.Tensor], h: float) ->
 
 
 def difference(evaluate: Callable, values: Sequence[torch.Tensor], i: int, j: int, h: float) -> float:
+    """By one element. What fits most elements of a tensor is too wide for one that is far smaller: then narrower and
+    narrower steps are tried, and that one is believed that differs least from the one before it, rounding included."""
+    found = [central(evaluate, values, i, j, h * size_) for size_ in sizes(values[i], j)]
+    if len(found) == 1:
+        return found[0][0]
+    doubts = [abs(fine - wide) + rounding for (wide, _), (fine, rounding) in zip(found, found[1:])]
+    doubts = [math.inf if math.isnan(doubt) else doubt for doubt in doubts]
+    return found[1 + doubts.index(min(doubts))][0]
+
+
+def sizes(value: torch.Tensor, j: int) -> list[float]:
+    """By what to measure the step of an element: all of its tensor, and if it is far smaller down to its own size."""
+    found, own = [spread(value)], float(reach(value).view(-1)[j])
+    while found[-1] > own:
+        found.append(max(found[-1] / 10, own))
+    return found
+
+
+def reach(value: torch.Tensor) -> torch.Tensor:
+    """How far each element may be moved for a step: as its tensor's others, or by its own size if it is far smaller."""
+    own, others = value.detach().abs(), spread(value)
+    return torch.where((own > 0) & (own < others / FAR_SMALLER), own, others)
+
+
+def central(evaluate: Callable, values: Sequence[torch.Tensor], i: int, j: int, h: float) -> tuple[float, float]:
+    """The central difference by one element, and how far rounding may put it off."""
     ends = []
-    h = h * spread(values[i])
     for sign in (1, -1):
         moved = [value.clone() for value in values]
         moved[i].view(-1)[j] += sign * h
         ends.append(evaluate(moved))
-    return (ends[0] - ends[1]) / (2 * h)
+    rounding = torch.finfo(values[i].dtype).eps * max(map(abs, ends)) / h
+    return (ends[0] - ends[1]) / (2 * h), rounding
 
 
 def spread(value: torch.Tensor) -> float:

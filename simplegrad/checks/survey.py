@@ -18,8 +18,8 @@ from .climb import (
     climb,
     difference_climb,
     draws,
+    reach,
     size,
-    spread,
     step_of,
     tolerance,
     torch_climb,
@@ -137,7 +137,7 @@ def followed_at(case: Case, point: int) -> bool | None:
         outputs = case.run(moved, mode=PLAIN).outputs
         return float(sum((y.value * w).sum() for y, w in zip(outputs, weights)))
 
-    ways = [d * spread(x) for x, d in zip(values, draws([x.shape for x in values], 6, run.leaves[0]))]
+    ways = [d * reach(x) for x, d in zip(values, draws([x.shape for x in values], 6, run.leaves[0]))]
     try:
         measured = along(loss_at, values, ways, step_of(case))
     except Exception:
@@ -239,7 +239,7 @@ def kinked(case: Case, truth: Truth, answer: Answer) -> bool:
     try:
         middle = loss_at(values)
         for seed in range(3):
-            ways = [d * spread(x) for x, d in zip(values, draws([x.shape for x in values], 40 + seed, values[0]))]
+            ways = [d * reach(x) for x, d in zip(values, draws([x.shape for x in values], 40 + seed, values[0]))]
             right, left = (loss_at([x + s * h * d for x, d in zip(values, ways)]) for s in (1, -1))
             slopes = (right - middle) / h, (middle - left) / h
             if abs(slopes[0] - slopes[1]) > 1e-3 * (abs(slopes[0]) + abs(slopes[1]) + 1e-3):

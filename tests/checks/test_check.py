@@ -627,3 +627,31 @@ def test_outputs_of_another_shape_than_the_references_are_told_by_their_shapes()
     (finding,) = check(lambda a: a * a, *variables(A), reference=lambda a: a.sum()).faults
     assert finding.code == "wrong_value"
     assert "its outputs have the shapes (4,), the reference's ()" in finding.sentence
+
+
+def by_hand(forward, partial):
+    """An aggregate of one input, forward on its tensor and partial(dL_dr, x, r) on Variables."""
+
+    def function(x):
+        r = Variable(forward(x.value))
+        gradient_tape.append(TapeEntry([x.name], [r.name], lambda dL_doutputs: [partial(dL_doutputs[0], x, r)]))
+        return r
+
+    return function
+
+
+@pytest.mark.parametrize("values", [[0.01, 1, 100], [1e-3, 1, 1e3], [1e-4, 1, 1e4], [1e-8, 1, 2], [3e-5, 3e-5, 2, 2]])
+@pytest.mark.parametrize(
+    "forward, right, wrong",
+    [
+        (torch.sqrt, lambda g, x, r: g * 0.5 / r, lambda g, x, r: g * 0.51 / r),
+        (torch.log, lambda g, x, r: g / x, lambda g, x, r: g / (x * 1.01)),
+        (torch.exp, lambda g, x, r: g * x.exp(), lambda g, x, r: g * x.exp() * 0.99),
+    ],
+    ids=["sqrt", "log", "exp"],
+)
+def test_elements_of_very_different_sizes(forward, right, wrong, values):
+    """A step that is small beside the largest is not beside the smallest."""
+    x = Variable.constant(torch.tensor(values) if forward is not torch.exp else torch.tensor(values) / max(values))
+    assert check(by_hand(forward, right), x).verdict == "correct"
+    assert check(by_hand(forward, wrong), x).verdict in ("wrong_partial", "unexplained")
