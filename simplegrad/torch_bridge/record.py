@@ -105,12 +105,12 @@ class TorchRecorder:
         self.trace = Trace()
         self.trace.kind = "torch"
         self.trace._builder = Teller(self)
-        self.trace.notices.append("Operations that no backward pass reached are not shown.")
+        self.trace._notices.append("Operations that no backward pass reached are not shown.")
         if self.values == "none":
-            self.trace.notices.append("No numbers were kept: where a NaN is born cannot be told from this trace.")
+            self.trace._notices.append("No numbers were kept: where a NaN is born cannot be told from this trace.")
         else:
             self.eyes = Eyes(self.log, where_now)
-            self.trace.notices.append(
+            self.trace._notices.append(
                 "Of PyTorch's own formulas for gradients only what comes in and goes out is seen, so of a NaN that is "
                 "born inside of one, that formula is named, and the forward line that it belongs to."
             )

@@ -151,7 +151,7 @@ class Reader:
         for name in _ABOUT:
             setattr(trace, name, self.text(self.document.get(name, ""), name))
         trace.bindings = self.names("bindings")
-        trace.notices = [self.text(notice, "notices") for notice in self.list_of("notices", self.document)]
+        trace._notices = [self.text(notice, "notices") for notice in self.list_of("notices", self.document)]
         trace.pass_count = len(trace.passes)
         try:
             Replay(trace)

@@ -346,7 +346,7 @@ class Builder:
         self.passes.pop()
 
     def changed_since(self, line, where) -> None:
-        self.trace.notices.append(CHANGED_SINCE.format(self.trace.pass_count - 1))
+        self.trace._notices.append(CHANGED_SINCE.format(self.trace.pass_count - 1))
 
     def reset(self, line, where) -> None:
         self.add(TapeReset, line, where)

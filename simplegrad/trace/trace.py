@@ -27,7 +27,7 @@ class Trace:
         self.aggregate = ""
         self.kind = "tape"  # or "torch": a real PyTorch run
         self.bindings: dict[str, str] = {}  # what the program calls a Variable -> its name, at the end of the run
-        self.notices: list[str] = []  # what could not be seen, in words
+        self._notices: list[str] = []
 
     def _built(self) -> Trace:
         """With events for all that was logged. Once the run is over, what made them is let go, and the tape with it."""
@@ -52,6 +52,11 @@ class Trace:
     @property
     def values(self) -> list[Value]:
         return self._built()._values
+
+    @property
+    def notices(self) -> list[str]:
+        """What could not be seen, in words."""
+        return self._built()._notices
 
     def value_named(self, name: str) -> Value | None:
         """The Variable of this name; the last one, if the tape was reset in between."""

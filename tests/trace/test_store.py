@@ -86,7 +86,7 @@ def test_what_is_equal_is_kept_once():
 def test_what_ran_comes_back():
     trace = recorded("no_pass")
     trace.title, trace.program, trace.aggregate, trace.kind = "Tïtle", "a = rand(3)\n", "simple", "torch"
-    trace.notices, trace.bindings = ["one", "two \ud800"], {"x": "v0"}
+    trace.notices[:], trace.bindings = ["one", "two \ud800"], {"x": "v0"}
     assert_same(trace, through_a_file(trace))
 
 

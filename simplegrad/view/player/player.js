@@ -450,14 +450,27 @@ function withPlayer(key, action) {
 
 const mounted = new WeakMap();
 
+async function unpacked(data) {
+  return new Response(new Blob([data]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
+}
+
 function mountTrace(root, data) {
   const held = {};
-  const unpacked = new Blob([data]).stream().pipeThrough(new DecompressionStream("gzip"));
-  new Response(unpacked).json().then((payload) => {
+  unpacked(data).then((payload) => {
     if (held.left) return;
     held.place = Object.assign(traceOf(payload.id), { root });
     held.id = payload.id;
     held.place.resolve(new TraceHistory(payload));
+  }).catch((error) => {
+    if (held.left) return;
+    console.error(error);
+    const told = document.createElement("p");
+    told.className = "sg-event";
+    told.dataset.kind = "failed";
+    told.setAttribute("role", "alert");
+    told.textContent = `This browser could not open the trace (${error.message}). Reload the page; `
+      + "it takes a browser of 2023 or newer.";
+    root.replaceChildren(told);
   });
   const leave = () => {
     held.left = true;
