@@ -161,7 +161,11 @@ class AsItCame(Observer):
 
 
 def same(a: torch.Tensor, b: torch.Tensor) -> bool:
-    return torch.equal(a, b) or torch.allclose(a, b, rtol=0, atol=0, equal_nan=True)
+    """Up to rounding, which a kernel that runs in several threads need not repeat."""
+    if torch.equal(a, b):
+        return True
+    rounding = 300 * torch.finfo(a.dtype).eps * float(a.abs().nan_to_num(0, 0, 0).max())
+    return torch.allclose(a, b, rtol=0, atol=rounding, equal_nan=True)
 
 
 class Unsettled(Label):
