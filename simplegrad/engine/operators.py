@@ -201,6 +201,8 @@ def number_sub(self: Variable, lhs: float) -> Variable:
 
 
 MUL = Operator("{} * {}", lambda dL_dr, a, b: dL_dr * b, lambda dL_dr, a, b: dL_dr * a)
+# As made_for_tensors would make them, without its detour: products are most of what a pass goes through (2 % of it).
+MUL.on_tensors = [lambda dL_dr, saved: dL_dr * saved[1].value, lambda dL_dr, saved: dL_dr * saved[0].value]
 MUL_NUMBER = Operator("{} * {s[0]}", lambda dL_dr, number: times(dL_dr, number))
 
 
