@@ -135,7 +135,7 @@ class Deferred:
             if result is not None:
                 if result.key in tape.broadcast:  # by the operation that has the pass recorded
                     tape.broadcast[made.key] = tape.broadcast.pop(result.key)
-                result.key = made.key
+                result.key, made.value = made.key, result.value
 
 
 class AsItCame(Observer):

@@ -9,13 +9,14 @@ import torch
 from .broadcast import added, fitted, gradients
 from .deferred import AsItCame, defer, propagate_tensors
 from .errors import OtherTapeError, RawTensorError, WrongCountError, WrongShapeError
+from .operators import cast, value_of
 from .speed import collector_paused, torch_autograd_below
 from .tape import HandWritten, Key, Tape, current_tape, output_keys
 from .variable import Variable
 
 
 def grad(L: Variable, wanted: Sequence[Variable], *, none: str = "skip", prune: str = "none") -> list[Variable | None]:
-    """dL/dx for each wanted x, as Variables of x's shape that can be differentiated again; None is a known zero.
+    """dL/dx for each wanted x, as Variables of x's shape and dtype to differentiate again; None is a known zero.
 
     An L that is not a scalar is seeded with ones: the gradient of its sum. `none="skip"` passes over an entry whose
     incoming gradients are all None; `none="zeros"` does without None: zeros are made, and every entry propagates.
@@ -56,9 +57,9 @@ class Pass:
         with collector_paused(kept=bool(tape.observers)), torch_autograd_below(tape, L):
             propagate_backward(tape, dL_d, zero, *self.plan(tape))
 
-        results = gradients(dL_d, [x.key for x in wanted], tape.broadcast)
+        results = self.results(dL_d, tape)
         if zero is not None:
-            results = [zeros_like(seed, x.shape) if g is None else g for x, g in zip(wanted, results)]
+            results = [zeros_like(x.value, x.shape) if g is None else g for x, g in zip(wanted, results)]
         for observer in tape.observers:
             observer.pass_ended(dL_d, results)
         return results
@@ -70,6 +71,11 @@ class Pass:
         needed, plan = reached_from(self.wanted, tape)
         return plan, needed, {x.key for x in self.wanted}
 
+    def results(self, dL_d: dict, tape: Tape) -> list:
+        """The gradients of what is wanted, in its shape and its dtype: an operand of another may have widened them."""
+        found = gradients(dL_d, [x.key for x in self.wanted], tape.broadcast)
+        return [g if g is None else in_dtype(g, x.value) for x, g in zip(self.wanted, found)]
+
     def deferred(self, tape: Tape) -> list[Variable | None]:
         """The results alone; what this pass records is made up should anybody ask (see deferred.py)."""
         needed, plan = reached_from(self.wanted, tape)
@@ -78,7 +84,7 @@ class Pass:
         try:
             with collector_paused(kept=bool(tape.observers)), torch_autograd_below(tape, self.L):
                 propagate_tensors(tape, dL_d, plan, needed, {x.key for x in self.wanted}, came)
-                results = gradients(dL_d, [x.key for x in self.wanted], tape.broadcast)
+                results = self.results(dL_d, tape)
         except Exception:
             return self.run(tape)  # which says where, and to whoever watches
         return defer(tape, self, results, None if came is None else AsItCame(needed, came))
@@ -172,7 +178,7 @@ def gathered(tape: Tape, dL_d: dict[Key, Variable], zero: Variable | None, index
     dL_doutputs = gradients(dL_d, output_keys(entry), tape.broadcast)
     if zero is not None:
         shapes = shapes if rule.__class__ is HandWritten else (shapes,)
-        dL_doutputs = [zeros_like(zero, shape) if g is None else g for g, shape in zip(dL_doutputs, shapes)]
+        dL_doutputs = [zeros_like(zero.value, shape) if g is None else g for g, shape in zip(dL_doutputs, shapes)]
     return dL_doutputs
 
 
@@ -236,8 +242,14 @@ def reached_from(wanted: Sequence[Variable], tape: Tape) -> tuple[set[Key], list
     return needed, plan
 
 
-def zeros_like(like: Variable, shape: Sequence[int]) -> Variable:
-    return Variable.constant(like.value.new_zeros(shape))
+def in_dtype(gradient: Variable | torch.Tensor, x: torch.Tensor) -> Variable | torch.Tensor:
+    """As x has it; but whole numbers have gradients that are not whole."""
+    same = value_of(gradient).dtype is x.dtype or not x.is_floating_point()
+    return gradient if same else cast(gradient, x.dtype)
+
+
+def zeros_like(like: torch.Tensor, shape: Sequence[int]) -> Variable:
+    return Variable.constant(like.new_zeros(shape))
 
 
 def add_optional(a: Variable | None, b: Variable | None) -> Variable | None:

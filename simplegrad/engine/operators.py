@@ -624,6 +624,16 @@ def sum_to_size(self: Variable, *sizes: int) -> Variable:
     return record(SUM_TO_SIZE, (self,), (self.shape, sizes), value, value.shape)
 
 
+CAST = Operator("{}.to({s[1]})", lambda dL_dr, before, after: cast(dL_dr, before))
+
+
+def cast(x: Variable, dtype: torch.dtype) -> Variable:
+    """x as another dtype: what `grad` does with a gradient that came from operands of two."""
+    if x.__class__ is not Variable:
+        return x.to(dtype)
+    return record(CAST, (x,), (x.value.dtype, dtype), x.value.to(dtype), x.shape)
+
+
 # --- shapes ------------------------------------------------------------------------------------------------------
 
 RESHAPE = Operator(

@@ -66,6 +66,7 @@ FORMULAS: dict[str, tuple[str, ...]] = {
     "softmax": ("({g} - ({g} * {r}).sum()) * {r}",),
     "expand": ("{g} summed to {a}'s shape",),
     "sum_to_size": ("{g} expanded to {a}'s shape",),
+    "cast": ("{g} in {a}'s dtype",),
     "reshape": ("{g} in {a}'s shape",),
     "transpose": ("{g} transposed back",),
     "permute": ("{g} permuted back",),

@@ -6,6 +6,7 @@ import torch
 from simplegrad import Tape, TapeEntry, Variable, add_optional, grad, gradient_tape, record
 from simplegrad.engine import OtherTapeError, RawTensorError, WrongCountError, WrongShapeError
 from simplegrad.trace.events import VisitBegun, Visited
+from tests.engine.test_operators import MODES
 
 
 @pytest.fixture(autouse=True)
@@ -340,3 +341,25 @@ def test_an_error_of_propagate_names_its_entry_and_leaves_the_tape_usable():
     entry = "r = test_an_error_of_propagate_names_its_entry_and_leaves_the_tape_usable(a)"
     assert caught.value.__notes__ == [f"in the propagate of entry 0, '{entry}'"]
     assert grad((a * a).sum(), [a])[0].tolist() == [2.0]
+
+
+@pytest.mark.parametrize("none, prune", MODES)
+def test_a_gradient_has_the_dtype_of_its_variable(none, prune):
+    """Where float32 met float64, as in torch; at both orders, by entries that can be differentiated again."""
+    tensors = [torch.tensor([0.5, 2.0]), torch.tensor([1.5, 0.25], dtype=torch.float64)]
+    x, y = (tensor.clone().requires_grad_() for tensor in tensors)
+    first = torch.autograd.grad(((x * y).sin() * x).sum(), [x, y], create_graph=True)
+    second = torch.autograd.grad(sum((g * g).sum() for g in first), [x, y])
+    with Tape():
+        x, y = map(Variable.constant, tensors)
+        ours = grad(((x * y).sin() * x).sum(), [x, y], none=none, prune=prune)
+        again = grad((ours[0] * ours[0]).sum() + (ours[1] * ours[1]).sum(), [x, y], none=none, prune=prune)
+    for mine, true in zip([*ours, *again], [*first, *second]):
+        assert mine.dtype is true.dtype
+        torch.testing.assert_close(mine.value, true.detach())
+
+
+def test_gradients_of_whole_numbers_are_not_rounded():
+    with Tape():
+        x = Variable.constant(torch.tensor([1, 2, 3]))
+        assert grad((x * 0.5).sum(), [x])[0].tolist() == [0.5, 0.5, 0.5]
