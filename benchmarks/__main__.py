@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import multiprocessing
 import re
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 NAMES = sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
@@ -50,6 +52,12 @@ def printed(rows: list[dict]) -> None:
         print(line(row))
 
 
+def alone(name: str, quick: bool) -> list[dict]:
+    """The rows of one benchmark, from a process of its own: what one leaves in memory must not weigh on the next."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        return process.submit(importlib.import_module(f"benchmarks.{name}").main, quick).result()
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which: {', '.join(NAMES)} (default: all)")
@@ -61,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
     rows = []
     for name in given.names or NAMES:
         print(f"{name} …", file=sys.stderr, flush=True)
-        rows += importlib.import_module(f"benchmarks.{name}").main(quick=given.quick)
+        rows += alone(name, given.quick)
     if given.quick:  # a verdict on numbers that mean little would only mislead
         rows = [{**row, "goal": None} for row in rows]
     printed(rows)
