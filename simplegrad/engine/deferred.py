@@ -34,7 +34,7 @@ def propagate_tensors(
 ) -> None:
     """`propagate_backward` on tensors. `came`, if somebody watches, gets each contribution and the sum it led to."""
     entries, broadcast = tape.entries, tape.broadcast
-    own = set()  # keys whose gradient is a tensor that was made for it alone, so that it can be added to in place
+    own, may_own = set(), came is None  # keys whose gradient was made for it alone: it can be added to in place
     for index in reversed(plan):
         rule, inputs, output, saved, _ = entries[index]
         dL_dr = dL_d.get(output) if output in keep else dL_d.pop(output, None)
@@ -47,19 +47,18 @@ def propagate_tensors(
         for key, partial in zip(inputs, rule.on_tensors or rule.made_for_tensors(saved)):
             if key not in needed:
                 continue
-            dL_dinput = partial(dL_dr, saved)
-            if key not in dL_d:
+            dL_dinput, total = partial(dL_dr, saved), dL_d.get(key)
+            if total is None:
                 dL_d[key] = dL_dinput
-                if rule.makes_new and came is None:
+                if rule.makes_new and may_own and key not in broadcast:
                     own.add(key)
-            elif key in broadcast:
-                dL_d[key] = added(broadcast, dL_d[key], dL_dinput, key)
-            elif key in own and dL_d[key].dtype is dL_dinput.dtype:
-                total = dL_d[key]
+            elif key in own and total.dtype is dL_dinput.dtype:
                 total += dL_dinput
+            elif key in broadcast:
+                dL_d[key] = added(broadcast, total, dL_dinput, key)
             else:
-                dL_d[key] = dL_d[key] + dL_dinput
-                if came is None:
+                dL_d[key] = total + dL_dinput
+                if may_own:
                     own.add(key)
             if came is not None:
                 came += (dL_dinput, dL_d[key])
