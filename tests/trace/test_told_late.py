@@ -4,6 +4,7 @@ import contextlib
 import gc
 import inspect
 import weakref
+from functools import partial
 
 import pytest
 import torch
@@ -44,10 +45,12 @@ def told_at_once():
 
 def both(run) -> tuple[Trace, Trace]:
     """The traces of a run that is told late and of one that is told at once."""
-    with Tape(), record() as late:
+    with Tape() as tape, record() as late:
         run()
-    with told_at_once(), Tape(), record() as at_once:
+    was_deferred = tape.deferred is not None
+    with told_at_once(), Tape() as tape, record() as at_once:
         run()
+    assert tape.deferred is None and was_deferred == (len(at_once.passes) > 1)
     return late, at_once
 
 
@@ -59,10 +62,11 @@ def test_each_operator_gives_the_same_trace(case, prune):
 
 
 @settings(max_examples=60, deadline=None)
-@given(PROGRAMS)
+@given(PROGRAMS.filter(lambda program: all(step.table != "aggregate" for step in program.steps)))
 def test_random_programs_give_the_same_trace(program):
     tensors = values(program.shapes, seed=program.seed)
-    assert_same(*both(lambda: [passes(program, tensors, prune) for prune in ("none", "ahead")]))
+    for prune in ("none", "ahead"):
+        assert_same(*both(partial(passes, program, tensors, prune)))
 
 
 @pytest.mark.parametrize("prune", ["none", "ahead"])
