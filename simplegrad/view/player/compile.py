@@ -89,7 +89,8 @@ def begin_with_url() -> None:
         try:
             text, wished = unpack(said["expression"]), said.get("name", "")[:MOST_NAMED]
         except ProgramError as error:
-            st.warning(page.as_it_stands(error.message), icon=":material/link_off:")
+            told = f"The address asks for an expression, but {error.message}"
+            st.warning(page.as_it_stands(told), icon=":material/link_off:")
     elif "compile-text" in st.session_state:
         return
     st.session_state["compile-text"], st.session_state["compile-name"] = text, wished
