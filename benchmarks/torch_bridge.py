@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch.autograd import Function
 
-from simplegrad.torch_bridge.check import check_function
+from simplegrad.checks.functions import check_function
 from simplegrad.torch_bridge.record import record_torch
 
 EPS = 1e-5

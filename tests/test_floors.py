@@ -1,4 +1,4 @@
-"""Imports go one way: engine -> trace -> {program, checks, compiler, torch_bridge} -> view -> pages (by ast)."""
+"""Imports go one way: engine -> trace -> {program, comparison, compiler, torch_bridge} -> checks -> view -> pages."""
 
 import ast
 import sys
@@ -9,8 +9,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "simplegrad"
 
-# What each part may import of simplegrad, itself aside. `findings` is the common language of all checks.
-FINDINGS = "checks.findings"
+# What each part may import of simplegrad, itself aside. `report` is what all parts say findings in.
+REPORT = "checks.report"
 BELOW = {
     "engine": set(),
     "trace": {"engine"},
@@ -20,10 +20,11 @@ BELOW = {
     "problems": set(),
     "targets": {"aggregates", "problems"},
     "files": {"trace", "aggregates", "problems", "targets"},
-    "checks": {"engine", "trace", "aggregates", "program", "files", "targets"},
-    "compiler": {"engine", "trace", "aggregates", "program", FINDINGS},
+    "comparison": {"engine", "trace", REPORT},
+    "checks": {"engine", "trace", "aggregates", "program", "files", "targets", "torch_bridge"},
+    "compiler": {"engine", "trace", "aggregates", "program", REPORT},
     "gallery": set(),
-    "torch_bridge": {"engine", "trace", "gallery", FINDINGS},
+    "torch_bridge": {"engine", "trace", "gallery"},
 }
 BELOW["view"] = set(BELOW) - {"notebook"}
 LIBRARIES = {"engine": {"torch"}, "trace": {"torch", "safetensors", "numpy"}, "program": {"torch", "numpy"}}
@@ -49,9 +50,9 @@ def imported(path: Path) -> set[str]:
 
 
 def parts_of_ours(names: set[str]) -> set[str]:
-    """`engine` of `simplegrad.engine.tape.Tape`; `checks.findings` keeps its second word."""
+    """`engine` of `simplegrad.engine.tape.Tape`; `checks.report` keeps its second word."""
     inside = [name.split(".")[1:] for name in names if name.split(".")[0] == "simplegrad"]
-    return {FINDINGS if ".".join(name[:2]) == FINDINGS else name[0] if name else "" for name in inside}
+    return {REPORT if ".".join(name[:2]) == REPORT else name[0] if name else "" for name in inside}
 
 
 def libraries(names: set[str]) -> set[str]:
@@ -65,7 +66,7 @@ def test_the_parts_are_there():
 
 @pytest.mark.parametrize("part", BELOW)
 def test_a_part_imports_only_what_is_below_it(part):
-    allowed = BELOW[part] | {part} | ({FINDINGS} if part in ("checks", "view") else set())
+    allowed = BELOW[part] | {part} | ({REPORT} if part in ("checks", "view") else set())
     for path in modules(part):
         assert parts_of_ours(imported(path)) <= allowed, path
 

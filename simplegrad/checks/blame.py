@@ -15,10 +15,10 @@ from . import escape as escapes
 from .case import Case, HandEntry, Run
 from .climb import climb
 from .escape import Escape, Flow, changing_numbers, escapes_at
-from .findings import Finding, Place
 from .fixes import declare_fix, none_fix, unwrap_fix, with_fixes
 from .partials import explained_partials
 from .raised import code_for, finding_of, ordinal, raised_at
+from .report import Finding, Place
 from .source import place
 from .survey import Answer, Question, Truth, ask
 

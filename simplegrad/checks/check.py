@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,9 +13,9 @@ from ..trace.nonfinite import kind_of_tensor
 from .blame import explained
 from .case import PLAIN, Case, NotAVariable, labels_of, quiet_random
 from .climb import climb
-from .findings import Finding, Report, what_is
 from .notes import coverage_of, notes_of
 from .raised import first_line, raised_at
+from .report import Finding, Report, what_is
 from .source import code_of, place, return_line
 from .steady import steady_findings
 from .survey import Answer, Truth, chosen_truth, patterns_said, settled, survey
@@ -45,7 +44,9 @@ def check(
                 f"check({called(target)}, reference=…): a PyTorch function is held against differences of its own "
                 f"gradient, and takes no reference. Leave it out; or write both as functions of Variables."
             )
-        return checked_by_bridge(target, inputs, order)
+        from .functions import check_function  # it loads the insides of torch.autograd
+
+        return check_function(target, inputs, order=order)
     case = case_of(target, inputs)
     report = Report(case.name)
     failure = opened(case)
@@ -133,18 +134,6 @@ def is_torch_function(target: Any, inputs: tuple) -> bool:
     if isinstance(target, Aggregate) or any(isinstance(x, Variable) for x in inputs):
         return False
     return any(isinstance(x, torch.Tensor) for x in inputs)
-
-
-def checked_by_bridge(target: Callable, inputs: tuple, order: int) -> Report:
-    """By name, since the bridge is built on what checks say, and not the other way round."""
-    try:
-        bridge = importlib.import_module("simplegrad.torch_bridge.check")
-    except ImportError as error:
-        raise TypeError(
-            f"check: a function given tensors is a PyTorch function, and simplegrad.torch_bridge, which checks those, "
-            f"cannot be imported ({error}). For a function of Variables, give Variables: Variable.constant(x)."
-        ) from error
-    return bridge.check_function(target, inputs, order=order)
 
 
 def case_of(target: Callable, inputs: tuple) -> Case:

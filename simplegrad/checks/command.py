@@ -46,7 +46,7 @@ from typing import Any, TextIO
 
 from ..files import UserFile
 from ..targets import Target
-from .findings import Report
+from .report import Report
 
 CORRECT, FAULTY, COULD_NOT_RUN = 0, 1, 2
 

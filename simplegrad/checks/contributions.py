@@ -10,9 +10,9 @@ import torch
 from .calls import SMALL, Examined, gaps_of, same
 from .case import Operation
 from .climb import Gradients, size
-from .findings import Finding
 from .forward import Use
 from .lines import computed_at, contribution_line
+from .report import Finding
 from .source import place
 
 

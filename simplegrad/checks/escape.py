@@ -17,7 +17,7 @@ import torch
 from ..engine import Variable
 from .case import PLAIN, Case, Reading, Run
 from .climb import Climb, Gradients, climb, differences, size, step_of, tolerance, torch_grad, worst
-from .findings import Place
+from .report import Place
 from .source import assigned_at, cells_of, line_reading, names_at, place, return_line, statement_at
 from .survey import Question, Truth
 from .watch import Made, is_ours

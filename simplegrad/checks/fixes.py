@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from .case import Case, HandEntry, Run
 from .escape import python_name
-from .findings import Finding
+from .report import Finding
 from .source import statement_at
 
 # Faults that a propagate made by the compiler does not have; for the others a hint on one line says more.

@@ -9,8 +9,8 @@ import torch
 from ..engine import Variable
 from .calls import Call, Examined, same
 from .case import HandEntry, Operation
-from .findings import Place
 from .forward import Use
+from .report import Place
 from .source import line_reading, place, return_line
 from .watch import is_ours
 

@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 from ..engine import Variable
 from .case import Case, HandEntry, Operation, Run, quiet_random
 from .climb import climb
-from .findings import Finding, Place
+from .report import Finding, Place
 from .source import code_of, lines_of, place
 from .survey import Question, questions_of
 

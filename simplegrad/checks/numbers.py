@@ -1,110 +1,119 @@
-"""Equal in numbers: whether two tensors are the same up to rounding, and finding the equals of one among many."""
+"""Inner products, step sizes and derivatives by finite differences that say how far they can be trusted."""
 
 from __future__ import annotations
 
+import itertools
 import math
-from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
-from ..trace.events import Value
+# Step sizes to try, likely best first, by precision of what is computed.
+STEPS = {64: (1e-5, 1e-4, 1e-3, 1e-6, 1e-2), 32: (1e-2, 5e-3, 3e-2, 1e-3, 1e-1)}
 
 
-def same(a: torch.Tensor | None, b: torch.Tensor | None) -> bool:
-    """Equal up to the rounding of the coarser of the two. None is a known zero: the same as computed zeros."""
+@dataclass(frozen=True)
+class Slope:
+    """A derivative found by finite differences, and how much its last digits moved with the step size."""
+
+    value: float
+    error: float
+
+    def disagrees(self, other: float, scale: float, tolerance: float = 1e-4) -> bool:
+        """Whether `other` is a different number, beyond what the step size and the scale can explain."""
+        if not math.isfinite(self.value):
+            return False
+        if not math.isfinite(other):  # 0 * inf somewhere in a second backward, where differences are finite
+            return self.error <= 1e-2 * (abs(self.value) + scale)
+        return abs(self.value - other) > max(20 * self.error, tolerance * scale)
+
+
+def slope(evaluate: Callable[[float], float], bits: int = 64, noise: float = 0.0) -> Slope:
+    """Derivative at 0 of `evaluate`: central differences at several steps, the two neighbours that agree best.
+
+    Two steps are enough where they agree to four digits. Neighbours that disagree mark rounding on one side, and
+    curvature or a kink on the other.
+    """
+    found: dict[float, float] = {}
+    for h in STEPS[bits]:
+        found[h] = (evaluate(h) - evaluate(-h)) / (2 * h)
+        if len(found) == 2 and _close(*found.values(), noise):
+            break
+    steps = sorted(found)
+    pairs = [(abs(found[a] - found[b]), a, b) for a, b in itertools.pairwise(steps)]
+    pairs = [pair for pair in pairs if math.isfinite(pair[0])]
+    if not pairs:
+        return Slope(math.nan, math.inf)
+    gap, small, _ = min(pairs)
+    return Slope(found[small], gap + noise)
+
+
+def _close(a: float, b: float, noise: float) -> bool:
+    return abs(a - b) <= 1e-5 * max(abs(a), abs(b)) + noise
+
+
+def inner(a: Any, b: Any) -> float:
+    """Real inner product; a missing gradient counts as zero."""
     if a is None or b is None:
-        present = a if a is not None else b
-        return present is None or not present.any()
-    return a.shape == b.shape and difference(a, b) <= tolerance(a, b)
-
-
-def tolerance(a: torch.Tensor, b: torch.Tensor) -> float:
-    """How far apart two ways of computing one thing may come out."""
-    coarsest = max(torch.finfo(x.dtype).eps if x.dtype.is_floating_point else 0.0 for x in (a, b))
-    return 300 * coarsest * max(largest(a), largest(b))
-
-
-def largest(x: torch.Tensor) -> float:
-    """The largest finite absolute value in it."""
-    finite = x[torch.isfinite(x)].abs() if x.numel() else x
-    return float(finite.max()) if finite.numel() else 0.0
-
-
-def difference(a: torch.Tensor | None, b: torch.Tensor | None) -> float:
-    """The largest absolute difference, None counting as zeros; infinite where shapes or NaNs do not agree."""
-    if a is None or b is None:
-        present = a if a is not None else b
-        return 0.0 if present is None or not present.numel() else float(present.abs().max())
-    if a.shape != b.shape:
-        return math.inf
-    apart = (a.double() - b.double()).abs()
-    apart[(a == b) | (a.isnan() & b.isnan())] = 0.0  # also infinities of one sign
-    if not apart.numel():
         return 0.0
-    return math.inf if apart.isnan().any() else float(apart.max())
+    return float(_product(a.detach(), b))
 
 
-class Pool:
-    """Values among which to look for equals. Bounded work for each question, however many are alike."""
-
-    LOOKS = 32
-
-    def __init__(self, values: Iterable[tuple[int, Value]]):
-        self._by_shape: dict[tuple, list[tuple[float, int]]] = {}
-        self._values: dict[int, Value] = {}
-        self._marks: dict[int, float] = {}
-        for place, value in values:
-            self.add(place, value)
-
-    def add(self, place: int, value: Value) -> None:
-        if value.tensor is not None:
-            self._values[place] = value
-            self._marks[place] = fingerprint(value.tensor)
-            insort(self._by_shape.setdefault(tuple(value.shape), []), (self._marks[place], place))
-
-    def take(self, place: int) -> None:
-        """Out of the pool with it; nothing is done if it is not in there."""
-        value = self._values.pop(place, None)
-        if value is not None:
-            row = self._by_shape[tuple(value.shape)]
-            row.pop(bisect_left(row, (self._marks[place], place)))
-
-    def equals(self, value: Value) -> Iterator[int]:
-        """Places of the first few that are the same in numbers."""
-        return (place for place in self.alike(value) if self.is_same(value, place))
-
-    def alike(self, value: Value) -> list[int]:
-        """Places of the first few that may be the same, told by one number each: `is_same` then looks at them all."""
-        if value.tensor is None:
-            return []
-        mark = fingerprint(value.tensor)
-        slack = tolerance(value.tensor, value.tensor) * _weight(value.tensor.numel())
-        row = self._by_shape.get(tuple(value.shape), [])
-        start = bisect_left(row, (mark - slack, -1))
-        return [place for at, place in row[start : start + self.LOOKS] if at <= mark + slack]
-
-    def is_same(self, value: Value, place: int) -> bool:
-        return same(value.tensor, self._values[place].tensor)
+def inner_graph(a: Any, b: torch.Tensor) -> torch.Tensor:
+    """Real inner product that autograd can follow."""
+    return _product(a, b)
 
 
-def fingerprint(x: torch.Tensor) -> float:
-    """One number for a tensor: nearly equal tensors have nearly equal ones."""
-    flat = x.detach().double().flatten()
-    mark = float((flat * _weights(flat.numel())).sum())
-    return mark if math.isfinite(mark) else 0.0
+def _product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    a, b = plain(a), plain(b)
+    if a.shape != b.shape:  # the engine also sums a gradient to its input's shape
+        a = a.sum_to_size(b.shape)
+    product = a.conj() * b if b.is_complex() or a.is_complex() else a * b
+    return (product.real if product.is_complex() else product).sum()
 
 
-_cached: dict[int, torch.Tensor] = {}
+def plain(tensor: torch.Tensor) -> torch.Tensor:
+    """As an ordinary dense tensor, whatever subclass or layout it has."""
+    if type(tensor) is not torch.Tensor:
+        with torch._C.DisableTorchFunctionSubclass():
+            tensor = tensor.as_subclass(torch.Tensor)
+    return tensor.to_dense() if tensor.layout != torch.strided else tensor
 
 
-def _weights(n: int) -> torch.Tensor:
-    if n not in _cached:
-        if len(_cached) > 64:
-            _cached.clear()
-        _cached[n] = 1.0 + torch.cos(torch.arange(n, dtype=torch.float64))
-    return _cached[n]
+def moved(value: torch.Tensor, direction: torch.Tensor, h: float) -> torch.Tensor:
+    """`value + h * direction` element by element, also for a subclass whose `+` means something else."""
+    result = value.detach().clone()
+    with torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
+        result.add_(direction, alpha=h)
+    return result
 
 
-def _weight(n: int) -> float:
-    return float(_weights(n).sum())
+def directions(values: Iterable[torch.Tensor], generator: torch.Generator, scaled: bool = True) -> list[torch.Tensor]:
+    """A random direction for each tensor, as large as the tensor's own elements where `scaled`."""
+    return [_direction(value, generator, scaled) for value in values]
+
+
+def _direction(value: torch.Tensor, generator: torch.Generator, scaled: bool) -> torch.Tensor:
+    value = plain(value.detach())
+    draw = torch.randn(value.shape, generator=generator, dtype=_complex_or_double(value))
+    draw = draw.to(value.dtype).to(value.device)
+    return draw * size_of(value) if scaled else draw
+
+
+def _complex_or_double(value: torch.Tensor) -> torch.dtype:
+    return torch.complex128 if value.is_complex() else torch.float64
+
+
+def size_of(value: torch.Tensor) -> float:
+    """Root mean square of the elements, 1 for an empty or zero tensor; what a step is measured by."""
+    if value.numel() == 0:
+        return 1.0
+    size = float(plain(value.detach()).abs().double().square().mean().sqrt())
+    return min(max(size, 1e-3), 1e3) if size > 0 and math.isfinite(size) else 1.0
+
+
+def norm(tensors: Iterable[Any]) -> float:
+    """Joint Euclidean norm; None counts as zero."""
+    return math.sqrt(sum(float(plain(t.detach()).abs().double().square().sum()) for t in tensors if t is not None))

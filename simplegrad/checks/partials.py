@@ -15,8 +15,8 @@ from .case import PLAIN, Case, HandEntry, Run
 from .climb import size, torch_grad
 from .contributions import missing_or_double, scaled_use, wrong_partial
 from .escape import name_of
-from .findings import Finding
 from .lines import appended_at, made_place, read_line, returned_at, unpacked_at
+from .report import Finding
 from .source import place
 
 

@@ -11,7 +11,7 @@ import torch
 from ..aggregates import Aggregate
 from ..engine import RawTensorError, WrongCountError, WrongShapeError
 from .case import HandEntry, Run
-from .findings import Finding, Place
+from .report import Finding, Place
 from .source import assigned_at, function_at, place, statement_at
 from .watch import is_ours
 

@@ -9,7 +9,7 @@ import linecache
 import types
 from collections.abc import Iterator
 
-from .findings import Place
+from .report import Place
 
 
 def code_of(function: object) -> types.CodeType | None:

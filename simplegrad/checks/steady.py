@@ -7,7 +7,7 @@ import torch
 from .case import PLAIN, Case, HandEntry, Run
 from .climb import Gradients, climb, worst
 from .escape import name_of
-from .findings import Finding, Place
+from .report import Finding, Place
 from .source import place
 from .watch import Made
 

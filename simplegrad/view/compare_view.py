@@ -6,10 +6,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..aggregates import Aggregate, registry
-from ..checks.compare import Comparison, Cost, Result, compare
-from ..checks.compare import Ghost as Pathway
-from ..checks.divergence import Divergence, shown
-from ..checks.findings import Report, short
+from ..checks.report import Report, short
+from ..comparison.compare import Comparison, Cost, Result, compare
+from ..comparison.compare import Ghost as Pathway
+from ..comparison.divergence import Divergence, shown
 from ..program import Program
 from ..trace.trace import Trace
 from .compile_view import links_of

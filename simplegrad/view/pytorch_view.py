@@ -14,7 +14,7 @@ from operator import add
 
 import torch
 
-from ..checks.findings import Finding, Place, Report, short
+from ..checks.report import Finding, Place, Report, short
 from ..files import UserFiles
 from ..program.errors import nearest
 from ..targets import Target

@@ -9,7 +9,7 @@ from threading import Lock
 
 import plotly.graph_objects as go
 
-from ..checks.findings import Report
+from ..checks.report import Report
 from ..engine.speed import collector_paused
 from ..trace.trace import Trace
 from . import deltas

@@ -13,7 +13,7 @@ import streamlit as st
 
 from ...aggregates import registry
 from ...checks.check import check
-from ...checks.compare import Comparison
+from ...comparison.compare import Comparison
 from ...program import EXAMPLES, ProgramError
 from ...program.own import own_program
 from ..compare_view import (

@@ -11,11 +11,11 @@ from collections.abc import Callable
 
 import torch
 
-from simplegrad.checks.findings import Finding
-from simplegrad.torch_bridge import source
+from simplegrad.checks.causes import source
+from simplegrad.checks.numbers import directions, inner, inner_graph, moved, slope
+from simplegrad.checks.report import Finding
+from simplegrad.checks.subjects.problem import Problem
 from simplegrad.torch_bridge.calls import Call
-from simplegrad.torch_bridge.numbers import directions, inner, inner_graph, moved, slope
-from simplegrad.torch_bridge.problem import Problem
 
 GUARD_FIX = """\
 # make the backward differentiable (torch operations on saved inputs and outputs), or let every second derivative fail:

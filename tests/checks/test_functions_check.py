@@ -7,7 +7,7 @@ import torch
 from torch.autograd import Function
 
 from simplegrad import check
-from simplegrad.torch_bridge.check import check_function
+from simplegrad.checks.functions import check_function
 
 
 class SinhBad(Function):

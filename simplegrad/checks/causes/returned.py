@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from simplegrad.checks.findings import Place, what_is
-from simplegrad.torch_bridge import source
+from simplegrad.checks.causes import source
+from simplegrad.checks.report import Place, what_is
 from simplegrad.torch_bridge.calls import Call
 
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from simplegrad.torch_bridge.check import check_function
+from simplegrad.checks.functions import check_function
 
 HERE = pathlib.Path(__file__).parent
 FOLDER = HERE / "functions"

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from simplegrad.torch_bridge.detector import Examiner, Held
-from simplegrad.torch_bridge.numbers import inner, inner_graph, moved, plain, slope
+from simplegrad.checks.causes.detector import Examiner, Held
+from simplegrad.checks.numbers import inner, inner_graph, moved, plain, slope
 
 MOST_ELEMENTS = 300  # above this, differences element by element would take too long
 

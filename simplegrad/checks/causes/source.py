@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 
-from simplegrad.checks.findings import Place
-from simplegrad.torch_bridge.slots import Slot, used_names
+from simplegrad.checks.report import Place
+from simplegrad.checks.subjects.slots import Slot, used_names
 
 LARGEST = 1 << 16  # elements; a larger tensor's later changes in place are told by its version alone
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from simplegrad.torch_bridge.alone import Alone
+from simplegrad.checks.subjects.alone import Alone
 from simplegrad.torch_bridge.calls import Call
 
 WIDE = {dtype: torch.float64 for dtype in (torch.float16, torch.bfloat16, torch.float32)}

@@ -20,11 +20,11 @@ from typing import Any
 
 import torch
 
-from simplegrad.torch_bridge.alone import Alone, Ran
+from simplegrad.checks.numbers import Slope, directions, inner, inner_graph, moved, norm, plain, slope
+from simplegrad.checks.subjects.alone import Alone, Ran
+from simplegrad.checks.subjects.held import FOLLOWED, INNER, INPUT, OUTPUT, UNTRACKED, Held, classified, copied, same
+from simplegrad.checks.subjects.slots import CTX_OWN, Path, Slot, Step
 from simplegrad.torch_bridge.calls import Call, recorded_calls
-from simplegrad.torch_bridge.held import FOLLOWED, INNER, INPUT, OUTPUT, UNTRACKED, Held, classified, copied, same
-from simplegrad.torch_bridge.numbers import Slope, directions, inner, inner_graph, moved, norm, plain, slope
-from simplegrad.torch_bridge.slots import CTX_OWN, Path, Slot, Step
 
 MOST_VALUES = 300
 MANY = 12  # values from which on autograd is believed where its answers add up

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from simplegrad.torch_bridge.slots import walk
+from simplegrad.checks.subjects.slots import walk
 
 SEED = 20
 

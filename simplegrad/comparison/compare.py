@@ -24,7 +24,7 @@ from .divergence import (
     sides,
     tensor,
 )
-from .numbers import difference, same
+from .equal import difference, same
 
 EQUAL, BOTH_ZERO, MISSING, DIFFERENT, NOT_REACHED = (
     "equal",

@@ -27,7 +27,7 @@ from ..trace.events import (
     Visited,
 )
 from ..trace.trace import Trace
-from .numbers import Pool
+from .equal import Pool
 
 Region = tuple[Hashable, ...]  # (pass, program line): entries are looked for in the partner of their region only
 

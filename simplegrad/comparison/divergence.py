@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import torch
 
+from ..checks.report import short
 from ..trace.events import Entry, Failed, Pass, PassEnded, Value
 from ..trace.trace import Trace
 from .align import Alignment, Side
-from .findings import short
-from .numbers import same
+from .equal import same
 
 
 @dataclass(frozen=True)

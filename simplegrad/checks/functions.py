@@ -14,15 +14,15 @@ from typing import Any
 
 import torch
 
-from simplegrad.checks.findings import Finding, Report
-from simplegrad.torch_bridge import explain
-from simplegrad.torch_bridge.alone import outer_steps
+from simplegrad.checks.alike import State, random_state_kept
+from simplegrad.checks.causes import explain
+from simplegrad.checks.causes.detector import Examination, Examiner
+from simplegrad.checks.causes.guard import guard_finding
+from simplegrad.checks.report import Finding, Report
+from simplegrad.checks.subjects.alone import outer_steps
+from simplegrad.checks.subjects.problem import Comparison, NothingToDifferentiate, Problem, parameters_of
+from simplegrad.checks.subjects.widened import Widened, casts_down
 from simplegrad.torch_bridge.calls import Call
-from simplegrad.torch_bridge.detector import Examination, Examiner
-from simplegrad.torch_bridge.guard import guard_finding
-from simplegrad.torch_bridge.problem import Comparison, NothingToDifferentiate, Problem, parameters_of
-from simplegrad.torch_bridge.state import State, random_state_kept
-from simplegrad.torch_bridge.widened import Widened, casts_down
 
 LOOKS = 3  # random directions along which everything must agree
 POINTS = ((0, 0.0), (1, 1e-3), (2, 1e-2))  # (draw, relative distance from the given point)

@@ -8,16 +8,17 @@ from typing import Any
 
 import torch
 
-from simplegrad.checks.findings import Finding, Place
-from simplegrad.torch_bridge import source
+from simplegrad.checks.causes import source
+from simplegrad.checks.causes.detector import INNER, UNTRACKED, Examination, Examiner, Held
+from simplegrad.checks.causes.dropped import dropped_gradients
+from simplegrad.checks.causes.returned import refused
+from simplegrad.checks.numbers import plain
+from simplegrad.checks.report import Finding, Place
+from simplegrad.checks.subjects.problem import Comparison, Problem
 from simplegrad.torch_bridge.calls import Call
-from simplegrad.torch_bridge.detector import INNER, UNTRACKED, Examination, Examiner, Held
-from simplegrad.torch_bridge.dropped import dropped_gradients
-from simplegrad.torch_bridge.numbers import plain
-from simplegrad.torch_bridge.problem import Comparison, Problem
-from simplegrad.torch_bridge.returned import refused
 
-NOT_THE_USERS = (str(pathlib.Path(torch.__file__).parent), str(pathlib.Path(__file__).parent), "<")
+OURS = pathlib.Path(__file__).parent.parent.parent
+NOT_THE_USERS = (str(pathlib.Path(torch.__file__).parent), f"{OURS}/checks/", f"{OURS}/torch_bridge/", "<")
 ORDINAL = {1: "first", 2: "second", 3: "third"}
 
 

@@ -5,8 +5,8 @@ import torch
 
 from simplegrad import TapeEntry, Variable, gradient_tape
 from simplegrad.aggregates import Aggregate
-from simplegrad.checks.compare import BOTH_ZERO, DIFFERENT, EQUAL, MISSING, NOT_REACHED, compare
-from simplegrad.checks.numbers import Pool, difference, same
+from simplegrad.comparison.compare import BOTH_ZERO, DIFFERENT, EQUAL, MISSING, NOT_REACHED, compare
+from simplegrad.comparison.equal import Pool, difference, same
 from simplegrad.program import EXAMPLES, Program
 from simplegrad.trace.events import Value
 
