@@ -105,7 +105,7 @@ def trace_of_side(sides: Sides, which: str, version: object = ()) -> Trace:
 def comparison_of(left: Trace, right: Trace) -> Comparison:
     """The comparison of two traces, made once for all sessions that show it."""
     size = bytes_of(left) + bytes_of(right)
-    return COMPARISONS.get((id(left), id(right)), lambda: compare(left, right), lambda _: size)
+    return COMPARISONS.get((left, right), lambda: compare(left, right), lambda _: size)
 
 
 def differing_events(trace: Trace, reference: Trace) -> list[int]:
@@ -142,7 +142,7 @@ def verdict_of(name: str, check: Callable[..., Report], version: object = ()) ->
     aggregate = registry[name]
     if aggregate.example is None:
         return Verdict(UNCHECKED, f"{name} has no example inputs, so it was not checked on its own.")
-    key = ("aggregate", name, id(aggregate), version)
+    key = ("aggregate", aggregate, version)
     return REPORTS.get(key, lambda: _verdict(name, aggregate, check), lambda verdict: len(verdict.report))
 
 

@@ -18,7 +18,7 @@ from ..program import Program, ProgramError, pack, unpack
 from ..program.own import own_program
 from ..trace.events import Visited
 from ..trace.trace import Trace
-from .views import Bounded
+from .bounded import Bounded
 
 EXAMPLES = {
     "(a + b) * b": "(a + b) * b",

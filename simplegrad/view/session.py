@@ -10,8 +10,9 @@ from ..aggregates import registry
 from ..program import EXAMPLES, Program, ProgramError, pack, unpack
 from ..program.errors import nearest
 from ..trace.trace import Trace
+from .bounded import Bounded
 from .compile_view import compile_linked, links_of
-from .views import Bounded, TraceView, bytes_of
+from .views import TraceView, bytes_of
 
 DEFAULT_PROGRAM = "gradient-of-gradient"
 DEFAULT_AGGREGATE = "simple_variable_wrong"
@@ -131,7 +132,7 @@ def trace_of(shown: Shown, version: object = ()) -> Trace:
 
 def view_of(trace: Trace, opened: tuple[str, ...] = (), ghosts: tuple = ()) -> TraceView:
     """The view of a trace, made once for all sessions that show it."""
-    view = VIEWS.get(id(trace), lambda: _made(trace), lambda view: view.bytes)
+    view = VIEWS.get(trace, lambda: _made(trace), lambda view: view.bytes)
     return view.with_opened(opened, ghosts) if opened or ghosts else view
 
 

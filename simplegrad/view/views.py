@@ -1,11 +1,10 @@
-"""`TraceView`: a trace as it is shown, each part made once; and the bounded cache that such things are kept in."""
+"""`TraceView`: a trace as it is shown, each part made once."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Hashable, Sequence
-from functools import cached_property
-from threading import Lock
+from collections.abc import Callable, Sequence
+from threading import RLock
 
 import plotly.graph_objects as go
 
@@ -13,6 +12,7 @@ from ..checks.report import Report
 from ..engine.speed import collector_paused
 from ..trace.trace import Trace
 from . import deltas
+from .bounded import Bounded
 from .figure import Drawing, Ghost, drawing, figure
 from .graph import NODE_BUDGET, TapeGraph, build, node_count
 from .layout import layout
@@ -24,6 +24,19 @@ MOST_OPENED = 3  # pictures of one trace with other groups opened, or other ghos
 _numbers = itertools.count()
 
 
+def once(make: Callable) -> property:
+    """A property that is made when it is first asked for, and once, also where two threads ask at the same moment."""
+    name = f"_{make.__name__}"
+
+    def made(self):
+        with self._lock:
+            if name not in self.__dict__:
+                self.__dict__[name] = make(self)
+            return self.__dict__[name]
+
+    return property(made, doc=make.__doc__)
+
+
 class TraceView:
     """A trace, which of its groups are `opened` (long tapes are collapsed), and `ghosts`: pathways that are missing."""
 
@@ -33,7 +46,7 @@ class TraceView:
         self.ghosts = tuple(ghosts)
         self.name = name or trace.title
         self.id = f"{next(_numbers)}"
-        self._payload: bytes | None = None
+        self._lock = RLock()
         self._others = Bounded(count=MOST_OPENED, cost=MOST_OPENED)
 
     def with_opened(self, opened: Sequence[str], ghosts: Sequence[Ghost] = ()) -> TraceView:
@@ -53,31 +66,29 @@ class TraceView:
         picture = NODE_BYTES * min(node_count(self.trace), NODE_BUDGET) + ENTRY_BYTES * len(self.trace.entries)
         return bytes_of(self.trace) + len(self.payload) + (1 + MOST_OPENED) * picture
 
-    @cached_property
+    @once
     def graph(self) -> TapeGraph:
         with collector_paused():
             return build(self.trace, self.opened)
 
-    @cached_property
+    @once
     def drawing(self) -> Drawing:
         with collector_paused():
             return drawing(self.graph, layout(self.graph), self.ghosts)
 
-    @cached_property
+    @once
     def figure(self) -> go.Figure:
         return figure(self.drawing)
 
-    @cached_property
+    @once
     def drawing_json(self) -> bytes:
         return deltas.as_json(self.drawing.for_player())
 
-    @property
+    @once
     def payload(self) -> bytes:
         """The trace for the player, packed: sent once, whatever is opened, chosen or stepped to later."""
-        if self._payload is None:
-            with collector_paused():  # it walks all that was made so far, again and again: a third of the time
-                self._payload = deltas.packed({"role": "trace", "id": self.id, **deltas.payload(self.trace)})
-        return self._payload
+        with collector_paused():  # it walks all that was made so far, again and again: a third of the time
+            return deltas.packed({"role": "trace", "id": self.id, **deltas.payload(self.trace)})
 
     def group_at(self, step: int) -> str | None:
         """The collapsed group that the event of this step happens in, if it does in one."""
@@ -105,33 +116,3 @@ def bytes_of_report(report: Report | str | None) -> int:
     """The same of what check said: its trace, if it has one."""
     trace = getattr(report, "trace", None)
     return 0 if trace is None else bytes_of(trace)
-
-
-class Bounded:
-    """A cache of at most `count` things whose costs add up to at most `cost`; the least recently used go first."""
-
-    def __init__(self, count: int, cost: int):
-        self.count = count
-        self.cost = cost
-        self._kept: dict[Hashable, tuple[object, int]] = {}
-        self._lock = Lock()
-
-    def get(self, key: Hashable, make: Callable[[], object], cost_of: Callable[[object], int] = lambda _: 1):
-        """What was kept under the key, or what `make` makes of it now."""
-        with self._lock:
-            if key in self._kept:
-                self._kept[key] = self._kept.pop(key)
-                return self._kept[key][0]
-        made = make()
-        with self._lock:
-            self._kept[key] = (made, cost_of(made))
-            while len(self._kept) > 1 and (len(self._kept) > self.count or self.total > self.cost):
-                self._kept.pop(next(iter(self._kept)))
-        return made
-
-    @property
-    def total(self) -> int:
-        return sum(cost for _, cost in self._kept.values())
-
-    def __len__(self) -> int:
-        return len(self._kept)

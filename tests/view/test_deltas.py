@@ -4,8 +4,9 @@ import gzip
 import json
 
 from simplegrad.program import EXAMPLES, Program
+from simplegrad.view.bounded import Bounded
 from simplegrad.view.deltas import as_json, payload
-from simplegrad.view.views import Bounded, TraceView
+from simplegrad.view.views import TraceView
 
 from .conftest import chain, example
 

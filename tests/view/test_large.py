@@ -9,9 +9,10 @@ from simplegrad import Tape, Variable, grad, record
 from simplegrad.view import graph as graph_module
 from simplegrad.view import layout as layout_module
 from simplegrad.view import sentences
+from simplegrad.view.bounded import Bounded
 from simplegrad.view.graph import NODE_BUDGET, build, node_count
 from simplegrad.view.layout import layout
-from simplegrad.view.views import Bounded, TraceView, bytes_of
+from simplegrad.view.views import TraceView, bytes_of
 from tests.counting import lines_run
 
 from .conftest import chain

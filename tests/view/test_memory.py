@@ -10,8 +10,9 @@ from streamlit.testing.v1 import AppTest
 from simplegrad import Tape, Trace, Variable, grad, record
 from simplegrad.files import UserFiles
 from simplegrad.view import compare_view, session
+from simplegrad.view.bounded import Bounded
 from simplegrad.view.session import Shown, from_query, trace_of, view_of
-from simplegrad.view.views import MOST_OPENED, Bounded, TraceView, bytes_of
+from simplegrad.view.views import MOST_OPENED, TraceView, bytes_of
 
 from .conftest import chain
 from .test_pages import APP, fine

@@ -7,10 +7,10 @@ import pytest
 from simplegrad import registry
 from simplegrad.program import EXAMPLES, ProgramError, pack
 from simplegrad.view import compile_view
+from simplegrad.view.bounded import Bounded
 from simplegrad.view.compare_view import Sides, sides_from_query
 from simplegrad.view.compile_view import compiled
 from simplegrad.view.session import Shown, clamped, from_query, trace_of, view_of
-from simplegrad.view.views import Bounded
 
 QUERY = {
     "program": "gradient-of-gradient",
