@@ -3,6 +3,7 @@
 import gc
 import logging
 import webbrowser
+from collections.abc import Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from threading import Thread
@@ -19,11 +20,15 @@ ICON = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16">
 def settle() -> None:
     """Imports and files, without Python's collector, which would walk through them then and after every run."""
     gc.disable()
-    from simplegrad.view.player.step import page
+    try:
+        import pandas  # noqa: F401  # before all else: see main
 
-    page.given_files()
-    gc.freeze()
-    gc.enable()
+        from simplegrad.view.player.step import page
+
+        page.given_files()
+        gc.freeze()
+    finally:
+        gc.enable()
 
 
 @asynccontextmanager
@@ -39,6 +44,8 @@ def main() -> None:
     st.html(Path(__file__).with_name("pages") / "style.css")
     loading = st.empty()
     if "loaded" not in st.session_state:  # unseen: meanwhile the browser fetches what draws charts, its largest part
+        import pandas  # noqa: F401  # plotly takes it from sys.modules, also a half that `settle` is still importing
+
         with loading.container(key="loading"):
             st.plotly_chart({"data": [{"x": [0], "y": [0]}]})
             st.components.v2.component("simplegrad_loading", html="<i></i>")()
@@ -47,14 +54,19 @@ def main() -> None:
     chosen = st.navigation(pages, position="top")
     settle()
     loading.empty()
+    chosen.run()
+
+
+def guarded(part: Callable[[], None]) -> None:
+    """No traceback reaches a page."""
     try:
-        chosen.run()
+        part()
     except Exception as error:
-        logging.getLogger("simplegrad").exception("%s", chosen.title)
+        logging.getLogger("simplegrad").exception("a page")
         st.error(f"This page stopped: {type(error).__name__}: {error}. The terminal says where; other pages work.")
 
 
 if __name__ == "__main__":  # a run of the script, for somebody's browser
-    main()
+    guarded(main)
 else:  # what `streamlit run` serves
     app = st.App(__file__, lifespan=served)

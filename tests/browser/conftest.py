@@ -75,6 +75,17 @@ class Server:
                 time.sleep(0.1)
         raise AssertionError("streamlit was not up after 60 seconds")
 
+    def reached(self) -> Server:
+        """As soon as it takes connections."""
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            assert self.process.poll() is None, "streamlit ended before it was up"
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return self
+            time.sleep(0.005)
+        raise AssertionError("streamlit was not up after 60 seconds")
+
     def stop(self) -> None:
         self.process.terminate()
         try:
