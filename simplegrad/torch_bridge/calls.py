@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch.autograd import function as autograd_function
 
+from simplegrad.torch_bridge.patches import Watcher, watched_by
+
 
 @dataclass
 class Call:
@@ -70,7 +72,7 @@ def _is_guard(function: Any) -> bool:
     return ours and hasattr(function, "__wrapped__")
 
 
-class Recording:
+class Recording(Watcher):
     """The calls seen while `recorded_calls` was open; as long as `within` is set, those too that a backward makes."""
 
     def __init__(self, within: bool) -> None:
@@ -82,6 +84,28 @@ class Recording:
     @property
     def is_outermost(self) -> bool:
         return self.applies == 0 and (self.within or self.backwards == 0)
+
+    def apply_function(self, plain: Callable, cls: type, args: tuple, kwargs: dict) -> Any:
+        outermost = self.is_outermost
+        before = _copied(args) if outermost else args
+        wanted = tuple(i for i, arg in enumerate(args) if _differentiated(arg))
+        self.applies += 1
+        try:
+            outputs = plain(*args, **kwargs)
+        finally:
+            self.applies -= 1
+        if outermost:
+            self.enter(cls, before, wanted, outputs)
+        return outputs
+
+    def apply_node(self, plain: Callable, node: Any, grads: tuple) -> Any:
+        self.backwards += 1
+        try:
+            returned = plain(node, *grads)
+        finally:
+            self.backwards -= 1
+        self.ran(node, grads, returned)
+        return returned
 
     def enter(self, cls: type, args: tuple, wanted: tuple[int, ...], outputs: Any) -> None:
         several = outputs if isinstance(outputs, tuple) else (outputs,)
@@ -121,63 +145,11 @@ def plain_copy(tensor: torch.Tensor) -> torch.Tensor:
 
 
 @contextlib.contextmanager
-def applied_by(wrapper: Callable[[Callable, type, tuple, dict], Any]) -> Iterator[None]:
-    """For the duration every `Function.apply` is `wrapper(plain, cls, args, kwargs)`; within another, both see it."""
-    single = autograd_function._SingleLevelFunction
-    outer = vars(single).get("apply")
-
-    def apply(cls: type, *args: Any, **kwargs: Any) -> Any:
-        plain = outer.__get__(None, cls) if outer is not None else super(single, cls).apply
-        return wrapper(plain, cls, args, kwargs)
-
-    single.apply = classmethod(apply)
-    try:
-        yield
-    finally:
-        if outer is None:
-            del single.apply
-        else:
-            single.apply = outer
-
-
-@contextlib.contextmanager
 def recorded_calls(within: bool = False) -> Iterator[Recording]:
-    """Note every outermost call of a custom Function, and the gradients that reach its backward.
+    """Note every outermost call of a custom Function in this context, and the gradients that reach its backward.
 
     `within`: calls that a backward makes are noted too, where the function under check takes gradients itself.
-
-    `Function.apply` is seen by no function mode; it ends in `_SingleLevelFunction.apply`, also where a bound
-    `apply` was taken earlier, so that is what is wrapped for the duration.
     """
     recording = Recording(within)
-    back = autograd_function.BackwardCFunction
-    plain_apply = vars(back)["apply"]
-
-    def apply(plain: Callable, cls: type, args: tuple, kwargs: dict) -> Any:
-        outermost = recording.is_outermost
-        before = _copied(args) if outermost else args
-        wanted = tuple(i for i, arg in enumerate(args) if _differentiated(arg))
-        recording.applies += 1
-        try:
-            outputs = plain(*args, **kwargs)
-        finally:
-            recording.applies -= 1
-        if outermost:
-            recording.enter(cls, before, wanted, outputs)
-        return outputs
-
-    def run_backward(self: Any, *grads: Any) -> Any:
-        recording.backwards += 1
-        try:
-            returned = plain_apply(self, *grads)
-        finally:
-            recording.backwards -= 1
-        recording.ran(self, grads, returned)
-        return returned
-
-    back.apply = run_backward
-    try:
-        with applied_by(apply):
-            yield recording
-    finally:
-        back.apply = plain_apply
+    with watched_by(recording):
+        yield recording

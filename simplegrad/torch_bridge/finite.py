@@ -21,7 +21,7 @@ UNWRITTEN = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_str
 # They hand on what a pass computed (whose gradients hooks have seen), or what stands in a tensor already.
 HANDED_ON = {"__get__", "grad", "backward", "tolist", "item"}
 MOST_BIRTHS = 100
-_TORCH = str(pathlib.Path(torch.__file__).parent)
+_NOBODYS = (str(pathlib.Path(torch.__file__).parent), str(pathlib.Path(__file__).parent))  # no person's own frames
 
 
 def look(tensor: Any) -> str:
@@ -121,6 +121,6 @@ def leaves_in(x: Any) -> Iterator[Any]:
 
 def local_name(tensor: torch.Tensor, frame: Any) -> str:
     """What the innermost function that is not PyTorch's calls a tensor, or ""."""
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_TORCH):
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_NOBODYS):
         frame = frame.f_back
     return next((name for name, value in frame.f_locals.items() if value is tensor), "")

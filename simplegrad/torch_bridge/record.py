@@ -18,11 +18,9 @@ from typing import Any
 import torch
 from torch.autograd import function as autograd_function
 from torch.autograd import graph as autograd_graph
-from torch.overrides import TorchFunctionMode
 
-from simplegrad.engine.speed import collector_paused
-from simplegrad.torch_bridge.calls import applied_by
 from simplegrad.torch_bridge.finite import Eyes, look
+from simplegrad.torch_bridge.patches import Watcher, is_watching, watched_by
 from simplegrad.torch_bridge.tell import Teller
 from simplegrad.trace import Trace
 
@@ -80,9 +78,11 @@ class Node:
 Gradient = tuple[int | None, int, torch.Size, torch.dtype, torch.Tensor | None, str, str | None]
 
 
-@dataclass
-class TorchRecorder:
+@dataclass(eq=False)
+class TorchRecorder(Watcher):
     """Everything seen so far. `log` holds one tuple for each thing that happened, in order."""
+
+    sees_operations = True
 
     values: str
     limit: int
@@ -119,39 +119,23 @@ class TorchRecorder:
 
     @contextlib.contextmanager
     def attached(self) -> Iterator[None]:
-        """Watch for the duration; what was replaced is put back, and the graph is let go of."""
-        back = autograd_function.BackwardCFunction
-        engine, plain_backward = autograd_graph._engine_run_backward, vars(back)["apply"]
-        autograd_graph._engine_run_backward = torch.autograd._engine_run_backward = self._engine(engine)
-        back.apply = self._backward(plain_backward)
+        """Watch for the duration; the graph is let go of afterwards."""
         try:
-            with applied_by(self._applied), Lines(self.lines, self.eyes):
+            with watched_by(self):
                 yield
         finally:
-            autograd_graph._engine_run_backward = torch.autograd._engine_run_backward = engine
-            back.apply = plain_backward
             self._let_go()
 
-    def _engine(self, engine: Callable) -> Callable:
-        def run_backward(outputs: Any, *args: Any, **kwargs: Any) -> Any:
-            if self.full:
-                return engine(outputs, *args, **kwargs)
-            with collector_paused(kept=True):  # many small records are kept, and none of them is garbage
-                return self._pass(engine, outputs, args, kwargs)
+    def run_backward(self, plain: Callable, outputs: Any, args: tuple, kwargs: dict) -> Any:
+        return plain(outputs, *args, **kwargs) if self.full else self._pass(plain, outputs, args, kwargs)
 
-        return run_backward
+    def apply_node(self, plain: Callable, node: Any, grads: tuple) -> Any:
+        index = self.known.get(id(node))
+        if index is not None:
+            self.log.append(("visiting", index, [self._gradient(g) for g in grads]))
+        return plain(node, *grads)
 
-    def _backward(self, plain: Callable) -> Callable:
-        def apply(node: Any, *grads: Any) -> Any:
-            index = self.known.get(id(node))
-            if index is not None:
-                self.log.append(("visiting", index, [self._gradient(g) for g in grads]))
-            with Lines(self.lines, self.eyes):  # autograd.grad has taken the outer mode away
-                return plain(node, *grads)
-
-        return apply
-
-    def _applied(self, plain: Callable, cls: type, args: tuple, kwargs: dict) -> Any:
+    def apply_function(self, plain: Callable, cls: type, args: tuple, kwargs: dict) -> Any:
         before, eyes = _sequence(), self.eyes
         if eyes is None:
             outputs = plain(*args, **kwargs)
@@ -159,6 +143,15 @@ class TorchRecorder:
             outputs = looked_at(eyes, cls, plain, args, kwargs, sys._getframe(2))
         note_lines(self.lines, before, sys._getframe(2))
         return outputs
+
+    def operation(self, plain: Callable, func: Callable, args: tuple, kwargs: dict) -> Any:
+        before = _sequence()
+        result = plain(*args, **kwargs)
+        if _sequence() != before:
+            note_lines(self.lines, before, sys._getframe(1))
+        if self.eyes is not None:
+            self.eyes.see(func, args, kwargs, result, before, sys._getframe(1))
+        return result
 
     def _let_go(self) -> None:
         """Indices instead of nodes: a graph, and what it saved, must not live on in a trace."""
@@ -223,6 +216,8 @@ class TorchRecorder:
         log, gradient, guard = self.log, self._gradient, torch._C.DisableTorchFunction
 
         def hook(outgoing: tuple, incoming: tuple) -> None:
+            if not is_watching(self):  # another thread's pass over the same graph
+                return
             with guard():
                 came, went = [gradient(g) for g in incoming], [gradient(g) for g in outgoing]
                 log.append(("visited", index, came, went, _sequence()))
@@ -322,23 +317,6 @@ class TorchRecorder:
 
 
 # -- lines -------------------------------------------------------------------------------------------------------
-
-
-class Lines(TorchFunctionMode):
-    """Notes which line was running while nodes got their sequence numbers."""
-
-    def __init__(self, lines: dict[int, tuple], eyes: Eyes | None = None) -> None:
-        super().__init__()
-        self.lines, self.eyes = lines, eyes
-
-    def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        before = _sequence()
-        result = func(*args, **kwargs) if kwargs else func(*args)
-        if _sequence() != before:
-            note_lines(self.lines, before, sys._getframe(1))
-        if self.eyes is not None:
-            self.eyes.see(func, args, kwargs, result, before, sys._getframe(1))
-        return result
 
 
 def looked_at(eyes: Eyes, cls: type, apply: Callable, args: tuple, kwargs: dict, frame: Any) -> Any:

@@ -1,0 +1,303 @@
+"""The only file that assigns to a name of torch: who watches a run is told here what autograd does in it.
+
+Names of torch belong to the whole process, a watcher to the context that opened it (a thread, an asyncio task). So the
+names are replaced once, while anybody watches; what stands in for them looks for the watchers of the context that
+calls, or of the one that started the pass (the engine has threads of its own), and is torch's own function where there
+are none. What is taken out of a name again is only what this file has put there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from torch.autograd import function as autograd_function
+from torch.autograd import graph as autograd_graph
+from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
+
+_stash = getattr(torch._C, "_stash_obj_in_tls", None)
+_is_stashed = getattr(torch._C, "_is_key_in_tls", None)
+_stashed = getattr(torch._C, "_get_obj_in_tls", None)
+_unstash = getattr(torch._C, "_remove_obj_from_tls", None)
+_KEY = "simplegrad.watchers"  # in what the engine hands on to its threads
+
+
+class Watcher:
+    """What can be seen of a run. Each method is given torch's own function as `plain`, and returns what it returns.
+
+    Of watchers within each other the inner one is called first, and its `plain` is the outer one's method.
+    """
+
+    sees_operations = False  # whether `operation` is wanted: it costs a Python call for each operation
+
+    def run_backward(self, plain: Callable, outputs: Any, args: tuple, kwargs: dict) -> Any:
+        """One call of the engine: `backward()`, `autograd.grad()`, or a pass within a backward."""
+        return plain(outputs, *args, **kwargs)
+
+    def apply_function(self, plain: Callable, cls: type, args: tuple, kwargs: dict) -> Any:
+        """One `Function.apply`, also where a bound `apply` was taken earlier."""
+        return plain(*args, **kwargs)
+
+    def apply_node(self, plain: Callable, node: Any, grads: tuple) -> Any:
+        """The backward of one custom Function, by its node."""
+        return plain(node, *grads)
+
+    def operation(self, plain: Callable, func: Callable, args: tuple, kwargs: dict) -> Any:
+        """One call of `func`, a function of torch or a method of a tensor."""
+        return plain(*args, **kwargs)
+
+
+class _Opened:
+    """A watcher at work; a context that outlives it (that of a task) is left with an empty shell."""
+
+    __slots__ = ("watcher",)
+
+    def __init__(self, watcher: Watcher) -> None:
+        self.watcher: Watcher | None = watcher
+
+
+_opened: ContextVar[tuple[_Opened, ...]] = ContextVar("simplegrad_watchers", default=())
+_here = threading.local()
+
+
+@contextlib.contextmanager
+def watched_by(watcher: Watcher) -> Iterator[None]:
+    """For the duration, `watcher` is told what this context runs, and the passes that it starts.
+
+    May be opened several at once and closed in any order, also by another thread.
+    """
+    opened = _Opened(watcher)
+    _opened.set((*_opened.get(), opened))
+    mine = _mine()
+    mine.append(opened)
+    _NAMES.hold()
+    _settle_mode()
+    try:
+        yield
+    finally:
+        opened.watcher = None
+        _opened.set(tuple(each for each in _opened.get() if each.watcher is not None))
+        mine.remove(opened)  # of the thread that opened it, also where another one closes it
+        _NAMES.release()
+        _settle_mode()
+
+
+def _mine() -> list[_Opened]:
+    """Those that this thread has opened."""
+    return _here.__dict__.setdefault("opened", [])
+
+
+def current() -> tuple[Watcher, ...]:
+    """Who watches what runs here, outermost first."""
+    return tuple([each.watcher for each in _of_context() if each.watcher is not None])
+
+
+def is_watching(watcher: Watcher) -> bool:
+    """Whether what runs here, or the pass that runs here, is watched by this one."""
+    return any(each.watcher is watcher for each in _of_context())
+
+
+def _of_context() -> tuple[_Opened, ...]:
+    """Of this context; in a thread of the engine, of the pass that it works for."""
+    opened = _opened.get()
+    if not opened and _is_stashed is not None and _is_stashed(_KEY):
+        return _stashed(_KEY)
+    return opened
+
+
+# -- what stands in for torch's names ---------------------------------------------------------------------------------
+
+
+def _run_backward(plain: Callable, outputs: Any, *args: Any, **kwargs: Any) -> Any:
+    watchers = current()
+    if not watchers:
+        return plain(outputs, *args, **kwargs)
+    call = plain
+    for watcher in watchers:
+        call = _told(watcher.run_backward, call)
+    with _known_to_the_engine(), _mode_in_the_pass(watchers):
+        return call(outputs, *args, **kwargs)
+
+
+def _told(method: Callable, plain: Callable) -> Callable:
+    return lambda outputs, *args, **kwargs: method(plain, outputs, args, kwargs)
+
+
+def _apply_function(plain: Callable, cls: type, *args: Any, **kwargs: Any) -> Any:
+    call = plain
+    for watcher in current():
+        call = _applied(watcher.apply_function, call, cls)
+    return call(*args, **kwargs)
+
+
+def _applied(method: Callable, plain: Callable, cls: type) -> Callable:
+    return lambda *args, **kwargs: method(plain, cls, args, kwargs)
+
+
+def _apply_node(plain: Callable, node: Any, *grads: Any) -> Any:
+    call = plain
+    for watcher in current():
+        call = _ran(watcher.apply_node, call)
+    return call(node, *grads)
+
+
+def _apply_boxed(plain: Callable, node: Any, grads: list) -> Any:
+    """A backward that takes its gradients in a list, to empty it; watchers are given them one by one."""
+    watchers = current()
+    if not watchers:
+        return plain(node, grads)
+
+    def call(node: Any, *_: Any) -> Any:
+        return plain(node, grads)
+
+    for watcher in watchers:
+        call = _ran(watcher.apply_node, call)
+    return call(node, *grads)
+
+
+def _ran(method: Callable, plain: Callable) -> Callable:
+    return lambda node, *grads: method(plain, node, grads)
+
+
+@contextlib.contextmanager
+def _known_to_the_engine() -> Iterator[None]:
+    """The engine copies what is stashed to the threads that work for a pass (one for each device; deep nesting)."""
+    if _stash is None or _is_stashed is None:
+        yield
+        return
+    before = _stashed(_KEY) if _is_stashed(_KEY) else None
+    _stash(_KEY, _of_context())
+    try:
+        yield
+    finally:
+        if before is None and _unstash is not None:
+            _unstash(_KEY)  # a thread that ends with an object there can hang
+        else:
+            _stash(_KEY, before or ())
+
+
+# -- operations -------------------------------------------------------------------------------------------------------
+
+
+class _Operations(TorchFunctionMode):
+    """One mode for everybody: the stack of modes is the thread's, and can be left in its own order only."""
+
+    def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        call = func
+        for watcher in current():
+            if watcher.sees_operations:
+                call = _operated(watcher.operation, call, func)
+        return call(*args, **kwargs) if kwargs else call(*args)
+
+
+def _operated(method: Callable, plain: Callable, func: Callable) -> Callable:
+    return lambda *args, **kwargs: method(plain, func, args, kwargs)
+
+
+_operations = _Operations()
+
+
+def _settle_mode() -> None:
+    """The mode is on this thread's stack as long as one of its watchers wants it, whatever else lies on the stack."""
+    wanted = any(each.watcher is not None and each.watcher.sees_operations for each in _mine())
+    if wanted != _is_on():
+        _operations.__enter__() if wanted else _take_out()
+
+
+def _is_on() -> bool:
+    return any(mode is _operations for mode in _get_current_function_mode_stack())
+
+
+def _take_out() -> None:
+    above = []
+    for mode in reversed(_get_current_function_mode_stack()):
+        TorchFunctionMode.__exit__(mode, None, None, None)
+        if mode is _operations:
+            break
+        above.append(mode)
+    for mode in reversed(above):
+        TorchFunctionMode.__enter__(mode)
+
+
+@contextlib.contextmanager
+def _mode_in_the_pass(watchers: tuple[Watcher, ...]) -> Iterator[None]:
+    """torch takes a mode away while it runs `autograd.grad` or `backward`; what hooks and backwards do counts too."""
+    if not any(watcher.sees_operations for watcher in watchers) or _is_on():
+        yield
+        return
+    with _operations:
+        yield
+
+
+# -- the names --------------------------------------------------------------------------------------------------------
+
+
+class _Replaced:
+    """One name of torch with ours in it, which calls `stand_in(plain, ...)`."""
+
+    def __init__(self, holder: Any, name: str, stand_in: Callable) -> None:
+        self.holder, self.name, self.is_live = holder, name, True
+        self.stood = vars(holder).get(name)  # None: inherited
+        self.ours = self._of_class(stand_in) if isinstance(holder, type(_SINGLE)) else self._function(stand_in)
+        setattr(holder, name, self.ours)
+
+    def put_back(self) -> None:
+        """Not where somebody else has replaced it meanwhile; what they hold of ours is torch's own from now on."""
+        self.is_live = False
+        if vars(self.holder).get(self.name) is self.ours:
+            delattr(self.holder, self.name) if self.stood is None else setattr(self.holder, self.name, self.stood)
+
+    def _function(self, stand_in: Callable) -> Callable:
+        plain = self.stood
+
+        def instead(*args: Any, **kwargs: Any) -> Any:
+            return stand_in(plain, *args, **kwargs) if self.is_live else plain(*args, **kwargs)
+
+        return instead
+
+    def _of_class(self, stand_in: Callable) -> classmethod:
+        holder, name, stood = self.holder, self.name, self.stood
+
+        def instead(cls: type, *args: Any, **kwargs: Any) -> Any:
+            plain = getattr(super(holder, cls), name) if stood is None else stood.__get__(None, cls)
+            return stand_in(plain, cls, *args, **kwargs) if self.is_live else plain(*args, **kwargs)
+
+        return classmethod(instead)
+
+
+class _Names:
+    """All of them, replaced while the count of those who watch is above zero."""
+
+    def __init__(self) -> None:
+        self.count, self.lock = 0, threading.Lock()
+        self.replaced: list[_Replaced] = []
+
+    def hold(self) -> None:
+        with self.lock:
+            self.count += 1
+            if self.count == 1:
+                self.replaced = [_Replaced(*spot) for spot in _SPOTS if spot[1] != "apply_boxed" or _HAS_BOXED]
+
+    def release(self) -> None:
+        with self.lock:
+            self.count -= 1
+            if self.count == 0:
+                for replaced in self.replaced:
+                    replaced.put_back()
+                self.replaced = []
+
+
+_BACK, _SINGLE = autograd_function.BackwardCFunction, autograd_function._SingleLevelFunction
+_HAS_BOXED = hasattr(_BACK, "apply_boxed")  # from torch 2.12 on
+_SPOTS = (
+    (autograd_graph, "_engine_run_backward", _run_backward),
+    (torch.autograd, "_engine_run_backward", _run_backward),  # imported from there by name
+    (_BACK, "apply", _apply_node),
+    (_BACK, "apply_boxed", _apply_boxed),
+    (_SINGLE, "apply", _apply_function),
+)
+_NAMES = _Names()
