@@ -12,6 +12,7 @@ PACKAGE = ROOT / "simplegrad"
 # What each part may import of simplegrad, itself aside. `report` is what all parts say findings in.
 REPORT = "checks.report"
 BELOW = {
+    "torch_private": set(),
     "engine": set(),
     "trace": {"engine"},
     "aggregates": {"engine"},
@@ -27,6 +28,8 @@ BELOW = {
     "torch_bridge": {"engine", "trace", "gallery"},
 }
 BELOW["view"] = set(BELOW) - {"notebook"}
+for _part in set(BELOW) - {"torch_private"}:  # what torch may lack, anybody may ask
+    BELOW[_part] = BELOW[_part] | {"torch_private"}
 LIBRARIES = {"engine": {"torch"}, "trace": {"torch", "safetensors", "numpy"}, "program": {"torch", "numpy"}}
 
 

@@ -9,6 +9,7 @@ import torch
 
 from ..aggregates import Aggregate, name_of, registry
 from ..engine import Variable
+from ..torch_private import CHECK, needs
 from ..trace.nonfinite import kind_of_tensor
 from .blame import explained
 from .case import PLAIN, Case, NotAVariable, labels_of, quiet_random
@@ -47,6 +48,7 @@ def check(
         from .functions import check_function  # it loads the insides of torch.autograd
 
         return check_function(target, inputs, order=order)
+    needs(CHECK)
     case = case_of(target, inputs)
     report = Report(case.name)
     failure = opened(case)

@@ -23,6 +23,7 @@ from simplegrad.checks.subjects.alone import outer_steps
 from simplegrad.checks.subjects.problem import Comparison, NothingToDifferentiate, Problem, parameters_of
 from simplegrad.checks.subjects.widened import Widened, casts_down
 from simplegrad.torch_bridge.calls import Call
+from simplegrad.torch_private import CHECK, CHECK_FUNCTION, needs
 
 LOOKS = 3  # random directions along which everything must agree
 POINTS = ((0, 0.0), (1, 1e-3), (2, 1e-2))  # (draw, relative distance from the given point)
@@ -38,8 +39,11 @@ def check_function(fn: Callable, inputs: tuple[Any, ...], *, order: int = 2, nam
     The first-order gradient is taken as written: that it may not be the derivative of the outputs (a straight-through
     estimator) is no fault, but a note.
 
-    Raises ValueError where no input requires grad, TypeError for code compiled by `torch.compile`.
+    Raises ValueError where no input requires grad, TypeError for code compiled by `torch.compile`, NotInThisTorch
+    where this torch lacks what it needs.
     """
+    needs(CHECK)
+    needs(CHECK_FUNCTION)
     refuse_compiled(fn)
     inputs = inputs if isinstance(inputs, tuple | list) else (inputs,)
     report = Report(name or name_of(fn))

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from simplegrad.torch_private import DisableTorchFunctionSubclass
+
 # Step sizes to try, likely best first, by precision of what is computed.
 STEPS = {64: (1e-5, 1e-4, 1e-3, 1e-6, 1e-2), 32: (1e-2, 5e-3, 3e-2, 1e-3, 1e-1)}
 
@@ -77,7 +79,7 @@ def _product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 def plain(tensor: torch.Tensor) -> torch.Tensor:
     """As an ordinary dense tensor, whatever subclass or layout it has."""
     if type(tensor) is not torch.Tensor:
-        with torch._C.DisableTorchFunctionSubclass():
+        with DisableTorchFunctionSubclass():
             tensor = tensor.as_subclass(torch.Tensor)
     return tensor.to_dense() if tensor.layout != torch.strided else tensor
 
@@ -85,7 +87,7 @@ def plain(tensor: torch.Tensor) -> torch.Tensor:
 def moved(value: torch.Tensor, direction: torch.Tensor, h: float) -> torch.Tensor:
     """`value + h * direction` element by element, also for a subclass whose `+` means something else."""
     result = value.detach().clone()
-    with torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
+    with torch.no_grad(), DisableTorchFunctionSubclass():
         result.add_(direction, alpha=h)
     return result
 

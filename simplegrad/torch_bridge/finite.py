@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from simplegrad.torch_private import DisableTorchFunction
 from simplegrad.trace.nonfinite import kind_of_tensor
 
 # Memory that nobody has written to yet may hold anything.
@@ -27,7 +28,7 @@ _NOBODYS = (str(pathlib.Path(torch.__file__).parent), str(pathlib.Path(__file__)
 def look(tensor: Any) -> str:
     """ "nan", "inf", or "" for a finite tensor; also for one that has no numbers to look at."""
     try:
-        with torch._C.DisableTorchFunction():
+        with DisableTorchFunction():
             return kind_of_tensor(tensor)
     except Exception:  # a meta or quantised tensor, one inside of vmap: nothing can be said of it
         return ""

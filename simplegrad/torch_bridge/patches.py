@@ -15,14 +15,19 @@ from contextvars import ContextVar
 from typing import Any
 
 import torch
-from torch.autograd import function as autograd_function
 from torch.autograd import graph as autograd_graph
-from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
+from torch.overrides import TorchFunctionMode
 
-_stash = getattr(torch._C, "_stash_obj_in_tls", None)
-_is_stashed = getattr(torch._C, "_is_key_in_tls", None)
-_stashed = getattr(torch._C, "_get_obj_in_tls", None)
-_unstash = getattr(torch._C, "_remove_obj_from_tls", None)
+from simplegrad.torch_private import (
+    BackwardCFunction,
+    SingleLevelFunction,
+    function_mode_stack,
+    is_stashed,
+    stash,
+    stashed,
+    unstash,
+)
+
 _KEY = "simplegrad.watchers"  # in what the engine hands on to its threads
 
 
@@ -104,8 +109,8 @@ def is_watching(watcher: Watcher) -> bool:
 def _of_context() -> tuple[_Opened, ...]:
     """Of this context; in a thread of the engine, of the pass that it works for."""
     opened = _opened.get()
-    if not opened and _is_stashed is not None and _is_stashed(_KEY):
-        return _stashed(_KEY)
+    if not opened and is_stashed is not None and is_stashed(_KEY):
+        return stashed(_KEY)
     return opened
 
 
@@ -166,18 +171,18 @@ def _ran(method: Callable, plain: Callable) -> Callable:
 @contextlib.contextmanager
 def _known_to_the_engine() -> Iterator[None]:
     """The engine copies what is stashed to the threads that work for a pass (one for each device; deep nesting)."""
-    if _stash is None or _is_stashed is None:
+    if stash is None or is_stashed is None:
         yield
         return
-    before = _stashed(_KEY) if _is_stashed(_KEY) else None
-    _stash(_KEY, _of_context())
+    before = stashed(_KEY) if is_stashed(_KEY) else None
+    stash(_KEY, _of_context())
     try:
         yield
     finally:
-        if before is None and _unstash is not None:
-            _unstash(_KEY)  # a thread that ends with an object there can hang
+        if before is None and unstash is not None:
+            unstash(_KEY)  # a thread that ends with an object there can hang
         else:
-            _stash(_KEY, before or ())
+            stash(_KEY, before or ())
 
 
 # -- operations -------------------------------------------------------------------------------------------------------
@@ -209,12 +214,12 @@ def _settle_mode() -> None:
 
 
 def _is_on() -> bool:
-    return any(mode is _operations for mode in _get_current_function_mode_stack())
+    return any(mode is _operations for mode in function_mode_stack())
 
 
 def _take_out() -> None:
     above = []
-    for mode in reversed(_get_current_function_mode_stack()):
+    for mode in reversed(function_mode_stack()):
         TorchFunctionMode.__exit__(mode, None, None, None)
         if mode is _operations:
             break
@@ -242,7 +247,9 @@ class _Replaced:
     def __init__(self, holder: Any, name: str, stand_in: Callable) -> None:
         self.holder, self.name, self.is_live = holder, name, True
         self.stood = vars(holder).get(name)  # None: inherited
-        self.ours = self._of_class(stand_in) if isinstance(holder, type(_SINGLE)) else self._function(stand_in)
+        self.ours = (
+            self._of_class(stand_in) if isinstance(holder, type(SingleLevelFunction)) else self._function(stand_in)
+        )
         setattr(holder, name, self.ours)
 
     def put_back(self) -> None:
@@ -291,13 +298,12 @@ class _Names:
                 self.replaced = []
 
 
-_BACK, _SINGLE = autograd_function.BackwardCFunction, autograd_function._SingleLevelFunction
-_HAS_BOXED = hasattr(_BACK, "apply_boxed")  # from torch 2.12 on
+_HAS_BOXED = hasattr(BackwardCFunction, "apply_boxed")  # from torch 2.12 on
 _SPOTS = (
     (autograd_graph, "_engine_run_backward", _run_backward),
     (torch.autograd, "_engine_run_backward", _run_backward),  # imported from there by name
-    (_BACK, "apply", _apply_node),
-    (_BACK, "apply_boxed", _apply_boxed),
-    (_SINGLE, "apply", _apply_function),
+    (BackwardCFunction, "apply", _apply_node),
+    (BackwardCFunction, "apply_boxed", _apply_boxed),
+    (SingleLevelFunction, "apply", _apply_function),
 )
 _NAMES = _Names()

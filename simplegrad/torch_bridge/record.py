@@ -16,19 +16,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch.autograd import function as autograd_function
 from torch.autograd import graph as autograd_graph
 
 from simplegrad.torch_bridge.finite import Eyes, look
 from simplegrad.torch_bridge.patches import Watcher, is_watching, watched_by
 from simplegrad.torch_bridge.tell import Teller
+from simplegrad.torch_private import RECORD, BackwardCFunction, DisableTorchFunction, needs, sequence_number
 from simplegrad.trace import Trace
 
 VALUES = ("none", "norm", "full")
 MOST_NODES = 100_000
 _TORCH = str(pathlib.Path(torch.__file__).parent)
 _HERE = str(pathlib.Path(__file__).parent)
-_sequence = torch._C._autograd._get_sequence_nr
 
 
 class CompiledCode(RuntimeError):
@@ -49,6 +48,7 @@ def record_torch(
     Operations are seen when a backward reaches them: what no backward reaches is not in the trace (`trace.notices`).
     Raises ValueError for another `values`, CompiledCode at a backward through code of `torch.compile`.
     """
+    needs(RECORD)
     if values not in VALUES:
         raise ValueError(f"values={values!r}: expected one of {', '.join(map(repr, VALUES))}")
     recorder = TorchRecorder(values, limit, given={id(tensor): name for name, tensor in (names or {}).items()})
@@ -136,7 +136,7 @@ class TorchRecorder(Watcher):
         return plain(node, *grads)
 
     def apply_function(self, plain: Callable, cls: type, args: tuple, kwargs: dict) -> Any:
-        before, eyes = _sequence(), self.eyes
+        before, eyes = sequence_number(), self.eyes
         if eyes is None:
             outputs = plain(*args, **kwargs)
         else:
@@ -145,9 +145,9 @@ class TorchRecorder(Watcher):
         return outputs
 
     def operation(self, plain: Callable, func: Callable, args: tuple, kwargs: dict) -> Any:
-        before = _sequence()
+        before = sequence_number()
         result = plain(*args, **kwargs)
-        if _sequence() != before:
+        if sequence_number() != before:
             note_lines(self.lines, before, sys._getframe(1))
         if self.eyes is not None:
             self.eyes.see(func, args, kwargs, result, before, sys._getframe(1))
@@ -175,7 +175,7 @@ class TorchRecorder(Watcher):
     # -- one pass ------------------------------------------------------------------------------------------------
 
     def _pass(self, engine: Callable, outputs: Any, args: tuple, kwargs: dict) -> Any:
-        with torch._C.DisableTorchFunction():
+        with DisableTorchFunction():
             where = where_now(sys._getframe(1))
             self._learn_names(sys._getframe(1))
             roots = [self._edge(out) for out in outputs]
@@ -186,7 +186,7 @@ class TorchRecorder(Watcher):
             places = [self._place(edge) for edge in roots]
             self.log.append(("begun", where, places, seeds, [self._place(edge) for edge in targets]))
         results = engine(outputs, *args, **kwargs)
-        with torch._C.DisableTorchFunction():
+        with DisableTorchFunction():
             wanted = args[3] and not kwargs.get("accumulate_grad")
             found = [self._gradient(g) for g in results] if wanted else []
             self._look_at_pending()
@@ -213,14 +213,14 @@ class TorchRecorder(Watcher):
         self.log.append(("nodes_seen", first, len(self.nodes)))
 
     def _visited(self, index: int) -> Callable:
-        log, gradient, guard = self.log, self._gradient, torch._C.DisableTorchFunction
+        log, gradient, guard = self.log, self._gradient, DisableTorchFunction
 
         def hook(outgoing: tuple, incoming: tuple) -> None:
             if not is_watching(self):  # another thread's pass over the same graph
                 return
             with guard():
                 came, went = [gradient(g) for g in incoming], [gradient(g) for g in outgoing]
-                log.append(("visited", index, came, went, _sequence()))
+                log.append(("visited", index, came, went, sequence_number()))
 
         return hook
 
@@ -246,7 +246,7 @@ class TorchRecorder(Watcher):
             )
         index = self.known[id(node)] = len(self.nodes)
         self.alive.append(node)
-        custom = node._forward_cls if isinstance(node, autograd_function.BackwardCFunction) else None
+        custom = node._forward_cls if isinstance(node, BackwardCFunction) else None
         leaf = node.variable if name == "torch::autograd::AccumulateGrad" else None
         if leaf is not None:
             flaw = None if self.eyes is None else look(leaf)
@@ -321,7 +321,7 @@ class TorchRecorder(Watcher):
 
 def looked_at(eyes: Eyes, cls: type, apply: Callable, args: tuple, kwargs: dict, frame: Any) -> Any:
     """Run a custom Function; what is born inside its forward is told before the Function itself."""
-    outer, births, before = eyes.inside, eyes.births, _sequence()
+    outer, births, before = eyes.inside, eyes.births, sequence_number()
     eyes.inside = before if outer is None else outer
     try:
         outputs = apply(*args, **kwargs)
@@ -333,7 +333,7 @@ def looked_at(eyes: Eyes, cls: type, apply: Callable, args: tuple, kwargs: dict,
 
 def note_lines(lines: dict[int, tuple], before: int, frame: Any) -> None:
     """Nodes numbered since `before` were made at this frame's line, unless a line further in is known."""
-    where, after = where_now(frame), _sequence()
+    where, after = where_now(frame), sequence_number()
     if after == before + 1:
         lines.setdefault(before, where)
         return

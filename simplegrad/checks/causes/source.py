@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 
 from simplegrad.checks.report import Place
 from simplegrad.checks.subjects.slots import Slot, used_names
+from simplegrad.torch_private import DisableTorchFunctionSubclass
 
 LARGEST = 1 << 16  # elements; a larger tensor's later changes in place are told by its version alone
 
@@ -140,7 +141,7 @@ def _mark(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         if value.layout != torch.strided or value.numel() > LARGEST or value.is_cuda:
             return value._version
-        with torch._C.DisableTorchFunctionSubclass():
+        with DisableTorchFunctionSubclass():
             plain = value.detach().resolve_conj().resolve_neg().contiguous()
             # as bytes: numpy has no bfloat16
             return value._version, hash(plain.view(-1).view(torch.uint8).numpy(force=True).tobytes())

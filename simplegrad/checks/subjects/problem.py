@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from simplegrad.checks.alike import State, seed
 from simplegrad.checks.numbers import Slope, directions, inner, inner_graph, moved, norm, plain, slope
 from simplegrad.checks.report import what_is
 from simplegrad.torch_bridge.calls import Call, recorded_calls
+from simplegrad.torch_private import tree_flatten, tree_unflatten
 
 WIDER = {torch.float16: 64, torch.bfloat16: 64, torch.float32: 64, torch.complex64: 64}
 

@@ -10,10 +10,10 @@ from contextlib import suppress
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from simplegrad.checks.subjects.alone import Alone
 from simplegrad.torch_bridge.calls import Call
+from simplegrad.torch_private import TorchDispatchMode
 
 WIDE = {dtype: torch.float64 for dtype in (torch.float16, torch.bfloat16, torch.float32)}
 WIDE |= {dtype: torch.complex128 for dtype in (torch.complex32, torch.complex64)}

@@ -1,0 +1,103 @@
+"""What simplegrad uses of torch that torch does not promise to keep, asked for once, when this is imported.
+
+No other module asks torch for one. Each has a public way out here, or is listed with the features that
+cannot do without it: those call `needs` before they begin, and a torch that lacks the name is told in one sentence.
+A new one is added here, with its way out or its feature; tests/test_torch_private.py takes each away in turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from operator import attrgetter
+from typing import Any
+
+import torch
+
+TESTED = "2.6 to 2.13"
+RECORD = "record_torch"
+CHECK = "check"
+CHECK_FUNCTION = "check of a torch.autograd.Function"
+
+NAMES: list[str] = []  # every private name, below `torch`
+_missing: dict[str, list[str]] = {}  # feature -> the names that it lacks
+
+
+class NotInThisTorch(RuntimeError):
+    """This torch lacks a private name that a feature cannot do without."""
+
+
+class Absent:
+    """Stands for a class that this torch has not; whoever would use it has asked `needs` before."""
+
+
+def needs(feature: str) -> None:
+    """Raise NotInThisTorch if this torch lacks what `feature` (RECORD, CHECK, CHECK_FUNCTION) cannot do without."""
+    if names := _missing.get(feature):
+        raise NotInThisTorch(
+            f"{feature} cannot work with torch {torch.__version__}, which has no {' and no '.join(names)}. "
+            f"simplegrad was tested with torch {TESTED}: install one of these, or a newer simplegrad."
+        )
+
+
+def _private(name: str, *features: str, instead: Any = None) -> Any:
+    """torch's `name`, or `instead`; `features` cannot do without it."""
+    NAMES.append(name)
+    try:
+        return attrgetter(name)(torch)
+    except AttributeError:
+        for feature in features:
+            _missing.setdefault(feature, []).append(f"torch.{name}")
+        return instead
+
+
+# -- autograd's own insides: how a pass begins, how a custom Function is called, what a node tells -----------------
+
+sequence_number: Callable[[], int] = _private("_C._autograd._get_sequence_nr", RECORD)  # of the node made next
+BackwardCFunction: type = _private("autograd.function.BackwardCFunction", RECORD, CHECK_FUNCTION, instead=Absent)
+SingleLevelFunction: type = _private(
+    "autograd.function._SingleLevelFunction", RECORD, CHECK_FUNCTION, instead=Absent
+)  # every Function.apply ends in its `apply`
+for _name in ("autograd.graph._engine_run_backward", "autograd._engine_run_backward"):
+    _private(_name, RECORD)
+for _name in ("_sequence_nr", "_input_metadata"):  # of every node; this class has them from the same place
+    _private(f"autograd.function.BackwardCFunction.{_name}", RECORD)
+_private("autograd.Function._backward_cls", RECORD, CHECK_FUNCTION)
+_private("autograd.Function._backward_cls._forward_cls", RECORD, CHECK_FUNCTION)
+
+# What the engine hands on to the threads that work for a pass; without it they are watched by nobody.
+stash: Callable | None = _private("_C._stash_obj_in_tls", RECORD, CHECK_FUNCTION)
+stashed: Callable | None = _private("_C._get_obj_in_tls", RECORD, CHECK_FUNCTION)
+is_stashed: Callable | None = _private("_C._is_key_in_tls", RECORD, CHECK_FUNCTION)
+unstash: Callable | None = _private("_C._remove_obj_from_tls")  # without it, something empty stays there
+function_mode_stack: Callable[[], list] = _private(
+    "overrides._get_current_function_mode_stack", RECORD, CHECK_FUNCTION, instead=list
+)
+
+# -- tensors: what was changed in place, and how to reach the plain tensor below a subclass or a mode --------------
+
+_private("Tensor._version", CHECK)
+DisableTorchFunction: type = _private("_C.DisableTorchFunction", RECORD, instead=nullcontext)
+DisableTorchFunctionSubclass: type = _private(
+    "_C.DisableTorchFunctionSubclass", CHECK_FUNCTION, instead=DisableTorchFunction
+)
+TorchDispatchMode: type = _private("utils._python_dispatch.TorchDispatchMode", CHECK_FUNCTION, instead=Absent)
+tree_flatten: Callable = _private("utils._pytree.tree_flatten", CHECK_FUNCTION)
+tree_unflatten: Callable = _private("utils._pytree.tree_unflatten", CHECK_FUNCTION)
+
+# -- what only makes a pass faster; the ways out give the same numbers ---------------------------------------------
+
+below_autograd: Callable = _private("_C._AutoDispatchBelowAutograd", instead=nullcontext)
+# The kernels without the Python that torch puts around them for its own tracers: 0.4 of 1.5 microseconds.
+tanh_backward: Callable = _private("ops.aten.tanh_backward.default._op", instead=lambda g, t: g * (1 - t * t).conj())
+sigmoid_backward: Callable = _private(
+    "ops.aten.sigmoid_backward.default._op", instead=lambda g, s: g * (s * (1 - s)).conj()
+)
+threshold_backward: Callable = _private(
+    "ops.aten.threshold_backward.default._op",
+    instead=lambda g, x, threshold: torch.where(x <= threshold, 0.0, g),
+)
+softmax_backward: Callable = _private(
+    "_softmax_backward_data",
+    instead=lambda g, s, dim, dtype: s * (g - (g * s).sum(dim, keepdim=True)),
+)
