@@ -247,9 +247,8 @@ class _Replaced:
     def __init__(self, holder: Any, name: str, stand_in: Callable) -> None:
         self.holder, self.name, self.is_live = holder, name, True
         self.stood = vars(holder).get(name)  # None: inherited
-        self.ours = (
-            self._of_class(stand_in) if isinstance(holder, type(SingleLevelFunction)) else self._function(stand_in)
-        )
+        is_inherited = holder is SingleLevelFunction
+        self.ours = self._of_class(stand_in) if is_inherited else self._function(stand_in)
         setattr(holder, name, self.ours)
 
     def put_back(self) -> None:
