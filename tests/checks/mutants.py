@@ -167,7 +167,7 @@ def of_return(value: ast.expr) -> Iterator[Change]:
     for i, j in itertools.pairwise(real):
         order = list(several)
         order[i], order[j] = order[j], order[i]
-        yield Change("swapped", value, ast.unparse(ast.Tuple(order, ast.Load())).strip("()"))
+        yield Change("swapped", value, ast.unparse(ast.Tuple(order, ast.Load()))[1:-1])
 
 
 def _with(node: ast.expr, **fields: object) -> ast.expr:

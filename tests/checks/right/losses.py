@@ -63,7 +63,7 @@ class BinaryCrossEntropy(Function):
         return g * (torch.sigmoid(z) - y) / z.numel(), None
 
 
-@right(real(6) , real(6, seed=1), 0.6)
+@right(real(6), real(6, seed=1), 0.6)
 class Huber(Function):
     @staticmethod
     def forward(ctx, a, b, delta):

@@ -1,4 +1,4 @@
-"""Layers that divide by a norm or a deviation; the ones that keep statistics compute them anew where a graph is wanted."""
+"""Layers that divide by a norm or a deviation. Those that keep statistics say that they go no further than order 1."""
 
 import torch
 from torch.autograd import Function

@@ -11,7 +11,7 @@ import torch
 
 @dataclass
 class Right:
-    """`fn` at `inputs`; `surrogate`: how check is told that the gradient is meant otherwise ("", "rule", "declared")."""
+    """`fn` at `inputs`. `surrogate`: how check learns that the gradient is meant otherwise ("", "rule", "declared")."""
 
     fn: Callable
     make: Callable[[], tuple]
