@@ -17,8 +17,9 @@ import streamlit as st
 from .. import palette
 from ..views import TraceView
 
-PARTS = ("event", "source", "tape", "inspector", "gradients")
+PARTS = ("event", "source", "python", "tape", "inspector", "gradients")
 _HERE = Path(__file__).parent
+# the wheel reaches Plotly only with Ctrl (graph.js): without it the page scrolls
 _CHART_OPTIONS = {"displaylogo": False, "scrollZoom": True, "displayModeBar": False, "doubleClick": "reset"}
 
 
@@ -91,7 +92,7 @@ def player(
         "letters": letters,
         "legend": palette.legend(),
     }
-    with st.container(key=f"{key}-frame", gap=None):
+    with st.container(key=f"{key}-controls", gap=None):  # player.css keeps it at the bottom of the window
         for side, view in enumerate(views):
             _component()(key=f"{key}-trace-{side}", data=view.payload)
         result = _component()(
@@ -118,7 +119,7 @@ def player(
 
 
 def panel(*parts: str, side: int = 0, player: str = "player", key: str | None = None) -> None:
-    """Texts of one side, one below the other: "event", "source", "tape", "inspector", "gradients"."""
+    """Texts of one side, one below the other: "event", "source", "python", "tape", "inspector", "gradients"."""
     unknown = [part for part in parts if part not in PARTS]
     if unknown:
         raise ValueError(f"panel({', '.join(parts)}): '{unknown[0]}' is none of {', '.join(PARTS)}.")

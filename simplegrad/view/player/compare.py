@@ -104,7 +104,7 @@ def one_side(view: TraceView, side: int, title: str) -> None:
     chart(view, side=side, player=PLAYER, key=f"chart-{name}")
     panel("gradients", "tape", side=side, player=PLAYER)
     panel("inspector", side=side, player=PLAYER)
-    panel("source", side=side, player=PLAYER)
+    panel("source", "python", side=side, player=PLAYER)
 
 
 @st.fragment

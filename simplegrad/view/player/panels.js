@@ -21,6 +21,18 @@ function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/** Something that a click does is done by Enter too, for those who have no mouse. */
+function pressable(element, action, role = null) {
+  element.tabIndex = 0;
+  if (role) element.setAttribute("role", role);
+  element.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.target !== element) return;
+    event.preventDefault();
+    action(event);
+  });
+  return element;
+}
+
 /** Rows of one height, in the flow; of a long list only those in sight are in the page. Where it is scrolled to is
     remembered, not read: reading it in the middle of a paint would lay out the page there and then. */
 class RowList {
@@ -90,72 +102,112 @@ function valueCells(trace, id) {
   return [html("b", {}, name), html("span", { class: "sg-shape" }, shape), html("span", { class: "sg-numbers", title: text }, text)];
 }
 
-class SourcePart {
-  constructor(panel) {
-    this.panel = panel;
-    const trace = panel.trace;
-    this.list = html("ol", { class: "sg-source", "data-testid": "source", "data-side": panel.side, "aria-label": "program" });
-    this.lines = [];
-    this.root = html("section", {}, html("h4", {}, trace.program.length ? "program" : "source"), this.list);
-    this.code = html("ol", { class: "sg-source sg-python", "data-testid": "python", "data-side": panel.side });
-    this.codeTitle = html("h4", {});
-    this.codeBox = html("section", { hidden: true }, this.codeTitle, this.code);
-    this.element = html("div", { class: "sg-part sg-part-source" }, this.root, this.codeBox);
-    if (trace.program.length) this.fill(this.list, 1, trace.program, this.lines);
-    this.shownFile = -1;
-    if (!trace.program.length && trace.sources[0]?.[2].length) this.drawFile(0, -1);
+/** Lines of a text with their numbers; one of them is where the run is now. A click or Enter goes there. */
+class LineList {
+  constructor(panel, element, { ofFile }) {
+    Object.assign(this, { panel, element, ofFile, lines: [], now: null, target: null });
   }
 
-  fill(list, first, texts, into) {
-    list.replaceChildren();
-    into.length = 0;
-    texts.forEach((text, i) => {
-      const number = first + i;
-      const line = html("li", { value: number, "data-line": number }, html("code", {}, text || " "));
-      line.addEventListener("click", (event) => list !== this.code && event.offsetX < 34 && event.target === line ? this.panel.player.marks.toggle(`l${number}`) : this.panel.player.goToLine(this.panel.side, number, list === this.code || !this.panel.trace.program.length));
-      list.append(line);
-      into.push(line);
-    });
+  fill(first, texts) {
+    this.lines = texts.map((text, i) => this.line(first + i, text));
+    this.first = first;
+    this.now = null;
+    this.element.replaceChildren(...this.lines);
   }
 
-  draw(k) {
-    const trace = this.panel.trace, event = k ? trace.events[k - 1] : null;
-    const file = event ? event[FILE] : -1;
-    for (const line of this.lines) set(line, "data-break", String(this.panel.player.marks.hits.has(`l${line.dataset.line}`)));
-    if (trace.program.length) this.mark(this.list, this.lines, k ? trace.line(k) - 1 : -1);
-    const inside = trace.program.length ? this.codeLines : this.lines;
-    if (file >= 0 && trace.sources[file][2].length) this.drawFile(file, event[FILE_LINE]);
-    else if (inside && this.shownFile >= 0) this.mark(trace.program.length ? this.code : this.list, inside, -1);
+  line(number, text) {
+    const { player, side } = this.panel, line = html("li", { value: number, "data-line": number }, html("code", {}, text || " "));
+    const go = () => player.goToLine(side, number, this.ofFile);
+    line.addEventListener("click", (event) => (!this.ofFile && event.offsetX < 34 && event.target === line ? player.marks.toggle(`l${number}`) : go()));
+    return pressable(line, go);
   }
 
-  drawFile(file, line) {
-    const trace = this.panel.trace, [name, first, texts] = trace.sources[file];
-    const list = trace.program.length ? this.code : this.list;
-    this.codeLines ??= [];
-    const into = trace.program.length ? this.codeLines : this.lines;
-    if (this.shownFile !== file) {
-      this.fill(list, first, texts, into);
-      this.shownFile = file;
-      if (trace.program.length) { this.codeBox.hidden = false; this.codeTitle.textContent = name; }
-    }
-    this.mark(list, into, line - first);
-  }
-
-  mark(list, lines, index) {
-    if (list.sgMarked === lines[index] && lines[index]) return;
-    list.sgMarked?.removeAttribute("data-current");
-    list.sgMarked = lines[index];
-    if (!lines[index]) return;
-    lines[index].setAttribute("data-current", "true");
-    this.toReveal = [list, index * 20];
+  mark(number) {
+    const line = number === null ? undefined : this.lines[number - this.first];
+    if (this.now === line) return;
+    this.now?.removeAttribute("data-current");
+    this.now?.removeAttribute("aria-current");
+    this.now = line;
+    if (!line) return;
+    line.setAttribute("data-current", "true");
+    line.setAttribute("aria-current", "step");
+    this.target = (number - this.first) * 20;
   }
 
   reveal() {
-    if (!this.toReveal) return;
-    const [list, top] = this.toReveal, seen = list.scrollTop;
-    if (top < seen || top > seen + (list.clientHeight || 200) - 40) list.scrollTop = Math.max(0, top - 60);
-    this.toReveal = null;
+    if (this.target === null) return;
+    const seen = this.element.scrollTop;
+    if (this.target < seen || this.target > seen + (this.element.clientHeight || 200) - 40) this.element.scrollTop = Math.max(0, this.target - 60);
+    this.target = null;
   }
+}
+
+/** The program; of a run of PyTorch, which has none, the file that the current event stands in. */
+class SourcePart {
+  constructor(panel) {
+    this.panel = panel;
+    const { trace } = panel, isProgram = trace.program.length > 0;
+    const list = html("ol", { class: "sg-source", "data-testid": "source", "data-side": panel.side, "aria-label": isProgram ? "program" : "source" });
+    this.title = html("h4", {}, isProgram ? "program" : "source");
+    this.element = html("div", { class: "sg-part sg-part-source" }, this.title, list);
+    this.list = new LineList(panel, list, { ofFile: !isProgram });
+    this.file = -1;
+    if (isProgram) this.list.fill(1, trace.program);
+    else this.showFile(trace.sources.findIndex(([, , lines]) => lines.length));
+  }
+
+  showFile(file) {
+    if (file < 0 || file === this.file || !this.panel.trace.sources[file][2].length) return;
+    const [name, first, lines] = this.panel.trace.sources[file];
+    this.file = file;
+    setText(this.title, name);
+    this.list.fill(first, lines);
+  }
+
+  draw(k) {
+    const { trace } = this.panel, event = k ? trace.events[k - 1] : null;
+    if (trace.program.length) {
+      for (const line of this.list.lines) set(line, "data-break", String(this.panel.player.marks.hits.has(`l${line.dataset.line}`)));
+      this.list.mark(trace.line(k) || null);
+    } else if (event) {
+      this.showFile(event[FILE]);
+      this.list.mark(event[FILE] === this.file ? event[FILE_LINE] : null);
+    }
+  }
+
+  reveal() { this.list.reveal(); }
+}
+
+/** The Python of the hand-written rule that runs now: beside a program only. */
+class PythonPart {
+  constructor(panel) {
+    this.panel = panel;
+    const list = html("ol", { class: "sg-source sg-python", "data-testid": "python", "data-side": panel.side, "aria-label": "source of the aggregate" });
+    this.title = html("h4", {});
+    this.element = html("div", { class: "sg-part sg-part-python" }, this.title, list);
+    this.list = new LineList(panel, list, { ofFile: true });
+    this.file = -1;
+    this.element.hidden = true;
+    if (panel.trace.program.length) this.showFile(panel.trace.sources.findIndex(([, , lines]) => lines.length));
+  }
+
+  showFile(file) {
+    if (file < 0 || file === this.file || !this.panel.trace.sources[file][2].length) return;
+    const [name, first, lines] = this.panel.trace.sources[file];
+    this.file = file;
+    this.element.hidden = false;
+    setText(this.title, name);
+    this.list.fill(first, lines);
+  }
+
+  draw(k) {
+    const { trace } = this.panel, event = k ? trace.events[k - 1] : null;
+    if (!trace.program.length) return;
+    if (event) this.showFile(event[FILE]);
+    this.list.mark(event && event[FILE] === this.file ? event[FILE_LINE] : null);
+  }
+
+  reveal() { this.list.reveal(); }
 }
 
 class TapePart {
@@ -172,8 +224,9 @@ class TapePart {
     const row = html("div", { class: "sg-row", role: "listitem", "data-entry": id, "data-pass": pass, title: statement },
       html("span", { class: "sg-chip" }), html("span", { class: "sg-number", title: "set or clear a breakpoint" }, String(id)), html("code", {}, statement));
     row.children[1].addEventListener("click", (event) => { event.stopPropagation(); this.panel.player.marks.toggle(`e${id}`); });
-    row.addEventListener("click", () => this.panel.player.goToTouching(this.panel.side, `e${id}`));
-    return row;
+    const go = () => this.panel.player.goToTouching(this.panel.side, `e${id}`);
+    row.addEventListener("click", go);
+    return pressable(row, go);
   }
 
   update(row, index) {
@@ -221,8 +274,9 @@ class GradientsPart {
     const row = html("div", { class: "sg-row", role: "listitem", "data-name": name },
       html("span", { class: "sg-chip" }), html("b", { class: "sg-name", title: name + alias }, name, html("i", {}, alias)),
       html("span", { class: "sg-gradient" }), html("span", { class: "sg-shape" }), html("span", { class: "sg-numbers" }));
-    row.addEventListener("click", () => this.panel.player.goToTouching(this.panel.side, `v${id}`));
-    return row;
+    const go = () => this.panel.player.goToTouching(this.panel.side, `v${id}`);
+    row.addEventListener("click", go);
+    return pressable(row, go);
   }
 
   update(row, index) {
@@ -345,7 +399,7 @@ class EventPart {
   }
 }
 
-const PARTS = { source: SourcePart, tape: TapePart, gradients: GradientsPart, inspector: InspectorPart, event: EventPart };
+const PARTS = { source: SourcePart, python: PythonPart, tape: TapePart, gradients: GradientsPart, inspector: InspectorPart, event: EventPart };
 
 /** A mounted place for parts of one side. */
 class Panel {

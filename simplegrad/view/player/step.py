@@ -50,14 +50,23 @@ def walk(trace: Trace, shown: Shown, differs: list[int]) -> None:
         st.info("This program does nothing yet: give it a line such as a = rand(4), on the Compose page.")
         return
     view = view_of(trace, page.opened_groups())
-    with st.container(key="stage", gap="xsmall"):
-        stepping(view, shown, differs)
-        panel("event")
-        chart(view)
+    stage(view)
+    stepping(view, shown, differs)
+
+
+def stage(view: TraceView, key: str = "player") -> None:
+    """One trace in the first screen: the sentence over program, gradients and graph; tape and arithmetic below."""
+    with st.container(key="stage", gap="small"):
+        panel("event", player=key)
+        beside, picture = st.columns([3, 9])
+        with beside:
+            panel("source", "gradients", player=key)
+        with picture:
+            chart(view, player=key, key="tape" if key == "player" else f"{key}-graph")
     with st.container(key="texts"):
-        for part, column in zip(("source", "tape", "gradients", "inspector"), st.columns([3, 3, 3.5, 4.2])):
+        for part, column in zip(("tape", "inspector", "python"), st.columns([4, 5, 4])):
             with column:
-                panel(part)
+                panel(part, player=key)
 
 
 @st.fragment
