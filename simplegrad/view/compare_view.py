@@ -36,6 +36,13 @@ class Sides:
         return {**query, "left": self.left, "right": self.right, **links_of([self.left, self.right])}
 
     @property
+    def step(self) -> int:
+        return self.both.step
+
+    def at(self, step: int) -> Sides:
+        return replace(self, both=self.both.at(step))
+
+    @property
     def problems(self) -> tuple[str, ...]:
         return self.both.problems
 

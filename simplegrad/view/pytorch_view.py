@@ -48,6 +48,9 @@ class Looked:
         """As it stands in the URL."""
         return {"case": self.case, "step": str(self.step)}
 
+    def at(self, step: int) -> Looked:
+        return replace(self, step=step, problems=())
+
 
 @dataclass(frozen=True)
 class Case:

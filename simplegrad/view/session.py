@@ -57,6 +57,10 @@ class Shown:
         modes = {"aggregate": self.aggregate, "none": self.none, "prune": self.prune}
         return {"program": program, **modes, "step": str(self.step), **links_of([self.aggregate])}
 
+    def at(self, step: int) -> Shown:
+        """The same at another step; messages about the address are out of date then."""
+        return replace(self, step=step, problems=())
+
     def run(self) -> Trace:
         """The trace of its program. Raises ProgramError for a text that is none."""
         return Program.parse(self.source).run(aggregate=self.aggregate, none=self.none, prune=self.prune)

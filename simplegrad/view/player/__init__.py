@@ -87,6 +87,7 @@ def player(
         "breakpoints": breakpoints,
         "watches": watches,
         "differs": list(differs),
+        "address": "query",
         "charts": charts,
         "panels": panels,
         "letters": letters,

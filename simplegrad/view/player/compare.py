@@ -33,14 +33,13 @@ from ..compare_view import (
     trace_of_side,
     verdict_of,
 )
-from ..graph import OPEN_GROUPS
 from ..session import NONE_MODES, PRUNE_MODES, Shown, view_of
 from ..views import TraceView
-from . import Paused, chart, page, panel, player
+from . import chart, page, panel, player
+from .state import PageState
 
 FIELDS = ("program", "left", "right", "none", "prune", "step", "compiled")
 OWN = "own"  # in the menu of programs: made of the left aggregate's example inputs
-MARKS = ("break", "watch")  # breakpoints and watched gradients
 PLAYER = "compare"
 _HERE = Path(__file__).parent
 
@@ -59,7 +58,7 @@ def compare_page() -> None:
         page.program_error(error)
     else:
         comparison = comparison_of(*traces)
-        sides = keep(clamped(sides, len(comparison.steps)))
+        sides = state().keep(clamped(sides, len(comparison.steps)))
         page.messages(sides.both, files)
         if comparison.steps and not comparison.left.aggregate:
             st.info(
@@ -80,7 +79,7 @@ def side_by_side(sides: Sides, comparison: Comparison, version: object) -> None:
         told("divergence", facts(sides, comparison))
     traces = {"left": comparison.left, "right": comparison.right}
     views = [
-        view_of(trace, opened(number), ghosts(comparison, which))
+        view_of(trace, state().opened.get(number, ()), ghosts(comparison, which))
         for number, (which, trace) in enumerate(traces.items())
     ]
     stepping(views, sides, rows(comparison), comparison.differing_steps)
@@ -109,69 +108,48 @@ def one_side(view: TraceView, side: int, title: str) -> None:
 
 @st.fragment
 def stepping(views: list[TraceView], sides: Sides, aligned: list[list[int]], differs: list[int]) -> None:
-    marks = marks_at_start()
+    here = state()
     paused = player(
         views,
         aligned_steps=aligned,
-        start=sides.both.step,
-        nonce=nonce(),
+        start=sides.step,
+        nonce=str(here.nonce),
         key=PLAYER,
         charts=2,
         panels=2 * 4,
-        breakpoints=marks.get("break", ""),
-        watches=marks.get("watch", ""),
+        breakpoints=here.marks_at_start.get("break", ""),
+        watches=here.marks_at_start.get("watch", ""),
         differs=differs,
     )
-    hear(paused, views, aligned)
+    row = aligned[min(here.shown.step if paused.step is None else paused.step, len(aligned) - 1)]
+    here.hear(paused, {side: view.group_at(row[side]) for side, view in enumerate(views)})
+    here.write_address()
 
 
 # --- what the page remembers --------------------------------------------------------------------------------------
 
 
+def state() -> PageState[Sides]:
+    return PageState.of("compare")
+
+
 def sides_now(traces: dict) -> Sides:
-    """What the URL says when it says something new; else what the page showed before, or the other pages show."""
-    said = {name: st.query_params[name] for name in FIELDS if name in st.query_params}
-    if said and said != st.session_state.get("compare-written"):
-        keep(sides_from_query(said, traces))
-        st.session_state["compare-marks"] = {name: st.query_params.get(name, "") for name in MARKS}
-        begin_anew()
+    """What the address says when it says something new; else what the page showed before, or the other pages show."""
+    here, said = state(), state().news(FIELDS)
+    here.default = Sides()
+    if said:
+        here.keep(sides_from_query(said, traces))
         for name in FIELDS:
             st.session_state.pop(f"pick-{name}", None)
-    if "compared" not in st.session_state:
-        both = st.session_state.get("shown", Shown())
+    if here.shown is None:
+        both = page.shown_last()
         both = replace(both if not both.saved else Shown(), step=0, problems=())
-        keep(Sides(both, both.aggregate, default_right(both.aggregate)))
-    sides = st.session_state["compared"]
+        here.keep(Sides(both, both.aggregate, default_right(both.aggregate)))
+    sides = here.shown
     if sides.left not in registry or sides.right not in rights(sides.left):  # its file was saved without it
         left = sides.left if sides.left in registry else Shown().aggregate
-        sides = keep(replace(sides, left=left, right=default_right(left)))
+        sides = here.keep(replace(sides, left=left, right=default_right(left)))
     return sides
-
-
-def keep(sides: Sides) -> Sides:
-    st.session_state["compared"] = sides
-    return sides
-
-
-def begin_anew() -> None:
-    st.session_state["compare-nonce"] = st.session_state.get("compare-nonce", 0) + 1
-    st.session_state["compare-opened"] = {}
-
-
-def nonce() -> str:
-    return str(st.session_state.get("compare-nonce", 0))
-
-
-def marks() -> dict[str, str]:
-    """Breakpoints and watched gradients, as the URL has them; those that there are."""
-    return {name: text for name, text in st.session_state.get("compare-marks", {}).items() if text}
-
-
-def marks_at_start() -> dict[str, str]:
-    """The same as they were when these runs came to be shown: the browser knows what it changed since."""
-    if st.session_state.get("compare-marks-of") != nonce():
-        st.session_state["compare-marks-of"], st.session_state["compare-marks-then"] = nonce(), marks()
-    return st.session_state["compare-marks-then"]
 
 
 def clamped(sides: Sides, steps: int) -> Sides:
@@ -181,39 +159,6 @@ def clamped(sides: Sides, steps: int) -> Sides:
         return sides
     problem = f"The address says step={sides.both.step}, but these runs have steps 0 to {last}; the last one is shown."
     return replace(sides, both=replace(sides.both, step=last, problems=(*sides.both.problems, problem)))
-
-
-def opened(side: int) -> tuple[str, ...]:
-    return st.session_state.get("compare-opened", {}).get(side, ())
-
-
-def hear(paused: Paused, views: list[TraceView], aligned: list[list[int]]) -> None:
-    """Keep the step that the person paused at in the URL; open a collapsed group that was clicked or stepped into."""
-    sides = st.session_state["compared"]
-    if paused.step is not None and paused.step != sides.both.step:
-        sides = keep(replace(sides, both=replace(sides.both, step=paused.step, problems=())))
-    if paused.breakpoints is not None:
-        st.session_state["compare-marks"] = {"break": paused.breakpoints, "watch": paused.watches or ""}
-    write_url(sides)
-    wanted = [(side, view.group_at(aligned[sides.both.step][side])) for side, view in enumerate(views)]
-    if paused.click and paused.click != st.session_state.get("compare-clicked"):
-        st.session_state["compare-clicked"] = paused.click
-        wanted.append((paused.side, paused.group))
-    new = [(side, group) for side, group in wanted if group is not None and group not in opened(side)]
-    for side, group in new:
-        groups = [*(each for each in opened(side) if each != group), group]
-        st.session_state.setdefault("compare-opened", {})[side] = tuple(groups[-OPEN_GROUPS:])
-    if new:
-        st.rerun()
-
-
-def write_url(sides: Sides) -> None:
-    """Only where it differs: each write is a message to the browser."""
-    query = sides.query()
-    st.session_state["compare-written"] = query
-    wanted = {**query, **marks()}
-    if st.query_params.to_dict() != wanted:
-        st.query_params.from_dict(wanted)
 
 
 # --- menus --------------------------------------------------------------------------------------------------------
@@ -255,7 +200,8 @@ def choose(column, label: str, field: str, options: list[str], now: str, titles:
 
 def changed(field: str) -> None:
     """Something else was chosen: both sides begin at their first step."""
-    sides, chosen = st.session_state["compared"], st.session_state[f"pick-{field}"]
+    here, chosen = state(), st.session_state[f"pick-{field}"]
+    sides = here.shown
     both = replace(sides.both, step=0, problems=())
     if field in ("left", "right"):
         sides = replace(sides, **{field: chosen})
@@ -263,13 +209,11 @@ def changed(field: str) -> None:
         both = own(both, sides.left)
     else:
         both = replace(both, **{field: chosen})
-    if field == "program":
-        st.session_state["compare-marks"] = {}
     if field == "left":
         sides = replace(sides, right=default_right(chosen))
         st.session_state["pick-right"] = sides.right
-    keep(replace(sides, both=replace(both, aggregate=sides.left)))
-    begin_anew()
+    here.keep(replace(sides, both=replace(both, aggregate=sides.left)))
+    here.begin_anew({} if field == "program" else None)
 
 
 def own(both: Shown, left: str) -> Shown:

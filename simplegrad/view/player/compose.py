@@ -28,7 +28,7 @@ def compose_page() -> None:
     files = page.user_files()
     shown = page.shown_now(page.saved_traces(files))
     if shown.saved:
-        shown = page.keep(Shown())
+        shown = page.state_of_step().keep(Shown())
     page.messages(shown, files)
     with st.container(key="texts"):
         left, right = st.columns([6, 5], gap="medium")
@@ -41,7 +41,7 @@ def compose_page() -> None:
             inputs(program)
     with right:
         results(trace, error)
-    page.write_url(shown)
+    page.state_of_step().write_address()
     if files is not None:
         page.watch(files)
 
@@ -182,7 +182,7 @@ def write_input(name: str, key: str, shown: str) -> None:
         return
     try:
         value = torch.tensor(json.loads(st.session_state[key]), dtype=torch.get_default_dtype())
-        text = Program.parse(st.session_state["shown"].source).with_input(name, value)
+        text = Program.parse(page.shown_last().source).with_input(name, value)
     except (ValueError, TypeError, RuntimeError, KeyError, RecursionError) as error:
         st.session_state["input-problem"] = (
             f"{name}: write a number, or a list of numbers as [0.1, 0.2], all rows of one length. ({error})"

@@ -45,6 +45,8 @@ class GraphPainter {
       this.chart = chart;
       this.shift = 0;
       chart.on("plotly_afterplot", () => { this.shiftTo(0); this.redo(); });
+      chart.addEventListener("wheel", (event) => { if (!event.ctrlKey && !event.metaKey) event.stopImmediatePropagation(); }, true);  // the page scrolls
+      chart.addEventListener("touchstart", (event) => { if (event.touches.length < 2) event.stopImmediatePropagation(); }, { capture: true, passive: true });
       for (const start of ["mousedown", "touchstart", "wheel"]) chart.addEventListener(start, () => this.settle(), { capture: true, passive: true });
       chart.on("plotly_relayout", (change) => this.zoomed(change));
       chart.on("plotly_click", (click) => this.clicked(click));

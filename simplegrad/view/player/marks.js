@@ -104,7 +104,7 @@ class Marks {
     this.list = html("div", { class: "sg-breaks", "data-testid": "breakpoints" });
     this.log = html("ol", { class: "sg-log", "data-testid": "log" });
     this.form = html("div", { class: "sg-form" }, "stop when ", this.kind, this.argument, button("add", () => this.add(), "add-breakpoint"));
-    this.popup = html("div", { class: "sg-popup sg-marks", "data-testid": "marks", hidden: true },
+    this.popup = html("div", { class: "sg-popup sg-marks", "data-testid": "marks", hidden: true, role: "region", "aria-label": "breakpoints and watches", tabindex: -1 },
       html("h4", {}, "breakpoints"), this.form, this.list,
       html("p", {}, "Also: b on the current entry, a click on the number of a tape row or of a source line, Shift + click on a node. n and p go to the next and the one before."),
       this.log, html("h4", {}, "watched gradients"), html("div", { class: "sg-form" }, this.watched, button("add", () => this.watch(), "add-watch")));
@@ -138,12 +138,12 @@ class Marks {
     this.list.replaceChildren(...this.breakpoints.map((text) => this.row(text, step)));
     const logging = this.breakpoints.filter((text) => text.endsWith("~"));
     const logged = logging.flatMap((text) => this.hits.get(text).filter((hit) => hit <= step)).sort((a, b) => a - b).slice(-LOGGED);
-    this.log.replaceChildren(...logged.map((hit) => html("li", { onclick: () => this.player.go(hit) }, `step ${hit}: ${this.player.sentenceAt(hit)}`)));
+    this.log.replaceChildren(...logged.map((hit) => html("li", {}, html("button", { type: "button", class: "sg-link", onclick: () => this.player.go(hit) }, `step ${hit}`), ` ${this.player.sentenceAt(hit)}`)));
   }
 
   row(text, step) {
     const hits = this.hits.get(text), passed = hits.filter((hit) => hit <= step).length, logs = text.endsWith("~");
-    const kind = KINDS_OF_BREAKPOINT.find(([code]) => text.startsWith(code)), argument = text.replace("~", "").slice(kind[0].length);
+    const kind = kindOf(text), argument = text.replace("~", "").slice(kind[0].length);
     const flip = () => { this.breakpoints = this.breakpoints.map((each) => (each === text ? (logs ? text.slice(0, -1) : `${text}~`) : each)); this.changed(); };
     return html("div", { class: "sg-break", "data-breakpoint": text, "data-hits": hits.length }, html("span", { class: "sg-dot" }), html("span", {}, `${kind[1]} ${argument}`),
       html("span", { class: "sg-count" }, `hit ${passed} of ${hits.length}`),
@@ -166,6 +166,11 @@ class Marks {
     const remove = html("button", { type: "button", class: "sg-x", "aria-label": `stop watching ${name}`, onclick: () => { this.watches = this.watches.filter((each) => each !== name); this.changed(); } }, "×");
     return html("span", { class: "sg-watch", "data-name": name, "data-side": side, "data-state": state }, chip("gradient", state, letter), html("b", {}, `d${loss}/d${name}`), html("span", { class: "sg-numbers" }, text), remove);
   }
+}
+
+/** The row of KINDS_OF_BREAKPOINT that a text is written by: of "l" and "large:" the longer one. */
+function kindOf(text) {
+  return KINDS_OF_BREAKPOINT.filter(([code]) => text.startsWith(code)).sort((a, b) => b[0].length - a[0].length)[0];
 }
 
 /** The entry that an event is about, or -1. */

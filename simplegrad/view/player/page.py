@@ -14,14 +14,11 @@ from ...aggregates import registry
 from ...files import UserFiles, from_command_line
 from ...program import ProgramError
 from ...trace.trace import Trace
-from ..graph import OPEN_GROUPS
 from ..session import Shown, from_query
-from ..views import TraceView
-from . import Paused
+from .state import PageState
 
 APP = "app.py"
 FIELDS = ("program", "aggregate", "none", "prune", "step", "compiled")
-MARKS = ("break", "watch")  # breakpoints and watched gradients
 
 
 def through_router() -> None:
@@ -64,96 +61,45 @@ def watch(files: UserFiles) -> None:
 
 
 def shown_now(traces: dict[str, Trace]) -> Shown:
-    """What the page shows: what the URL says when it says something new, else what it showed before."""
-    said = {name: st.query_params[name] for name in FIELDS if name in st.query_params}
-    if said and said != st.session_state.get("written"):
-        st.session_state["shown"] = from_query(said, traces)
-        st.session_state["written"] = said  # heard once: it does not undo what is chosen later
-        st.session_state["marks"] = {name: st.query_params.get(name, "") for name in MARKS}
+    """What the page shows: what the address says when it says something new, else what it showed before."""
+    state = state_of_step()
+    said = state.news(FIELDS)
+    if said:
+        state.keep(from_query(said, traces))
         forget_widgets()
     first = next(iter(traces), None)  # who gives a trace on the command line wants to see it
-    shown = st.session_state.setdefault("shown", Shown(program=f"file:{first}") if first else Shown())
-    if shown.saved and shown.saved not in traces:
-        shown = keep(Shown())
-    if shown.aggregate not in registry:  # its file was saved without it, or others took its place in the menus
-        shown = keep(from_query({**shown.query(), "compiled": said.get("compiled", "")}, traces))
-    return shown
+    state.default = Shown(program=f"file:{first}") if first else Shown()
+    if state.shown is None:
+        state.keep(state.default)
+    if state.shown.saved and state.shown.saved not in traces:
+        state.keep(Shown())
+    if state.shown.aggregate not in registry:  # its file was saved without it, or others took its place in the menus
+        state.keep(from_query({**state.shown.query(), "compiled": said.get("compiled", "")}, traces))
+    return state.shown
 
 
-def keep(shown: Shown) -> Shown:
-    st.session_state["shown"] = shown
-    return shown
+def state_of_step() -> PageState[Shown]:
+    """Shared by Step and Compose, which show the same program; Compare begins with it."""
+    return PageState.of("step")
+
+
+def shown_last() -> Shown:
+    """What Step shows, or would show."""
+    return state_of_step().shown or Shown()
 
 
 def show(**changes) -> None:
     """Something else was chosen: it begins at its first step, and messages about the address are out of date."""
-    before = st.session_state.get("shown", Shown())
-    keep(replace(before, **{"step": 0, "problems": (), **changes}))
-    if "program" in changes:
-        st.session_state["marks"] = {}
-    st.session_state["nonce"] = st.session_state.get("nonce", 0) + 1
-    st.session_state["opened"] = ()
+    state = state_of_step()
+    state.keep(replace(shown_last(), **{"step": 0, "problems": (), **changes}))
+    state.begin_anew({} if "program" in changes else None)
 
 
 def forget_widgets() -> None:
+    """What menus and the editor hold is older than the address."""
     for name in FIELDS:
         st.session_state.pop(f"choose-{name}", None)
-    st.session_state["nonce"] = st.session_state.get("nonce", 0) + 1
-    st.session_state["opened"] = ()
-
-
-def write_url(shown: Shown) -> None:
-    """Only what differs is written: each write is a message to the browser."""
-    query = shown.query()
-    st.session_state["written"] = query
-    wanted = {**query, **marks()}
-    if st.query_params.to_dict() != wanted:  # what another page left there is taken away too
-        st.query_params.from_dict(wanted)
-
-
-def marks() -> dict[str, str]:
-    """The breakpoints and the watched gradients, as the URL has them; those that there are."""
-    return {name: text for name, text in st.session_state.get("marks", {}).items() if text}
-
-
-def marks_at_start() -> dict[str, str]:
-    """The same as they were when this run came to be shown: the browser knows what it changed since, and data that
-    changes with every click would be sent again and again."""
-    if st.session_state.get("marks-of") != nonce():
-        st.session_state["marks-of"], st.session_state["marks-then"] = nonce(), marks()
-    return st.session_state["marks-then"]
-
-
-def nonce() -> str:
-    return str(st.session_state.get("nonce", 0))
-
-
-def opened_groups() -> tuple[str, ...]:
-    return st.session_state.get("opened", ())
-
-
-def open_group(group: str) -> None:
-    """Draw a collapsed group in full; of many opened ones the first closes again."""
-    others = [each for each in opened_groups() if each != group]
-    st.session_state["opened"] = tuple([*others, group][-OPEN_GROUPS:])
-
-
-def hear(paused: Paused, view: TraceView) -> None:
-    """The person paused at a step, or clicked a collapsed group: keep the one in the URL, open the other."""
-    shown = st.session_state["shown"]
-    if paused.step is not None and paused.step != shown.step:
-        shown = keep(replace(shown, step=paused.step, problems=()))
-    if paused.breakpoints is not None:
-        st.session_state["marks"] = {"break": paused.breakpoints, "watch": paused.watches or ""}
-    write_url(shown)
-    group = None
-    if paused.click and paused.click != st.session_state.get("clicked"):
-        st.session_state["clicked"] = paused.click
-        group = paused.group
-    group = group or view.group_at(shown.step)
-    if group is not None and group not in opened_groups():
-        open_group(group)
-        st.rerun()
+    st.session_state["draft"] = st.session_state.get("draft", 0) + 1
 
 
 def program_error(error: ProgramError) -> None:

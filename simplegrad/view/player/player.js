@@ -3,7 +3,9 @@
 // and, seen nowhere, as the traces, which are large and do not change with what is said about them.
 
 // Longer than between two steps of somebody who steps twice a second: 20 of them would send 40 reports a second.
-const REPORT_MS = 600, BIG_GAP_MS = 60, GZIP = 0x1f;
+const REPORT_MS = 600, BIG_GAP_MS = 60, GZIP = 0x1f, ADDRESS_MS = 90;
+const READING_MS = 250, WORD_MS = 190; // a sentence: to look there, and for each of its words; formulas count as one
+const MOST_FOUND = 12;
 const shared = (window.simplegrad ??= { players: new Map(), waiting: new Map(), steps: new Map(), traces: new Map() });
 
 const ICONS = {
@@ -17,7 +19,7 @@ const KEYS = [
   ["→  ←", "one event on, one back"], ["Shift + → ←", "over: to the next entry, the entry before"],
   ["Ctrl + → ←", "out: to the end of the pass, to its beginning"], ["Home  End", "first event, last event"],
   ["Space", "play, pause"], ["b", "set or clear a breakpoint on the current entry"], ["n  p", "next breakpoint, the one before"],
-  ["?", "this help"],
+  ["/", "search"], ["?", "this help"],
 ];
 
 function icon(name) {
@@ -81,7 +83,20 @@ class Player {
     this.player.dataset.step = to;
     shared.steps.set(this.id, { nonce: this.nonce, step: to });
     this.frame ??= requestAnimationFrame(() => this.paintNow());
+    this.addressTimer ??= setTimeout(() => this.writeAddress(), ADDRESS_MS);
     this.reportLater();
+  }
+
+  /** The step in the address, without an entry in the browser's history: Back leaves the page. */
+  writeAddress() {
+    clearTimeout(this.addressTimer);
+    this.addressTimer = null;
+    const { address } = this.data;
+    if (!address || !this.player.isConnected) return;
+    const url = new URL(window.location.href);
+    if (address === "fragment") url.hash = `step=${this.step}`;
+    else url.searchParams.set("step", this.step);
+    if (url.href !== window.location.href) window.history.replaceState(window.history.state, "", url);
   }
 
   paintNow() {
@@ -90,6 +105,7 @@ class Player {
     this.player.dataset.step = this.step;
     if (this.slider.valueAsNumber !== this.step) this.slider.value = this.step;
     setText(this.count, `step ${this.step} of ${Math.max(0, this.steps - 1)}`);
+    set(this.slider, "aria-valuetext", this.steps ? `step ${this.step} of ${this.steps - 1}: ${this.sentenceAt(this.step)}` : "");
     this.drawCursor();
     this.marks.draw();
     for (const panel of this.panels) panel.draw(this.k(panel.side));
@@ -101,7 +117,7 @@ class Player {
   }
 
   lookForCharts() {
-    clearInterval(this.search);
+    clearInterval(this.looking);
     const since = performance.now();
     const look = () => {
       const missing = [...this.painters.values()].filter((painter) => !painter.attached && !painter.attach());
@@ -109,10 +125,10 @@ class Player {
         if (performance.now() - since > 10000) this.player.dataset.ready = "true";  // the texts work without a picture
         return;
       }
-      clearInterval(this.search);
+      clearInterval(this.looking);
       this.ready();
     };
-    this.search = setInterval(look, BIG_GAP_MS);
+    this.looking = setInterval(look, BIG_GAP_MS);
     look();
   }
 
@@ -136,8 +152,12 @@ class Player {
   /** The player's step that shows this event of a side. */
   stepOf(side, event) {
     if (!this.aligned) return event;
-    const found = this.aligned.findIndex((row) => row[side] >= event);
-    return found < 0 ? this.steps - 1 : found;
+    let low = 0, high = this.steps - 1; // rows only grow
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.aligned[middle][side] < event) low = middle + 1; else high = middle;
+    }
+    return low;
   }
 
   move(what) {
@@ -153,16 +173,23 @@ class Player {
     actions[what]();
   }
 
+  /** At the pace of somebody who reads each sentence, times the speed chosen. */
   play() {
     if (this.step >= this.steps - 1) this.go(0);
+    const wait = () => { this.timer = setTimeout(tick, this.readingTime() / Number(this.speed.value)); };
     const tick = () => {
-      this.timer = setTimeout(tick, 1000 / Number(this.speed.value));
       if (this.step >= this.steps - 1) return this.stop();
       this.go(this.step + 1);
       if (this.marks.isStop(this.step)) this.stop();
+      else wait();
     };
-    this.timer = setTimeout(tick, 1000 / Number(this.speed.value));
+    wait();
     this.drawPlay();
+  }
+
+  readingTime() {
+    const words = this.sentenceAt(this.step).replace(/\[[^\]]*\]/g, "x").split(/\s+/).length;
+    return READING_MS + WORD_MS * words;
   }
 
   stop() {
@@ -175,7 +202,9 @@ class Player {
   }
 
   key(event) {
-    if (event.defaultPrevented || isTyping(event.target) || event.altKey || event.metaKey) return;
+    if (event.defaultPrevented || event.altKey || event.metaKey) return;
+    if (event.key === "Escape" && event.target.closest?.(".sg-popup")) return this.hidePopups();
+    if (isTyping(event.target)) return;
     if (document.querySelector('[role="dialog"][aria-modal="true"], [data-baseweb="modal"]')) return;
     const arrow = { ArrowRight: "", ArrowLeft: "back" }[event.key];
     let what = null;
@@ -184,11 +213,13 @@ class Player {
     else if (event.key === "Home") what = "first";
     else if (event.key === "End") what = "last";
     else if (event.key === " " && !event.target.closest?.("button, a, summary, [role=button], [role=tab]")) what = "play";
+    else if (event.key === "Escape") { this.hidePopups(); return; }
+    else if (!this.letterKeys) return;
     else if (event.key === "n") what = "nextbreak";
     else if (event.key === "p") what = "lastbreak";
     else if (event.key === "b") { event.preventDefault(); return this.marks.toggleHere(); }
+    else if (event.key === "/") { event.preventDefault(); return this.find.focus(); }
     else if (event.key === "?") return this.toggle(this.help, event);
-    else if (event.key === "Escape") { this.hidePopups(); return; }
     if (!what) return;
     event.preventDefault();
     event.stopPropagation();
@@ -212,14 +243,58 @@ class Player {
     if (to >= 0) this.go(this.stepOf(side, to));
   }
 
-  search_(text) {
-    const trace = this.sides[0], wanted = text.trim();
-    if (!wanted) return;
-    const value = trace.values.findIndex((each) => each[0] === wanted);
-    const entry = /^\d+$/.test(wanted) ? Number(wanted) : trace.entries.findIndex((each) => each[0].startsWith(`${wanted} = `) || each[0].includes(wanted));
-    if (value >= 0 && trace.touching.has(`v${value}`)) this.goToTouching(0, `v${value}`);
-    else if (entry >= 0 && trace.touching.has(`e${entry}`)) this.goToTouching(0, `e${entry}`);
-    else setText(this.count, `no entry or variable '${wanted.slice(0, 20)}'`);
+  /** Entries and variables that a text may mean, the likeliest first: [how likely, key, what is shown]. */
+  matches(text) {
+    const gradient = /^d[^/\s]+\/d(.+)$/.exec(text.trim()), wanted = (gradient ? gradient[1] : text).trim().toLowerCase();
+    if (!wanted) return [];
+    const [trace] = this.sides, found = [];
+    const alias = (name) => trace.aliases[name] ?? "";
+    trace.knownOrder.forEach((value) => {
+      const name = trace.values[value][0], rank = Math.min(likeness(name, wanted), likeness(alias(name), wanted));
+      if (rank < Infinity && trace.touching.has(`v${value}`)) found.push([rank, `v${value}`, alias(name) ? `${name} (${alias(name)})` : name]);
+    });
+    trace.order.forEach((entry) => {
+      const [statement] = trace.entries[entry], rank = String(entry) === wanted ? 0 : 1 + likeness(statement, wanted);
+      if (rank < Infinity) found.push([rank, `e${entry}`, `${entry}: ${statement}`]);
+    });
+    return found.sort((a, b) => a[0] - b[0]).slice(0, MOST_FOUND);
+  }
+
+  search() {
+    this.results = this.matches(this.find.value);
+    this.chosen = 0;
+    this.found.replaceChildren(...this.results.map(([, key, text], i) => {
+      const row = html("li", { role: "option", id: `sg-found-${i}`, "data-key": key, "aria-selected": "false" }, text);
+      row.addEventListener("mousedown", (event) => { event.preventDefault(); this.choose(i); });
+      return row;
+    }));
+    if (this.find.value.trim() && !this.results.length) this.found.append(html("li", { class: "sg-empty" }, "no entry or variable is called that"));
+    this.found.hidden = !this.find.value.trim();
+    this.find.setAttribute("aria-expanded", String(!this.found.hidden));
+    this.mark(0);
+  }
+
+  mark(place) {
+    this.chosen = Math.max(0, Math.min(this.results.length - 1, place));
+    [...this.found.children].forEach((row, i) => set(row, "aria-selected", String(i === this.chosen)));
+    if (this.results.length) this.find.setAttribute("aria-activedescendant", `sg-found-${this.chosen}`);
+    this.found.children[this.chosen]?.scrollIntoView({ block: "nearest" });
+  }
+
+  /** To the next event that touches what was found; once more, to the one after that. */
+  choose(place) {
+    this.mark(place);
+    const found = this.results[this.chosen];
+    if (found) this.goToTouching(0, found[1]);
+  }
+
+  searchKey(event) {
+    if (event.key === "Escape") { this.find.value = ""; this.search(); this.find.blur(); }
+    else if (event.key === "ArrowDown" || event.key === "ArrowUp") this.mark(this.chosen + (event.key === "ArrowDown" ? 1 : -1));
+    else if (event.key === "Enter") this.choose(this.chosen);
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
   }
 
   open(side, group) { this.send("opened", { id: this.id, side, group, at: Date.now() }); }
@@ -244,40 +319,54 @@ class Player {
       return made;
     };
     this.playButton = button("play", "play or pause (Space)");
-    this.speed = html("select", { class: "sg-speed", "aria-label": "speed", title: "events a second" },
-      ...[0.5, 1, 2, 4, 8, 20].map((n) => html("option", { value: n, selected: n === 2 }, `${n}/s`)));
+    this.speed = html("select", { class: "sg-speed", "aria-label": "speed", title: "speed: at 1× there is time to read each sentence" },
+      ...[0.5, 1, 2, 4, 8, 20].map((n) => html("option", { value: n, selected: n === 1 }, `${n}×`)));
     this.count = html("span", { class: "sg-count", "data-testid": "count" });
     this.place = html("span", { class: "sg-place", "data-testid": "place" });
-    this.find = html("input", { class: "sg-find", type: "search", placeholder: "go to v5, or 4", "aria-label": "go to entry or name" });
-    this.find.addEventListener("keydown", (event) => event.key === "Enter" && this.search_(this.find.value));
-    this.followBox = html("button", { type: "button", class: "sg-button sg-text-button", "aria-pressed": "true", title: "keep the current entry in the picture", onclick: () => this.setFollowing(!this.following) }, "follow");
-    const legendButton = html("button", { type: "button", class: "sg-button sg-text-button", "data-action": "legend", onclick: (event) => this.toggle(this.legend, event) }, "legend");
-    const marksButton = html("button", { type: "button", class: "sg-button sg-text-button", "data-action": "marks", title: "breakpoints and watched gradients", onclick: (event) => this.toggle(this.marks.popup, event) }, "breakpoints");
-    const helpButton = html("button", { type: "button", class: "sg-button sg-text-button", "data-action": "help", title: "keys (?)", "aria-label": "help: keys", onclick: (event) => this.toggle(this.help, event) }, "?");
-    for (const each of [this.followBox, marksButton, legendButton, helpButton]) each.addEventListener("mousedown", (event) => event.preventDefault());
+    this.results = [];
+    this.find = html("input", { class: "sg-find", type: "search", placeholder: "go to v5, or 4  ( / )", "aria-label": "go to entry or name", role: "combobox", "aria-expanded": "false", "aria-controls": "sg-found", autocomplete: "off" });
+    this.found = html("ul", { class: "sg-found", id: "sg-found", role: "listbox", "aria-label": "found", "data-testid": "found", hidden: true });
+    this.find.addEventListener("input", () => this.search());
+    this.find.addEventListener("keydown", (event) => this.searchKey(event));
+    this.find.addEventListener("focus", () => this.search());
+    this.find.addEventListener("blur", () => { this.found.hidden = true; });
+    this.letterKeys = readSetting("letter-keys") !== "off";
+    const letters = html("input", { type: "checkbox", "data-testid": "letter-keys" });
+    letters.checked = this.letterKeys;
+    letters.addEventListener("change", () => { this.letterKeys = letters.checked; keepSetting("letter-keys", letters.checked ? "on" : "off"); });
+    this.linkButton = html("button", { type: "button", class: "sg-button sg-text-button", "data-action": "link", title: "copy a link to this step", onclick: () => this.copyLink() }, "copy link");
+    this.followBox = html("button", { type: "button", class: "sg-button sg-text-button", "aria-pressed": "true", title: "keep the current entry in the picture", "data-action": "follow", onclick: () => this.setFollowing(!this.following) }, "follow");
+    this.help = html("div", { class: "sg-popup", "data-testid": "help", hidden: true, role: "region", "aria-label": "keys", tabindex: -1 }, html("h4", {}, "keys"),
+      html("dl", {}, ...KEYS.flatMap(([key, what]) => [html("dt", {}, key), html("dd", {}, what)])),
+      html("p", {}, "A click on a node, a row of the tape or a variable goes to the next event that touches it. Keys do nothing while you type in a field."),
+      html("label", { class: "sg-setting" }, letters, " single letters are keys (b n p / ?)"));
+    this.legend = html("div", { class: "sg-popup sg-legend", "data-testid": "legend", hidden: true, role: "region", "aria-label": "legend", tabindex: -1 });
+    const legendButton = html("button", { type: "button", class: "sg-button sg-text-button", "data-action": "legend", "aria-expanded": "false", onclick: (event) => this.toggle(this.legend, event) }, "legend");
+    const marksButton = html("button", { type: "button", class: "sg-button sg-text-button", "data-action": "marks", title: "breakpoints and watched gradients", "aria-expanded": "false", onclick: (event) => this.toggle(this.marks.popup, event) }, "breakpoints");
+    const helpButton = html("button", { type: "button", class: "sg-button sg-text-button", "data-action": "help", title: "keys (?)", "aria-label": "help: keys", "aria-expanded": "false", onclick: (event) => this.toggle(this.help, event) }, "?");
+    this.openers = new Map([[this.legend, legendButton], [this.marks.popup, marksButton], [this.help, helpButton]]);
+    for (const each of [this.followBox, marksButton, legendButton, helpButton, this.linkButton]) each.addEventListener("mousedown", (event) => event.preventDefault());
     this.slider = html("input", { type: "range", class: "sg-slider", min: 0, value: 0, "aria-label": "step" });
     this.slider.addEventListener("input", () => { this.stop(); this.go(this.slider.valueAsNumber); });
-    this.strip = html("canvas", { class: "sg-strip", "data-testid": "timeline", title: "click to go to an event" });
+    this.strip = html("canvas", { class: "sg-strip", "data-testid": "timeline", title: "click to go to an event", "aria-hidden": "true" });
     this.cursor = html("div", { class: "sg-cursor" });
     this.sections = html("div", { class: "sg-sections" });
     this.stripBox = html("div", { class: "sg-timeline" }, this.sections, this.strip, this.cursor);
     this.strip.addEventListener("pointerdown", (event) => this.scrub(event));
-    this.help = html("div", { class: "sg-popup", "data-testid": "help", hidden: true, role: "note" }, html("h4", {}, "keys"),
-      html("dl", {}, ...KEYS.flatMap(([key, what]) => [html("dt", {}, key), html("dd", {}, what)])),
-      html("p", {}, "A click on a node, a row of the tape or a variable goes to the next event that touches it. Keys do nothing while you type in a field."));
-    this.legend = html("div", { class: "sg-popup sg-legend", "data-testid": "legend", hidden: true, role: "note" });
     this.player = html("div", { class: "sg-player", "data-testid": "player", "data-ready": "false", role: "group", "aria-label": "stepping" },
       html("div", { class: "sg-bar" },
         html("div", { class: "sg-group" }, button("first", "first event (Home)"), button("outback", "out, back: to the beginning of the pass (Ctrl + ←)"), button("overback", "over, back: the entry before (Shift + ←)"), button("back", "one event back (←)")),
         html("div", { class: "sg-group" }, this.playButton, this.speed),
         html("div", { class: "sg-group" }, button("next", "one event on (→)"), button("over", "over: the next entry (Shift + →)"), button("out", "out: to the end of the pass (Ctrl + →)"), button("last", "last event (End)")),
         html("div", { class: "sg-group sg-breaking" }, button("lastbreak", "the breakpoint before (p)"), button("nextbreak", "next breakpoint (n)")),
-        this.place, this.count, html("div", { class: "sg-group sg-right" }, this.find, this.followBox, marksButton, legendButton, helpButton)),
+        this.place, this.count, html("div", { class: "sg-group sg-right" }, html("div", { class: "sg-finder" }, this.find, this.found), this.followBox, this.linkButton, marksButton, legendButton, helpButton)),
       this.stripBox, this.slider, this.marks.watchLine, this.help, this.legend, this.marks.popup);
     this.root.replaceChildren(this.player);
     this.following = true;
     this.width = 0;  // of the timeline: remembered, as reading it would lay out the page
-    this.sizes = new ResizeObserver(() => { this.width = this.stripBox.clientWidth; this.drawTimeline(); this.drawCursor(); });
+    this.sizes = new ResizeObserver(() => {
+      document.documentElement.style.setProperty("--sg-bar-height", `${this.player.offsetHeight + 16}px`);
+      this.width = this.stripBox.clientWidth; this.drawTimeline(); this.drawCursor(); });
     this.sizes.observe(this.stripBox);
   }
 
@@ -286,14 +375,29 @@ class Player {
     const hidden = !popup.hidden;
     this.hidePopups();
     popup.hidden = hidden;
+    this.openers.get(popup)?.setAttribute("aria-expanded", String(!hidden));
+    if (!hidden) popup.focus({ preventScroll: true });
   }
 
-  hidePopups() { this.help.hidden = this.legend.hidden = this.marks.popup.hidden = true; }
+  /** The focus goes back to the button that opened what is closed, if it was in there. */
+  hidePopups() {
+    for (const [popup, button] of this.openers) {
+      if (!popup.hidden && popup.contains(document.activeElement)) button.focus({ preventScroll: true });
+      popup.hidden = true;
+      button.setAttribute("aria-expanded", "false");
+    }
+  }
+
+  copyLink() {
+    this.writeAddress();
+    const said = (text) => { setText(this.linkButton, text); setTimeout(() => setText(this.linkButton, "copy link"), 1500); };
+    navigator.clipboard?.writeText(window.location.href).then(() => said("copied"), () => said("not allowed"));
+  }
 
   /** What is told at a step, of the side that something happens on. */
   sentenceAt(step) {
-    const event = this.eventAt(step), side = this.sides.findIndex((trace) => trace.events.includes(event));
-    return this.sides[side].sentences[this.sides[side].events.indexOf(event)];
+    const [side, index] = this.happensAt(step);
+    return this.sides[side].sentences[index] ?? "";
   }
 
   setFollowing(on) {
@@ -309,7 +413,11 @@ class Player {
     this.followBox.setAttribute("aria-pressed", String(this.following));
   }
 
-  drawPlay() { this.playButton.replaceChildren(icon(this.timer ? "pause" : "play")); }
+  drawPlay() {
+    const plays = Boolean(this.timer);
+    this.playButton.replaceChildren(icon(plays ? "pause" : "play"));
+    this.playButton.setAttribute("aria-pressed", String(plays));
+  }
 
   drawLegend() {
     const row = (look, letter, name, meaning) => html("div", { class: "sg-legend-row" }, html("span", { class: look }, letter), html("b", {}, name), html("span", {}, meaning));
@@ -323,11 +431,16 @@ class Player {
 
   // --- timeline -----------------------------------------------------------------------------------------------
 
-  /** The kinds of the events of the first side that has one at each step. */
+  /** [side, event] of the first side that has one at this step. */
+  happensAt(step) {
+    if (!this.aligned) return [0, step];
+    const side = Math.max(0, this.aligned[step].findIndex((index, i) => step === 0 || index !== this.aligned[step - 1][i]));
+    return [side, Math.max(0, this.aligned[step][side])];
+  }
+
   eventAt(step) {
-    if (!this.aligned) return this.sides[0].events[step];
-    const side = this.aligned[step].findIndex((index, i) => step === 0 || index !== this.aligned[step - 1][i]);
-    return this.sides[Math.max(0, side)].events[Math.max(0, this.aligned[step][Math.max(0, side)])];
+    const [side, index] = this.happensAt(step);
+    return this.sides[side].events[index];
   }
 
   drawTimeline() {
@@ -364,7 +477,7 @@ class Player {
     this.parts = parts;
     this.sections.replaceChildren(...parts.slice(0, 200).map(({ pass, first, last }) => {
       const title = pass < 0 ? "forward" : this.sides[0].passes[pass]?.[0] ?? "pass";
-      const part = html("button", { type: "button", class: `sg-section sg-section-${pass < 0 ? "forward" : "pass"}`, title: `${title}: steps ${first} to ${last}`, tabindex: -1 }, (last - first + 1) * each > 46 ? title : "");
+      const part = html("button", { type: "button", class: `sg-section sg-section-${pass < 0 ? "forward" : "pass"}`, title: `${title}: steps ${first} to ${last}`, "aria-label": `${title}: steps ${first} to ${last}` }, (last - first + 1) * each > 46 ? title : "");
       part.style.left = `${first * each}px`;
       part.style.width = `${(last - first + 1) * each}px`;
       part.addEventListener("mousedown", (event) => event.preventDefault());
@@ -396,11 +509,33 @@ class Player {
   leave() {
     document.removeEventListener("keydown", this.onKey, true);
     document.removeEventListener("pointerdown", this.onDown, true);
-    clearInterval(this.search);
+    clearInterval(this.looking);
     clearTimeout(this.report);
     clearTimeout(this.timer);
+    clearTimeout(this.addressTimer);
     this.sizes.disconnect();
   }
+}
+
+/** How far a text is from what is looked for: 0 the same, 1 begins with it, 2 has it, 3 has its letters in their order. */
+function likeness(text, wanted) {
+  const here = text.toLowerCase();
+  if (!here) return Infinity;
+  if (here === wanted) return 0;
+  if (here.startsWith(wanted)) return 1;
+  if (here.includes(wanted)) return 2;
+  let place = -1;
+  for (const letter of wanted) if ((place = here.indexOf(letter, place + 1)) < 0) return Infinity;
+  return 3;
+}
+
+/** What this browser was told once; a browser may forbid to keep it. */
+function readSetting(name) {
+  try { return window.localStorage.getItem(`simplegrad:${name}`); } catch { return null; }
+}
+
+function keepSetting(name, value) {
+  try { window.localStorage.setItem(`simplegrad:${name}`, value); } catch { /* kept until the page is left */ }
 }
 
 /** Whether keys belong to what has the focus: text fields, selections, editors. */

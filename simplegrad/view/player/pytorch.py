@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import streamlit as st
 
 from ...files import UserFiles
 from ...trace.trace import Trace
-from ..graph import OPEN_GROUPS
 from ..pytorch_view import (
     RAISED,
     Case,
@@ -26,12 +24,13 @@ from ..pytorch_view import (
 )
 from ..session import view_of
 from ..views import TraceView
-from . import Paused, chart, page, panel, player
+from . import page, player
+from .stage import PANELS, stage
+from .state import PageState
 
 FIELDS = ("case", "step")
 PLAYER = "pytorch"
 NOTHING = "No autograd node was recorded: the function's result does not depend on an input that requires grad."
-PARTS = ("source", "tape", "gradients", "inspector")
 _HERE = Path(__file__).parent
 
 
@@ -43,7 +42,7 @@ def pytorch_page() -> None:
     menu(cases, looked)
     case = cases[looked.case]
     trace = trace_of_case(case, page.files_version(files))
-    looked = keep(clamped(looked, trace))
+    looked = state().keep(clamped(looked, trace))
     messages(looked, files)
     walk(case, trace, looked, page.files_version(files))
     if files is not None:
@@ -59,34 +58,28 @@ def walk(case: Case, trace: Trace, looked: Looked, version: object) -> None:
         component("lanes", **{**told, "lanes": []})
         raised = [page.as_it_stands(each) for each in trace.notices if each.startswith(RAISED)]
         st.info(*raised[:1] or [NOTHING])
-        write_url(looked)
+        state().write_address()
         return
-    view = view_of(trace, opened(), ghosts(trace, report))
-    with st.container(key="stage", gap="xsmall"):
-        stepping(view, looked)
-        panel("event", player=PLAYER)
-        component("lanes", **told)
-        chart(view, player=PLAYER, key="torch-graph")
-    with st.container(key="texts"):
-        for part, column in zip(PARTS, st.columns([3.4, 3, 3.3, 4])):
-            with column:
-                panel(part, player=PLAYER)
+    view = view_of(trace, state().opened.get(0, ()), ghosts(trace, report))
+    stage(view, PLAYER, "torch-graph", lambda: component("lanes", **told))
+    stepping(view, looked)
 
 
 @st.fragment
 def stepping(view: TraceView, looked: Looked) -> None:
-    marks = marks_at_start()
+    here = state()
     paused = player(
         [view],
         start=looked.step,
-        nonce=nonce(),
+        nonce=str(here.nonce),
         key=PLAYER,
         charts=1,
-        panels=5,
-        breakpoints=marks.get("break", ""),
-        watches=marks.get("watch", ""),
+        panels=PANELS,
+        breakpoints=here.marks_at_start.get("break", ""),
+        watches=here.marks_at_start.get("watch", ""),
     )
-    hear(paused, view)
+    here.hear(paused, {0: view.group_at(here.shown.step if paused.step is None else paused.step)})
+    here.write_address()
 
 
 @cache
@@ -105,74 +98,20 @@ def component(part: str, **told) -> None:
 # --- what the page remembers --------------------------------------------------------------------------------------
 
 
+def state() -> PageState[Looked]:
+    return PageState.of("pytorch")
+
+
 def looked_now(cases: dict[str, Case]) -> Looked:
-    """What the URL says when it says something new; else what the page showed before; else the first case."""
-    said = {name: st.query_params[name] for name in FIELDS if name in st.query_params}
-    if said and said != st.session_state.get("torch-written"):
-        st.session_state["torch-written"] = said  # heard once: it does not undo what is chosen later
-        st.session_state["torch-marks"] = {name: st.query_params.get(name, "") for name in page.MARKS}
-        keep(looked_from_query(said, cases))
-        begin_anew()
+    """What the address says when it says something new; else what the page showed before; else the first case."""
+    here, said = state(), state().news(FIELDS)
+    if said:
+        here.keep(looked_from_query(said, cases))
         st.session_state.pop("torch-case", None)
-    looked = st.session_state.setdefault("torch-looked", Looked(next(iter(cases))))
-    if looked.case not in cases:  # its file was saved without it
-        looked = keep(Looked(next(iter(cases))))
-    return looked
-
-
-def keep(looked: Looked) -> Looked:
-    st.session_state["torch-looked"] = looked
-    return looked
-
-
-def begin_anew() -> None:
-    st.session_state["torch-nonce"] = st.session_state.get("torch-nonce", 0) + 1
-    st.session_state["torch-opened"] = ()
-
-
-def nonce() -> str:
-    return str(st.session_state.get("torch-nonce", 0))
-
-
-def marks() -> dict[str, str]:
-    """Breakpoints and watched gradients, as the URL has them; those that there are."""
-    return {name: text for name, text in st.session_state.get("torch-marks", {}).items() if text}
-
-
-def marks_at_start() -> dict[str, str]:
-    """The same as they were when this run came to be shown: the browser knows what it changed since."""
-    if st.session_state.get("torch-marks-of") != nonce():
-        st.session_state["torch-marks-of"], st.session_state["torch-marks-then"] = nonce(), marks()
-    return st.session_state["torch-marks-then"]
-
-
-def opened() -> tuple[str, ...]:
-    return st.session_state.get("torch-opened", ())
-
-
-def hear(paused: Paused, view: TraceView) -> None:
-    """Keep the step that the person paused at in the URL; open a collapsed group that was clicked or stepped into."""
-    looked = st.session_state["torch-looked"]
-    if paused.step is not None and paused.step != looked.step:
-        looked = keep(replace(looked, step=paused.step, problems=()))
-    if paused.breakpoints is not None:
-        st.session_state["torch-marks"] = {"break": paused.breakpoints, "watch": paused.watches or ""}
-    write_url(looked)
-    group = view.group_at(looked.step)
-    if paused.click and paused.click != st.session_state.get("torch-clicked"):
-        st.session_state["torch-clicked"] = paused.click
-        group = paused.group or group
-    if group is not None and group not in opened():
-        st.session_state["torch-opened"] = tuple([*opened(), group][-OPEN_GROUPS:])
-        st.rerun()
-
-
-def write_url(looked: Looked) -> None:
-    query = looked.query()
-    st.session_state["torch-written"] = query
-    wanted = {**query, **marks()}
-    if st.query_params.to_dict() != wanted:
-        st.query_params.from_dict(wanted)
+    here.default = Looked(next(iter(cases)))
+    if here.shown is None or here.shown.case not in cases:  # its file was saved without it
+        here.keep(here.default)
+    return here.shown
 
 
 # --- menu and messages --------------------------------------------------------------------------------------------
@@ -189,9 +128,8 @@ def menu(cases: dict[str, Case], looked: Looked) -> None:
 
 
 def changed() -> None:
-    keep(Looked(st.session_state["torch-case"]))
-    st.session_state["torch-marks"] = {}
-    begin_anew()
+    state().keep(Looked(st.session_state["torch-case"]))
+    state().begin_anew({})
 
 
 def messages(looked: Looked, files: UserFiles | None) -> None:

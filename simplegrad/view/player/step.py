@@ -10,7 +10,8 @@ from ...trace.trace import Trace
 from ..compare_view import Sides, default_right, differing_events, trace_of_side
 from ..session import NONE_MODES, PRUNE_MODES, Shown, clamped, trace_of, view_of
 from ..views import TraceView
-from . import chart, page, panel, player
+from . import page, player
+from .stage import PANELS, stage
 
 MOST_COMPARED = 5_000  # events; comparing two runs of this size takes half a second
 
@@ -26,9 +27,9 @@ def step_page() -> None:
     except ProgramError as error:
         page.messages(shown, files)
         page.program_error(error)
-        page.write_url(shown)
+        page.state_of_step().write_address()
     else:
-        shown = page.keep(clamped(shown, trace))
+        shown = page.state_of_step().keep(clamped(shown, trace))
         page.messages(shown, files)
         walk(trace, shown, differing(trace, shown, page.files_version(files)))
     if files is not None:
@@ -49,69 +50,66 @@ def walk(trace: Trace, shown: Shown, differs: list[int]) -> None:
     if not trace.events:
         st.info("This program does nothing yet: give it a line such as a = rand(4), on the Compose page.")
         return
-    view = view_of(trace, page.opened_groups())
-    stage(view)
+    view = view_of(trace, page.state_of_step().opened.get(0, ()))
+    stage(view, "player", "tape")
     stepping(view, shown, differs)
-
-
-def stage(view: TraceView, key: str = "player") -> None:
-    """One trace in the first screen: the sentence over program, gradients and graph; tape and arithmetic below."""
-    with st.container(key="stage", gap="small"):
-        panel("event", player=key)
-        beside, picture = st.columns([3, 9])
-        with beside:
-            panel("source", "gradients", player=key)
-        with picture:
-            chart(view, player=key, key="tape" if key == "player" else f"{key}-graph")
-    with st.container(key="texts"):
-        for part, column in zip(("tape", "inspector", "python"), st.columns([4, 5, 4])):
-            with column:
-                panel(part, player=key)
 
 
 @st.fragment
 def stepping(view: TraceView, shown: Shown, differs: list[int]) -> None:
-    marks = page.marks_at_start()
+    state = page.state_of_step()
     paused = player(
         [view],
         start=shown.step,
-        nonce=page.nonce(),
+        nonce=str(state.nonce),
         charts=1,
-        panels=5,
-        breakpoints=marks.get("break", ""),
-        watches=marks.get("watch", ""),
+        panels=PANELS,
+        breakpoints=state.marks_at_start.get("break", ""),
+        watches=state.marks_at_start.get("watch", ""),
         differs=differs,
     )
-    page.hear(paused, view)
+    state.hear(paused, {0: view.group_at(state.shown.step if paused.step is None else paused.step)})
+    state.write_address()
 
 
 # --- menus --------------------------------------------------------------------------------------------------------
 
 
+# What each of the notebook's variants is an example of; a person's own aggregates are for `check` to judge.
+STANDING = {
+    "simple": "recorded",
+    "simple_type_error": "wrong",
+    "simple_recompute": "right",
+    "simple_variable_wrong": "wrong",
+    "simple_variable_almost": "almost",
+    "simple_variable": "right",
+}
+
+
 def menus(shown: Shown, traces: dict[str, Trace]) -> None:
+    """One row: the program, what f stands for, and how gradients are computed."""
     programs = [*EXAMPLES, *(["text"] if shown.text else []), *(f"file:{name}" for name in traces)]
-    calls_f = uses_f(shown)
-    summary = page.as_it_stands(registry[shown.aggregate].summary) if calls_f else "This program does not call f."
     with st.container(key="menus"):
-        columns = st.columns([3, 3, 2, 2.4])
-    choose(columns[0], "Program", "program", programs, shown, program_title, help=about(shown))
-    choose(
-        columns[1],
-        "Aggregate that f stands for",
-        "aggregate",
-        list(registry),
-        shown,
-        disabled=not calls_f,
-        help=summary,
-    )
-    choose(columns[2], "None", "none", list(NONE_MODES), shown, NONE_MODES.get, disabled=bool(shown.saved))
-    choose(columns[3], "Pruning", "prune", list(PRUNE_MODES), shown, PRUNE_MODES.get, disabled=bool(shown.saved))
+        program, aggregate, options = st.columns([4, 4, 1.6])
+    choose(program, "Program", "program", programs, shown, program_title)
+    if uses_f(shown):
+        choose(aggregate, "Aggregate that f stands for", "aggregate", list(registry), shown, aggregate_title)
+    if not shown.saved:
+        with options.popover("options", help="how None and unneeded entries are treated", width="stretch"):
+            choose(st, "None", "none", list(NONE_MODES), shown, NONE_MODES.get)
+            choose(st, "Pruning", "prune", list(PRUNE_MODES), shown, PRUNE_MODES.get)
+
+
+def aggregate_title(name: str) -> str:
+    standing = f" ({STANDING[name]})" if name in STANDING else ""
+    return f"f: {name}{standing}"
 
 
 def choose(column, label: str, field: str, options: list[str], shown: Shown, titles=str, **more) -> None:
     """A menu whose choice is kept in the session and in the URL."""
     key = f"choose-{field}"
     st.session_state[key] = getattr(shown, field)
+    more = {"label_visibility": "collapsed" if column is not st else "visible", **more}
     column.selectbox(label, options, format_func=titles, key=key, on_change=changed, args=(field,), **more)
 
 
@@ -124,11 +122,6 @@ def program_title(name: str) -> str:
     if name == "text":
         return "your own program"
     return EXAMPLES[name].title if name in EXAMPLES else f"saved trace: {name.removeprefix('file:')}"
-
-
-def about(shown: Shown) -> str:
-    sentence = EXAMPLES[shown.program].sentence if shown.program in EXAMPLES else ""
-    return f"{sentence} Write your own on the Compose page.".strip()
 
 
 def uses_f(shown: Shown) -> bool:

@@ -1,0 +1,30 @@
+"""One trace in the first screen: the sentence over program, gradients and graph; tape, arithmetic and rule below."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import streamlit as st
+
+from ..views import TraceView
+from . import chart, panel
+
+PANELS = 5  # how many `stage` mounts, for the player to wait for
+
+
+def stage(view: TraceView, player: str, graph: str, above: Callable[[], None] | None = None) -> None:
+    """`player`: the key of the controls, which stand at the bottom of the window; `graph`: that of the picture.
+    `above` draws what belongs to the picture, over it."""
+    with st.container(key="stage", gap="small"):
+        panel("event", player=player)
+        beside, picture = st.columns([3, 9])
+        with beside:
+            panel("source", "gradients", player=player)
+        with picture:
+            if above is not None:
+                above()
+            chart(view, player=player, key=graph)
+    with st.container(key="texts"):
+        for part, column in zip(("tape", "inspector", "python"), st.columns([4, 5, 4])):
+            with column:
+                panel(part, player=player)

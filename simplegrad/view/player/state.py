@@ -1,0 +1,104 @@
+"""What a page with a player remembers of one session: what it shows, its marks, the groups that are open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, Self, TypeVar
+
+import streamlit as st
+
+from ..graph import OPEN_GROUPS
+from . import Paused
+
+MARKS = ("break", "watch")  # breakpoints and watched gradients
+
+
+class Asked(Protocol):
+    """What a page was asked to show: frozen, as it stands in the address."""
+
+    @property
+    def step(self) -> int: ...
+    def at(self, step: int) -> Self: ...
+    def query(self) -> dict[str, str]: ...
+
+
+T = TypeVar("T", bound=Asked)
+
+
+@dataclass
+class PageState(Generic[T]):
+    """One for each page and session. The browser writes the step into the address; the rest is written here.
+
+    `nonce`: how often the page began anew, for the player, which keeps its own step until then. `written`: what the
+    address said of this page when it was last heard or written, its step aside.
+    """
+
+    shown: T | None = None
+    default: T | None = None  # what an address without a word of this page means
+    nonce: int = 0
+    written: dict[str, str] = field(default_factory=dict)
+    marks: dict[str, str] = field(default_factory=dict)
+    marks_at_start: dict[str, str] = field(default_factory=dict)  # the browser knows what it changed since
+    opened: dict[int, tuple[str, ...]] = field(default_factory=dict)  # by side
+    clicked: int = 0
+
+    @classmethod
+    def of(cls, page: str) -> PageState:
+        return st.session_state.setdefault(f"state-{page}", cls())
+
+    def news(self, fields: Iterable[str]) -> dict[str, str]:
+        """What the address says of this page, if that is something else than before; heard once."""
+        said = {name: st.query_params[name] for name in fields if name in st.query_params}
+        if not said or without_step(said) == self.written:
+            return {}
+        self.written = without_step(said)
+        self.begin_anew({name: st.query_params.get(name, "") for name in MARKS})
+        return said
+
+    def keep(self, shown: T) -> T:
+        self.shown = shown
+        return shown
+
+    def begin_anew(self, marks: Mapping[str, str] | None = None) -> None:
+        """Another run is shown, or the same one from somewhere else: groups close. `marks`: those to begin with."""
+        self.nonce += 1
+        self.opened = {}
+        if marks is not None:
+            self.marks = {name: text for name, text in marks.items() if text}
+        self.marks_at_start = dict(self.marks)
+
+    def open_group(self, group: str, side: int = 0) -> None:
+        """Draw a collapsed group in full; of many opened ones the first closes again."""
+        others = [each for each in self.opened.get(side, ()) if each != group]
+        self.opened[side] = tuple([*others, group][-OPEN_GROUPS:])
+
+    def hear(self, paused: Paused, groups: Mapping[int, str | None]) -> None:
+        """The person paused at a step, changed marks, or clicked a collapsed group. `groups`: of each side the group
+        that the event of the kept step stands in; it opens, and so does what was clicked."""
+        if paused.step is not None and paused.step != self.shown.step:
+            self.keep(self.shown.at(paused.step))
+        if paused.breakpoints is not None:
+            self.marks = {k: v for k, v in zip(MARKS, (paused.breakpoints, paused.watches or "")) if v}
+        wanted = {side: group for side, group in groups.items() if group is not None}
+        if paused.click and paused.click != self.clicked:
+            self.clicked = paused.click
+            if paused.group is not None:
+                wanted[paused.side] = paused.group
+        new = {side: group for side, group in wanted.items() if group not in self.opened.get(side, ())}
+        for side, group in new.items():
+            self.open_group(group, side)
+        if new:
+            st.rerun()
+
+    def write_address(self) -> None:
+        """Only where it says something else: each write is an entry in the browser's history."""
+        query = self.shown.query()
+        self.written = without_step(query)
+        wanted, now = {**query, **self.marks}, {**self.default.query(), **st.query_params.to_dict()}
+        if without_step(wanted) != without_step(now):
+            st.query_params.from_dict(wanted)
+
+
+def without_step(query: Mapping[str, str]) -> dict[str, str]:
+    return {name: text for name, text in query.items() if name != "step"}
