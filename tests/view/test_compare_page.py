@@ -27,8 +27,8 @@ def facts(page):
 
 
 def said(page, name):
-    """What the URL says, which AppTest gives as it was written: a string or a list of one."""
-    value = page.query_params[name]
+    """What the address says, or will once the browser writes it."""
+    value = page.query_params[name] if name in page.query_params else player_of(page)["query"][name]
     return value if isinstance(value, str) else value[-1]
 
 

@@ -13,7 +13,7 @@ from simplegrad.files import UserFiles
 from simplegrad.torch_bridge.gallery import GALLERY
 from simplegrad.view import pytorch_view as view
 
-from .conftest import components
+from .conftest import components, player_of
 
 PAGE = Path(__file__).parents[2] / "pages" / "pytorch.py"
 ESCAPED, CORRECT = "escaped_temporary", "correct"
@@ -48,7 +48,8 @@ def part(page, name):
 
 
 def said(page, name):
-    value = page.query_params[name]
+    """What the address says, or will once the browser writes it."""
+    value = page.query_params[name] if name in page.query_params else player_of(page)["query"][name]
     return value if isinstance(value, str) else value[-1]
 
 

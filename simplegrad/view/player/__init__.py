@@ -7,7 +7,7 @@ the controls and returns the step that the person has paused at. All are joined 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -64,13 +64,15 @@ def player(
     breakpoints: str = "",
     watches: str = "",
     differs: Sequence[int] = (),
+    query: Mapping[str, str] | None = None,
 ) -> Paused:
     """The controls: buttons, timeline, slider, keys. One trace, or several that move together.
 
     `aligned_steps`: a row for each step with the index of the event that each side shows (-1: none yet); a side whose
     index stays the same waits. `start`: the step to show; to send a person who is already stepping somewhere else,
     change `nonce` with it. `breakpoints`, `watches`: as the URL has them (marks.js says how they are written);
-    `differs`: the steps at which a gradient differs from the reference.
+    `differs`: the steps at which a gradient differs from the reference. `query`: what the address says of the page; the
+    browser writes it there with each step (None: it leaves the address alone).
     `charts`, `panels`: how many to wait for before `data-ready` says true.
     Mount it inside an `st.fragment`, so that a reported step runs no more than that.
     """
@@ -87,7 +89,8 @@ def player(
         "breakpoints": breakpoints,
         "watches": watches,
         "differs": list(differs),
-        "address": "query",
+        "address": "query" if query is not None else "",
+        "query": {name: text for name, text in (query or {}).items() if name != "step"},
         "charts": charts,
         "panels": panels,
         "letters": letters,

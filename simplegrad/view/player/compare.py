@@ -119,6 +119,7 @@ def stepping(views: list[TraceView], sides: Sides, aligned: list[list[int]], dif
         panels=2 * 4,
         breakpoints=here.marks_at_start.get("break", ""),
         watches=here.marks_at_start.get("watch", ""),
+        query=here.shown.query(),
         differs=differs,
     )
     row = aligned[min(here.shown.step if paused.step is None else paused.step, len(aligned) - 1)]
@@ -135,8 +136,9 @@ def state() -> PageState[Sides]:
 
 def sides_now(traces: dict) -> Sides:
     """What the address says when it says something new; else what the page showed before, or the other pages show."""
-    here, said = state(), state().news(FIELDS)
+    here = state()
     here.default = Sides()
+    said = here.news(FIELDS)
     if said:
         here.keep(sides_from_query(said, traces))
         for name in FIELDS:

@@ -58,6 +58,12 @@ class Marks {
     return (event) => reached.has(event[KIND]) && event[A] === Number(argument);
   }
 
+  /** As the address has them. */
+  query() {
+    const all = { break: this.breakpoints.join(","), watch: this.watches.join(",") };
+    return Object.fromEntries(Object.entries(all).filter(([, text]) => text));
+  }
+
   isStop(step) { return this.stops.includes(step); }
 
   go(direction) {
@@ -85,6 +91,7 @@ class Marks {
     (shared.marks ??= {})[this.player.id] = { breakpoints: this.breakpoints.join(","), watches: this.watches.join(",") };
     this.recount();
     this.draw();
+    this.player.writeAddress();
     this.player.drawTimeline();
     for (const panel of this.player.panels) panel.draw(this.player.k(panel.side));
     clearTimeout(this.timer);

@@ -63,12 +63,12 @@ def watch(files: UserFiles) -> None:
 def shown_now(traces: dict[str, Trace]) -> Shown:
     """What the page shows: what the address says when it says something new, else what it showed before."""
     state = state_of_step()
+    first = next(iter(traces), None)  # who gives a trace on the command line wants to see it
+    state.default = Shown(program=f"file:{first}") if first else Shown()
     said = state.news(FIELDS)
     if said:
         state.keep(from_query(said, traces))
         forget_widgets()
-    first = next(iter(traces), None)  # who gives a trace on the command line wants to see it
-    state.default = Shown(program=f"file:{first}") if first else Shown()
     if state.shown is None:
         state.keep(state.default)
     if state.shown.saved and state.shown.saved not in traces:

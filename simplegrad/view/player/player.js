@@ -91,11 +91,11 @@ class Player {
   writeAddress() {
     clearTimeout(this.addressTimer);
     this.addressTimer = null;
-    const { address } = this.data;
+    const { address, query } = this.data;
     if (!address || !this.player.isConnected) return;
     const url = new URL(window.location.href);
     if (address === "fragment") url.hash = `step=${this.step}`;
-    else url.searchParams.set("step", this.step);
+    else url.search = new URLSearchParams({ ...query, step: this.step, ...this.marks.query() });
     if (url.href !== window.location.href) window.history.replaceState(window.history.state, "", url);
   }
 

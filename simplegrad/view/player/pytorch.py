@@ -77,6 +77,7 @@ def stepping(view: TraceView, looked: Looked) -> None:
         panels=PANELS,
         breakpoints=here.marks_at_start.get("break", ""),
         watches=here.marks_at_start.get("watch", ""),
+        query=here.shown.query(),
     )
     here.hear(paused, {0: view.group_at(here.shown.step if paused.step is None else paused.step)})
     here.write_address()
@@ -104,11 +105,12 @@ def state() -> PageState[Looked]:
 
 def looked_now(cases: dict[str, Case]) -> Looked:
     """What the address says when it says something new; else what the page showed before; else the first case."""
-    here, said = state(), state().news(FIELDS)
+    here = state()
+    here.default = Looked(next(iter(cases)))
+    said = here.news(FIELDS)
     if said:
         here.keep(looked_from_query(said, cases))
         st.session_state.pop("torch-case", None)
-    here.default = Looked(next(iter(cases)))
     if here.shown is None or here.shown.case not in cases:  # its file was saved without it
         here.keep(here.default)
     return here.shown

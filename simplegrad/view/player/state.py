@@ -50,9 +50,9 @@ class PageState(Generic[T]):
     def news(self, fields: Iterable[str]) -> dict[str, str]:
         """What the address says of this page, if that is something else than before; heard once."""
         said = {name: st.query_params[name] for name in fields if name in st.query_params}
-        if not said or without_step(said) == self.written:
+        if not said or self.in_full(said) == self.written:
             return {}
-        self.written = without_step(said)
+        self.written = self.in_full(said)
         self.begin_anew({name: st.query_params.get(name, "") for name in MARKS})
         return said
 
@@ -93,12 +93,11 @@ class PageState(Generic[T]):
 
     def write_address(self) -> None:
         """Only where it says something else: each write is an entry in the browser's history."""
-        query = self.shown.query()
-        self.written = without_step(query)
-        wanted, now = {**query, **self.marks}, {**self.default.query(), **st.query_params.to_dict()}
-        if without_step(wanted) != without_step(now):
+        wanted = {**self.shown.query(), **self.marks}
+        self.written = self.in_full(self.shown.query())
+        if self.in_full(wanted) != self.in_full(st.query_params.to_dict()):
             st.query_params.from_dict(wanted)
 
-
-def without_step(query: Mapping[str, str]) -> dict[str, str]:
-    return {name: text for name, text in query.items() if name != "step"}
+    def in_full(self, query: Mapping[str, str]) -> dict[str, str]:
+        """What an address says, its step aside, with what it leaves out."""
+        return {name: text for name, text in {**self.default.query(), **query}.items() if name != "step"}

@@ -66,6 +66,7 @@ def stepping(view: TraceView, shown: Shown, differs: list[int]) -> None:
         panels=PANELS,
         breakpoints=state.marks_at_start.get("break", ""),
         watches=state.marks_at_start.get("watch", ""),
+        query=state.shown.query(),
         differs=differs,
     )
     state.hear(paused, {0: view.group_at(state.shown.step if paused.step is None else paused.step)})
