@@ -305,7 +305,7 @@ def test_a_run_that_raised_shows_its_error_at_its_step(page, server):
 def test_another_aggregate_begins_anew_and_is_in_the_address(page, server):
     open_step(page, server, step=30)
     page.get_by_role("combobox").nth(1).click()
-    page.get_by_role("option", name="simple_variable", exact=True).click()
+    page.get_by_role("option", name="f: simple_variable (right)", exact=True).click()
     page.wait_for_url(re.compile("aggregate=simple_variable&"))
     page.wait_for_function("() => document.querySelector('[data-testid=player]').dataset.step === '0'")
     page.keyboard.press("Escape")
