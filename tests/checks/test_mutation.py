@@ -22,17 +22,14 @@ def test_there_is_something_to_measure(figures):
     assert len(figures.asked) >= (2500 if FULL else 30), figures.text
 
 
-@pytest.mark.xfail(strict=True, reason="the first order of a Function is not judged yet")
 def test_wrong_ones_are_found(figures):
     assert figures.share("is_found") >= mutation.FOUND, figures.text
 
 
-@pytest.mark.xfail(strict=True, reason="the first order of a Function has no causes yet")
 def test_their_causes_are_named(figures):
     assert figures.share("has_cause") >= mutation.CAUSE, figures.text
 
 
-@pytest.mark.xfail(strict=True, reason="the first order of a Function has no lines yet")
 def test_their_lines_are_named(figures):
     assert figures.share("has_line") >= mutation.LINE, figures.text
 

@@ -8,7 +8,6 @@ from simplegrad.checks.report import Report
 from tests.checks.right import RIGHT, Right
 
 torch.set_num_threads(1)
-GUARDED = ("LogCosh", "FusedLinearCrossEntropy", "BatchNorm", "ChannelNorm", "ExponentialAverage", "NumpySort")
 
 
 def judged(case: Right) -> Report:
@@ -16,20 +15,11 @@ def judged(case: Right) -> Report:
     return check(case.fn, *case.inputs, **declared)
 
 
-def waiting(name: str) -> pytest.param:
-    marks = []
-    if name in GUARDED:
-        marks.append(pytest.mark.xfail(strict=True, reason="a guarded second order is a fault still, not a note"))
-    if RIGHT[name].surrogate == "declared":
-        marks.append(pytest.mark.xfail(strict=True, reason="check takes no surrogate= yet"))
-    return pytest.param(name, marks=marks)
-
-
 def test_there_are_many_of_them():
     assert len(RIGHT) >= 120
 
 
-@pytest.mark.parametrize("name", [waiting(name) for name in RIGHT])
+@pytest.mark.parametrize("name", RIGHT)
 def test_a_right_one_is_correct(name):
     report = judged(RIGHT[name])
     assert report.verdict == "correct", str(report)
