@@ -1,7 +1,10 @@
 """simplegrad: a visual debugger for reverse-mode autodiff tapes."""
 
+from typing import TYPE_CHECKING
+
 from .aggregates import Aggregate, aggregate, registry
 from .checks.check import check
+from .checks.report import Report
 from .compiler import CompileError, compile_aggregate
 from .engine import (
     Tape,
@@ -22,6 +25,9 @@ from .program import Program, ProgramError
 from .trace import Trace, record
 from .trace.nonfinite import Birth, find_nonfinite
 
+if TYPE_CHECKING:
+    from .torch_bridge import record_torch
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -30,6 +36,7 @@ __all__ = [
     "CompileError",
     "Program",
     "ProgramError",
+    "Report",
     "Tape",
     "TapeEntry",
     "TapeError",

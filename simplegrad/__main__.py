@@ -1,4 +1,4 @@
-"""The command line: `python -m simplegrad transcript PROGRAM [--aggregate FILE::NAME]`, `… check FILE[::NAME]`."""
+"""The command line, `simplegrad` or `python -m simplegrad`: app [FILES], check FILE[::NAME], transcript PROGRAM."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
+from importlib import metadata
 from pathlib import Path
 
+from . import __version__
 from .aggregates import Aggregate, registry
 from .files import UserFile
 from .program import EXAMPLES, Program, ProgramError
@@ -19,7 +21,11 @@ DONE, FAILED, COULD_NOT_RUN = 0, 1, 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0 when all went well, 1 for a run or check that failed, 2 for no run at all."""
-    given = parser().parse_args(arguments)
+    given, options = parser().parse_known_args(arguments)
+    if options and given.command != "app":
+        parser().error(f"unrecognized arguments: {' '.join(options)}")
+    if given.command == "app":
+        return app(given.files, options)
     if given.command == "check":
         from .checks.command import main as check  # torch.autograd and all the rules: only for those who ask
 
@@ -29,9 +35,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
-        prog="python -m simplegrad", description="A debugger for reverse-mode autodiff tapes."
+        prog="simplegrad", description="A debugger for reverse-mode autodiff tapes.", allow_abbrev=False
     )
+    made.add_argument("--version", action="version", version=versions())
     commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    opened = commands.add_parser(
+        "app",
+        help="open the debugger in the browser",
+        description="Serve the app on this machine. Further options are those of `streamlit run`, written with =: "
+        "--server.port=8600 --server.headless=true.",
+        allow_abbrev=False,
+    )
+    opened.add_argument("files", metavar="FILE", nargs="*", help="Python files with aggregates, or saved traces")
 
     told = commands.add_parser(
         "transcript",
@@ -60,6 +76,23 @@ def parser() -> argparse.ArgumentParser:
     checked.add_argument("--order", type=int, default=2, metavar="N", help="the highest derivative (default: 2)")
     checked.add_argument("--json", action="store_true", help="one object for each target, in a list")
     return made
+
+
+def versions() -> str:
+    """What a report of a fault should name. torch's is read from its metadata: importing it takes a second."""
+    python = ".".join(map(str, sys.version_info[:3]))
+    return f"simplegrad {__version__} (torch {metadata.version('torch')}, Python {python})"
+
+
+def app(files: Sequence[str], options: Sequence[str]) -> int:
+    """Serve the app until it is stopped; what keeps it from starting is told on stderr."""
+    from .serve import serve  # Streamlit: only for those who ask
+
+    try:
+        return serve(files, options)
+    except (ImportError, OSError) as error:
+        print(error, file=sys.stderr)
+        return COULD_NOT_RUN
 
 
 def transcript(program: str, aggregate: str, none: str, prune: str) -> int:

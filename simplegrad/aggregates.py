@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, update_wrapper
+from typing import Any, overload
 
 import torch
 
@@ -36,7 +37,7 @@ class Aggregate:
     def __post_init__(self):
         update_wrapper(self, self.function)
 
-    def __call__(self, *args, **kwargs):
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(*args, **kwargs)
 
     @cached_property
@@ -95,13 +96,23 @@ class Registry(Mapping[str, Aggregate]):
 registry = Registry()
 
 
+@overload
+def aggregate(function: Callable[..., Any]) -> Aggregate: ...
+
+
+@overload
+def aggregate(
+    *, name: str | None = ..., reference: Callable | str | None = ..., example: Callable[[], tuple] | None = ...
+) -> Callable[[Callable[..., Any]], Aggregate]: ...
+
+
 def aggregate(
     function: Callable | None = None,
     *,
     name: str | None = None,
     reference: Callable | str | None = None,
     example: Callable[[], tuple] | None = None,
-):
+) -> Aggregate | Callable[[Callable[..., Any]], Aggregate]:
     """Register a hand-written operator: `@aggregate`, or `@aggregate(example=lambda: (torch.rand(4), torch.rand(4)))`.
 
     `reference`: the same mathematics as recorded operations, or the name of a registered aggregate. `example`: inputs

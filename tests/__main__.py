@@ -3,6 +3,8 @@
 Arguments go to pytest: `python -m tests -k store`. The tests run one after another: those in a browser look at times
 and frames that other work would disturb, and sharing the cores saves the rest little, since every worker has to import
 torch (`-n 2 --ignore=tests/browser` does it all the same).
+
+`python -m tests --core`: what works without streamlit and plotly, without a browser.
 """
 
 import os
@@ -12,6 +14,11 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+CORE = (
+    "test_aggregates.py test_files.py test_notebook.py test_torch_private.py torch_bridge trace/test_store.py "
+    "trace/test_recorder.py engine/test_grad.py engine/test_tape.py program/test_command_line.py program/test_run.py "
+    "compiler/test_source.py compiler/test_torch_function.py comparison checks/test_command.py checks/test_check.py"
+)
 BROWSERS = ("chromium", "google-chrome")
 HOW = """\
 The tests drive a Chromium, and there is none here. Install Chromium or Chrome (https://www.chromium.org), and say
@@ -40,12 +47,18 @@ def install_browser() -> None:
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["--core"]:
+        return tested(*(f"tests/{part}" for part in CORE.split()), *sys.argv[2:])
     if not has_browser():
         install_browser()
     if not has_browser():
         print(HOW, file=sys.stderr)
         return 1
-    return subprocess.run([sys.executable, "-m", "pytest", *sys.argv[1:]], cwd=ROOT).returncode
+    return tested(*sys.argv[1:])
+
+
+def tested(*arguments: str) -> int:
+    return subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=ROOT).returncode
 
 
 if __name__ == "__main__":

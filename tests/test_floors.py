@@ -13,6 +13,7 @@ PACKAGE = ROOT / "simplegrad"
 REPORT = "checks.report"
 BELOW = {
     "torch_private": set(),
+    "extras": set(),
     "engine": set(),
     "trace": {"engine"},
     "aggregates": {"engine"},
@@ -28,8 +29,8 @@ BELOW = {
     "torch_bridge": {"engine", "trace", "gallery"},
 }
 BELOW["view"] = set(BELOW) - {"notebook"}
-for _part in set(BELOW) - {"torch_private"}:  # what torch may lack, anybody may ask
-    BELOW[_part] = BELOW[_part] | {"torch_private"}
+for _part in set(BELOW) - {"torch_private", "extras"}:  # what may be missing, anybody may ask
+    BELOW[_part] = BELOW[_part] | {"torch_private", "extras"}
 LIBRARIES = {"engine": {"torch"}, "trace": {"torch", "safetensors", "numpy"}, "program": {"torch", "numpy"}}
 
 

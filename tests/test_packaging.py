@@ -12,6 +12,7 @@ import pytest
 
 import simplegrad
 import tests.__main__ as runner
+from simplegrad import extras
 from tests.test_floors import imported, libraries
 
 ROOT = Path(__file__).parent.parent
@@ -28,9 +29,22 @@ def test_requirements_pin_what_they_name():
     assert "torch==2.13.0" in LINES
 
 
-def test_the_package_needs_what_the_requirements_name():
-    needed = {re.split("[=<>]", line)[0] for line in PROJECT["project"]["dependencies"]}
-    assert needed == {line.split("==")[0] for line in LINES}
+def named(lines: list[str]) -> set[str]:
+    return {re.split("[=<>]", line)[0] for line in lines}
+
+
+def test_the_package_and_its_extra_need_what_the_requirements_pin():
+    core, extra = PROJECT["project"]["dependencies"], PROJECT["project"]["optional-dependencies"]["app"]
+    assert named(core) == {"torch", "numpy", "safetensors", "networkx"}
+    assert named(extra) == set(extras.EXTRAS["app"])
+    assert named(core) | named(extra) == named(LINES)
+    assert not any("==" in line for line in core), "a range: others have a torch of their own"
+
+
+def test_only_what_shows_imports_what_the_core_lacks():
+    for path in (ROOT / "simplegrad").rglob("*.py"):
+        if "view" not in path.parts and path.name != "serve.py":
+            assert not libraries(imported(path)) & {"streamlit", "plotly", "pandas"}, path
 
 
 def test_everything_imported_is_required():
@@ -88,6 +102,13 @@ def test_debians_browser_is_installed_where_it_can_be(bare_machine, monkeypatch,
     assert runner.main() == 1  # nothing was really installed
     assert [command[0] for command in bare_machine] == [first, first]
     assert "chromium" in bare_machine[1]
+
+
+def test_the_core_needs_no_browser_and_names_files_that_are_there(bare_machine, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["tests", "--core", "-x"])
+    assert runner.main() == 0
+    ((_, _, _, *files, option),) = bare_machine
+    assert option == "-x" and all((ROOT / file).exists() for file in files)
 
 
 @pytest.mark.parametrize("code", [0, 1, 5])
