@@ -12,11 +12,15 @@ from typing import NoReturn
 import torch
 
 from .events import KINDS, Entry, Event, Pass, Value
+from .looks import MOST_DIMENSIONS, can_be_looked_at, distinct
 from .replay import Replay
+from .texts import MOST_FILES, MOST_LINES, excerpts
 from .trace import Trace
 
 FORMAT, VERSION = "simplegrad trace", 1
-MOST_ELEMENTS = 1 << 32  # of one tensor, expanded
+MOST_ELEMENTS = 1 << 32  # of one tensor, expanded: what is repeated takes no memory, and is never written out
+LONGEST_NAME = 500  # characters of a name, an operator, a dtype; they stand in sentences again and again
+LONGEST_TEXT = 1_000_000  # of anything else
 DAMAGED = "The file is damaged or was cut off. Copy it anew, or save the trace again with trace.save(path)."
 _ABOUT = ("title", "program", "aggregate", "kind")
 # Fields that are left out where they are empty.
@@ -42,7 +46,8 @@ class Writer:
         tape = len(self.rows["entries"])
         events = [self.event(event) for event in trace.events]
         about = {name: str(getattr(trace, name)) for name in _ABOUT}
-        about |= {"notices": list(map(str, trace.notices)), "bindings": trace.bindings}
+        about |= {"notices": list(map(str, trace.notices)), "bindings": _names(trace)}
+        about |= {"texts": excerpts(map(tuple, self.rows["sources"]), trace.texts)}
         self.document = {"format": FORMAT, "version": VERSION, **about}
         self.document |= {**self.rows, "listed": listed, "tape": tape, "events": events}
 
@@ -60,13 +65,14 @@ class Writer:
             return "entries", self.fields(thing)
         if isinstance(thing, Pass):
             return "passes", self.fields(thing)
-        fields = {"id": thing.id, "name": thing.name, "shape": list(thing.shape), "dtype": thing.dtype}
+        shape = thing.shape if len(thing.shape) <= MOST_DIMENSIONS else (math.prod(thing.shape),)
+        fields = {"id": thing.id, "name": _cut(thing.name), "shape": list(shape), "dtype": thing.dtype}
         if thing.leaf:
             fields["leaf"] = True
         if thing.nonfinite is not None:
             fields["nonfinite"] = thing.nonfinite
         key, note = self.tensors.add(thing.tensor)
-        return "values", fields | ({"tensor": key} if key else {}) | _not_empty("note", thing.note or note)
+        return "values", fields | ({"tensor": key} if key else {}) | _not_empty("note", _cut(thing.note or note))
 
     def event(self, event: Event) -> dict:
         return {"kind": event.kind, **self.fields(event)}
@@ -93,6 +99,14 @@ class Writer:
         return self.places[source]
 
 
+def _cut(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+
+
+def _names(trace: Trace) -> dict[str, str]:
+    return {_cut(name): _cut(variable) for name, variable in trace.bindings.items()}
+
+
 def _not_empty(name: str, text: str) -> dict:
     return {name: text} if text else {}
 
@@ -108,8 +122,10 @@ class TensorsWritten:
         """(key, ""), or ("", why there is none)."""
         if tensor is None:
             return "", ""
-        if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta or tensor.is_nested:
-            return "", f"its tensor was not kept: {str(tensor.layout).removeprefix('torch.')} on {tensor.device}"
+        if not can_be_looked_at(tensor):
+            kinds = [str(each).removeprefix("torch.") for each in (tensor.layout, tensor.dtype)]
+            kind = kinds[tensor.layout is torch.strided] if tensor.dim() <= MOST_DIMENSIONS else f"{tensor.dim()} dims"
+            return "", f"its tensor was not kept: {kind} on {tensor.device}"
         kind = "complex" if tensor.is_complex() else "t"
         tensor = plain(tensor)
         memory = (kind, tensor.device, tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride())
@@ -122,12 +138,7 @@ class TensorsWritten:
 def plain(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor without history, with real numbers, and with nothing in it twice that expanding repeated."""
     tensor = tensor.detach().as_subclass(torch.Tensor).resolve_conj().resolve_neg()
-    if tensor.is_complex():
-        tensor = torch.view_as_real(tensor)
-    for dim, (size, stride) in enumerate(zip(tensor.shape, tensor.stride())):
-        if stride == 0 and size > 1:
-            tensor = tensor.narrow(dim, 0, 1)
-    return tensor
+    return distinct(torch.view_as_real(tensor) if tensor.is_complex() else tensor)
 
 
 class Reader:
@@ -148,6 +159,7 @@ class Reader:
         events = [self.event(row, index) for index, row in enumerate(self.list_of("events", self.document))]
         self.check_order(events)
         trace = Trace(events, self.entries[: self.count("tape")], self.values[: self.count("listed")])
+        trace.texts = self.texts()
         for name in _ABOUT:
             setattr(trace, name, self.text(self.document.get(name, ""), name))
         trace.bindings = self.names("bindings")
@@ -182,11 +194,25 @@ class Reader:
         self.at, names = at, self.document.get(at, {})
         if not isinstance(names, dict):
             self.wrong(f"an object was expected, not {_said(names)}")
-        return {name: self.text(text) for name, text in names.items()}
+        return {self.name(name): self.name(text) for name, text in names.items()}
+
+    def texts(self) -> dict[str, list[tuple[int, list[str]]]]:
+        """What stood in the files that the sources name; a file of before they were kept has none."""
+        self.at, texts = "texts", self.document.get("texts", {})
+        if not isinstance(texts, dict) or len(texts) > MOST_FILES:
+            self.wrong(f"an object of at most {MOST_FILES:,} files was expected, not {_said(texts)}")
+        return {file: [self.chunk(row) for row in self.listed(chunks)] for file, chunks in texts.items()}
+
+    def chunk(self, row: object) -> tuple[int, list[str]]:
+        first, lines = row if isinstance(row, list) and len(row) == 2 else (None, None)
+        if not (is_whole(first) and 0 < first <= MOST_LINES and isinstance(lines, list) and len(lines) <= MOST_LINES):
+            self.wrong(f"[first line, lines] was expected, not {_said(row)}")
+        return first, [self.text(line) for line in lines]
 
     def source_row(self, row: object, index: int) -> tuple[str, int]:
         self.at = f"sources[{index}]"
-        if not (isinstance(row, list) and len(row) == 2 and isinstance(row[0], str) and is_whole(row[1])):
+        right = isinstance(row, list) and len(row) == 2 and isinstance(row[0], str) and is_whole(row[1])
+        if not right or len(row[0]) > LONGEST_TEXT:
             self.wrong(f"[file, line] was expected, not {_said(row)}")
         return (row[0], row[1])
 
@@ -194,14 +220,16 @@ class Reader:
         self.at = f"values[{index}]"
         if not isinstance(row, dict):
             self.wrong(f"an object was expected, not {_said(row)}")
-        shape, dtype, key = row.get("shape"), self.text(row.get("dtype")), row.get("tensor")
+        shape, dtype, key = row.get("shape"), self.name(row.get("dtype")), row.get("tensor")
         if not (isinstance(shape, list) and all(is_whole(size) for size in shape)):
             self.wrong(f"a shape was expected, not {_said(shape)}")
+        if len(shape) > MOST_DIMENSIONS:
+            self.wrong(f"{len(shape):,} dimensions are more than the {MOST_DIMENSIONS} that a tensor may have")
         if math.prod(shape) > MOST_ELEMENTS:
             self.wrong(f"{math.prod(shape):,} elements are more than the {MOST_ELEMENTS:,} that a tensor may have")
         shape = self.alike.setdefault(tuple(shape), tuple(shape))
         tensor = None if key is None else self.tensor(key, shape)
-        name, note = self.text(row.get("name")), self.text(row.get("note", ""))
+        name, note = self.name(row.get("name")), self.name(row.get("note", ""))
         looked = None if row.get("nonfinite") is None else self.text(row["nonfinite"])
         return Value(self.whole(row.get("id")), name, shape, tensor, dtype, bool(row.get("leaf")), note, looked)
 
@@ -257,9 +285,16 @@ class Reader:
 
     def text(self, x: object, at: str | None = None) -> str:
         self.at = at or self.at
-        if isinstance(x, str):
-            return self.alike.setdefault(x, x)
-        self.wrong(f"a text was expected, not {_said(x)}")
+        if not isinstance(x, str):
+            self.wrong(f"a text was expected, not {_said(x)}")
+        if len(x) > LONGEST_TEXT:
+            self.wrong(f"{len(x):,} characters are more than the {LONGEST_TEXT:,} that a text may have")
+        return self.alike.setdefault(x, x)
+
+    def name(self, x: object) -> str:
+        if isinstance(x, str) and len(x) > LONGEST_NAME:
+            self.wrong(f"{len(x):,} characters are more than the {LONGEST_NAME} that a name may have")
+        return self.text(x)
 
     def whole(self, x: object) -> int:
         if is_whole(x):
@@ -267,8 +302,7 @@ class Reader:
         self.wrong(f"a number from 0 was expected, not {_said(x)}")
 
     def number(self, x: object) -> float:
-        right = isinstance(x, (int, float)) and not isinstance(x, bool)
-        return x if right else self.wrong(f"a number was expected, not {_said(x)}")
+        return x if isinstance(x, float) or is_whole(x) else self.wrong(f"a number was expected, not {_said(x)}")
 
     def truth(self, x: object) -> bool:
         return x if isinstance(x, bool) else self.wrong(f"true or false was expected, not {_said(x)}")
@@ -288,13 +322,15 @@ class Reader:
 
 
 def _said(x: object) -> str:
+    if isinstance(x, (list, dict)) and len(x) > 20:
+        return f"{'a list' if isinstance(x, list) else 'an object'} of {len(x):,}"
     text = json.dumps(x)
     return text if len(text) <= 40 else text[:37] + "..."
 
 
 def is_whole(x: object) -> bool:
-    """A number from 0, of JSON; True and False are none."""
-    return type(x) is int and x >= 0
+    """A number from 0 that 63 bits hold, of JSON; True and False are none."""
+    return type(x) is int and 0 <= x < 1 << 63
 
 
 # --- how a field of each type is written and read ----------------------------------------------------------------

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import torch
 
+from .looks import Looks
+
 Source = tuple[str, int]
 
 
@@ -30,7 +32,7 @@ class Value:
     @property
     def is_zero(self) -> bool:
         """Computed, and all zeros: not the same as a known zero, which is None."""
-        return self.tensor is not None and not self.tensor.any()
+        return self.tensor is not None and Looks().is_zero(self.tensor)
 
     def __repr__(self) -> str:
         return self.name

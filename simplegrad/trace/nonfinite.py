@@ -22,6 +22,7 @@ from .events import (
     VisitBegun,
     Visited,
 )
+from .looks import Looks
 from .trace import Trace
 
 KINDS = ("nan", "inf")
@@ -63,12 +64,12 @@ def find_nonfinite(trace: Trace, kinds: Collection[str] = KINDS) -> Birth | None
     if unknown:
         raise ValueError(f"kinds has {unknown[0]!r}: expected some of {', '.join(map(repr, KINDS))}.")
     _raise_if_nothing_was_kept(trace)
-    seen: set[int] = set()
+    seen, looks = set(), Looks()
     for event in trace.events:
         for value, part in _values_of(event):
             if id(value) not in seen:
                 seen.add(id(value))
-                kind = kind_of(value)
+                kind = kind_of(value, looks)
                 if kind in kinds:
                     return _Teller(trace, event, value, kind).birth(part)
     return None
@@ -83,21 +84,16 @@ def _raise_if_nothing_was_kept(trace: Trace) -> None:
         )
 
 
-def kind_of(value: Value) -> str:
+def kind_of(value: Value, looks: Looks | None = None) -> str:
     """ "nan", "inf", or "" for a value that is finite, or of which nobody knows."""
     if value.nonfinite is not None:
         return value.nonfinite
-    return "" if value.tensor is None else kind_of_tensor(value.tensor)
+    return "" if value.tensor is None else (looks or Looks()).nonfinite(value.tensor)
 
 
 def kind_of_tensor(tensor: torch.Tensor) -> str:
     """ "nan" if any element is one, else "inf" if any is infinite, else ""; "" also for what has no numbers."""
-    if not (tensor.is_floating_point() or tensor.is_complex()):
-        return ""
-    tensor = tensor.detach()
-    if torch.isfinite(tensor).all():
-        return ""
-    return "nan" if torch.isnan(tensor).any() else "inf"
+    return Looks().nonfinite(tensor)
 
 
 def _values_of(event: Event) -> Iterator[tuple[Value, str]]:

@@ -15,6 +15,8 @@ Nothing in it is ever executed: no pickle, and every index is looked at before i
     entries   [{id, operator, text, inputs: [value…], outputs: [value…], aggregate?, made_by?, pass_id?, line?,
               source?, propagate_source?, group?}, …]; elsewhere an entry is its place in this list; made_by is an id
     tape      how many of the entries are those of trace.entries
+    texts     {file: [[first line, [text…]], …], …}: what stands around the lines that the sources name. A reader shows
+              this, and never opens the files. Missing in files of before it was kept
     passes    [{id, loss, seed?, wanted: [value or null…], none, prune}, …]; elsewhere, again its place
     events    [{kind, parent?, pass_id?, line?, source?, and the fields of its kind}, …], in order. The kinds and their
               fields are those of events.py; `run` is a pass, `table` a list of [value, value]
@@ -25,12 +27,10 @@ value's note says so. Tensors come back on the CPU.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import zipfile
 import zlib
-from pathlib import Path
 from typing import BinaryIO
 
 import torch
@@ -39,10 +39,15 @@ from safetensors import torch as safetensors
 
 from ..engine.speed import collector_paused
 from .document import DAMAGED, FORMAT, VERSION, Reader, Writer, WrongDocument, is_whole
+from .replaced import refuse_what_is_no_file, replacing
 from .trace import Trace
 
 MOST_JSON_BYTES = 256 << 20  # of trace.json, unpacked: a million events or two
-MOST_INFLATION = 100  # times smaller than trace.json it may be packed; 10 to 20 is usual
+MOST_INFLATION = 100  # times smaller than trace.json it may be packed; 10 is usual
+MOST_COST = 2 << 30  # bytes of memory that reading trace.json takes, about
+SMALL_COST, MOST_COST_RATIO = 64 << 20, 400  # it may take so much in any case, or so many times what it takes packed
+# Bytes that each of these brings with it in Python, measured on lists of lists, of objects, of numbers and of texts.
+_COSTS = {b"[": 64, b"{": 200, b",": 36, b'"': 20}
 _JSON, _TENSORS = "trace.json", "tensors.safetensors"
 _WHENCE = "Was it made by trace.save(path)?"
 
@@ -55,20 +60,17 @@ class TraceFileError(Exception):
 
 
 def save(trace: Trace, file: str | os.PathLike | BinaryIO) -> None:
-    """Write a trace to a path, or into a file open for writing. What stood at the path stays until all is written."""
+    """Write a trace to a path, or into a file open for writing. What stood at the path stays until all is written.
+
+    A symbolic link is followed, and the mode of an older file is kept. Raises TraceFileError for a trace that is too
+    long to be read again, and OSError for a path that cannot be written or that is no regular file.
+    """
     if hasattr(file, "write"):
         with collector_paused():  # a document has no cycles, and walking over it took half the time, as in load
             _write(trace, file)
         return
-    path = Path(file)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    try:
-        with open(unfinished, "wb") as stream:
-            save(trace, stream)
-        os.replace(unfinished, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            unfinished.unlink()
+    with replacing(file) as stream:
+        save(trace, stream)
 
 
 def _write(trace: Trace, stream: BinaryIO) -> None:
@@ -88,15 +90,21 @@ def _write(trace: Trace, stream: BinaryIO) -> None:
 
 
 def load(file: str | os.PathLike | BinaryIO) -> Trace:
-    """A saved trace, from a path or an open file. Raises TraceFileError, and OSError where there is no file at all."""
+    """A saved trace, from a path or an open file. Raises TraceFileError for what is none, and OSError for no file."""
     if not hasattr(file, "read"):
+        refuse_what_is_no_file(file)
         with open(file, "rb") as stream:
             return load(stream)
+    name = getattr(file, "name", "the file")
     try:
         with collector_paused():
             return Reader(*_read(file)).trace()
     except WrongDocument as wrong:
-        raise TraceFileError(f"{getattr(file, 'name', 'the file')}: {wrong}") from None
+        raise TraceFileError(f"{name}: {wrong}") from None
+    except MemoryError as error:
+        raise TraceFileError(f"{name}: there is not memory enough to read it. Record less of the run.") from error
+    except Exception as error:  # a damage that nobody thought of; the cause says where
+        raise TraceFileError(f"{name}: {type(error).__name__}: {str(error)[:200]}. {DAMAGED}") from error
 
 
 # What zipfile and safetensors raise for a damaged file, according to where the damage is.
@@ -114,7 +122,9 @@ def _read(stream: BinaryIO) -> tuple[dict, dict[str, torch.Tensor]]:
             if _JSON not in names:
                 raise WrongDocument(f"not a simplegrad trace: the archive has no {_JSON}. {_WHENCE}")
             packed = min(archive.getinfo(_JSON).compress_size, size)
-            document = _parsed(_member(archive, _JSON, min(MOST_JSON_BYTES, (1 << 20) + MOST_INFLATION * packed)))
+            text = _member(archive, _JSON, min(MOST_JSON_BYTES, (1 << 20) + MOST_INFLATION * packed))
+            _refuse_what_costs_too_much(text, packed)
+            document = _parsed(text)
             _check_format(document)
             if _TENSORS not in names or archive.getinfo(_TENSORS).compress_type != zipfile.ZIP_STORED:
                 raise WrongDocument(f"{_TENSORS} is missing, or compressed, which it never is. {DAMAGED}")
@@ -130,6 +140,13 @@ def _member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
     if len(content) > most:
         raise WrongDocument(f"{name} has more than {most:,} bytes, the most that is read. {DAMAGED}")
     return content
+
+
+def _refuse_what_costs_too_much(text: bytes, packed: int) -> None:
+    """A few bytes of JSON may be many of Python's; they are counted before any is made."""
+    cost = len(text) + sum(each * text.count(mark) for mark, each in _COSTS.items())
+    if cost > min(MOST_COST, max(SMALL_COST, MOST_COST_RATIO * packed)):
+        raise WrongDocument(f"{_JSON} would take some {cost >> 20:,} MiB to read, which no trace of its size does")
 
 
 def _parsed(text: bytes) -> dict:

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from .events import Entry, Event, Failed, LimitReached, Pass, PassBegun, Value
 from .replay import Replay, State
+from .texts import Chunks
 
 
 class Trace:
@@ -28,6 +29,7 @@ class Trace:
         self.kind = "tape"  # or "torch": a real PyTorch run
         self.bindings: dict[str, str] = {}  # what the program calls a Variable -> its name, at the end of the run
         self._notices: list[str] = []
+        self.texts: Chunks | None = None  # of the files it names, where it came from a file; None: of this process
 
     def _built(self) -> Trace:
         """With events for all that was logged. Once the run is over, what made them is let go, and the tape with it."""

@@ -9,12 +9,8 @@ from __future__ import annotations
 
 import gzip
 import json
-import linecache
 import math
 import os
-from functools import lru_cache
-
-import torch
 
 from ..trace.events import (
     Accumulated,
@@ -32,14 +28,15 @@ from ..trace.events import (
     VisitBegun,
     Visited,
 )
+from ..trace.looks import Looks
+from ..trace.texts import LONGEST, around, is_ours, lines_of
 from ..trace.trace import Trace
 from .sentences import Narrator, formulas, shape_text
 
 ENTRY_STATES = ("pending", "active", "propagated", "partial", "skipped", "pruned")
+MOST_CHARACTERS = 200_000_000  # of all sentences, and of all formulas; what is beyond is left out
+LONGEST_STATEMENT = 5_000  # characters of an entry
 VALUE_TEXTS = 40_000  # beyond that many variables their numbers are left out, for the sake of the page's memory
-LONGEST_EXCERPT = 2000  # lines of a source file
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-_EXAMPLES = (os.path.join(_PACKAGE, "aggregates.py"), os.path.join(_PACKAGE, "gallery") + os.sep)
 
 
 def payload(trace: Trace) -> dict:
@@ -47,9 +44,11 @@ def payload(trace: Trace) -> dict:
     narrator = Narrator(trace.kind)
     encoder = _Encoder(trace, narrator)
     events, sentences = [], []
+    room = MOST_CHARACTERS
     for event in trace.events:
         events.append(encoder.event(event))
-        sentences.append(narrator.tell(event))
+        sentences.append(narrator.tell(event) if room > 0 else "")
+        room -= len(sentences[-1])
     return {
         "kind": trace.kind,
         "title": trace.title,
@@ -67,7 +66,7 @@ def payload(trace: Trace) -> dict:
 
 
 def as_json(data: dict) -> bytes:
-    return json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode()
+    return json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")  # lone surrogates
 
 
 def packed(data: dict) -> bytes:
@@ -80,6 +79,8 @@ class _Encoder:
 
     def __init__(self, trace: Trace, narrator: Narrator):
         self.narrator = narrator
+        self.texts = trace.texts
+        self.room = MOST_CHARACTERS
         self.files: dict[str, int] = {}
         self.lines: dict[str, set[int]] = {}
         # a program has its own text; of Python's lines those in hand-written rules are told beside it
@@ -124,7 +125,7 @@ class _Encoder:
     def entry(self, entry: Entry) -> list:
         ids = ([x.id for x in entry.inputs], [x.id for x in entry.outputs])
         return [
-            entry.statement,
+            entry.statement[:LONGEST_STATEMENT],
             _id(entry.pass_id),
             _id(entry.made_by),
             entry.line or 0,
@@ -134,51 +135,38 @@ class _Encoder:
         ]
 
     def formulas(self, entry: Entry) -> list[str]:
-        return formulas(entry) if self.with_texts else []
+        said = formulas(entry) if self.with_texts and self.room > 0 else []
+        self.room -= sum(map(len, said))
+        return said
 
     def value(self, value: Value) -> list:
         text = self.narrator.text(value) if self.with_texts else value.note
-        most = largest(value)
+        most = largest(value, self.narrator.looks)
         zero = value.is_zero if most == -1 else most == 0
         return [value.name, shape_text(value.shape), text, int(zero), int(value.leaf), most]
 
     def sources(self) -> list:
         """[name, first line, lines] of each file that the trace touches, cut to what surrounds the lines touched."""
-        return [[os.path.basename(file), *_excerpt(file, self.lines[file])] for file in self.files]
+        return [
+            [os.path.basename(file), *_excerpt(lines_of(file, self.texts), self.lines[file])] for file in self.files
+        ]
 
 
-def largest(value: Value) -> float:
+def largest(value: Value, seen: Looks) -> float:
     """The largest absolute value, for breakpoints: -1 where it is not known, -2 for NaN and infinity."""
-    tensor = value.tensor
-    if tensor is None or not tensor.numel() or tensor.dtype == torch.bool:
+    found = None if value.tensor is None else seen.largest(value.tensor)
+    if found is None:
         return -1
-    found = float(tensor.detach().abs().max())
     return found if math.isfinite(found) else -2
 
 
-@lru_cache(maxsize=1024)  # asked for each event
-def is_ours(file: str) -> bool:
-    """Code of this package, which is nobody's program; the aggregates are there to be read."""
-    path = os.path.abspath(file)
-    return path.startswith(_PACKAGE) and not path.startswith(_EXAMPLES)
-
-
-def _excerpt(file: str, touched: set[int]) -> tuple[int, list[str]]:
-    """The functions from the first to the last line touched, if the file can be read and that is no book."""
-    lines = linecache.getlines(file)
+def _excerpt(lines: list[str], touched: set[int]) -> tuple[int, list[str]]:
+    """The functions from the first to the last line touched, if they are known and that is no book."""
     first, last = min(touched), max(touched)
-    if not 0 < last <= len(lines) or last - first > LONGEST_EXCERPT:
+    if not 0 < last <= len(lines) or last - first > LONGEST:
         return 1, []
-    while first > 1 and not (_is_outer(lines[first - 1]) and not _is_outer(lines[first - 2])):
-        first -= 1
-    while last < len(lines) and not _is_outer(lines[last]):
-        last += 1
+    first, last = around(lines, first, last)
     return first, [line.rstrip() for line in lines[first - 1 : last]]
-
-
-def _is_outer(line: str) -> bool:
-    """At the margin: where a function (or its decorator) begins, and the one before has ended."""
-    return bool(line.strip()) and not line[0].isspace()
 
 
 def _id(number: int | None) -> int:

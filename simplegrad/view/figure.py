@@ -5,6 +5,7 @@ The player colours the nodes and edges as it steps; `Drawing.for_player` is what
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -13,12 +14,14 @@ import plotly.graph_objects as go
 from .graph import Edge, TapeGraph, Unit
 from .layout import LANE_GAP, Layout
 from .palette import OKABE_ITO
+from .sentences import shape_text
 
 GREY = "rgba(125,137,152,{})"
 ROW_PX, MARGIN_PX = 42, 12
 MIN_HEIGHT, MAX_HEIGHT = 180, 430
 FAR = 12  # slots: a value that is read so far away, and more than FAR_TIMES so, is named there instead of drawn to
 FAR_TIMES = 3
+LONGEST_HOVER = 1_000  # characters
 ARROWS_UP_TO = 1200  # edges; beyond that arrowheads cost more than they tell
 # With 48 pixels a slot, the least that a graph is drawn with in full, a name beside an entry stays clear of it.
 NAME_PX = 10
@@ -131,7 +134,7 @@ def _nodes_of(unit: Unit, places: Layout) -> list[Node]:
     for number, value in enumerate(unit.values):
         vx, vy = places.value_xy(unit, number)
         kind = "value" if unit.entries else unit.kind
-        hover = f"{value.name} {_shape(value.shape)}" + ("" if unit.entries else f": {kind}")
+        hover = f"{value.name} {shape_text(value.shape)}" + ("" if unit.entries else f": {kind}")
         nodes.append(Node(vx, vy, "value", value.id, kind, "", value.name, hover))
     return nodes
 
@@ -141,10 +144,6 @@ def _ghosts_between(nodes: list[Node], ghosts: Sequence[Ghost]) -> Iterator[tupl
     for ghost in ghosts:
         if ghost.source in places and ghost.target in places:
             yield (*places[ghost.source], *places[ghost.target], ghost)
-
-
-def _shape(shape: tuple[int, ...]) -> str:
-    return "×".join(map(str, shape)) if shape else "scalar"
 
 
 def _value_places(graph: TapeGraph, places: Layout) -> dict[tuple[int, int], tuple[float, float]]:
@@ -248,7 +247,7 @@ def _lane_title(number: int, lane: tuple[str, float, float]) -> dict:
     title, top, _ = lane
     text = f"{title} →" if number == 0 else f"← {title}"
     return {
-        "xref": "paper", "x": 0.004, "xanchor": "left", "y": top, "yanchor": "top", "text": f"<b>{text}</b>",
+        "xref": "paper", "x": 0.004, "xanchor": "left", "y": top, "yanchor": "top", "text": f"<b>{plain(text)}</b>",
         "showarrow": False, "font": {"size": 11},
     }  # fmt: skip
 
@@ -303,7 +302,7 @@ def _ghost_lines(drawn: Drawing) -> go.Scatter:
             x, y = _along(ends, k / count)
             xs.append(x)
             ys.append(y)
-            texts.append(text)
+            texts.append(plain(text))
             sizes.append(size)
         for row, gap in ((xs, None), (ys, None), (texts, ""), (sizes, 0)):
             row.append(gap)
@@ -323,7 +322,7 @@ def _ghost_labels(drawn: Drawing) -> Iterator[dict]:
         x, y = _along(ends, max(0.84 - 0.2 * number, 0.1))
         if ghost.text:
             yield {
-                "x": x, "y": y, "xanchor": "left", "xshift": 9, "text": ghost.text, "showarrow": False,
+                "x": x, "y": y, "xanchor": "left", "xshift": 9, "text": plain(ghost.text), "showarrow": False,
                 "font": {"size": 11}, "bgcolor": "rgba(213,94,0,0.16)", "bordercolor": OKABE_ITO["vermillion"],
                 "borderpad": 2,
             }  # fmt: skip
@@ -343,12 +342,17 @@ def _labels(drawn: Drawing) -> go.Scatter:
     return go.Scatter(
         x=[x for x, _, _ in drawn.labels],
         y=[y for _, y, _ in drawn.labels],
-        text=[text for _, _, text in drawn.labels],
+        text=[plain(text) for _, _, text in drawn.labels],
         mode="text",
         textposition="top center",
         textfont={"size": 9, "color": GREY.format(1)},
         hoverinfo="skip",
     )
+
+
+def plain(text: str) -> str:
+    """A text in which Plotly finds no markup: it knows <b>, <br> and, in a name from somewhere, <a href>."""
+    return html.escape(text.encode("utf-8", "replace").decode(), quote=False)
 
 
 def _short(name: str) -> str:
@@ -360,8 +364,8 @@ def _markers(nodes: list[Node]) -> go.Scatter:
     return go.Scatter(
         x=[n.x for n in nodes],
         y=[n.y for n in nodes],
-        text=[n.text or _short(n.name) for n in nodes],
-        hovertext=[n.hover for n in nodes],
+        text=[plain(n.text or _short(n.name)) for n in nodes],
+        hovertext=[plain(n.hover[:LONGEST_HOVER]) for n in nodes],
         hovertemplate="%{hovertext}<extra></extra>",
         mode="markers+text",
         textposition=["middle center" if n.text else "bottom center" for n in nodes],

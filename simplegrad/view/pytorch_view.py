@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-import linecache
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -21,8 +20,8 @@ from ..targets import Target
 from ..torch_bridge.gallery import GALLERY
 from ..trace.events import Entry, VisitBegun
 from ..trace.nonfinite import Birth, find_nonfinite
+from ..trace.texts import Chunks, is_ours, lines_of
 from ..trace.trace import Trace
-from .deltas import is_ours
 from .figure import Ghost
 from .session import LARGEST_STEP, REPORTS, TRACES
 from .views import bytes_of, bytes_of_report
@@ -397,14 +396,14 @@ def sources(trace: Trace, findings: list[Finding], births: list[Birth]) -> list[
     blocks: dict[tuple[str, int, int], None] = {}
     for file, line in wanted:
         shown = any(file == there and first <= line <= last for there, first, last in blocks)
-        block = None if shown or is_ours(file) else block_around(file, line)
+        block = None if shown or is_ours(file) else block_around(file, line, trace.texts)
         if block is not None and len(blocks) < MOST_BLOCKS:
             blocks[block] = None
-    return [_source(*block, marks) for block in blocks]
+    return [_source(*block, marks, trace.texts) for block in blocks]
 
 
-def _source(file: str, first: int, last: int, marks: dict[tuple[str, int], list[str]]) -> dict:
-    lines = linecache.getlines(file)
+def _source(file: str, first: int, last: int, marks: dict[tuple[str, int], list[str]], texts: Chunks | None) -> dict:
+    lines = lines_of(file, texts)
     shown = [
         [number, lines[number - 1].rstrip(), sorted(set(marks.get((file, number), ())))]
         for number in range(first, last + 1)
@@ -412,12 +411,13 @@ def _source(file: str, first: int, last: int, marks: dict[tuple[str, int], list[
     return {"file": os.path.basename(file), "lines": shown}
 
 
-def block_around(file: str, line: int) -> tuple[str, int, int] | None:
+def block_around(file: str, line: int, texts: Chunks | None = None) -> tuple[str, int, int] | None:
     """(file, first line, last line) of the class around a line, or else the function, or else a few lines."""
-    for first, last in _blocks("".join(linecache.getlines(file))):
+    lines = lines_of(file, texts)
+    for first, last in _blocks("\n".join(lines)):
         if first <= line <= last:
             return file, first, last
-    end = len(linecache.getlines(file))
+    end = len(lines)
     return (file, max(1, line - AROUND), min(end, line + AROUND)) if 0 < line <= end else None
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 
 import torch
 
+from ..trace import looks
 from ..trace.events import (
     Accumulated,
     Entry,
@@ -25,6 +27,8 @@ from ..trace.events import (
 )
 
 SHOWN_ELEMENTS = 8  # of a tensor, before it is cut short
+LONGEST_STATEMENT = 400  # characters of an entry in a sentence
+MOST_NAMED = 40  # Variables or gradients of one list in a sentence
 
 # For each input of an operator: the gradient it is given, from g, the incoming one. {a} and {b} are the inputs, {r} the
 # result, {n} the number. Where the partial can be named, it stands behind the bar.
@@ -90,24 +94,28 @@ def formulas(entry: Entry) -> list[str]:
     known = () if entry.aggregate else FORMULAS.get(entry.operator, ())
     if entry.operator in ("cat", "stack"):
         return [f"{x.name}'s part of {{g}}" for x in entry.inputs]
-    return [filled.partition("|")[0] for filled in _filled(known, entry)]
+    return _filled([template.partition("|")[0] for template in known], entry)
 
 
 def partials(entry: Entry) -> list[str]:
     """∂r/∂x for each input where it can be named, '' elsewhere."""
     known = () if entry.aggregate else FORMULAS.get(entry.operator, ())
-    return [filled.partition("|")[2] for filled in _filled(known, entry)]
+    return _filled([template.partition("|")[2] for template in known], entry)
 
 
 def _filled(known: Sequence[str], entry: Entry) -> list[str]:
     """The templates of an operator with an entry's names, one for each input; '' for inputs beyond them."""
     if not known:
         return [""] * len(entry.inputs)
-    names = [x.name for x in entry.inputs] + [""]
-    words = {"a": names[0], "b": names[1], "r": entry.outputs[0].name, "n": _number(entry, names[0]), "g": "{g}"}
+    names = [x.name for x in entry.inputs] + ["", ""]
+    words = {"a": names[0], "b": names[1], "r": _result(entry), "n": _number(entry, names[0]), "g": "{g}"}
     return [template.format_map(words) for _, template in zip(entry.inputs, known)] + [""] * (
         len(entry.inputs) - len(known)
     )
+
+
+def _result(entry: Entry) -> str:
+    return entry.outputs[0].name if entry.outputs else "the result"
 
 
 def _number(entry: Entry, name: str) -> str:
@@ -120,19 +128,19 @@ def _number(entry: Entry, name: str) -> str:
 
 
 def shape_text(shape: Sequence[int]) -> str:
-    return "×".join(map(str, shape)) if shape else "scalar"
+    sizes = [*map(str, shape[: looks.MOST_DIMENSIONS]), *["…"] * (len(shape) > looks.MOST_DIMENSIONS)]
+    return "×".join(sizes) or "scalar"
 
 
-def value_text(value: Value) -> str:
+def value_text(value: Value, seen: looks.Looks | None = None) -> str:
     """The numbers to four digits; of a large tensor its first ones and its norm."""
     tensor = value.tensor
-    if tensor is None:
+    if tensor is None or not looks.can_be_looked_at(tensor):
         return value.note
-    tensor = tensor.detach()
     if tensor.numel() <= SHOWN_ELEMENTS:
-        return _nested(tensor.tolist())
-    first = ", ".join(map(_number_text, tensor.flatten()[:4].tolist()))
-    norm = "" if tensor.dtype in (torch.bool,) else f"; norm {_number_text(float(tensor.double().norm()))}"
+        return _nested(looks.nested(tensor))
+    first = ", ".join(map(_number_text, looks.first(tensor, 4)))
+    norm = "" if tensor.dtype == torch.bool else f"; norm {_number_text((seen or looks.Looks()).norm(tensor))}"
     return f"[{first}, …{norm}]"
 
 
@@ -162,6 +170,7 @@ class Narrator:
         self.counts: dict[tuple[int, Value], int] = {}
         self.sums: dict[tuple[int, Value], Value] = {}
         self.visiting: dict[int, Entry] = {}
+        self.looks = looks.Looks()
         self.texts: dict[Value, str] = {}  # an event names what others named before it
 
     def tell(self, event: Event) -> str:
@@ -174,7 +183,7 @@ class Narrator:
     def text(self, value: Value) -> str:
         """`value_text`, made once for each value: with large tensors it reads all their elements."""
         if value not in self.texts:
-            self.texts[value] = value_text(value)
+            self.texts[value] = value_text(value, self.looks)
         return self.texts[value]
 
     def equals(self, value: Value) -> str:
@@ -196,7 +205,7 @@ class Narrator:
 
     def recorded(self, event: Recorded) -> str:
         entry = event.entry
-        what = f"entry {entry.id}, {entry.statement}{self.result(entry)}"
+        what = f"entry {entry.id}, {_statement(entry)}{self.result(entry)}"
         if event.pass_id is None:
             return f"Recorded: {what}.{_kept(entry)}"
         owner = self.visiting.get(event.parent)
@@ -207,7 +216,7 @@ class Narrator:
     def read(self, event: Read) -> str:
         name, entry = event.value.name, event.entry
         return (
-            f"{name} is read by entry {entry.id}, {entry.statement}, but no entry has {name} as its output and it is "
+            f"{name} is read by entry {entry.id}, {_statement(entry)}, but no entry has {name} as its output and it is "
             f"no leaf: an escaped temporary. A gradient that comes to {name} goes nowhere."
         )
 
@@ -217,7 +226,7 @@ class Narrator:
         if run.seed is not None:
             self.sums[run.id, run.loss] = run.seed
             self.counts[run.id, run.loss] = 1
-        name, wanted = run.loss.name, ", ".join(x.name for x in run.wanted)
+        name, wanted = run.loss.name, _joined(", ", (x.name for x in run.wanted))
         seed = f" The table holds one row: d{name}/d{name} = {self.equals(run.seed)}." if run.seed is not None else ""
         summed = f" {name} is no scalar, so this is the gradient of its sum." if run.loss.shape else ""
         modes = {"zeros": " None is replaced by zeros.", "skip": ""}.get(run.none, "")
@@ -227,7 +236,7 @@ class Narrator:
     def visit(self, event: VisitBegun) -> str:
         entry = event.entry
         self.visiting[event.index] = entry
-        return f"Entry {entry.id}, {entry.statement}: in {_came(self.loss, entry, event.incoming)}.{self.plan(event)}"
+        return f"Entry {entry.id}, {_statement(entry)}: in {_came(self.loss, entry, event.incoming)}.{self.plan(event)}"
 
     def plan(self, event: VisitBegun) -> str:
         entry = event.entry
@@ -237,23 +246,24 @@ class Narrator:
         parts = []
         for x, formula, partial in zip(entry.inputs, formulas(entry), partials(entry)):
             if formula:
-                because = f" (∂{entry.outputs[0].name}/∂{x.name} = {partial})" if partial else ""
+                because = f" (∂{_result(entry)}/∂{x.name} = {partial})" if partial else ""
                 parts.append(f"d{self.loss}/d{x.name} gets {formula.replace('{g}', incoming)}{because}")
-        return f" It computes: {'; '.join(parts)}." if parts else ""
+        return f" It computes: {_joined('; ', parts)}." if parts else ""
 
     def visited(self, event: Visited) -> str:
         entry, loss = event.entry, self.loss
-        what = f"Entry {entry.id}, {entry.statement}"
+        what = f"Entry {entry.id}, {_statement(entry)}"
         if event.state == "skipped":
-            names = " and ".join(f"d{loss}/d{x.name}" for x in entry.outputs)
+            names = _joined(" and ", (f"d{loss}/d{x.name}" for x in entry.outputs))
             are = "is" if len(entry.outputs) == 1 else "are"
             return f"{what}, is skipped: {names} {are} None, a known zero, and so is all that it would give. No work."
         if event.state == "pruned":
-            wanted = ", ".join(x.name for x in self.runs[-1].wanted) if self.runs else "wanted"
+            wanted = _joined(", ", (x.name for x in self.runs[-1].wanted)) if self.runs else "wanted"
             return f"{what}, is pruned ahead: none of its inputs depends on {wanted}, so no wanted result needs it."
-        gives = "; ".join(self.gives(x, g) for x, g in zip(entry.inputs, event.outgoing))
+        gives = _joined("; ", (self.gives(x, g) for x, g in zip(entry.inputs, event.outgoing)))
         if event.state == "partial":
-            missing = ", ".join(f"d{loss}/d{x.name}" for x, g in zip(entry.outputs, event.incoming) if g is None)
+            none = [x.name for x, g in zip(entry.outputs, event.incoming) if g is None]
+            missing = _joined(", ", (f"d{loss}/d{name}" for name in none))
             return f"{what}, has propagated in part: {missing} was None, the rest is known. It gives {gives}."
         return f"{what}, has propagated. It gives {gives or 'nothing'}."
 
@@ -288,8 +298,8 @@ class Narrator:
         run = event.run
         name = run.loss.name
         rows = zip(run.wanted, event.results)
-        results = "; ".join(
-            f"d{name}/d{x.name} = {'None, a known zero' if g is None else self.equals(g)}" for x, g in rows
+        results = _joined(
+            "; ", (f"d{name}/d{x.name} = {'None, a known zero' if g is None else self.equals(g)}" for x, g in rows)
         )
         if run in self.runs:
             self.runs.remove(run)
@@ -329,13 +339,26 @@ def sentences(events: Sequence[Event]) -> list[str]:
 def _kept(entry: Entry) -> str:
     if entry.aggregate:
         return " Its body is not on the tape; its propagate is written by hand."
-    named = [f"∂{entry.outputs[0].name}/∂{x.name} = {p}" for x, p in zip(entry.inputs, partials(entry)) if p]
-    return f" {'; '.join(named)}." if named else ""
+    named = [f"∂{_result(entry)}/∂{x.name} = {p}" for x, p in zip(entry.inputs, partials(entry)) if p]
+    return f" {_joined('; ', named)}." if named else ""
+
+
+def _statement(entry: Entry) -> str:
+    text = entry.statement
+    return text if len(text) <= LONGEST_STATEMENT else f"{text[:LONGEST_STATEMENT]}…"
+
+
+def _joined(between: str, parts: Iterable[str]) -> str:
+    """The first of the parts; a sentence about thousands of them is read by nobody."""
+    parts = iter(parts)
+    said = list(islice(parts, MOST_NAMED))
+    more = sum(1 for _ in parts)
+    return between.join(said) + (f"{between}and {more} more" if more else "")
 
 
 def _came(loss: str, entry: Entry, incoming: Sequence[Value | None]) -> str:
     rows = zip(entry.outputs, incoming)
-    came = " and ".join(f"d{loss}/d{x.name} = {'None' if g is None else g.name}" for x, g in rows)
+    came = _joined(" and ", (f"d{loss}/d{x.name} = {'None' if g is None else g.name}" for x, g in rows))
     return f"{'come' if len(incoming) > 1 else 'comes'} {came or 'nothing'}"
 
 

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from ..checks.report import Report
 from ..engine.speed import collector_paused
+from ..trace import looks
 from ..trace.trace import Trace
 from . import deltas
 from .bounded import Bounded
@@ -108,8 +109,8 @@ class TraceView:
 
 def bytes_of(trace: Trace) -> int:
     """About what a trace keeps in memory: its events, and the tensors that its values hold by reference."""
-    tensors = {id(value.tensor): value.tensor for value in trace.values if value.tensor is not None}
-    return EVENT_BYTES * len(trace.events) + sum(each.numel() * each.element_size() for each in tensors.values())
+    parts = dict(looks.memory(value.tensor) for value in trace.values if value.tensor is not None)
+    return EVENT_BYTES * len(trace.events) + sum(parts.values())
 
 
 def bytes_of_report(report: Report | str | None) -> int:

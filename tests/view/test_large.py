@@ -72,7 +72,7 @@ def test_what_many_visits_recorded_is_not_piled_up_when_its_owner_is_collapsed()
 def test_a_value_is_put_into_words_once(monkeypatch):
     asked = []
     text = sentences.value_text
-    monkeypatch.setattr(sentences, "value_text", lambda value: asked.append(value) or text(value))
+    monkeypatch.setattr(sentences, "value_text", lambda value, *_: asked.append(value) or text(value))
     trace = products(40)
     assert TraceView(trace).payload
     assert len(asked) == len(set(asked)) == len(trace.values)

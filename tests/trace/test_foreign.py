@@ -1,0 +1,185 @@
+"""A trace file from somebody else: it opens nothing, costs no more than its size allows, and is refused in one way."""
+
+import io
+import json
+import os
+import random
+import resource
+import zipfile
+
+import pytest
+import torch
+
+from simplegrad import Trace
+from simplegrad.trace import TraceFileError, store
+from simplegrad.trace.looks import Looks, first
+from simplegrad.trace.nonfinite import find_nonfinite
+from simplegrad.trace.texts import lines_of
+
+from .runs import recorded
+from .test_store import at, refusal, rewritten, rewritten_raw, through_a_file, trace_of
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "run.trace"
+
+
+@pytest.fixture
+def saved(path):
+    recorded("simple_variable, none=skip, prune=none").save(path)
+    return path
+
+
+# --- what stands in the files that it names -----------------------------------------------------------------------
+
+
+def test_the_text_of_its_sources_travels_with_a_trace():
+    trace = recorded("simple_variable, none=skip, prune=none")
+    file, line = next(event.source for event in trace.events if event.source)
+    loaded = through_a_file(trace)
+    assert lines_of(file, loaded.texts)[line - 1] == lines_of(file, None)[line - 1] != ""
+    assert through_a_file(loaded).texts == loaded.texts
+
+
+def test_only_what_stands_around_its_lines_travels():
+    trace = recorded("simple_variable, none=skip, prune=none")
+    file, _ = next(event.source for event in trace.events if event.source)
+    kept = [line for line in lines_of(file, through_a_file(trace).texts) if line]
+    assert 0 < len(kept) < len([line for line in lines_of(file, None) if line])
+
+
+def test_no_file_that_a_trace_names_is_opened(saved, tmp_path):
+    secret = tmp_path / "secret.txt"
+    secret.write_text("the password\n" * 20)
+    rewritten(
+        saved, lambda document: document.update(sources=[[str(secret), 3] for _ in document["sources"]], texts={})
+    )
+    trace = Trace.load(saved)
+    assert {event.source for event in trace.events if event.source} == {(str(secret), 3)}
+    assert lines_of(str(secret), trace.texts) == []
+
+
+def test_a_file_of_before_texts_were_kept_opens_without(saved):
+    assert Trace.load(rewritten(saved, lambda document: [document.pop("texts"), document][1])).texts == {}
+
+
+@pytest.mark.parametrize(
+    "texts", [[], {"f": 3}, {"f": [3]}, {"f": [[0, []]]}, {"f": [[10**6, []]]}, {"f": [[1, [2]]]}, {"f": [[1, "x"]]}]
+)
+def test_texts_that_are_none(saved, texts):
+    assert "trace.json, texts: " in refusal(rewritten(saved, at("texts", to=texts)))
+
+
+# --- what it costs ------------------------------------------------------------------------------------------------
+
+
+def test_sixty_five_dimensions_are_refused(saved):
+    assert "80,001 dimensions are more than the 64" in refusal(
+        rewritten(saved, at("values", 0, "shape", to=[1] * 80_000 + [4]))
+    )
+
+
+def test_a_tensor_of_many_dimensions_is_saved_without_its_numbers():
+    (value,) = through_a_file(trace_of(torch.zeros([1] * 65 + [2]))).values
+    assert (value.tensor, value.shape, value.note) == (None, (2,), "its tensor was not kept: 66 dims on cpu")
+
+
+@pytest.mark.parametrize("shape", [[10**4000, 10**4000], [2**63, 0], [2**64]])
+def test_sizes_that_no_tensor_has(saved, shape):
+    assert "a shape was expected" in refusal(rewritten(saved, at("values", 0, "shape", to=shape)))
+
+
+def test_what_is_repeated_is_looked_at_once():
+    """2**32 elements of one number: 16 GiB, if anything wrote them out."""
+    huge = torch.tensor(-2.0).expand(2**16, 2**16)
+    limit = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (_memory() + (1 << 30), limit[1]))
+    try:
+        (value,) = through_a_file(trace_of(huge)).values
+        looks = Looks()
+        assert (looks.largest(value.tensor), looks.norm(value.tensor)) == (2.0, 2.0 * 2**16)
+        assert (first(value.tensor, 3), value.is_zero) == ([-2.0] * 3, False)
+        assert find_nonfinite(trace_of(huge)) is None
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limit)
+
+
+def _memory() -> int:
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[0]) * resource.getpagesize()
+
+
+def test_a_tensor_that_many_values_share_is_looked_at_once(monkeypatch):
+    looks, tensor, seen = Looks(), torch.arange(4.0), []
+    monkeypatch.setattr("simplegrad.trace.looks.computable", lambda each: seen.append(each) or each)
+    for size in range(2, 50):
+        assert looks.largest(tensor.expand(size, 4)) == 3
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("part", [b"[]", b"{}", b'{"kind":"TapeReset"}', b"1", b'""'])
+def test_json_that_costs_much_is_refused_before_it_is_read(path, part, monkeypatch):
+    monkeypatch.setattr(store.json, "loads", lambda text: pytest.fail("it was read"))
+    incompressible = b'"' + random.Random(0).randbytes(100_000).hex().encode() + b'",'
+    text = b"[" + incompressible + b",".join([part] * (8_000_000 // (len(part) + 1))) + b"]"
+    assert "trace.json would take some " in refusal(rewritten_raw(path, text))
+
+
+@pytest.mark.parametrize("place", [("values", 0, "name"), ("values", 0, "dtype"), ("values", 0, "note")])
+def test_a_name_of_a_million_characters_is_refused(saved, place):
+    assert "1,000,000 characters are more than the 500" in refusal(rewritten(saved, at(*place, to="x" * 10**6)))
+
+
+def test_a_long_name_of_ones_own_is_cut():
+    trace = trace_of(torch.ones(2))
+    trace.values[0].name = "x" * 1000
+    assert through_a_file(trace).values[0].name == "x" * 499 + "…"
+
+
+# --- every error is one kind of error -----------------------------------------------------------------------------
+
+
+def test_whatever_goes_wrong_is_a_trace_file_error(saved, monkeypatch):
+    monkeypatch.setattr(store.Reader, "trace", lambda self: 1 / 0)
+    assert refusal(saved).startswith("ZeroDivisionError: division by zero. The file is damaged")
+
+
+def test_too_little_memory_is_a_trace_file_error(saved, monkeypatch):
+    def none(self):
+        raise MemoryError
+
+    monkeypatch.setattr(store.Reader, "trace", none)
+    assert refusal(saved) == "there is not memory enough to read it. Record less of the run."
+
+
+def test_mutated_documents_are_refused_or_read(saved):
+    """Each leaf of the document, replaced by each of these."""
+    with zipfile.ZipFile(saved) as archive:
+        document, tensors = json.loads(archive.read("trace.json")), archive.read("tensors.safetensors")
+    strange = [None, -1, 10**4000, 2**63, 1.5, "", "\ud800", "\0", [], {}, True]
+    for number, place in enumerate(_places(document)):
+        holder, key = place
+        kept, holder[key] = holder[key], strange[number % len(strange)]
+        stream = io.BytesIO()
+        with zipfile.ZipFile(stream, "w") as archive:
+            archive.writestr("trace.json", json.dumps(document))
+            archive.writestr("tensors.safetensors", tensors)
+        holder[key] = kept
+        try:
+            store.load(stream)
+        except TraceFileError as error:
+            assert str(error).startswith("the file: ")
+
+
+def _places(part):
+    for key, value in list(part.items()) if isinstance(part, dict) else list(enumerate(part)):
+        yield part, key
+        if isinstance(value, (dict, list)):
+            yield from _places(value)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.trace")
+    with pytest.raises(OSError, match="is a pipe, and a trace is kept in a file"):
+        Trace.load(tmp_path / "pipe.trace")
