@@ -12,7 +12,7 @@ import pytest
 
 from simplegrad import Tape, registry
 from simplegrad.program import DEFAULT_LIMITS
-from simplegrad.trace import document, store
+from simplegrad.trace import document, looks, store
 from simplegrad.view.session import COMPARISONS, REPORTS, TRACES, VIEWS
 
 ROOT = Path(__file__).parent.parent
@@ -85,7 +85,9 @@ def test_the_limits_are_those_of_programs():
 
 
 def test_the_limits_are_those_of_trace_files():
-    assert list(table("of a trace file").values()) == [store.MOST_JSON_BYTES, document.MOST_ELEMENTS]
+    sizes = [store.MOST_JSON_BYTES, store.MOST_COST, store.MOST_COST_RATIO]
+    elements = [looks.MOST_DIMENSIONS, document.MOST_ELEMENTS, document.LONGEST_NAME]
+    assert list(table("of a trace file").values()) == [*sizes, *elements]
 
 
 def test_the_limits_are_those_of_the_app():
