@@ -71,57 +71,61 @@ def memory(t, offset=None):
     return torch.cat([seen, seen.new_zeros(t.numel() - len(seen))])
 
 
-def square_by_kernel(read, shape):
-    """x * x, with a backward that reads the gradient's memory in its own way."""
+def square(backward):
+    """x * x, with a backward that hands the gradient's memory to a kernel."""
 
-    class Square(Function):
-        @staticmethod
-        def forward(ctx, x):
-            ctx.save_for_backward(x)
-            return x * x
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * x
 
-        @staticmethod
-        @once_differentiable
-        def backward(ctx, g):
-            (x,) = ctx.saved_tensors
-            return 2 * x * read(g).view(shape)
+    methods = {"forward": staticmethod(forward), "backward": staticmethod(once_differentiable(backward))}
+    return type("Square", (Function,), methods)
 
-    return Square
+
+def of_contiguous(ctx, g):
+    (x,) = ctx.saved_tensors
+    g = g.contiguous()
+    return 2 * x * memory(g).view(x.shape)
 
 
 @fault("layout_assumed", inputs=(real(3, 2),))
 def takes_a_transposed_one_for_contiguous():
-    def raw(g):
-        return memory(g)  # BUG
+    def raw(ctx, g):
+        (x,) = ctx.saved_tensors
+        return 2 * x * memory(g).view(x.shape)  # BUG
 
-    return square_by_kernel(raw, (3, 2)), square_by_kernel(lambda g: memory(g.contiguous()), (3, 2))
+    return square(raw), square(of_contiguous)
 
 
-@fault("layout_assumed", inputs=(real(2, 3),))
+@fault("layout_assumed", inputs=(real(6),))
 def takes_stride_zero_for_one():
-    def raw(g):
-        return memory(g)  # BUG
+    def raw(ctx, g):
+        (x,) = ctx.saved_tensors
+        flat = memory(g)  # BUG
+        return 2 * x * flat
 
-    return square_by_kernel(raw, (2, 3)), square_by_kernel(lambda g: memory(g.contiguous()), (2, 3))
+    return square(raw), square(of_contiguous)
 
 
 @fault("layout_assumed", inputs=(real(4),))
 def forgets_the_offset():
-    def from_the_start(g):
-        return memory(g.contiguous(), offset=0)  # BUG
+    def from_the_start(ctx, g):
+        (x,) = ctx.saved_tensors
+        whole = memory(g.contiguous(), offset=0)  # BUG
+        return 2 * x * whole.view(x.shape)
 
-    def from_its_own(g):
-        return memory(g.contiguous())
-
-    return square_by_kernel(from_the_start, (4,)), square_by_kernel(from_its_own, (4,))
+    return square(from_the_start), square(of_contiguous)
 
 
 @fault("layout_assumed", inputs=(real(1, 2, 2, 3),))
 def takes_channels_last_for_channels_first():
-    def dense(g):
-        return memory(g if g.is_contiguous(memory_format=torch.channels_last) else g.contiguous())  # BUG
+    def dense(ctx, g):
+        (x,) = ctx.saved_tensors
+        if not g.is_contiguous(memory_format=torch.channels_last):
+            g = g.contiguous()
+        return 2 * x * memory(g).view(x.shape)  # BUG
 
-    return square_by_kernel(dense, (1, 2, 2, 3)), square_by_kernel(lambda g: memory(g.contiguous()), (1, 2, 2, 3))
+    return square(dense), square(of_contiguous)
 
 
 # --- what it does not own --------------------------------------------------------------------------------------------
