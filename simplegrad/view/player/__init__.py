@@ -17,7 +17,7 @@ import streamlit as st
 from .. import palette
 from ..views import TraceView
 
-PARTS = ("event", "source", "python", "tape", "inspector", "gradients")
+PARTS = ("event", "tabs", "source", "python", "tape", "inspector", "gradients")
 _HERE = Path(__file__).parent
 # the wheel reaches Plotly only with Ctrl (graph.js): without it the page scrolls
 _CHART_OPTIONS = {"displaylogo": False, "scrollZoom": True, "displayModeBar": False, "doubleClick": "reset"}
@@ -123,7 +123,7 @@ def player(
 
 
 def panel(*parts: str, side: int = 0, player: str = "player", key: str | None = None) -> None:
-    """Texts of one side, one below the other: "event", "source", "python", "tape", "inspector", "gradients"."""
+    """Texts of one side, one below the other: each of PARTS by its name. "tabs" is seen on narrow screens alone."""
     unknown = [part for part in parts if part not in PARTS]
     if unknown:
         raise ValueError(f"panel({', '.join(parts)}): '{unknown[0]}' is none of {', '.join(PARTS)}.")

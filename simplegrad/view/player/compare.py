@@ -170,21 +170,21 @@ def menus(sides: Sides) -> None:
     both = sides.both
     own = [OWN] if registry[sides.left].example is not None else []
     programs = [*EXAMPLES, *(["text"] if both.text else []), *own]
-    columns = st.container(key="menus").columns([3, 3, 3, 1.7, 1.9])
-    choose(columns[0], "Program", "program", programs, both.program, lambda name: program_title(name, sides.left))
+    with st.container(key="menus"):
+        program, left, right, options = st.columns([3, 3, 3, 1.6])
+    choose(program, "Program", "program", programs, both.program, lambda name: program_title(name, sides.left))
+    choose(left, "Left: f is", "left", list(registry), sides.left, lambda name: f"left: {name}")
     choose(
-        columns[1],
-        "Left: f is",
-        "left",
-        list(registry),
-        sides.left,
-        help=page.as_it_stands(registry[sides.left].summary),
+        right,
+        "Right: f is",
+        "right",
+        rights(sides.left),
+        sides.right,
+        lambda name: f"right: {right_title(sides.left, name)}",
     )
-    choose(
-        columns[2], "Right: f is", "right", rights(sides.left), sides.right, lambda name: right_title(sides.left, name)
-    )
-    choose(columns[3], "None", "none", list(NONE_MODES), both.none, lambda mode: mode)
-    choose(columns[4], "Pruning", "prune", list(PRUNE_MODES), both.prune, lambda mode: mode)
+    with options.popover("options", help="how None and unneeded entries are treated", width="stretch"):
+        choose(st, "None", "none", list(NONE_MODES), both.none, NONE_MODES.get)
+        choose(st, "Pruning", "prune", list(PRUNE_MODES), both.prune, PRUNE_MODES.get)
 
 
 def program_title(name: str, left: str) -> str:
@@ -193,11 +193,14 @@ def program_title(name: str, left: str) -> str:
     return EXAMPLES[name].title if name in EXAMPLES else "your own program"
 
 
-def choose(column, label: str, field: str, options: list[str], now: str, titles: Callable = str, **more) -> None:
+def choose(column, label: str, field: str, options: list[str], now: str, titles: Callable = str) -> None:
     key = f"pick-{field}"
     if st.session_state.get(key) not in options or field == "program":
         st.session_state[key] = now
-    column.selectbox(label, options, format_func=titles, key=key, on_change=changed, args=(field,), **more)
+    shown = "collapsed" if column is not st else "visible"
+    column.selectbox(
+        label, options, format_func=titles, key=key, on_change=changed, args=(field,), label_visibility=shown
+    )
 
 
 def changed(field: str) -> None:

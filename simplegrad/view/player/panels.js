@@ -149,7 +149,7 @@ class SourcePart {
     const { trace } = panel, isProgram = trace.program.length > 0;
     const list = html("ol", { class: "sg-source", "data-testid": "source", "data-side": panel.side, "aria-label": isProgram ? "program" : "source" });
     this.title = html("h4", {}, isProgram ? "program" : "source");
-    this.element = html("div", { class: "sg-part sg-part-source" }, this.title, list);
+    this.element = html("div", { class: "sg-part sg-part-source", "data-tab": "program" }, this.title, list);
     this.list = new LineList(panel, list, { ofFile: !isProgram });
     this.file = -1;
     if (isProgram) this.list.fill(1, trace.program);
@@ -184,7 +184,7 @@ class PythonPart {
     this.panel = panel;
     const list = html("ol", { class: "sg-source sg-python", "data-testid": "python", "data-side": panel.side, "aria-label": "source of the aggregate" });
     this.title = html("h4", {});
-    this.element = html("div", { class: "sg-part sg-part-python" }, this.title, list);
+    this.element = html("div", { class: "sg-part sg-part-python", "data-tab": "rule" }, this.title, list);
     this.list = new LineList(panel, list, { ofFile: true });
     this.file = -1;
     this.element.hidden = true;
@@ -215,7 +215,7 @@ class TapePart {
     this.panel = panel;
     this.box = html("div", { class: "sg-list sg-tape", "data-testid": "tape", "data-side": panel.side, role: "list", "aria-label": "tape" });
     this.title = html("h4", {}, "tape");
-    this.element = html("div", { class: "sg-part sg-part-tape" }, this.title, this.box);
+    this.element = html("div", { class: "sg-part sg-part-tape", "data-tab": "tape" }, this.title, this.box);
     this.list = new RowList(this.box, (index) => this.make(index), (row, index) => this.update(row, index));
   }
 
@@ -264,7 +264,7 @@ class GradientsPart {
     this.panel = panel;
     this.title = html("h4", {}, "gradients");
     this.box = html("div", { class: "sg-list sg-gradients", "data-testid": "gradients", "data-side": panel.side, role: "list" });
-    this.element = html("div", { class: "sg-part sg-part-gradients" }, this.title, this.box);
+    this.element = html("div", { class: "sg-part sg-part-gradients", "data-tab": "gradients" }, this.title, this.box);
     this.list = new RowList(this.box, (index) => this.make(index), (row, index) => this.update(row, index));
   }
 
@@ -314,7 +314,7 @@ class GradientsPart {
 class InspectorPart {
   constructor(panel) {
     this.panel = panel;
-    this.element = html("div", { class: "sg-part sg-part-inspector", "data-testid": "inspector", "data-side": panel.side });
+    this.element = html("div", { class: "sg-part sg-part-inspector", "data-tab": "arithmetic", "data-testid": "inspector", "data-side": panel.side });
   }
 
   draw(k) {
@@ -399,7 +399,23 @@ class EventPart {
   }
 }
 
-const PARTS = { source: SourcePart, python: PythonPart, tape: TapePart, gradients: GradientsPart, inspector: InspectorPart, event: EventPart };
+/** On a narrow screen, one of the texts at a time. */
+class TabsPart {
+  constructor() {
+    const tab = (name) => html("button", { type: "button", role: "tab", class: "sg-button sg-text-button", "data-shows": name, onclick: () => this.show(name) }, name);
+    this.element = html("div", { class: "sg-tabs", role: "tablist", "aria-label": "texts" }, ...["gradients", "program", "tape", "arithmetic", "rule"].map(tab));
+    this.show(document.documentElement.dataset.sgTab ?? "gradients");
+  }
+
+  show(name) {
+    document.documentElement.dataset.sgTab = name;
+    for (const tab of this.element.children) tab.setAttribute("aria-selected", String(tab.dataset.shows === name));
+  }
+
+  draw() {}
+}
+
+const PARTS = { tabs: TabsPart, source: SourcePart, python: PythonPart, tape: TapePart, gradients: GradientsPart, inspector: InspectorPart, event: EventPart };
 
 /** A mounted place for parts of one side. */
 class Panel {

@@ -353,13 +353,14 @@ class Player {
     this.sections = html("div", { class: "sg-sections" });
     this.stripBox = html("div", { class: "sg-timeline" }, this.sections, this.strip, this.cursor);
     this.strip.addEventListener("pointerdown", (event) => this.scrub(event));
+    const moreButton = html("button", { type: "button", class: "sg-button", "data-action": "more", "aria-label": "more controls", "aria-expanded": "false", onclick: () => moreButton.setAttribute("aria-expanded", String(this.player.classList.toggle("sg-more"))) }, "⋯");
     this.player = html("div", { class: "sg-player", "data-testid": "player", "data-ready": "false", role: "group", "aria-label": "stepping" },
       html("div", { class: "sg-bar" },
-        html("div", { class: "sg-group" }, button("first", "first event (Home)"), button("outback", "out, back: to the beginning of the pass (Ctrl + ←)"), button("overback", "over, back: the entry before (Shift + ←)"), button("back", "one event back (←)")),
-        html("div", { class: "sg-group" }, this.playButton, this.speed),
-        html("div", { class: "sg-group" }, button("next", "one event on (→)"), button("over", "over: the next entry (Shift + →)"), button("out", "out: to the end of the pass (Ctrl + →)"), button("last", "last event (End)")),
-        html("div", { class: "sg-group sg-breaking" }, button("lastbreak", "the breakpoint before (p)"), button("nextbreak", "next breakpoint (n)")),
-        this.place, this.count, html("div", { class: "sg-group sg-right" }, html("div", { class: "sg-finder" }, this.find, this.found), this.followBox, this.linkButton, marksButton, legendButton, helpButton)),
+        html("div", { class: "sg-group" }, button("first", "first event (Home)"), folds(button("outback", "out, back: to the beginning of the pass (Ctrl + ←)")), folds(button("overback", "over, back: the entry before (Shift + ←)")), button("back", "one event back (←)")),
+        html("div", { class: "sg-group" }, this.playButton, folds(this.speed)),
+        html("div", { class: "sg-group" }, button("next", "one event on (→)"), folds(button("over", "over: the next entry (Shift + →)")), folds(button("out", "out: to the end of the pass (Ctrl + →)")), button("last", "last event (End)")),
+        html("div", { class: "sg-group sg-breaking sg-folds" }, button("lastbreak", "the breakpoint before (p)"), button("nextbreak", "next breakpoint (n)")),
+        this.place, this.count, moreButton, html("div", { class: "sg-group sg-right sg-folds" }, html("div", { class: "sg-finder" }, this.find, this.found), this.followBox, this.linkButton, marksButton, legendButton, helpButton)),
       this.stripBox, this.slider, this.marks.watchLine, this.help, this.legend, this.marks.popup);
     this.root.replaceChildren(this.player);
     this.following = true;
@@ -515,6 +516,12 @@ class Player {
     clearTimeout(this.addressTimer);
     this.sizes.disconnect();
   }
+}
+
+/** Out of sight on a small screen until more is asked for. */
+function folds(element) {
+  element.classList.add("sg-folds");
+  return element;
 }
 
 /** How far a text is from what is looked for: 0 the same, 1 begins with it, 2 has it, 3 has its letters in their order. */

@@ -122,11 +122,18 @@ def looked_now(cases: dict[str, Case]) -> Looked:
 def menu(cases: dict[str, Case], looked: Looked) -> None:
     if st.session_state.get("torch-case") not in cases:
         st.session_state["torch-case"] = looked.case
-    with st.container(key="menus"):
-        left, right = st.columns([2, 5], vertical_alignment="bottom")
     titles = {name: case.title for name, case in cases.items()}
-    left.selectbox("Function or trace", list(cases), format_func=titles.get, key="torch-case", on_change=changed)
-    right.markdown(page.as_it_stands(cases[looked.case].sentence))
+    with st.container(key="menus"):
+        st.selectbox(
+            "Function or trace",
+            list(cases),
+            format_func=titles.get,
+            key="torch-case",
+            on_change=changed,
+            label_visibility="collapsed",
+        )
+    if cases[looked.case].sentence:
+        st.markdown(page.as_it_stands(cases[looked.case].sentence))
 
 
 def changed() -> None:

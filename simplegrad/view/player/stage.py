@@ -19,7 +19,7 @@ def stage(view: TraceView, player: str, graph: str, above: Callable[[], None] | 
         panel("event", player=player)
         beside, picture = st.columns([3, 9])
         with beside:
-            panel("source", "gradients", player=player)
+            panel("tabs", "source", "gradients", player=player)
         with picture:
             if above is not None:
                 above()

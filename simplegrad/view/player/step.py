@@ -106,12 +106,14 @@ def aggregate_title(name: str) -> str:
     return f"f: {name}{standing}"
 
 
-def choose(column, label: str, field: str, options: list[str], shown: Shown, titles=str, **more) -> None:
+def choose(column, label: str, field: str, options: list[str], shown: Shown, titles=str) -> None:
     """A menu whose choice is kept in the session and in the URL."""
     key = f"choose-{field}"
     st.session_state[key] = getattr(shown, field)
-    more = {"label_visibility": "collapsed" if column is not st else "visible", **more}
-    column.selectbox(label, options, format_func=titles, key=key, on_change=changed, args=(field,), **more)
+    visibility = "collapsed" if column is not st else "visible"
+    column.selectbox(
+        label, options, format_func=titles, key=key, on_change=changed, args=(field,), label_visibility=visibility
+    )
 
 
 def changed(field: str) -> None:
