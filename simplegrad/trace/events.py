@@ -34,6 +34,13 @@ class Value:
         """Computed, and all zeros: not the same as a known zero, which is None."""
         return self.tensor is not None and Looks().is_zero(self.tensor)
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether no element is NaN or infinite, as far as anybody looked."""
+        if self.tensor is not None and (self.tensor.is_floating_point() or self.tensor.is_complex()):
+            return bool(self.tensor.isfinite().all())
+        return not self.nonfinite
+
     def __repr__(self) -> str:
         return self.name
 

@@ -32,7 +32,7 @@ from .events import (
 if TYPE_CHECKING:
     from .trace import Trace
 
-UNREACHED, NONE, ZERO, VALUE = "unreached", "none", "zero", "value"
+UNREACHED, NONE, ZERO, NONFINITE, VALUE = "unreached", "none", "zero", "nonfinite", "value"
 PENDING, ACTIVE, PROPAGATED, PARTIAL, SKIPPED, PRUNED = (
     "pending",
     "active",
@@ -45,7 +45,7 @@ PENDING, ACTIVE, PROPAGATED, PARTIAL, SKIPPED, PRUNED = (
 
 @dataclass(frozen=True, slots=True)
 class Gradient:
-    """One row of the gradient table: `state`: unreached, none, zero or value; `value`: the gradient, if any."""
+    """One row of the gradient table: `state`: unreached, none, zero, nonfinite or value; `value`: the gradient, if any."""
 
     state: str
     value: Value | None = None
@@ -229,7 +229,7 @@ class State:
             return Gradient(NONE if ended else UNREACHED)
         if found is None:
             return Gradient(NONE)
-        return Gradient(ZERO if found.is_zero else VALUE, found)
+        return Gradient(NONFINITE if not found.is_finite else ZERO if found.is_zero else VALUE, found)
 
     @property
     def gradients(self) -> Mapping[str, Gradient]:

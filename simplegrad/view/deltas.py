@@ -154,6 +154,8 @@ class _Encoder:
 
 def largest(value: Value, seen: Looks) -> float:
     """The largest absolute value, for breakpoints: -1 where it is not known, -2 for NaN and infinity."""
+    if value.tensor is None and not value.is_finite:
+        return -2
     found = None if value.tensor is None else seen.largest(value.tensor)
     if found is None:
         return -1

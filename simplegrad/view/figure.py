@@ -17,7 +17,7 @@ from .palette import OKABE_ITO
 from .sentences import shape_text
 
 GREY = "rgba(125,137,152,{})"
-ROW_PX, MARGIN_PX = 42, 12
+ROW_PX, ROOMY_PX, MARGIN_PX = 42, 62, 12  # roomy where all rows fit: then numbers stand at the nodes
 MIN_HEIGHT, MAX_HEIGHT = 180, 430
 FAR = 12  # slots: a value that is read so far away, and more than FAR_TIMES so, is named there instead of drawn to
 FAR_TIMES = 3
@@ -203,7 +203,8 @@ def _bow(source: Unit, target: Unit, places: Layout, occupied) -> float:
 
 def figure(drawn: Drawing) -> go.Figure:
     """The plotly figure: lanes as bands, edges, arrowheads, names, and the nodes as the last trace."""
-    height = (drawn.y_range[0] - drawn.y_range[1]) * ROW_PX + MARGIN_PX
+    rows = drawn.y_range[0] - drawn.y_range[1]
+    height = rows * (ROOMY_PX if rows * ROOMY_PX + MARGIN_PX <= MAX_HEIGHT else ROW_PX) + MARGIN_PX
     traces = [
         _lines([c for c in drawn.curves if c.same_lane], GREY.format(0.75), 1.3, drawn.stubs),
         _lines([c for c in drawn.curves if not c.same_lane], GREY.format(0.4), 1.0),
@@ -356,7 +357,8 @@ def plain(text: str) -> str:
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= 10 else f"{name[:9]}…"
+    """The end of a long name: `layers.0.in_proj_weight` and its neighbours begin alike."""
+    return name if len(name) <= 12 else f"…{name[-11:]}"
 
 
 def _markers(nodes: list[Node]) -> go.Scatter:
@@ -366,7 +368,7 @@ def _markers(nodes: list[Node]) -> go.Scatter:
         y=[n.y for n in nodes],
         text=[plain(n.text or _short(n.name)) for n in nodes],
         hovertext=[plain(n.hover[:LONGEST_HOVER]) for n in nodes],
-        hovertemplate="%{hovertext}<extra></extra>",
+        hoverinfo="none",  # the player shows a card with what is known at the step (graph.js)
         mode="markers+text",
         textposition=["middle center" if n.text else "bottom center" for n in nodes],
         textfont={

@@ -46,8 +46,9 @@ ENTRY_STATES = {
 
 GRADIENT_STATES = {
     "unreached": Mark("#ffffff", "#1b2430", "·", "nothing has come in this pass yet", "#5b6673", "#98a5b5"),
-    "none": Mark("#ffffff", "#10151c", "N", "None: a known zero, nothing was computed", "#8a3c00", "#ffb070", "dashed"),
+    "none": Mark("#ffffff", "#10151c", "N", "None: nothing came, or a known zero came", "#8a3c00", "#ffb070", "dashed"),
     "zero": Mark("#F0E442", "#F0E442", "0", "computed, and all zeros", "#2b2900", "#2b2900"),
+    "nonfinite": Mark("#c0180c", "#ff7a6e", "!", "computed, and NaN or infinite somewhere"),
     "value": Mark("#0072B2", "#4aa9e8", "V", "a gradient with a value"),
 }
 

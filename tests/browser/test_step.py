@@ -252,16 +252,96 @@ def node_place(page: Page, key: str) -> tuple[float, float]:
     )
 
 
-def test_a_click_on_a_node_goes_through_the_events_that_touch_it(page, server):
+def test_a_click_on_a_node_shows_what_is_known_of_it_and_time_stands_still(page, server):
     trace = EXAMPLES["gradient-of-gradient"].program.run(aggregate="simple_variable_wrong")
     touching = [e.index for e in trace.events if getattr(e, "entry", None) is trace.entries[0]]
     open_step(page, server)
+    page.mouse.click(*node_place(page, "e0"))
+    card = page.get_by_test_id("card")
+    expect(card).to_contain_text(trace.entries[0].statement)
+    assert step_of(page) == 0
     seen = []
     for _ in range(len(touching) + 1):
-        page.mouse.click(*node_place(page, "e0"))
-        page.wait_for_timeout(400)
+        card.locator("[data-action=card-next]").click()
+        painted(page)
         seen.append(step_of(page))
     assert seen == [*touching, touching[0]]
+    press(page, "Escape")
+    expect(card).to_be_hidden()
+
+
+def test_hovering_shows_value_gradient_and_who_made_it(page, server):
+    open_step(page, server, program="first-gradient", step=12)
+    page.mouse.move(*node_place(page, "v2"))
+    card = page.get_by_test_id("card")
+    expect(card).to_contain_text("made byentry 0: v0 = a + b")
+    expect(card).to_contain_text("dv1/dv0v3 = [0.2517, 0.3470, 0.8960, 0.3315]")
+    assert step_of(page) == 12
+
+
+def test_the_wheel_scrolls_the_page_and_zooms_with_control(page, server):
+    open_step(page, server)
+    span = "() => { const [a, b] = document.querySelector('.js-plotly-plot')._fullLayout.xaxis.range; return b - a; }"
+    before = page.evaluate(span)
+    page.mouse.move(*node_place(page, "e0"))
+    page.mouse.wheel(0, 200)
+    page.wait_for_function("() => document.querySelector('.stMain').scrollTop > 0")
+    assert page.evaluate(span) == before
+    page.mouse.move(*node_place(page, "e0"))
+    page.keyboard.down("Control")
+    page.mouse.wheel(0, -200)
+    page.keyboard.up("Control")
+    page.wait_for_function(f"() => ({span})() < {before} - 0.1")
+
+
+def test_the_search_lists_what_may_be_meant(page, server):
+    open_step(page, server)
+    press(page, "/")
+    page.keyboard.type("dL0/dv0")
+    expect(page.get_by_test_id("found").get_by_role("option").first).to_have_text("v0")
+    press(page, "Enter")
+    painted(page)
+    first = step_of(page)
+    assert first > 0
+    press(page, "Enter")
+    painted(page)
+    assert step_of(page) > first
+    press(page, "Escape")
+    expect(page.get_by_test_id("found")).to_be_hidden()
+    press(page, "Home")
+    assert step_of(page) == 0
+
+
+def test_back_leaves_the_page_and_the_address_has_the_step_at_once(page, server):
+    page.goto("about:blank")
+    open_step(page, server)
+    press(page, "ArrowRight", 9)
+    page.wait_for_url(re.compile("step=9"), timeout=1000)
+    page.wait_for_timeout(1500)
+    page.go_back()
+    page.wait_for_url("about:blank")
+
+
+def test_the_first_screen_of_a_laptop_shows_all_that_is_needed(page, server):
+    page.set_viewport_size({"width": 1440, "height": 700})
+    open_step(page, server, program="first-gradient", step=9)
+    for part in ("event", "source", "gradients", "player"):
+        box = page.get_by_test_id(part).first.bounding_box()
+        assert box["y"] >= 0 and box["y"] + box["height"] <= 700, part
+    box = page.locator(".js-plotly-plot").bounding_box()
+    assert box["y"] + box["height"] <= page.get_by_test_id("player").bounding_box()["y"]
+
+
+@pytest.mark.parametrize("width", [390, 800])
+def test_on_a_narrow_screen_the_graph_comes_first_and_nothing_is_wider_than_the_screen(page, server, width):
+    page.set_viewport_size({"width": width, "height": 844})
+    open_step(page, server, program="first-gradient", step=9)
+    graph, tabs = page.locator(".js-plotly-plot").bounding_box(), page.get_by_role("tablist", name="texts")
+    assert graph["y"] < tabs.bounding_box()["y"]
+    expect(page.get_by_test_id("source")).to_be_hidden()
+    tabs.get_by_role("tab", name="program").click()
+    expect(page.get_by_test_id("source")).to_be_visible()
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= width
 
 
 def test_a_click_on_the_tape_and_on_a_gradient_goes_to_what_touches_them(page, server):

@@ -4,6 +4,8 @@
 const SVG = "http://www.w3.org/2000/svg";
 const PX_PER_SLOT = 58, PX_PER_ROW = 40, FULL_PX = 42, FAR_PX = 30, FOLLOW_MS = 160;
 const FEW_EVENTS = 40; // between two paints: only what they touch is looked at
+const FEW_NODES = 70, NUMBERS_PX = 66, DIGIT_PX = 5.4; // numbers stand at the nodes of a small graph, where there is room
+const FLOW_MS = 450, STILL = window.matchMedia("(prefers-reduced-motion: reduce)");
 const SCREENS = 18; // to pan without drawing anew: Plotly draws lines to 20 screens away
 
 function svg(tag, attributes, parent) {
@@ -26,6 +28,7 @@ class GraphPainter {
     for (const [group, entries] of Object.entries(drawing.groups || {})) {
       for (const [first, last] of entries) for (let e = first; e <= last; e++) this.homeOf.set(e, group);
     }
+    this.isSmall = drawing.nodes.length <= FEW_NODES && !this.homeOf.size;
     this.edgesOf = new Map();
     drawing.edges.forEach((edge, i) => { if (edge[0] >= 0) this.edgesOf.set(`${edge[1]}:${edge[2]}`, i); });
     this.forget();
@@ -50,6 +53,8 @@ class GraphPainter {
       for (const start of ["mousedown", "touchstart", "wheel"]) chart.addEventListener(start, () => this.settle(), { capture: true, passive: true });
       chart.on("plotly_relayout", (change) => this.zoomed(change));
       chart.on("plotly_click", (click) => this.clicked(click));
+      chart.on("plotly_hover", (over) => this.hovered(over));
+      chart.on("plotly_unhover", () => { if (!this.selected) this.player.card.hide(); });
     }
     this.attached = true;
     this.moved = false;
@@ -67,6 +72,7 @@ class GraphPainter {
     this.painted = [];
     this.paintedAt = null;
     this.letters = new Map();
+    this.numbers = new Map();
     this.paths = new Map();
     this.layer = null;
   }
@@ -87,6 +93,8 @@ class GraphPainter {
     this.px = (x) => origin + slot * x;  // within the layer, which pans as a whole
     this.py = (y) => layout.yaxis.d2p(y);
     this.width = layout._size.w;
+    const row = layout.yaxis.d2p(1) - layout.yaxis.d2p(0);
+    this.room = this.isSmall && row >= 50 && slot >= NUMBERS_PX ? Math.floor(slot * 0.92 / DIGIT_PX) : 0;
     this.placed = this.places();
     this.cull();
   }
@@ -135,7 +143,10 @@ class GraphPainter {
     if (!this.chart.isConnected) { this.attached = false; this.player.lookForCharts(); return; }
     this.layers();
     const { nodes } = this.drawing, changed = this.changedSince(this.paintedAt, k);
-    for (const i of changed?.nodes ?? nodes.keys()) this.paintNode(i, this.look(nodes[i], k));
+    for (const i of changed?.nodes ?? nodes.keys()) {
+      this.paintNode(i, this.look(nodes[i], k));
+      if (this.room) this.paintNumbers(i, k);
+    }
     for (const key of changed?.edges ?? this.edgesOf.keys()) this.paintEdge(this.edgesOf.get(key), this.trace.edgeState(key, k));
     this.paintedAt = k;
     this.paintCurrent(k);
@@ -204,6 +215,21 @@ class GraphPainter {
     element.textContent = letter;
   }
 
+  /** Below a variable's name its value, and its gradient once it came; cut to what fits. */
+  paintNumbers(i, k) {
+    const [mark, id, x, y, , kind] = this.drawing.nodes[i], { trace } = this;
+    if (mark !== "value") return;
+    const known = trace.valueKnown(id, k), [, gradient] = trace.gradient(id, k);
+    const texts = known ? [brief(trace.values[id][2], this.room), gradient >= 0 ? `∂ ${brief(trace.values[gradient][2], this.room - 2)}` : ""] : ["", ""];
+    let pair = this.numbers.get(i);
+    if (!pair) {
+      const below = kind === "value" ? 26 : 32, at = { "text-anchor": "middle", x: this.px(x) };
+      pair = [svg("text", { ...at, y: this.py(y) + below, class: "sg-figure" }, this.layer), svg("text", { ...at, y: this.py(y) + below + 11, class: "sg-figure sg-figure-gradient" }, this.layer)];
+      this.numbers.set(i, pair);
+    }
+    pair.forEach((element, row) => { if (element.textContent !== texts[row]) element.textContent = texts[row]; });
+  }
+
   paintEdge(i, state) {
     const path = this.paths.get(i);
     if (!state) { if (path) { path.remove(); this.paths.delete(i); } return; }
@@ -231,7 +257,17 @@ class GraphPainter {
     }
     if (event[KIND] !== "accumulated" && event[KIND] !== "nothing") return;
     const edge = this.edgesOf.get(`${event[A]}:${event[B]}`);
-    if (edge !== undefined) svg("path", { d: this.curve(edge), class: `sg-now sg-now-${event[KIND]}` }, this.rings);
+    if (edge === undefined) return;
+    svg("path", { d: this.curve(edge), class: `sg-now sg-now-${event[KIND]}` }, this.rings);
+    if (event[KIND] === "accumulated" && !STILL.matches) this.flow(edge);
+  }
+
+  /** The gradient moves from the entry to the variable, against the edge's direction. */
+  flow(edge) {
+    const dot = svg("circle", { r: 5, class: "sg-mover" }, this.rings);
+    const motion = svg("animateMotion", { dur: `${FLOW_MS}ms`, path: this.curve(edge), keyPoints: "1;0", keyTimes: "0;1", calcMode: "linear", begin: "indefinite", fill: "freeze" }, dot);
+    motion.beginElement();
+    motion.addEventListener("endEvent", () => dot.remove());
   }
 
   about(event) {
@@ -357,12 +393,95 @@ class GraphPainter {
     }
   }
 
+  nodeAt(event) {
+    const point = event.points?.find((each) => each.curveNumber === this.chart.data.length - 1);
+    return point && this.drawing.nodes[point.pointNumber];
+  }
+
+  /** What is known of a node, in a card beside it; a click keeps the card. Time stands still. */
+  hovered(over) {
+    const node = this.nodeAt(over);
+    if (node && !this.selected) this.player.card.show(this, node, over.event);
+  }
+
   clicked(click) {
-    const point = click.points?.find((each) => each.curveNumber === this.chart.data.length - 1);
-    if (!point) return;
-    const node = this.drawing.nodes[point.pointNumber];
-    if (node[0] === "group") this.player.open(this.side, node[1]);
-    else if (click.event?.shiftKey && node[0] === "entry") this.player.marks.toggle(`e${node[1]}`);
-    else this.player.goToTouching(this.side, this.nodeKey(node));
+    const node = this.nodeAt(click);
+    if (!node) return;
+    if (node[0] === "group") return this.player.open(this.side, node[1]);
+    if (click.event?.shiftKey && node[0] === "entry") return this.player.marks.toggle(`e${node[1]}`);
+    this.selected = node;
+    this.player.card.show(this, node, click.event, true);
+  }
+}
+
+/** The numbers of a value to three digits, as many as fit into so many letters. */
+function brief(text, letters) {
+  const short = text.replace(/; norm.*\]$/, "]").replace(/-?\d+\.?\d*(e[+-]?\d+)?/g, (number) => String(Number(Number(number).toPrecision(3)))).replaceAll(", ", " ");
+  return short.length <= letters ? short : `${short.slice(0, Math.max(1, letters - 1))}…`;
+}
+
+/** Beside the graph: a node's value, gradient and origin at the current step, and the ways to the events about it. */
+class Card {
+  constructor(player) {
+    this.player = player;
+    this.element = html("div", { class: "sg-card", "data-testid": "card", hidden: true, role: "dialog", "aria-label": "what is known of this node" });
+    document.body.append(this.element);
+    this.onDown = (event) => { if (this.kept && !this.element.contains(event.target) && !event.target.closest?.(".js-plotly-plot")) this.hide(); };
+    document.addEventListener("pointerdown", this.onDown, true);
+  }
+
+  show(painter, node, at, kept = false) {
+    Object.assign(this, { painter, node, kept });
+    this.element.hidden = false;
+    this.element.classList.toggle("sg-card-kept", kept);
+    this.draw();
+    const { offsetWidth: width, offsetHeight: height } = this.element, { clientX: x, clientY: y } = at;
+    this.element.style.left = `${Math.max(4, Math.min(window.innerWidth - width - 8, x + 14))}px`;
+    this.element.style.top = `${y + 18 + height > window.innerHeight - 8 ? Math.max(4, y - height - 14) : y + 18}px`;
+    if (kept) this.element.querySelector("button")?.focus({ preventScroll: true });
+  }
+
+  hide() {
+    if (this.painter) this.painter.selected = null;
+    this.kept = false;
+    this.element.hidden = true;
+  }
+
+  /** Anew with each step while it is open. */
+  draw() {
+    if (this.element.hidden) return;
+    const { painter, node } = this, { trace, side } = painter, k = this.player.k(side), key = painter.nodeKey(node);
+    const rows = node[0] === "value" ? this.ofValue(trace, node[1], k) : node[0] === "group" ? [["", "a group of entries: click to open it"]] : this.ofEntry(trace, node[1], k);
+    const title = node[0] === "value" ? trace.values[node[1]][0] : node[0] === "group" ? "group" : `entry ${node[1]}`;
+    const go = (label, forward) => html("button", { type: "button", class: "sg-button sg-text-button", "data-action": forward ? "card-next" : "card-back", onclick: () => this.player.goToTouching(side, key, forward ? 1 : -1) }, label);
+    const extras = (shared.cardActions ?? []).map((make) => make(this.player, side, node)).filter(Boolean);
+    const actions = this.kept ? [html("div", { class: "sg-card-actions" }, go("event before", false), go("next event", true), ...extras, html("button", { type: "button", class: "sg-x", "aria-label": "close", onclick: () => this.hide() }, "×"))] : [];
+    const focused = document.activeElement?.dataset?.action;
+    this.element.replaceChildren(html("b", {}, title), html("dl", {}, ...rows.flatMap(([name, text]) => [html("dt", {}, name), html("dd", {}, text)])), ...actions);
+    if (focused && this.kept) this.element.querySelector(`[data-action=${focused}]`)?.focus({ preventScroll: true });
+  }
+
+  ofValue(trace, id, k) {
+    const [state, gradient] = trace.gradient(id, k), [, shape, text, , leaf] = trace.values[id];
+    const maker = trace.entries.findIndex((entry) => entry[5].includes(id));
+    const loss = trace.run(k) ? trace.passes[trace.run(k).id][1] : "L";
+    const told = gradient >= 0 ? `${trace.values[gradient][0]} = ${trace.values[gradient][2]}` : state === "none" ? "None" : "nothing came yet";
+    return [["shape", shape], ["value", trace.valueKnown(id, k) ? text : "not made yet"], [`d${loss}/d${trace.name(id)}`, told],
+      ["made by", maker >= 0 ? `entry ${maker}: ${trace.entries[maker][0]}` : leaf ? "nobody: a leaf" : "no entry"]].filter(([, text_]) => text_);
+  }
+
+  ofEntry(trace, id, k) {
+    const [statement, , made, , inputs, outputs] = trace.entries[id], visit = trace.visit(id, k);
+    const names = (ids) => ids.map((value) => trace.name(value)).join(", ");
+    const rows = [["statement", statement], ["in this pass", trace.entryState(id, k)]];
+    if (visit) rows.push(["came", visit[1].map((g) => trace.name(g)).join(", ") || "nothing"], ["gave", visit[2].map((g) => trace.name(g)).join(", ") || "nothing"]);
+    rows.push(["reads", names(inputs)], ["makes", names(outputs)]);
+    if (made >= 0) rows.push(["recorded by", `entry ${made}, as it propagated`]);
+    return rows;
+  }
+
+  leave() {
+    document.removeEventListener("pointerdown", this.onDown, true);
+    this.element.remove();
   }
 }

@@ -2,6 +2,8 @@
 // A step is looked up in those histories by bisection, so any step costs the same, forwards, backwards or by a jump.
 
 const KIND = 0, PARENT = 1, PASS = 2, LINE = 3, FILE = 4, FILE_LINE = 5, A = 6, B = 7, C = 8, D = 9, E = 10;
+// Of a value: its largest absolute element, or what stands for NaN and infinity.
+const LARGEST = 5, NOT_FINITE = -2;
 const VISITED = new Set(["propagated", "partial", "skipped", "pruned"]);
 const OVER = new Set(["begun", "ended", "visit", "skipped", "pruned", "failed"]);
 const VISITS = new Set(["visit", ...VISITED]);
@@ -133,7 +135,7 @@ class TraceHistory {
     const found = run?.gradients.get(value)?.before(k);
     if (found === undefined) return [run && run.end >= 0 && run.end < k ? "none" : "unreached", -1];
     if (found < 0) return ["none", -1];
-    return [this.values[found][3] ? "zero" : "value", found];
+    return [this.values[found][LARGEST] === NOT_FINITE ? "nonfinite" : this.values[found][3] ? "zero" : "value", found];
   }
 
   /** The next (or previous) step after `s` for which `wanted` says yes, or the end of the trace on that side. */

@@ -6,7 +6,7 @@ const KINDS_OF_BREAKPOINT = [
   ["e", "entry is reached", "4"], ["d:", "gradient changes of", "b"], ["l", "line is reached", "3"], ["none", "a gradient is None", ""],
   ["zero", "a gradient is all zero", ""], ["nan", "NaN or infinite", ""], ["large:", "a gradient larger than", "10"], ["differs", "differs from the reference", ""],
 ];
-const MOST_BREAKPOINTS = 30, LOGGED = 6, LARGEST = 5, NOT_FINITE = -2;
+const MOST_BREAKPOINTS = 30, LOGGED = 6;
 
 class Marks {
   constructor(player) {

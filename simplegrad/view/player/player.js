@@ -34,6 +34,7 @@ class Player {
     this.panels = new Set();
     this.painters = new Map();
     this.marks = new Marks(this);
+    this.card = new Card(this);
     this.build();
     this.load(data, traces);
     this.onKey = (event) => this.key(event);
@@ -114,6 +115,7 @@ class Player {
       painter.follow();
     }
     for (const panel of this.panels) panel.reveal();
+    this.card.draw();
   }
 
   lookForCharts() {
@@ -226,13 +228,14 @@ class Player {
     this.move(what);
   }
 
-  /** The next of the events that touch a node, after the current one; from the last one on to the first. */
-  goToTouching(side, key) {
+  /** The next (or the last) of the events that touch a node, from the current one; from the end on to the other. */
+  goToTouching(side, key, direction = 1) {
     const events = this.sides[side].touching.get(key);
     if (!events?.length) return;
     const now = this.k(side) - 1;
+    const found = direction > 0 ? events.find((event) => event > now) ?? events[0] : events.findLast((event) => event < now) ?? events.at(-1);
     this.stop();
-    this.go(this.stepOf(side, events.find((event) => event > now) ?? events[0]));
+    this.go(this.stepOf(side, found));
   }
 
   goToLine(side, line, ofFile) {
@@ -338,7 +341,7 @@ class Player {
     this.followBox = html("button", { type: "button", class: "sg-button sg-text-button", "aria-pressed": "true", title: "keep the current entry in the picture", "data-action": "follow", onclick: () => this.setFollowing(!this.following) }, "follow");
     this.help = html("div", { class: "sg-popup", "data-testid": "help", hidden: true, role: "region", "aria-label": "keys", tabindex: -1 }, html("h4", {}, "keys"),
       html("dl", {}, ...KEYS.flatMap(([key, what]) => [html("dt", {}, key), html("dd", {}, what)])),
-      html("p", {}, "A click on a node, a row of the tape or a variable goes to the next event that touches it. Keys do nothing while you type in a field."),
+      html("p", {}, "A click on a row of the tape or on a variable goes to the next event that touches it; a click on a node shows what is known of it. Keys do nothing while you type in a field."),
       html("label", { class: "sg-setting" }, letters, " single letters are keys (b n p / ?)"));
     this.legend = html("div", { class: "sg-popup sg-legend", "data-testid": "legend", hidden: true, role: "region", "aria-label": "legend", tabindex: -1 });
     const legendButton = html("button", { type: "button", class: "sg-button sg-text-button", "data-action": "legend", "aria-expanded": "false", onclick: (event) => this.toggle(this.legend, event) }, "legend");
@@ -382,6 +385,7 @@ class Player {
 
   /** The focus goes back to the button that opened what is closed, if it was in there. */
   hidePopups() {
+    this.card.hide();
     for (const [popup, button] of this.openers) {
       if (!popup.hidden && popup.contains(document.activeElement)) button.focus({ preventScroll: true });
       popup.hidden = true;
@@ -515,6 +519,7 @@ class Player {
     clearTimeout(this.timer);
     clearTimeout(this.addressTimer);
     this.sizes.disconnect();
+    this.card.leave();
   }
 }
 
