@@ -507,6 +507,6 @@ def test_a_trace_that_the_browser_cannot_open_is_told(page, server):
     page.add_init_script("delete window.DecompressionStream")
     page.goto(server.url + URL.format(program="exercise", aggregate="simple", none="skip", prune="none", step=0))
     told = page.get_by_role("alert").filter(has_text="could not open the trace")
-    expect(told).to_be_visible()
+    expect(told).to_be_visible(timeout=20_000)
     expect(told).to_contain_text("Reload the page")
     assert told.bounding_box()["height"] > 10
