@@ -37,8 +37,8 @@ class Value:
     @property
     def is_finite(self) -> bool:
         """Whether no element is NaN or infinite, as far as anybody looked."""
-        if self.tensor is not None and (self.tensor.is_floating_point() or self.tensor.is_complex()):
-            return bool(self.tensor.isfinite().all())
+        if self.tensor is not None:
+            return not Looks().nonfinite(self.tensor)
         return not self.nonfinite
 
     def __repr__(self) -> str:
