@@ -45,7 +45,7 @@ PENDING, ACTIVE, PROPAGATED, PARTIAL, SKIPPED, PRUNED = (
 
 @dataclass(frozen=True, slots=True)
 class Gradient:
-    """One row of the gradient table: `state`: unreached, none, zero, nonfinite or value; `value`: the gradient, if any."""
+    """One row of the gradient table: its `state` (the five above), and as `value` the gradient, if there is one."""
 
     state: str
     value: Value | None = None

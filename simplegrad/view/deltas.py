@@ -105,7 +105,8 @@ class _Encoder:
             case Visited(entry=entry, state=state, incoming=incoming, outgoing=outgoing):
                 return [state, *head[1:], entry.id, _ids(incoming), _ids(outgoing)]
             case Accumulated(entry=entry, value=value, contribution=contribution, total=total, slot=slot):
-                kind = "nothing" if contribution is None else "accumulated"
+                lost = value in self.narrator.nothing.escaped
+                kind = "nothing" if contribution is None else "lost" if lost else "accumulated"
                 return [kind, *head[1:], entry.id, slot, value.id, *_ids((contribution, total))]
             case PassEnded(run=run, results=results):
                 return ["ended", *head[1:], run.id, _ids(results)]

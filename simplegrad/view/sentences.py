@@ -25,7 +25,9 @@ from ..trace.events import (
     VisitBegun,
     Visited,
 )
+from .nothing import Nothing
 
+MOST_LEAVES = 6  # named at the end of a pass
 SHOWN_ELEMENTS = 8  # of a tensor, before it is cut short
 LONGEST_STATEMENT = 400  # characters of an entry in a sentence
 MOST_NAMED = 40  # Variables or gradients of one list in a sentence
@@ -171,9 +173,12 @@ class Narrator:
         self.sums: dict[tuple[int, Value], Value] = {}
         self.visiting: dict[int, Entry] = {}
         self.looks = looks.Looks()
+        self.nothing = Nothing(kind)
+        self.filled: dict[int, list[Value]] = {}  # pass -> leaves that a gradient came to
         self.texts: dict[Value, str] = {}  # an event names what others named before it
 
     def tell(self, event: Event) -> str:
+        self.nothing.see(event)
         return _TELLERS[type(event)](self, event)
 
     @property
@@ -273,20 +278,31 @@ class Narrator:
         before, total = self.sums.get(key), event.total
         if event.contribution is None:
             stays = "None" if before is None else before.name
+            if not self.nothing.is_asked_for(event.pass_id, event.value):
+                return (
+                    f"None comes to {event.value.name} from {source}: no wanted result needs it, it was not asked for."
+                )
             return f"None comes to {event.value.name} from {source}: a known zero adds nothing, {name} stays {stays}."
         if total is None:
-            return (
-                f"{event.contribution.name} comes to {event.value.name} from {source}, but nobody wants it: left out."
-            )
+            came = f"{event.contribution.name} comes to {event.value.name} from {source}"
+            return f"{came}, but no wanted result needs it: it is left out."
+        if event.value.leaf and before is None:
+            self.filled.setdefault(event.pass_id, []).append(event.value)
         self.sums[key] = total
         self.counts[key] = nth = self.counts.get(key, 0) + 1
         if before is None:
             came = f"{name} = {self.equals(total)}: the first contribution to {event.value.name}, from {source}."
-            return came + self.yet_to_sum(event.value, total)
-        return (
-            f"{event.value.name}'s {_ordinal(nth)} contribution, from {source}, is added: "
-            f"{name} = {before.name} + {event.contribution.name} = {self.equals(total)}."
-        )
+            came += self.yet_to_sum(event.value, total)
+        else:
+            added = f"{before.name} + {event.contribution.name} = {self.equals(total)}"
+            came = f"{event.value.name}'s {_ordinal(nth)} contribution, from {source}, is added: {name} = {added}."
+        return came + self.goes_nowhere(event.value)
+
+    def goes_nowhere(self, value: Value) -> str:
+        if value not in self.nothing.escaped:
+            return ""
+        name = value.name
+        return f" It goes nowhere: no entry has {name} as its output, so what {name} was computed from misses it."
 
     def yet_to_sum(self, value: Value, gradient: Value) -> str:
         if value.tensor is None or gradient.shape == value.shape:
@@ -296,14 +312,26 @@ class Narrator:
 
     def ended(self, event: PassEnded) -> str:
         run = event.run
-        name = run.loss.name
-        rows = zip(run.wanted, event.results)
-        results = _joined(
-            "; ", (f"d{name}/d{x.name} = {'None, a known zero' if g is None else self.equals(g)}" for x, g in rows)
-        )
         if run in self.runs:
             self.runs.remove(run)
-        return f"The {run.title} ends. It returns {results or 'nothing'}. Whatever nothing came to is None."
+        if not run.wanted:
+            return f"The {run.title} ends.{self.filled_leaves(run)}"
+        rows = (
+            f"d{run.loss.name}/d{x.name} = {self.nothing.result(run, x) if g is None else self.equals(g)}"
+            for x, g in zip(run.wanted, event.results)
+        )
+        return f"The {run.title} ends. It returns {_joined('; ', rows)}."
+
+    def filled_leaves(self, run: Pass) -> str:
+        """A pass that returns nothing adds to `.grad` of the leaves that it reaches."""
+        leaves = self.filled.get(run.id, [])
+        if not leaves:
+            return " It reached no leaf." if self.kind == "torch" else " It returns nothing."
+        named = [f"{x.name} ({shape_text(x.shape)})" for x in leaves[:MOST_LEAVES]]
+        more = f" and {len(leaves) - MOST_LEAVES} more" if len(leaves) > MOST_LEAVES else ""
+        return (
+            f" A gradient came to {len(leaves)} {'leaf' if len(leaves) == 1 else 'leaves'}: {', '.join(named)}{more}."
+        )
 
     def reset(self, event: TapeReset) -> str:
         return "The tape is reset: it is empty, and names begin at v0 again."

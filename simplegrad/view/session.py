@@ -16,8 +16,8 @@ from .views import TraceView, bytes_of
 
 DEFAULT_PROGRAM = "gradient-of-gradient"
 DEFAULT_AGGREGATE = "simple_variable_wrong"
-NONE_MODES = {"skip": "skip: None is a known zero", "zeros": "zeros: do without None"}
-PRUNE_MODES = {"none": "none: walk the whole tape", "ahead": "ahead: leave out what nobody wants"}
+NONE_MODES = {"skip": "skip: None is a known zero", "zeros": "zeros: zeros in the place of None"}
+PRUNE_MODES = {"none": "none: walk the whole tape", "ahead": "ahead: leave out what no wanted result needs"}
 LARGEST_STEP = 10**9
 MANY_EVENTS = 20_000
 

@@ -61,7 +61,30 @@ def test_a_known_zero_adds_nothing():
 
 def test_the_end_of_a_pass_tells_none_from_a_value(wrong):
     last = sentences(wrong.events)[-1]
-    assert "dL1/da = None, a known zero; dL1/db = v21 = [" in last
+    assert (
+        "dL1/da = None: nothing came. t received a gradient at step 55, and it goes nowhere; dL1/db = v21 = [" in last
+    )
+
+
+def test_a_gradient_that_a_temporary_swallows_is_told_where_it_happens(wrong):
+    assert sentences(wrong.events)[55].endswith(
+        "It goes nowhere: no entry has t as its output, so what t was computed from misses it."
+    )
+
+
+def test_a_known_zero_says_why_it_is_one():
+    last = told("a = tensor([2.0])\nb = tensor([1.0])\nL0 = a * a\ngrad(L0, [a, b])")[-1]
+    assert "dL0/db = None, a known zero: L0 does not depend on b" in last
+
+
+def test_what_was_not_asked_for_is_no_known_zero():
+    trace = example("gradient-of-gradient", "simple_variable_wrong", prune="ahead")
+    lines = [line for line in sentences(trace.events) if line.startswith("None comes to")]
+    assert lines and all("not asked for" in line for line in lines)
+
+
+def test_zeros_in_the_place_of_none_are_not_called_none():
+    assert "None" not in told("a = tensor([2.0])\nb = tensor([1.0])\nL0 = a * a\ngrad(L0, [a, b])", none="zeros")[-1]
 
 
 def test_a_loss_that_is_no_scalar_is_said_to_be_summed():

@@ -14,6 +14,7 @@ from ...program import EXAMPLES, Program, ProgramError, palette
 from ...program.palette import names_in
 from ...trace.events import PassEnded
 from ...trace.trace import Trace
+from ..nothing import Nothing
 from ..sentences import value_text
 from ..session import Shown, trace_of
 from . import page
@@ -215,11 +216,12 @@ def results(trace: Trace | None, error: dict | None) -> None:
 
 def gradients(trace: Trace) -> None:
     """What each pass returned, by the names of the program."""
-    lines = []
+    lines, nothing = [], Nothing()
     for event in trace.events:
+        nothing.see(event)
         if isinstance(event, PassEnded):
             for x, g in zip(event.run.wanted, event.results):
-                value = "None, a known zero" if g is None else f"{g.name} = {value_text(g)}"
+                value = nothing.result(event.run, x) if g is None else f"{g.name} = {value_text(g)}"
                 lines.append(f"d{event.run.loss.name}/d{x.name} = {value}")
     if lines:
         st.markdown("**Gradients**")

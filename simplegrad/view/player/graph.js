@@ -163,7 +163,7 @@ class GraphPainter {
       const kind = event[KIND], id = event[A], inner = kind === "read" ? event[B] : id;
       if (kind === "begun" || kind === "ended" || kind === "reset") return null;
       if (kind === "leaf" || kind === "read") node(`v${id}`);
-      if (kind === "accumulated" || kind === "nothing") { node(`v${event[C]}`); edge(`${id}:${event[B]}`); }
+      if (SUMS.has(kind)) { node(`v${event[C]}`); edge(`${id}:${event[B]}`); }
       const entry = kind === "leaf" ? undefined : this.trace.entries[inner];
       if (!entry) continue;
       for (const key of [`e${inner}`, `h${event[PASS]}-${inner}`, this.homeOf.get(inner)]) node(key);
@@ -255,11 +255,11 @@ class GraphPainter {
       const r = mark === "value" ? 11 : mark === "group" ? 24 : 19;
       svg("circle", { cx: this.px(x), cy: this.py(y), r, class: "sg-ring" }, this.rings);
     }
-    if (event[KIND] !== "accumulated" && event[KIND] !== "nothing") return;
+    if (!SUMS.has(event[KIND])) return;
     const edge = this.edgesOf.get(`${event[A]}:${event[B]}`);
     if (edge === undefined) return;
     svg("path", { d: this.curve(edge), class: `sg-now sg-now-${event[KIND]}` }, this.rings);
-    if (event[KIND] === "accumulated" && !STILL.matches) this.flow(edge);
+    if (CAME.has(event[KIND]) && !STILL.matches) this.flow(edge);
   }
 
   /** The gradient moves from the entry to the variable, against the edge's direction. */
@@ -277,7 +277,7 @@ class GraphPainter {
     else if (kind === "begun") keys.push(`v${event[B][0]}`, `v${event[B][1]}`);
     else if (kind === "skipped" || kind === "pruned") keys.push(`e${event[A]}`, `h${event[PASS]}-${event[A]}`);
     else if (VISITS.has(kind)) keys.push(`e${event[A]}`);
-    else if (kind === "accumulated" || kind === "nothing") keys.push(`v${event[C]}`);
+    else if (SUMS.has(kind)) keys.push(`v${event[C]}`);
     else if (kind === "ended") keys.push(...this.trace.passes[event[A]][2].map((v) => `v${v}`));
     const homes = VISITS.has(kind) || kind === "recorded" ? [this.homeOf.get(event[A])] : [];
     return [...keys, ...homes.filter(Boolean)];
@@ -311,7 +311,7 @@ class GraphPainter {
   currentPlace() {
     const k = this.player.k(this.side);
     if (!k) return null;
-    const event = this.trace.events[k - 1], sum = event[KIND] === "accumulated" || event[KIND] === "nothing";
+    const event = this.trace.events[k - 1], sum = SUMS.has(event[KIND]);
     const giver = sum ? [`e${event[A]}`, this.homeOf.get(event[A])] : [];  // the sum may be far away: no jumping there
     for (const key of [...giver, ...this.about(event)]) {
       const i = this.nodeOf.get(key);

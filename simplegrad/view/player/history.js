@@ -4,6 +4,7 @@
 const KIND = 0, PARENT = 1, PASS = 2, LINE = 3, FILE = 4, FILE_LINE = 5, A = 6, B = 7, C = 8, D = 9, E = 10;
 // Of a value: its largest absolute element, or what stands for NaN and infinity.
 const LARGEST = 5, NOT_FINITE = -2;
+const CAME = new Set(["accumulated", "lost"]), SUMS = new Set([...CAME, "nothing"]); // what a use of a variable gave it
 const VISITED = new Set(["propagated", "partial", "skipped", "pruned"]);
 const OVER = new Set(["begun", "ended", "visit", "skipped", "pruned", "failed"]);
 const VISITS = new Set(["visit", ...VISITED]);
@@ -81,7 +82,7 @@ class TraceHistory {
       this.touch(`e${event[A]}`, index);
       if (kind === "skipped" || kind === "pruned") this.touch(`h${event[PASS]}-${event[A]}`, index);
       if (kind === "skipped" || kind === "pruned") this.dryEdges(run, event, index);
-    } else if (kind === "accumulated" || kind === "nothing") {
+    } else if (SUMS.has(kind)) {
       const [entry, slot, value, , total] = event.slice(A);
       if (run) historyIn(run.gradients, value).add(index, total);
       if (run) historyIn(run.edges, `${entry}:${slot}`).add(index, kind === "nothing" ? "dry" : "flow");

@@ -45,7 +45,7 @@ class Marks {
   }
 
   matcher(text, trace) {
-    const came = (event) => event[KIND] === "accumulated" && event[E] >= 0;
+    const came = (event) => CAME.has(event[KIND]) && event[E] >= 0;
     const size = (event) => (came(event) ? trace.values[event[E]][LARGEST] ?? -1 : -1);
     const argument = text.includes(":") ? text.slice(text.indexOf(":") + 1) : text.slice(1);
     if (text === "none") return (event) => event[KIND] === "nothing" || (event[KIND] === "ended" && event[B].includes(-1));
@@ -183,6 +183,6 @@ function kindOf(text) {
 /** The entry that an event is about, or -1. */
 function entryOf(event) {
   const kind = event[KIND];
-  if (kind === "recorded" || VISITS.has(kind) || kind === "accumulated" || kind === "nothing") return event[A];
+  if (kind === "recorded" || VISITS.has(kind) || SUMS.has(kind)) return event[A];
   return kind === "read" ? event[B] : -1;
 }

@@ -97,7 +97,7 @@ function chip(kind, state, letter) {
 
 /** `v3  4  [0.36, 0.99]` of a gradient or value, or None. */
 function valueCells(trace, id) {
-  if (id < 0) return [html("b", { class: "sg-none" }, "None"), html("span", { class: "sg-shape" }, "known zero")];
+  if (id < 0) return [html("b", { class: "sg-none" }, "None")];
   const [name, shape, text] = trace.values[id];
   return [html("b", {}, name), html("span", { class: "sg-shape" }, shape), html("span", { class: "sg-numbers", title: text }, text)];
 }
@@ -300,7 +300,7 @@ class GradientsPart {
     this.k = k;
     const trace = this.panel.trace, run = trace.run(k), event = k ? trace.events[k - 1] : null;
     const count = trace.valueCount(k);
-    const value = event && (event[KIND] === "accumulated" || event[KIND] === "nothing") ? event[C] : -1;
+    const value = event && (SUMS.has(event[KIND])) ? event[C] : -1;
     const current = value < 0 ? -1 : bisect(trace.knownAt, trace.valueAt.get(value) ?? Infinity);
     const ended = run && run.end >= 0 && run.end < k ? ", ended" : "";
     setText(this.title, run ? `gradients d${trace.passes[run.id][1]}/d…${ended}` : "gradients: no pass has begun");
@@ -327,7 +327,7 @@ class InspectorPart {
     const kind = event[KIND];
     if (kind === "recorded") return this.recorded(trace, event[A], k);
     if (VISITS.has(kind)) return this.visit(trace, event[A], k, -1);
-    if (kind === "accumulated" || kind === "nothing") return [...this.sum(trace, event, k), ...this.visit(trace, event[A], k, event[B])];
+    if (SUMS.has(kind)) return [...this.sum(trace, event, k), ...this.visit(trace, event[A], k, event[B])];
     if (kind === "read") return this.recorded(trace, event[B], k, "is about to be recorded");
     if (kind === "leaf") return [html("h4", {}, "a leaf"), this.table([[trace.values[event[A]][0], "", event[A]]])];
     if (kind === "begun") return [html("h4", {}, trace.passes[event[A]][0]), this.table([[`d${trace.name(event[B][0])}/d${trace.name(event[B][0])}`, "seed", event[B][1]]])];
