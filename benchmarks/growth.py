@@ -20,9 +20,9 @@ from statistics import median
 import torch
 
 from simplegrad import Tape, Trace, Variable, grad, record
-from simplegrad.engine.speed import collector_paused
 from simplegrad.trace import store
 from simplegrad.trace.replay import Replay
+from simplegrad.view.collector import collector_paused
 from simplegrad.view.graph import TapeGraph, build
 from simplegrad.view.layout import Layout, layout
 

@@ -13,6 +13,7 @@ import torch
 from .engine import Tape, TapeEntry, Variable, add_optional, current_tape, fresh_name, grad, gradient_tape
 from .engine import operators as _operators
 from .trace import Recorder
+from .trace.events import PassFailed
 from .trace.transcript import lines as _lines
 
 __all__ = [
@@ -47,8 +48,9 @@ class _PrintedLog(list):
         super().append(row)
         trace = self.recorder.trace
         for event in trace.events:
-            for line in _lines(event):
-                print(line)
+            if not isinstance(event, PassFailed):  # the error says that itself
+                for line in _lines(event):
+                    print(line)
         trace._events.clear()
 
 
@@ -56,7 +58,7 @@ def _print_what_happens(tape: Tape) -> None:
     if not any(isinstance(getattr(observer, "log", None), _PrintedLog) for observer in tape.observers):
         printer = Recorder(tape)
         printer.log = _PrintedLog(printer)
-        printer.told_late = False
+        printer.may_wait = False
         tape.observers = (*tape.observers, printer)
 
 

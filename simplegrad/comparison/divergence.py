@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from ..checks.report import short
-from ..trace.events import Entry, Failed, Pass, PassEnded, Value
+from ..trace.events import Entry, Failed, Pass, PassEnded, PassFailed, Value
 from ..trace.trace import Trace
 from .align import Alignment, Side
 from .equal import same
@@ -135,8 +135,10 @@ def _raised(alignment: Alignment) -> Iterator[tuple[int, Divergence]]:
     sentence = f"The {word} run ends here with {what}: {error.message} The other goes on."
     texts = [f"{what}: {error.message}", "goes on"]
     events = [error.index, _other_event(alignment, step, 1 - column)]
+    before = (alignment.left, alignment.right)[column].trace.events[max(error.index - 1, 0)]
+    raised_in = before.pass_id if isinstance(before, PassFailed) else error.pass_id
     runs = next(
-        ((a, b) for a, b in alignment.passes if (a, b)[column] and (a, b)[column].id == error.pass_id), (None, None)
+        ((a, b) for a, b in alignment.passes if (a, b)[column] and (a, b)[column].id == raised_in), (None, None)
     )
     if column:
         texts.reverse(), events.reverse()

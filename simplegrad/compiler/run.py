@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import itertools
 import linecache
+from collections import deque
 from collections.abc import Callable
 from functools import lru_cache
 from types import CodeType, FunctionType
@@ -13,7 +14,17 @@ import torch
 
 from ..engine import TapeEntry, Variable, cat, gradient_tape, operators, stack, where
 
+MOST_SOURCES = 256  # texts of compiled code that tracebacks and debuggers can look up; the oldest are let go
 _numbers = itertools.count()
+_shown: deque[str] = deque()
+
+
+def show_source(filename: str, text: str) -> None:
+    """Let a traceback show the lines of generated code, as those of a file."""
+    linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)
+    _shown.append(filename)
+    if len(_shown) > MOST_SOURCES:
+        linecache.cache.pop(_shown.popleft(), None)
 
 
 def put_tensor(g: torch.Tensor, shape: tuple, index: tuple) -> torch.Tensor:
@@ -42,7 +53,7 @@ def code_of(text: str, name: str, title: str = "") -> CodeType:
     """The code object of the one function in the text. Its lines can be looked up, as those of a file."""
     filename = f"<compiled {title or name} {next(_numbers)}>"
     if title:
-        linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)
+        show_source(filename, text)
     module = compile(text, filename, "exec")
     return next(each for each in module.co_consts if isinstance(each, CodeType) and each.co_name == name)
 
@@ -55,7 +66,7 @@ def function_of(text: str, name: str, title: str = "", **more) -> Callable:
 def module_of(text: str, title: str) -> dict:
     """What a whole module of generated code defines, by name."""
     filename = f"<compiled {title}, for torch {next(_numbers)}>"
-    linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)
+    show_source(filename, text)
     defined: dict = {"__builtins__": builtins, "__name__": f"compiled_{title}"}
     FunctionType(compile(text, filename, "exec"), defined)()
     return defined

@@ -1,6 +1,8 @@
 """A tiny reverse-mode autodiff engine: read variable.py, tape.py, operators.py, grad.py, in this order."""
 
+from . import deferred as deferred  # puts itself where passes are run
 from .errors import (
+    ChangedInPlaceError,
     OtherTapeError,
     RawTensorError,
     TapeError,
@@ -9,11 +11,14 @@ from .errors import (
     WrongShapeError,
 )
 from .grad import add_optional, grad
+from .names import Key
 from .operators import cat, stack, where
-from .tape import Key, Observer, Tape, TapeEntry, current_tape, fresh_name, gradient_tape, reset_tape
+from .tape import Tape, TapeEntry, current_tape, fresh_name, gradient_tape, reset_tape
 from .variable import Variable
+from .watched import Observer
 
 __all__ = [
+    "ChangedInPlaceError",
     "Key",
     "Observer",
     "OtherTapeError",

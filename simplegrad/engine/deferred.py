@@ -2,153 +2,266 @@
 
 A pass over a pass is mostly the last one, and what it would put on the tape, which is most of the tape, is read by
 nobody. So it runs without Variables, entries and names, in half the time. Whatever could tell the difference (a new
-operation, another pass, a name, the length of the tape) first has `Tape.settle` run it again, recorded: numbers and
-names come out the same, bit for bit. A tape on which that happened once defers no more.
+operation, another pass, a name, the length of the tape) needs a key or the entries of the tape: `tape.new_key` and
+`tape.catch_up` are where this module puts itself, and has the pass run again, recorded. Numbers and names come out the
+same, bit for bit. A tape on which that happened once defers no more. No other module knows of any of this.
 
-Whoever watches and does not mind being told late gets the gradients themselves: they are kept, and the pass that is
-recorded later is given them in place of its own.
+Whoever watches and does not mind being told late (`Observer.may_wait`) gets the gradients themselves: they are kept,
+and the pass that is recorded later is given them in place of its own.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-from weakref import ReferenceType, ref
+from contextlib import contextmanager
+from weakref import WeakKeyDictionary, ref
 
 import torch
 
-from .broadcast import added, fitted, gradients
-from .tape import _ERA, HandWritten, Key, Label, Observer, Tape, current_tape
+from ..torch_private import function_mode_stack
+from .errors import ChangedInPlaceError
+from .grad import Pass, backward, reached_from
+from .names import Key
+from .speed import torch_autograd_below
+from .tape import HandWritten, Tape, nothing_to_do
 from .variable import Variable
+from .watched import Observer
 
-if TYPE_CHECKING:
-    from .grad import Pass
-
-
-def propagate_tensors(
-    tape: Tape,
-    dL_d: dict[Key, torch.Tensor],
-    plan: list[int],
-    needed: set[Key],
-    keep: set[Key],
-    came: list[torch.Tensor] | None,
-) -> None:
-    """`propagate_backward` on tensors. `came`, if somebody watches, gets each contribution and the sum it led to."""
-    entries, broadcast = tape.entries, tape.broadcast
-    own, may_own = set(), came is None  # keys whose gradient was made for it alone: it can be added to in place
-    for index in reversed(plan):
-        rule, inputs, output, saved, _ = entries[index]
-        dL_dr = dL_d.get(output) if output in keep else dL_d.pop(output, None)
-        if dL_dr is None:
-            if output.__class__ is tuple:
-                by_hand(dL_d, rule, inputs, output, broadcast, needed, came)
-            continue
-        if broadcast:
-            dL_dr = fitted(broadcast, dL_dr, output)
-        for key, partial in zip(inputs, rule.on_tensors or rule.made_for_tensors(saved)):
-            if key not in needed:
-                continue
-            dL_dinput, total = partial(dL_dr, saved), dL_d.get(key)
-            if total is None:
-                dL_d[key] = dL_dinput
-                if rule.makes_new and may_own and key not in broadcast:
-                    own.add(key)
-            elif key in own and total.dtype is dL_dinput.dtype:
-                total += dL_dinput
-            elif key in broadcast:
-                dL_d[key] = added(broadcast, total, dL_dinput, key)
-            else:
-                dL_d[key] = total + dL_dinput
-                if may_own:
-                    own.add(key)
-            if came is not None:
-                came += (dL_dinput, dL_d[key])
+CHANGED_SINCE = (
+    "Tensors that this pass reads were changed in place after it ran and before this trace was first looked at. Its "
+    "gradients are shown as they were computed; what its rules computed on the way, as computed from those tensors now."
+)
+CHANGED_BETWEEN = (
+    "the pass over {} has to be recorded, since what runs now depends on it, but tensors that it read were changed in "
+    "place after it ran: its entries would give other gradients than it gave. Change a copy instead, "
+    "x = Variable.constant(x.value - step); or change it after the last pass."
+)
+_key = Variable.key  # the slot itself, under the property of `Waiting`
+_past: WeakKeyDictionary[Tape, range] = WeakKeyDictionary()  # tapes that had a pass, by the era in which they had it
+_settled: WeakKeyDictionary[Tape, range] = WeakKeyDictionary()  # tapes that had to record a pass after all
 
 
-def by_hand(
-    dL_d: dict, rule: HandWritten, inputs: tuple, outputs: tuple, broadcast: dict, needed: set[Key], came: list | None
-) -> None:
-    """The same through a hand-written entry whose propagate has a twin on tensors."""
-    if dL_d.keys().isdisjoint(outputs):
-        return
-    dL_doutputs = gradients(dL_d, outputs, broadcast)
-    for key, dL_dinput in zip(inputs, rule.on_tensors(rule.propagate_function)(dL_doutputs)):
-        if dL_dinput is not None and key in needed:
-            dL_d[key] = added(broadcast, dL_d[key], dL_dinput, key) if key in dL_d else dL_dinput
-            if came is not None:
-                came += (dL_dinput, dL_d[key])
+def run(self: Pass) -> list[Variable | None]:
+    """In the place of `Pass.run`: a first pass is run now, one over a pass put off where nothing speaks against it."""
+    tape = self.tape
+    tape.catch_up()
+    if _past.get(tape) is tape.keys and _settled.get(tape) is not tape.keys and may_wait(self):
+        return put_off(self)
+    _past[tape] = tape.keys
+    return self.run_now()
 
 
-def defer(
-    tape: Tape, run: Pass, gradients: list[torch.Tensor | None], as_it_came: AsItCame | None
-) -> list[Variable | None]:
-    """The results of a pass that ran on tensors. The tape is to record `run` when it is settled."""
-    results = [None if g is None else unsettled(tape, g) for g in gradients]
-    handed_out = {place: ref(x) for place, x in enumerate(results) if x is not None}
-    tape.deferred = Deferred(run, tape.fresh, handed_out, tuple(map(ref, tape.observers)), as_it_came)
-    tape.fresh = AfterDeferred("", tape)
-    for observer in tape.observers:
-        observer.pass_deferred()
+Pass.run = run
+
+
+def may_wait(grad_pass: Pass) -> bool:
+    tape = grad_pass.tape
+    return (
+        grad_pass.none == "skip"
+        and not tape.has_hand_written
+        and tape.propagating is None
+        and all(observer.may_wait for observer in tape.observers)
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.is_autocast_enabled(grad_pass.L.value.device.type)
+        and not function_mode_stack()
+        and grad_pass.L.value.__class__ is torch.Tensor
+    )
+
+
+def put_off(grad_pass: Pass) -> list[Variable | None]:
+    """The results alone; what this pass records is made up for should anybody ask."""
+    tape = grad_pass.tape
+    needed, plan = reached_from(grad_pass.wanted, tape.rows)
+    on = OnTensors(needed, {x.key for x in grad_pass.wanted}, [] if tape.observers else None)
+    dL_d = {grad_pass.L.key: torch.ones_like(grad_pass.L.value)}
+    try:
+        with torch_autograd_below(tape, grad_pass.L):
+            backward(map(tape.rows.__getitem__, reversed(plan)), dL_d, on)
+            gradients = grad_pass.results(dL_d)
+    except Exception:
+        return grad_pass.run_now()  # which says where, and to whoever watches
+    promise = Promise(grad_pass, on)
+    results = [
+        None if gradient is None else promise.result(place, gradient) for place, gradient in enumerate(gradients)
+    ]
+    tape.new_key, tape.catch_up = promise.next_key, promise.keep
     return results
 
 
-def unsettled(tape: Tape, gradient: torch.Tensor) -> Variable:
-    variable = object.__new__(Variable)
-    variable.value = gradient
-    variable.shape = gradient.shape
-    variable.key = Unsettled(f"v{tape.fresh % _ERA}", tape)
-    return variable
+class OnTensors:
+    """Gradients are tensors. `came`, if somebody watches, gets each contribution and the sum it led to."""
+
+    def __init__(self, needed: set[Key], keep: set[Key], came: list[torch.Tensor] | None):
+        self.needed = needed
+        self.keep = keep
+        self.came = came
+        self.tell = None if came is None else Came(came)
+        self.sums: set[Key] = (
+            set()
+        )  # whose gradient is a sum made here: nobody else has it, it can be added to in place
+
+    def propagate(self, entry: tuple, dL_dr: torch.Tensor | list) -> list[torch.Tensor | None]:
+        rule, inputs, _, saved, _, _ = entry
+        needed = self.needed
+        if rule.__class__ is HandWritten:
+            dL_dinputs = rule.on_tensors(rule.propagate_function)(dL_dr)
+            return [dL_dinput if key in needed else None for key, dL_dinput in zip(inputs, dL_dinputs)]
+        vjps = rule.on_tensors or rule.made_for_tensors(saved)
+        return [vjp(dL_dr, saved) if key in needed else None for key, vjp in zip(inputs, vjps)]
+
+    def nothing_came(self, entry: tuple) -> None:
+        return None
+
+    def add(self, total: torch.Tensor, contribution: torch.Tensor, key: Key) -> torch.Tensor:
+        if key not in self.sums:
+            if self.came is None:
+                self.sums.add(key)
+            return total + contribution
+        if total.dtype is contribution.dtype and total.shape == contribution.shape:
+            total += contribution
+            return total
+        return total + contribution
 
 
-class Deferred:
-    """A pass to be made up for: the number it starts with; its results and who watched it, where they still are; and
-    the gradients that came, if somebody watched."""
+class Came:
+    """Notes what comes, for who is told later."""
 
-    __slots__ = ("run", "fresh", "results", "watched_by", "as_it_came")
+    def __init__(self, came: list[torch.Tensor]):
+        self.came = came
 
-    def __init__(self, run: Pass, fresh: Key, results: dict, watched_by: tuple, as_it_came: AsItCame | None):
-        self.run = run
-        self.fresh = fresh
-        self.results: dict[int, ReferenceType[Variable]] = results
-        self.watched_by: tuple[ReferenceType[Observer], ...] = watched_by
-        self.as_it_came = as_it_came
+    def added(self, key: Key, contribution: torch.Tensor | None, total: torch.Tensor | None) -> None:
+        if contribution is not None:
+            self.came += (contribution, total)
+
+
+class Promise:
+    """A pass to be made up for: what it ran under, its results, and who watched it, where they still are."""
+
+    def __init__(self, grad_pass: Pass, on: OnTensors):
+        tape = grad_pass.tape
+        self.grad_pass = grad_pass
+        self.tape = ref(tape)
+        grad_pass.tape = None  # so that a tape with a pass put off is no cycle
+        self.names = tape.names
+        self.on = on
+        self.watched_by = [(ref(observer), observer.place()) for observer in tape.observers]
+        self.modes = (torch.is_grad_enabled(), torch.is_inference_mode_enabled())
+        self.results: dict[int, ref[Waiting]] = {}
+        self.gave: dict[int, tuple[torch.Tensor, int]] = {}
+        self.kept = self.has_changed = False
+        self.error: ChangedInPlaceError | None = None
+
+    def result(self, place: int, gradient: torch.Tensor) -> Variable:
+        variable = object.__new__(Waiting)
+        variable.value = gradient
+        variable.shape = gradient.shape
+        _key.__set__(variable, self)
+        self.results[place] = ref(variable)
+        self.gave[place] = (gradient, version_of(gradient))
+        return variable
 
     def awaited(self) -> list[Observer]:
         """Those who have yet to be told of it."""
-        return [each for each in (reference() for reference in self.watched_by) if each is not None]
+        return [observer for observer in (reference() for reference, _ in self.watched_by) if observer is not None]
 
-    def record(self, tape: Tape) -> None:
-        """Run the pass, recorded. Its results, as they were handed out, get the keys that they have on the tape."""
-        told, watching = self.awaited(), tape.observers
-        tape.observers = (self.as_it_came, *told) if told else ()
-        tape.fresh = self.fresh
-        try:
-            with tape:
-                recorded = self.run.run(tape)
-        finally:
-            tape.observers = watching
-        if told and self.as_it_came.changed:
-            for observer in told:
-                observer.changed_since()
+    def next_key(self) -> Key:
+        self.keep(told=False)
+        return self.tape().new_key()
+
+    def keep(self, told: bool = True) -> None:
+        """Run the pass, recorded. Its results get the keys that they have on the tape. `told`: not for what runs now,
+        but for who wants to be told of it."""
+        if self.error is not None:
+            raise self.error
+        tape = self.tape()
+        if self.kept or tape is None or tape.names is not self.names:
+            return self.let_go()
+        self.kept = True
+        tape.new_key, tape.catch_up = self.names.numbers.__next__, nothing_to_do
+        _settled[tape] = tape.keys
+        self.grad_pass.tape, watched = tape, self.awaited()
+        with self.watched(tape), tape, torch.inference_mode(self.modes[1]), torch.set_grad_enabled(self.modes[0]):
+            recorded = self.grad_pass.run_now()
+        if self.changed(recorded) and not (told and watched):
+            self.error = ChangedInPlaceError(CHANGED_BETWEEN.format(self.grad_pass.L.name))
+            raise self.error
         for place, reference in self.results.items():
-            result, made = reference(), recorded[place]
+            result = reference()
             if result is not None:
-                if result.key in tape.broadcast:  # by the operation that has the pass recorded
-                    tape.broadcast[made.key] = tape.broadcast.pop(result.key)
-                result.key, made.value = made.key, result.value
+                result.becomes(recorded[place].key)
+
+    def changed(self, recorded: list) -> bool:
+        """Whether other gradients came than those that were given, which themselves nobody changed."""
+        return self.has_changed or any(
+            version_of(gradient) == version and not same(recorded[place].value, gradient)
+            for place, (gradient, version) in self.gave.items()
+        )
+
+    @contextmanager
+    def watched(self, tape: Tape):
+        """Tell those who watched the pass of it, as if it ran then and there; and nobody else."""
+        watching, told = tape.observers, self.awaited()
+        again = AsItCame(tape, self)
+        tape.observers = (again, *told) if told else ()
+        places = [(reference(), place) for reference, place in self.watched_by]
+        for observer, place in places:
+            observer.at(place) if observer is not None else None
+        try:
+            yield
+        finally:
+            tape.observers, self.has_changed = watching, again.changed
+            for observer, _ in places:
+                if observer is not None:
+                    observer.at(None)
+                    observer.note(CHANGED_SINCE) if again.changed else None
+
+    def let_go(self) -> None:
+        """The tape was reset or is gone: results are computed values that no entry leads to."""
+        for reference in self.results.values():
+            result = reference()
+            if result is not None and isinstance(result, Waiting):
+                result.becomes(next(self.names.numbers))
+
+
+def put_off_on(tape: Tape) -> Promise | None:
+    """The pass that this tape has yet to record."""
+    owner = getattr(tape.catch_up, "__self__", None)
+    return owner if isinstance(owner, Promise) else None
+
+
+class Waiting(Variable):
+    """A result of a pass that was put off. It has no key before somebody asks for that, which has the pass recorded."""
+
+    __slots__ = ()
+
+    @property
+    def key(self) -> Key:
+        _key.__get__(self).keep(told=False)
+        return self.key  # of the Variable that it is now
+
+    def becomes(self, key: Key) -> None:
+        self.__class__ = Variable
+        self.key = key
+
+
+def version_of(tensor: torch.Tensor) -> int:
+    """How often it was changed in place; torch does not count for tensors of an inference mode."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 class AsItCame(Observer):
     """Sees to it that a pass recorded late has the very gradients that were computed, before anyone else is told of
     them: tensors may have been changed in place since. What a rule computes on the way to them was not kept."""
 
-    def __init__(self, needed: set[Key], came: list[torch.Tensor]):
-        self.needed = needed
-        self.came = iter(came)
+    def __init__(self, tape: Tape, promise: Promise):
+        self.tape = tape
+        self.needed = promise.on.needed
+        self.came = iter(promise.on.came or ())
+        self.gave = promise.gave
         self.totals: list[torch.Tensor] = []  # to which the contributions of the entry visited last lead
         self.changed = False  # the rules do not give now what they gave
 
     def visited(self, index: int, state: str, dL_doutputs: list, dL_dinputs: list) -> None:
-        for key, dL_dinput in zip(current_tape().entries[index][1], dL_dinputs):
+        for key, dL_dinput in zip(self.tape.rows[index][1], dL_dinputs):
             if dL_dinput is not None and key in self.needed:
                 again, dL_dinput.value = dL_dinput.value, next(self.came)
                 self.totals.append(next(self.came))
@@ -158,39 +271,18 @@ class AsItCame(Observer):
         if contribution is not None and key in self.needed:
             total.value = self.totals.pop(0)
 
+    def pass_ended(self, dL_d: dict, results: list) -> None:
+        for place, (gradient, version) in self.gave.items():
+            if version_of(gradient) == version:
+                self.changed = self.changed or not same(results[place].value, gradient)
+            results[place].value = gradient
+
 
 def same(a: torch.Tensor, b: torch.Tensor) -> bool:
     """Up to rounding, which a kernel that runs in several threads need not repeat."""
     if torch.equal(a, b):
         return True
+    if not a.is_floating_point() or a.shape != b.shape or a.dtype != b.dtype:
+        return False
     rounding = 300 * torch.finfo(a.dtype).eps * float(a.abs().nan_to_num(0, 0, 0).max())
     return torch.allclose(a, b, rtol=0, atol=rounding, equal_nan=True)
-
-
-class Unsettled(Label):
-    """The key of a deferred pass's result until that is recorded; `text` is its name if that can be no more, since
-    the tape was reset or is gone."""
-
-    __slots__ = ("tape",)
-
-    def __init__(self, text: str, tape: Tape):
-        super().__init__(text, tape.eras)
-        self.tape = ref(tape)
-
-    def settle(self) -> None:
-        tape = self.tape()
-        if tape is not None:
-            tape.settle()
-
-
-class AfterDeferred(Unsettled):
-    """Stands in `tape.fresh` after a deferred pass, so that the next result of an operation takes it for its key and,
-    by asking for the number that comes next, has the pass recorded: operations themselves need not ask."""
-
-    __slots__ = ()
-
-    def __add__(self, _: int) -> int:
-        self.settle()
-        number = self.tape().fresh
-        self.text = f"v{number % _ERA}"
-        return number + 1

@@ -22,4 +22,8 @@ class UnknownNameError(TapeError, LookupError):
 
 
 class OtherTapeError(TapeError, ValueError):
-    """`grad` was given a Variable of another tape, which no entry of this one can reach."""
+    """A Variable of another tape, or of before a reset, stands where an entry of this tape has to reach it."""
+
+
+class ChangedInPlaceError(TapeError, RuntimeError):
+    """A tensor that a pass has yet to read, for its entries to be recorded, was changed in place."""

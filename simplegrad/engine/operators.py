@@ -2,9 +2,9 @@
 
 A partial takes dL/dr, the incoming gradient of the result, and what was saved, and gives dL/dinput. It computes on
 Variables, so what it does is recorded too and can be differentiated again; and as operators on Variables are torch's,
-the same line computes on plain tensors, for a pass that nobody has asked to record (see deferred.py). Nothing here
-undoes broadcasting: `grad` sums a gradient to its input's shape, for every operator alike. Where torch's own formula is
-cheaper than the textbook's (tanh, sigmoid, the zeros that indexing leaves), ours follows torch's derivatives.yaml.
+the same line computes on plain tensors too. Where an operator broadcast an input, its entry sums that one's gradient to
+the input's shape again (see `undoing`). Where torch's own formula is cheaper than the textbook's (tanh, sigmoid, the
+zeros that indexing leaves), ours follows torch's derivatives.yaml.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 
 from .. import torch_private
 from .errors import RawTensorError
-from .tape import _current, current_tape
+from .tape import Tape, _current, current_tape
 from .variable import Variable
 
 _new = object.__new__
@@ -33,14 +33,13 @@ class Operator:
     called `r` is given the operator's own result there.
     """
 
-    __slots__ = ("name", "form", "partials", "reads_result", "makes_new", "on_tensors")
+    __slots__ = ("name", "form", "partials", "reads_result", "on_tensors")
 
     def __init__(self, form: str | Callable[..., str], *partials: Callable, name: str = ""):
         self.name = name
         self.form = form
         self.partials = partials
         self.reads_result = any(p.__code__.co_varnames[p.__code__.co_argcount - 1] == "r" for p in partials)
-        self.makes_new = False  # what partials give is never dL_dr itself or a view: see the end of this module
         self.on_tensors: list[Callable] = []
 
     def text(self, inputs: Sequence[str], saved: tuple) -> str:
@@ -90,31 +89,69 @@ def record(operator: Operator, inputs: tuple, saved: tuple, value: torch.Tensor,
     r = _new(Variable)
     r.value = value
     r.shape = shape
-    r.key = key = tape.fresh
-    tape.fresh = key + 1
+    r.key = key = tape.new_key()
     if operator.reads_result:
         saved = (*saved, r)
+    own = tape.keys
     if len(inputs) == 2:
         a, b = inputs
-        keys = (a.key, b.key)
+        keys = first, second = (a.key, b.key)
+        if first not in own or second not in own:
+            adopt(tape, operator, inputs)
+    elif len(inputs) == 1:
+        keys = (inputs[0].key,)
+        if keys[0] not in own:
+            adopt(tape, operator, inputs)
     else:
-        keys = (inputs[0].key,) if len(inputs) == 1 else tuple([x.key for x in inputs])
-    tape.entries.append((operator, keys, key, saved, shape))
+        keys = tuple([x.key for x in inputs])
+        adopt(tape, operator, inputs)
+    tape.rows.append((operator, keys, key, saved, shape, value.dtype))
     if tape.observers:
         for observer in tape.observers:
             observer.recorded(inputs, (r,))
     return r
 
 
-def common_shape(a: Variable, b: Variable, value: torch.Tensor) -> torch.Size:
-    """The shape of a result of two operands; what was broadcast is noted, for `grad` to sum its gradient."""
+def adopt(tape: Tape, operator: Operator, inputs: tuple) -> None:
+    for x in inputs:
+        if x.key not in tape.keys:
+            tape.adopt(x, operator.name)
+
+
+def record_two(operator: Operator, a: Variable, b: Variable, saved: tuple, value: torch.Tensor) -> Variable:
+    """The same for two operands whose shapes may differ: the entry that broadcast undoes it."""
     if a.shape == b.shape:
-        return a.shape
-    tape, shape = current_tape(), value.shape
-    for x in (a, b):
-        if x.shape != shape:
-            tape.broadcast[x.key] = x.shape
-    return shape
+        return record(operator, (a, b), saved, value, a.shape)
+    return record_broadcast(operator, (a, b), saved, value)
+
+
+def record_broadcast(operator: Operator, inputs: tuple, saved: tuple, value: torch.Tensor) -> Variable:
+    shape, constants = value.shape, current_tape().constants
+    shapes = tuple([None if x.shape == shape or x.key in constants else x.shape for x in inputs])
+    return record(undoing(operator, shapes), inputs, saved, value, shape)
+
+
+@lru_cache(maxsize=4096)
+def undoing(operator: Operator, shapes: tuple) -> Operator:
+    """The operator where it broadcast: the gradients of these inputs are summed to their shapes.
+
+    One input is left alone: a number that a `propagate` made (`Variable.constant(torch.zeros(()))` for a None), whose
+    gradient nobody asks for. The notebook does not sum it either.
+    """
+    if all(shape is None for shape in shapes):
+        return operator
+    partials = [p if shape is None else summed(p, shape) for p, shape in zip(operator.partials, shapes)]
+    made = Operator(operator.form, *partials, name=operator.name)
+    made.reads_result = operator.reads_result
+    return made
+
+
+def summed(partial: Callable, shape: torch.Size) -> Callable:
+    def to_shape(dL_dr, *saved):
+        dL_dinput = partial(dL_dr, *saved)
+        return dL_dinput if dL_dinput.shape == shape else dL_dinput.sum_to_size(shape)
+
+    return to_shape
 
 
 def say_operands(error: RuntimeError, symbol: str, a: Variable, b: Variable) -> None:
@@ -124,6 +161,7 @@ def say_operands(error: RuntimeError, symbol: str, a: Variable, b: Variable) -> 
 
 def check_operand(what: str, x) -> Variable:
     if isinstance(x, Variable):
+        x.key  # noqa: B018  a result that has none yet is given one
         return x
     shape = f" of shape {tuple(x.shape)}" if isinstance(x, torch.Tensor) else ""
     raise RawTensorError(
@@ -132,9 +170,7 @@ def check_operand(what: str, x) -> Variable:
     )
 
 
-@lru_cache(maxsize=1024)
-def _scalar(number: Real, dtype: torch.dtype) -> torch.Tensor:
-    return torch.tensor(float(number), dtype=dtype)
+_scalars: dict[tuple, torch.Tensor] = {}
 
 
 def operand(number: Real, beside: torch.Tensor) -> torch.Tensor | Real:
@@ -143,7 +179,29 @@ def operand(number: Real, beside: torch.Tensor) -> torch.Tensor | Real:
     (Not for number / x, which torch computes as a reciprocal and a product: the last bit would differ.)
     """
     dtype = beside.dtype
-    return _scalar(number, dtype) if number and dtype in _FLOATS else number
+    found = _scalars.get((number, dtype))
+    if found is not None and beside.__class__ is torch.Tensor:
+        return found
+    return scalar(number, dtype) if number and dtype in _FLOATS and beside.__class__ is torch.Tensor else number
+
+
+def scalar(number: Real, dtype: torch.dtype) -> torch.Tensor | Real:
+    """A tensor that any code may compute with from now on; the number itself where torch makes no such tensor now: in
+    a transform of torch.func, with fake tensors."""
+    with torch.inference_mode(False):
+        made = torch.tensor(float(number), dtype=dtype, device="cpu")
+    if made.__class__ is not torch.Tensor or not has_memory(made):
+        return number
+    if len(_scalars) >= 1024:
+        _scalars.clear()
+    return _scalars.setdefault((number, dtype), made)
+
+
+def has_memory(tensor: torch.Tensor) -> bool:
+    try:
+        return tensor.data_ptr() != 0
+    except RuntimeError:
+        return False
 
 
 def times(x: Variable | torch.Tensor, number: Real) -> Variable | torch.Tensor:
@@ -169,8 +227,9 @@ def add(self: Variable, rhs: Variable | float) -> Variable:
         except RuntimeError as error:
             say_operands(error, "+", self, rhs)
             raise
-        shape = self.shape if self.shape is rhs.shape else common_shape(self, rhs, value)
-        return record(ADD, (self, rhs), (), value, shape)
+        if self.shape is rhs.shape:
+            return record(ADD, (self, rhs), (), value, self.shape)
+        return record_two(ADD, self, rhs, (), value)
     if isinstance(rhs, Real):
         return record(ADD_NUMBER, (self,), (rhs,), self.value + operand(rhs, self.value), self.shape)
     return add(self, check_operand("+", rhs))
@@ -188,8 +247,9 @@ def sub(self: Variable, rhs: Variable | float) -> Variable:
         except RuntimeError as error:
             say_operands(error, "-", self, rhs)
             raise
-        shape = self.shape if self.shape is rhs.shape else common_shape(self, rhs, value)
-        return record(SUB, (self, rhs), (), value, shape)
+        if self.shape is rhs.shape:
+            return record(SUB, (self, rhs), (), value, self.shape)
+        return record_two(SUB, self, rhs, (), value)
     if isinstance(rhs, Real):
         return record(SUB_NUMBER, (self,), (rhs,), self.value - operand(rhs, self.value), self.shape)
     return sub(self, check_operand("-", rhs))
@@ -214,9 +274,10 @@ def mul(self: Variable, rhs: Variable | float) -> Variable:
         except RuntimeError as error:
             say_operands(error, "*", self, rhs)
             raise
-        shape = self.shape if self.shape is rhs.shape else common_shape(self, rhs, value)
         operands = (self, rhs)
-        return record(MUL, operands, operands, value, shape)
+        if self.shape is rhs.shape:
+            return record(MUL, operands, operands, value, self.shape)
+        return record_two(MUL, self, rhs, operands, value)
     if isinstance(rhs, Real):
         if rhs == 1.0:  # the notebook's peephole: a partial of 1.0 costs nothing
             return self
@@ -236,8 +297,9 @@ def div(self: Variable, rhs: Variable | float) -> Variable:
         except RuntimeError as error:
             say_operands(error, "/", self, rhs)
             raise
-        shape = self.shape if self.shape is rhs.shape else common_shape(self, rhs, value)
-        return record(DIV, (self, rhs), (rhs,), value, shape)
+        if self.shape is rhs.shape:
+            return record(DIV, (self, rhs), (rhs,), value, self.shape)
+        return record_two(DIV, self, rhs, (rhs,), value)
     if isinstance(rhs, Real):
         return record(DIV_NUMBER, (self,), (rhs,), self.value / operand(rhs, self.value), self.shape)
     return div(self, check_operand("/", rhs))
@@ -271,7 +333,7 @@ def zero_base(a, b) -> torch.Tensor:
 def pow(self: Variable, rhs: Variable | float) -> Variable:
     if rhs.__class__ is Variable:
         value = self.value**rhs.value
-        return record(POW, (self, rhs), (self, rhs), value, common_shape(self, rhs, value))
+        return record_two(POW, self, rhs, (self, rhs), value)
     if isinstance(rhs, Real):
         return record(POW_NUMBER, (self,), (self, rhs), self.value**rhs, self.shape)
     return pow(self, check_operand("**", rhs))
@@ -369,7 +431,7 @@ def tanh_backward(g: Variable, t: Variable) -> Variable:
     if g.__class__ is not Variable:
         return torch_private.tanh_backward(g, t)
     value = torch_private.tanh_backward(g.value, t.value)
-    return record(TANH_BACKWARD, (g, t), (g, t), value, common_shape(g, t, value))
+    return record_two(TANH_BACKWARD, g, t, (g, t), value)
 
 
 def sigmoid_backward(g: Variable, s: Variable) -> Variable:
@@ -377,7 +439,7 @@ def sigmoid_backward(g: Variable, s: Variable) -> Variable:
     if g.__class__ is not Variable:
         return torch_private.sigmoid_backward(g, s)
     value = torch_private.sigmoid_backward(g.value, s.value)
-    return record(SIGMOID_BACKWARD, (g, s), (g, s), value, common_shape(g, s, value))
+    return record_two(SIGMOID_BACKWARD, g, s, (g, s), value)
 
 
 def relu_backward(g: Variable, relu: torch.Tensor) -> Variable:
@@ -400,37 +462,26 @@ MASKED = Operator("{}.masked_fill(mask, 0)", lambda dL_dr, mask: masked(dL_dr, m
 SCALED = Operator("{} * weights", lambda dL_dr, weights: scaled(dL_dr, weights))
 
 
-def constant_operand(x: Variable, constant: torch.Tensor) -> torch.Tensor:
-    """x's tensor, expanded to where it meets a constant that broadcasts it."""
-    shape = torch.broadcast_shapes(x.shape, constant.shape)
-    if shape == x.shape:
-        return x.value
-    current_tape().broadcast[x.key] = x.shape
-    return x.value.expand(shape)
-
-
 def masked(x: Variable, mask: torch.Tensor) -> Variable:
     """x, with 0 where the mask (a constant) is True; a NaN or infinity there is gone too, as a product keeps it."""
     if x.__class__ is not Variable:
         return x.masked_fill(mask, 0)
-    value = constant_operand(x, mask).masked_fill(mask, 0)
-    return record(MASKED, (x,), (mask,), value, value.shape)
+    value = x.value.masked_fill(mask, 0)
+    return record_broadcast(MASKED, (x,), (mask,), value)
 
 
 def scaled(x: Variable, weights: torch.Tensor) -> Variable:
     """x times a constant tensor."""
     if x.__class__ is not Variable:
         return x * weights
-    value = constant_operand(x, weights) * weights
-    return record(SCALED, (x,), (weights,), value, value.shape)
+    return record_broadcast(SCALED, (x,), (weights,), x.value * weights)
 
 
 def kept(x: Variable, condition: torch.Tensor) -> Variable:
     """where(condition, x, 0.0) of a gradient; the condition is a constant."""
     if x.__class__ is not Variable:
-        return torch.where(condition, x, _scalar(0.0, x.dtype))
-    value = torch.where(condition, constant_operand(x, condition), _scalar(0.0, x.dtype))
-    return record(WHERE_LEFT, (x,), (condition, 0.0), value, value.shape)
+        return torch.where(condition, x, operand(0.0, x))
+    return record_broadcast(WHERE_LEFT, (x,), (condition, 0.0), torch.where(condition, x.value, operand(0.0, x.value)))
 
 
 def shared(dL_dr: Variable, mine: torch.Tensor, other: torch.Tensor) -> Variable:
@@ -455,13 +506,13 @@ MINIMUM = Operator(
 def maximum(self: Variable, other: Variable) -> Variable:
     a, b = check_operand("maximum", self), check_operand("maximum", other)
     value = torch.maximum(a.value, b.value)
-    return record(MAXIMUM, (a, b), (a, b), value, common_shape(a, b, value))
+    return record_two(MAXIMUM, a, b, (a, b), value)
 
 
 def minimum(self: Variable, other: Variable) -> Variable:
     a, b = check_operand("minimum", self), check_operand("minimum", other)
     value = torch.minimum(a.value, b.value)
-    return record(MINIMUM, (a, b), (a, b), value, common_shape(a, b, value))
+    return record_two(MINIMUM, a, b, (a, b), value)
 
 
 WHERE = Operator(
@@ -481,18 +532,13 @@ def where(condition: torch.Tensor, a: Variable | float, b: Variable | float) -> 
     if isinstance(b, Real):
         return _where_number(WHERE_LEFT, condition, check_operand("where", a), b)
     a, b = check_operand("where", a), check_operand("where", b)
-    shape = torch.broadcast_shapes(condition.shape, a.shape, b.shape)
-    for x in (a, b):
-        if x.shape != shape:
-            current_tape().broadcast[x.key] = x.shape
-    return record(WHERE, (a, b), (condition,), torch.where(condition, a.value, b.value), shape)
+    return record_broadcast(WHERE, (a, b), (condition,), torch.where(condition, a.value, b.value))
 
 
 def _where_number(operator: Operator, condition: torch.Tensor, x: Variable, number: float) -> Variable:
-    value = constant_operand(x, condition)
-    other = operand(number, value)
-    value = torch.where(condition, value, other) if operator is WHERE_LEFT else torch.where(condition, other, value)
-    return record(operator, (x,), (condition, number), value, value.shape)
+    other = operand(number, x.value)
+    value = torch.where(condition, x.value, other) if operator is WHERE_LEFT else torch.where(condition, other, x.value)
+    return record_broadcast(operator, (x,), (condition, number), value)
 
 
 # --- reductions, and expand, which is the backward of sum --------------------------------------------------------
@@ -770,10 +816,9 @@ def matmul(self: Variable, other: Variable) -> Variable:
     except RuntimeError as error:
         say_operands(error, "@", a, b)
         raise
-    if max(a.ndim, b.ndim) > 2:  # a vector or matrix that met a batch gets a gradient with the batch's dimensions
-        for x in (a, b):
-            current_tape().broadcast[x.key] = x.shape
-    return record(MATMUL, (a, b), (a, b), value, value.shape)
+    batched = max(a.ndim, b.ndim) > 2  # a vector or matrix that met a batch: its gradient has the batch's dimensions
+    operator = undoing(MATMUL, (a.shape, b.shape)) if batched else MATMUL
+    return record(operator, (a, b), (a, b), value, value.shape)
 
 
 # --- as torch's users write them: Python operators, methods, and torch.tanh(x) -----------------------------------
@@ -824,23 +869,6 @@ def _torch_function(cls, func, types, args=(), kwargs=None):
 for _name, _operator in list(globals().items()):
     if isinstance(_operator, Operator):
         _operator.name = _name.lower()
-_NEW = (MUL, MUL_NUMBER, DIV, DIV_NUMBER, NUMBER_DIV, POW, POW_NUMBER, NUMBER_POW, NUMBER_SUB, NEG, EXP, LOG, SQRT, SIN)
-_NEW += (
-    COS,
-    TANH,
-    SIGMOID,
-    RELU,
-    ABS,
-    TANH_BACKWARD,
-    SIGMOID_BACKWARD,
-    RELU_BACKWARD,
-    SOFTMAX,
-    SOFTMAX_BACKWARD,
-    INDEX,
-)
-_NEW += (MASKED, SCALED, MAXIMUM, MINIMUM, WHERE, WHERE_LEFT, WHERE_RIGHT, MEAN, AMAX, LOGSUMEXP, MATMUL)
-for _operator in _NEW:
-    _operator.makes_new = True
 for _name, _method in (METHODS | {k: v for k, v in ALIASES.items() if not k.startswith("concat")}).items():
     setattr(Variable, _name, _method)
 for _name, _method in DUNDERS.items():

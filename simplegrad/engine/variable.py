@@ -7,17 +7,19 @@ import difflib
 import torch
 
 from .errors import RawTensorError
-from .tape import Label, _current, current_tape
+from .names import check_name
+from .tape import current_tape
 
 
 class Variable:
     """A tensor whose computation is recorded. Operators on it are torch's, by torch's names (see operators.py).
 
     `value`: the tensor. `shape`: its shape. `name`: unique on its tape; `v0`, `v1`, … unless one is given, and made
-    only when asked for. Tensors that the tape does not track belong in no operator: wrap them, `Variable.constant`.
+    only when asked for. `Variable.constant` makes a leaf; `Variable(…)` is for the outputs of a hand-written entry.
+    Raises RawTensorError for what is no tensor, ValueError for a name that is none.
     """
 
-    __slots__ = ("value", "key", "shape", "__weakref__")
+    __slots__ = ("value", "key", "shape", "_given", "_leaf", "__weakref__")
 
     def __init__(self, value: torch.Tensor, name: str | None = None):
         if not isinstance(value, torch.Tensor):
@@ -25,33 +27,37 @@ class Variable:
                 f"Variable(…) was given a {type(value).__name__}, not a tensor. "
                 f"{'It is a Variable already.' if isinstance(value, Variable) else 'Write Variable(torch.tensor(…)).'}"
             )
-        try:
-            tape = _current.get()
-        except LookupError:
-            tape = current_tape()
+        tape = current_tape()
         self.value = value
         self.shape = value.shape
+        self._given, self._leaf = name, True
         if name is None:
-            self.key = tape.fresh
-            tape.fresh += 1
+            self.key = tape.new_key()
         else:
-            tape.settle()
-            self.key = Label(name, tape.eras)
-            tape.name_of(self.key, self)  # claimed now: an entry may be appended that says this name
+            check_name(name, "Variable(…, name=…)")
+            tape.catch_up()
+            self.key = tape.names.give(name)  # claimed now: an entry may be appended that says this name
+            tape.name_of(self.key, self)
 
     @staticmethod
     def constant(value: torch.Tensor, name: str | None = None) -> Variable:
         """A leaf: a value that was not computed on the tape."""
         leaf = Variable(value, name)
-        for observer in current_tape().observers:
+        tape = current_tape()
+        if tape.propagating is not None and not leaf.shape:
+            tape.constants.add(leaf.key)
+        for observer in tape.observers:
             observer.leaf(leaf)
         return leaf
 
     @property
     def name(self) -> str:
-        if isinstance(self.key, Label):
-            self.key.settle()
         return current_tape().name_of(self.key, self)
+
+    @property
+    def computed(self) -> bool:
+        """Whether an entry of a tape says how it was computed: a leaf is not."""
+        return not getattr(self, "_leaf", False)
 
     @property
     def ndim(self) -> int:
@@ -84,11 +90,21 @@ class Variable:
         """The same value as a new leaf: no gradient flows through it."""
         return Variable.constant(self.value)
 
+    def __copy__(self) -> Variable:
+        """A leaf of its own: two Variables never share a gradient."""
+        return Variable.constant(self.value)
+
     def __deepcopy__(self, memo: dict) -> Variable:
         """A leaf with numbers of its own."""
         return Variable.constant(self.value.detach().clone())
 
+    def __reduce__(self) -> tuple:
+        """Pickled, it comes back as a leaf of the tape that is current then."""
+        return Variable.constant, (self.value,)
+
     def __getattr__(self, name: str):
+        if name.startswith("_"):
+            raise AttributeError(name)
         near = difflib.get_close_matches(name, dir(type(self)), 1)
         raise AttributeError(
             f"Variable has no '{name}'{f'; did you mean {near[0]!r}?' if near else ''}. An operator that is not there "
@@ -101,5 +117,8 @@ class Variable:
     def __bool__(self) -> bool:
         return bool(self.value)
 
-    def __repr__(self) -> str:
+    def __str__(self) -> str:
         return repr(self.value)
+
+    def __repr__(self) -> str:
+        return f"Variable({self.value!r}, name={self.name!r})"

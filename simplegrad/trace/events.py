@@ -183,6 +183,17 @@ class PassEnded(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PassFailed(Event):
+    """`grad` raises. What follows, where the program catches the error, belongs to no pass. `entry`: the one whose
+    propagate raised, None where the pass itself did."""
+
+    run: Pass
+    error: str  # the exception's class
+    message: str
+    entry: Entry | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TapeReset(Event):
     """`reset_tape()`: what follows is on an empty tape."""
 
@@ -206,6 +217,6 @@ class LimitReached(Event):
 
 KINDS = {
     kind.__name__: kind
-    for kind in (Leaf, Recorded, Read, PassBegun, VisitBegun, Visited, Accumulated, PassEnded, TapeReset)
+    for kind in (Leaf, Recorded, Read, PassBegun, VisitBegun, Visited, Accumulated, PassEnded, PassFailed, TapeReset)
     + (Failed, LimitReached)
 }

@@ -20,6 +20,7 @@ from .events import (
     Pass,
     PassBegun,
     PassEnded,
+    PassFailed,
     Read,
     Recorded,
     Source,
@@ -87,8 +88,9 @@ class Replay:
             case Accumulated(value=value, total=total):
                 stack[-1].gradient(value).add(index, total)
                 self.know(index, value)
-            case PassEnded():
-                stack.pop().end = index
+            case PassEnded() | PassFailed():
+                broken_off = isinstance(event, PassFailed)  # then what did not come is not known to be zero
+                stack.pop().end = None if broken_off else index
                 if stack:
                     self.running.add(index, stack[-1])
             case TapeReset():

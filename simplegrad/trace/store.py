@@ -37,7 +37,6 @@ import torch
 from safetensors import SafetensorError
 from safetensors import torch as safetensors
 
-from ..engine.speed import collector_paused
 from .document import DAMAGED, FORMAT, VERSION, Reader, Writer, WrongDocument, is_whole
 from .replaced import refuse_what_is_no_file, replacing
 from .trace import Trace
@@ -66,8 +65,7 @@ def save(trace: Trace, file: str | os.PathLike | BinaryIO) -> None:
     long to be read again, and OSError for a path that cannot be written or that is no regular file.
     """
     if hasattr(file, "write"):
-        with collector_paused():  # a document has no cycles, and walking over it took half the time, as in load
-            _write(trace, file)
+        _write(trace, file)
         return
     with replacing(file) as stream:
         save(trace, stream)
@@ -97,8 +95,7 @@ def load(file: str | os.PathLike | BinaryIO) -> Trace:
             return load(stream)
     name = getattr(file, "name", "the file")
     try:
-        with collector_paused():
-            return Reader(*_read(file)).trace()
+        return Reader(*_read(file)).trace()
     except WrongDocument as wrong:
         raise TraceFileError(f"{name}: {wrong}") from None
     except MemoryError as error:

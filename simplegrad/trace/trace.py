@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 from .events import Entry, Event, Failed, LimitReached, Pass, PassBegun, Value
 from .replay import Replay, State
 from .texts import Chunks
+
+IN_PLACE = (
+    "{names} changed in place after this run computed with {it}: the numbers shown of {it} are those of now, not those "
+    "of the run. Read the trace before, or change a copy."
+)
 
 
 class Trace:
@@ -22,6 +28,7 @@ class Trace:
         self._entries: list[Entry] = list(entries)
         self._values: list[Value] = list(values)
         self._builder = None  # a recorder's, which makes events of what it logged
+        self._lock = threading.RLock()  # while it does: a trace may be read from several threads
         self.pass_count = 0
         self.title = ""
         self.program = ""
@@ -30,17 +37,19 @@ class Trace:
         self.bindings: dict[str, str] = {}  # what the program calls a Variable -> its name, at the end of the run
         self._notices: list[str] = []
         self.texts: Chunks | None = None  # of the files it names, where it came from a file; None: of this process
+        self._versions: dict[Value, int] = {}  # how often each tensor had been changed in place when it was first seen
 
     def _built(self) -> Trace:
         """With events for all that was logged. Once the run is over, what made them is let go, and the tape with it."""
         builder = self._builder
         if builder is not None:
-            if builder.has_more():
-                self.__dict__.pop("_replay", None)
-                self.__dict__.pop("_names", None)
-                builder.build(self)
-            if builder.recorder.is_over and not builder.has_more():
-                self._builder = None
+            with self._lock:
+                if builder.has_more():
+                    self.__dict__.pop("_replay", None)
+                    self.__dict__.pop("_names", None)
+                    builder.build(self)
+                if builder.recorder.is_over and not builder.has_more():
+                    self._builder = None
         return self
 
     @property
@@ -57,8 +66,21 @@ class Trace:
 
     @property
     def notices(self) -> list[str]:
-        """What could not be seen, in words."""
-        return self._built()._notices
+        """What could not be seen, in words; and what is not as it was in the run."""
+        return [*self._built()._notices, *self._changed()]
+
+    def _changed(self) -> list[str]:
+        """A notice for tensors that were changed in place since: torch counts such changes."""
+        changed = [
+            value.name
+            for value, version in self._versions.items()
+            if not value.tensor.is_inference() and value.tensor._version != version
+        ]
+        if not changed:
+            return []
+        names = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
+        one = len(changed) == 1
+        return [IN_PLACE.format(names=f"{names} was" if one else f"{names} were", it="it" if one else "them")]
 
     def value_named(self, name: str) -> Value | None:
         """The Variable of this name; the last one, if the tape was reset in between."""
@@ -80,6 +102,12 @@ class Trace:
 
     def __len__(self) -> int:
         return len(self.events)
+
+    def __iter__(self) -> Iterator[Event]:
+        return iter(self.events)
+
+    def __getitem__(self, index: int | slice) -> Event | list[Event]:
+        return self.events[index]
 
     def at(self, k: int) -> State:
         """The whole state after the first k events, 0 <= k <= len(trace). Raises IndexError outside of that."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 
-from .events import Event, Leaf, PassBegun, PassEnded, Recorded, Value
+from .events import Event, Failed, Leaf, LimitReached, PassBegun, PassEnded, PassFailed, Recorded, Value
 
 _RULE = "-" * 24
 
@@ -26,6 +27,20 @@ def lines(event: Event) -> Iterator[str]:
             for value, gradient in table:
                 yield f"d{run.loss.name}_d{value.name} = {gradient.name}"
             yield _RULE
+        case PassFailed(run=run):
+            yield f"d{run.loss.name} failed{_at(event)}: {event.error}: {event.message}"
+            yield _RULE
+        case Failed():
+            yield f"the run failed{_at(event)}: {event.error}: {event.message}"
+        case LimitReached(message=message):
+            yield message
+
+
+def _at(event: Event) -> str:
+    """Where it happened: the line of the program, or else of the Python file."""
+    if event.line is not None:
+        return f" at line {event.line}"
+    return f" at {os.path.basename(event.source[0])}:{event.source[1]}" if event.source else ""
 
 
 def _shown(value: Value) -> object:

@@ -21,6 +21,7 @@ from ..trace.events import (
     LimitReached,
     PassBegun,
     PassEnded,
+    PassFailed,
     Read,
     Recorded,
     TapeReset,
@@ -110,6 +111,8 @@ class _Encoder:
                 return [kind, *head[1:], entry.id, slot, value.id, *_ids((contribution, total))]
             case PassEnded(run=run, results=results):
                 return ["ended", *head[1:], run.id, _ids(results)]
+            case PassFailed(run=run):
+                return ["ended", *head[1:], run.id, []]
             case TapeReset():
                 return ["reset", *head[1:]]
             case Failed() | LimitReached():

@@ -18,6 +18,7 @@ from ..trace.events import (
     Pass,
     PassBegun,
     PassEnded,
+    PassFailed,
     Read,
     Recorded,
     TapeReset,
@@ -292,7 +293,6 @@ class Narrator:
         self.counts[key] = nth = self.counts.get(key, 0) + 1
         if before is None:
             came = f"{name} = {self.equals(total)}: the first contribution to {event.value.name}, from {source}."
-            came += self.yet_to_sum(event.value, total)
         else:
             added = f"{before.name} + {event.contribution.name} = {self.equals(total)}"
             came = f"{event.value.name}'s {_ordinal(nth)} contribution, from {source}, is added: {name} = {added}."
@@ -303,12 +303,6 @@ class Narrator:
             return ""
         name = value.name
         return f" It goes nowhere: no entry has {name} as its output, so what {name} was computed from misses it."
-
-    def yet_to_sum(self, value: Value, gradient: Value) -> str:
-        if value.tensor is None or gradient.shape == value.shape:
-            return ""
-        shape = f"shape {tuple(value.shape)}" if value.shape else "a scalar"
-        return f" Forward broadcast {value.name}, which is {shape}: this will be summed to that when it is first read."
 
     def ended(self, event: PassEnded) -> str:
         run = event.run
@@ -333,6 +327,12 @@ class Narrator:
             f" A gradient came to {len(leaves)} {'leaf' if len(leaves) == 1 else 'leaves'}: {', '.join(named)}{more}."
         )
 
+    def broken_off(self, event: PassFailed) -> str:
+        if event.run in self.runs:
+            self.runs.remove(event.run)
+        where = f" in entry {event.entry.id}, {event.entry.statement}" if event.entry is not None else ""
+        return f"The {event.run.title} failed{where}: {event.error}: {event.message}. It returns nothing."
+
     def reset(self, event: TapeReset) -> str:
         return "The tape is reset: it is empty, and names begin at v0 again."
 
@@ -352,6 +352,7 @@ _TELLERS = {
     Visited: Narrator.visited,
     Accumulated: Narrator.accumulated,
     PassEnded: Narrator.ended,
+    PassFailed: Narrator.broken_off,
     TapeReset: Narrator.reset,
     Failed: Narrator.failed,
     LimitReached: Narrator.limit,

@@ -9,11 +9,11 @@ from threading import RLock
 import plotly.graph_objects as go
 
 from ..checks.report import Report
-from ..engine.speed import collector_paused
 from ..trace import looks
 from ..trace.trace import Trace
 from . import deltas
 from .bounded import Bounded
+from .collector import collector_paused
 from .figure import Drawing, Ghost, drawing, figure
 from .graph import NODE_BUDGET, TapeGraph, build, node_count
 from .layout import layout

@@ -33,4 +33,5 @@ def run(cell: int, aggregate: str, text: str) -> list[str]:
 def test_transcript_of_the_cell(cell):
     lines = [line for part in CELLS[cell] for line in run(cell, *part)]
     leaves = 2 if cell == 17 else 0  # that cell printed them no second time
-    assert lines[leaves:] == printed(cell)
+    failed = 3 if cell == 24 else 0  # that cell ends in an error, which a trace tells at the end
+    assert lines[leaves : len(lines) - failed] == printed(cell)

@@ -12,7 +12,17 @@ from hypothesis import given, settings
 from simplegrad import Tape, TapeEntry, Variable, grad, gradient_tape, record, registry, reset_tape
 from simplegrad.engine import Observer
 from simplegrad.trace import LimitError
-from simplegrad.trace.events import Accumulated, Failed, LimitReached, PassBegun, PassEnded, Read, VisitBegun, Visited
+from simplegrad.trace.events import (
+    Accumulated,
+    Failed,
+    LimitReached,
+    PassBegun,
+    PassEnded,
+    PassFailed,
+    Read,
+    VisitBegun,
+    Visited,
+)
 from tests.engine.cases import values
 from tests.engine.test_operators import MODES, our_orders
 from tests.engine.test_programs import PROGRAMS
@@ -50,7 +60,12 @@ def test_events_nest(name):
             continue
         if isinstance(event, Visited) and event.state in ("propagated", "partial"):
             assert trace.events[open_ones.pop()].entry is event.entry
+        if isinstance(event, PassFailed):
+            while event.parent != open_ones[-1]:
+                open_ones.pop()  # the visit that it broke off
         assert event.parent == (open_ones[-1] if not isinstance(event, PassBegun) else event.parent)
+        if isinstance(event, PassFailed):
+            assert trace.events[open_ones.pop()].run is event.run
         if isinstance(event, (PassBegun, VisitBegun)):
             assert event.parent == open_ones[-1] or isinstance(event, VisitBegun)
             open_ones.append(index)
@@ -169,7 +184,8 @@ def test_a_run_that_raises_keeps_its_events_the_error_last():
     assert (last.error, last.message) == ("RuntimeError", f"as planned (in the propagate of entry 0, '{entry}')")
     assert "raise RuntimeError" in Path(last.source[0]).read_text().splitlines()[last.source[1] - 1]
     assert [str(entry) for entry in trace.entries][-1] == "v3 = v2 * 2"
-    assert trace.events[-2].kind == "Recorded"
+    assert [event.kind for event in trace.events[-3:-1]] == ["Recorded", "PassFailed"]
+    assert trace.events[-2].entry.statement == entry
 
 
 def test_recording_after_a_run_that_raised():

@@ -11,6 +11,7 @@ from simplegrad.trace.events import (
     Leaf,
     PassBegun,
     PassEnded,
+    PassFailed,
     Read,
     Recorded,
     TapeReset,
@@ -60,6 +61,9 @@ class Naive:
             self.know(event.value)
         elif isinstance(event, PassEnded):
             self.stack.pop().ended = True
+            self.current = self.stack[-1] if self.stack else self.current
+        elif isinstance(event, PassFailed):
+            self.stack.pop()
             self.current = self.stack[-1] if self.stack else self.current
         elif isinstance(event, TapeReset):
             self.entries, self.values, self.current = [], [], None

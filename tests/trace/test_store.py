@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from simplegrad import Tape, Trace, Variable, grad, record, registry
 from simplegrad.trace import LimitError, TraceFileError, document, store
 from simplegrad.trace.events import Leaf, LimitReached, Value
-from tests.counting import collections, lines_run
+from tests.counting import lines_run
 from tests.trace.alike import as_data, assert_same
 from tests.trace.runs import RUNS, recorded, two_passes
 
@@ -447,11 +447,3 @@ def test_saving_and_opening_do_as_much_for_an_event_of_a_trace_sixteen_times_as_
         steps[length] = saving / len(trace), opening / len(trace)
     for short, long in zip(steps[50], steps[800]):
         assert 1 < long <= 1.1 * short
-
-
-def test_the_collector_rests_while_a_trace_is_saved_and_opened(path):
-    """It would walk over all that is made, and over all that the process holds, again and again."""
-    trace = sines(2_000)
-    assert len(trace) > 8_000  # for each of which it would run every 700 objects
-    assert collections(lambda: trace.save(path)) <= 2  # before and after
-    assert collections(lambda: Trace.load(path)) <= 2

@@ -1,0 +1,87 @@
+"""Keys and names: a key says whose gradient is whose; a name is for people, unique on its tape, made when asked for."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+from weakref import ReferenceType, ref
+
+if TYPE_CHECKING:
+    from .variable import Variable
+
+# Two Variables never share a key, so two gradients never merge, whatever their names; and a key holds no value, so that
+# the tape keeps no tensor that no rule reads.
+Key = int
+_ERA = 1 << 40  # more Variables than one tape will ever see
+_eras = itertools.count()
+
+
+class Names:
+    """The keys and names that a tape gives out between two resets.
+
+    `v0`, `v1`, … are counted by `numbers`; a Variable that is given a name takes its key from `others`, and uses up no
+    number. `keys` are all that can be given out here: any other key is of another tape, or of before a reset.
+    """
+
+    def __init__(self):
+        first = next(_eras) * _ERA
+        self.keys = range(first, first + _ERA)
+        self.numbers = itertools.count(first)
+        self.others = itertools.count(first + _ERA // 2)
+        self.given: dict[Key, str] = {}  # only names that were given or asked for
+        self.owners: dict[str, tuple[Key, ReferenceType | None]] = {}  # name -> whose it is, and the Variable if alive
+
+    def give(self, name: str) -> Key:
+        """A key for a Variable of this name."""
+        key = next(self.others)
+        self._set(key, self.free(name))
+        return key
+
+    def of(self, key: Key, variable: Variable | None = None) -> str:
+        """`v0`, `v1`, … or the given name; with `_1`, `_2`, … behind it if another Variable of the tape has it."""
+        name = self.given.get(key)
+        if name is None:
+            plain = getattr(variable, "_given", None) or f"v{key % (_ERA // 2)}"
+            name = self._set(key, self.free(plain))
+        if variable is not None and self.owners[name][1] is None:
+            self.owners[name] = (key, ref(variable))
+        return name
+
+    def free(self, plain: str) -> str:
+        """This name, or the first of `plain_1`, `plain_2`, … that no Variable of the tape has."""
+        name, suffix = plain, 0
+        while name in self.owners:
+            suffix += 1
+            name = f"{plain}_{suffix}"
+        return name
+
+    def rename(self, variable: Variable, name: str) -> None:
+        """Give a Variable another name, in all that was recorded with it too."""
+        self.owners.pop(self.given.pop(variable.key, None), None)
+        name = self._set(variable.key, self.free(name))
+        self.owners[name] = (variable.key, ref(variable))
+
+    def variable(self, name: str) -> Variable | None:
+        """The Variable of this name, as long as somebody holds it."""
+        reference = self.owners.get(name, (None, None))[1]
+        return reference and reference()
+
+    def fresh(self) -> str:
+        """The next of v0, v1, … that no Variable has. Its number is used up."""
+        while True:
+            name = f"v{next(self.numbers) % (_ERA // 2)}"
+            if name not in self.owners:
+                return name
+
+    def _set(self, key: Key, name: str) -> str:
+        self.given[key] = name
+        self.owners[name] = (key, None)
+        return name
+
+
+def check_name(name: object, what: str) -> None:
+    """Raises ValueError for what cannot be told from other text in a transcript: names are as in Python."""
+    if not (isinstance(name, str) and name.isidentifier()):
+        raise ValueError(
+            f"{what}: {name!r} is no name. A name is letters, digits and _, and begins with no digit: name='x_1'."
+        )
