@@ -61,7 +61,9 @@ def guarded(part: Callable[[], None]) -> None:
     """No traceback reaches a page."""
     try:
         part()
-    except Exception as error:
+    except BaseException as error:  # a file of the command line may raise anything, a KeyboardInterrupt too
+        if type(error).__module__.startswith("streamlit."):  # its own way to stop a page, or to run it again
+            raise
         logging.getLogger("simplegrad").exception("a page")
         st.error(f"This page stopped: {type(error).__name__}: {error}. The terminal says where; other pages work.")
 

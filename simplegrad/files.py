@@ -20,17 +20,20 @@ import importlib
 import os
 import sys
 import threading
+import traceback
 import types
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.abc import ExecutionLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 
 from .aggregates import Aggregate, registry
+from .patience import TookTooLong, TorchSettings, torch_settings_kept, within
 from .problems import FileProblem, FileProblemError, at_line, lines_of, problem_of
+from .settings import READ_SECONDS
 from .targets import Target, targets_of
 from .trace import Trace
 
@@ -63,7 +66,7 @@ class UserFile:
 
     @property
     def name(self) -> str:
-        return self.path.name
+        return self.path.name.encode("utf-8", "replace").decode()  # bytes that are no text are none on a page
 
     @property
     def origin(self) -> str:
@@ -76,7 +79,10 @@ class UserFile:
 
     def refresh(self) -> bool:
         """Read it if it changed; whether it did. An error leaves the version before in use."""
-        with _reading:
+        is_new = not self.version and self.problem is None
+        if not _reading.acquire(blocking=is_new):  # somebody reads: until then there is the version before
+            return False
+        try:
             if not self.has_changed():
                 return False
             self._stamps = {self.origin: _stamp(self.origin)}
@@ -88,6 +94,8 @@ class UserFile:
                 self.problem = error.problem
             self._stamps |= {path: _stamp(path) for path in self._helper_files()}
             return True
+        finally:
+            _reading.release()
 
     def _helper_files(self) -> list[str]:
         """Also the one with the error, if it never became a module."""
@@ -116,15 +124,20 @@ class UserFile:
         except (OSError, UnicodeDecodeError) as error:
             raise FileProblemError(FileProblem(self.origin, f"cannot be read: {error}")) from error
         before = dict(registry)
-        with lines_of(self.origin, text), self._import_place(), _restored_on_error(before):
+        place = self._import_place()
+        with lines_of(self.origin, text), place, _restored_on_error(before), torch_settings_kept() as usual:
             try:
-                module = self._imported(text)
+                module, settings = within(READ_SECONDS(), lambda: (self._imported(text), TorchSettings()))
                 aggregates = self._aggregates(module, before)
                 targets = list(targets_of(module, aggregates, self.origin))
             except FileProblemError:
                 raise
-            except (Exception, SystemExit) as error:  # a file may raise anything, or end with sys.exit()
-                raise FileProblemError(problem_of(error, self.path, text)) from error
+            except BaseException as error:  # a file may raise anything, or end with sys.exit()
+                if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+                    raise  # of the person at the terminal
+                raise FileProblemError(problem_of(_in_words(error), self.path, text)) from error
+            if settings != usual:
+                aggregates, targets = _with_settings(settings, aggregates, targets)
             registry.discard(self.origin)
             for each in aggregates.values():
                 registry.add(each)
@@ -230,6 +243,11 @@ class UserFiles(Sequence[UserFile]):
         return tuple(file.version for file in self._files)
 
     @property
+    def state(self) -> tuple:
+        """Changes also where a reading failed: what a page shows is out of date then."""
+        return tuple((file.version, file.problem) for file in self._files)
+
+    @property
     def problems(self) -> list[FileProblem]:
         return [file.problem for file in self._files if file.problem is not None]
 
@@ -259,6 +277,30 @@ def from_command_line(argv: Sequence[str]) -> UserFiles:
         files = _opened.setdefault(paths, UserFiles(paths))
     files.refresh()
     return files
+
+
+def _with_settings(settings: TorchSettings, aggregates: dict[str, Aggregate], targets: list[Target]) -> tuple:
+    """Its examples are made under what the file has set for itself, which holds for nobody else."""
+    for each in aggregates.values():
+        each.example = each.example and settings.during(each.example)
+    during = [
+        replace(each, inputs=each.inputs and settings.during(each.inputs))
+        if each.kind != "case"
+        else replace(each, function=settings.during(each.function))
+        for each in targets
+    ]
+    return aggregates, during
+
+
+def _in_words(error: BaseException) -> BaseException:
+    if not isinstance(error, TookTooLong):
+        return error
+    said = TimeoutError(
+        f"reading it was stopped after {READ_SECONDS():g} seconds. What takes long belongs into a function, or under "
+        f"if __name__ == '__main__'; {READ_SECONDS.name} allows more."
+    )
+    said.stack = error.stack or traceback.extract_tb(error.__traceback__)
+    return said
 
 
 # --- keeping the process in order ---------------------------------------------------------------------------------

@@ -52,11 +52,16 @@ def problem_of(error: BaseException, path: Path, text: str) -> FileProblem:
     if isinstance(error, SyntaxError) and error.filename is not None:
         line = (error.text or _line(error.filename, error.lineno or 0, path, text)).rstrip("\n")
         return FileProblem(error.filename, f"{type(error).__name__}: {error.msg}", error.lineno, line, error.offset)
-    message = f"{type(error).__name__}: {error}"
+    message = f"{type(error).__name__}: {error}".removesuffix(": ")
     if isinstance(error, SystemExit):
         message = "it ended with sys.exit(). Put what is to run only as a script under if __name__ == '__main__'."
+    return at_frame(getattr(error, "stack", None) or traceback.extract_tb(error.__traceback__), path, text, message)
+
+
+def at_frame(stack: traceback.StackSummary, path: Path, text: str, message: str) -> FileProblem:
+    """A problem at the innermost frame that is in the file, or in a module beside it."""
     folder = str(path.parent) + os.sep
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith(folder) and f.lineno]
+    frames = [f for f in stack if f.filename.startswith(folder) and f.lineno]
     if not frames:
         return FileProblem(str(path), message)
     at = frames[-1]

@@ -2,14 +2,18 @@
 
 import inspect
 import os
+import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
 from simplegrad import registry
 from simplegrad.files import UserFile, UserFiles, from_command_line
+from simplegrad.patience import TorchSettings
+from simplegrad.settings import READ_SECONDS
 
 torch.set_num_threads(1)
 
@@ -248,3 +252,124 @@ def test_the_working_folder_of_the_process_gains_no_file_of_ours(tmp_path):
     """No bytecode is written beside a user's file for the file itself, so none can be stale."""
     loaded(save(tmp_path / "my_ops.py", DOUBLE))
     assert not (tmp_path / "__pycache__").exists()
+
+
+# --- files that never end, end in their own way, or change what is everybody's -----------------------------------
+
+
+def in_a_thread(call):
+    """As a page reads a file: not in the main thread."""
+    with ThreadPoolExecutor(1) as threads:
+        return threads.submit(call).result(30)
+
+
+def here(call):
+    """As the command line does."""
+    return call()
+
+
+NEVER = {
+    "loops": "while True:\n    pass\n",
+    "catches": "while True:\n    try:\n        x = 1\n    except Exception:\n        pass\n",
+    "sleeps": "import time\ntime.sleep(60)\n",
+    "waits": "import threading\nthreading.Event().wait()\n",
+}
+
+
+@pytest.mark.parametrize("where", [here, in_a_thread])
+@pytest.mark.parametrize("name", NEVER)
+def test_a_file_that_never_ends_is_told_and_mends(tmp_path, monkeypatch, where, name):
+    monkeypatch.setenv("SIMPLEGRAD_READ_SECONDS", "0.3")
+    path = save(tmp_path / "my_ops.py", NEVER[name])
+    file = where(lambda: loaded(path))
+    assert "reading it was stopped after 0.3 seconds" in file.problem.message
+    assert 1 <= file.problem.line <= 6
+    assert str(tmp_path) not in sys.path[:1]
+    save(path, DOUBLE)
+    monkeypatch.setenv("SIMPLEGRAD_READ_SECONDS", "10")
+    assert where(file.refresh) and file.problem is None and "twice" in registry
+
+
+def test_what_was_stopped_registers_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("SIMPLEGRAD_READ_SECONDS", "0.3")
+    path = save(tmp_path / "my_ops.py", textwrap.dedent(DOUBLE) + "while True:\n    pass\n")
+    file = in_a_thread(lambda: loaded(path))
+    assert file.problem is not None and "twice" not in registry
+
+
+def test_a_page_is_not_kept_waiting_while_a_file_is_read_again(tmp_path, monkeypatch):
+    path = save(tmp_path / "my_ops.py", DOUBLE)
+    file = loaded(path)
+    save(path, "import time\ntime.sleep(2)\n")
+    with ThreadPoolExecutor(1) as threads:
+        reading = threads.submit(file.refresh)
+        while path.stat().st_mtime_ns not in [stamp[0] for stamp in file._stamps.values()]:
+            pass
+        assert not file.refresh() and not reading.done()  # the version before is there meanwhile
+        assert file.version == 1
+        assert reading.result(30) and file.version == 2
+
+
+@pytest.mark.parametrize("seconds", ["-1", "soon", "0"])
+def test_a_limit_that_is_none_is_the_usual_one(monkeypatch, caplog, seconds):
+    monkeypatch.setenv("SIMPLEGRAD_READ_SECONDS", seconds)
+    assert READ_SECONDS() == 10
+    assert f"SIMPLEGRAD_READ_SECONDS={seconds} is no number above 0; it is 10 instead." in caplog.text
+
+
+@pytest.mark.parametrize("error", ["KeyboardInterrupt", "GeneratorExit", "Mine"])
+def test_an_exception_of_any_kind_is_a_problem_of_the_file(tmp_path, error):
+    path = save(tmp_path / "my_ops.py", DOUBLE)
+    file = loaded(path)
+    save(path, f"class Mine(BaseException): pass\nraise {error}\n")
+    assert in_a_thread(file.refresh)
+    assert (file.problem.message, file.problem.line) == (error, 2)
+    assert "twice" in registry
+
+
+def test_who_interrupts_the_command_line_is_heard(tmp_path):
+    file = UserFile(save(tmp_path / "my_ops.py", "raise KeyboardInterrupt\n"))
+    with pytest.raises(KeyboardInterrupt):
+        file.refresh()
+
+
+SETTING = """
+    import torch, simplegrad
+    torch.set_default_dtype(torch.float64)
+    torch.set_grad_enabled(False)
+    torch.autograd.set_detect_anomaly(True)
+    torch.use_deterministic_algorithms(True)
+
+    @simplegrad.aggregate(example=lambda: (torch.rand(3),))
+    def twice(a):
+        return a + a
+
+    EXAMPLES = {"twice": lambda: (torch.rand(3),)}
+
+    def case():
+        return torch.sin, (torch.rand(3),)
+"""
+
+
+@pytest.mark.parametrize("where", [here, in_a_thread])
+@pytest.mark.parametrize("ending", ["", "    raise ValueError\n"])
+def test_what_a_file_sets_for_the_process_holds_for_its_own_examples_only(tmp_path, where, ending):
+    before = TorchSettings()
+    file = where(lambda: loaded(save(tmp_path / "my_ops.py", SETTING + ending)))
+    assert TorchSettings() == before
+    if not ending:
+        assert registry["twice"].example()[0].dtype == torch.float64
+        assert {target.prepared()[1][0].dtype for target in file.content.targets} == {torch.float64}
+        assert TorchSettings() == before
+
+
+def test_the_command_line_exits_with_2_where_a_file_never_ends(tmp_path):
+    path = save(tmp_path / "my_ops.py", "import time\ntime.sleep(60)\n")
+    ran = subprocess.run(
+        [sys.executable, "-m", "simplegrad", "check", str(path)],
+        env={**os.environ, "SIMPLEGRAD_READ_SECONDS": "0.5"},
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 2
+    assert f"{path}:2: TimeoutError: reading it was stopped after 0.5 seconds" in ran.stderr

@@ -35,7 +35,9 @@ def through_router() -> None:
 def user_files() -> UserFiles | None:
     """The files of the command line, read anew where they were saved; None if there are none."""
     through_router()
-    return given_files()
+    files = given_files()
+    st.session_state["files-seen"] = files.state if files is not None else ()
+    return files
 
 
 def given_files() -> UserFiles | None:
@@ -56,7 +58,7 @@ def saved_traces(files: UserFiles | None) -> dict[str, Trace]:
 @st.fragment(run_every=1.5)
 def watch(files: UserFiles) -> None:
     """Runs the page again once a file was saved."""
-    if files.have_changed():
+    if files.have_changed() or files.state != st.session_state.get("files-seen"):
         st.rerun()
 
 
