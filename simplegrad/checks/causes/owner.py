@@ -1,0 +1,45 @@
+"""Whose code a frame runs: the person's whose backward is checked, or a library's."""
+
+from __future__ import annotations
+
+import functools
+import site
+import sysconfig
+import types
+from pathlib import Path
+
+OURS = Path(__file__).resolve().parents[2]
+OURS_TO_SHOW = "gallery"  # Functions of ours that stand for somebody's
+
+
+@functools.cache
+def _libraries() -> tuple[str, ...]:
+    paths = sysconfig.get_paths()
+    found = {paths["stdlib"], paths["platstdlib"], paths["purelib"], paths["platlib"], *site.getsitepackages()}
+    return tuple(str(Path(path).resolve()) + "/" for path in found)
+
+
+@functools.lru_cache(maxsize=4096)
+def package_of(file: str) -> str:
+    """The library that a file belongs to, as the path of its folder; "" for a person's own file."""
+    if file.startswith("<frozen"):
+        return "python"
+    path = str(Path(file).resolve()) if not file.startswith("<") else file
+    if path.startswith(f"{OURS}/"):
+        return "" if path.startswith(f"{OURS}/{OURS_TO_SHOW}/") else str(OURS)
+    library = max((root for root in _libraries() if path.startswith(root)), key=len, default="")
+    return library + path[len(library) :].split("/")[0] if library else ""
+
+
+class Owner:
+    """A person's own code, or, where the backward stands in an installed package, that package's too."""
+
+    def __init__(self, code: types.CodeType) -> None:
+        self.packages = ("", package_of(code.co_filename))
+        self.known: dict[types.CodeType, bool] = {}
+
+    def has(self, code: types.CodeType) -> bool:
+        found = self.known.get(code)
+        if found is None:
+            found = self.known[code] = package_of(code.co_filename) in self.packages
+        return found
