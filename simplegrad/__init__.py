@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from .aggregates import Aggregate, aggregate, registry
 from .checks.check import check
+from .checks.declared import surrogate
 from .checks.report import Report
 from .compiler import CompileError, compile_aggregate
 from .engine import (
@@ -57,6 +58,7 @@ __all__ = [
     "registry",
     "reset_tape",
     "stack",
+    "surrogate",
     "where",
 ]
 

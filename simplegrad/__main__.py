@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.command == "check":
         from .checks.command import main as check  # torch.autograd and all the rules: only for those who ask
 
-        return check(given.target, given.order, given.json)
+        return check(given.target, given.order, given.json, surrogate=given.surrogate)
     return transcript(given.program, given.aggregate, given.none, given.prune)
 
 
@@ -70,10 +70,13 @@ def parser() -> argparse.ArgumentParser:
     checked = commands.add_parser(
         "check",
         help="check the aggregates of a file, at every order and with every pattern of None",
-        description="Exit code 0: correct (notes alone are correct); 1: a fault was found; 2: it could not be run.",
+        description="Exit code 0: correct (notes alone are correct); 1: a fault was found; 2: it was not judged.",
     )
     checked.add_argument("target", metavar="FILE[::NAME]", help="a file, or one aggregate or Function in it")
     checked.add_argument("--order", type=int, default=2, metavar="N", help="the highest derivative (default: 2)")
+    checked.add_argument(
+        "--surrogate", action="store_true", help="first-order gradients are not meant to be forward's derivatives"
+    )
     checked.add_argument("--json", action="store_true", help="one object for each target, in a list")
     return made
 

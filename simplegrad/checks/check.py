@@ -23,7 +23,11 @@ from .survey import Answer, Truth, chosen_truth, patterns_said, settled, survey
 
 
 def check(
-    target: Callable | Aggregate | str, *inputs: Any, order: int = 2, reference: Callable | None = None
+    target: Callable | Aggregate | str,
+    *inputs: Any,
+    order: int = 2,
+    reference: Callable | None = None,
+    surrogate: bool = False,
 ) -> Report:
     """Whether the gradients of `target` are right at `inputs`, up to this order; if not, why, and where.
 
@@ -33,7 +37,9 @@ def check(
     the same mathematics as recorded operations, or the name of an aggregate; without one, and where the aggregate was
     registered without one, torch autograd through its own forward is the truth, or else finite differences.
 
-    A function given only tensors is a PyTorch function, and its check is `simplegrad.torch_bridge`'s.
+    A function given only tensors is a PyTorch function: every `torch.autograd.Function` in it is judged alone, and the
+    whole. `surrogate`: the gradients of its Functions are not meant to be the derivatives of their forwards, as
+    those of a straight-through estimator are not; then the derivative of backward is judged as backward is written.
 
     Raises TypeError and ValueError for arguments that it cannot use. What the target raises is a finding.
     """
@@ -47,7 +53,12 @@ def check(
             )
         from .functions import check_function  # it loads the insides of torch.autograd
 
-        return check_function(target, inputs, order=order)
+        return check_function(target, inputs, order=order, surrogate=surrogate)
+    if surrogate:
+        raise TypeError(
+            f"check({called(target)}, surrogate=True): only of a torch.autograd.Function can it be declared that its "
+            f"gradient is not meant to be forward's derivative. Leave it out."
+        )
     needs(CHECK)
     case = case_of(target, inputs)
     report = Report(case.name)

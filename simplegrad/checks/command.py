@@ -1,15 +1,18 @@
-"""`python -m simplegrad check FILE[::NAME] [--order N] [--json]`: check what a file of your own holds.
+"""`python -m simplegrad check FILE[::NAME] [--order N] [--surrogate] [--json]`: check what a file of your own holds.
 
 Checked are, in the order of the file, every aggregate and every torch.autograd.Function that has example inputs (see
 simplegrad/files.py for how to declare them), and what `case()` returns; with `::NAME` only the one of that name.
 
 Exit code 0: everything is correct (notes alone are correct). 1: something has a fault. 2: the file, or something in it,
-could not be run; the reason is on stderr. A 2 wins over a 1, so that a broken set-up never passes for a finding.
+was not judged: its verdict is `unverified`, or it could not be run, and the reason is on stderr. A 1 wins over a 2.
 
-`--json` prints one list with an object for each: `name`, `verdict` (`correct`, the code of the gravest finding, or
-`could_not_run` with an `error`), `ok`, `findings` with every field of a Finding, `errors` per order and input,
-`coverage`, `truth`, `patterns`. Numbers that JSON has no word for are the strings "nan", "inf", "-inf". What the file
-itself prints goes to stderr then.
+`--surrogate`: the first-order gradients of torch.autograd.Functions are not meant to be forward's derivatives. What of
+a file that holds for one alone is declared on it, with `@simplegrad.surrogate`.
+
+`--json` prints one list with an object for each: `name`, `verdict` (`correct`, the code of the gravest fault,
+`unverified`, or `could_not_run` with an `error`), `ok`, `clauses`, `findings` with every field, `errors` per order and
+input, `coverage`, `truth`, `patterns`. Numbers that JSON has no word for are the strings "nan", "inf", "-inf". What the
+file itself prints goes to stderr then.
 
 In CI, one line is the whole step:
 
@@ -48,14 +51,14 @@ from ..files import UserFile
 from ..targets import Target
 from .report import Report
 
-CORRECT, FAULTY, COULD_NOT_RUN = 0, 1, 2
+CORRECT, FAULTY, NOT_JUDGED = 0, 1, 2
 
 
 class CouldNotRun(Exception):
     """What was asked for cannot be checked; the message says why and what to do."""
 
 
-def main(target: str, order: int = 2, as_json: bool = False, out: TextIO | None = None) -> int:
+def main(target: str, order: int = 2, as_json: bool = False, out: TextIO | None = None, surrogate: bool = False) -> int:
     """Check `target`, FILE or FILE::NAME; print reports on stdout, troubles on stderr; give the exit code."""
     out = out or sys.stdout
     with redirect_stdout(sys.stderr) if as_json else nullcontext():
@@ -65,8 +68,8 @@ def main(target: str, order: int = 2, as_json: bool = False, out: TextIO | None 
             print(trouble, file=sys.stderr)
             if as_json:
                 print("[]", file=out)
-            return COULD_NOT_RUN
-        results = [(each, attempted(each, order)) for each in chosen]
+            return NOT_JUDGED
+        results = [(each, attempted(each, order, surrogate)) for each in chosen]
     if as_json:
         print(json.dumps([as_plain(each, result) for each, result in results], indent=2, allow_nan=False), file=out)
     else:
@@ -121,12 +124,12 @@ def _how_to_declare(target: Target) -> str:
     return f"Write EXAMPLES = {{'{target.name}': lambda: (…)}} in the file."
 
 
-def checked(target: Target, order: int = 2) -> Report:
+def checked(target: Target, order: int = 2, surrogate: bool = False) -> Report:
     """The report on one target. Whatever making its inputs raises comes through."""
     from .check import check  # the parts that compute are loaded once there is something to compute
 
     function, inputs = target.prepared()
-    report = check(function, *inputs, order=order)
+    report = check(function, *inputs, order=order, surrogate=surrogate)
     report.name = target.name if target.kind != "case" else _case_name(report.name, function, target)
     return report
 
@@ -136,10 +139,10 @@ def _case_name(name: str, function: Any, target: Target) -> str:
     return name if name.isidentifier() else target.function.__module__.removeprefix("_file_").rpartition("_")[0]
 
 
-def attempted(target: Target, order: int) -> Report | str:
+def attempted(target: Target, order: int, surrogate: bool = False) -> Report | str:
     """The report, or why there is none, with the line of the file that raised."""
     try:
-        return checked(target, order)
+        return checked(target, order, surrogate)
     except (Exception, SystemExit) as error:  # a user's file may raise anything
         frames = traceback.extract_tb(error.__traceback__)
         own = [f for f in frames if f.filename == target.file]
@@ -151,15 +154,17 @@ def as_text(reports: list[Report]) -> str:
     """The reports one after the other, and of several a last line that sums them up."""
     parts = [str(report) for report in reports]
     if len(reports) > 1:
-        faulty = [report.name for report in reports if not report.ok]
-        parts.append(f"{len(reports)} checked: {', '.join(faulty) or 'none'} with a fault.")
+        faulty = [report.name for report in reports if report.faults]
+        unjudged = [report.name for report in reports if not report.faults and not report.ok]
+        left = f", {', '.join(unjudged)} not judged" if unjudged else ""
+        parts.append(f"{len(reports)} checked: {', '.join(faulty) or 'none'} with a fault{left}.")
     return "\n\n".join(parts)
 
 
 def exit_code(results: list[Report | str]) -> int:
-    if any(not isinstance(result, Report) for result in results):
-        return COULD_NOT_RUN
-    return CORRECT if all(result.ok for result in results) else FAULTY
+    if any(isinstance(result, Report) and result.faults for result in results):
+        return FAULTY
+    return CORRECT if all(isinstance(result, Report) and result.ok for result in results) else NOT_JUDGED
 
 
 def as_plain(target: Target, result: Report | str) -> dict:

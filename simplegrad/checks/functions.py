@@ -1,7 +1,7 @@
-"""Check the second derivative of a PyTorch function with custom `torch.autograd.Function`s in it.
+"""Check a PyTorch function: the backward of each custom `torch.autograd.Function` in it, alone, and the whole.
 
-Numbers say whether it is wrong: finite differences of the first-order gradient, as forward and backward compute it,
-against autograd's double backward. Only then is it asked why, one Function at a time (see `detector`).
+Numbers say whether something is wrong: differences of forward against backward, and differences of backward against
+autograd's double backward. Only then is it asked why, one Function at a time (see `causes`).
 """
 
 from __future__ import annotations
@@ -18,26 +18,39 @@ from simplegrad.checks.alike import State, random_state_kept
 from simplegrad.checks.causes import explain
 from simplegrad.checks.causes.detector import Examination, Examiner
 from simplegrad.checks.causes.guard import guard_finding
-from simplegrad.checks.report import Finding, Report
+from simplegrad.checks.clauses.solver import is_solver
+from simplegrad.checks.clauses.surrogate import told_by_itself
+from simplegrad.checks.declared import is_surrogate
+from simplegrad.checks.looks import Answer, held
+from simplegrad.checks.report import BROKEN, HOLDS, NOT_TRIED, Finding, Report
 from simplegrad.checks.subjects.alone import outer_steps
-from simplegrad.checks.subjects.problem import Comparison, NothingToDifferentiate, Problem, parameters_of
+from simplegrad.checks.subjects.function import Along, Forward, Gradient, Rule, Subject
+from simplegrad.checks.subjects.problem import NothingToDifferentiate, Problem, parameters_of
 from simplegrad.checks.subjects.widened import Widened, casts_down
 from simplegrad.torch_bridge.calls import Call
 from simplegrad.torch_private import CHECK, CHECK_FUNCTION, needs
 
-LOOKS = 3  # random directions along which everything must agree
-POINTS = ((0, 0.0), (1, 1e-3), (2, 1e-2))  # (draw, relative distance from the given point)
+TOLERANCE = {1: {64: 5e-4, 32: 5e-3}, 2: {64: 1e-4, 32: 5e-3}}  # by order (2 and up are alike) and precision
+MOST_RULES = 24  # distinct calls that are judged alone
 
 
-def check_function(fn: Callable, inputs: tuple[Any, ...], *, order: int = 2, name: str | None = None) -> Report:
-    """Whether differentiating `fn` twice at `inputs` gives the derivative of its first-order gradient.
+def check_function(
+    fn: Callable,
+    inputs: tuple[Any, ...],
+    *,
+    order: int = 2,
+    name: str | None = None,
+    surrogate: bool = False,
+) -> Report:
+    """Whether every hand-written backward in `fn` is right at `inputs`, and the whole of `fn`, up to this order.
 
     `fn` is anything that calls PyTorch: `MyFunction.apply`, a lambda, a module. `inputs` are its arguments; those that
     require grad are differentiated, the others are passed on as they are. Floating tensors are taken to double
     precision where `fn` allows it. Nothing that `fn` keeps (buffers, caches, random state) is left changed.
 
-    The first-order gradient is taken as written: that it may not be the derivative of the outputs (a straight-through
-    estimator) is no fault, but a note.
+    `surrogate`: the first-order gradients of its Functions are not meant to be forward's derivatives; what is judged is
+    the derivative of backward as it is written. A forward that is constant nearly everywhere or returns its input
+    unchanged is told to be one without this.
 
     Raises ValueError where no input requires grad, TypeError for code compiled by `torch.compile`, NotInThisTorch
     where this torch lacks what it needs.
@@ -53,17 +66,228 @@ def check_function(fn: Callable, inputs: tuple[Any, ...], *, order: int = 2, nam
         if problem is None:
             return report
         precision = "double precision" if problem.bits == 64 else "single precision: the function takes no other"
-        report.truth = f"finite differences of the first-order gradient ({precision})"
-        first = problem
-        for level in range(2, order + 1):
-            if level > 2:
-                problem = opened(lifted(fn, level - 2), tuple(inputs), report)
-            if problem is None or not second_order_holds(problem, report, level):
-                break
-        if not report.findings:
-            with first.precision():
-                report.findings += first_order_notes(first, report)
+        report.truth = f"finite differences of forward and of the first-order gradient ({precision})"
+        with problem.precision():
+            judging = Judging(problem, report, surrogate)
+            first_order(judging)
+            for level in range(2, order + 1):
+                if not judging.goes_on or not higher_order(judging, level, fn, inputs):
+                    break
+    if order == 1:
+        report.tell(4, NOT_TRIED, "not asked for")
     return report
+
+
+class Judging:
+    """What is judged, and what is known of it so far."""
+
+    def __init__(self, problem: Problem, report: Report, surrogate: bool) -> None:
+        self.problem, self.report, self.declared = problem, report, surrogate
+        self.rules, self.left_out = rules_of(problem)
+        self.surrogates: dict[str, str] = {}  # name of a Function -> why its gradient is meant otherwise
+        self.wrong: list[Rule] = []  # at the first order
+        self.by_hand = ""  # what takes a value out of the graph in the whole function, on purpose
+        self.goes_on = True
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether the function is nothing but one call of a Function."""
+        return len(self.rules) == 1 and self.problem.is_bare
+
+    def unverified(self, sentence: str, entry: str = "") -> None:
+        self.report.findings.append(Finding("unverified", sentence, entry=entry))
+
+
+def rules_of(problem: Problem) -> tuple[list[Rule], list[str]]:
+    """The distinct calls that can be run alone, and the names of those that cannot."""
+    rules, left_out = [], []
+    calls = distinct(problem.calls)
+    for call in calls[:MOST_RULES]:
+        try:
+            rule = Rule(call, problem.bits)
+        except Exception:  # it needs what stands around it
+            left_out.append(call.name)
+            continue
+        if problem.is_bare:
+            rule.names = problem.names
+        if rule.incoming:
+            rules.append(rule)
+    return rules, left_out + [call.name for call in calls[MOST_RULES:]]
+
+
+# -- order 1 ---------------------------------------------------------------------------------------------------------
+
+
+def first_order(judging: Judging) -> None:
+    """Each Function alone, then the whole, where that says anything of its own."""
+    report, problem = judging.report, judging.problem
+    for rule in judging.rules:
+        judge_rule(judging, rule)
+    if judging.is_bare or judging.surrogates or judging.wrong:
+        return report.tell(2, HOLDS)
+    if problem.is_rounded:
+        report.tell(2, NOT_TRIED, "it computes in half precision: differences of forward are steps")
+    else:
+        judge_whole(judging)
+    report.tell(2, HOLDS)
+
+
+def judge_rule(judging: Judging, rule: Rule) -> None:
+    """Whether its backward is the derivative of its forward."""
+    report, problem = judging.report, judging.problem
+    if judging.declared or is_surrogate(rule.call.cls):
+        judging.surrogates[rule.name] = "declared"
+        report.surrogate = "declared"
+        report.tell(2, NOT_TRIED, f"{rule.name} is declared a surrogate")
+        return
+    if problem.is_rounded:
+        return
+    found = held(Forward(rule), TOLERANCE[1][rule.bits])
+    if judging.is_bare:
+        report.errors[1] = found.errors
+    if not found.settled:
+        report.tell(2, NOT_TRIED, found.why)
+        judging.unverified(undefined_nearby(rule.name, "first", found.why), rule.name)
+    elif found.wrong and not (reason := meant_otherwise(judging, rule, found)):
+        if is_solver(rule, found):
+            report.tell(2, NOT_TRIED, f"{rule.name} iterates, and backward is right for where that ends, nearly")
+            judging.unverified(explain.nearly_right(rule, found), rule.name)
+            judging.surrogates[rule.name] = "it iterates"
+        elif judging.is_bare or not is_constrained(judging, rule, Forward(rule), 1):
+            report.tell(2, BROKEN, rule.name)
+            report.findings += explain.wrong_gradient(rule, found)
+            judging.wrong.append(rule)
+    elif found.wrong:
+        judging.surrogates[rule.name] = reason
+        report.surrogate = reason if judging.is_bare else f"{rule.name}: {reason}"
+        report.tell(2, NOT_TRIED, f"{rule.name}: {reason}")
+        report.findings.append(explain.other_gradient(rule.name, found, reason))
+
+
+def meant_otherwise(judging: Judging, rule: Rule, found: Answer) -> str:
+    made, names = rule.made, rule.names
+    return told_by_itself(rule, [(made.index(look.output), names.index(look.input)) for look in found.wrong])
+
+
+def is_constrained(judging: Judging, rule: Rule, map: Any, level: int) -> bool:
+    """Whether what is wrong is so only where the function never takes it: a matrix that it makes symmetric, say."""
+    for draw in range(2):
+        ways = judging.problem.ways_of(rule.call, draw)
+        if ways is None:
+            return False
+        along = held(Along(map, ways, draw), TOLERANCE[min(level, 2)][rule.bits])
+        if not along.ok:
+            return False
+    return True
+
+
+def judge_whole(judging: Judging) -> None:
+    """Whether the gradient of the whole function is the derivative of its values."""
+    report, problem = judging.report, judging.problem
+    found = held(Forward(problem), TOLERANCE[1][problem.bits])
+    report.errors[1] = found.errors
+    if not found.settled:
+        report.tell(2, NOT_TRIED, found.why)
+        judging.unverified(undefined_nearby(report.name, "first", found.why))
+    elif found.wrong and not problem.is_deterministic():
+        report.tell(2, NOT_TRIED, "two runs differ")
+        judging.unverified(DIFFERENT_RUNS)
+        judging.goes_on = False
+    elif found.wrong:
+        judging.by_hand = problem.cut_by_hand()
+        if judging.by_hand:
+            report.tell(2, HOLDS, f"the function itself cuts the graph ({judging.by_hand})")
+            report.findings.append(explain.other_gradient(report.name, found, f"it calls {judging.by_hand}"))
+        else:
+            report.tell(2, BROKEN, "the function as a whole")
+            report.findings.append(explain.whole_differs(problem, found))
+
+
+DIFFERENT_RUNS = "Two runs at one point give different gradients, also from the same random seed."
+
+
+def undefined_nearby(name: str, order: str, why: str) -> str:
+    """Why differences beside the given point were not to be had."""
+    return (
+        f"{name} could not be evaluated at inputs a little beside the given ones, so its {order} derivative was not "
+        f"compared with finite differences: {why}."
+    )
+
+
+# -- orders 2 and up -------------------------------------------------------------------------------------------------
+
+
+def higher_order(judging: Judging, level: int, fn: Callable, inputs: tuple) -> bool:
+    """Judge one order more; whether there is any use in going on to the next."""
+    report, problem = judging.report, judging.problem
+    if level > 2:
+        problem = opened(lifted(fn, level - 2), tuple(inputs), unsaid := Report(report.name))
+        if problem is None and unsaid.unverified:  # a gradient that depends on nothing: its derivatives are zeros
+            report.tell(4, HOLDS)
+            return False
+        if problem is None:
+            report.findings += [replace(each, order=level) for each in unsaid.findings]
+            report.tell(4, BROKEN)
+            return False
+        judging = Judging(problem, report, judging.declared)
+    composite = judging.surrogates or judging.wrong or judging.by_hand
+    subjects = judging.rules if composite and not judging.is_bare else [problem]
+    return all([judge_order(judging, subject, level) for subject in subjects])  # each, whatever came of the others
+
+
+def judge_order(judging: Judging, subject: Subject, level: int) -> bool:
+    """Whether autograd's derivative of the gradient is that of its values; whether all was well."""
+    report, problem = judging.report, judging.problem
+    calls = problem.calls if subject is problem else [subject.call]
+    name = report.name if subject is problem else subject.name
+    map = Gradient(subject)
+    try:
+        map.vjp(map.at, [torch.ones_like(x) for x in subject.values])
+    except Exception as error:  # the second backward raised: a guard, or a fault that makes itself heard
+        told = refused(problem, calls, error, name, level)
+        report.findings.append(told)
+        report.tell(4, NOT_TRIED if told.is_note else BROKEN, told.sentence if told.is_note else name)
+        return False
+    found = held(map, TOLERANCE[2][subject.bits])
+    if found.wrong or not report.errors.get(level):
+        report.errors[level] = found.errors
+    if not found.settled:
+        report.tell(4, NOT_TRIED, found.why)
+        judging.unverified(undefined_nearby(name, explain.ORDINAL.get(level, f"{level}th"), found.why))
+        return False
+    if not found.wrong:
+        report.tell(4, HOLDS)
+        return True
+    if subject is not problem and is_constrained(judging, subject, map, level):
+        return True
+    why = not_its_own_fault(judging, subject)
+    told = diagnosed(judging, calls, found, level, why)
+    report.findings += told
+    if why and not told:
+        report.tell(4, NOT_TRIED, why)
+    else:
+        report.tell(4, NOT_TRIED if all(each.kind != "fault" for each in told) else BROKEN, name)
+    return False
+
+
+def not_its_own_fault(judging: Judging, subject: Subject) -> str:
+    """Why differences cannot tell a second order where autograd goes through a gradient that is no derivative."""
+    rules = judging.rules if subject is judging.problem else [subject]
+    if any(rule in judging.wrong for rule in rules):
+        return "the first order is wrong, and autograd differentiates through it"
+    if any(rule.name in judging.surrogates for rule in rules):
+        return "autograd differentiates through a gradient that is no derivative, so differences do not tell"
+    return ""
+
+
+def refused(problem: Problem, calls: list[Call], error: Exception, name: str, level: int) -> Finding:
+    """A second derivative that is refused in so many words is a note; any other error is a fault."""
+    guarded = [call for call in calls if call.is_guarded]
+    if guarded:
+        return guard_finding(problem, guarded, level)
+    if explain.is_refusal(error):
+        return explain.first_order_only(error, name, level)
+    return explain.raised(error, name, level, calls)
 
 
 def refuse_compiled(fn: Any) -> None:
@@ -158,111 +382,37 @@ def _is_narrow(value: Any) -> bool:
     )
 
 
-def second_order_holds(problem: Problem, report: Report, level: int) -> bool:
-    """Compare, and where numbers disagree say why; whether there was nothing to say."""
-    try:
-        problem.second_order(problem.values, problem.weights)
-    except Exception as error:  # the second backward raised: a guard, or a fault that makes itself heard
-        report.findings.append(explain.raised(error, report.name, level, problem.calls))
-        return False
-    with problem.precision():
-        return numbers_hold(problem, report, level)
-
-
-def numbers_hold(problem: Problem, report: Report, level: int) -> bool:
-    if all(agreed(problem, draw) for draw in range(LOOKS)):
-        return True
-    comparisons = [compared(problem.compare, draw, jitter) for draw, jitter in POINTS]
-    if not any(c is not None and c.is_settled for c in comparisons):
-        report.findings.append(Finding("unverified", undefined_nearby(problem)))
-        return False
-    report.errors[level] = next(c.errors for c in comparisons if c and c.is_settled)
-    wrong = disagreeing([c for c in comparisons if c is not None])
-    if not wrong:
-        return True
-    has_nan = any(c.has_nan for c in comparisons if c is not None)
-    report.findings += diagnosed(problem, wrong, level, has_nan)
-    return not report.faults
-
-
-def undefined_nearby(problem: Problem) -> str:
-    """Why differences beside the given point were not to be had."""
-    try:
-        problem.compare(*POINTS[1])
-        why = "gives no finite numbers there"
-    except Exception as error:
-        why = f"raises {type(error).__name__}: {(str(error).splitlines() or [''])[0].rstrip('.')}"
-    return (
-        f"The function could not be evaluated at inputs a little beside the given ones, so its second derivative was "
-        f"not compared with finite differences: it {why}."
-    )
-
-
-def first_order_notes(problem: Problem, report: Report) -> list[Finding]:
-    """Whether backward gives another gradient than forward's: a quick look, then each input alone, at three points."""
-    try:
-        if problem.is_rounded or problem.gradient_is_derivative():
-            return []
-        found = [compared(problem.compare_first, draw, jitter) for draw, jitter in POINTS]
-        wrong = disagreeing([c for c in found if c is not None], tolerance=1e-3)
-        if not wrong or not problem.is_deterministic():
-            return []
-    except Exception:  # not to be evaluated beside the point: nothing can be said
-        return []
-    first = next(c for c in found if c)
-    report.errors[1] = first.errors
-    return [explain.other_gradient(wrong, first)]
-
-
-def agreed(problem: Problem, draw: int) -> bool:
-    """Whether a quick look says yes; where the function is undefined beside the point there is no answer."""
-    try:
-        return problem.agrees(draw)
-    except Exception:
-        return False
-
-
-def compared(compare: Callable[[int, float], Comparison], draw: int, jitter: float) -> Comparison | None:
-    """Beside the given point a function may be undefined, and that is no news."""
-    try:
-        return compare(draw, jitter)
-    except Exception:
-        return None
-
-
-def disagreeing(comparisons: list[Comparison], tolerance: float = 1e-4) -> list[str]:
-    """Names that are wrong at most of the points: at a kink or a tie the given point alone would say so."""
-    found = [set(c.wrong(tolerance)) for c in comparisons if c.is_settled]
-    names = comparisons[0].autograd if comparisons else ()
-    return [name for name in names if sum(name in one for one in found) * 2 > len(found)]
-
-
-def diagnosed(problem: Problem, wrong: list[str], level: int, has_nan: bool) -> list[Finding]:
+def diagnosed(judging: Judging, calls: list[Call], found: Answer, level: int, why: str = "") -> list[Finding]:
     """Findings for numbers that disagree: per Function what it is, or what is known about it as a whole."""
+    problem, wrong = judging.problem, found.inputs
     if not problem.is_deterministic():
-        return [
-            Finding("unverified", "Two runs at one point give different gradients, also from the same random seed.")
-        ]
-    guarded = [call for call in problem.calls if call.is_guarded]
+        return [Finding("unverified", DIFFERENT_RUNS)]
+    guarded = [call for call in calls if call.is_guarded]
     findings = [guard_finding(problem, guarded, level)] if guarded else []
-    examined = [examined_call(problem, call) for call in distinct(problem.calls) if not call.is_guarded]
-    for examiner, found in examined:
-        findings += explain.findings_of(examiner, found, level)
-    if findings:
+    examined = [examined_call(problem, call) for call in distinct(calls) if not call.is_guarded]
+    for examiner, seen in examined:
+        findings += explain.findings_of(examiner, seen, level)
+    if findings or why:
         return findings
-    followed = all(found is not None and found.is_complete for _, found in examined)
-    tolerance = 1e-5 if examined and followed and problem.bits == 64 else 1e-3
-    if not has_nan and not problem.gradient_is_derivative(tolerance):
-        return [explain.as_written(problem, wrong)]
-    return [explain.unexplained(problem, wrong, level, [found for _, found in examined], has_nan)]
+    has_nan = any(look.told != look.told for look in found.wrong)
+    return [explain.unexplained(calls, wrong, level, [seen for _, seen in examined], has_nan)]
 
 
 def distinct(calls: list[Call]) -> list[Call]:
-    """One call of each Function, the first, unless a later one takes other kinds of arguments."""
+    """One call, the first, of each kind: by Function, by kinds of its arguments, and by those that are no tensors."""
     kinds: dict[Any, Call] = {}
     for call in calls:
-        kinds.setdefault((call.cls, call.differentiated, len(call.args)), call)
-    return [call for call in kinds.values() if call.incoming is not None]
+        if call.incoming is not None:
+            kinds.setdefault((call.cls, call.differentiated, *map(_kind, call.args)), call)
+    return list(kinds.values())
+
+
+def _kind(arg: Any) -> Any:
+    """What tells one call's argument from another's: of a tensor how many axes it has, else what it is."""
+    if isinstance(arg, torch.Tensor):
+        return arg.dtype, arg.dim()
+    told = arg is None or isinstance(arg, str | int | float | bool | tuple | list | dict)
+    return repr(arg)[:200] if told else type(arg)
 
 
 def examined_call(problem: Problem, call: Call) -> tuple[Examiner | None, Examination | None]:

@@ -43,13 +43,19 @@ def slope(evaluate: Callable[[float], float], bits: int = 64, noise: float = 0.0
         found[h] = (evaluate(h) - evaluate(-h)) / (2 * h)
         if len(found) == 2 and _close(*found.values(), noise):
             break
+    best = steepest(found)
+    return Slope(best.value, best.error + noise)
+
+
+def steepest(found: dict[float, float]) -> Slope:
+    """Of slopes by step size, that one whose neighbour agrees best; how far they are apart is its error."""
     steps = sorted(found)
-    pairs = [(abs(found[a] - found[b]), a, b) for a, b in itertools.pairwise(steps)]
+    pairs = [(abs(found[a] - found[b]), a) for a, b in itertools.pairwise(steps)]
     pairs = [pair for pair in pairs if math.isfinite(pair[0])]
     if not pairs:
         return Slope(math.nan, math.inf)
-    gap, small, _ = min(pairs)
-    return Slope(found[small], gap + noise)
+    gap, small = min(pairs)
+    return Slope(found[small], gap)
 
 
 def _close(a: float, b: float, noise: float) -> bool:

@@ -1,4 +1,4 @@
-"""What a check says: a `Report` holds `Finding`s, each of them a value, a line and a missing pathway."""
+"""What a check says: a `Report` holds `Finding`s (a value, a line, a missing pathway) and the `Clause`s it tried."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 
 import torch
 
-CORRECT = "correct"
+CORRECT, UNVERIFIED = "correct", "unverified"
 
-# From gravest to mildest: `Report.verdict` is the first of these that was found.
+# From gravest to mildest: `Report.verdict` is the first of these that was found. What is wrong at the first order
+# comes before what only a second derivative shows.
 FAULTS = (
     "raises",
     "wrong_value",
@@ -16,8 +17,16 @@ FAULTS = (
     "raw_tensor_captured",
     "none_not_handled",
     "wrong_shape",
+    "nonfinite_gradient",
+    "not_repeatable",
+    "input_mutated",
+    "missing_gradient",
     "wrong_order",
     "captured_value_mutated",
+    "wrong_gradient",
+    "not_linear",
+    "depends_on_create_graph",
+    "layout_assumed",
     "escaped_temporary",
     "stop_gradient_on_input",
     "graph_cut_in_backward",
@@ -26,10 +35,28 @@ FAULTS = (
     "double_counted",
     "missing_use",
     "wrong_partial",
+    "wrong_jvp",
+    "wrong_vmap",
     "unexplained",
 )
 # Right, but worth knowing: a report with nothing but notes is `ok`.
-NOTES = ("zero_materialised", "recomputed", "skipped_patterns", "other_gradient", "unverified")
+NOTES = ("zero_materialised", "recomputed", "other_gradient", "surrogate", "first_order_only")
+
+HOLDS, BROKEN, NOT_TRIED = "holds", "broken", "not tried"
+CLAUSES = {
+    1: "runs at the given inputs, finite",
+    2: "order 1, every output and input",
+    3: "linear in the incoming gradient",
+    4: "orders 2 and up",
+    5: "every pattern of None",
+    6: "every subset of needs_input_grad",
+    7: "layouts of the incoming gradient",
+    8: "changes nothing it does not own",
+    9: "gives the same again",
+    10: "forward mode and vmap",
+    11: "torch.library.custom_op",
+    12: "half precision",
+}
 
 
 @dataclass(frozen=True)
@@ -63,10 +90,16 @@ class Finding:
     step: int | None = None  # index of the event in the report's trace that shows it
     dropped: dict[str, torch.Tensor] = field(default_factory=dict)  # input -> lost gradient, verified by numbers
     fix: str = ""  # code to write instead
+    explanation: str = ""  # what the wrong numbers have in common: "-1 times what it should be"
 
     @property
     def is_note(self) -> bool:
         return self.code in NOTES
+
+    @property
+    def kind(self) -> str:
+        """`fault`, `note`, or `unverified` for what could not be judged."""
+        return "note" if self.is_note else UNVERIFIED if self.code == UNVERIFIED else "fault"
 
     def as_json(self) -> dict:
         """Every field under its own name, tensors as nested lists."""
@@ -81,6 +114,44 @@ class Finding:
             "step": self.step,
             "dropped": {name: plain(value) for name, value in self.dropped.items()},
             "fix": self.fix,
+            "explanation": self.explanation,
+        }
+
+
+@dataclass(frozen=True)
+class Clause:
+    """One thing that autograd may do to a backward, and what came of trying it."""
+
+    number: int
+    name: str
+    state: str  # "holds", "broken", "not tried"
+    why: str = ""  # where it does not hold everywhere, or was not tried: the reason
+
+    def as_json(self) -> dict:
+        return {"number": self.number, "name": self.name, "state": self.state, "why": self.why}
+
+
+@dataclass(frozen=True)
+class Remainders:
+    """What is left of a Taylor expansion along one random direction of one input, at some step sizes.
+
+    `rate` is the power of the step size by which it falls: 2 where the gradient of that order is right, 1 where it is
+    not; nan where rounding hides it, or where nothing is left at all.
+    """
+
+    order: int
+    input: str
+    steps: tuple[float, ...]
+    remainders: tuple[float, ...]
+    rate: float
+
+    def as_json(self) -> dict:
+        return {
+            "order": self.order,
+            "input": self.input,
+            "steps": list(self.steps),
+            "remainders": list(self.remainders),
+            "rate": self.rate,
         }
 
 
@@ -106,22 +177,44 @@ class Report:
     patterns: str = ""  # how many patterns of None were tried, and whether that was all
     coverage: list[Place] = field(default_factory=list)
     trace: object | None = None  # a simplegrad Trace in which the findings' steps can be seen
+    surrogate: str = ""  # why its gradient counts as one that is meant not to be forward's derivative
+    evidence: list[Remainders] = field(default_factory=list)
+    tried: dict[int, Clause] = field(default_factory=dict)
 
     @property
     def faults(self) -> list[Finding]:
-        return [finding for finding in self.findings if not finding.is_note]
+        return [finding for finding in self.findings if finding.kind == "fault"]
 
     @property
     def notes(self) -> list[Finding]:
         return [finding for finding in self.findings if finding.is_note]
 
     @property
+    def unverified(self) -> list[Finding]:
+        """What could not be judged: one of these, and the report is not `correct`."""
+        return [finding for finding in self.findings if finding.kind == UNVERIFIED]
+
+    @property
     def ok(self) -> bool:
-        return not self.faults
+        return self.verdict == CORRECT
 
     @property
     def verdict(self) -> str:
-        return min((finding.code for finding in self.faults), key=FAULTS.index, default=CORRECT)
+        """The code of the gravest fault; else `unverified` where something could not be judged; else `correct`."""
+        lenient = UNVERIFIED if self.unverified else CORRECT
+        return min((finding.code for finding in self.faults), key=FAULTS.index, default=lenient)
+
+    @property
+    def clauses(self) -> list[Clause]:
+        """All of them in their order; those that nothing was said of are not tried."""
+        return [self.tried.get(n, Clause(n, name, NOT_TRIED, "not reached")) for n, name in CLAUSES.items()]
+
+    def tell(self, number: int, state: str, why: str = "") -> None:
+        """Note what came of a clause. Of several answers the worst stands: broken, then not tried, then holds."""
+        known = self.tried.get(number)
+        ranks = (HOLDS, NOT_TRIED, BROKEN)
+        if known is None or ranks.index(state) > ranks.index(known.state):
+            self.tried[number] = Clause(number, CLAUSES[number], state, why)
 
     def as_json(self) -> dict:
         return {
@@ -130,7 +223,10 @@ class Report:
             "ok": self.ok,
             "truth": self.truth,
             "patterns": self.patterns,
+            "surrogate": self.surrogate,
             "errors": {str(order): errors for order, errors in self.errors.items()},
+            "clauses": [clause.as_json() for clause in self.clauses],
+            "evidence": [each.as_json() for each in self.evidence],
             "coverage": [place.as_json() for place in self.coverage],
             "findings": [finding.as_json() for finding in self.findings],
         }
@@ -139,6 +235,8 @@ class Report:
         lines = [f"{self.name}: {self.verdict}"]
         if self.truth:
             lines.append(f"  held against {self.truth}")
+        if self.surrogate:
+            lines.append(f"  its gradient counts as a surrogate: {self.surrogate}")
         if self.patterns:
             lines.append(f"  {self.patterns}")
         for order, errors in sorted(self.errors.items()):
@@ -146,14 +244,26 @@ class Report:
             lines.append(f"  order {order}: largest error {each}")
         for finding in self.findings:
             lines += ["", *described(finding)]
+        if self.tried:
+            lines += ["", *table(self.clauses)]
         if self.coverage:
             lines += ["", "  lines of propagate that nothing ran: " + ", ".join(str(place) for place in self.coverage)]
         return "\n".join(lines)
 
 
+def table(clauses: list[Clause]) -> list[str]:
+    """The clauses for a terminal, a line each."""
+    width = max(len(clause.name) for clause in clauses)
+    rows = [f"  {c.number:>2}  {c.name:<{width}}  {c.state}{f' ({c.why})' if c.why else ''}" for c in clauses]
+    return ["  clauses:", *rows]
+
+
 def described(finding: Finding) -> list[str]:
     """The lines that `str(report)` prints for one finding."""
-    lines = [f"  {'note' if finding.is_note else 'fault'}: {finding.code}", f"    {finding.sentence}"]
+    said = f"unverified: {finding.sentence}" if finding.kind == UNVERIFIED else f"{finding.kind}: {finding.code}"
+    lines = [f"  {said}"] if finding.kind == UNVERIFIED else [f"  {said}", f"    {finding.sentence}"]
+    if finding.explanation:
+        lines.append(f"    {finding.explanation}")
     for word, place in (("made at", finding.made_at), ("read at", finding.read_at)):
         if place is not None:
             lines.append(f"    {word} {place}")

@@ -13,7 +13,7 @@ from operator import add
 
 import torch
 
-from ..checks.report import Finding, Place, Report, short
+from ..checks.report import UNVERIFIED, Finding, Place, Report, short
 from ..files import UserFiles
 from ..program.errors import nearest
 from ..targets import Target
@@ -259,8 +259,12 @@ def _verdict(report: Report | str) -> dict:
     if isinstance(report, str):
         return {"code": UNCHECKED, "text": report, "ok": False}
     count = len(report.faults)
-    right = "Differentiated twice, it gives the derivative of its first gradient."
+    right = "Its gradient is the derivative of forward, and differentiated again the derivative of that."
     text = right if report.ok else f"{count} {'fault' if count == 1 else 'faults'}, explained below."
+    if report.surrogate and report.ok:
+        text = f"Its gradient counts as meant so ({report.surrogate}); its derivative is that of what backward gives."
+    if report.verdict == UNVERIFIED:
+        text = "Not judged, for the reason given below."
     if report.ok and any(math.isnan(error) for errors in report.errors.values() for error in errors.values()):
         text = "No fault was found, but gradients that are not finite could not be compared."
     held = f" Held against {report.truth}." if report.truth else ""
@@ -270,7 +274,7 @@ def _verdict(report: Report | str) -> dict:
 def _finding(finding: Finding, trace: Trace) -> dict:
     return {
         "code": finding.code,
-        "note": finding.is_note,
+        "note": finding.kind != "fault",
         "sentence": finding.sentence,
         "entry": finding.entry,
         "slot": finding.slot,

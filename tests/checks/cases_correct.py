@@ -380,23 +380,6 @@ CASES["PlainTorch"] = (lambda x, w: torch.nn.functional.layer_norm(x, (4,), w), 
 CASES["DetachedByHand"] = (lambda x: x * x.detach(), (real(3),))
 
 
-@case(inputs=lambda: (real(3, low=0.5, high=2.0),))
-class StopsEarly(Function):
-    """Newton steps that stop while the root still has an error of 1e-3; backward uses the output."""
-
-    @staticmethod
-    def forward(ctx, x):
-        y = 0.9 * x.sqrt()
-        y = (y + x / y) / 2
-        ctx.save_for_backward(y)
-        return y
-
-    @staticmethod
-    def backward(ctx, g):
-        (y,) = ctx.saved_tensors
-        return g / (2 * y)
-
-
 @case(inputs=lambda: ([1.5, 2.5], real(3)))
 class ListArgument(Function):
     @staticmethod
@@ -471,23 +454,6 @@ class StraightThroughSign(Function):
     @staticmethod
     def backward(ctx, g):
         return g * (ctx.saved_tensors[0].abs() <= 1)
-
-
-@case(inputs=lambda: (torch.tensor([0.6, 0.8, 0.0], dtype=torch.double, requires_grad=True),))
-class OnlyUnitVectors(Function):
-    """Undefined beside the point: nothing can be compared, and that is said."""
-
-    @staticmethod
-    def forward(ctx, q):
-        if abs(q.norm().item() - 1) > 1e-12:
-            raise ValueError("not a unit vector")
-        ctx.save_for_backward(q)
-        return q * q
-
-    @staticmethod
-    def backward(ctx, g):
-        (q,) = ctx.saved_tensors
-        return 2 * g * q
 
 
 @case(inputs=lambda: (real(3, 5),))

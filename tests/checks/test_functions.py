@@ -31,6 +31,7 @@ SLOTS = {
     "softdtw_numpy": {"saved_tensors[0]"},
     "tutorial_Sinh_bad": {"ctx.ex", "ctx.enx"},
 }
+WRONG_AT_ORDER_1 = {"docs_scipy_fft"}  # as PyTorch's tutorial says of it
 
 
 @pytest.fixture(autouse=True)
@@ -67,10 +68,11 @@ def test_shared_function(name):
     if cause == "none":
         assert report.verdict == "correct", str(report)
     elif cause == "severed":
-        assert report.verdict == "graph_cut_in_backward", str(report)
+        assert "graph_cut_in_backward" in {finding.code for finding in report.faults}, str(report)
+        assert (report.verdict == "wrong_gradient") == (name in WRONG_AT_ORDER_1), str(report)
     else:
         assert report.verdict == "escaped_temporary", str(report)
-        assert {finding.slot for finding in report.findings} == SLOTS[name]
+        assert {finding.slot for finding in report.faults} == SLOTS[name]
 
 
 @pytest.mark.parametrize("name", sorted(CORRECT))

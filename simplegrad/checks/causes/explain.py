@@ -12,9 +12,11 @@ from simplegrad.checks.causes import source
 from simplegrad.checks.causes.detector import INNER, UNTRACKED, Examination, Examiner, Held
 from simplegrad.checks.causes.dropped import dropped_gradients
 from simplegrad.checks.causes.returned import refused
+from simplegrad.checks.looks import Answer, Look
 from simplegrad.checks.numbers import plain
 from simplegrad.checks.report import Finding, Place
-from simplegrad.checks.subjects.problem import Comparison, Problem
+from simplegrad.checks.subjects.function import Rule
+from simplegrad.checks.subjects.problem import Problem
 from simplegrad.torch_bridge.calls import Call
 
 OURS = pathlib.Path(__file__).parent.parent.parent
@@ -267,37 +269,103 @@ def _user_line(error: Exception) -> Place | None:
     return Place(own[-1].filename, own[-1].lineno, own[-1].lineno, own[-1].line or "") if own else None
 
 
-def as_written(problem: Problem, wrong: list[str]) -> Finding:
-    """No pathway is missing; the first-order gradient is not the derivative of the outputs, so numbers cannot agree."""
-    return Finding(
-        "unverified",
-        f"The first-order gradient is not the derivative of the outputs (a straight-through estimator, or a gradient "
-        f"in other coordinates), so its own derivative for {', '.join(wrong)} cannot be told by differences alone. "
-        f"Every value that backward reads is one that autograd follows.",
-        entry=", ".join(dict.fromkeys(call.name for call in problem.calls)),
+def wrong_gradient(rule: Rule, found: Answer) -> list[Finding]:
+    """Backward is not the derivative of forward."""
+    code = source.code_of(rule.call.backward)
+    several = len({look.output for look in found.looks}) > 1
+    each = "; ".join(_beside(look, several) for look in largest(found).values())
+    return [
+        Finding(
+            "wrong_gradient",
+            f"backward of {rule.name} is not the derivative of its forward: along one random direction, {each}.",
+            entry=rule.name,
+            slot=", ".join(largest(found)),
+            read_at=source.place(code, source.return_line(code)) if code else None,
+            order=1,
+        )
+    ]
+
+
+def largest(found: Answer) -> dict[str, Look]:
+    """Of each input whose gradient is wrong the look that shows it most."""
+    worst: dict[str, Look] = {}
+    for look in found.wrong:
+        if look.input not in worst or look.gap > worst[look.input].gap:
+            worst[look.input] = look
+    return worst
+
+
+def _beside(look: Look, several: bool = False) -> str:
+    whose = f"for {look.input}{f' and {look.output}' if several else ''}"
+    return f"{whose} it gives {look.told:.4g} where differences of forward give {look.slope.value:.4g}"
+
+
+def nearly_right(rule: Rule, found: Answer) -> str:
+    """Of a solver that may stop early: how far apart the two are."""
+    each = "; ".join(_beside(look) for look in largest(found).values())
+    return (
+        f"forward of {rule.name} iterates, and backward reads what came out of it. Its gradient is near the derivative "
+        f"of what forward computes, but not equal to it: along one random direction, {each}. A backward that is right "
+        f"for the solution differs so much where forward stops early; a backward that is a little wrong does as well."
     )
 
 
-def other_gradient(wrong: list[str], first: Comparison) -> Finding:
-    """Backward gives something else than the derivative of the outputs: meant so or not, only its author knows."""
-    each = "; ".join(
-        f"for {name} {first.autograd[name]:.4g} where differences of forward give {first.numeric[name].value:.4g}"
-        for name in wrong
-    )
+def other_gradient(name: str, found: Answer, reason: str) -> Finding:
+    """The gradient is another than forward's derivative, and meant so."""
+    each = "; ".join(_beside(look) for look in largest(found).values())
     return Finding(
         "other_gradient",
-        f"What backward gives is not the derivative of forward: along one random direction, {each}. If it is meant so "
-        f"(a straight-through estimator, a reversed or clipped gradient), all is well: its own derivative was judged "
-        f"by what it gives. If not, it is wrong at the first order already.",
+        f"The gradient of {name} is not the derivative of its forward, and counts as meant so, since {reason}: along "
+        f"one random direction, {each}. Its own derivative is judged by what backward gives.",
+        entry=name,
         order=1,
     )
 
 
+def whole_differs(problem: Problem, found: Answer) -> Finding:
+    """Each Function is right alone, and the whole is not: something between the calls."""
+    each = "; ".join(_beside(look) for look in largest(found).values())
+    names = ", ".join(dict.fromkeys(call.name for call in problem.calls)) or "the function"
+    return Finding(
+        "unexplained",
+        f"The gradient of the whole is not the derivative of its values: along one random direction, {each}. Each "
+        f"Function in it is right when it is run alone; a value may change between its forward and its backward.",
+        entry=names,
+        order=1,
+    )
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether a backward says itself that it goes no further: by a `raise` of its own, or where autograd ends."""
+    if isinstance(error, NotImplementedError):
+        return True
+    said = str(error)
+    if any(words in said for words in ("once_differentiable", "not implemented", "Can't call numpy() on Tensor that")):
+        return True
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(NOT_THE_USERS)]
+    return bool(frames) and (frames[-1].line or "").lstrip().startswith(("raise ", "raise(", "assert "))
+
+
+def first_order_only(error: Exception, name: str, level: int) -> Finding:
+    """Loud, as it should be: no number comes out that could be wrong."""
+    return Finding(
+        "first_order_only",
+        f"the {ORDINAL.get(level, level)} derivative of {name} is refused: {type(error).__name__}: {_said(error)}",
+        entry=name,
+        read_at=_user_line(error),
+        order=level,
+    )
+
+
+def _said(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [""])[0]
+
+
 def unexplained(
-    problem: Problem, wrong: list[str], level: int, found: list[Examination | None], has_nan: bool = False
+    calls: list[Call], wrong: list[str], level: int, found: list[Examination | None], has_nan: bool = False
 ) -> Finding:
     """The numbers disagree and no value was found that says why."""
-    names = ", ".join(dict.fromkeys(call.name for call in problem.calls)) or "the function"
+    names = ", ".join(dict.fromkeys(call.name for call in calls)) or "the function"
     if has_nan:
         return Finding(
             "unexplained",

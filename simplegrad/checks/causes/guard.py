@@ -26,7 +26,7 @@ def backward(ctx, *grads):
 
 
 def guard_finding(problem: Problem, guarded: list[Call], level: int) -> Finding:
-    """`guard_bypassed` where one of the ways gives a wrong number in silence, `raises` where each says so."""
+    """`guard_bypassed` where one of the ways gives a wrong number in silence, a note where each says so."""
     silent = [words for words, way in WAYS.items() if gives_wrong_number(problem, way)]
     names = ", ".join(dict.fromkeys(call.name for call in guarded))
     code = source.code_of(guarded[0].backward)
@@ -38,7 +38,7 @@ def guard_finding(problem: Problem, guarded: list[Call], level: int) -> Finding:
         f"{names} is marked once_differentiable: every second derivative of this function raises an error, as its "
         f"author means it to. Inside a larger function autograd.grad(loss, x) can find a way past the guard."
     )
-    return Finding("raises", sentence, entry=names, read_at=read_at, order=level)
+    return Finding("first_order_only", sentence, entry=names, read_at=read_at, order=level)
 
 
 def gives_wrong_number(problem: Problem, way: Callable) -> bool:

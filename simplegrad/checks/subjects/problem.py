@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import copy
 import inspect
-import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from simplegrad.checks.alike import State, seed
-from simplegrad.checks.numbers import Slope, directions, inner, inner_graph, moved, norm, plain, slope
+from simplegrad.checks.numbers import directions, inner, inner_graph, moved, plain
 from simplegrad.checks.report import what_is
 from simplegrad.torch_bridge.calls import Call, recorded_calls
+from simplegrad.torch_bridge.patches import Watcher, watched_by
 from simplegrad.torch_private import tree_flatten, tree_unflatten
 
 WIDER = {torch.float16: 64, torch.bfloat16: 64, torch.float32: 64, torch.complex64: 64}
@@ -23,38 +22,6 @@ WIDER = {torch.float16: 64, torch.bfloat16: 64, torch.float32: 64, torch.complex
 
 class NothingToDifferentiate(ValueError):
     """No input requires grad, or no output depends on one that does."""
-
-
-@dataclass
-class Comparison:
-    """Second order at one point: autograd's directional derivatives beside those of finite differences."""
-
-    autograd: dict[str, float]
-    numeric: dict[str, Slope]
-    scale: float
-
-    def wrong(self, tolerance: float = 1e-4) -> list[str]:
-        """The inputs (or incoming gradients) for which the two disagree."""
-        each = {name: max(_finite(self.autograd[name]), _finite(s.value)) for name, s in self.numeric.items()}
-        return [
-            name
-            for name, s in self.numeric.items()
-            if s.disagrees(self.autograd[name], each[name] + 1e-2 * self.scale, tolerance)
-        ]
-
-    @property
-    def has_nan(self) -> bool:
-        """Whether autograd's second order is not a number at all."""
-        return any(not math.isfinite(value) for value in self.autograd.values())
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether finite differences say anything at this point."""
-        return all(math.isfinite(s.value) for s in self.numeric.values()) and self.scale < math.inf
-
-    @property
-    def errors(self) -> dict[str, float]:
-        return {name: abs(s.value - self.autograd[name]) for name, s in self.numeric.items()}
 
 
 class Problem:
@@ -120,11 +87,9 @@ class Problem:
                 raise NothingToDifferentiate(f"no output of the function requires grad: it returned {self.returned}")
             generator = torch.Generator().manual_seed(7)
             self.incoming = directions(outputs, generator, scaled=False)
-            incoming = [v.requires_grad_() for v in self.incoming]
-            self.gradient = followed_gradient(outputs, leaves, incoming)
-            self.leaves = leaves
-        self.incoming = [v.detach() for v in incoming]
-        self.incoming_leaves = incoming
+            given = [v.clone() for v in self.incoming]
+            self.gradient = torch.autograd.grad(outputs, leaves, given, allow_unused=True)
+        self.is_bare = _is_bare(self.calls, leaves, outputs)
         self.weights = directions(self.values, torch.Generator().manual_seed(11), scaled=False)
 
     def _first_outputs(self) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
@@ -149,58 +114,6 @@ class Problem:
         """<weights, first-order gradient>."""
         return sum(inner(g, u) for g, u in zip(self.first_order(values, incoming), weights, strict=True))
 
-    def agrees(self, draw: int) -> bool:
-        """One quick look along a random direction of everything at once; only a yes is an answer."""
-        generator = torch.Generator().manual_seed(100 + draw)
-        weights = directions(self.values, generator, scaled=False)
-        along = directions(self.values, generator)
-        along_incoming = directions(self.incoming, generator, scaled=False)
-        second = self.second_order(self.values, weights)
-        parts = [inner(s, d) for s, d in zip(second, along + along_incoming, strict=True)]
-
-        def at(h: float) -> float:
-            values = [moved(v, d, h) for v, d in zip(self.values, along, strict=True)]
-            incoming = [moved(v, d, h) for v, d in zip(self.incoming, along_incoming, strict=True)]
-            return self.value(values, incoming, weights)
-
-        h = 1e-5 if self.bits == 64 else 1e-2
-        numeric = (at(h) - at(-h)) / (2 * h)
-        scale = abs(numeric) + max(map(abs, parts))
-        precision = 1e-6 if self.bits == 64 else 1e-3
-        return abs(numeric - sum(parts)) <= precision * scale + self.noise(weights, h)
-
-    def noise(self, weights: list[torch.Tensor], h: float) -> float:
-        """What rounding alone can do to a finite difference."""
-        size = norm(weights) * norm(self.gradient)
-        return size * (1e-15 if self.bits == 64 else 1e-6) / h
-
-    def compare(self, draw: int, jitter: float = 0.0) -> Comparison:
-        """Second order for each input alone, by autograd and by finite differences that know their own error."""
-        generator = torch.Generator().manual_seed(1000 + draw)
-        values = [moved(v, d, jitter) for v, d in zip(self.values, directions(self.values, generator), strict=True)]
-        weights = directions(values, generator, scaled=False)
-        along = directions(values, generator) + directions(self.incoming, generator, scaled=False)
-        second = self.second_order(values, weights)
-        autograd = {n: inner(s, d) for n, s, d in zip(self.all_names, second, along, strict=True)}
-        numeric = {name: self._alone(i, along[i], values, weights) for i, name in enumerate(self.all_names)}
-        scale = max((abs(s.value) for s in numeric.values() if s.value == s.value), default=0.0)
-        return Comparison(autograd, numeric, scale)
-
-    def _alone(self, which: int, along: torch.Tensor, values: list, weights: list) -> Slope:
-        def at(h: float) -> float:
-            everything = list(values) + list(self.incoming)
-            everything[which] = moved(everything[which], along, h)
-            return self.value(everything[: len(values)], everything[len(values) :], weights)
-
-        return slope(at, self.bits, self.noise(weights, 1e-5 if self.bits == 64 else 1e-2))
-
-    @property
-    def all_names(self) -> list[str]:
-        """The inputs' names and then the incoming gradients'."""
-        several = len(self.incoming) > 1
-        own = [f"incoming gradient {i}" if several else "incoming gradient" for i in range(len(self.incoming))]
-        return self.names + own
-
     def ways_of(self, call: Call, draw: int) -> list[torch.Tensor] | None:
         """The direction in which the arguments of one call move when the inputs of `fn` move in a random one.
 
@@ -224,43 +137,12 @@ class Problem:
         matching = place < len(calls) and calls[place].cls is call.cls
         return calls[place] if matching and calls[place].differentiated == call.differentiated else None
 
-    # -- first order ---------------------------------------------------------------------------------------------
-
-    def compare_first(self, draw: int, jitter: float = 0.0) -> Comparison:
-        """First order for each input alone: backward's answer and finite differences of the outputs."""
-        generator = torch.Generator().manual_seed(2000 + draw)
-        values = [moved(v, d, jitter) for v, d in zip(self.values, directions(self.values, generator), strict=True)]
-        along = directions(values, generator)
-        first = self.first_order(values, self.incoming)
-
-        def alone(which: int) -> Slope:
-            def at(h: float) -> float:
-                there = [moved(v, along[i], h) if i == which else v for i, v in enumerate(values)]
-                _, outputs = self.outputs(there)
-                return sum(inner(out, v) for out, v in zip(outputs, self.incoming, strict=True))
-
-            return slope(at, self.bits)
-
-        told = {name: inner(g, d) for name, g, d in zip(self.names, first, along, strict=True)}
-        numeric = {name: alone(i) for i, name in enumerate(self.names)}
-        return Comparison(told, numeric, max((abs(s.value) for s in numeric.values()), default=0.0))
-
-    def gradient_is_derivative(self, tolerance: float = 1e-3) -> bool:
-        """Whether the first-order gradient is the derivative of the outputs: not that of a straight-through estimator.
-
-        Nor is, to many digits, that of a solver that stops early.
-        """
-        generator = torch.Generator().manual_seed(3)
-        along = directions(self.values, generator)
-        first = self.first_order(self.values, self.incoming)
-        expected = sum(inner(g, d) for g, d in zip(first, along, strict=True))
-
-        def at(h: float) -> float:
-            _, outputs = self.outputs([moved(v, d, h) for v, d in zip(self.values, along, strict=True)])
-            return sum(inner(out, v) for out, v in zip(outputs, self.incoming, strict=True))
-
-        found = slope(at, self.bits)
-        return not found.disagrees(expected, abs(expected) + abs(found.value), tolerance)
+    def cut_by_hand(self) -> str:
+        """What in the function itself, outside of its Functions, takes a value out of the graph: `detach()`, say."""
+        cuts = Cuts()
+        with watched_by(cuts):
+            self.outputs(self.values)
+        return cuts.found
 
     def is_deterministic(self) -> bool:
         """Whether two evaluations at one point give the same gradient."""
@@ -268,8 +150,51 @@ class Problem:
         return first == again or abs(first - again) <= 1e-9 * (abs(first) + abs(again))
 
 
-def _finite(value: float) -> float:
-    return abs(value) if math.isfinite(value) else 0.0
+class Cuts(Watcher):
+    """Sees where a value that requires grad gives one that does not, outside of custom Functions."""
+
+    sees_operations = True
+
+    def __init__(self) -> None:
+        self.found, self.inside = "", 0
+
+    def apply_function(self, plain: Callable, cls: type, args: tuple, kwargs: dict) -> Any:
+        self.inside += 1
+        try:
+            return plain(*args, **kwargs)
+        finally:
+            self.inside -= 1
+
+    def operation(self, plain: Callable, func: Callable, args: tuple, kwargs: dict) -> Any:
+        result = plain(*args, **kwargs)
+        if not self.inside and not self.found and any(_wanted(x) for x in tree_flatten((args, kwargs))[0]):
+            name = getattr(func, "__name__", str(func))
+            if name == "__get__":
+                name = getattr(getattr(func, "__self__", None), "__name__", name)
+            leaves = isinstance(result, float | complex) or type(result).__module__ == "numpy"
+            apart = isinstance(result, torch.Tensor) and _is_real(result) and not result.requires_grad
+            if (leaves or apart) and name not in WITHOUT_GRADIENT:
+                self.found = f"{name}{'' if name == 'data' else '()'}"
+        return result
+
+
+WITHOUT_GRADIENT = (
+    *("zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "randn_like"),
+    *("new_zeros", "new_ones", "new_empty", "new_full", "new_tensor", "grad"),
+)
+
+
+def _is_real(value: torch.Tensor) -> bool:
+    return value.is_floating_point() or value.is_complex()
+
+
+def _is_bare(calls: list[Call], leaves: list[torch.Tensor], outputs: list[torch.Tensor]) -> bool:
+    """Whether one call of a Function takes the inputs as they are, and what it gives is given back."""
+    if len(calls) != 1 or any(out.grad_fn is not calls[0].node for out in outputs):
+        return False
+    nodes = [node for node, _ in calls[0].node.next_functions if node is not None]
+    own = [getattr(node, "variable", None) for node in nodes]
+    return len(own) == len(leaves) and all(a is b for a, b in zip(own, leaves, strict=True))
 
 
 def followed_gradient(outputs: list, leaves: list, incoming: list[torch.Tensor]) -> tuple[Any, ...]:

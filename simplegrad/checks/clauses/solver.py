@@ -1,0 +1,62 @@
+"""A forward that iterates towards a solution, and a backward that is right for the solution itself.
+
+Such a backward differs from the derivative of what forward computes by as much as forward differs from the solution.
+Numbers cannot tell that from a backward that is a little wrong, so where forward runs a loop, backward reads what came
+out of it, and the two are near each other, nothing is said.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+import types
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from simplegrad.checks.causes.source import statements
+from simplegrad.checks.looks import Answer
+from simplegrad.checks.subjects.function import Rule
+
+NEAR = 0.03  # relative
+_NOT_THEIRS = (str(Path(torch.__file__).parent), str(Path(__file__).parent.parent), "<frozen")
+
+
+def is_solver(rule: Rule, found: Answer) -> bool:
+    """Whether backward may be that of a solver that stops early."""
+    near = all(look.gap <= NEAR * max(abs(look.slope.value), look.scale) for look in found.wrong)
+    return near and reads_output(rule) and iterates(rule)
+
+
+def reads_output(rule: Rule) -> bool:
+    """Whether backward can read an output of forward."""
+    ran = rule.alone.forward()
+    return any(slot.value is out for slot in ran.slots for out in ran.outputs)
+
+
+def iterates(rule: Rule) -> bool:
+    """Whether forward, or Python code that it calls, runs the body of a loop more than once."""
+    seen: Counter = Counter()
+
+    def entered(frame: types.FrameType, event: str, arg: Any) -> Any:
+        return None if frame.f_code.co_filename.startswith(_NOT_THEIRS) else lines
+
+    def lines(frame: types.FrameType, event: str, arg: Any) -> Any:
+        if event == "line":
+            seen[frame.f_code, frame.f_lineno] += 1
+        return lines
+
+    def watched(run: Any, ctx: Any) -> Any:
+        before = sys.gettrace()
+        sys.settrace(entered)
+        try:
+            return run()
+        finally:
+            sys.settrace(before)
+
+    rule.alone.forward(around=watched)
+    codes = {code for code, _ in seen}
+    bodies = [(c, s.body[0].lineno) for c in codes for s in statements(c) if isinstance(s, ast.For | ast.While)]
+    return any(seen[body] > 1 for body in bodies)

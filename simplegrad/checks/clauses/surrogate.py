@@ -1,0 +1,114 @@
+"""Gradients that are meant not to be forward's derivative: declared by their author, or told by what forward does.
+
+Two kinds tell themselves: a forward that is constant nearly everywhere (round, sign, a step, a sample), whose own
+derivative is of no use to anybody, and one that returns an input unchanged (reversal, scaling, clipping of gradients),
+which is called for nothing but its backward.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from simplegrad.checks.numbers import plain, size_of
+from simplegrad.checks.subjects.function import Rule
+
+FEW = 0.05  # of the elements of an output may be beside a step
+MOST = 0.7  # of the elements of an input do nothing alone, where it is rounded to a scale of its own
+
+
+def told_by_itself(rule: Rule, wrong: list[tuple[int, int]]) -> str:
+    """Why gradients, each of one output by one input, are meant otherwise; empty where forward does not say so."""
+    points = [rule.values, *_elsewhere(rule.values)]
+    seen = [(at, found) for at in points if (found := _values(rule, at)) is not None]
+    if len(seen) < 3:
+        return ""
+    outputs = {j for j, _ in wrong}
+    if all(any(_is_constant(rule, seen, j, i) for k, i in wrong if k == j) for j in outputs):
+        return "forward is constant nearly everywhere"
+    if all(any(_is_unchanged(seen, j, i) for k, i in wrong if k == j) for j in outputs):
+        return "forward returns its input unchanged"
+    return ""
+
+
+def _elsewhere(values: list[torch.Tensor]) -> list[list[torch.Tensor]]:
+    """Points far from the given one: what holds there too is no matter of a region."""
+    generator = torch.Generator().manual_seed(31)
+
+    def noise(x: torch.Tensor) -> torch.Tensor:
+        return torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x.dtype).to(x.device)
+
+    plain_ = [plain(x.detach()) for x in values]
+    return [
+        [-x for x in plain_],
+        [x + 3 * size_of(x) * noise(x) for x in plain_],
+        [noise(x) for x in plain_],
+        [0.3 * noise(x) for x in plain_],
+    ]
+
+
+def _values(rule: Rule, at: list[torch.Tensor]) -> list[torch.Tensor] | None:
+    try:
+        return [plain(out.detach()) for out in rule.outputs(at)[1]]
+    except Exception:  # it is not defined there
+        return None
+
+
+def _is_constant(rule: Rule, seen: list, j: int, i: int) -> bool:
+    """Whether output j stays the same when input i moves a little, anywhere, and yet depends on it."""
+    h = 1e-7 if rule.bits == 64 else 1e-4
+    generator = torch.Generator().manual_seed(32)
+    for at, outputs in seen:
+        x = plain(at[i].detach())
+        way = torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x.dtype).to(x.device)
+        step = h * size_of(x) * way
+        there = _values(rule, [*at[:i], x + step, *at[i + 1 :]])
+        if there is None or j >= len(there):
+            return False
+        same = _mostly_same(outputs[j], there[j], rule.bits)
+        if not same and not _rests_on_few(rule, at, outputs, j, i, step):
+            return False
+    return _depends(rule, seen, j, i)
+
+
+def _rests_on_few(rule: Rule, at: list, outputs: list, j: int, i: int, step: torch.Tensor) -> bool:
+    """Whether an output of its input's shape moves with hardly any element of it: rounding to a scale taken from the
+    largest, say. A few elements are tried alone."""
+    count = step.numel()
+    if outputs[j].shape != step.shape or count < 4:
+        return False
+    tried = torch.linspace(0, count - 1, min(count, 12)).long().tolist()
+    still = 0
+    for k in tried:
+        alone = torch.zeros_like(step)
+        alone.view(-1)[k] = step.reshape(-1)[k]
+        there = _values(rule, [*at[:i], plain(at[i].detach()) + alone, *at[i + 1 :]])
+        still += there is not None and j < len(there) and _mostly_same(outputs[j], there[j], rule.bits)
+    return still >= MOST * len(tried)
+
+
+def _depends(rule: Rule, seen: list, j: int, i: int) -> bool:
+    """Whether another input i, far off, gives another output j."""
+    given, outputs = seen[0]
+    for at, _ in seen[1:]:
+        there = _values(rule, [*given[:i], at[i], *given[i + 1 :]])
+        if there is not None and j < len(there) and not _mostly_same(outputs[j], there[j], rule.bits, few=0.0):
+            return True
+    return False
+
+
+def _mostly_same(a: torch.Tensor, b: torch.Tensor, bits: int, few: float = FEW) -> bool:
+    if a.shape != b.shape:
+        return False
+    if not a.numel():
+        return True
+    largest = a.abs().double().nan_to_num(0, 0, 0).max()
+    apart = ((a - b).abs().double() > (1e-12 if bits == 64 else 1e-6) * largest).sum()
+    return float(apart) <= few * a.numel()
+
+
+def _is_unchanged(seen: list, j: int, i: int) -> bool:
+    for at, outputs in seen:
+        x, y = plain(at[i].detach()), outputs[j]
+        if x.numel() != y.numel() or not torch.equal(x.reshape(-1), y.reshape(-1).to(x.dtype)):
+            return False
+    return True

@@ -1,0 +1,338 @@
+"""Hold the gradients that a map claims against differences of its values, each input and element at its own scale.
+
+A map takes tensors to tensors and says what its gradients are: a forward with its backward, or a backward with its own
+double backward. One look moves one input (or those elements of it that are of one size) along a random direction and
+weights one output (or those elements of it that are of one size) at random: <gradient, direction> beside the slope.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from simplegrad.torch_private import DisableTorchFunctionSubclass
+
+from .numbers import STEPS, Slope, plain, steepest
+
+POINTS = ((0, 0.0), (1, 1e-3), (2, 1e-2))  # (draw, relative distance from the given point)
+DECADES = 4.0  # elements of one tensor whose sizes are further apart are moved, and weighted, apart
+FAR_SMALLER = 30.0
+QUICK = {64: 1e-6, 32: 1e-3}
+EPS = {64: 1e-15, 32: 1e-6}
+
+
+class Map(Protocol):
+    """`at`: the point; `names`: of the inputs; `made`: of the outputs."""
+
+    at: list[torch.Tensor]
+    names: list[str]
+    made: list[str]
+    bits: int
+
+    def values(self, at: list[torch.Tensor]) -> list[torch.Tensor | None]: ...
+
+    def vjp(self, at: list[torch.Tensor], weights: list[torch.Tensor]) -> list[torch.Tensor | None]: ...
+
+
+@dataclass(frozen=True)
+class Look:
+    """One output and one input: what the gradient says of a direction, and what differences say.
+
+    `scale` is how large the two could be if nothing cancelled.
+    """
+
+    output: str
+    input: str
+    told: float
+    slope: Slope
+    scale: float
+    noise: float
+
+    def differs(self, tolerance: float) -> bool:
+        limit = max(self.scale, abs(self.slope.value)) if math.isfinite(self.told) else 0.0
+        gap = abs(self.told - self.slope.value)
+        if not math.isfinite(self.slope.value):
+            return False
+        if not math.isfinite(self.told):
+            return self.slope.error <= 1e-2 * abs(self.slope.value) + self.noise
+        return gap > max(20 * self.slope.error, tolerance * limit, self.noise)
+
+    @property
+    def gap(self) -> float:
+        return abs(self.told - self.slope.value)
+
+
+@dataclass
+class Answer:
+    """What came of holding a map against its differences. `settled`: whether there was anything to hold it against."""
+
+    wrong: list[Look]
+    looks: list[Look]
+    settled: bool = True
+    why: str = ""  # where it was not settled
+
+    @property
+    def ok(self) -> bool:
+        return self.settled and not self.wrong
+
+    @property
+    def errors(self) -> dict[str, float]:
+        """The largest difference for each input."""
+        found: dict[str, float] = {}
+        for look in self.looks:
+            gap = look.gap if not math.isnan(look.gap) else math.nan
+            known = found.get(look.input, 0.0)
+            found[look.input] = gap if math.isnan(gap) else max(known, gap)
+        return found
+
+    @property
+    def inputs(self) -> list[str]:
+        """Names of the inputs whose gradient is wrong, in the order of the looks."""
+        return list(dict.fromkeys(look.input for look in self.wrong))
+
+    @property
+    def outputs(self) -> list[str]:
+        return list(dict.fromkeys(look.output for look in self.wrong))
+
+
+def held(map: Map, tolerance: float) -> Answer:
+    """Whether the map's gradients are those of its values: a quick look at two points, then three with care.
+
+    What differs at most of the three points is wrong: at a kink or a tie the given point alone would say so. Where
+    sizes are far apart, what is small is also looked at where all of it is of one size.
+    """
+    quick = [attempted(map, draw, jitter, QUICK[map.bits]) for draw, jitter in (POINTS[0], POINTS[2])]
+    looks = quick[0] if isinstance(quick[0], list) else []
+    if (
+        looks
+        and all(isinstance(q, list) and not differing(q, tolerance, settled=False) for q in quick[:1])
+        and (not isinstance(quick[1], list) or not differing(quick[1], tolerance, settled=False))
+    ):
+        found = Answer([], looks)
+    else:
+        found = voted([attempted(map, draw, jitter) for draw, jitter in POINTS], tolerance)
+    if found.ok and is_uneven(map.at):
+        return tamed(map, found, tolerance)
+    return found
+
+
+def differing(looks: list[Look], tolerance: float, settled: bool = True) -> list[Look]:
+    """Those that differ; with `settled` off those too that could not be told."""
+    return [look for look in looks if look.differs(tolerance) or not (settled or math.isfinite(look.gap))]
+
+
+def voted(points: Sequence[list[Look] | str], tolerance: float) -> Answer:
+    """What differs at most of the points where something could be told."""
+    told = [looks for looks in points if isinstance(looks, list)]
+    finite = [looks for looks in told if looks and all(math.isfinite(look.slope.value) for look in looks)]
+    if not finite:
+        reasons = [why for why in points if isinstance(why, str)]
+        return Answer([], told[0] if told else [], False, reasons[0] if reasons else "it gives no finite numbers there")
+    wrong: dict[tuple[str, str], list[Look]] = {}
+    for looks in finite:
+        for key, look in {(look.output, look.input): look for look in differing(looks, tolerance)}.items():
+            wrong.setdefault(key, []).append(look)
+    return Answer([seen[0] for seen in wrong.values() if len(seen) * 2 > len(finite)], finite[0])
+
+
+def attempted(map: Map, draw: int, jitter: float, quick: float = 0.0) -> list[Look] | str:
+    """The looks at one point, or why there are none: beside the given point a map may be undefined."""
+    try:
+        return look_at(map, beside(map.at, draw, jitter), draw, quick)
+    except Exception as error:
+        said = (str(error).splitlines() or [""])[0].rstrip(".")
+        return f"it raises {type(error).__name__}: {said}"
+
+
+def beside(at: list[torch.Tensor], draw: int, jitter: float) -> list[torch.Tensor]:
+    """A point at this relative distance, each element measured by its own size."""
+    if not jitter:
+        return at
+    generator = torch.Generator().manual_seed(1000 + draw)
+    return [_stepped(x, way, jitter) for x, way in zip(at, [_draw(x, generator) * reach(x) for x in at], strict=True)]
+
+
+def look_at(map: Map, at: list[torch.Tensor], draw: int, quick: float = 0.0) -> list[Look]:
+    """Every output, weighted, beside every input, moved. `quick`: one step is enough where the two agree so far."""
+    generator = torch.Generator().manual_seed(2000 + draw)
+    base = map.values(at)
+    y = _flat(base, base)
+    weightings = [w for j in range(len(base)) for w in _weightings(base, j, generator)]
+    directions = [d for i in range(len(at)) for d in _directions(at, i, generator)]
+    gradients = [_flat(map.vjp(at, weights), at) for _, weights in weightings]
+    rows = [_flat(weights, base) for _, weights in weightings]
+    # an infinite element is not moved, whatever its gradient, and makes 0 * inf of what it is multiplied with
+    told_of = all(bool(torch.isfinite(plain(x)).all()) for x in at)
+    found = []
+    for i, way in directions:
+        d = _flat([way if k == i else None for k in range(len(at))], at)
+        parts = [(g * d)[(d != 0) & (told_of | g.isfinite())] for g in gradients]
+        told = [float(part.sum()) for part in parts]
+        scales = [float(part.square().sum().sqrt()) for part in parts]
+        natural = [float((w * y)[w != 0].square().sum().sqrt()) for w in rows]
+        slopes = _slopes(map, at, base, i, way, rows, told, [quick * s for s in scales] if quick else None)
+        for (j, _), t, s, scale, size in zip(weightings, told, slopes, scales, natural, strict=True):
+            noise = EPS[map.bits] * size / (1e-5 if map.bits == 64 else 1e-2)
+            found.append(Look(map.made[j], map.names[i], t, s, scale, noise))
+    return found
+
+
+def _slopes(map, at, base, i, way, rows, told, near) -> list[Slope]:
+    """The slope of each weighting along one direction. `near`: how far from `told` one step's is believed."""
+    steps: dict[float, list[float]] = {}
+    for h in STEPS[map.bits]:
+        ends = [_flat(map.values(_with(at, i, way, s * h)), base) for s in (1, -1)]
+        change = ends[0] - ends[1]
+        change[ends[0] == ends[1]] = 0.0  # also infinities of one sign
+        steps[h] = [float(w[w != 0] @ change[w != 0]) / (2 * h) for w in rows]
+        if near and len(steps) == 1 and all(abs(a - b) <= n for a, b, n in zip(steps[h], told, near, strict=True)):
+            return [Slope(a, n) for a, n in zip(steps[h], near, strict=True)]
+        if len(steps) > 1 and all(_close(a, b) for a, b in zip(*list(steps.values())[:2], strict=True)):
+            break
+    return [steepest({h: row[k] for h, row in steps.items()}) for k in range(len(rows))]
+
+
+def _close(a: float, b: float) -> bool:
+    return abs(a - b) <= 1e-5 * max(abs(a), abs(b))
+
+
+def _with(at: list[torch.Tensor], i: int, way: torch.Tensor, h: float) -> list[torch.Tensor]:
+    return [_stepped(x, way, h) if k == i else x for k, x in enumerate(at)]
+
+
+def _stepped(x: torch.Tensor, way: torch.Tensor, h: float) -> torch.Tensor:
+    """`x + h * way`, infinite elements left where they are, also for a subclass whose `+` means something else."""
+    result = x.detach().clone()
+    with torch.no_grad(), DisableTorchFunctionSubclass():
+        result.add_(way.to(result.dtype), alpha=h)
+    return result
+
+
+# -- sizes ---------------------------------------------------------------------------------------------------------
+
+
+def reach(x: torch.Tensor) -> torch.Tensor:
+    """How far each element may be moved for a step: as others of its group, or by its own size if it is far smaller."""
+    x = plain(x.detach())
+    size = torch.zeros(x.shape, dtype=torch.float64, device=x.device)
+    for group in groups(x):
+        own = x.abs().double()[group]
+        rms = float(own.square().mean().sqrt())
+        rms = rms if rms > 0 and math.isfinite(rms) else 1.0
+        size[group] = torch.where((own > 0) & (own < rms / FAR_SMALLER), own, rms)
+    return size
+
+
+def groups(x: torch.Tensor) -> list[torch.Tensor]:
+    """Masks of the elements that are of one size, up to `DECADES`; infinite ones are in none, zeros with the last."""
+    own = plain(x.detach()).abs().double()
+    finite = torch.isfinite(own)
+    sized = finite & (own > 0)
+    if not bool(sized.any()):
+        return [finite] if bool(finite.any()) else []
+    logs = torch.log10(own.where(sized, own.new_ones(())))
+    top = float(logs[sized].max())
+    if float(top - logs[sized].min()) <= DECADES:
+        return [finite]
+    rank = ((top - logs) / DECADES).floor()
+    ranks = sorted({int(r) for r in rank[sized]})
+    masks = [sized & (rank == r) for r in ranks]
+    masks[-1] = masks[-1] | (finite & ~sized)
+    return masks
+
+
+def is_uneven(at: Sequence[torch.Tensor]) -> bool:
+    """Whether sizes are so far apart, or so far from 1, that what is small may drown in rounding."""
+    sizes = [s for x in at for s in _extremes(x)]
+    return bool(sizes) and (max(sizes) > 1e5 * min(sizes) or max(sizes) > 1e6 or min(sizes) < 1e-9)
+
+
+def _extremes(x: torch.Tensor) -> tuple[float, ...]:
+    own = plain(x.detach()).abs().double()
+    own = own[torch.isfinite(own) & (own > 0)]
+    if not own.numel():
+        return ()
+    few = own if own.numel() < 1 << 16 else own[:: own.numel() >> 15]
+    return float(own.max()), float(few.quantile(0.02))  # one element near 0 by chance is no other size
+
+
+def tamed(map: Map, found: Answer, tolerance: float) -> Answer:
+    """The same where all sizes lie within a decade, in their order; not settled where the map is undefined there."""
+    given = map.at
+    map.at = evened(given)
+    try:
+        again = voted([attempted(map, draw, jitter) for draw, jitter in POINTS], tolerance)
+    finally:
+        map.at = given
+    if again.settled:
+        return Answer(again.wrong, found.looks)
+    return Answer(
+        [], found.looks, False, f"sizes are so far apart that small parts drown in rounding, and elsewhere {again.why}"
+    )
+
+
+def evened(at: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """The same signs and the same order of sizes, all between a third and three."""
+    logs = [torch.log10(plain(x.detach()).abs().double()) for x in at]
+    known = torch.cat([each[torch.isfinite(each)].reshape(-1) for each in logs])
+    low, high = float(known.min()), float(known.max())
+    found = []
+    for x, each in zip(at, logs, strict=True):
+        size = 10 ** ((each - (low + high) / 2) / max(high - low, 1.0))
+        sized = torch.isfinite(each)
+        direction = torch.where(sized, plain(x.detach()) / plain(x.detach()).abs(), plain(x.detach()))
+        found.append(torch.where(sized, (direction * size).to(x.dtype), plain(x.detach())).to(x.dtype))
+    return found
+
+
+# -- weights and directions -----------------------------------------------------------------------------------------
+
+
+def _weightings(base: list, j: int, generator: torch.Generator) -> list[tuple[int, list]]:
+    """Random weights of one output, zeros for the others; an output of very different sizes is weighted in parts."""
+    y = base[j]
+    if y is None or not y.numel():
+        return []
+    zeros = [None if other is None else torch.zeros_like(plain(other)) for other in base]
+    made = _draw(y, generator)
+    masks = groups(y)
+    return [(j, [*zeros[:j], torch.where(mask, made, torch.zeros_like(made)), *zeros[j + 1 :]]) for mask in masks]
+
+
+def _directions(at: list, i: int, generator: torch.Generator) -> list[tuple[int, torch.Tensor]]:
+    """A random direction of one input; for one of very different sizes a direction for each of them."""
+    x = at[i]
+    if not x.numel():
+        return []
+    made = _draw(x, generator) * reach(x).to(plain(x).dtype)
+    return [(i, torch.where(mask, made, torch.zeros_like(made))) for mask in groups(x)]
+
+
+def _draw(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    x = plain(x.detach())
+    made = torch.randn(x.shape, generator=generator, dtype=torch.complex128 if x.is_complex() else torch.float64)
+    return made.to(x.dtype).to(x.device)
+
+
+def _flat(tensors: Sequence, like: Sequence) -> torch.Tensor:
+    """All of them in one row of real numbers; None is zeros."""
+    parts = []
+    for tensor, shape_of in zip(tensors, like, strict=True):
+        if shape_of is None:
+            continue
+        if tensor is None:
+            count = shape_of.numel() * (2 if shape_of.is_complex() else 1)
+            parts.append(torch.zeros(count, dtype=torch.float64, device=shape_of.device))
+            continue
+        tensor, like_ = plain(tensor.detach()), plain(shape_of.detach())
+        if tensor.shape != like_.shape:  # the engine also sums a gradient to its input's shape
+            tensor = tensor.sum_to_size(like_.shape)
+        if like_.is_complex() and not tensor.is_complex():
+            tensor = tensor.to(torch.complex128)
+        real = torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+        parts.append(real.reshape(-1).double())
+    return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64)
