@@ -32,6 +32,7 @@ from ..trace.events import (
 from ..trace.looks import Looks
 from ..trace.texts import LONGEST, around, is_ours, lines_of
 from ..trace.trace import Trace
+from .contract import NOT_FINITE, NOWHERE, UNKNOWN, WIDTHS, EntryRow, EventRow, PassRow, SourceRow, ValueRow
 from .sentences import Narrator, formulas, shape_text
 
 ENTRY_STATES = ("pending", "active", "propagated", "partial", "skipped", "pruned")
@@ -47,7 +48,8 @@ def payload(trace: Trace) -> dict:
     events, sentences = [], []
     room = MOST_CHARACTERS
     for event in trace.events:
-        events.append(encoder.event(event))
+        row = encoder.event(event)
+        events.append(row[: WIDTHS[row.kind]])  # without the fields that its kind has not
         sentences.append(narrator.tell(event) if room > 0 else "")
         room -= len(sentences[-1])
     return {
@@ -57,7 +59,7 @@ def payload(trace: Trace) -> dict:
         "sentences": sentences,
         "entries": [encoder.entry(entry) for entry in trace.entries],
         "values": [encoder.value(value) for value in trace.values],
-        "passes": [[run.title, run.loss.name, [x.id for x in run.wanted]] for run in trace.passes],
+        "passes": [PassRow(run.title, run.loss.name, [x.id for x in run.wanted]) for run in trace.passes],
         "program": trace.program.splitlines(),
         "sources": encoder.sources(),
         "bindings": {variable: name for name, variable in getattr(trace, "bindings", {}).items() if name != variable},
@@ -76,7 +78,7 @@ def packed(data: dict) -> bytes:
 
 
 class _Encoder:
-    """Event -> [kind, parent, pass, line, source file, source line, …what happened]."""
+    """Events, entries, values and sources of a trace as the rows of contract.py."""
 
     def __init__(self, trace: Trace, narrator: Narrator):
         self.narrator = narrator
@@ -89,35 +91,34 @@ class _Encoder:
         self.only = rules if trace.program else None
         self.with_texts = len(trace.values) <= VALUE_TEXTS
 
-    def event(self, event: Event) -> list:
-        file, line = self.source(event.source)
-        head = [0, _id(event.parent), _id(event.pass_id), event.line or 0, file, line]
+    def event(self, event: Event) -> EventRow:
+        head = (_id(event.parent), _id(event.pass_id), event.line or 0, *self.source(event.source))
         match event:
             case Leaf(value=value):
-                return ["leaf", *head[1:], value.id]
+                return EventRow("leaf", *head, value.id)
             case Recorded(entry=entry):
-                return ["recorded", *head[1:], entry.id]
+                return EventRow("recorded", *head, entry.id)
             case Read(value=value, entry=entry):
-                return ["read", *head[1:], value.id, entry.id]
+                return EventRow("read", *head, value.id, entry.id)
             case PassBegun(run=run):
-                return ["begun", *head[1:], run.id, _ids((run.loss, run.seed))]
+                return EventRow("begun", *head, run.id, _ids((run.loss, run.seed)))
             case VisitBegun(entry=entry, incoming=incoming):
-                return ["visit", *head[1:], entry.id, _ids(incoming)]
+                return EventRow("visit", *head, entry.id, _ids(incoming))
             case Visited(entry=entry, state=state, incoming=incoming, outgoing=outgoing):
-                return [state, *head[1:], entry.id, _ids(incoming), _ids(outgoing)]
+                return EventRow(state, *head, entry.id, _ids(incoming), _ids(outgoing))
             case Accumulated(entry=entry, value=value, contribution=contribution, total=total, slot=slot):
                 lost = value in self.narrator.nothing.escaped
                 kind = "nothing" if contribution is None else "lost" if lost else "accumulated"
-                return [kind, *head[1:], entry.id, slot, value.id, *_ids((contribution, total))]
+                return EventRow(kind, *head, entry.id, slot, value.id, *_ids((contribution, total)))
             case PassEnded(run=run, results=results):
-                return ["ended", *head[1:], run.id, _ids(results)]
+                return EventRow("ended", *head, run.id, _ids(results))
             case PassFailed(run=run):
-                return ["ended", *head[1:], run.id, []]
+                return EventRow("ended", *head, run.id, [])
             case TapeReset():
-                return ["reset", *head[1:]]
+                return EventRow("reset", *head)
             case Failed() | LimitReached():
-                return ["failed", *head[1:]]
-        raise TypeError(f"{event.kind}: no code for this kind of event.")
+                return EventRow("failed", *head)
+        raise TypeError(f"{event.kind}: no row for this kind of event.")
 
     def source(self, source) -> tuple[int, int]:
         if source is None or is_ours(source[0]) or (self.only is not None and source[0] not in self.only):
@@ -126,9 +127,9 @@ class _Encoder:
         self.lines.setdefault(file, set()).add(line)
         return self.files.setdefault(file, len(self.files)), line
 
-    def entry(self, entry: Entry) -> list:
+    def entry(self, entry: Entry) -> EntryRow:
         ids = ([x.id for x in entry.inputs], [x.id for x in entry.outputs])
-        return [
+        return EntryRow(
             entry.statement[:LONGEST_STATEMENT],
             _id(entry.pass_id),
             _id(entry.made_by),
@@ -136,34 +137,35 @@ class _Encoder:
             *ids,
             self.formulas(entry),
             entry.group,
-        ]
+        )
 
     def formulas(self, entry: Entry) -> list[str]:
         said = formulas(entry) if self.with_texts and self.room > 0 else []
         self.room -= sum(map(len, said))
         return said
 
-    def value(self, value: Value) -> list:
+    def value(self, value: Value) -> ValueRow:
         text = self.narrator.text(value) if self.with_texts else value.note
         most = largest(value, self.narrator.looks)
-        zero = value.is_zero if most == -1 else most == 0
-        return [value.name, shape_text(value.shape), text, int(zero), int(value.leaf), most]
+        zero = value.is_zero if most == UNKNOWN else most == 0
+        return ValueRow(value.name, shape_text(value.shape), text, int(zero), int(value.leaf), most)
 
-    def sources(self) -> list:
-        """[name, first line, lines] of each file that the trace touches, cut to what surrounds the lines touched."""
+    def sources(self) -> list[SourceRow]:
+        """Each file that the trace touches, cut to what surrounds the lines touched."""
         return [
-            [os.path.basename(file), *_excerpt(lines_of(file, self.texts), self.lines[file])] for file in self.files
+            SourceRow(os.path.basename(file), *_excerpt(lines_of(file, self.texts), self.lines[file]))
+            for file in self.files
         ]
 
 
 def largest(value: Value, seen: Looks) -> float:
-    """The largest absolute value, for breakpoints: -1 where it is not known, -2 for NaN and infinity."""
+    """The largest absolute value, for breakpoints; UNKNOWN or NOT_FINITE where there is none."""
     if value.tensor is None and not value.is_finite:
-        return -2
+        return NOT_FINITE
     found = None if value.tensor is None else seen.largest(value.tensor)
     if found is None:
-        return -1
-    return found if math.isfinite(found) else -2
+        return UNKNOWN
+    return found if math.isfinite(found) else NOT_FINITE
 
 
 def _excerpt(lines: list[str], touched: set[int]) -> tuple[int, list[str]]:
@@ -176,8 +178,8 @@ def _excerpt(lines: list[str], touched: set[int]) -> tuple[int, list[str]]:
 
 
 def _id(number: int | None) -> int:
-    return -1 if number is None else number
+    return NOWHERE if number is None else number
 
 
 def _ids(values) -> list[int]:
-    return [-1 if value is None else value.id for value in values]
+    return [NOWHERE if value is None else value.id for value in values]

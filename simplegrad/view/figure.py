@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import plotly.graph_objects as go
 
+from .contract import EdgeRow, NodeRow
 from .graph import Edge, TapeGraph, Unit
 from .layout import LANE_GAP, Layout
 from .palette import OKABE_ITO
@@ -83,8 +84,8 @@ class Drawing:
     def for_player(self) -> dict:
         """What the player needs to find nodes (in the order of the last trace) and to draw edges of its own."""
         return {
-            "nodes": [[n.mark, n.id, n.x, n.y, n.pass_id, n.kind] for n in self.nodes],
-            "edges": [[c.value, c.entry, c.slot, *c.points] for c in self.curves],
+            "nodes": [NodeRow(n.mark, n.id, n.x, n.y, n.pass_id, n.kind) for n in self.nodes],
+            "edges": [EdgeRow(c.value, c.entry, c.slot, *c.points) for c in self.curves],
             "groups": self.groups,
             "x": self.x_range,
             "y": self.y_range,

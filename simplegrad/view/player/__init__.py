@@ -10,15 +10,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import streamlit as st
 
-from .. import palette
+from .. import assets, palette
 from ..views import TraceView
 
 PARTS = ("event", "tabs", "source", "python", "tape", "inspector", "gradients")
-_HERE = Path(__file__).parent
 # the wheel reaches Plotly only with Ctrl (graph.js): without it the page scrolls
 _CHART_OPTIONS = {"displaylogo": False, "scrollZoom": True, "displayModeBar": False, "doubleClick": "reset"}
 
@@ -37,18 +35,9 @@ class Paused:
 
 
 @cache
-def _assets() -> tuple[str, str]:
-    """(js, css), read once."""
-    js = "\n".join(
-        (_HERE / name).read_text() for name in ("history.js", "graph.js", "panels.js", "marks.js", "player.js")
-    )
-    return js, palette.css() + (_HERE / "player.css").read_text()
-
-
-@cache
 def _component():
-    js, css = _assets()
     html = '<div class="sg-root"></div>'
+    js, css = assets.script("mount"), assets.style()
     return st.components.v2.component("simplegrad_player", html=html, css=css, js=js, isolate_styles=False)
 
 

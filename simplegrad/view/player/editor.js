@@ -16,6 +16,8 @@ function element(tag, properties = {}, ...children) {
 }
 
 class Editor {
+  setStateValue;
+
   constructor(root, data) {
     this.area = element("textarea", { class: "sg-text", spellcheck: "false", autocapitalize: "off", autocomplete: "off", "aria-label": "program", "data-testid": "editor", wrap: "off" });
     this.gutter = element("div", { class: "sg-gutter", "aria-hidden": "true" });

@@ -1,21 +1,20 @@
 // Paints the states of a step onto the chart that Streamlit drew: colours of its own nodes, and, above its edges,
 // paths, rings and letters of ours. Only what changed since the last paint is written.
 
-const SVG = "http://www.w3.org/2000/svg";
+import { ENTRY, EVENT, PASS, VALUE } from "./contract.js";
+import { svg } from "./dom.js";
+import { CAME, SUMS, VISITS } from "./history.js";
+
 const PX_PER_SLOT = 58, PX_PER_ROW = 40, FULL_PX = 42, FAR_PX = 30, FOLLOW_MS = 160;
 const FEW_EVENTS = 40; // between two paints: only what they touch is looked at
 const FEW_NODES = 70, NUMBERS_PX = 66, DIGIT_PX = 5.4; // numbers stand at the nodes of a small graph, where there is room
 const FLOW_MS = 450, STILL = window.matchMedia("(prefers-reduced-motion: reduce)");
 const SCREENS = 18; // to pan without drawing anew: Plotly draws lines to 20 screens away
 
-function svg(tag, attributes, parent) {
-  const element = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  parent?.appendChild(element);
-  return element;
-}
+export class GraphPainter {
+  player; side; chartKey; drawing; attached; following;
+  /** @type {any} Plotly's element */ chart;
 
-class GraphPainter {
   /** `drawing`: nodes [mark, id, x, y, pass] in the chart's order, edges [value, entry, slot, eight coordinates]. */
   constructor(player, side, chartKey) {
     Object.assign(this, { player, side, chartKey, drawing: null, chart: null, attached: false, following: true });
@@ -42,6 +41,7 @@ class GraphPainter {
 
   /** Find the chart (again): Streamlit draws it when it likes, and may draw it anew. True once it can be painted. */
   attach() {
+    /** @type {any} */
     const chart = document.querySelector(`.st-key-${CSS.escape(this.chartKey)} .js-plotly-plot`);
     if (!this.drawing || !chart?._fullLayout?._plots?.xy || this.points(chart).length !== this.drawing.nodes.length) return false;
     if (chart !== this.chart) {
@@ -160,13 +160,13 @@ class GraphPainter {
     const node = (key) => this.nodeOf.has(key) && nodes.add(this.nodeOf.get(key));
     const edge = (key) => this.edgesOf.has(key) && edges.add(key);
     for (const event of this.trace.events.slice(first, last)) {
-      const kind = event[KIND], id = event[A], inner = kind === "read" ? event[B] : id;
+      const kind = event[EVENT.kind], id = event[EVENT.subject], inner = kind === "read" ? event[EVENT.second] : id;
       if (kind === "begun" || kind === "ended" || kind === "reset") return null;
       if (kind === "leaf" || kind === "read") node(`v${id}`);
-      if (SUMS.has(kind)) { node(`v${event[C]}`); edge(`${id}:${event[B]}`); }
+      if (SUMS.has(kind)) { node(`v${event[EVENT.third]}`); edge(`${id}:${event[EVENT.second]}`); }
       const entry = kind === "leaf" ? undefined : this.trace.entries[inner];
       if (!entry) continue;
-      for (const key of [`e${inner}`, `h${event[PASS]}-${inner}`, this.homeOf.get(inner)]) node(key);
+      for (const key of [`e${inner}`, `h${event[EVENT.run]}-${inner}`, this.homeOf.get(inner)]) node(key);
       for (const value of [...entry[4], ...entry[5]]) node(`v${value}`);
       entry[4].forEach((_, slot) => edge(`${inner}:${slot}`));
     }
@@ -180,7 +180,7 @@ class GraphPainter {
     if (mark === "value") return trace.valueKnown(id, k) ? `gradient-${trace.gradient(id, k)[0]}` : "future";
     if (mark === "hole") {
       const at = trace.touching.get(`h${pass}-${id}`)?.[0] ?? Infinity;
-      return at < k ? `entry-${trace.events[at][KIND]}` : "future";
+      return at < k ? `entry-${trace.events[at][EVENT.kind]}` : "future";
     }
     return this.groupKnown(id, k) ? "group" : "future";
   }
@@ -220,7 +220,7 @@ class GraphPainter {
     const [mark, id, x, y, , kind] = this.drawing.nodes[i], { trace } = this;
     if (mark !== "value") return;
     const known = trace.valueKnown(id, k), [, gradient] = trace.gradient(id, k);
-    const texts = known ? [brief(trace.values[id][2], this.room), gradient >= 0 ? `∂ ${brief(trace.values[gradient][2], this.room - 2)}` : ""] : ["", ""];
+    const texts = known ? [brief(trace.values[id][VALUE.text], this.room), gradient >= 0 ? `∂ ${brief(trace.values[gradient][VALUE.text], this.room - 2)}` : ""] : ["", ""];
     let pair = this.numbers.get(i);
     if (!pair) {
       const below = kind === "value" ? 26 : 32, at = { "text-anchor": "middle", x: this.px(x) };
@@ -255,11 +255,11 @@ class GraphPainter {
       const r = mark === "value" ? 11 : mark === "group" ? 24 : 19;
       svg("circle", { cx: this.px(x), cy: this.py(y), r, class: "sg-ring" }, this.rings);
     }
-    if (!SUMS.has(event[KIND])) return;
-    const edge = this.edgesOf.get(`${event[A]}:${event[B]}`);
+    if (!SUMS.has(event[EVENT.kind])) return;
+    const edge = this.edgesOf.get(`${event[EVENT.subject]}:${event[EVENT.second]}`);
     if (edge === undefined) return;
-    svg("path", { d: this.curve(edge), class: `sg-now sg-now-${event[KIND]}` }, this.rings);
-    if (CAME.has(event[KIND]) && !STILL.matches) this.flow(edge);
+    svg("path", { d: this.curve(edge), class: `sg-now sg-now-${event[EVENT.kind]}` }, this.rings);
+    if (CAME.has(event[EVENT.kind]) && !STILL.matches) this.flow(edge);
   }
 
   /** The gradient moves from the entry to the variable, against the edge's direction. */
@@ -271,15 +271,15 @@ class GraphPainter {
   }
 
   about(event) {
-    const kind = event[KIND], keys = [];
-    if (kind === "recorded") keys.push(`e${event[A]}`, ...this.trace.entries[event[A]][5].map((v) => `v${v}`));
-    else if (kind === "leaf" || kind === "read") keys.push(`v${event[A]}`);
-    else if (kind === "begun") keys.push(`v${event[B][0]}`, `v${event[B][1]}`);
-    else if (kind === "skipped" || kind === "pruned") keys.push(`e${event[A]}`, `h${event[PASS]}-${event[A]}`);
-    else if (VISITS.has(kind)) keys.push(`e${event[A]}`);
-    else if (SUMS.has(kind)) keys.push(`v${event[C]}`);
-    else if (kind === "ended") keys.push(...this.trace.passes[event[A]][2].map((v) => `v${v}`));
-    const homes = VISITS.has(kind) || kind === "recorded" ? [this.homeOf.get(event[A])] : [];
+    const kind = event[EVENT.kind], keys = [];
+    if (kind === "recorded") keys.push(`e${event[EVENT.subject]}`, ...this.trace.entries[event[EVENT.subject]][ENTRY.outputs].map((v) => `v${v}`));
+    else if (kind === "leaf" || kind === "read") keys.push(`v${event[EVENT.subject]}`);
+    else if (kind === "begun") keys.push(`v${event[EVENT.second][0]}`, `v${event[EVENT.second][1]}`);
+    else if (kind === "skipped" || kind === "pruned") keys.push(`e${event[EVENT.subject]}`, `h${event[EVENT.run]}-${event[EVENT.subject]}`);
+    else if (VISITS.has(kind)) keys.push(`e${event[EVENT.subject]}`);
+    else if (SUMS.has(kind)) keys.push(`v${event[EVENT.third]}`);
+    else if (kind === "ended") keys.push(...this.trace.passes[event[EVENT.subject]][PASS.wanted].map((v) => `v${v}`));
+    const homes = VISITS.has(kind) || kind === "recorded" ? [this.homeOf.get(event[EVENT.subject])] : [];
     return [...keys, ...homes.filter(Boolean)];
   }
 
@@ -311,8 +311,8 @@ class GraphPainter {
   currentPlace() {
     const k = this.player.k(this.side);
     if (!k) return null;
-    const event = this.trace.events[k - 1], sum = SUMS.has(event[KIND]);
-    const giver = sum ? [`e${event[A]}`, this.homeOf.get(event[A])] : [];  // the sum may be far away: no jumping there
+    const event = this.trace.events[k - 1], sum = SUMS.has(event[EVENT.kind]);
+    const giver = sum ? [`e${event[EVENT.subject]}`, this.homeOf.get(event[EVENT.subject])] : [];  // the sum may be far away: no jumping there
     for (const key of [...giver, ...this.about(event)]) {
       const i = this.nodeOf.get(key);
       if (i !== undefined) return this.drawing.nodes[i].slice(2, 4);
@@ -415,73 +415,7 @@ class GraphPainter {
 }
 
 /** The numbers of a value to three digits, as many as fit into so many letters. */
-function brief(text, letters) {
+export function brief(text, letters) {
   const short = text.replace(/; norm.*\]$/, "]").replace(/-?\d+\.?\d*(e[+-]?\d+)?/g, (number) => String(Number(Number(number).toPrecision(3)))).replaceAll(", ", " ");
   return short.length <= letters ? short : `${short.slice(0, Math.max(1, letters - 1))}…`;
-}
-
-/** Beside the graph: a node's value, gradient and origin at the current step, and the ways to the events about it. */
-class Card {
-  constructor(player) {
-    this.player = player;
-    this.element = html("div", { class: "sg-card", "data-testid": "card", hidden: true, role: "dialog", "aria-label": "what is known of this node" });
-    document.body.append(this.element);
-    this.onDown = (event) => { if (this.kept && !this.element.contains(event.target) && !event.target.closest?.(".js-plotly-plot")) this.hide(); };
-    document.addEventListener("pointerdown", this.onDown, true);
-  }
-
-  show(painter, node, at, kept = false) {
-    Object.assign(this, { painter, node, kept });
-    this.element.hidden = false;
-    this.element.classList.toggle("sg-card-kept", kept);
-    this.draw();
-    const { offsetWidth: width, offsetHeight: height } = this.element, { clientX: x, clientY: y } = at;
-    this.element.style.left = `${Math.max(4, Math.min(window.innerWidth - width - 8, x + 14))}px`;
-    this.element.style.top = `${y + 18 + height > window.innerHeight - 8 ? Math.max(4, y - height - 14) : y + 18}px`;
-    if (kept) this.element.querySelector("button")?.focus({ preventScroll: true });
-  }
-
-  hide() {
-    if (this.painter) this.painter.selected = null;
-    this.kept = false;
-    this.element.hidden = true;
-  }
-
-  /** Anew with each step while it is open. */
-  draw() {
-    if (this.element.hidden) return;
-    const { painter, node } = this, { trace, side } = painter, k = this.player.k(side), key = painter.nodeKey(node);
-    const rows = node[0] === "value" ? this.ofValue(trace, node[1], k) : node[0] === "group" ? [["", "a group of entries: click to open it"]] : this.ofEntry(trace, node[1], k);
-    const title = node[0] === "value" ? trace.values[node[1]][0] : node[0] === "group" ? "group" : `entry ${node[1]}`;
-    const go = (label, forward) => html("button", { type: "button", class: "sg-button sg-text-button", "data-action": forward ? "card-next" : "card-back", onclick: () => this.player.goToTouching(side, key, forward ? 1 : -1) }, label);
-    const extras = (shared.cardActions ?? []).map((make) => make(this.player, side, node)).filter(Boolean);
-    const actions = this.kept ? [html("div", { class: "sg-card-actions" }, go("event before", false), go("next event", true), ...extras, html("button", { type: "button", class: "sg-x", "aria-label": "close", onclick: () => this.hide() }, "×"))] : [];
-    const focused = document.activeElement?.dataset?.action;
-    this.element.replaceChildren(html("b", {}, title), html("dl", {}, ...rows.flatMap(([name, text]) => [html("dt", {}, name), html("dd", {}, text)])), ...actions);
-    if (focused && this.kept) this.element.querySelector(`[data-action=${focused}]`)?.focus({ preventScroll: true });
-  }
-
-  ofValue(trace, id, k) {
-    const [state, gradient] = trace.gradient(id, k), [, shape, text, , leaf] = trace.values[id];
-    const maker = trace.entries.findIndex((entry) => entry[5].includes(id));
-    const loss = trace.run(k) ? trace.passes[trace.run(k).id][1] : "L";
-    const told = gradient >= 0 ? `${trace.values[gradient][0]} = ${trace.values[gradient][2]}` : state === "none" ? "None" : "nothing came yet";
-    return [["shape", shape], ["value", trace.valueKnown(id, k) ? text : "not made yet"], [`d${loss}/d${trace.name(id)}`, told],
-      ["made by", maker >= 0 ? `entry ${maker}: ${trace.entries[maker][0]}` : leaf ? "nobody: a leaf" : "no entry"]].filter(([, text_]) => text_);
-  }
-
-  ofEntry(trace, id, k) {
-    const [statement, , made, , inputs, outputs] = trace.entries[id], visit = trace.visit(id, k);
-    const names = (ids) => ids.map((value) => trace.name(value)).join(", ");
-    const rows = [["statement", statement], ["in this pass", trace.entryState(id, k)]];
-    if (visit) rows.push(["came", visit[1].map((g) => trace.name(g)).join(", ") || "nothing"], ["gave", visit[2].map((g) => trace.name(g)).join(", ") || "nothing"]);
-    rows.push(["reads", names(inputs)], ["makes", names(outputs)]);
-    if (made >= 0) rows.push(["recorded by", `entry ${made}, as it propagated`]);
-    return rows;
-  }
-
-  leave() {
-    document.removeEventListener("pointerdown", this.onDown, true);
-    this.element.remove();
-  }
 }

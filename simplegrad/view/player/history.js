@@ -1,16 +1,14 @@
 // A trace as the player knows it: for every entry, variable and edge the short history of its states, per pass.
 // A step is looked up in those histories by bisection, so any step costs the same, forwards, backwards or by a jump.
 
-const KIND = 0, PARENT = 1, PASS = 2, LINE = 3, FILE = 4, FILE_LINE = 5, A = 6, B = 7, C = 8, D = 9, E = 10;
-// Of a value: its largest absolute element, or what stands for NaN and infinity.
-const LARGEST = 5, NOT_FINITE = -2;
-const CAME = new Set(["accumulated", "lost"]), SUMS = new Set([...CAME, "nothing"]); // what a use of a variable gave it
-const VISITED = new Set(["propagated", "partial", "skipped", "pruned"]);
+import { ENTRY, EVENT, NOT_FINITE, SUM_KINDS, VALUE, VISITED_KINDS } from "./contract.js";
+
+export const VISITED = new Set(VISITED_KINDS), SUMS = new Set(SUM_KINDS); // what a use of a variable gave it
+export const CAME = new Set(["accumulated", "lost"]), VISITS = new Set(["visit", ...VISITED]);
 const OVER = new Set(["begun", "ended", "visit", "skipped", "pruned", "failed"]);
-const VISITS = new Set(["visit", ...VISITED]);
 
 /** What something was, from which event on. */
-class History {
+export class History {
   constructor() { this.indices = []; this.states = []; }
   add(index, state) { this.indices.push(index); this.states.push(state); }
   /** The last state that came with an event before `k`. */
@@ -21,7 +19,7 @@ class History {
 }
 
 /** How many numbers of a sorted list are smaller than `k`. */
-function bisect(sorted, k) {
+export function bisect(sorted, k) {
   let low = 0, high = sorted.length;
   while (low < high) {
     const middle = (low + high) >> 1;
@@ -37,7 +35,11 @@ function historyIn(map, key) {
 }
 
 /** One side of the player: a trace with all its histories. States are those after `k` events, as `trace.at(k)`. */
-class TraceHistory {
+export class TraceHistory {
+  // of the payload: rows of contract.py
+  events; sentences; entries; values; passes; program; sources; bindings; notices;
+  stack;
+
   constructor(payload) {
     Object.assign(this, payload);
     this.order = [];          // entries in the order in which they were recorded
@@ -55,35 +57,35 @@ class TraceHistory {
   }
 
   add(event, index) {
-    const kind = event[KIND], run = this.stack?.at(-1);
-    if (event[LINE]) this.lines.add(index, event[LINE]);
+    const kind = event[EVENT.kind], run = this.stack?.at(-1);
+    if (event[EVENT.line]) this.lines.add(index, event[EVENT.line]);
     if (kind === "recorded") {
-      this.order.push(event[A]);
+      this.order.push(event[EVENT.subject]);
       this.recordedAt.push(index);
-      this.entryAt.set(event[A], index);
-      const [, , , , inputs, outputs] = this.entries[event[A]];
+      this.entryAt.set(event[EVENT.subject], index);
+      const entry = this.entries[event[EVENT.subject]], inputs = entry[ENTRY.inputs], outputs = entry[ENTRY.outputs];
       for (const value of [...inputs, ...outputs]) this.known(value, index);
       for (const value of outputs) this.touch(`v${value}`, index);
-      this.touch(`e${event[A]}`, index);
+      this.touch(`e${event[EVENT.subject]}`, index);
     } else if (kind === "leaf" || kind === "read") {
-      this.known(event[A], index);
-      this.touch(`v${event[A]}`, index);
-      if (kind === "read") this.touch(`e${event[B]}`, index);
+      this.known(event[EVENT.subject], index);
+      this.touch(`v${event[EVENT.subject]}`, index);
+      if (kind === "read") this.touch(`e${event[EVENT.second]}`, index);
     } else if (kind === "begun") {
-      const begun = { id: event[A], begin: index, end: -1, gradients: new Map(), entries: new Map(), edges: new Map() };
-      const [loss, seed] = event[B];
+      const begun = { id: event[EVENT.subject], begin: index, end: -1, gradients: new Map(), entries: new Map(), edges: new Map() };
+      const [loss, seed] = event[EVENT.second];
       this.runs.push(begun);
       (this.stack ??= []).push(begun);
       this.running.add(index, begun);
       if (seed >= 0) historyIn(begun.gradients, loss).add(index, seed);
       for (const value of [loss, seed]) this.touch(`v${value}`, index);
     } else if (VISITS.has(kind)) {
-      if (run) historyIn(run.entries, event[A]).add(index, kind === "visit" ? "active" : kind);
-      this.touch(`e${event[A]}`, index);
-      if (kind === "skipped" || kind === "pruned") this.touch(`h${event[PASS]}-${event[A]}`, index);
+      if (run) historyIn(run.entries, event[EVENT.subject]).add(index, kind === "visit" ? "active" : kind);
+      this.touch(`e${event[EVENT.subject]}`, index);
+      if (kind === "skipped" || kind === "pruned") this.touch(`h${event[EVENT.run]}-${event[EVENT.subject]}`, index);
       if (kind === "skipped" || kind === "pruned") this.dryEdges(run, event, index);
     } else if (SUMS.has(kind)) {
-      const [entry, slot, value, , total] = event.slice(A);
+      const [entry, slot, value, , total] = event.slice(EVENT.subject);
       if (run) historyIn(run.gradients, value).add(index, total);
       if (run) historyIn(run.edges, `${entry}:${slot}`).add(index, kind === "nothing" ? "dry" : "flow");
       this.touch(`v${value}`, index);
@@ -97,8 +99,8 @@ class TraceHistory {
 
   /** What a skipped entry would have passed on stays dry. */
   dryEdges(run, event, index) {
-    const inputs = this.entries[event[A]][4];
-    if (run) inputs.forEach((_, slot) => historyIn(run.edges, `${event[A]}:${slot}`).add(index, "dry"));
+    const inputs = this.entries[event[EVENT.subject]][ENTRY.inputs];
+    if (run) inputs.forEach((_, slot) => historyIn(run.edges, `${event[EVENT.subject]}:${slot}`).add(index, "dry"));
   }
 
   known(value, index) {
@@ -116,14 +118,14 @@ class TraceHistory {
 
   get length() { return this.events.length; }
   run(k) { return this.running.before(k); }
-  line(k) { return k ? this.events[k - 1][LINE] || this.lines.before(k) || 0 : 0; }
+  line(k) { return k ? this.events[k - 1][EVENT.line] || this.lines.before(k) || 0 : 0; }
   entryCount(k) { return bisect(this.recordedAt, k); }
   valueCount(k) { return bisect(this.knownAt, k); }
-  entryKnown(entry, k) { return (this.entryAt.get(entry) ?? (this.entries[entry][1] < 0 ? -1 : Infinity)) < k; }
+  entryKnown(entry, k) { return (this.entryAt.get(entry) ?? (this.entries[entry][ENTRY.run] < 0 ? -1 : Infinity)) < k; }
   valueKnown(value, k) { return (this.valueAt.get(value) ?? this.seedAt(value)) < k; }
 
   seedAt(value) {
-    const run = this.runs.find((each) => each.gradients.size && this.events[each.begin][B][1] === value);
+    const run = this.runs.find((each) => each.gradients.size && this.events[each.begin][EVENT.second][1] === value);
     return run ? run.begin : Infinity;
   }
 
@@ -136,7 +138,7 @@ class TraceHistory {
     const found = run?.gradients.get(value)?.before(k);
     if (found === undefined) return [run && run.end >= 0 && run.end < k ? "none" : "unreached", -1];
     if (found < 0) return ["none", -1];
-    return [this.values[found][LARGEST] === NOT_FINITE ? "nonfinite" : this.values[found][3] ? "zero" : "value", found];
+    return [this.values[found][VALUE.largest] === NOT_FINITE ? "nonfinite" : this.values[found][VALUE.zero] ? "zero" : "value", found];
   }
 
   /** The next (or previous) step after `s` for which `wanted` says yes, or the end of the trace on that side. */
@@ -147,19 +149,19 @@ class TraceHistory {
 
   /** Step over: to where the next entry is visited, or recorded by the program itself, or a pass begins or ends. */
   over(s, direction) {
-    const stops = (event) => event[PARENT] < 0 || OVER.has(event[KIND]);
+    const stops = (event) => event[EVENT.parent] < 0 || OVER.has(event[EVENT.kind]);
     return this.find(s, direction, stops);
   }
 
   /** Step out: to the end (or the beginning) of the pass; in the forward part, to where the next pass begins. */
   out(s, direction) {
-    const pass = this.events[s][KIND] === (direction > 0 ? "ended" : "begun") ? -1 : this.events[s][PASS];
+    const pass = this.events[s][EVENT.kind] === (direction > 0 ? "ended" : "begun") ? -1 : this.events[s][EVENT.run];
     if (pass >= 0) {
       const run = this.runs[pass];
       return direction > 0 ? (run.end < 0 ? this.length - 1 : run.end) : run.begin;
     }
     const kind = direction > 0 ? "begun" : "ended";
-    return this.find(s, direction, (event) => event[KIND] === kind);
+    return this.find(s, direction, (event) => event[EVENT.kind] === kind);
   }
 
   /** What an entry was given and gave, as of the last visit before `k`: [kind, incoming, outgoing]. */
@@ -170,8 +172,15 @@ class TraceHistory {
     const place = bisect(history.indices, k);
     if (!place) return null;
     const event = this.events[history.indices[place - 1]];
-    return [event[KIND], event[B], event[C] || []];
+    return [event[EVENT.kind], event[EVENT.second], event[EVENT.third] || []];
   }
 
-  name(value) { return value < 0 ? "None" : this.values[value][0]; }
+  name(value) { return value < 0 ? "None" : this.values[value][VALUE.name]; }
+}
+
+/** The entry that an event is about, or -1. */
+export function entryOf(event) {
+  const kind = event[EVENT.kind];
+  if (kind === "recorded" || VISITS.has(kind) || SUMS.has(kind)) return event[EVENT.subject];
+  return kind === "read" ? event[EVENT.second] : -1;
 }

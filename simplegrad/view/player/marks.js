@@ -2,13 +2,19 @@
 // A breakpoint is a short text, as it stands in the URL: e4 an entry is reached, d:b a gradient changes, l3 a program
 // line begins, none, zero, nan, large:10, differs; with "~" behind it, it only logs.
 
+import { ENTRY, EVENT, NOT_FINITE, PASS, VALUE } from "./contract.js";
+import { html, setText } from "./dom.js";
+import { CAME, entryOf } from "./history.js";
+import { chip } from "./panels.js";
+import { REPORT_MS, shared } from "./shared.js";
+
 const KINDS_OF_BREAKPOINT = [
   ["e", "entry is reached", "4"], ["d:", "gradient changes of", "b"], ["l", "line is reached", "3"], ["none", "a gradient is None", ""],
   ["zero", "a gradient is all zero", ""], ["nan", "NaN or infinite", ""], ["large:", "a gradient larger than", "10"], ["differs", "differs from the reference", ""],
 ];
 const MOST_BREAKPOINTS = 30, LOGGED = 6;
 
-class Marks {
+export class Marks {
   constructor(player) {
     this.player = player;
     this.breakpoints = [];
@@ -45,17 +51,17 @@ class Marks {
   }
 
   matcher(text, trace) {
-    const came = (event) => CAME.has(event[KIND]) && event[E] >= 0;
-    const size = (event) => (came(event) ? trace.values[event[E]][LARGEST] ?? -1 : -1);
+    const came = (event) => CAME.has(event[EVENT.kind]) && event[EVENT.total] >= 0;
+    const size = (event) => (came(event) ? trace.values[event[EVENT.total]][VALUE.largest] ?? -1 : -1);
     const argument = text.includes(":") ? text.slice(text.indexOf(":") + 1) : text.slice(1);
-    if (text === "none") return (event) => event[KIND] === "nothing" || (event[KIND] === "ended" && event[B].includes(-1));
-    if (text === "zero") return (event) => came(event) && trace.values[event[E]][3] === 1;
-    if (text === "nan") return (event) => size(event) === NOT_FINITE || (event[KIND] === "recorded" && trace.entries[event[A]][5].some((v) => trace.values[v][LARGEST] === NOT_FINITE));
+    if (text === "none") return (event) => event[EVENT.kind] === "nothing" || (event[EVENT.kind] === "ended" && event[EVENT.second].includes(-1));
+    if (text === "zero") return (event) => came(event) && trace.values[event[EVENT.total]][VALUE.zero] === 1;
+    if (text === "nan") return (event) => size(event) === NOT_FINITE || (event[EVENT.kind] === "recorded" && trace.entries[event[EVENT.subject]][ENTRY.outputs].some((v) => trace.values[v][VALUE.largest] === NOT_FINITE));
     if (text.startsWith("large:")) return (event) => size(event) > Number(argument) || size(event) === NOT_FINITE;
-    if (text.startsWith("d:")) return (event) => came(event) && trace.values[event[C]][0] === argument;
-    if (text.startsWith("l")) return (event, i) => event[LINE] === Number(argument) && (i === 0 || trace.events[i - 1][LINE] !== Number(argument));
+    if (text.startsWith("d:")) return (event) => came(event) && trace.values[event[EVENT.third]][VALUE.name] === argument;
+    if (text.startsWith("l")) return (event, i) => event[EVENT.line] === Number(argument) && (i === 0 || trace.events[i - 1][EVENT.line] !== Number(argument));
     const reached = new Set(["recorded", "visit", "skipped", "pruned"]);
-    return (event) => reached.has(event[KIND]) && event[A] === Number(argument);
+    return (event) => reached.has(event[EVENT.kind]) && event[EVENT.subject] === Number(argument);
   }
 
   /** As the address has them. */
@@ -168,21 +174,14 @@ class Marks {
     const value = trace.values.findIndex((each) => each[0] === name), k = this.player.k(side);
     if (value < 0) return null;
     const [state, gradient] = trace.gradient(value, k), letter = this.player.letters[`gradient-${state}`];
-    const loss = trace.run(k) ? trace.passes[trace.run(k).id][1] : "L";
-    const text = gradient >= 0 ? `${trace.values[gradient][0]} ${trace.values[gradient][2]}` : state === "none" ? "None" : "nothing yet";
+    const loss = trace.run(k) ? trace.passes[trace.run(k).id][PASS.loss] : "L";
+    const text = gradient >= 0 ? `${trace.values[gradient][VALUE.name]} ${trace.values[gradient][VALUE.text]}` : state === "none" ? "None" : "nothing yet";
     const remove = html("button", { type: "button", class: "sg-x", "aria-label": `stop watching ${name}`, onclick: () => { this.watches = this.watches.filter((each) => each !== name); this.changed(); } }, "×");
     return html("span", { class: "sg-watch", "data-name": name, "data-side": side, "data-state": state }, chip("gradient", state, letter), html("b", {}, `d${loss}/d${name}`), html("span", { class: "sg-numbers" }, text), remove);
   }
 }
 
 /** The row of KINDS_OF_BREAKPOINT that a text is written by: of "l" and "large:" the longer one. */
-function kindOf(text) {
+export function kindOf(text) {
   return KINDS_OF_BREAKPOINT.filter(([code]) => text.startsWith(code)).sort((a, b) => b[0].length - a[0].length)[0];
-}
-
-/** The entry that an event is about, or -1. */
-function entryOf(event) {
-  const kind = event[KIND];
-  if (kind === "recorded" || VISITS.has(kind) || SUMS.has(kind)) return event[A];
-  return kind === "read" ? event[B] : -1;
 }

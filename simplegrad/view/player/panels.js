@@ -1,41 +1,16 @@
 // The texts beside the picture: source, tape, inspector, gradient table. Each is drawn from the state after k events.
 
+import { ENTRY, EVENT, PASS, SOURCE, VALUE } from "./contract.js";
+import { html, pressable, set, setText } from "./dom.js";
+import { SUMS, VISITS, bisect, entryOf } from "./history.js";
+
 const ROW = 26, ALL_ROWS = 150, SPARE = 8;
-
-function html(tag, properties = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(properties)) {
-    if (name === "class") element.className = value;
-    else if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (value !== undefined && value !== null && value !== false) element.setAttribute(name, value === true ? "" : value);
-  }
-  element.append(...children.filter((child) => child !== null && child !== undefined));
-  return element;
-}
-
-function set(element, name, value) {
-  if (element.getAttribute(name) !== String(value)) element.setAttribute(name, value);
-}
-
-function setText(element, text) {
-  if (element.textContent !== text) element.textContent = text;
-}
-
-/** Something that a click does is done by Enter too, for those who have no mouse. */
-function pressable(element, action, role = null) {
-  element.tabIndex = 0;
-  if (role) element.setAttribute("role", role);
-  element.addEventListener("keydown", (event) => {
-    if (event.key !== "Enter" || event.target !== element) return;
-    event.preventDefault();
-    action(event);
-  });
-  return element;
-}
 
 /** Rows of one height, in the flow; of a long list only those in sight are in the page. Where it is scrolled to is
     remembered, not read: reading it in the middle of a paint would lay out the page there and then. */
-class RowList {
+export class RowList {
+  box; make; update; rows; count; current; top; height;
+
   constructor(box, make, update) {
     Object.assign(this, { box, make, update, rows: new Map(), count: 0, current: -1, top: 0, height: 300 });
     this.space = html("div", { class: "sg-rows" });
@@ -91,19 +66,21 @@ class RowList {
 const NOTHING_YET = -3;
 const PENDING = { "-2": "not yet computed", [NOTHING_YET]: "nothing came yet" };
 
-function chip(kind, state, letter) {
+export function chip(kind, state, letter) {
   return html("span", { class: `sg-chip sg-chip-${kind}-${state}`, title: state }, letter);
 }
 
 /** `v3  4  [0.36, 0.99]` of a gradient or value, or None. */
 function valueCells(trace, id) {
   if (id < 0) return [html("b", { class: "sg-none" }, "None")];
-  const [name, shape, text] = trace.values[id];
-  return [html("b", {}, name), html("span", { class: "sg-shape" }, shape), html("span", { class: "sg-numbers", title: text }, text)];
+  const value = trace.values[id], text = value[VALUE.text];
+  return [html("b", {}, value[VALUE.name]), html("span", { class: "sg-shape" }, value[VALUE.shape]), html("span", { class: "sg-numbers", title: text }, text)];
 }
 
 /** Lines of a text with their numbers; one of them is where the run is now. A click or Enter goes there. */
 class LineList {
+  panel; element; ofFile; lines; now; target;
+
   constructor(panel, element, { ofFile }) {
     Object.assign(this, { panel, element, ofFile, lines: [], now: null, target: null });
   }
@@ -153,15 +130,15 @@ class SourcePart {
     this.list = new LineList(panel, list, { ofFile: !isProgram });
     this.file = -1;
     if (isProgram) this.list.fill(1, trace.program);
-    else this.showFile(trace.sources.findIndex(([, , lines]) => lines.length));
+    else this.showFile(trace.sources.findIndex((source) => source[SOURCE.lines].length));
   }
 
   showFile(file) {
     if (file < 0 || file === this.file || !this.panel.trace.sources[file][2].length) return;
-    const [name, first, lines] = this.panel.trace.sources[file];
+    const source = this.panel.trace.sources[file];
     this.file = file;
-    setText(this.title, name);
-    this.list.fill(first, lines);
+    setText(this.title, source[SOURCE.name]);
+    this.list.fill(source[SOURCE.first], source[SOURCE.lines]);
   }
 
   draw(k) {
@@ -170,8 +147,8 @@ class SourcePart {
       for (const line of this.list.lines) set(line, "data-break", String(this.panel.player.marks.hits.has(`l${line.dataset.line}`)));
       this.list.mark(trace.line(k) || null);
     } else if (event) {
-      this.showFile(event[FILE]);
-      this.list.mark(event[FILE] === this.file ? event[FILE_LINE] : null);
+      this.showFile(event[EVENT.file]);
+      this.list.mark(event[EVENT.file] === this.file ? event[EVENT.file_line] : null);
     }
   }
 
@@ -188,23 +165,23 @@ class PythonPart {
     this.list = new LineList(panel, list, { ofFile: true });
     this.file = -1;
     this.element.hidden = true;
-    if (panel.trace.program.length) this.showFile(panel.trace.sources.findIndex(([, , lines]) => lines.length));
+    if (panel.trace.program.length) this.showFile(panel.trace.sources.findIndex((source) => source[SOURCE.lines].length));
   }
 
   showFile(file) {
     if (file < 0 || file === this.file || !this.panel.trace.sources[file][2].length) return;
-    const [name, first, lines] = this.panel.trace.sources[file];
+    const source = this.panel.trace.sources[file];
     this.file = file;
     this.element.hidden = false;
-    setText(this.title, name);
-    this.list.fill(first, lines);
+    setText(this.title, source[SOURCE.name]);
+    this.list.fill(source[SOURCE.first], source[SOURCE.lines]);
   }
 
   draw(k) {
     const { trace } = this.panel, event = k ? trace.events[k - 1] : null;
     if (!trace.program.length) return;
-    if (event) this.showFile(event[FILE]);
-    this.list.mark(event && event[FILE] === this.file ? event[FILE_LINE] : null);
+    if (event) this.showFile(event[EVENT.file]);
+    this.list.mark(event && event[EVENT.file] === this.file ? event[EVENT.file_line] : null);
   }
 
   reveal() { this.list.reveal(); }
@@ -269,7 +246,7 @@ class GradientsPart {
   }
 
   make(index) {
-    const trace = this.panel.trace, id = trace.knownOrder[index], name = trace.values[id][0];
+    const trace = this.panel.trace, id = trace.knownOrder[index], name = trace.values[id][VALUE.name];
     const alias = trace.aliases[name] ? ` (${trace.aliases[name]})` : "";
     const row = html("div", { class: "sg-row", role: "listitem", "data-name": name },
       html("span", { class: "sg-chip" }), html("b", { class: "sg-name", title: name + alias }, name, html("i", {}, alias)),
@@ -290,9 +267,9 @@ class GradientsPart {
     mark.className = `sg-chip sg-chip-gradient-${state}`;
     mark.textContent = this.panel.player.letters[`gradient-${state}`];
     mark.title = state;
-    setText(name, gradient >= 0 ? trace.values[gradient][0] : state === "none" ? "None" : "");
-    setText(shape, gradient >= 0 ? trace.values[gradient][1] : "");
-    setText(numbers, gradient >= 0 ? trace.values[gradient][2] : state === "unreached" ? "nothing came yet" : "");
+    setText(name, gradient >= 0 ? trace.values[gradient][VALUE.name] : state === "none" ? "None" : "");
+    setText(shape, gradient >= 0 ? trace.values[gradient][VALUE.shape] : "");
+    setText(numbers, gradient >= 0 ? trace.values[gradient][VALUE.text] : state === "unreached" ? "nothing came yet" : "");
     numbers.title = numbers.textContent;
   }
 
@@ -300,10 +277,10 @@ class GradientsPart {
     this.k = k;
     const trace = this.panel.trace, run = trace.run(k), event = k ? trace.events[k - 1] : null;
     const count = trace.valueCount(k);
-    const value = event && (SUMS.has(event[KIND])) ? event[C] : -1;
+    const value = event && (SUMS.has(event[EVENT.kind])) ? event[EVENT.third] : -1;
     const current = value < 0 ? -1 : bisect(trace.knownAt, trace.valueAt.get(value) ?? Infinity);
     const ended = run && run.end >= 0 && run.end < k ? ", ended" : "";
-    setText(this.title, run ? `gradients d${trace.passes[run.id][1]}/d…${ended}` : "gradients: no pass has begun");
+    setText(this.title, run ? `gradients d${trace.passes[run.id][PASS.loss]}/d…${ended}` : "gradients: no pass has begun");
     this.list.show(count, current < count ? current : -1);
   }
 
@@ -324,33 +301,33 @@ class InspectorPart {
   }
 
   body(trace, event, k) {
-    const kind = event[KIND];
-    if (kind === "recorded") return this.recorded(trace, event[A], k);
-    if (VISITS.has(kind)) return this.visit(trace, event[A], k, -1);
-    if (SUMS.has(kind)) return [...this.sum(trace, event, k), ...this.visit(trace, event[A], k, event[B])];
-    if (kind === "read") return this.recorded(trace, event[B], k, "is about to be recorded");
-    if (kind === "leaf") return [html("h4", {}, "a leaf"), this.table([[trace.values[event[A]][0], "", event[A]]])];
-    if (kind === "begun") return [html("h4", {}, trace.passes[event[A]][0]), this.table([[`d${trace.name(event[B][0])}/d${trace.name(event[B][0])}`, "seed", event[B][1]]])];
+    const kind = event[EVENT.kind];
+    if (kind === "recorded") return this.recorded(trace, event[EVENT.subject], k);
+    if (VISITS.has(kind)) return this.visit(trace, event[EVENT.subject], k, -1);
+    if (SUMS.has(kind)) return [...this.sum(trace, event, k), ...this.visit(trace, event[EVENT.subject], k, event[EVENT.second])];
+    if (kind === "read") return this.recorded(trace, event[EVENT.second], k, "is about to be recorded");
+    if (kind === "leaf") return [html("h4", {}, "a leaf"), this.table([[trace.values[event[EVENT.subject]][VALUE.name], "", event[EVENT.subject]]])];
+    if (kind === "begun") return [html("h4", {}, trace.passes[event[EVENT.subject]][PASS.title]), this.table([[`d${trace.name(event[EVENT.second][0])}/d${trace.name(event[EVENT.second][0])}`, "seed", event[EVENT.second][1]]])];
     if (kind === "ended") return this.ended(trace, event);
     return [html("h4", {}, kind === "failed" ? "the run stopped here" : kind), html("p", {}, trace.sentences[k - 1])];
   }
 
   heading(trace, id, k, more = "") {
-    const state = trace.entryState(id, k), made = trace.entries[id][2];
+    const state = trace.entryState(id, k), made = trace.entries[id][ENTRY.made_by];
     const by = made >= 0 ? `, recorded by entry ${made}` : "";
-    return html("h4", {}, chip("entry", state, this.panel.player.letters[`entry-${state}`]), ` entry ${id} `, html("code", {}, trace.entries[id][0]), html("small", {}, ` ${more || state}${by}`));
+    return html("h4", {}, chip("entry", state, this.panel.player.letters[`entry-${state}`]), ` entry ${id} `, html("code", {}, trace.entries[id][ENTRY.statement]), html("small", {}, ` ${more || state}${by}`));
   }
 
   recorded(trace, id, k, more = "recorded") {
-    const [, , , , inputs, outputs] = trace.entries[id];
+    const inputs = trace.entries[id][ENTRY.inputs], outputs = trace.entries[id][ENTRY.outputs];
     const rows = [...inputs.map((v) => ["reads", "", v]), ...outputs.map((v) => ["makes", "", v])];
     return [this.heading(trace, id, k, more), this.table(rows)];
   }
 
   visit(trace, id, k, slot) {
-    const [, , , , inputs, outputs, formulas] = trace.entries[id];
+    const entry = trace.entries[id], inputs = entry[ENTRY.inputs], outputs = entry[ENTRY.outputs], formulas = entry[ENTRY.formulas];
     const [kind, incoming, outgoing] = trace.visit(id, k) || ["pending", [], []];
-    const loss = trace.run(k) ? trace.passes[trace.run(k).id][1] : "L";
+    const loss = trace.run(k) ? trace.passes[trace.run(k).id][PASS.loss] : "L";
     const first = incoming.find((g) => g >= 0) ?? -1;
     const rows = outputs.map((v, i) => [`d${loss}/d${trace.name(v)}`, kind === "pruned" ? "not looked at" : "", incoming[i] ?? -1, kind === "pruned"]);
     const gives = kind === "skipped" || kind === "pruned" ? [] : inputs.map((v, i) => {
@@ -361,15 +338,15 @@ class InspectorPart {
   }
 
   sum(trace, event, k) {
-    const [entry, , value, contribution, total] = event.slice(A);
+    const [entry, , value, contribution, total] = event.slice(EVENT.subject);
     const run = trace.run(k), before = run?.gradients.get(value)?.before(k - 1) ?? NOTHING_YET;
-    const name = `d${trace.passes[run.id][1]}/d${trace.name(value)}`;
+    const name = `d${trace.passes[run.id][PASS.loss]}/d${trace.name(value)}`;
     return [html("h4", {}, `what is added to ${name}`), this.table([["before", "", before], [`entry ${entry} gives`, "+", contribution], ["after", "=", total]])];
   }
 
   ended(trace, event) {
-    const [title, loss, wanted] = trace.passes[event[A]];
-    return [html("h4", {}, `${title}: results`), this.table(wanted.map((v, i) => [`d${loss}/d${trace.name(v)}`, "=", event[B][i]]))];
+    const pass = trace.passes[event[EVENT.subject]], title = pass[PASS.title], loss = pass[PASS.loss], wanted = pass[PASS.wanted];
+    return [html("h4", {}, `${title}: results`), this.table(wanted.map((v, i) => [`d${loss}/d${trace.name(v)}`, "=", event[EVENT.second][i]]))];
   }
 
   label(text) { return html("div", { class: "sg-label" }, text); }
@@ -394,7 +371,7 @@ class EventPart {
     const waits = this.panel.player.waits(this.panel.side);
     const sentence = k ? trace.sentences[k - 1] : "Nothing has happened on this side yet.";
     setText(this.text, waits ? `Waits: nothing here matches the other side's step. ${sentence}` : sentence);
-    set(this.text, "data-kind", k ? trace.events[k - 1][KIND] : "");
+    set(this.text, "data-kind", k ? trace.events[k - 1][EVENT.kind] : "");
     set(this.text, "data-waits", String(waits));
   }
 }
@@ -418,7 +395,9 @@ class TabsPart {
 const PARTS = { tabs: TabsPart, source: SourcePart, python: PythonPart, tape: TapePart, gradients: GradientsPart, inspector: InspectorPart, event: EventPart };
 
 /** A mounted place for parts of one side. */
-class Panel {
+export class Panel {
+  root; player; side;
+
   constructor(root, player, side, parts) {
     Object.assign(this, { root, player, side });
     this.parts = parts.map((name) => new PARTS[name](this));

@@ -1,12 +1,14 @@
 // The controls, the keys, and what holds the sides, panels and charts of one player together.
-// Mounted several times on a page (Streamlit calls the default export for each): as the player, as panels, as graphs,
-// and, seen nowhere, as the traces, which are large and do not change with what is said about them.
 
-// Longer than between two steps of somebody who steps twice a second: 20 of them would send 40 reports a second.
-const REPORT_MS = 600, BIG_GAP_MS = 60, GZIP = 0x1f, ADDRESS_MS = 90;
+import { Card } from "./card.js";
+import { ENTRY, EVENT, PASS, VALUE } from "./contract.js";
+import { html, set, setText, svg } from "./dom.js";
+import { Marks } from "./marks.js";
+import { REPORT_MS, shared } from "./shared.js";
+
+const BIG_GAP_MS = 60, ADDRESS_MS = 90;
 const READING_MS = 250, WORD_MS = 190; // a sentence: to look there, and for each of its words; formulas count as one
 const MOST_FOUND = 12;
-const shared = (window.simplegrad ??= { players: new Map(), waiting: new Map(), steps: new Map(), traces: new Map() });
 
 const ICONS = {
   first: "M4 3v10M13 3L6 8l7 5z", last: "M12 3v10M3 3l7 5-7 5z", back: "M11 3L4 8l7 5z", next: "M5 3l7 5-7 5z",
@@ -28,7 +30,9 @@ function icon(name) {
   return element;
 }
 
-class Player {
+export class Player {
+  setStateValue; // tells the server; where there is none, nobody
+
   constructor(root, data, traces) {
     this.root = root;
     this.panels = new Set();
@@ -96,7 +100,7 @@ class Player {
     if (!address || !this.player.isConnected) return;
     const url = new URL(window.location.href);
     if (address === "fragment") url.hash = `step=${this.step}`;
-    else url.search = new URLSearchParams({ ...query, step: this.step, ...this.marks.query() });
+    else url.search = String(new URLSearchParams({ ...query, step: this.step, ...this.marks.query() }));
     if (url.href !== window.location.href) window.history.replaceState(window.history.state, "", url);
   }
 
@@ -239,7 +243,7 @@ class Player {
   }
 
   goToLine(side, line, ofFile) {
-    const trace = this.sides[side], now = this.k(side) - 1, at = ofFile ? FILE_LINE : LINE;
+    const trace = this.sides[side], now = this.k(side) - 1, at = ofFile ? EVENT.file_line : EVENT.line;
     const matches = (event) => event[at] === line;
     let to = trace.events.findIndex((event, i) => i > now && matches(event));
     if (to < 0) to = trace.events.findIndex(matches);
@@ -253,11 +257,11 @@ class Player {
     const [trace] = this.sides, found = [];
     const alias = (name) => trace.aliases[name] ?? "";
     trace.knownOrder.forEach((value) => {
-      const name = trace.values[value][0], rank = Math.min(likeness(name, wanted), likeness(alias(name), wanted));
+      const name = trace.values[value][VALUE.name], rank = Math.min(likeness(name, wanted), likeness(alias(name), wanted));
       if (rank < Infinity && trace.touching.has(`v${value}`)) found.push([rank, `v${value}`, alias(name) ? `${name} (${alias(name)})` : name]);
     });
     trace.order.forEach((entry) => {
-      const [statement] = trace.entries[entry], rank = String(entry) === wanted ? 0 : 1 + likeness(statement, wanted);
+      const statement = trace.entries[entry][ENTRY.statement], rank = String(entry) === wanted ? 0 : 1 + likeness(statement, wanted);
       if (rank < Infinity) found.push([rank, `e${entry}`, `${entry}: ${statement}`]);
     });
     return found.sort((a, b) => a[0] - b[0]).slice(0, MOST_FOUND);
@@ -459,7 +463,7 @@ class Player {
     paint.scale(ratio, ratio);
     const each = width / this.steps, gap = each > 5 ? 1 : 0;
     for (let step = 0, column = -1, tallest = 0; step < this.steps; step++) {
-      const kind = this.eventAt(step)[KIND], tall = (heights[kind] ?? 0.5) * height;
+      const kind = this.eventAt(step)[EVENT.kind], tall = (heights[kind] ?? 0.5) * height;
       const x = each < 1 ? Math.floor(step * each) : step * each;
       if (each < 1 && x === column && tall <= tallest) continue;  // of many events in one column the tallest is seen
       column = x;
@@ -475,13 +479,13 @@ class Player {
   drawSections(each) {
     const parts = [];
     for (let step = 0; step < this.steps; step++) {
-      const pass = this.eventAt(step)[PASS] >= 0 || this.eventAt(step)[KIND] === "begun" ? Math.max(this.eventAt(step)[PASS], 0) : -1;
+      const pass = this.eventAt(step)[EVENT.run] >= 0 || this.eventAt(step)[EVENT.kind] === "begun" ? Math.max(this.eventAt(step)[EVENT.run], 0) : -1;
       if (!parts.length || parts.at(-1).pass !== pass) parts.push({ pass, first: step, last: step });
       parts.at(-1).last = step;
     }
     this.parts = parts;
     this.sections.replaceChildren(...parts.slice(0, 200).map(({ pass, first, last }) => {
-      const title = pass < 0 ? "forward" : this.sides[0].passes[pass]?.[0] ?? "pass";
+      const title = pass < 0 ? "forward" : this.sides[0].passes[pass]?.[PASS.title] ?? "pass";
       const part = html("button", { type: "button", class: `sg-section sg-section-${pass < 0 ? "forward" : "pass"}`, title: `${title}: steps ${first} to ${last}`, "aria-label": `${title}: steps ${first} to ${last}` }, (last - first + 1) * each > 46 ? title : "");
       part.style.left = `${first * each}px`;
       part.style.width = `${(last - first + 1) * each}px`;
@@ -496,7 +500,7 @@ class Player {
     this.cursor.style.transform = `translateX(${this.step * each}px)`;
     this.cursor.style.width = `${Math.max(3, each)}px`;
     const part = this.parts?.find(({ first, last }) => this.step >= first && this.step <= last);
-    if (part) setText(this.place, part.pass < 0 ? "forward" : this.sides[0].passes[part.pass]?.[0] ?? "pass");
+    if (part) setText(this.place, part.pass < 0 ? "forward" : this.sides[0].passes[part.pass]?.[PASS.title] ?? "pass");
   }
 
   scrub(down) {
@@ -530,7 +534,7 @@ function folds(element) {
 }
 
 /** How far a text is from what is looked for: 0 the same, 1 begins with it, 2 has it, 3 has its letters in their order. */
-function likeness(text, wanted) {
+export function likeness(text, wanted) {
   const here = text.toLowerCase();
   if (!here) return Infinity;
   if (here === wanted) return 0;
@@ -555,143 +559,4 @@ function isTyping(target) {
   if (!target?.closest) return false;
   const field = target.closest("input, textarea, select, [contenteditable=''], [contenteditable=true], [role=combobox], [role=listbox], [role=textbox], [role=slider]");
   return Boolean(field) && !field.classList.contains("sg-slider");
-}
-
-/** Light or dark, from the background that Streamlit tells the component. */
-function readTheme(element) {
-  const colour = getComputedStyle(element).getPropertyValue("--st-background-color").trim() || getComputedStyle(document.body).backgroundColor;
-  const probe = html("span", { style: `color:${colour};display:none` });
-  document.body.append(probe);
-  const [r, g, b] = (getComputedStyle(probe).color.match(/[\d.]+/g) || [255, 255, 255]).map(Number);
-  probe.remove();
-  document.documentElement.dataset.sgTheme = 0.3 * r + 0.59 * g + 0.11 * b < 128 ? "dark" : "light";
-}
-
-/** The data of a component; null for a trace, which is packed. */
-function decoded(data) {
-  if (!data) return {};
-  if (data instanceof ArrayBuffer) return decoded(new Uint8Array(data));
-  if (data instanceof Uint8Array) return data[0] === GZIP ? null : JSON.parse(new TextDecoder().decode(data));
-  return typeof data === "string" ? JSON.parse(data) : data;
-}
-
-/** A trace by its id, promised: it may come before those who show it, or after them. */
-function traceOf(id) {
-  if (!shared.traces.has(id)) {
-    const place = {};
-    place.trace = new Promise((resolve) => { place.resolve = resolve; });
-    shared.traces.set(id, place);
-  }
-  return shared.traces.get(id);
-}
-
-/** Something that belongs to a player, now or as soon as that one is mounted. */
-function withPlayer(key, action) {
-  const player = shared.players.get(key);
-  if (player) action(player);
-  const list = shared.waiting.get(key) || new Set();
-  list.add(action);
-  shared.waiting.set(key, list);
-  return () => list.delete(action);
-}
-
-const mounted = new WeakMap();
-
-async function unpacked(data) {
-  return new Response(new Blob([data]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
-}
-
-function mountTrace(root, data) {
-  const held = {};
-  unpacked(data).then((payload) => {
-    if (held.left) return;
-    held.place = Object.assign(traceOf(payload.id), { root });
-    held.id = payload.id;
-    held.place.resolve(new TraceHistory(payload));
-  }).catch((error) => {
-    if (held.left) return;
-    console.error(error);
-    const told = document.createElement("p");
-    told.className = "sg-event";
-    told.dataset.kind = "failed";
-    told.setAttribute("role", "alert");
-    told.textContent = `This browser could not open the trace (${error.message}). Reload the page; `
-      + "it takes a browser of 2023 or newer.";
-    root.replaceChildren(told);
-  });
-  const leave = () => {
-    held.left = true;
-    if (held.place?.root === root) shared.traces.delete(held.id);
-  };
-  return { leave };
-}
-
-/** The player appears when its traces are there. */
-function mountPlayer(root, data, component) {
-  const held = mounted.get(root) ?? {};
-  held.wanted = data;
-  held.leave = () => {
-    held.wanted = null;
-    held.player?.leave();
-    if (held.player && shared.players.get(data.player) === held.player) shared.players.delete(data.player);
-  };
-  Promise.all(data.traces.map((id) => traceOf(id).trace)).then((traces) => {
-    if (held.wanted === data) showPlayer(held, root, data, traces, component);
-  });
-  return held;
-}
-
-function showPlayer(held, root, data, traces, component) {
-  const { player } = held;
-  if (!player) {
-    shared.players.get(data.player)?.leave();
-    held.player = new Player(root, data, traces);
-    shared.players.set(data.player, held.player);
-    for (const action of shared.waiting.get(data.player) || []) action(held.player);
-  } else if (player.id !== data.id || player.nonce !== data.nonce) player.load(data, traces);
-  else { player.data = data; player.drawTimeline(); for (const painter of player.painters.values()) painter.redo(); }
-  held.player.setStateValue = component.setStateValue;
-}
-
-function mountPanel(root, data) {
-  const held = { side: data.side };
-  const forget = withPlayer(data.player, (player) => {
-    const remount = () => {
-      if (!player.sides[data.side]) return;
-      held.panel && player.panels.delete(held.panel);
-      held.panel = new Panel(root, player, data.side, data.parts);
-      held.panel.remount = remount;
-      player.panels.add(held.panel);
-      held.player = player;
-      held.panel.draw(player.k(data.side));
-      held.panel.reveal();
-      player.ready();
-    };
-    remount();
-  });
-  return { leave: () => { forget(); held.player?.panels.delete(held.panel); } };
-}
-
-function mountGraph(root, data) {
-  const held = {};
-  const forget = withPlayer(data.player, (player) => {
-    held.player = player;
-    held.painter = new GraphPainter(player, data.side, data.chart);
-    held.painter.setDrawing(data.drawing);
-    player.painters.set(data.chart, held.painter);
-    player.lookForCharts();
-  });
-  return { leave: () => { forget(); if (held.player?.painters.get(data.chart) === held.painter) held.player?.painters.delete(data.chart); } };
-}
-
-export default function (component) {
-  const root = component.parentElement.querySelector?.(".sg-root") || component.parentElement;
-  const data = decoded(component.data), before = mounted.get(root);
-  if (data) readTheme(component.parentElement);
-  if (data?.role === "player") mounted.set(root, mountPlayer(root, data, component));
-  else {
-    before?.leave();
-    mounted.set(root, !data ? mountTrace(root, component.data) : data.role === "graph" ? mountGraph(root, data) : mountPanel(root, data));
-  }
-  return () => { mounted.get(root)?.leave(); mounted.delete(root); };
 }

@@ -1,0 +1,6 @@
+// What the pages around these modules put into the window.
+interface Window {
+  simplegrad: any;
+  simplegradDrafts: any;
+  Plotly: any;
+}

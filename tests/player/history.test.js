@@ -1,0 +1,62 @@
+// What of the player needs no browser: the histories of a trace, and that each kind of event of the contract is known.
+
+import assert from "node:assert/strict";
+import test from "node:test";
+
+import { ENTRY, EVENT, EVENTS, NOT_FINITE, SUM_KINDS } from "../../simplegrad/view/player/contract.js";
+import { TraceHistory, bisect, entryOf } from "../../simplegrad/view/player/history.js";
+
+const entry = (statement, inputs, outputs) => {
+  const row = [];
+  Object.assign(row, { [ENTRY.statement]: statement, [ENTRY.run]: -1, [ENTRY.made_by]: -1, [ENTRY.line]: 1, [ENTRY.inputs]: inputs, [ENTRY.outputs]: outputs, [ENTRY.formulas]: [], [ENTRY.group]: "" });
+  return row;
+};
+const value = (name, largest = 1) => [name, "", "1", largest === 0 ? 1 : 0, 0, largest];
+const event = (kind, ...what) => [kind, -1, what.run ?? -1, 1, -1, 0, ...what];
+
+/** y = x * x and its pass, with a gradient of x of this size. */
+function squared(largest = 2) {
+  return new TraceHistory({
+    bindings: {}, entries: [entry("y = x * x", [0, 0], [1])],
+    values: [value("x"), value("y"), value("seed"), value("g", largest), value("sum", largest)],
+    passes: [["pass of y", "y", [0]]], sources: [], program: [], sentences: [], notices: [],
+    events: [
+      event("leaf", 0), event("recorded", 0), event("begun", 0, [1, 2]), event("visit", 0, [2]),
+      event("propagated", 0, [2], [3, 3]), event("accumulated", 0, 0, 0, 3, 3), event("accumulated", 0, 1, 0, 3, 4), event("ended", 0, [4]),
+    ],
+  });
+}
+
+test("bisect counts what is smaller", () => {
+  assert.deepEqual([0, 1, 2, 3, 9].map((k) => bisect([1, 3, 5], k)), [0, 0, 1, 1, 3]);
+});
+
+test("a gradient is unreached, then its first contribution, then the sum", () => {
+  const trace = squared();
+  assert.deepEqual([5, 6, 7].map((k) => trace.gradient(0, k)), [["unreached", -1], ["value", 3], ["value", 4]]);
+});
+
+test("zeros and what is not finite are states of their own", () => {
+  assert.equal(squared(0).gradient(0, 7)[0], "zero");
+  assert.equal(squared(NOT_FINITE).gradient(0, 7)[0], "nonfinite");
+});
+
+test("an entry is pending, active, then what it became", () => {
+  assert.deepEqual([3, 4, 5].map((k) => squared().entryState(0, k)), ["pending", "active", "propagated"]);
+});
+
+test("stepping over goes from visit to visit, out to the end of the pass", () => {
+  const trace = squared();
+  assert.equal(trace.find(2, 1, (each) => each[EVENT.kind] === "ended"), 7);
+});
+
+test("every kind of event of the contract is taken in, and says whether it is about an entry", () => {
+  for (const kind of EVENTS) {
+    const what = { begun: [0, [1, 2]], ended: [0, [3]], visit: [0, [2]], read: [0, 0] }[kind] ?? (SUM_KINDS.includes(kind) ? [0, 0, 0, 3, 3] : [0, [2], [3, 3]]);
+    const trace = squared();
+    const before = trace.events.length;
+    trace.events.push(event(kind, ...what));
+    trace.add(trace.events[before], before);
+    assert.ok(entryOf(trace.events[before]) >= -1, kind);
+  }
+});

@@ -1,0 +1,67 @@
+"""The contract between Python and the player: its constants are current, and both sides know each kind of event."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from simplegrad.program import EXAMPLES
+from simplegrad.trace import events
+from simplegrad.view import assets, contract, deltas, palette
+
+ROOT = Path(__file__).parents[2]
+PLAYER = ROOT / "simplegrad" / "view" / "player"
+
+
+def kinds_of_events() -> list[type]:
+    return [each for each in vars(events).values() if inspect.isclass(each) and issubclass(each, events.Event)]
+
+
+def test_the_constants_of_the_player_are_those_of_the_contract():
+    assert contract.FILE.read_text() == contract.javascript(), "run python -m simplegrad.view.contract"
+
+
+def test_every_class_of_event_has_a_row():
+    matched = {
+        node.cls.id for node in ast.walk(ast.parse(inspect.getsource(deltas))) if isinstance(node, ast.MatchClass)
+    }
+    assert {each.__name__ for each in kinds_of_events()} - {"Event"} <= matched
+
+
+def test_every_kind_of_row_has_a_colour_in_the_timeline():
+    assert set(contract.EVENTS) == set(palette.EVENT_KINDS)
+
+
+@pytest.mark.parametrize("name", ["gradient-of-gradient", "exercise", "broadcasting"])
+@pytest.mark.parametrize("modes", [{}, {"prune": "ahead"}])
+def test_rows_are_as_wide_as_the_contract_says(name, modes):
+    sent = json.loads(deltas.as_json(deltas.payload(EXAMPLES[name].program.run(**modes))))
+    assert all(len(row) == contract.WIDTHS[row[0]] for row in sent["events"])
+    for rows, kind in (("entries", contract.EntryRow), ("values", contract.ValueRow), ("passes", contract.PassRow)):
+        assert all(len(row) == len(kind._fields) for row in sent[rows])
+
+
+def test_a_module_imports_from_those_before_it_alone():
+    for place, name in enumerate((*assets.MODULES, "mount")):
+        imported = re.findall(r'^import .* from "\./(\w+)\.js";', (PLAYER / f"{name}.js").read_text(), re.MULTILINE)
+        assert set(imported) <= set(assets.MODULES[:place]), name
+
+
+def test_the_joined_script_is_one_module_with_one_export():
+    script = assets.script("mount")
+    assert not re.search(r"^import ", script, re.MULTILINE)
+    assert re.findall(r"^export .*", script, re.MULTILINE) == ["export default function (component) {"]
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="node is not installed")
+def test_what_of_the_player_needs_no_browser():
+    files = [str(path) for path in sorted((ROOT / "tests" / "player").glob("*.test.js"))]
+    done = subprocess.run(["node", "--test", *files], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout[-3000:]
