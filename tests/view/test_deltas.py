@@ -26,8 +26,8 @@ def test_it_is_plain_json_with_a_none_for_minus_one(wrong):
 def test_values_carry_their_shape_numbers_and_whether_they_are_zero():
     trace = Program.parse("a = tensor([1.0, 2.0])\nb = a * 0.0\nL0 = (b * b).sum()\ngrad(L0, [a])").run()
     rows = {row[0]: row for row in payload(trace)["values"]}
-    assert rows["a"][1:] == ["2", "[1.0000, 2.0000]", 0, 1, 2.0]
-    assert rows["b"][1:] == ["2", "[0, 0]", 1, 0, 0.0]
+    assert list(rows["a"][1:]) == ["2", "[1.0000, 2.0000]", 0, 1, 2.0]
+    assert list(rows["b"][1:]) == ["2", "[0, 0]", 1, 0, 0.0]
 
 
 def test_only_lines_that_people_wrote_are_shown(wrong):
