@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from simplegrad.program import Program, pack
+from simplegrad.language import Program, pack
 from simplegrad.trace.trace import Trace
 from simplegrad.view.graph import node_count
 

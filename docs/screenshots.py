@@ -10,7 +10,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
 
-from simplegrad.program import EXAMPLES, Program
+from simplegrad.language import EXAMPLES, Program
 from simplegrad.trace.events import Visited
 from tests.browser.conftest import CHROMIUM_FLAGS, Server, chromium
 

@@ -22,7 +22,7 @@ from .engine import (
     stack,
     where,
 )
-from .program import Program, ProgramError
+from .language import Program, ProgramError
 from .trace import Trace, record
 from .trace.nonfinite import Birth, find_nonfinite
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from . import __version__
 from .aggregates import Aggregate, registry
 from .files import UserFile
-from .program import EXAMPLES, Program, ProgramError
-from .program.errors import did_you_mean, nearest
+from .language import EXAMPLES, Program, ProgramError
+from .language.errors import did_you_mean, nearest
 from .trace import Trace
 
 DONE, FAILED, COULD_NOT_RUN = 0, 1, 2

@@ -1,4 +1,4 @@
-"""Imports go one way: engine -> trace -> {program, comparison, compiler, torch_bridge} -> checks -> view -> pages."""
+"""Imports go one way: engine -> trace -> {language, comparison, compiler, torch_bridge} -> checks -> view -> pages."""
 
 import ast
 import sys
@@ -18,22 +18,22 @@ BELOW = {
     "trace": {"engine"},
     "aggregates": {"engine"},
     "notebook": {"engine", "trace"},
-    "program": {"engine", "trace", "aggregates"},
+    "language": {"engine", "trace", "aggregates"},
     "problems": set(),
     "settings": set(),
     "patience": set(),
     "targets": {"aggregates", "problems"},
     "files": {"trace", "aggregates", "problems", "targets", "settings", "patience"},
     "comparison": {"engine", "trace", REPORT},
-    "checks": {"engine", "trace", "aggregates", "program", "files", "targets", "torch_bridge"},
-    "compiler": {"engine", "trace", "aggregates", "program", REPORT},
+    "checks": {"engine", "trace", "aggregates", "language", "files", "targets", "torch_bridge"},
+    "compiler": {"engine", "trace", "aggregates", "language", REPORT},
     "gallery": set(),
     "torch_bridge": {"engine", "trace", "gallery"},
 }
 BELOW["view"] = set(BELOW) - {"notebook"}
 for _part in set(BELOW) - {"torch_private", "extras"}:  # what may be missing, anybody may ask
     BELOW[_part] = BELOW[_part] | {"torch_private", "extras"}
-LIBRARIES = {"engine": {"torch"}, "trace": {"torch", "safetensors", "numpy"}, "program": {"torch", "numpy"}}
+LIBRARIES = {"engine": {"torch"}, "trace": {"torch", "safetensors", "numpy"}, "language": {"torch", "numpy"}}
 
 
 def modules(part: str) -> list[Path]:

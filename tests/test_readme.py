@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from simplegrad import Tape, registry
-from simplegrad.program import DEFAULT_LIMITS
+from simplegrad.language import DEFAULT_LIMITS
 from simplegrad.trace import document, looks, store
 from simplegrad.view.session import COMPARISONS, REPORTS, TRACES, VIEWS
 

@@ -17,7 +17,7 @@ from ..engine import Tape, TapeEntry, Variable
 from .source import code_of, codes_within
 
 _OURS = str(Path(__file__).parent.parent)
-_FOLDERS = tuple(f"{_OURS}/{folder}/" for folder in ("engine", "trace", "program", "checks", "torch_bridge"))
+_FOLDERS = tuple(f"{_OURS}/{folder}/" for folder in ("engine", "trace", "language", "checks", "torch_bridge"))
 _FOLDERS += (f"{Path(torch.__file__).parent}/", "<frozen")
 _CHECKS = f"{_OURS}/checks/"
 _MADE = Variable.__init__.__code__

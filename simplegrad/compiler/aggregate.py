@@ -17,11 +17,11 @@ from ..engine import RawTensorError, TapeEntry, Variable, operators
 from .code import MOST_BODIES, Code, lines_of, name_nodes
 from .fused import fused_body
 from .graph import SHAPE, SIZE, needed_for
-from .language import read_text
 from .reverse import Differentiated
 from .run import function_of, namespace
 from .shapes import Shapes
 from .symbols import CompileError
+from .text import read_text
 from .tracing import Expression, read_function
 from .write import Writer
 
@@ -129,15 +129,19 @@ class CompiledAggregate(Aggregate):
         indices = {
             n for node in needed_for(self.expression.results) if node.op == "index" for n in list(node.nodes)[1:]
         }
+        reason = ""
         for shapes in guessed_shapes(len(inputs)):
             tensors = [
                 torch.zeros(4, dtype=torch.long) if n in indices else torch.rand(s) for n, s in zip(inputs, shapes)
             ]
             try:
                 return self.case_of(tensors)
-            except (RuntimeError, IndexError, TypeError, ValueError):
-                continue
-        raise CompileError(f"{self.name}: call it once, so that the shapes are known that its code is for.")
+            except (RuntimeError, IndexError, TypeError, ValueError, ArithmeticError) as error:
+                reason = reason or ". ".join([str(error).split("\n")[0].rstrip("."), *getattr(error, "__notes__", ())])
+        raise CompileError(
+            f"no shapes were found that {self.name} computes on, {reason}. If there are such, call it once: its code "
+            f"is for the shapes of the latest call."
+        )
 
     @property
     def case(self) -> Case:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import builtins
+import itertools
 import keyword
 from collections.abc import Sequence
+from functools import cached_property
 
+from ..language.limits import check_time
 from .graph import SHAPE, SIZE, VALUE, Node, needed_for
 from .reverse import Body, Differentiated
 from .run import namespace
@@ -17,7 +20,15 @@ _RESERVED = {*namespace(), *keyword.kwlist, *dir(builtins), "propagate", "body",
 _RESERVED |= {"ctx", "pattern", "like", "pairs", "g", "shape", "BODIES", "_"}
 
 
-def identifier(text: str, taken: set[str]) -> str:
+class Taken(set):
+    """Names that are given out, and of each plain one the last number behind it."""
+
+    def __init__(self, names=()):
+        super().__init__(names)
+        self.numbers: dict[str, int] = {}
+
+
+def identifier(text: str, taken: Taken) -> str:
     """The text as a name that nothing else has."""
     name = "".join(c if c.isalnum() or c == "_" else "_" for c in text) or "x"
     name = f"x{name}" if name[0].isdigit() else name
@@ -25,29 +36,31 @@ def identifier(text: str, taken: set[str]) -> str:
         name = f"v_{name}"
     if name in _RESERVED:
         name += "_"
-    plain, number = name, 1
+    plain, number = name, taken.numbers.get(name, 1)
     while name in taken:
         number += 1
         name = f"{plain}_{number}"
+    taken.numbers[plain] = number
     taken.add(name)
     return name
 
 
 def name_nodes(expression: Expression) -> None:
     """Give every node a name of its own: the source's where it says one, else r, t, t1, t2, …"""
-    taken: set[str] = set()
+    taken = Taken()
     inputs, results = expression.inputs, expression.results
     needed = [n for n in needed_for(results) if n not in inputs and n.kind not in (SIZE, SHAPE)]
-    rest = [n for n in expression.graph.nodes if n not in inputs and n not in needed]
+    told = {*inputs, *needed}
+    rest = [n for n in expression.graph.nodes if n not in told]
     for node in (*inputs, *(n for n in (*needed, *rest) if n.chosen)):
         node.name = identifier(node.name, taken)
     unnamed = [n for n in dict.fromkeys(results) if not n.chosen]
     for i, node in enumerate(unnamed):
         node.name = identifier("r" if len(unnamed) == 1 else f"r{i + 1}", taken)
     needed = [n for n in needed if not n.chosen and n not in unnamed]
-    values = [n for n in needed if n.kind == VALUE]
+    values = {n: number for number, n in enumerate((n for n in needed if n.kind == VALUE), 1)}
     for node in needed:
-        plain = "c" if node.kind != VALUE else "t" if len(values) == 1 else f"t{values.index(node) + 1}"
+        plain = "c" if node.kind != VALUE else "t" if len(values) == 1 else f"t{values[node]}"
         node.name = identifier(plain, taken)
     for node in rest:  # nothing of forward needs these, but a reverse part may
         if not node.chosen:
@@ -68,7 +81,7 @@ class Code:
         self.name = name
         self.what = what
         self.names: dict[Node, str] = {}
-        taken = {name}
+        taken = Taken([name])
         for node in [*made.inputs, *made.forward]:
             if node.kind not in (SIZE, SHAPE) and node not in self.names:
                 self.names[node] = identifier(node.name, taken)
@@ -184,8 +197,11 @@ class Code:
 
     def statement(self, node: Node) -> str:
         """The forward line, as a person would say it."""
-        writer = Writer(self.names, False, set(self.names))
-        return f"{self.names[node]} = {writer.expression(node)}"
+        return f"{self.names[node]} = {self.sayer.expression(node)}"
+
+    @cached_property
+    def sayer(self) -> Writer:
+        return Writer(self.names, False, set(self.names))
 
 
 class BodyLines:
@@ -219,12 +235,14 @@ class BodyLines:
 
     def name(self, node: Node, at: int) -> str:
         wish, about = node.name, self.code.names.get(node.about, "")
-        names = [wish, *[f"{wish}_via_{about}"] * bool(about), *[f"{wish}_{i}" for i in range(2, len(self.names) + 9)]]
+        numbered = (f"{wish}_{i}" for i in itertools.count(2))
+        names = itertools.chain([wish], [f"{wish}_via_{about}"] * bool(about), numbered)
         return self.hold(next(name for name in names if self.free(name, at)), node)
 
     def lines(self) -> list[str]:
         rows: list[tuple[str, str]] = []
         for i, node in enumerate(self.body.order):
+            check_time()
             text = self.writer.expression(node)
             rows.append((f"{self.name(node, i)} = {text}", self.statement(node.about)))
         returned = self.aliases(rows)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from numbers import Real
 
+from ..language.limits import check_time
+
 # What a node stands for: a float tensor that gradients flow through, a boolean tensor, a tensor that is a constant, a
 # size (an int), a shape.
 VALUE, MASK, CONSTANT, SIZE, SHAPE = "value", "mask", "constant", "size", "shape"
@@ -16,7 +18,7 @@ class Node:
     `name` is what it is called in the code, `line` the text of the statement that it came from. Made by `Graph` only.
     """
 
-    __slots__ = ("op", "args", "attrs", "kind", "number", "name", "chosen", "about", "is_gradient")
+    __slots__ = ("op", "args", "attrs", "kind", "number", "name", "chosen", "about", "is_gradient", "shaped")
 
     def __init__(self, op: str, args: tuple, attrs: tuple, kind: str, number: int):
         self.op = op
@@ -27,6 +29,7 @@ class Node:
         self.name = ""
         self.chosen = False  # a person chose the name
         self.is_gradient = False  # it is computed from an incoming gradient
+        self.shaped: Node | None = None  # the earliest node that surely has this shape, once it was asked for
         self.about: Node | None = None  # in a reverse part: the forward operation that this line differentiates
 
     @property
@@ -63,6 +66,7 @@ class Graph:
             return simpler
         key = (op, tuple(map(_key, ordered(op, args))), repr(attrs), kind)
         if key not in self.known:
+            check_time()
             node = self.known[key] = Node(op, tuple(args), attrs, kind, len(self.nodes))
             self.nodes.append(node)
             if self.watcher is not None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .graph import CONSTANT, MASK, SHAPE, SIZE, VALUE, Graph, Node, needed_for
-from .rules import RULES
+from .rules import MADE_ANEW, RULES
 from .shapes import Shapes
 from .symbols import Symbol, bare, wrapped
 
@@ -212,7 +212,7 @@ class Differentiated:
             node = waiting.pop()
             if node.op == "incoming":
                 continue
-            if node in forward or must_be_kept(node, forward, at_hand):
+            if node in forward and node.op not in MADE_ANEW or must_be_kept(node, forward, at_hand):
                 reads.append(node)
                 continue
             order.append(node)
@@ -230,6 +230,12 @@ def must_be_kept(node: Node, forward: set[Node], at_hand: set[Node]) -> bool:
     """A condition on forward values of which one is gone when the reverse part runs: forward computes it instead."""
     if node.kind != MASK:
         return False
-    values = [each for each in needed_for([node]) if each.kind == VALUE and (each in forward or each.op == "incoming")]
-    direct = {each for mask in needed_for([node]) if mask.kind == MASK for each in mask.nodes if each.kind == VALUE}
-    return direct <= forward and not direct <= at_hand and bool(values)
+    direct, masks, seen = set(), [node], {node}
+    while masks:
+        for each in masks.pop().nodes:
+            if each.kind == VALUE:
+                direct.add(each)
+            elif each.kind == MASK and each not in seen:
+                seen.add(each)
+                masks.append(each)
+    return direct <= forward and not direct <= at_hand

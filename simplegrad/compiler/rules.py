@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from .graph import Node
 from .symbols import Symbol, where
 
 
@@ -228,6 +227,12 @@ RULES: dict[str, Rule] = {
     "cat": Rule(joined("cat"), several=cat_partials),
     "stack": Rule(joined("stack"), several=stack_partials),
     "matmul": Rule("{} @ {}", matmul_left, matmul_right),
+    # numbers that stand in the text, and a condition as 1 and 0: reverse parts make them anew
+    "constant": Rule(named("Variable.constant(torch.tensor({0}))", "torch.tensor({0})")),
+    "filled": Rule(named("Variable.constant(torch.full(({0},), {1}))", "torch.full(({0},), {1})")),
+    "indicator": Rule(
+        named("Variable.constant({0}.to(torch.get_default_dtype()))", "{0}.to(torch.get_default_dtype())")
+    ),
     # no gradient flows through these: conditions and weights
     "lt": Rule("{} < {}"),
     "le": Rule("{} <= {}"),
@@ -257,5 +262,5 @@ RULES: dict[str, Rule] = {
 }
 
 
-def rule_of(node: Node) -> Rule:
-    return RULES[node.op]
+# What no gradient flows through, and what is cheaper to make again than to keep.
+MADE_ANEW = ("constant", "filled", "indicator")

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 
 import torch
 
+from ..language.limits import check_time
 from .graph import CONSTANT, MASK, SHAPE, SIZE, VALUE, Node
 from .run import function_of
 from .write import Writer
@@ -114,6 +115,7 @@ def bodiless(value):
 
 def evaluated(node: Node, values: Mapping[Node, object]):
     """What a node computes from these tensors and sizes, by running the very text that stands in the code."""
+    check_time()
     arguments = list(dict.fromkeys(tensors_of(node)))
     names = {each: f"x{i}" for i, each in enumerate(arguments)}
     writer = Writer(names, tensor=True, known=set(arguments))

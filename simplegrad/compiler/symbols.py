@@ -162,9 +162,14 @@ _POINTWISE |= {"abs", "detach", "alias", "softmax"}
 
 def shaped_like(node: Node) -> Node:
     """The earliest node that surely has the shape of this one."""
-    while node.op in _POINTWISE and len(set(node.nodes)) == 1:
+    passed = []
+    while node.shaped is None and node.op in _POINTWISE and len(set(node.nodes)) == 1:
+        passed.append(node)
         (node,) = set(node.nodes)
-    return node
+    first = node.shaped or node
+    for each in passed:
+        each.shaped = first
+    return first
 
 
 def undetached(x):

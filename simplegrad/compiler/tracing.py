@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from .graph import Graph, Node
-from .symbols import CompileError, Shape, Symbol, Thing
+from .symbols import CompileError, Shape, Size, Symbol, Thing
 
 
 @dataclass
@@ -87,7 +87,8 @@ def say_names(local: dict) -> None:
 
 def result_node(graph: Graph, result) -> Node:
     if not isinstance(result, Symbol):
-        what = "a condition" if isinstance(result, Thing) and not isinstance(result, Shape) else type(result).__name__
+        kinds = {Shape: "a shape", Size: "a size, a whole number"}
+        what = kinds.get(type(result), "a condition" if isinstance(result, Thing) else type(result).__name__)
         raise CompileError(f"the result is {what}: it has to be computed from the inputs, with the engine's operators.")
     node = result.node
     return graph("alias", node) if node.op in ("input", "alias") else node

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Set
+from functools import cached_property
 from numbers import Real
 
 from .graph import CONSTANT, MASK, SHAPE, SIZE, Node
@@ -37,11 +38,13 @@ class Writer:
         self.fast = fast
         self.known = known
         self.boxed = boxed
-        self.alike = {
-            shaped_like(n): n for n in sorted(known, key=lambda n: n.number)
-        }  # a shape that is asked for may be at hand so
         self.kept_shapes: dict[Node, None] = {}  # asked for, of nodes that are not at hand
         self.asked_shapes: dict[Node, None] = {}  # and of those that are
+
+    @cached_property
+    def alike(self) -> dict[Node, Node]:
+        """A shape that is asked for may be at hand so."""
+        return {shaped_like(n): n for n in sorted(self.known, key=lambda n: n.number)}
 
     def expression(self, node: Node) -> str:
         raw = self.tensor or node.kind in (MASK, CONSTANT)

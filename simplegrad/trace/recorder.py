@@ -21,9 +21,10 @@ from .trace import Trace
 
 _PACKAGE = Path(__file__).parent.parent
 # Frames that are not what a person wrote: the engine, the interpreter of programs, ourselves.
-_FOLDERS = ("ops", "engine", "trace", "program", "language")
+_FOLDERS = ("ops", "engine", "trace", "language")
 _INTERNAL = {str(path) for folder in _FOLDERS for path in (_PACKAGE / folder).glob("*.py")}
 _INTERNAL.add(str(_PACKAGE / "notebook.py"))
+_PROGRAM = "<program "  # the file that the code of a program of the small language is in
 
 __all__ = ["LimitError", "Recorder", "record"]
 
@@ -168,14 +169,20 @@ def _caller() -> tuple:
     frame = sys._getframe(2)
     while frame is not None and frame.f_code.co_filename in _INTERNAL:
         frame = frame.f_back
-    return (frame.f_code, frame.f_lasti) if frame is not None else _NOWHERE
+    return (frame.f_code, frame.f_lasti) if frame is not None and not _is_statement(frame.f_code) else _NOWHERE
+
+
+def _is_statement(code) -> bool:
+    """Whether it is the top of a program of the small language, whose place is its line."""
+    return code.co_name == "<module>" and code.co_filename.startswith(_PROGRAM)
 
 
 def _raised_at(error: BaseException) -> tuple:
     """The same for the innermost own frame of a traceback."""
     found, traceback = _NOWHERE, error.__traceback__
     while traceback is not None:
-        if traceback.tb_frame.f_code.co_filename not in _INTERNAL:
+        code = traceback.tb_frame.f_code
+        if code.co_filename not in _INTERNAL and not _is_statement(code):
             found = (traceback.tb_frame.f_code, traceback.tb_lasti)
         traceback = traceback.tb_next
     return found

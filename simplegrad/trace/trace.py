@@ -35,6 +35,7 @@ class Trace:
         self.aggregate = ""
         self.kind = "tape"  # or "torch": a real PyTorch run
         self.bindings: dict[str, str] = {}  # what the program calls a Variable -> its name, at the end of the run
+        self.printed: tuple[tuple[int, int | None, str], ...] = ()  # by a program: after how many events, line, text
         self._notices: list[str] = []
         self.texts: Chunks | None = None  # of the files it names, where it came from a file; None: of this process
         self._versions: dict[Value, int] = {}  # how often each tensor had been changed in place when it was first seen
@@ -122,7 +123,7 @@ class Trace:
         """What the notebook would have printed."""
         from .transcript import transcript
 
-        return transcript(self.events)
+        return transcript(self.events, self.printed)
 
     def save(self, path: str | os.PathLike) -> None:
         """One file, in the format that store.py describes."""

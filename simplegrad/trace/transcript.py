@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 from .events import Event, Failed, Leaf, LimitReached, PassBegun, PassEnded, PassFailed, Recorded, Value
 
 _RULE = "-" * 24
 
 
-def transcript(events: Iterable[Event]) -> str:
-    return "\n".join(line for event in events for line in lines(event))
+def transcript(events: Sequence[Event], printed: Sequence[tuple[int, int | None, str]] = ()) -> str:
+    """`printed`: what the program printed itself, each line after so many events."""
+    told, waiting = [], list(reversed(printed))
+    for index, event in enumerate(events):
+        while waiting and waiting[-1][0] <= index:
+            told.append(waiting.pop()[2])
+        told += lines(event)
+    return "\n".join([*told, *(text for _, _, text in reversed(waiting))])
 
 
 def lines(event: Event) -> Iterator[str]:

@@ -10,7 +10,7 @@ from ..checks.report import Report, short
 from ..comparison.compare import Comparison, Cost, Result, compare
 from ..comparison.compare import Ghost as Pathway
 from ..comparison.divergence import Divergence, shown
-from ..program import Program
+from ..language import Program
 from ..trace.trace import Trace
 from .compile_view import links_of
 from .figure import Ghost

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 import torch
 
 from ..aggregates import registry
-from ..compiler import CompiledAggregate, compile_aggregate
-from ..program import Program, ProgramError, pack, unpack
-from ..program.own import own_program
+from ..compiler import CompiledAggregate, CompileError, compile_aggregate
+from ..language import DEFAULT_LIMITS, Program, ProgramError, pack, unpack
+from ..language.limits import Guard, watched_by
+from ..language.starter import own_program
+from ..trace import LimitError
 from ..trace.events import Visited
 from ..trace.trace import Trace
 from .bounded import Bounded
@@ -72,17 +74,28 @@ def compiled(text: str, wished: str = "") -> CompiledAggregate:
 
 
 def with_example(text: str, written: str, name: str) -> CompiledAggregate:
+    """Raises ProgramError, also for what computes on no shapes, or takes too long to compile."""
     try:
-        aggregate = compile_aggregate(text, written)
+        with watched_by(Guard(DEFAULT_LIMITS)):
+            aggregate = of_text(text, written)
+            inputs = example_inputs(aggregate)
+    except LimitError as error:
+        raise ProgramError(f"this is too much to compile: at most {error.limit:g} {error.what}.") from None
+    except CompileError as error:
+        raise ProgramError(str(error)) from None
+    aggregate.name = name
+    aggregate.link = pack(f"{written}\n{text}")
+    aggregate.example = lambda: inputs
+    return aggregate
+
+
+def of_text(text: str, written: str) -> CompiledAggregate:
+    try:
+        return compile_aggregate(text, written)
     except ProgramError:
         raise
     except ValueError:  # a name that code may not take
-        aggregate = compile_aggregate(text, "f")
-    aggregate.name = name
-    aggregate.link = pack(f"{written}\n{text}")
-    inputs = example_inputs(aggregate)
-    aggregate.example = lambda: inputs
-    return aggregate
+        return compile_aggregate(text, "f")
 
 
 def links_of(names: Iterable[str]) -> dict[str, str]:
@@ -116,7 +129,8 @@ def register(aggregate: CompiledAggregate) -> None:
 
 
 def example_inputs(aggregate: CompiledAggregate) -> tuple[torch.Tensor, ...]:
-    """Small tensors of shapes that the expression takes; floats, as the language has them."""
+    """Small tensors of shapes that the expression takes; floats, as the language has them. Raises CompileError where
+    it computes on none."""
     count = len(aggregate.expression.inputs)
     products = any(node.op == "matmul" for node in aggregate.expression.graph.nodes)
     vectors, matrices = ((4,),), ((2, 2), (3, 3))
@@ -127,9 +141,10 @@ def example_inputs(aggregate: CompiledAggregate) -> tuple[torch.Tensor, ...]:
         inputs = numbers(shapes)
         try:
             aggregate.case_of(inputs)
-        except (RuntimeError, IndexError, TypeError, ValueError):
+        except (RuntimeError, IndexError, TypeError, ValueError, ArithmeticError):
             continue
         return tuple(inputs)
+    aggregate.case  # noqa: B018  it says what is wrong
     return tuple(numbers([(4, 4)] * count))
 
 

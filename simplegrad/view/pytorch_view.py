@@ -15,7 +15,7 @@ import torch
 
 from ..checks.report import UNVERIFIED, Finding, Place, Report, short
 from ..files import UserFiles
-from ..program.errors import nearest
+from ..language.errors import nearest
 from ..targets import Target
 from ..torch_bridge.gallery import GALLERY
 from ..trace.events import Entry, VisitBegun

@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from ..aggregates import registry
-from ..program import EXAMPLES, Program, ProgramError, pack, unpack
-from ..program.errors import nearest
+from ..language import EXAMPLES, Program, ProgramError, pack, unpack
+from ..language.errors import nearest
 from ..trace.trace import Trace
 from .bounded import Bounded
 from .compile_view import compile_linked, links_of

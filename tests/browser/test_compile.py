@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlparse
 import pytest
 from playwright.sync_api import Page, expect
 
-from simplegrad.program import pack
+from simplegrad.language import pack
 
 READY = "[data-testid=player][data-ready=true]"
 

@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from simplegrad.program import pack
+from simplegrad.language import pack
 
 EDITOR = "[data-testid=editor]"
 

@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from simplegrad.program import EXAMPLES, Program, pack
+from simplegrad.language import EXAMPLES, Program, pack
 
 URL = "/?program={program}&aggregate={aggregate}&none={none}&prune={prune}&step={step}"
 

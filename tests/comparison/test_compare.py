@@ -7,7 +7,7 @@ from simplegrad import TapeEntry, Variable, gradient_tape
 from simplegrad.aggregates import Aggregate
 from simplegrad.comparison.compare import BOTH_ZERO, DIFFERENT, EQUAL, MISSING, NOT_REACHED, compare
 from simplegrad.comparison.equal import Pool, difference, same
-from simplegrad.program import EXAMPLES, Program
+from simplegrad.language import EXAMPLES, Program
 from simplegrad.trace.events import Value
 
 torch.set_num_threads(1)

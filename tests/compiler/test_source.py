@@ -160,8 +160,8 @@ def test_one_code_for_shapes_that_differ_in_size_only():
     assert len(set(map(id, cases))) == 1
 
 
-def test_a_name_of_the_source_may_be_any_name():
-    compiled = compile_aggregate("torch_ = where1 * Variable\nbody = torch_.sin()\ndL_dr = body * torch_\ndL_dr * g")
+def test_a_name_of_the_source_may_be_a_name_of_the_code():
+    compiled = compile_aggregate("torch_ = where1 * Variables\nbody = torch_.sin()\ndL_dr = body * torch_\ndL_dr * g")
     inputs = inputs_of([(4,)] * len(compiled.expression.inputs))
     assert_same(climbed(compiled, inputs, 2), climbed(compiled.reference, inputs, 2))
 

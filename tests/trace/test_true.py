@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from simplegrad import Program, Tape, TapeEntry, Variable, grad, gradient_tape, record
-from simplegrad.program import EXAMPLES
+from simplegrad.language import EXAMPLES
 from simplegrad.trace.events import Accumulated, PassBegun, PassEnded, PassFailed, Visited
 from tests.engine.cases import CASES, values
 

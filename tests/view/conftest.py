@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from simplegrad import Tape, Trace, Variable, grad, record
-from simplegrad.program import EXAMPLES
+from simplegrad.language import EXAMPLES
 
 
 def example(name: str, aggregate: str = "simple_variable_wrong", **modes) -> Trace:

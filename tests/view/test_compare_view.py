@@ -6,7 +6,7 @@ import torch
 from simplegrad import TapeEntry, Variable, gradient_tape
 from simplegrad.aggregates import Aggregate, registry
 from simplegrad.checks.check import check
-from simplegrad.program import pack
+from simplegrad.language import pack
 from simplegrad.view.compare_view import (
     REFERENCE,
     comparison_of,

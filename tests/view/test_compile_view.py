@@ -6,7 +6,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from simplegrad import ProgramError, registry
-from simplegrad.program import pack
+from simplegrad.language import pack
 from simplegrad.view import compile_view
 from simplegrad.view.compile_view import EXAMPLES, compiled, example_inputs, listings, patterns_of, program_text, run
 
@@ -83,7 +83,7 @@ def test_an_error_is_shown_at_its_place_and_nothing_is_lost():
     page = opened()
     page.text_area(key="compile-text").set_value("t = a + b\nt.tahn()").run()
     assert not page.exception
-    assert page.error[0].value == "Line 2, column 3: there is no operator 'tahn'. Did you mean 'tanh'?"
+    assert page.error[0].value == "Line 2, column 3: '.tahn' is not known. Did you mean 'tanh'?"
     assert page.code[0].value == "t.tahn()\n  ^"
     assert page.text_area(key="compile-text").value == "t = a + b\nt.tahn()"
     page.text_area(key="compile-text").set_value("t = a + b\nt.tanh()").run()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from simplegrad.program import EXAMPLES
+from simplegrad.language import EXAMPLES
 from simplegrad.trace import events
 from simplegrad.view import assets, contract, deltas, palette
 

@@ -3,7 +3,7 @@
 import gzip
 import json
 
-from simplegrad.program import EXAMPLES, Program
+from simplegrad.language import EXAMPLES, Program
 from simplegrad.view.bounded import Bounded
 from simplegrad.view.deltas import as_json, payload
 from simplegrad.view.views import TraceView

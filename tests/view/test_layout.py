@@ -2,7 +2,7 @@
 
 import pytest
 
-from simplegrad.program import EXAMPLES
+from simplegrad.language import EXAMPLES
 from simplegrad.view import layout as layout_module
 from simplegrad.view.figure import drawing, figure
 from simplegrad.view.graph import NODE_BUDGET, build

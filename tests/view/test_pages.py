@@ -10,7 +10,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from simplegrad import registry
-from simplegrad.program import EXAMPLES, pack
+from simplegrad.language import EXAMPLES, pack
 
 from .conftest import components, player_of
 

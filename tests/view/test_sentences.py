@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from simplegrad.engine import operators
-from simplegrad.program import EXAMPLES, Program
+from simplegrad.language import EXAMPLES, Program
 from simplegrad.trace.events import Value
 from simplegrad.view.sentences import FORMULAS, formulas, partials, sentences, value_text
 

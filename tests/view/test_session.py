@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from simplegrad import registry
-from simplegrad.program import EXAMPLES, ProgramError, pack
+from simplegrad.language import EXAMPLES, ProgramError, pack
 from simplegrad.view import compile_view
 from simplegrad.view.bounded import Bounded
 from simplegrad.view.compare_view import Sides, sides_from_query

@@ -14,8 +14,8 @@ import streamlit as st
 from ...aggregates import registry
 from ...checks.check import check
 from ...comparison.compare import Comparison
-from ...program import EXAMPLES, ProgramError
-from ...program.own import own_program
+from ...language import EXAMPLES, ProgramError
+from ...language.starter import own_program
 from ..compare_view import (
     COST_COLUMNS,
     Sides,

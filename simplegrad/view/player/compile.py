@@ -7,7 +7,7 @@ from collections import Counter
 import streamlit as st
 
 from ...compiler import CompiledAggregate
-from ...program import ProgramError, pack, unpack
+from ...language import ProgramError, pack, unpack
 from ...trace.trace import Trace
 from ..compile_view import (
     EXAMPLES,

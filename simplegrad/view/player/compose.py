@@ -10,8 +10,8 @@ import streamlit as st
 import torch
 
 from ...aggregates import registry
-from ...program import EXAMPLES, Program, ProgramError, palette
-from ...program.palette import names_in
+from ...language import EXAMPLES, Program, ProgramError, palette
+from ...language.palette import names_in
 from ...trace.events import PassEnded
 from ...trace.trace import Trace
 from ..nothing import Nothing

@@ -12,7 +12,7 @@ from streamlit.runtime.pages_manager import PagesManager
 
 from ...aggregates import registry
 from ...files import UserFiles, from_command_line
-from ...program import ProgramError
+from ...language import ProgramError
 from ...trace.trace import Trace
 from ..session import Shown, from_query
 from .state import PageState

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from ...aggregates import registry
-from ...program import EXAMPLES, Program, ProgramError
+from ...language import EXAMPLES, Program, ProgramError
 from ...trace.trace import Trace
 from ..compare_view import Sides, default_right, differing_events, trace_of_side
 from ..session import NONE_MODES, PRUNE_MODES, Shown, clamped, trace_of, view_of

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import torch
@@ -17,41 +19,76 @@ from ..trace import LimitError
 class Limits:
     """What a run may use before it is cut off, with a LimitReached event as the last of its trace.
 
-    `text`: characters of a program (a longer one is a ProgramError). `statements`: those that are run. `elements`: of
-    one tensor. `total`: elements of all tensors of a run. `entries`: on the tape. `seconds`: of the clock on the wall.
+    `text`: characters of a program (a longer one is a ProgramError). `statements`: those that are run, in functions and
+    loops too, and one more for each round of a loop. `depth`: calls within calls. `elements`: of one tensor. `total`:
+    elements of all tensors of a run. `entries`: on the tape. `events`: of the trace. `lines` and `characters`: that are
+    printed; what goes beyond them is left out, and the run goes on. `seconds`: of the clock on the wall.
     """
 
     text: int = 100_000
-    statements: int = 1_000
+    statements: int = 10_000
+    depth: int = 20
     elements: int = 100_000
     total: int = 20_000_000
     entries: int = 20_000
+    events: int = 100_000
+    lines: int = 1_000
+    characters: int = 50_000
     seconds: float = 10.0
 
 
 DEFAULT_LIMITS = Limits()
+ASKED_EACH = 0.02  # seconds
 
 
 class Guard(Observer):
-    """Watches a tape before the recorder does, and raises LimitError where a run passes one of its limits."""
+    """Watches a tape before the recorder does, and raises LimitError where a run passes one of its limits.
 
-    def __init__(self, limits: Limits):
+    `asked` is called now and then, and may raise: whoever wanted the run wants it no more.
+    """
+
+    def __init__(self, limits: Limits, asked: Callable[[], None] | None = None):
         self.limits = limits
+        self.asked = asked
+        self.next_asking = 0.0
         self.statements = 0
+        self.depth = 0
         self.entries = 0
+        self.events = 0
         self.total = 0
         self.end = time.monotonic() + limits.seconds
 
     def statement(self) -> None:
-        """A statement is about to run."""
+        """A statement is about to run, or a round of a loop."""
         self.time()
         self.statements += 1
         if self.statements > self.limits.statements:
             raise over("statements", self.limits.statements, f"after {self.limits.statements} statements")
 
     def time(self) -> None:
-        if time.monotonic() > self.end:
+        now = time.monotonic()
+        if now > self.end:
             raise over("seconds", self.limits.seconds, f"after {self.limits.seconds:g} seconds")
+        if self.asked is not None and now >= self.next_asking:
+            self.next_asking = now + ASKED_EACH
+            self.asked()
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """A call of a function, or a pass, within which there may be others."""
+        if self.depth >= self.limits.depth:
+            raise over("depth", self.limits.depth, f"at {self.limits.depth} calls within one another")
+        self.depth += 1
+        try:
+            yield
+        finally:
+            self.depth -= 1
+
+    def event(self) -> None:
+        """Something happens that the trace will show."""
+        self.events += 1
+        if self.events > self.limits.events:
+            raise over("events", self.limits.events, f"after about {self.limits.events} events")
 
     def shape(self, shape: Sequence[int]) -> None:
         """A tensor of this shape is about to be made."""
@@ -70,16 +107,27 @@ class Guard(Observer):
     # --- what the engine tells -------------------------------------------------------------------------------------
 
     def leaf(self, variable: Variable) -> None:
+        self.event()
         self.time()
         self.made(variable.shape)
 
     def recorded(self, inputs: tuple[Variable, ...], outputs: tuple[Variable, ...]) -> None:
+        self.event()
         self.time()
         self.entries += 1
         if self.entries > self.limits.entries:
             raise over("entries", self.limits.entries, f"after {self.limits.entries} entries on the tape")
         for output in outputs:
             self.made(output.shape)
+
+    def visit_begun(self, index: int, dL_doutputs: list) -> None:
+        self.event()
+
+    def visited(self, index: int, state: str, dL_doutputs: list, dL_dinputs: list) -> None:
+        self.event()
+
+    def accumulated(self, key, contribution: Variable | None, total: Variable | None) -> None:
+        self.event()
 
     # --- shapes that can be much larger than what they are made of, before they are made ----------------------------
 
@@ -106,6 +154,26 @@ class Guard(Observer):
 
     def joined(self, parts: Sequence) -> None:
         self.shape((sum(math.prod(x.shape) for x in parts),))
+
+
+_watching: ContextVar[Guard | None] = ContextVar("guard", default=None)
+
+
+@contextmanager
+def watched_by(guard: Guard) -> Iterator[None]:
+    """What is compiled inside counts into the time of this guard."""
+    token = _watching.set(guard)
+    try:
+        yield
+    finally:
+        _watching.reset(token)
+
+
+def check_time() -> None:
+    """Raises LimitError where the run, within which this is done, has had its time."""
+    guard = _watching.get()
+    if guard is not None:
+        guard.time()
 
 
 def over(what: str, limit: float, where: str) -> LimitError:

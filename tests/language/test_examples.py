@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from simplegrad import Program
-from simplegrad.program import EXAMPLES
+from simplegrad.language import EXAMPLES
 from simplegrad.trace.events import Visited
 
 from .as_torch import assert_same_passes, our_passes, torch_passes

@@ -7,16 +7,10 @@ import ast
 import numpy
 import torch
 
-from .nodes import leaves_named
-from .parse import Program
 
-
-def with_input(program: Program, name: str, value: torch.Tensor) -> str:
-    """See Program.with_input."""
-    calls = [node for each in program.statements for named, node in leaves_named(each) if named == name]
-    if not calls:
-        raise KeyError(f"'{name}' is no input of the program; those are: {', '.join(program.inputs)}.")
-    return replaced(program.source, calls[-1], f"tensor({written(value)})")
+def with_leaf(source: str, call: ast.Call, value: torch.Tensor) -> str:
+    """The source with this value in the place of the call that makes a leaf. Raises ValueError: see `written`."""
+    return replaced(source, call, f"tensor({written(value)})")
 
 
 def replaced(source: str, node: ast.expr, text: str) -> str:

@@ -29,16 +29,46 @@ def _size(self, dim=None):
 # Methods that give numbers, or a leaf: nothing is recorded for them.
 PLAIN_METHODS: Mapping[str, Callable] = {"size": _size, "dim": lambda self: 0, "numel": lambda self: 0}
 PLAIN_METHODS = {**PLAIN_METHODS, "detach": lambda self: self}
-ATTRIBUTES = ("T", "mT", "shape", "ndim")
-SPECIAL: Mapping[str, Callable] = {"grad": _grad, "add_optional": add_optional}
+ATTRIBUTES = ("T", "mT", "shape", "ndim", "value", "name")
 MODULE = "torch"  # torch.tanh(x) is tanh(x)
+TAPE = "gradient_tape"
+
+
+def _variable(value, name=None):
+    """Variable(a.value * b.value), Variable.constant(torch.rand(4), name='a')"""
+
+
+def _tape_entry(inputs, outputs, propagate):
+    """TapeEntry(inputs=[a.name], outputs=[r.name], propagate=propagate)"""
+
+
+def _append(entry):
+    """gradient_tape.append(TapeEntry(…))"""
+
+
+def _nothing():
+    """reset_tape()"""
+
+
+def _range(start, stop=None, step=1):
+    """range(3), range(1, 4), range(0, 10, 2)"""
+
+
+SPECIAL: Mapping[str, Callable] = {"grad": _grad, "add_optional": add_optional}
+# What the notebook's own cells say; nothing else may have these names.
+NOTEBOOK: Mapping[str, Callable] = {"Variable": _variable, "Variable.constant": _variable, "TapeEntry": _tape_entry}
+NOTEBOOK = {**NOTEBOOK, f"{TAPE}.append": _append, "reset_tape": _nothing, "print": lambda *values: None}
+RAW = ("zeros_like", "ones_like", "clone")  # on raw tensors alone
+TAKEN = (*NOTEBOOK, MODULE, TAPE, "range", "Tape")
+# The notebook defines these itself; here they are there already.
+DEFINED = ("Variable", "TapeEntry", TAPE, "fresh_name", "reset_tape", "grad")
 
 
 def function_signature(name: str) -> inspect.Signature | None:
     """How a function of the language is called; None for an aggregate, whose file may still change."""
     if name in LEAVES:
         return inspect.signature(getattr(Leaves(), name))
-    function = SPECIAL.get(name) or (None if name in registry else OPERATOR_FUNCTIONS.get(name))
+    function = SPECIAL.get(name) or NOTEBOOK.get(name) or (None if name in registry else OPERATOR_FUNCTIONS.get(name))
     return inspect.signature(function) if function else None
 
 
@@ -48,15 +78,15 @@ def method_signature(name: str) -> inspect.Signature:
 
 def is_reserved(name: str) -> bool:
     """Whether a program may not give this name to a value. Operators' names are free: `mean = x.mean()` is clear."""
-    return name in (F, MODULE) or name in LEAVES or name in SPECIAL
+    return name in (F, *TAKEN) or name in LEAVES or name in SPECIAL
 
 
 def is_function(name: str) -> bool:
-    return name == F or name in LEAVES or name in SPECIAL or name in OPERATOR_FUNCTIONS or name in registry
+    return name in function_names() or name in RAW
 
 
 def function_names() -> set[str]:
-    return {F, *LEAVES, *SPECIAL, *OPERATOR_FUNCTIONS, *registry}
+    return {F, *LEAVES, *SPECIAL, *NOTEBOOK, *OPERATOR_FUNCTIONS, *registry}
 
 
 def method_names() -> set[str]:

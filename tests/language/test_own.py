@@ -5,8 +5,8 @@ import torch
 
 from simplegrad import Variable
 from simplegrad.aggregates import Aggregate, registry
-from simplegrad.program import Program
-from simplegrad.program.own import own_program
+from simplegrad.language import Program
+from simplegrad.language.starter import own_program
 
 torch.set_num_threads(1)
 

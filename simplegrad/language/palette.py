@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..aggregates import Aggregate, registry
-from .language import F, is_reserved
 from .leaves import LEAVES
+from .names import F, is_reserved
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from numbers import Real
+from types import FunctionType
 
 import torch
 
@@ -107,10 +108,16 @@ def shown(value) -> str:
     """A value of the language, in words."""
     if value is None:
         return "None"
+    if hasattr(value, "node"):  # a symbol, while an expression is compiled
+        return repr(value)
     if isinstance(value, (list, tuple)):
         return f"a list of {len(value)}"
     if isinstance(value, torch.Tensor):
-        return f"a condition of shape {tuple(value.shape)}"
+        return f"a {'condition' if value.dtype == torch.bool else 'raw tensor'} of shape {tuple(value.shape)}"
     if hasattr(value, "shape"):
         return f"a tensor of shape {tuple(value.shape)}"
+    if isinstance(value, FunctionType):
+        return f"the function {value.__name__}"
+    if hasattr(value, "propagate"):
+        return "a TapeEntry"
     return repr(value)[:40]

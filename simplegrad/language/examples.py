@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from .parse import Program
+from .program import Program
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 
-from .language import MODULE
 from .leaves import LEAVES, RANDOM
+from .names import MODULE
 
 
 def leaves_named(statement: ast.stmt) -> list[tuple[str, ast.Call]]:

@@ -10,8 +10,8 @@ import torch
 
 from ..aggregates import Aggregate
 from ..engine import Variable
-from .language import F, function_names
-from .parse import Program
+from .names import F, function_names
+from .program import Program
 
 MOST_NUMBERS = 256  # of one input; a larger one is drawn at random, in its shape
 

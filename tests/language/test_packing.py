@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simplegrad import ProgramError
-from simplegrad.program import EXAMPLES, pack, unpack
+from simplegrad.language import EXAMPLES, pack, unpack
 
 
 @given(st.text())

@@ -3,7 +3,8 @@
 import pytest
 
 from simplegrad import Program
-from simplegrad.program import DEFAULT_LIMITS, EXAMPLES, Limits
+from simplegrad.language import DEFAULT_LIMITS, EXAMPLES, Limits, limits
+from simplegrad.trace import recorder
 from simplegrad.trace.events import LimitReached
 
 TEN = "a = rand(4)\n" + "a = a * 2\n" * 10
@@ -97,8 +98,6 @@ def test_a_list_that_holds_itself_twice_many_times_over_is_not_walked(last):
 
 
 def test_a_seconds_limit_holds_inside_a_pass(monkeypatch):
-    from simplegrad.program import limits
-
     clock = iter(range(10**6))
     monkeypatch.setattr(limits.time, "monotonic", lambda: next(clock))
     trace = cut("a = rand(2)\nL = a.tanh().tanh().tanh().sum()\ngrad(L, [a])", Limits(seconds=9))
@@ -111,3 +110,91 @@ def test_the_examples_keep_far_from_the_limits():
         trace = example.program.run()
         assert len(trace.entries) * 10 < DEFAULT_LIMITS.entries
         assert len(example.program.statements) * 4 < DEFAULT_LIMITS.statements
+
+
+def test_many_passes_end_at_the_limit_of_events():
+    """998 passes made 1.4 million events, in a minute and two gigabytes, after the time was over."""
+    trace = cut("a = rand(4)\nL = (a * a).sum()\n" + "grad(L, [a])\n" * 998)
+    assert trace.error.what == "events"
+    assert DEFAULT_LIMITS.events * 0.9 < len(trace.events) < DEFAULT_LIMITS.events * 1.2
+
+
+def test_events_are_made_within_the_time_of_the_run(monkeypatch):
+    """The clock stands still but for the building of events, which takes a second each time."""
+    clock, build = [0.0], recorder.Builder.build
+    monkeypatch.setattr(limits.time, "monotonic", lambda: clock[0])
+
+    def slow(self, trace):
+        clock[0] += 1
+        build(self, trace)
+
+    monkeypatch.setattr(recorder.Builder, "build", slow)
+    text = "a = rand(4)\nL = (a * a).sum()\n" + "grad(L, [a])\n" * 60
+    assert cut(text, Limits(seconds=0.5)).error.what == "seconds"
+
+
+def test_who_asked_for_a_run_may_end_it():
+    class Gone(BaseException):
+        pass
+
+    def gone():
+        raise Gone
+
+    with pytest.raises(Gone):
+        Program.parse(TEN).run(asked=gone)
+    asked = []
+    assert Program.parse(TEN).run(asked=lambda: asked.append(1)).error is None
+    assert asked
+
+
+@pytest.mark.parametrize(
+    "text, what",
+    [
+        ("for i in range(10 ** 9):\n    pass", "statements"),
+        ("for i in range(200):\n    for j in range(200):\n        x = i * j", "statements"),
+        ("def g(x):\n    return g(x)\ng(1)", "depth"),
+        ("def g(x):\n    return h(x)\ndef h(x):\n    return g(x)\ng(1)", "depth"),
+        ("x = rand(1000)\nfor i in range(100):\n    x = cat([x, x])", "elements"),
+        (
+            "import torch\nx = torch.rand(1000)\nv = Variable(x)\nfor i in range(100):\n    x = torch.cat([x, x])",
+            "elements",
+        ),
+        ("v = Variable(torch.rand(90000))\nt = v.value\nfor i in range(3000):\n    t = t + 1.0", "total"),
+        ("v = Variable(torch.rand(90000))\nt = v.value.reshape(-1, 1) + v.value", "elements"),
+        ("v = Variable(torch.rand(90000))\nt = v.value.reshape(-1, 1) @ v.value.reshape(1, -1)", "elements"),
+        ("v = Variable(torch.rand(90000))\nt = v.value.reshape(-1, 1).expand(-1, 90000)", "elements"),
+        ("v = Variable(torch.rand(90000))\nt = v.value.reshape(1, -1)[[0, 0]]", "elements"),
+        ("v = Variable(torch.rand(90000))\nt = torch.zeros(10 ** 5, 10 ** 5)", "elements"),
+    ],
+)
+def test_loops_calls_and_raw_tensors_are_limited_too(text, what):
+    assert cut(text).error.what == what
+
+
+def test_a_propagate_that_calls_grad_for_ever_is_cut_off():
+    text = """
+def again(x):
+    r = Variable(x.value * 2.0)
+    def propagate(dL_doutputs):
+        grad(r, [x])
+        return [dL_doutputs[0] * 2.0]
+    gradient_tape.append(TapeEntry([x.name], [r.name], propagate))
+    return r
+x = Variable.constant(torch.rand(2))
+grad(again(x), [x])
+"""
+    assert cut(text).error.what == "depth"
+
+
+def test_what_is_printed_is_cut_and_the_run_goes_on():
+    trace = Program.parse("for i in range(3000):\n    print(i)\nx = rand(2)").run()
+    assert trace.error is None and "x" in trace.bindings
+    assert len(trace.printed) == DEFAULT_LIMITS.lines + 1
+    assert "more was printed" in trace.printed[-1][2]
+    trace = Program.parse("x = rand(1000)\nfor i in range(900):\n    print(x, x, x)").run()
+    assert sum(len(text) for _, _, text in trace.printed) < DEFAULT_LIMITS.characters + 200
+
+
+def test_a_list_that_holds_itself_is_not_printed_for_ever():
+    trace = Program.parse("a = [1]\n" + "a = [a, a]\n" * 60 + "print(a)").run()
+    assert trace.error.what == "elements"

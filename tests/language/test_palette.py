@@ -3,9 +3,9 @@
 import pytest
 
 from simplegrad import Program, aggregate, registry
-from simplegrad.program import EXAMPLES, PALETTE, palette
-from simplegrad.program.language import OPERATOR_FUNCTIONS
-from simplegrad.program.palette import names_in
+from simplegrad.language import EXAMPLES, PALETTE, palette
+from simplegrad.language.names import OPERATOR_FUNCTIONS
+from simplegrad.language.palette import names_in
 
 ITEMS = [item for group in PALETTE for item in group.items]
 

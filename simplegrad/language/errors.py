@@ -7,6 +7,8 @@ import difflib
 import re
 from collections.abc import Iterable
 
+import torch
+
 
 class ProgramError(ValueError):
     """The text is not a program. `message` says why; `line` and `column` count from 1; `text` is that line of it.
@@ -50,9 +52,26 @@ def error_at(node: ast.AST, lines: list[str], message: str, hint: str = "") -> P
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The known name that is most like this one, or ""."""
-    close = difflib.get_close_matches(name[:60], sorted(set(known)), n=1, cutoff=0.6)
-    return close[0] if close else ""
+    """The known name that this one is a slip of the fingers for, or "".
+
+    Of a short name one letter alone may be wrong, or two exchanged: 'min' is not 'sin'.
+    """
+    name, known = name[:60], sorted(set(known))
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    return next((each for each in close if len(name) > 4 or is_slip(name, each)), "")
+
+
+def is_slip(name: str, known: str) -> bool:
+    """Whether two short names have the same letters in another order, or one of them one more at most."""
+    if sorted(name) == sorted(known):
+        return True
+    short, long = sorted((name, known), key=len)
+    return len(long) == len(short) + 1 and any(long[:i] + long[i + 1 :] == short for i in range(len(long)))
+
+
+def of_torch(name: str) -> bool:
+    """Whether torch has an operator of this name: then it was meant, and no other name is."""
+    return not name.startswith("_") and callable(getattr(torch.Tensor, name, None) or getattr(torch, name, None))
 
 
 def did_you_mean(hint: str) -> str:

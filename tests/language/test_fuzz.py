@@ -10,10 +10,10 @@ import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-import simplegrad.program
+import simplegrad.language
 from simplegrad import Program, ProgramError
-from simplegrad.program import EXAMPLES, Limits
-from simplegrad.program.language import function_names, method_names
+from simplegrad.language import EXAMPLES, Limits, machine
+from simplegrad.language.names import function_names, method_names
 from simplegrad.trace import Trace
 
 from .as_torch import assert_same_passes, our_passes, torch_passes
@@ -184,10 +184,12 @@ def test_gradients_of_random_programs_are_those_of_torch(float64, text):
 
 
 def test_no_module_of_the_language_evaluates_or_imports_by_name():
+    """`compile` stands in one place, where it is given the tree that was written; no text is handed to it."""
     forbidden = {"eval", "exec", "compile", "__import__", "globals", "locals", "open", "setattr", "import_module"}
-    for path in Path(simplegrad.program.__file__).parent.glob("*.py"):
+    for path in Path(simplegrad.language.__file__).parent.glob("*.py"):
         called = {node.func.id for node in ast.walk(ast.parse(path.read_text())) if is_call(node)}
-        assert called & forbidden == set(), path
+        assert called & forbidden == ({"compile"} if path.name == "machine.py" else set()), path
+    assert Path(machine.__file__).read_text().count("compile(parsed.written, ") == 1
 
 
 def is_call(node: ast.AST) -> bool:

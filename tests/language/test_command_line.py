@@ -8,7 +8,7 @@ import pytest
 
 from simplegrad import registry
 from simplegrad.__main__ import main
-from simplegrad.program import EXAMPLES
+from simplegrad.language import EXAMPLES
 
 
 def test_the_transcript_of_an_example(capsys):

@@ -2,8 +2,8 @@
 
 import torch
 
-from simplegrad.program.language import OPERATOR_FUNCTIONS
-from simplegrad.program.leaves import LEAVES, Leaves
+from simplegrad.language.leaves import LEAVES, Leaves
+from simplegrad.language.names import OPERATOR_FUNCTIONS
 from simplegrad.trace.events import PassEnded
 
 

@@ -1,0 +1,259 @@
+"""From a text of the language to an expression graph: the program that was written from it is run over symbols."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Sequence
+
+from ..aggregates import registry
+from ..engine import Tape
+from ..language.errors import ProgramError, RunError, error_at, lines_of
+from ..language.leaves import LEAVES, shown
+from ..language.limits import Guard, Limits
+from ..language.machine import Machine
+from ..language.names import NOTEBOOK, F
+from ..language.nodes import seeds
+from ..language.parse import Parsed, parse
+from ..language.rewrite import written
+from ..trace import LimitError
+from .graph import Graph, needed_for
+from .symbols import FUNCTIONS, METHODS, CompileError, Mask, Shape, Size, Symbol, Thing, bare, getitem
+from .tracing import Expression, result_node
+
+LIMITS = Limits(text=20_000, statements=5_000, elements=1_000)  # elements: of a constant that stands in the text
+MOST_NODES = 5_000
+_METHODS = METHODS | {"size": Symbol.size, "numel": Symbol.numel, "detach": Symbol.detach}
+_RANDOM = ("rand", "randn")
+
+
+def read_text(text: str) -> Expression:
+    """Raises ProgramError, with line and column, for a text that is no expression of the language."""
+    parsed = parse(text, LIMITS, free=True)
+    lines = lines_of(text)
+    if not parsed.statements:
+        raise ProgramError("there is no expression: write one, (a + b) * b.", 1, 1, lines[0])
+    return Compiled(text, parsed, lines).expression()
+
+
+class Compiled(Machine):
+    """A Machine over symbols: what is computed from them makes nodes of a graph."""
+
+    def __init__(self, text: str, parsed: Parsed, lines: Sequence[str]):
+        super().__init__(text, parsed, Tape(), NoSizes(LIMITS), None, {}, seeds(parsed.statements))
+        self.parsed = parsed
+        self.lines = lines
+        self.graph = Graph()
+        self.graph.watcher = self.node_made
+        self.symbols: dict[str, Symbol] = {name: self.leaf_symbol(name) for name in parsed.inputs}
+        self.namespace |= self.symbols
+        self.value = None
+
+    def leaf_symbol(self, name: str) -> Symbol:
+        return Symbol(self.graph, self.graph.leaf("input", name))
+
+    def node_made(self, node) -> None:
+        self.guard.time()
+        if len(self.graph.nodes) > MOST_NODES:
+            raise LimitError("nodes", MOST_NODES, f"more than {MOST_NODES} operations.")
+
+    def expression(self) -> Expression:
+        last = self.parsed.statements[-1]
+        try:
+            self.run()
+            if isinstance(last, ast.FunctionDef):  # its parameters are the inputs
+                self.value = self.function_value(last)
+            elif not isinstance(last, ast.Expr | ast.Return | ast.Assign | ast.AugAssign | ast.AnnAssign):
+                raise RunError("the last line says what is computed: write the name of the result.")
+            value = self.value
+            results = [self.result_of(each) for each in (value if isinstance(value, tuple) else (value,))]
+            if not self.symbols:
+                raise RunError("nothing is an input here: leave a name without a value, as in (a + b) * b.")
+        except (RunError, CompileError, LimitError, RecursionError) as error:
+            raise error_at(getattr(error, "node", last), self.lines, said_of(error)) from None
+        what = "; ".join(line.strip() for line in self.lines if line.strip() and not line.strip().startswith("#"))
+        inputs = [symbol.node for symbol in self.symbols.values()]
+        name = last.name if isinstance(last, ast.FunctionDef) else "f"
+        return Expression(self.graph, inputs, results, name, as_docstring(what), "\n".join(self.lines))
+
+    def function_value(self, definition: ast.FunctionDef):
+        defaults = len(definition.args.defaults)
+        names = [each.arg for each in definition.args.args]
+        given = {name: self.leaf_symbol(name) for name in names[: len(names) - defaults]}
+        self.symbols |= given
+        return self.namespace[definition.name](**given)
+
+    def result_of(self, value):
+        if isinstance(value, Symbol) and not any(node.op == "input" for node in needed_for([value.node])):
+            raise RunError("the result is a constant: it has to be computed from the inputs, names without a value.")
+        return result_node(self.graph, value)
+
+    def result(self, number: int, value):
+        self.value = value
+        return value
+
+    # --- where it differs from a run -------------------------------------------------------------------------------
+
+    def functions(self) -> dict:
+        return {k: v if k in ("_at", "_machine") else self.placed(v) for k, v in super().functions().items()}
+
+    def placed(self, operation: Callable) -> Callable:
+        """The same, whose errors know the node that they are about."""
+
+        def placed(number: int, *arguments):
+            return self.guarded(self.nodes[number], operation, (number, *arguments))
+
+        return placed
+
+    def guarded(self, node: ast.AST, compute: Callable, arguments: Sequence, keywords: dict | None = None):
+        try:
+            return compute(*arguments, **(keywords or {}))
+        except (RunError, CompileError, LimitError) as error:
+            error.node = getattr(error, "node", node)
+            raise
+        except (ArithmeticError, TypeError, ValueError, LookupError, AttributeError) as error:
+            raised = RunError(f"these do not go together: {str(error).removesuffix('.')}.")
+            raised.node = node
+            raise raised from None
+
+    def apply(
+        self, node: ast.AST, name: str | None, compute: Callable, arguments: Sequence, keywords: dict | None = None
+    ):
+        return self.named(self.guarded(node, compute, arguments, keywords), name)
+
+    def named(self, result, name: str | None):
+        if name and isinstance(result, Thing) and not result.node.chosen and result.node.op != "input":
+            result.node.name, result.node.chosen = name, True
+        return result
+
+    def name_result(self, result, name: str | None, arguments: Sequence) -> None:
+        self.named(result, name)
+
+    def is_condition(self, value) -> bool:
+        return isinstance(value, (bool, Mask))
+
+    def is_tensor(self, value) -> bool:
+        return isinstance(value, Symbol)
+
+    def is_size(self, value) -> bool:
+        return isinstance(value, Size)
+
+    def as_numbers(self, condition: Mask) -> Symbol:
+        return condition.make("indicator", condition)
+
+    def condition(self, node: ast.expr, compute: Callable, *operands):
+        return self.guarded(node, compute, operands)
+
+    def compared(self, node: ast.Compare, compute: Callable, left, right):
+        return self.guarded(node, compute, (left, right))
+
+    def tested(self, number: int, value):
+        if isinstance(value, Thing):
+            raise RunError(
+                f"{value!r} has no value while it is compiled, so no 'if', 'and' or 'not' can ask for it. Choose "
+                f"between values with where(condition, x, y); join conditions with & and |: (x > 0) & (x < 1)."
+            )
+        return value
+
+    def attribute(self, number: int, value, attribute: str, name: str | None = None):
+        node = self.nodes[number]
+        if not isinstance(value, Symbol):
+            raise RunError(f"{self.text(node)}: '.{attribute}' is for a tensor, not for {shown(value)}.")
+        if attribute in ("value", "name"):
+            raise RunError(f"'.{attribute}' has no place in what is compiled: write x for x.value.")
+        return self.apply(node, name, getattr, [value, attribute])
+
+    def subscript(self, number: int, value, parts: tuple, name: str | None = None):
+        node = self.nodes[number]
+        if isinstance(value, (list, tuple)):
+            return self.element(node, value, parts)
+        if isinstance(value, Shape) and len(parts) == 1:
+            return value[parts[0]]
+        if not isinstance(value, Symbol):
+            raise RunError(f"{self.text(node)}: {shown(value)} has no elements.")
+        return self.apply(node, name, getitem, [value, parts if len(parts) > 1 else parts[0]])
+
+    def spread(self, number: int, value) -> Sequence:
+        return (value,) if isinstance(value, Shape) else super().spread(number, value)
+
+    # --- calls -------------------------------------------------------------------------------------------------------
+
+    def method(self, number: int, receiver, attr: str, arguments: tuple, keywords: dict, name: str | None):
+        node = self.nodes[number]
+        if isinstance(receiver, Shape) and attr == "numel":
+            return receiver.numel()
+        if isinstance(receiver, Mask):
+            receiver = self.as_numbers(receiver)
+        if not isinstance(receiver, Symbol):
+            raise RunError(f"{self.text(node)}: '.{attr}' is for a tensor, not for {shown(receiver)}.")
+        return self.symbolic(node, attr, _METHODS, (receiver, *arguments), keywords, name)
+
+    def function(self, number: int, function: str, arguments: tuple, keywords: dict, name: str | None, raw: bool):
+        node = self.nodes[number]
+        if function in LEAVES:
+            return self.constant(node, function, arguments, keywords, name)
+        if function == "add_optional":
+            given = [each for each in (*arguments, *keywords.values()) if each is not None]
+            return self.apply(node, name, sum_of, [given])
+        if function == F or function in registry or function in NOTEBOOK or function == "grad":
+            raise RunError(f"{function} has no place in what is compiled: write what it computes, with operators.")
+        if function == "where" and arguments:
+            arguments = [*arguments]
+            self.check_where(node, arguments)
+        if function in ("cat", "stack", "concat", "concatenate"):
+            self.check_joined(node, list(arguments), keywords)
+        return self.symbolic(node, function, FUNCTIONS, arguments, keywords, name)
+
+    def symbolic(self, node: ast.Call, name: str, known: dict, arguments: Sequence, keywords: dict, result: str | None):
+        """An operator on symbols. Text is a name for the result."""
+        if name not in known:
+            raise RunError(f"'{name}' cannot be compiled.")
+        arguments = [self.as_numbers(x) if isinstance(x, Mask) and name != "where" else x for x in arguments]
+        keywords = dict(keywords)
+        if name == "sum":
+            texts = [x for x in arguments[1:] if isinstance(x, str)]
+            said = keywords.pop("name", None) or next(iter(texts), None)
+            result = said if isinstance(said, str) and said.isidentifier() else result
+            arguments = [x for x in arguments if not isinstance(x, str)]
+        return self.apply(node, result, known[name], arguments, keywords)
+
+    def constant(self, node: ast.Call, function: str, arguments: Sequence, keywords: dict, name: str | None) -> Symbol:
+        """Numbers that stand in the text."""
+        if function in _RANDOM:
+            raise RunError(
+                f"{self.text(node)}: what is compiled computes the same each time. Make it an input: a name."
+            )
+        sizes = [each for each in arguments if isinstance(each, (Size, Shape))]
+        if sizes and function in ("zeros", "ones"):
+            make = self.graph("filled", tuple(map(bare, arguments)), attrs=(float(function == "ones"),))
+            return self.named(Symbol(self.graph, make), name)
+        if sizes:
+            raise RunError(f"{self.text(node)}: of sizes that are met at the call there are zeros and ones.")
+        numbers = self.leaf(node, function, arguments, keywords)
+        return self.named(Symbol(self.graph, self.graph("constant", attrs=(written(numbers),))), name)
+
+
+def said_of(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "this is nested too deeply: give parts of it names, on lines of their own."
+    if isinstance(error, LimitError):
+        return f"this is too much to compile: at most {error.limit:g} {error.what}."
+    return str(error)
+
+
+def sum_of(given: Sequence[Symbol]):
+    """What add_optional gives."""
+    return None if not given else given[0] if len(given) == 1 else given[0] + given[1]
+
+
+def as_docstring(text: str) -> str:
+    """The text as it may stand between triple quotes."""
+    return text.replace("\\", "").replace('"', "'")
+
+
+class NoSizes(Guard):
+    """Of symbols no size is known; how many there are, and the time, are limited all the same."""
+
+    def broadcast(self, *operands) -> None:
+        pass
+
+    matmul = expand = index = joined = broadcast
