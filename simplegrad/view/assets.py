@@ -1,4 +1,4 @@
-"""The player's script and style, joined from their files: what a page, a file and a notebook cell mount."""
+"""The player's script and style, joined from their files: what a page, a file or a notebook cell mounts."""
 
 from __future__ import annotations
 
@@ -8,18 +8,25 @@ from pathlib import Path
 
 from . import palette
 
-# Each stands behind those that it imports from. Joined they are one module: names are unique over all of them.
-MODULES = ("contract", "dom", "shared", "history", "card", "graph", "panels", "marks", "player")
 _HERE = Path(__file__).parent / "player"
-_IMPORT = re.compile(r"^import [^;]*;\n", re.MULTILINE)
+_IMPORT = re.compile(r"^import [^;]* from \"\./(\w+)\.js\";\n", re.MULTILINE)
 _EXPORT = re.compile(r"^export (?!default)", re.MULTILINE)
 
 
 @cache
-def script(*mounts: str) -> str:
-    """One module: the player, and behind it the files of `mounts`, the last of which may have a default export."""
-    texts = [(_HERE / f"{name}.js").read_text() for name in (*MODULES, *mounts)]
+def script(mount: str) -> str:
+    """`player/MOUNT.js` with all that it imports, as one module: names are unique over all files of the player."""
+    texts = ((_HERE / f"{name}.js").read_text() for name in modules(mount))
     return "\n".join(_EXPORT.sub("", _IMPORT.sub("", text)) for text in texts)
+
+
+@cache
+def modules(mount: str) -> tuple[str, ...]:
+    """The names of a module and of all that it imports, each behind those that it imports itself."""
+    found: dict[str, None] = {}
+    for name in _IMPORT.findall((_HERE / f"{mount}.js").read_text()):
+        found.update(dict.fromkeys(modules(name)))
+    return (*found, mount)
 
 
 @cache

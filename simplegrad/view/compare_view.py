@@ -14,6 +14,7 @@ from ..language import Program
 from ..trace.trace import Trace
 from .compile_view import links_of
 from .figure import Ghost
+from .pytorch_view import clauses_of
 from .session import COMPARISONS, DEFAULT_AGGREGATE, REPORTS, TRACES, Shown, from_query
 from .views import bytes_of
 
@@ -142,6 +143,7 @@ class Verdict:
     text: str
     report: str = ""
     ok: bool = False
+    tried: dict = field(default_factory=dict)  # clauses and evidence, as data for the browser
 
 
 def verdict_of(name: str, check: Callable[..., Report], version: object = ()) -> Verdict:
@@ -161,7 +163,7 @@ def _verdict(name: str, aggregate: Aggregate, check: Callable[..., Report]) -> V
     gravest = next((each for each in report.faults if each.code == report.verdict), None)
     notes = "; ".join(each.sentence for each in report.notes)
     text = gravest.sentence if gravest else notes or "Its gradients are right, for every pattern of known zeros."
-    return Verdict(report.verdict, text, str(report), report.ok)
+    return Verdict(report.verdict, text, str(report), report.ok, clauses_of(report))
 
 
 def facts(sides: Sides, comparison: Comparison) -> dict:

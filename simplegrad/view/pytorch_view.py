@@ -132,7 +132,7 @@ def recorded(case: Case) -> Trace:
         with record_torch("full", names=_names(function, inputs)) as trace:
             differentiated(function, inputs, case.passes)
     except Exception as error:  # a user's code may raise anything; the trace has what came before
-        trace.notices.append(f"{RAISED} {type(error).__name__}: {_first_line(error)}")
+        trace._notices.append(f"{RAISED} {type(error).__name__}: {_first_line(error)}")
     trace.title, trace.kind = case.title, "torch"
     return trace
 
@@ -268,14 +268,24 @@ def _verdict(report: Report | str) -> dict:
     if report.ok and any(math.isnan(error) for errors in report.errors.values() for error in errors.values()):
         text = "No fault was found, but gradients that are not finite could not be compared."
     held = f" Held against {report.truth}." if report.truth else ""
-    return {"code": report.verdict, "text": text + held, "ok": report.ok, "name": report.name}
+    return {"code": report.verdict, "text": text + held, "ok": report.ok, "name": report.name, **clauses_of(report)}
+
+
+def clauses_of(report: Report) -> dict:
+    """What was tried, and the remainders of Taylor expansions; NaN as None, which JSON has."""
+    evidence = [each.as_json() for each in report.evidence]
+    for each in evidence:
+        each["remainders"] = [x if math.isfinite(x) else None for x in each["remainders"]]
+        each["rate"] = each["rate"] if math.isfinite(each["rate"]) else None
+    return {"clauses": [clause.as_json() for clause in report.clauses], "evidence": evidence}
 
 
 def _finding(finding: Finding, trace: Trace) -> dict:
     return {
         "code": finding.code,
-        "note": finding.kind != "fault",
+        "kind": finding.kind,
         "sentence": finding.sentence,
+        "explanation": finding.explanation,
         "entry": finding.entry,
         "slot": finding.slot,
         "reads": _READ.get(finding.code, "read"),
@@ -379,7 +389,17 @@ def _order(trace: Trace, run: int) -> int:
     return orders.get(run, 1)
 
 
-_READ = {"raises": "raised"}  # what a finding's read_at is, where nothing is read there
+_WRONG = (
+    "wrong_gradient",
+    "wrong_partial",
+    "missing_use",
+    "double_counted",
+    "not_linear",
+    "layout_assumed",
+    "wrong_order",
+)
+# what a finding's read_at is, where nothing is read there
+_READ = {"raises": "raised", **dict.fromkeys(_WRONG, "wrong")}
 
 # --- sources ------------------------------------------------------------------------------------------------------
 

@@ -48,16 +48,16 @@ def test_rows_are_as_wide_as_the_contract_says(name, modes):
         assert all(len(row) == len(kind._fields) for row in sent[rows])
 
 
-def test_a_module_imports_from_those_before_it_alone():
-    for place, name in enumerate((*assets.MODULES, "mount")):
-        imported = re.findall(r'^import .* from "\./(\w+)\.js";', (PLAYER / f"{name}.js").read_text(), re.MULTILINE)
-        assert set(imported) <= set(assets.MODULES[:place]), name
-
-
-def test_the_joined_script_is_one_module_with_one_export():
-    script = assets.script("mount")
+@pytest.mark.parametrize("mount", ["mount", "compare", "pytorch"])
+def test_a_joined_script_is_one_module_with_one_export(mount):
+    script = assets.script(mount)
     assert not re.search(r"^import ", script, re.MULTILINE)
-    assert re.findall(r"^export .*", script, re.MULTILINE) == ["export default function (component) {"]
+    assert re.findall(r"^export (\w+)", script, re.MULTILINE) == ["default"]
+
+
+def test_names_are_unique_over_the_files_of_the_player():
+    names = re.findall(r"^(?:async )?(?:const|let|class|function) (\w+)", assets.script("mount"), re.MULTILINE)
+    assert len(names) == len(set(names)) > 20
 
 
 @pytest.mark.skipif(not shutil.which("node"), reason="node is not installed")

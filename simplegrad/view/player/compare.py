@@ -16,6 +16,7 @@ from ...checks.check import check
 from ...comparison.compare import Comparison
 from ...language import EXAMPLES, ProgramError
 from ...language.starter import own_program
+from .. import assets
 from ..compare_view import (
     COST_COLUMNS,
     Sides,
@@ -88,9 +89,10 @@ def side_by_side(sides: Sides, comparison: Comparison, version: object) -> None:
         with column:
             one_side(views[number], number, titles[number])
     tables(comparison)
-    verdict = verdict_of(sides.left, check, version)
+    with for_verdict.empty(), st.spinner(f"check tries {sides.left} at several points and orders …"):
+        verdict = verdict_of(sides.left, check, version)
     with for_verdict:
-        told("verdict", {"verdict": {"code": verdict.code, "text": verdict.text, "ok": verdict.ok}})
+        told("verdict", {"verdict": {"code": verdict.code, "text": verdict.text, "ok": verdict.ok, **verdict.tried}})
     if verdict.report:
         with for_verdict.expander(page.as_it_stands(f"All that check says of {sides.left}")):
             st.code(verdict.report, language=None)
@@ -234,7 +236,7 @@ def own(both: Shown, left: str) -> Shown:
 
 @cache
 def _facts_component():
-    js, css = (_HERE / "compare.js").read_text(), (_HERE / "compare.css").read_text()
+    js, css = assets.script("compare"), (_HERE / "compare.css").read_text()
     body = '<div class="sg-root sg-facts"></div>'
     return st.components.v2.component("simplegrad_facts", html=body, css=css, js=js, isolate_styles=False)
 

@@ -10,6 +10,7 @@ import streamlit as st
 
 from ...files import UserFiles
 from ...trace.trace import Trace
+from .. import assets
 from ..pytorch_view import (
     RAISED,
     Case,
@@ -50,10 +51,14 @@ def pytorch_page() -> None:
 
 
 def walk(case: Case, trace: Trace, looked: Looked, version: object) -> None:
-    """Findings and sources, then the player with its graph and texts."""
-    report = report_of_case(case, version)
+    """Findings and sources, then the player with its graph and texts. What check says comes last: it takes longest."""
+    top = st.container(key="torch-top")
+    doing = f"check tries {case.title}: orders, patterns of None, layouts and all else that autograd may do …"
+    with top, st.empty(), st.spinner(doing):
+        report = report_of_case(case, version)
     told = facts(case, trace, report)
-    component("facts", **told)
+    with top:
+        component("facts", **told)
     if not trace.events:
         component("lanes", **{**told, "lanes": []})
         raised = [page.as_it_stands(each) for each in trace.notices if each.startswith(RAISED)]
@@ -87,7 +92,7 @@ def stepping(view: TraceView, looked: Looked) -> None:
 def _component():
     css = (_HERE / "compare.css").read_text() + (_HERE / "pytorch.css").read_text()
     body = '<div class="sg-root sg-pytorch"></div>'
-    js = (_HERE / "pytorch.js").read_text()
+    js = assets.script("pytorch")
     return st.components.v2.component("simplegrad_pytorch", html=body, css=css, js=js, isolate_styles=False)
 
 
