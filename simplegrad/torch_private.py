@@ -74,6 +74,11 @@ function_mode_stack: Callable[[], list] = _private(
     "overrides._get_current_function_mode_stack", RECORD, CHECK_FUNCTION, instead=list
 )
 
+transforms_active: Callable[[], bool] = _private(
+    "_C._are_functorch_transforms_active", instead=lambda: False
+)  # whether torch.func runs; without it, what is recorded of that is told in notices of its own
+is_any_autocast: Callable[[], bool] = _private("_C._is_any_autocast_enabled", instead=lambda: False)
+
 # -- tensors: what was changed in place, and how to reach the plain tensor below a subclass or a mode --------------
 
 _private("Tensor._version", CHECK)

@@ -55,6 +55,15 @@ class Eyes:
                 given = [args, kwargs or {}]
                 self.note(tensor, kind, name, [] if name in HANDED_ON else given, sequence, frame, name in HANDED_ON)
 
+    def enter(self, sequence: int) -> int | None:
+        """The forward of a custom Function begins; what was set before is to be given back to `leave`."""
+        outer = self.inside
+        self.inside = sequence if outer is None else outer
+        return outer
+
+    def leave(self, outer: int | None) -> None:
+        self.inside = outer
+
     def applied(self, cls: type, args: tuple, result: Any, sequence: int, frame: Any, births: int) -> None:
         """The same for a custom Function; what is born inside its forward has been noted by then."""
         for tensor in tensors_in(result):

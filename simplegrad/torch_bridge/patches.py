@@ -9,6 +9,7 @@ are none. What is taken out of a name again is only what this file has put there
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -16,6 +17,7 @@ from typing import Any
 
 import torch
 from torch.autograd import graph as autograd_graph
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from torch.overrides import TorchFunctionMode
 
 from simplegrad.torch_private import (
@@ -55,6 +57,26 @@ class Watcher:
         """One call of `func`, a function of torch or a method of a tensor."""
         return plain(*args, **kwargs)
 
+    def call_module(self, plain: Callable, module: Any, args: tuple, kwargs: dict) -> Any:
+        """One call of a module."""
+        return plain(module, *args, **kwargs)
+
+    def attribute_set(self, module: Any, name: str, value: Any) -> None:
+        """A tensor or a module is about to become `module.name`."""
+
+    def parameter_made(self, data: Any, parameter: Any) -> None:
+        """`parameter` is `nn.Parameter(data)`."""
+
+    def inference_begins(self) -> None:
+        """`with torch.inference_mode():`, or a function that was decorated with it."""
+
+    def optimizer_steps(self, optimizer: Any, is_over: bool) -> None:
+        """`optimizer.step()` is about to begin, or is over."""
+
+    def clear_gradients(self, plain: Callable, holder: Any, args: tuple, kwargs: dict) -> None:
+        """`holder.zero_grad()`, of an optimizer or a module."""
+        plain(holder, *args, **kwargs)
+
 
 class _Opened:
     """A watcher at work; a context that outlives it (that of a task) is left with an empty shell."""
@@ -66,6 +88,7 @@ class _Opened:
 
 
 _opened: ContextVar[tuple[_Opened, ...]] = ContextVar("simplegrad_watchers", default=())
+opened_here = _opened.get  # cheap: the same object as long as nothing is opened or closed in this context
 _here = threading.local()
 
 
@@ -168,6 +191,58 @@ def _ran(method: Callable, plain: Callable) -> Callable:
     return lambda node, *grads: method(plain, node, grads)
 
 
+def _call_module(plain: Callable, module: Any, *args: Any, **kwargs: Any) -> Any:
+    watchers = current()
+    if len(watchers) == 1:  # the usual case, and there are many modules
+        return watchers[0].call_module(plain, module, args, kwargs)
+    call = plain
+    for watcher in watchers:
+        call = _called(watcher.call_module, call)
+    return call(module, *args, **kwargs)
+
+
+def _called(method: Callable, plain: Callable) -> Callable:
+    return lambda module, *args, **kwargs: method(plain, module, args, kwargs)
+
+
+def _set_attribute(plain: Callable, module: Any, name: str, value: Any) -> None:
+    if isinstance(value, torch.Tensor | torch.nn.Module):
+        for watcher in current():
+            watcher.attribute_set(module, name, value)
+    plain(module, name, value)
+
+
+def _make_parameter(plain: Callable, cls: type, data: Any = None, *args: Any, **kwargs: Any) -> Any:
+    made = plain(cls, data, *args, **kwargs)
+    for watcher in current():
+        watcher.parameter_made(data, made)
+    return made
+
+
+def _enter_inference(plain: Callable, mode: Any) -> Any:
+    if mode.mode:
+        for watcher in current():
+            watcher.inference_begins()
+    return plain(mode)
+
+
+def _clear_gradients(plain: Callable, holder: Any, *args: Any, **kwargs: Any) -> None:
+    call = plain
+    for watcher in current():
+        call = _called(watcher.clear_gradients, call)
+    call(holder, *args, **kwargs)
+
+
+def _before_step(optimizer: Any, args: tuple, kwargs: dict) -> None:
+    for watcher in current():
+        watcher.optimizer_steps(optimizer, False)
+
+
+def _after_step(optimizer: Any, args: tuple, kwargs: dict) -> None:
+    for watcher in current():
+        watcher.optimizer_steps(optimizer, True)
+
+
 @contextlib.contextmanager
 def _known_to_the_engine() -> Iterator[None]:
     """The engine copies what is stashed to the threads that work for a pass (one for each device; deep nesting)."""
@@ -192,6 +267,11 @@ class _Operations(TorchFunctionMode):
     """One mode for everybody: the stack of modes is the thread's, and can be left in its own order only."""
 
     def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        opened = _opened.get()
+        if len(opened) == 1:  # the usual case, and there are many operations
+            watcher = opened[0].watcher
+            if watcher is not None and watcher.sees_operations:
+                return watcher.operation(func, func, args, kwargs or {})
         call = func
         for watcher in current():
             if watcher.sees_operations:
@@ -260,6 +340,7 @@ class _Replaced:
     def _function(self, stand_in: Callable) -> Callable:
         plain = self.stood
 
+        @functools.wraps(plain)
         def instead(*args: Any, **kwargs: Any) -> Any:
             return stand_in(plain, *args, **kwargs) if self.is_live else plain(*args, **kwargs)
 
@@ -281,12 +362,17 @@ class _Names:
     def __init__(self) -> None:
         self.count, self.lock = 0, threading.Lock()
         self.replaced: list[_Replaced] = []
+        self.handles: list[Any] = []  # of torch's own hooks for all optimizers
 
     def hold(self) -> None:
         with self.lock:
             self.count += 1
             if self.count == 1:
                 self.replaced = [_Replaced(*spot) for spot in _SPOTS if spot[1] != "apply_boxed" or _HAS_BOXED]
+                self.handles = [
+                    register_optimizer_step_pre_hook(_before_step),
+                    register_optimizer_step_post_hook(_after_step),
+                ]
 
     def release(self) -> None:
         with self.lock:
@@ -294,7 +380,9 @@ class _Names:
             if self.count == 0:
                 for replaced in self.replaced:
                     replaced.put_back()
-                self.replaced = []
+                for handle in self.handles:
+                    handle.remove()
+                self.replaced, self.handles = [], []
 
 
 _HAS_BOXED = hasattr(BackwardCFunction, "apply_boxed")  # from torch 2.12 on
@@ -304,5 +392,11 @@ _SPOTS = (
     (BackwardCFunction, "apply", _apply_node),
     (BackwardCFunction, "apply_boxed", _apply_boxed),
     (SingleLevelFunction, "apply", _apply_function),
+    (torch.nn.Module, "__call__", _call_module),
+    (torch.nn.Module, "__setattr__", _set_attribute),
+    (torch.nn.Parameter, "__new__", _make_parameter),
+    (torch.inference_mode, "__enter__", _enter_inference),
+    (torch.nn.Module, "zero_grad", _clear_gradients),
+    (torch.optim.Optimizer, "zero_grad", _clear_gradients),
 )
 _NAMES = _Names()

@@ -1,15 +1,13 @@
-"""`record_torch()`: what autograd does inside, as a `Trace`, without changing a bit of it.
+"""`record_torch()`: what a PyTorch run does, as a `Trace`, without changing a bit of it.
 
-Hooks and short tuples while the run goes on; `tell` makes events of them when somebody reads the trace. Three things
-are replaced for the duration: the function that starts the engine (to see each pass begin, and put a hook on every
-node that it can reach), and the two `apply` of custom Functions (for lines, and for passes within a backward).
+Hooks and short rows while the run goes on; `tell` makes events and calls of them when somebody reads the trace. What
+happens is told by `patches`: passes, custom Functions, modules, and each operation (operations.py has what is noted of
+one). Whatever goes wrong in here is a notice of the trace, and nothing of the run's.
 """
 
 from __future__ import annotations
 
 import contextlib
-import inspect
-import pathlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,16 +16,40 @@ from typing import Any
 import torch
 from torch.autograd import graph as autograd_graph
 
-from simplegrad.torch_bridge.finite import Eyes, look
-from simplegrad.torch_bridge.patches import Watcher, is_watching, watched_by
+from simplegrad.torch_bridge.finite import Eyes
+from simplegrad.torch_bridge.model import Models, locals_of
+from simplegrad.torch_bridge.operations import (
+    APPLIES,
+    CHANGES,
+    GIVES,
+    PICKS,
+    SETS,
+    SKIP,
+    Tensors,
+    measure,
+    named,
+    sort_of,
+    tensors_of,
+)
+from simplegrad.torch_bridge.patches import Watcher, is_watching, opened_here, watched_by
 from simplegrad.torch_bridge.tell import Teller
-from simplegrad.torch_private import RECORD, BackwardCFunction, DisableTorchFunction, needs, sequence_number
+from simplegrad.torch_bridge.where import OWN, Context, Site, kind_of, raised_at, site
+from simplegrad.torch_private import (
+    RECORD,
+    BackwardCFunction,
+    DisableTorchFunction,
+    is_any_autocast,
+    needs,
+    sequence_number,
+    transforms_active,
+)
 from simplegrad.trace import Trace
 
 VALUES = ("none", "norm", "full")
 MOST_NODES = 100_000
-_TORCH = str(pathlib.Path(torch.__file__).parent)
-_HERE = str(pathlib.Path(__file__).parent)
+MOST_CALLS = 1_000_000
+_is_grad_enabled = torch.is_grad_enabled
+_Tensor = torch.Tensor
 
 
 class CompiledCode(RuntimeError):
@@ -36,27 +58,39 @@ class CompiledCode(RuntimeError):
 
 @contextlib.contextmanager
 def record_torch(
-    values: str = "none", *, limit: int = MOST_NODES, names: Mapping[str, torch.Tensor] | None = None
+    *modules: torch.nn.Module | str,
+    values: str | None = None,
+    limit: int = MOST_NODES,
+    names: Mapping[str, torch.Tensor] | None = None,
 ) -> Iterator[Trace]:
-    """`with record_torch() as trace:` records every backward pass of PyTorch that begins inside, in this thread.
+    """`with record_torch(model) as trace:` records what runs inside, in this thread or task, and the passes it begins.
 
-    `values`: "none" keeps shapes, "norm" also the norm of each gradient, "full" the gradients themselves, by
-    reference; with both, every result is looked at for NaN and infinity (see find_nonfinite). `limit`: how many
-    autograd nodes at most; past it the run goes on and the trace ends with LimitReached. `names`: what to call tensors
-    that no local variable names.
+    `modules`: their parameters, buffers and attributes are known by their paths; those whose forward runs inside are
+    found by themselves. `values`: "none" keeps shapes and lines; "norm" (the default) also the norm of each result and
+    gradient, which operations ran without autograd, and what became of each `.grad`; "full" also the gradients
+    themselves, by reference. `limit`: how many autograd nodes at most; past it the run goes on and the trace ends with
+    LimitReached. `names`: what to call tensors that neither a module nor a local variable names. `values` may come
+    first, as a string.
 
-    Operations are seen when a backward reaches them: what no backward reaches is not in the trace (`trace.notices`).
-    Raises ValueError for another `values`, CompiledCode at a backward through code of `torch.compile`.
+    A run that raises keeps all that came before, with the error last. What cannot be recorded (torch.func, say) is
+    told in `trace.notices`, and runs as it does without. Raises ValueError for another `values`, TypeError for what is
+    no module, CompiledCode at a backward through code of `torch.compile`.
     """
     needs(RECORD)
+    words = [module for module in modules if isinstance(module, str)]
+    given = [module for module in modules if not isinstance(module, str)]
+    values = values or (words[0] if words else "norm")
     if values not in VALUES:
         raise ValueError(f"values={values!r}: expected one of {', '.join(map(repr, VALUES))}")
-    recorder = TorchRecorder(values, limit, given={id(tensor): name for name, tensor in (names or {}).items()})
+    for module in given:
+        if not isinstance(module, torch.nn.Module):
+            raise TypeError(f"record_torch takes modules, and values as a word; this is a {type(module).__name__}")
+    recorder = TorchRecorder(values, limit, given, names or {})
     with recorder.attached():
         try:
             yield recorder.trace
         except BaseException as error:
-            recorder.log.append(("failed", error, _raised_at(error)))
+            recorder.log.append(("failed", error, raised_at(error)))
             raise
 
 
@@ -70,12 +104,12 @@ class Node:
     edges: tuple  # (node index, which of its outputs), None for an input without one; nodes while recording
     shapes: tuple[tuple[int, ...], ...] = ()
     custom: type | None = None
-    leaf: Any = None  # shape, dtype and name of the variable that it accumulates into
+    leaf: Any = None  # shape, dtype, name, tensor, norm, flaw and number of the variable that it accumulates into
 
 
 # A gradient as a hook saw it, in a plain tuple since there are many: the id of the node that computed it (see `known`;
-# None without one), which output of it, shape, dtype; if asked for the tensor, a note, and "nan", "inf" or "".
-Gradient = tuple[int | None, int, torch.Size, torch.dtype, torch.Tensor | None, str, str | None]
+# None without one), which output of it, shape, dtype; if asked for the tensor, its norm, and "nan", "inf" or "".
+Gradient = tuple[int | None, int, torch.Size, torch.dtype, torch.Tensor | None, Any, str | None]
 
 
 @dataclass(eq=False)
@@ -86,31 +120,41 @@ class TorchRecorder(Watcher):
 
     values: str
     limit: int
+    roots: list[Any]
+    given: Mapping[str, torch.Tensor]
     log: list[tuple] = field(default_factory=list)
     nodes: list[Node] = field(default_factory=list)
-    lines: dict[int, tuple] = field(default_factory=dict)  # sequence number -> (code, instruction)
+    lines: dict[int, Site] = field(default_factory=dict)  # by sequence number
     known: dict[int, int] = field(default_factory=dict)  # id of a node's wrapper -> index
     alive: list[Any] = field(default_factory=list)  # the wrappers: the id of a dropped one is reused at once
+    leaves: dict[int, torch.Tensor] = field(default_factory=dict)  # node index -> the variable
     names: dict[int, str] = field(default_factory=dict)
     pending: list[Any] = field(default_factory=list)  # nodes seen on gradients, not yet looked at
     called: dict[tuple[int, int], str] = field(default_factory=dict)  # names of nodes' outputs
     outputs: list[tuple] = field(default_factory=list)  # (node, output, name) of local tensors
     hooked: dict[int, Any] = field(default_factory=dict)  # node index -> handle of its hook
+    measured: dict[int, tuple] = field(default_factory=dict)  # id of a gradient -> itself, norm, flaw; within a pass
+    held: dict[int, tuple] = field(default_factory=dict)  # leaf -> id and version of its .grad, norm, flaw
+    indexed: set[int] = field(default_factory=set)  # numbers of tensors of which only some rows were read
     full: bool = False
     is_over: bool = False  # watches no longer
-    given: dict[int, str] = field(default_factory=dict)  # names by the id of a tensor
+    context: Context | None = None  # what runs: a module, a pass, a Function
     eyes: Eyes | None = None  # looks at what operations give, unless values is "none"
 
     def __post_init__(self) -> None:
         self.trace = Trace()
         self.trace.kind = "torch"
         self.trace._builder = Teller(self)
-        self.trace._notices.append("Operations that no backward pass reached are not shown.")
-        if self.values == "none":
-            self.trace._notices.append("No numbers were kept: where a NaN is born cannot be told from this trace.")
+        self.notices = self.trace._notices
+        self.follows = self.values != "none"
+        self.tensors = Tensors(self.follows)
+        self.models = Models(self.roots, self.given, self.log)
+        self.notices.append("Operations that no backward pass reached are not shown.")
+        if not self.follows:
+            self.notices.append("No numbers were kept: where a NaN is born cannot be told from this trace.")
         else:
-            self.eyes = Eyes(self.log, where_now)
-            self.trace._notices.append(
+            self.eyes = Eyes(self.log, lambda frame: site(frame, self.context))
+            self.notices.append(
                 "Of PyTorch's own formulas for gradients only what comes in and goes out is seen, so of a NaN that is "
                 "born inside of one, that formula is named, and the forward line that it belongs to."
             )
@@ -122,36 +166,37 @@ class TorchRecorder(Watcher):
         """Watch for the duration; the graph is let go of afterwards."""
         try:
             with watched_by(self):
+                self.opened = opened_here()
                 yield
         finally:
+            with self.careful("The state of the modules at the end could not be read"):
+                if self.follows:
+                    self.models.finish(self)
             self._let_go()
 
-    def run_backward(self, plain: Callable, outputs: Any, args: tuple, kwargs: dict) -> Any:
-        return plain(outputs, *args, **kwargs) if self.full else self._pass(plain, outputs, args, kwargs)
+    @contextlib.contextmanager
+    def careful(self, what: str) -> Iterator[None]:
+        """What goes wrong in here must not reach the run that is watched: it is told in the trace instead."""
+        try:
+            yield
+        except CompiledCode:
+            raise
+        except Exception as error:
+            self.trouble(what, error)
 
-    def apply_node(self, plain: Callable, node: Any, grads: tuple) -> Any:
-        index = self.known.get(id(node))
-        if index is not None:
-            self.log.append(("visiting", index, [self._gradient(g) for g in grads]))
-        return plain(node, *grads)
+    def trouble(self, what: str, error: Exception) -> None:
+        self.notice(f"{what}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
 
-    def apply_function(self, plain: Callable, cls: type, args: tuple, kwargs: dict) -> Any:
-        before, eyes = sequence_number(), self.eyes
-        if eyes is None:
-            outputs = plain(*args, **kwargs)
-        else:
-            outputs = looked_at(eyes, cls, plain, args, kwargs, sys._getframe(2))
-        note_lines(self.lines, before, sys._getframe(2))
-        return outputs
+    def notice(self, text: str) -> None:
+        if text not in self.notices and len(self.notices) < 100:
+            self.notices.append(text)
 
-    def operation(self, plain: Callable, func: Callable, args: tuple, kwargs: dict) -> Any:
-        before = sequence_number()
-        result = plain(*args, **kwargs)
-        if sequence_number() != before:
-            note_lines(self.lines, before, sys._getframe(1))
-        if self.eyes is not None:
-            self.eyes.see(func, args, kwargs, result, before, sys._getframe(1))
-        return result
+    def is_transformed(self) -> bool:
+        """Whether this runs inside of torch.func, whose tensors are wrappers that may not be looked into."""
+        if not transforms_active():
+            return False
+        self.notice("What ran inside torch.func (vmap, grad, jacrev, hessian, ...) is not shown: its graph is its own.")
+        return True
 
     def _let_go(self) -> None:
         """Indices instead of nodes: a graph, and what it saved, must not live on in a trace."""
@@ -161,9 +206,11 @@ class TorchRecorder(Watcher):
                 node.shapes = tuple(tuple(meta.shape) for meta in wrapper._input_metadata)
         for handle in self.hooked.values():
             handle.remove()
-        self.alive.clear()
-        self.pending.clear()
-        self.hooked.clear()
+        for kept in (self.alive, self.pending, self.hooked, self.leaves, self.measured, self.held, self.outputs):
+            kept.clear()
+        self.tensors.living.clear()
+        self.tensors.by_address.clear()
+        self.roots, self.given, self.context = [], {}, None
         self.is_over = True
 
     def edges_of(self, node: Node) -> tuple[tuple[int, int] | None, ...]:
@@ -172,31 +219,249 @@ class TorchRecorder(Watcher):
         found = [(known.get(id(following)), output) for following, output in node.edges]
         return tuple([None if edge[0] is None else edge for edge in found])
 
-    # -- one pass ------------------------------------------------------------------------------------------------
+    # -- what patches tell: operations ---------------------------------------------------------------------------
 
-    def _pass(self, engine: Callable, outputs: Any, args: tuple, kwargs: dict) -> Any:
+    def operation(self, plain: Callable, func: Callable, args: tuple, kwargs: dict) -> Any:
+        sort = sort_of(func)
+        if sort == SKIP or self.is_quiet:
+            return plain(*args, **kwargs) if kwargs else plain(*args)
+        before = sequence_number()
+        result = plain(*args, **kwargs) if kwargs else plain(*args)
+        if transforms_active():
+            self.is_transformed()
+            return result
+        try:
+            self._noted(sort, func, args, kwargs, result, before, sys._getframe(1))
+        except Exception as error:
+            self.trouble(f"A call of {named(func)} could not be noted", error)
+        return result
+
+    def _noted(self, sort: int, func: Any, args: tuple, kwargs: dict, result: Any, before: int, frame: Any) -> None:
+        after = sequence_number()
+        if not self.follows:
+            if after != before:
+                self._note_lines(before, after, site(frame, self.context))
+            return
+        if sort == SETS and func.__self__.__name__ not in ("grad", "data", "requires_grad"):
+            return
         with DisableTorchFunction():
-            where = where_now(sys._getframe(1))
-            self._learn_names(sys._getframe(1))
-            roots = [self._edge(out) for out in outputs]
-            self._hook([node for node, _ in roots if node is not None])
-            self._name_outputs()
-            targets = [self._edge(x) for x in args[3] or ()]
-            seeds = [self._gradient(seed) for seed in args[0]]
-            places = [self._place(edge) for edge in roots]
-            self.log.append(("begun", where, places, seeds, [self._place(edge) for edge in targets]))
-        results = engine(outputs, *args, **kwargs)
+            where = site(frame, self.context)
+            if after != before:
+                self._note_lines(before, after, where)
+            found = self._found(sort, func, args, result)
+            if not found and sort == GIVES:
+                return
+            ins, numbers = self._arguments(args, kwargs, found)
+            first, changes = len(self.tensors.rows), sort == CHANGES
+            outs = tuple([self.tensors.result(tensor, changes) for tensor in found])
+            flawed = any(self.tensors.rows[number].flaw for number in outs if number >= first)
+            if sort == PICKS:
+                self.indexed.update(ins)
+            filled = self._gradients_changed(sort, func, args) if sort in (SETS, CHANGES) else ()
+            mode = _is_grad_enabled(), is_any_autocast()
+            self.log.append(("call", sort, func, ins, outs, numbers, before, after, where, mode, self.depth, filled))
+            if flawed:
+                self.eyes.see(func, args, kwargs, result, before, frame)
+
+    depth = 0  # how many forwards of custom Functions run
+    is_quiet = False  # zero_grad() or step() runs, which is told as one
+
+    def _found(self, sort: int, func: Any, args: tuple, result: Any) -> list[torch.Tensor]:
+        """The tensors that a call gave or changed."""
+        if isinstance(result, _Tensor):
+            return [result]
+        if result is None and args and (sort in (SETS, CHANGES) or func.__name__ == "__setitem__"):
+            return list(tensors_of(args[0]))
+        return list(tensors_of(result))
+
+    def _arguments(self, args: tuple, kwargs: dict, found: list[torch.Tensor]) -> tuple[tuple, tuple]:
+        """Numbers of the tensors that a call was given, as they were before it; and the plain numbers."""
+        ins, numbers = [], []
+        for x in (*args, *kwargs.values()) if kwargs else args:
+            if isinstance(x, _Tensor):
+                ins.append(self._before(x, found))
+            elif isinstance(x, tuple | list | dict):
+                ins += [self._before(tensor, found) for tensor in tensors_of(x)]
+            elif isinstance(x, int | float):
+                numbers.append(x)
+        return tuple(ins), tuple(numbers)
+
+    def _before(self, x: torch.Tensor, found: list[torch.Tensor]) -> int:
+        for tensor in found:
+            if tensor is x:
+                known = self.tensors.known(x)
+                if known is not None:
+                    return known
+        return self.tensors.number(x)
+
+    def _note_lines(self, before: int, after: int, where: Site) -> None:
+        """Nodes numbered since `before` were made at this line, unless a line further in is known."""
+        for number in range(before, after):
+            self.lines.setdefault(number, where)
+
+    def _gradients_changed(self, sort: int, func: Any, args: tuple) -> tuple[int, ...]:
+        """Numbers of the leaves whose .grad this call set, or changed in place."""
+        if sort == SETS:
+            return (self.tensors.number(args[0]),) if func.__self__.__name__ == "grad" else ()
+        changed = {id(tensor) for tensor in tensors_of(args[0])} if args else set()
+        leaves = [index for index, (grad, *_) in self.held.items() if id(grad) in changed]
+        return tuple([self.nodes[index].leaf[6] for index in leaves])
+
+    # -- what patches tell: modules, Functions, parameters, optimisers ------------------------------------------------
+
+    def call_module(self, plain: Callable, module: Any, args: tuple, kwargs: dict) -> Any:
+        outer = self.context
+        with self.careful("A module could not be noted"):
+            frame = sys._getframe(1)
+            where, seen = site(frame, outer), self.models.runs(module, frame)
+            self.context = Context("module", seen, where, outer)
+            if self.follows:
+                self.log.append(("module", seen, where))
+        try:
+            return plain(module, *args, **kwargs)
+        finally:
+            self.context = outer
+
+    def apply_function(self, plain: Callable, cls: type, args: tuple, kwargs: dict) -> Any:
+        if self.is_transformed():
+            return plain(*args, **kwargs)
+        outer, before, births = self.context, sequence_number(), self.eyes.births if self.eyes else 0
+        where = site(sys._getframe(1), outer)
+        row = len(self.log)
+        if self.follows:
+            self.log.append(())  # its own place is before what runs in it
+        self.context = Context("function", cls, where, outer)
+        self.depth += 1
+        inside = self.eyes.enter(before) if self.eyes else None
+        try:
+            outputs = plain(*args, **kwargs)
+        finally:
+            self.depth -= 1
+            self.context = outer
+            if self.eyes:
+                self.eyes.leave(inside)
+        with self.careful(f"A call of {cls.__name__} could not be noted"), DisableTorchFunction():
+            after = sequence_number()
+            self._note_lines(before, after, where)
+            if self.follows:
+                found = list(tensors_of(outputs))
+                given, numbers = self._arguments(args, kwargs, found)
+                outs = tuple([self.tensors.result(tensor) for tensor in found])
+                mode = _is_grad_enabled(), is_any_autocast()
+                called = ("call", APPLIES, cls, given, outs, numbers, before, after, where, mode, self.depth, ())
+                self.log[row] = called
+                if any(self.tensors.rows[number].flaw for number in outs):
+                    self.eyes.applied(cls, args, outputs, before, sys._getframe(1), births)
+        return outputs
+
+    def parameter_made(self, data: Any, parameter: Any) -> None:
+        if self.follows and isinstance(data, _Tensor) and not transforms_active():
+            with self.careful("A new parameter could not be noted"), DisableTorchFunction():
+                ins, where = (self.tensors.number(data),), site(sys._getframe(1), self.context)
+                outs = (self.tensors.add(parameter, is_given=False),)
+                now, mode = sequence_number(), (_is_grad_enabled(), False)
+                self.log.append(
+                    ("call", GIVES, torch.nn.Parameter, ins, outs, (), now, now, where, mode, self.depth, ())
+                )
+
+    def inference_begins(self) -> None:
+        if self.follows:
+            with self.careful("inference_mode could not be noted"):
+                where = site(sys._getframe(1), self.context)
+                self.log.append(("inference", where))
+
+    def attribute_set(self, module: Any, name: str, value: Any) -> None:
+        if self.follows:
+            with self.careful("An attribute of a module could not be noted"):
+                self.models.attribute_set(module, name, value, site(sys._getframe(1), self.context), self)
+
+    def optimizer_steps(self, optimizer: Any, is_over: bool) -> None:
+        self.is_quiet = not is_over and self.follows
+        with self.careful("A step of an optimizer could not be noted"):
+            self._optimizer("step", optimizer, is_over)
+
+    def clear_gradients(self, plain: Callable, holder: Any, args: tuple, kwargs: dict) -> None:
+        outer, self.is_quiet = self.is_quiet, self.follows
+        try:
+            plain(holder, *args, **kwargs)
+        finally:
+            self.is_quiet = outer
+        with self.careful("zero_grad() could not be noted"):
+            if not outer:
+                self._optimizer("zero_grad", holder, True)
+
+    def _optimizer(self, what: str, holder: Any, is_over: bool) -> None:
+        if not self.follows:
+            return
         with DisableTorchFunction():
-            wanted = args[3] and not kwargs.get("accumulate_grad")
-            found = [self._gradient(g) for g in results] if wanted else []
-            self._look_at_pending()
-            self.log.append(("ended", found))
+            if isinstance(holder, torch.nn.Module):
+                parameters = list(holder.parameters())
+            else:
+                parameters = [p for group in holder.param_groups for p in group["params"]]
+                self.models.optimized(holder, parameters)
+            numbers = tuple([self.tensors.number(p) for p in parameters])
+        self.log.append(
+            ("optimizer", what, type(holder).__name__, numbers, is_over, site(sys._getframe(2), self.context))
+        )
+
+    # -- what patches tell: passes ---------------------------------------------------------------------------------
+
+    def run_backward(self, plain: Callable, outputs: Any, args: tuple, kwargs: dict) -> Any:
+        if self.full or self.is_transformed():
+            return plain(outputs, *args, **kwargs)
+        outer, reached = self.context, None
+        where = site(sys._getframe(1), outer)
+        self.context = Context("pass", None, where, outer)
+        try:
+            with self.careful("A pass could not be noted"), DisableTorchFunction():
+                reached = self._begin(outputs, args, kwargs, where)
+            results = plain(outputs, *args, **kwargs)
+        finally:
+            self.context = outer
+        with self.careful("The end of a pass could not be noted"), DisableTorchFunction():
+            if reached is not None:
+                self._end(args, kwargs, results, reached)
         return results
 
-    def _hook(self, roots: list[Any]) -> None:
-        """Register every node that can be reached from here, and a hook on each that is no leaf."""
+    def _begin(self, outputs: Any, args: tuple, kwargs: dict, where: Site) -> list[int]:
+        """Logs how the pass begins; indices of the leaves that it can reach."""
+        self._learn_names(sys._getframe(2))
+        roots = [self._edge(out) for out in outputs]
+        reached = self._hook([node for node, _ in roots if node is not None])
+        self._name_outputs()
+        targets = [self._edge(x) for x in args[3] or ()]
+        seeds = [self._gradient(seed) for seed in args[0]]
+        places = [self._place(edge) for edge in roots]
+        accumulates = not args[3] or bool(kwargs.get("accumulate_grad"))
+        befores = [(index, *self.grad_of(index)) for index in reached] if self.follows else []
+        wanted = [self._place(edge) for edge in targets]
+        self.log.append(("begun", where, places, seeds, wanted, accumulates, befores))
+        return reached
+
+    def _end(self, args: tuple, kwargs: dict, results: Any, reached: list[int]) -> None:
+        wanted = args[3] and not kwargs.get("accumulate_grad")
+        found = [self._gradient(g) for g in results] if wanted else []
         self._look_at_pending()
-        first, seen, todo, known = len(self.nodes), set(), roots, self.known
+        afters = [(index, *self.grad_of(index)) for index in reached] if self.follows else []
+        self.measured.clear()
+        self.log.append(("ended", found, afters))
+
+    def grad_of(self, index: int) -> tuple:
+        """(norm, flaw) of a leaf's .grad; both None for none. What was looked at before is known by its version."""
+        grad = self.leaves[index].grad
+        if grad is None:
+            self.held.pop(index, None)
+            return None, None
+        version = grad._version
+        known = self.held.get(index)
+        if known is None or known[0] is not grad or known[1] != version:
+            known = self.held[index] = (grad, version, *measure(grad))
+        return known[2:]
+
+    def _hook(self, roots: list[Any]) -> list[int]:
+        """Register every node that can be reached, and a hook on each that is no leaf; indices of the leaves."""
+        self._look_at_pending()
+        first, seen, todo, known, leaves = len(self.nodes), set(), roots, self.known, []
         while todo:
             node = todo.pop()
             if node in seen:
@@ -210,19 +475,36 @@ class TorchRecorder(Watcher):
                 if index not in self.hooked and not self.full:
                     self.hooked[index] = node.register_hook(self._visited(index))
                 todo += [edge[0] for edge in here.edges if edge[0] is not None]
+            else:
+                leaves.append(index)
         self.log.append(("nodes_seen", first, len(self.nodes)))
+        return leaves
 
     def _visited(self, index: int) -> Callable:
-        log, gradient, guard = self.log, self._gradient, DisableTorchFunction
+        log, gradient, guard, opened = self.log, self._gradient, DisableTorchFunction, self.opened
 
         def hook(outgoing: tuple, incoming: tuple) -> None:
-            if not is_watching(self):  # another thread's pass over the same graph
+            if opened_here() is not opened and not is_watching(self):  # another thread's pass over the same graph
                 return
-            with guard():
-                came, went = [gradient(g) for g in incoming], [gradient(g) for g in outgoing]
-                log.append(("visited", index, came, went, sequence_number()))
+            try:
+                with guard():
+                    came, went = [gradient(g) for g in incoming], [gradient(g) for g in outgoing]
+                    log.append(("visited", index, came, went, sequence_number()))
+            except Exception as error:
+                self.trouble("A gradient could not be noted", error)
 
         return hook
+
+    def apply_node(self, plain: Callable, node: Any, grads: tuple) -> Any:
+        index, outer = self.known.get(id(node)), self.context
+        if index is not None:
+            with self.careful("A backward could not be noted"), DisableTorchFunction():
+                self.log.append(("visiting", index, [self._gradient(g) for g in grads]))
+        self.context = Context("backward", type(node), None, outer)
+        try:
+            return plain(node, *grads)
+        finally:
+            self.context = outer
 
     def _look_at_pending(self) -> None:
         """Register the nodes that the last pass made: they hang on the gradients that it handed on."""
@@ -244,13 +526,11 @@ class TorchRecorder(Watcher):
                 "record_torch cannot look into code compiled by torch.compile: its graph is split and its operations "
                 "are fused. Record the function or module from before torch.compile."
             )
-        index = self.known[id(node)] = len(self.nodes)
-        self.alive.append(node)
+        index = len(self.nodes)
         custom = node._forward_cls if isinstance(node, BackwardCFunction) else None
-        leaf = node.variable if name == "torch::autograd::AccumulateGrad" else None
-        if leaf is not None:
-            flaw = None if self.eyes is None else look(leaf)
-            leaf = (tuple(leaf.shape), leaf.dtype, self.names.get(id(leaf), ""), self._kept(leaf), flaw)
+        leaf = self._leaf(index, node.variable) if name == "torch::autograd::AccumulateGrad" else None
+        self.known[id(node)] = index
+        self.alive.append(node)
         self.nodes.append(Node(index, name, node._sequence_nr(), node.next_functions, (), custom, leaf))
         if leaf is not None:
             return index
@@ -259,8 +539,14 @@ class TorchRecorder(Watcher):
             self.log.append(("limit", self.limit))
         return index
 
-    def _kept(self, tensor: torch.Tensor) -> torch.Tensor | None:
-        return tensor.detach() if self.values == "full" else None
+    def _leaf(self, index: int, variable: torch.Tensor) -> tuple:
+        self.leaves[index] = variable
+        name = self.models.name_of(variable) or self.names.get(id(variable), "")
+        if not self.follows:
+            return tuple(variable.shape), variable.dtype, name, None, None, None, None
+        number = self.tensors.number(variable)
+        known, kept = self.tensors.rows[number], variable.detach() if self.values == "full" else None
+        return tuple(variable.shape), variable.dtype, name, kept, known.norm, known.flaw, number
 
     def _edge(self, tensor: Any) -> tuple[Any, int]:
         if isinstance(tensor, autograd_graph.GradientEdge):
@@ -280,33 +566,37 @@ class TorchRecorder(Watcher):
     def _gradient(self, g: Any) -> Gradient | None:
         if g is None:
             return None
-        node, tensor, note = g.grad_fn, None, ""
+        node = g.grad_fn
         if node is not None:
             self.pending.append(node)
             node = id(node)
-        if self.values == "none":
-            return node, g.output_nr if node else 0, g.shape, g.dtype, None, "", None
-        if self.values == "full":
-            tensor = g.detach()
-        else:
-            note = f"norm {float(g.detach().norm()):.4g}"
-        return node, g.output_nr, g.shape, g.dtype, tensor, note, look(g)
+        if not self.follows:
+            return node, g.output_nr if node else 0, g.shape, g.dtype, None, None, None
+        known = self.measured.get(id(g))
+        if known is None or known[0] is not g:
+            known = (None, *measure(g))
+        return (
+            node,
+            g.output_nr if node else 0,
+            g.shape,
+            g.dtype,
+            g.detach() if self.values == "full" else None,
+            *known[1:],
+        )
 
     def _learn_names(self, frame: Any) -> None:
         """What the lines that start a pass call their tensors: local names, and parameters of local modules."""
-        while frame is not None and frame.f_code.co_filename.startswith((_TORCH, _HERE)):
+        while frame is not None and kind_of(frame.f_code.co_filename) != OWN:
             frame = frame.f_back
-        self.names, self.outputs = dict(self.given), []  # an id is only good while its tensor lives
-        for name, value in list(frame.f_locals.items()) if frame is not None else ():
-            if isinstance(value, torch.Tensor):
+        given = {id(tensor): name for name, tensor in self.given.items()}
+        self.names, self.outputs = given, []  # an id is only good while its tensor lives
+        for name, value in locals_of(frame) if frame is not None else ():
+            if isinstance(value, _Tensor):
                 self.names.setdefault(id(value), name)
                 if value.requires_grad and value.grad_fn is not None:
                     self.outputs.append((value.grad_fn, value.output_nr, name))
             elif isinstance(value, torch.nn.Module):
-                for inner, parameter in value.named_parameters():
-                    self.names.setdefault(id(parameter), f"{name}.{inner}")
-        if frame is not None and frame.f_code.co_flags & inspect.CO_OPTIMIZED and isinstance(frame.f_locals, dict):
-            frame.f_locals.clear()  # a copy that the frame keeps, and with it the tensors
+                self.models.seen(value, name)
 
     def _name_outputs(self) -> None:
         """Names for the nodes' outputs; the nodes are known by now."""
@@ -314,54 +604,3 @@ class TorchRecorder(Watcher):
             if id(node) in self.known:
                 self.called.setdefault((self.known[id(node)], output), name)
         self.outputs = []
-
-
-# -- lines -------------------------------------------------------------------------------------------------------
-
-
-def looked_at(eyes: Eyes, cls: type, apply: Callable, args: tuple, kwargs: dict, frame: Any) -> Any:
-    """Run a custom Function; what is born inside its forward is told before the Function itself."""
-    outer, births, before = eyes.inside, eyes.births, sequence_number()
-    eyes.inside = before if outer is None else outer
-    try:
-        outputs = apply(*args, **kwargs)
-    finally:
-        eyes.inside = outer
-    eyes.applied(cls, args, outputs, before, frame, births)
-    return outputs
-
-
-def note_lines(lines: dict[int, tuple], before: int, frame: Any) -> None:
-    """Nodes numbered since `before` were made at this frame's line, unless a line further in is known."""
-    where, after = where_now(frame), sequence_number()
-    if after == before + 1:
-        lines.setdefault(before, where)
-        return
-    for number in range(before, after):
-        lines.setdefault(number, where)
-
-
-def where_now(frame: Any) -> tuple | None:
-    """(code, instruction) of the innermost frame that is neither PyTorch's nor ours."""
-    while frame is not None:
-        code = frame.f_code
-        own = _OWN.get(code.co_filename)
-        if own is None:
-            own = _OWN[code.co_filename] = not code.co_filename.startswith((_TORCH, _HERE))
-        if own:
-            return code, frame.f_lasti
-        frame = frame.f_back
-    return None
-
-
-_OWN: dict[str, bool] = {}  # file -> whether it is a person's own, neither PyTorch's nor ours
-
-
-def _raised_at(error: BaseException) -> tuple | None:
-    found, traceback = None, error.__traceback__
-    while traceback is not None:
-        name = traceback.tb_frame.f_code.co_filename
-        if not name.startswith((_TORCH, _HERE)):
-            found = (traceback.tb_frame.f_code, traceback.tb_lasti)
-        traceback = traceback.tb_next
-    return found

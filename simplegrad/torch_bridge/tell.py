@@ -7,7 +7,12 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from simplegrad.torch_bridge import source as source_text
+from simplegrad.torch_bridge.operations import settled
+from simplegrad.torch_bridge.tell_calls import CallTeller
+from simplegrad.torch_bridge.where import innermost, line, module_path
 from simplegrad.trace import Trace
+from simplegrad.trace.calls import Filled
 from simplegrad.trace.events import (
     Accumulated,
     Entry,
@@ -70,6 +75,9 @@ class Teller:
         self.made: list[int] = []  # nodes that passes made and that are not told yet, by sequence number, last first
         self.sums: set[int] = set()  # those that the engine made to add contributions
         self.done = False
+        self.by_sequence: dict[int, int] = {}  # sequence number -> node
+        self.by_sequence_of: list[int] = []  # nodes that stand in there
+        self.calls = CallTeller(self)
         self.flaws: dict[tuple, str] = {}  # (sequence number, name, output) of a node -> "nan" or "inf"
         self.aside: list[tuple] = []  # rows of what is not finite and belongs to no node, to be told in order
 
@@ -83,17 +91,18 @@ class Teller:
         self.recorder.log.clear()
         self.ahead = self._look_ahead(log)
         for row in log:
-            if not self.done:
+            if row and (not self.done or row[0] in ("call", "module", "optimizer", "inference", "attribute", "held")):
                 getattr(self, row[0])(*row[1:])
         if not self.done:
             self._tell_aside()
+        self.calls.finish()
 
     # -- reading ahead -------------------------------------------------------------------------------------------
 
     def _look_ahead(self, log: list[tuple]) -> list[Ahead]:
         """One Ahead for each pass in the order in which they begin; also which nodes the passes made."""
         found, open_, outgoing, incoming = [], [running.ahead for running in self.passes], set(), set()
-        for kind, *row in log:
+        for kind, *row in filter(None, log):
             if kind == "begun":
                 found.append(Ahead())
                 open_.append(found[-1])
@@ -140,6 +149,15 @@ class Teller:
 
     # -- nodes and values ----------------------------------------------------------------------------------------
 
+    def node_numbered(self, sequence: int) -> int | None:
+        """The node of the forward or of a pass that got this sequence number."""
+        for index in range(len(self.by_sequence_of), len(self.nodes)):
+            node = self.nodes[index]
+            self.by_sequence_of.append(index)
+            if node.leaf is None:
+                self.by_sequence[node.sequence] = index
+        return self.by_sequence.get(sequence)
+
     @property
     def nodes(self) -> list[Node]:
         return self.recorder.nodes
@@ -171,8 +189,9 @@ class Teller:
         if place not in self.values:
             node = self.nodes[place[0]]
             if node.leaf is not None:
-                shape, dtype, name, tensor, flaw = node.leaf
-                kept = {"tensor": tensor, "nonfinite": flaw}
+                shape, dtype, name, tensor, norm, flaw, _ = node.leaf
+                norm, flaw = settled(norm, flaw)
+                kept = {"tensor": tensor, "norm": norm, "nonfinite": flaw}
                 value = self.values[place] = self.new_value(name, shape, dtype, leaf=True, **kept)
                 self.add(Leaf, None, value=value)
             else:
@@ -185,14 +204,17 @@ class Teller:
         """A gradient as a Variable: the output of the node that computed it, or a constant."""
         if gradient is None:
             return None
-        node, output, shape, dtype, tensor, note, flaw = gradient
+        node, output, shape, dtype, tensor, norm, flaw = gradient
+        norm, flaw = settled(norm, flaw)
+        note = "" if norm is None or tensor is not None else f"norm {norm:.4g}"
         index = self.recorder.known.get(node)
         if index is None:
-            return self.new_value("", shape, dtype, tensor=tensor, note=note, nonfinite=flaw)
+            return self.new_value("", shape, dtype, tensor=tensor, note=note, nonfinite=flaw, norm=norm)
         value = self.value((index, output))
         value.shape, value.dtype = tuple(shape), str(dtype).removeprefix("torch.")
         value.tensor = tensor if value.tensor is None else value.tensor
         value.note, value.nonfinite = value.note or note, value.nonfinite or flaw
+        value.norm = norm if value.norm is None else value.norm
         return value
 
     def entry(self, index: int, made_by: Entry | None = None) -> Entry:
@@ -205,7 +227,8 @@ class Teller:
         inputs = tuple(self.value(edge) for edge in self.edges(index) if edge is not None)
         operator = node.custom.__name__ if node.custom else re.sub(r"Backward\d*$", "", node.name.rsplit("::", 1)[-1])
         running = self.passes[-1] if self.passes else None
-        source = self.source(self.recorder.lines.get(node.sequence))
+        where = self.recorder.lines.get(node.sequence)
+        source = self.source(where)
         entry = self.entries[index] = Entry(
             id=len(self.trace._entries),
             operator=operator,
@@ -217,6 +240,8 @@ class Teller:
             pass_id=running and running.run.id,
             source=source,
             propagate_source=_backward_of(node.custom),
+            returns_at=source_text.return_of(node.custom) if node.custom else None,
+            group=module_path(where) or (made_by.group if made_by else ""),
         )
         self.trace._entries.append(entry)
         self.add(Recorded, source, entry=entry)
@@ -230,12 +255,9 @@ class Teller:
         self.trace._events.append(kind(index=index, pass_id=running and running.run.id, source=source, **fields))
         return index
 
-    def source(self, where: tuple | None) -> tuple[str, int] | None:
-        if where is None:
-            return None
-        code, instruction = where
-        lines = [line for start, stop, line in code.co_lines() if start <= instruction < stop]
-        return (code.co_filename, lines[0]) if lines and lines[0] else None
+    def source(self, where: Any) -> tuple[str, int] | None:
+        """The line of a Site, or of one (code, instruction)."""
+        return line(where if isinstance(where, tuple) else innermost(where))
 
     # -- one method for each kind of row -------------------------------------------------------------------------
 
@@ -247,7 +269,9 @@ class Teller:
             self._tell_aside(self.nodes[index].sequence)
             self.entry(index, running and running.entry)
 
-    def begun(self, where: tuple | None, roots: list, seeds: list, targets: list) -> None:
+    def begun(
+        self, where: Any, roots: list, seeds: list, targets: list, accumulates: bool = True, befores: Any = ()
+    ) -> None:
         self._tell_aside()
         places = [place for place in roots if place is not None and place[0] >= 0]
         losses = [self.value(place) for place in places]
@@ -260,7 +284,8 @@ class Teller:
         )
         self.trace.pass_count += 1
         running = Running(run, len(self.trace._events), places, self.ahead.pop())
-        running.targets = targets
+        running.targets, running.accumulates = targets, accumulates
+        running.befores = {index: settled(norm, flaw) for index, norm, flaw in befores}
         running.table.update({a: b for a, b in zip(losses, starts, strict=False) if b is not None})
         running.came.update(dict.fromkeys(places, 1))
         self.passes.append(running)
@@ -327,7 +352,7 @@ class Teller:
             self._tell_aside(self.nodes[self.made[-1]].sequence)
             self.entry(self.made.pop(), made_by)
 
-    def ended(self, results: list) -> None:
+    def ended(self, results: list, afters: Any = ()) -> None:
         running = self.passes[-1]
         self._tell_made(1 << 63, made_by=running.entry)
         for index in self._not_run(running):
@@ -337,7 +362,26 @@ class Teller:
             known = running.table.get(self.value(place)) if place else None
             found.append(None if gradient is None else known or self.gradient(gradient))
         self.add(PassEnded, None, run=running.run, table=tuple(running.table.items()), results=tuple(found))
+        for index, *after in afters:
+            self._filled(running, index, settled(*after))
         self.passes.pop()
+
+    def _filled(self, running: Running, index: int, after: tuple) -> None:
+        """What the pass did to the .grad of one leaf."""
+        place, before = (index, 0), running.befores.get(index, (None, None))
+        came = running.table.get(self.values[place]) if place in self.values else None
+        self.trace._filled.append(
+            Filled(
+                pass_id=running.run.id,
+                value=self.value(place),
+                before=before[0],
+                after=after[0],
+                accumulates=running.accumulates,
+                before_kind=before[1] or "",
+                after_kind=after[1] or "",
+                came=came,
+            )
+        )
 
     def _not_run(self, running: Running) -> list[int]:
         """Nodes that the loss leads to and that the engine left out."""
@@ -369,6 +413,24 @@ class Teller:
 
     def made_nodes(self, first: int, last: int) -> None:
         """Told already, at the visits that made them."""
+
+    def call(self, *row: Any) -> None:
+        self.calls.add("call", row)
+
+    def module(self, *row: Any) -> None:
+        self.calls.add("module", row)
+
+    def optimizer(self, *row: Any) -> None:
+        self.calls.add("optimizer", row)
+
+    def inference(self, *row: Any) -> None:
+        self.calls.add("inference", row)
+
+    def attribute(self, *row: Any) -> None:
+        self.calls.add("attribute", row)
+
+    def held(self, rows: list) -> None:
+        self.calls.held(rows)
 
     def failed(self, error: BaseException, where: tuple | None) -> None:
         self._tell_aside()

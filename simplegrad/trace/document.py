@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import torch
 
+from .calls import Call, Filled, Held
 from .events import KINDS, Entry, Event, Pass, Value
 from .looks import MOST_DIMENSIONS, can_be_looked_at, distinct
 from .replay import Replay
@@ -23,8 +24,14 @@ LONGEST_NAME = 500  # characters of a name, an operator, a dtype; they stand in 
 LONGEST_TEXT = 1_000_000  # of anything else
 DAMAGED = "The file is damaged or was cut off. Copy it anew, or save the trace again with trace.save(path)."
 _ABOUT = ("title", "program", "aggregate", "kind")
+_BESIDE = {"calls": Call, "held": Held, "filled": Filled}  # lists of a trace beside its events
+# Of these, what a field usually is is left out.
+_USUAL = {
+    kind: {field.name: field.default for field in dataclasses.fields(kind) if field.default is not dataclasses.MISSING}
+    for kind in _BESIDE.values()
+}
 # Fields that are left out where they are empty.
-_LEFT_OUT = {"parent", "pass_id", "line", "source", "propagate_source", "made_by", "group", "aggregate"}
+_LEFT_OUT = {"parent", "pass_id", "line", "source", "propagate_source", "returns_at", "made_by", "group", "aggregate"}
 
 
 class WrongDocument(Exception):
@@ -45,11 +52,13 @@ class Writer:
             self.place(entry)
         tape = len(self.rows["entries"])
         events = [self.event(event) for event in trace.events]
+        beside = {name: [self.fields(each) for each in getattr(trace, name)] for name in _BESIDE}
         about = {name: str(getattr(trace, name)) for name in _ABOUT}
         about |= {"notices": list(map(str, trace.notices)), "bindings": _names(trace)}
         about |= {"texts": excerpts(map(tuple, self.rows["sources"]), trace.texts)}
         self.document = {"format": FORMAT, "version": VERSION, **about}
         self.document |= {**self.rows, "listed": listed, "tape": tape, "events": events}
+        self.document |= {name: rows for name, rows in beside.items() if rows}
 
     def place(self, thing: Value | Entry | Pass) -> int:
         """Where it stands in its list; put there now if it is new. What it refers to gets its place before it."""
@@ -71,16 +80,20 @@ class Writer:
             fields["leaf"] = True
         if thing.nonfinite is not None:
             fields["nonfinite"] = thing.nonfinite
+        if thing.norm is not None:
+            fields["norm"] = thing.norm
         key, note = self.tensors.add(thing.tensor)
         return "values", fields | ({"tensor": key} if key else {}) | _not_empty("note", _cut(thing.note or note))
 
     def event(self, event: Event) -> dict:
         return {"kind": event.kind, **self.fields(event)}
 
-    def fields(self, thing: Event | Entry | Pass) -> dict:
-        written = {}
+    def fields(self, thing: Event | Entry | Pass | Call | Held | Filled) -> dict:
+        written, usual = {}, _USUAL.get(type(thing), {})
         for name, codec in _codecs(type(thing)):
             value = getattr(thing, name)
+            if name in usual and value == usual[name]:
+                continue
             if value is None or codec.write is None:
                 if not (name in _LEFT_OUT and (value is None or value is False or value == "")):
                     written[name] = value
@@ -164,6 +177,8 @@ class Reader:
             setattr(trace, name, self.text(self.document.get(name, ""), name))
         trace.bindings = self.names("bindings")
         trace._notices = [self.text(notice, "notices") for notice in self.list_of("notices", self.document)]
+        trace._calls, trace._held = self.beside("calls", Call), self.beside("held", Held)
+        trace._filled = self.beside("filled", Filled)
         trace.pass_count = len(trace.passes)
         try:
             Replay(trace)
@@ -231,7 +246,8 @@ class Reader:
         tensor = None if key is None else self.tensor(key, shape)
         name, note = self.name(row.get("name")), self.name(row.get("note", ""))
         looked = None if row.get("nonfinite") is None else self.text(row["nonfinite"])
-        return Value(self.whole(row.get("id")), name, shape, tensor, dtype, bool(row.get("leaf")), note, looked)
+        norm = None if row.get("norm") is None else self.number(row["norm"])
+        return Value(self.whole(row.get("id")), name, shape, tensor, dtype, bool(row.get("leaf")), note, looked, norm)
 
     def tensor(self, key: object, shape: tuple[int, ...]) -> torch.Tensor:
         """The tensor of this key in this shape; values of one key and shape share it."""
@@ -246,6 +262,11 @@ class Reader:
                 self.wrong(f"tensor {key} does not go with shape {list(shape)} ({str(error).splitlines()[0]})")
         return self.shaped[key, shape]
 
+    def beside(self, name: str, kind: type) -> list:
+        """Rows of what a PyTorch run tells beside events; a file that has none is as good."""
+        rows = self.list_of(name, {name: self.document.get(name, [])})
+        return [self.made(kind, row, f"{name}[{i}]") for i, row in enumerate(rows)]
+
     def made(self, kind: type, row: object, at: str, **more) -> Event | Entry | Pass:
         """An entry, a pass or an event, of the fields of its row."""
         self.at = at
@@ -255,7 +276,7 @@ class Reader:
             if name in row:
                 field = row[name]
                 more[name] = None if field is None and codec.or_none else codec.read(self, field)
-            elif name not in _LEFT_OUT:
+            elif name not in _LEFT_OUT and name not in _USUAL.get(kind, {}):
                 self.wrong(f"'{name}' is missing")
         return kind(**more)
 
@@ -359,18 +380,25 @@ def _many(codec: Codec) -> Codec:
 
 
 _VALUE = _place_in("values")
+_ENTRY = _place_in("entries")
+_SOURCE = Codec(Writer.source, lambda reader, place: reader.chosen(reader.sources, place))
 _CODECS = {
     "str": Codec(None, Reader.text),
     "int": Codec(None, Reader.whole),
     "float": Codec(None, Reader.number),
     "bool": Codec(None, Reader.truth),
     "Value": _VALUE,
-    "Entry": _place_in("entries"),
+    "Entry": _ENTRY,
     "Pass": _place_in("passes"),
-    "Source": Codec(Writer.source, lambda reader, place: reader.chosen(reader.sources, place)),
+    "Source": _SOURCE,
     "tuple[Value, ...]": _many(_VALUE),
     "tuple[Value | None, ...]": _many(dataclasses.replace(_VALUE, or_none=True)),
     "tuple[tuple[Value, Value], ...]": _many(Codec(Writer.pair, Reader.pair)),
+    "tuple[Entry, ...]": _many(_ENTRY),
+    "tuple[Source, ...]": _many(_SOURCE),
+    "tuple[str, ...]": _many(Codec(lambda writer, x: x, Reader.text)),
+    "tuple[int, ...]": _many(Codec(lambda writer, x: x, Reader.whole)),
+    "tuple[float, ...]": _many(Codec(lambda writer, x: x, Reader.number)),
 }
 
 

@@ -28,6 +28,7 @@ class Value:
     leaf: bool = False  # made with Variable.constant
     note: str = ""  # what stands in for the tensor when it was not kept, e.g. "norm 1.25"
     nonfinite: str | None = None  # "nan", "inf" or "": what a look at the numbers said; None where nobody looked
+    norm: float | None = None  # of its numbers, where only that was kept; None where it is not finite, too
 
     @property
     def is_zero(self) -> bool:
@@ -65,6 +66,7 @@ class Entry:
     line: int | None = None
     source: Source | None = None
     propagate_source: Source | None = None
+    returns_at: Source | None = None  # the last `return` of a hand-written backward
     group: str = ""  # a module or region it belongs to, for collapsing large tapes
 
     @property

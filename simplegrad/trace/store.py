@@ -6,7 +6,7 @@ Nothing in it is ever executed: no pickle, and every index is looked at before i
     version   1; a reader refuses what is newer than itself
     title, program, aggregate, kind, notices, bindings      of the Trace, as they are
     sources   [[file, line], …]; elsewhere a source is its place in this list
-    values    [{id, name, shape, dtype, leaf?, note?, nonfinite?, tensor?}, …]; elsewhere a value is its place in
+    values    [{id, name, shape, dtype, leaf?, note?, nonfinite?, norm?, tensor?}, …]; elsewhere a value is its place in
               this list. `nonfinite`: "nan", "inf" or "" where the run itself looked at the numbers.
               `tensor`: its key in tensors.safetensors. Values that shared a tensor share the key. A tensor may have 1
               where `shape` has more: it is expanded. One whose key begins with "complex" holds [real, imaginary] in a
@@ -20,6 +20,8 @@ Nothing in it is ever executed: no pickle, and every index is looked at before i
     passes    [{id, loss, seed?, wanted: [value or null…], none, prune}, …]; elsewhere, again its place
     events    [{kind, parent?, pass_id?, line?, source?, and the fields of its kind}, …], in order. The kinds and their
               fields are those of events.py; `run` is a pass, `table` a list of [value, value]
+    calls, held, filled    of a PyTorch run, where there are any: rows with the fields of calls.py. What a field usually
+              is (its default there) is left out
 
 What has a `?` is left out where it is empty. A tensor whose layout no file holds (sparse, say) is left out, and the
 value's note says so. Tensors come back on the CPU.

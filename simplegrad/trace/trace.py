@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 
+from .calls import Call, Filled, Held
 from .events import Entry, Event, Failed, LimitReached, Pass, PassBegun, Value
 from .replay import Replay, State
 from .texts import Chunks
@@ -39,6 +40,9 @@ class Trace:
         self._notices: list[str] = []
         self.texts: Chunks | None = None  # of the files it names, where it came from a file; None: of this process
         self._versions: dict[Value, int] = {}  # how often each tensor had been changed in place when it was first seen
+        self._calls: list[Call] = []
+        self._held: list[Held] = []
+        self._filled: list[Filled] = []
 
     def _built(self) -> Trace:
         """With events for all that was logged. Once the run is over, what made them is let go, and the tape with it."""
@@ -64,6 +68,21 @@ class Trace:
     @property
     def values(self) -> list[Value]:
         return self._built()._values
+
+    @property
+    def calls(self) -> list[Call]:
+        """Of a PyTorch run with numbers: every operation, and marks, in order. See calls.py."""
+        return self._built()._calls
+
+    @property
+    def held(self) -> list[Held]:
+        """Of a PyTorch run: the tensors of its modules, as they were at its end."""
+        return self._built()._held
+
+    @property
+    def filled(self) -> list[Filled]:
+        """Of a PyTorch run: what each pass did to the .grad of each leaf that it could reach."""
+        return self._built()._filled
 
     @property
     def notices(self) -> list[str]:

@@ -1,0 +1,284 @@
+"""From rows of operations to `Call`s: what kind each is, and which values, entries and lines belong to it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from simplegrad.torch_bridge import source
+from simplegrad.torch_bridge.model import HeldRow
+from simplegrad.torch_bridge.operations import (
+    APPLIES,
+    GRAD_MODE,
+    LEAVES,
+    MARK,
+    SETS,
+    Known,
+    named,
+    settled,
+)
+from simplegrad.torch_bridge.tell_errors import explained
+from simplegrad.torch_bridge.where import innermost, line, module_path, part_of_pass, stack
+from simplegrad.trace import calls as kinds
+from simplegrad.trace.calls import Call, Held
+from simplegrad.trace.events import Entry, Failed, Value
+
+if TYPE_CHECKING:
+    from simplegrad.torch_bridge.tell import Teller
+
+_NEW = {"tensor", "as_tensor", "asarray", "from_numpy", "frombuffer", "from_dlpack", "Parameter", "scalar_tensor"}
+_COLLECTIVE = "distributed"
+_TORCH = Path(torch.__file__).parent
+
+
+class CallTeller:
+    """Rows are put down in order; calls are made of them at the end, when it is known which nodes a pass reached."""
+
+    def __init__(self, teller: Teller) -> None:
+        self.teller = teller
+        self.todo: list[tuple] = []  # kind of row, row, number of events before it, pass
+        self.values: dict[int, Value] = {}  # by number
+        self.leaves: dict[int, int] = {}  # first number of a leaf -> node
+        self.looked: int = 0  # so many nodes are in `leaves`
+        self.paths: dict[int, str] = {}  # first number -> path of a tensor of a module
+        self.versions: dict[Call, int] = {}  # of what calls changed in place
+        self.is_explained = False
+        self.functions: list[tuple[int, int]] = []  # (depth, id of the call) of the Functions whose forward runs
+
+    @property
+    def rows(self) -> list[Known]:
+        return self.teller.recorder.tensors.rows
+
+    def add(self, kind: str, row: tuple) -> None:
+        running = self.teller.passes[-1] if self.teller.passes else None
+        self.todo.append((kind, row, len(self.teller.trace._events), running and running.run.id))
+
+    def finish(self) -> None:
+        for kind, row, event, pass_id in self.todo:
+            call = getattr(self, kind)(row, event, pass_id)
+            if call is not None:
+                self.teller.trace._calls.append(call)
+                if call.kind == kinds.IN_PLACE and row[3]:
+                    self.versions[call] = self.rows[row[3][0]].version
+        self.todo = []
+        self._explain()
+
+    def _explain(self) -> None:
+        """What the error that ended the run leaves out."""
+        trace = self.teller.trace
+        last = trace._events[-1] if trace._events else None
+        if isinstance(last, Failed) and not self.is_explained:
+            self.is_explained = True
+            more = explained(last.message, trace._calls, trace._entries, self.versions)
+            trace._events[-1] = dataclasses.replace(last, message=f"{last.message} {more}".strip())
+
+    # -- values ------------------------------------------------------------------------------------------------------
+
+    def value(self, number: int) -> Value:
+        found = self.values.get(number)
+        if found is None:
+            found = self.values[number] = self._value(number)
+        return found
+
+    def _value(self, number: int) -> Value:
+        known, teller = self.rows[number], self.teller
+        if known.node is not None:
+            index = teller.node_numbered(known.node[0])
+            place = (index, known.node[1])
+            if index is not None and place in teller.values:
+                return self._measured(teller.values[place], known)
+        leaf = self._leaf(known.first) if known.node is None else None
+        if leaf is not None and (leaf, 0) in teller.values:
+            return teller.values[leaf, 0]
+        if known.first != number and known.node is None and self.rows[known.first].node is None and known.is_given:
+            return self.value(known.first)  # the same leaf or plain tensor, changed by what was not seen
+        norm, flaw = settled(known.norm, known.flaw)
+        name = self.paths.get(known.first, "")
+        kept = {"leaf": known.node is None and known.is_given, "norm": norm, "nonfinite": flaw}
+        return teller.new_value(name, known.shape, known.dtype, **kept)
+
+    def _leaf(self, first: int) -> int | None:
+        nodes = self.teller.nodes
+        for index in range(self.looked, len(nodes)):
+            if nodes[index].leaf is not None and nodes[index].leaf[6] is not None:
+                self.leaves[self.rows[nodes[index].leaf[6]].first] = index
+        self.looked = len(nodes)
+        return self.leaves.get(first)
+
+    def _measured(self, value: Value, known: Known) -> Value:
+        if value.norm is None and value.nonfinite is None:
+            value.norm, value.nonfinite = settled(known.norm, known.flaw)
+        value.shape, value.dtype = tuple(known.shape), str(known.dtype).removeprefix("torch.")
+        return value
+
+    def entries(self, before: int, after: int) -> tuple[Entry, ...]:
+        teller = self.teller
+        found = [teller.node_numbered(sequence) for sequence in range(before, min(after, before + 10_000))]
+        return tuple([teller.entries[index] for index in found if index in teller.entries])
+
+    # -- one method for each kind of row -------------------------------------------------------------------------------
+
+    def call(self, row: tuple, event: int, pass_id: int | None) -> Call | None:
+        sort, func, ins, outs, numbers, before, after, where, (grad, autocast), depth, filled = row
+        via = [code for code, *_ in where.via]
+        name = func.__name__ if sort == APPLIES else named(func)
+        kind = self._kind(sort, name, ins, outs, via, filled)
+        if kind is None:
+            return None
+        decorated = next((more[0] for _, *more in where.via if more), None)
+        made = Call(
+            id=len(self.teller.trace._calls),
+            kind=kind,
+            name=name.rstrip("="),
+            event=event,
+            module=module_path(where),
+            source=line(innermost(where)),
+            stack=tuple(filter(None, map(line, stack(where)))),
+            inputs=tuple([self.value(number) for number in ins]),
+            outputs=tuple([self.value(number) for number in outs]),
+            entries=self.entries(before, after),
+            via=tuple([named_code(code) for code in via]) + (("checkpoint",) if where.is_checkpointed else ()),
+            grad=grad,
+            followed=any(self.rows[number].requires_grad for number in outs),
+            inside=self._inside(depth, sort),
+            within=part_of_pass(where),
+            pass_id=pass_id,
+            numbers=tuple([float(number) for number in numbers if abs(number) < 1e300]),
+            note="autocast" if autocast else "",
+            decorated=(decorated.co_filename, decorated.co_firstlineno) if decorated is not None else None,
+            leaves=tuple([self.value(number) for number in filled]),
+            aliases=tuple([self.value(number) for number in self._aliases(outs) if number not in outs])
+            if kind == kinds.IN_PLACE
+            else (),
+        )
+        if sort == APPLIES:
+            self.functions.append((depth, made.id))
+        return made
+
+    def _inside(self, depth: int, sort: int) -> int | None:
+        """The Function whose forward it ran in: the last one that was begun one level further out."""
+        while self.functions and self.functions[-1][0] >= depth:
+            self.functions.pop()
+        return self.functions[-1][1] if self.functions else None
+
+    def _kind(self, sort: int, name: str, ins: tuple, outs: tuple, via: list, filled: tuple) -> str | None:
+        files = [str(code.co_filename).removeprefix(f"{_TORCH}/") for code in via]
+        names = [code.co_name for code in via]
+        if sort == APPLIES:
+            return kinds.FUNCTION
+        if sort == GRAD_MODE:
+            plain = all(file in ("autograd/grad_mode.py", "utils/_contextlib.py") for file in files)
+            return kinds.GRAD_MODE if plain or "utils/checkpoint.py" in files else None
+        if "nn/utils/clip_grad.py" in files:
+            return kinds.CLIP if filled else None
+        if "amp/grad_scaler.py" in files:
+            scales = name in ("mul", "__mul__") and "scale" in names
+            return kinds.SCALE if scales else kinds.UNSCALE if "unscale_" in name else None
+        if any(file.startswith("optim/") for file in files):
+            return None
+        if any(file.startswith("distributed/") for file in files):
+            return kinds.COLLECTIVE
+        if "deepcopy" in names or "__deepcopy__" in names:
+            return kinds.COPY if name in ("clone", "Parameter") else kinds.OPERATION
+        if sort == SETS:
+            return {"grad=": kinds.GRAD_SET, "data=": kinds.IN_PLACE, "requires_grad=": kinds.REQUIRES_GRAD}[name]
+        if sort == MARK:
+            return kinds.HOOK
+        if sort == LEAVES:
+            return kinds.LEAVES
+        if name == "requires_grad_":
+            return kinds.REQUIRES_GRAD
+        if filled:
+            return kinds.GRAD_SET
+        if name in _NEW:
+            return kinds.NEW_LEAF
+        return kinds.IN_PLACE if self._changes(ins, outs) else kinds.OPERATION
+
+    def _changes(self, ins: tuple, outs: tuple) -> bool:
+        rows = self.rows
+        return any(
+            rows[a].address == rows[b].address and rows[a].version < rows[b].version and rows[a].first == rows[b].first
+            for a in ins
+            for b in outs
+        )
+
+    def _aliases(self, outs: tuple) -> list[int]:
+        """Numbers of other tensors at the same memory, made before."""
+        found = []
+        for number in outs:
+            address = self.rows[number].address
+            last = {self.rows[i].first: i for i in range(number) if address and self.rows[i].address == address}
+            found += [i for first, i in last.items() if first != self.rows[number].first]
+        return found
+
+    def module(self, row: tuple, event: int, pass_id: int | None) -> Call:
+        seen, where = row
+        path = seen.path or ""
+        return self._mark(kinds.MODULE, seen.cls.__name__, event, where, pass_id, module=path)
+
+    def inference(self, row: tuple, event: int, pass_id: int | None) -> Call:
+        (where,) = row
+        decorated = next((more[0] for _, *more in where.via if more), None)
+        source = (decorated.co_filename, decorated.co_firstlineno) if decorated is not None else None
+        more = {"numbers": (0.0,), "grad": False, "decorated": source}
+        return self._mark(kinds.GRAD_MODE, "inference_mode", event, where, pass_id, **more)
+
+    def optimizer(self, row: tuple, event: int, pass_id: int | None) -> Call | None:
+        what, name, numbers, is_over, where = row
+        if what == "step" and is_over:
+            return None
+        leaves = tuple([self.value(number) for number in numbers])
+        kind = kinds.STEP if what == "step" else kinds.ZERO_GRAD
+        return self._mark(kind, name, event, where, pass_id, leaves=leaves)
+
+    def attribute(self, row: tuple, event: int, pass_id: int | None) -> Call:
+        path, changed, where = row
+        olds = tuple([self.value(old) for _, old, _ in changed if old is not None])
+        news = tuple([self.value(new) for _, _, new in changed])
+        return self._mark(kinds.ATTRIBUTE, path, event, where, pass_id, inputs=olds, outputs=news)
+
+    def _mark(self, kind: str, name: str, event: int, where: Any, pass_id: int | None, **more: Any) -> Call:
+        more.setdefault("module", module_path(where))
+        more["stack"] = tuple(filter(None, map(line, stack(where))))
+        number = len(self.teller.trace._calls)
+        within = part_of_pass(where)
+        place = line(innermost(where))
+        return Call(number, kind, name, event, source=place, pass_id=pass_id, within=within, **more)
+
+    def held(self, rows: list[HeldRow]) -> None:
+        """What the modules held at the end; the names are good for values that nothing else names."""
+        for row in rows:
+            if row.number is not None:
+                self.paths.setdefault(self.rows[row.number].first, row.path)
+        for row in rows:
+            self.teller.trace._held.append(self._held(row))
+
+    def _held(self, row: HeldRow) -> Held:
+        made_at, used_at, branch_at, frozen_at = source.about(row.cls, row.name)
+        return Held(
+            path=row.path,
+            kind=row.kind,
+            shape=row.shape,
+            dtype=str(row.dtype).removeprefix("torch."),
+            requires_grad=row.requires_grad,
+            is_leaf=row.is_leaf,
+            value=None if row.number is None else self.value(row.number),
+            grad=row.grad,
+            norm=row.norm,
+            zero_rows=row.zero_rows,
+            made_at=made_at,
+            hooks=tuple((code.co_filename, code.co_firstlineno) for code in row.hooks),
+            optimizers=row.optimizers,
+            used_at=used_at,
+            branch_at=branch_at,
+            frozen_at=frozen_at,
+            retains=row.retains,
+        )
+
+
+def named_code(code: Any) -> str:
+    """`clip_grad.clip_grad_norm_`"""
+    return f"{Path(code.co_filename).stem}.{code.co_name}"
