@@ -541,7 +541,8 @@ class TorchRecorder(Watcher):
 
     def _leaf(self, index: int, variable: torch.Tensor) -> tuple:
         self.leaves[index] = variable
-        name = self.models.name_of(variable) or self.names.get(id(variable), "")
+        given = next((name for name, tensor in self.given.items() if tensor is variable), "")
+        name = given or self.models.name_of(variable) or self.names.get(id(variable), "")
         if not self.follows:
             return tuple(variable.shape), variable.dtype, name, None, None, None, None
         number = self.tensors.number(variable)
