@@ -9,6 +9,9 @@ from pathlib import Path
 from threading import Thread
 
 import streamlit as st
+from starlette.middleware import Middleware
+
+import hosting
 
 PAGES = {"step": "Step", "compose": "Compose", "compare": "Compare", "compile": "Compile", "pytorch": "PyTorch"}
 ICON = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16">
@@ -35,7 +38,7 @@ def settle() -> None:
 async def served(_):
     Thread(target=settle, daemon=True).start()  # it takes longer than the browser's own part, which need not wait
     if not st.get_option("server.headless"):
-        webbrowser.open(f"http://localhost:{st.get_option('server.port')}")
+        webbrowser.open(hosting.address())
     yield
 
 
@@ -71,4 +74,4 @@ def guarded(part: Callable[[], None]) -> None:
 if __name__ == "__main__":  # a run of the script, for somebody's browser
     guarded(main)
 else:  # what `streamlit run` serves
-    app = st.App(__file__, lifespan=served)
+    app = st.App(__file__, lifespan=served, middleware=[Middleware(hosting.Guarded)])

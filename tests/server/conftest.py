@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from benchmarks.visitors import Visitor
-from tests.browser.conftest import Server
+from tests.browser.conftest import Server, browser  # noqa: F401
 
 
 @pytest.fixture
