@@ -15,6 +15,7 @@ from .code import Code
 from .reverse import Differentiated
 from .shapes import Unknown
 from .symbols import CompileError, Symbol, Thing
+from .text import read_forward
 from .tracing import Expression, read_function
 
 
@@ -54,10 +55,15 @@ def code_for(made: CompiledAggregate, inputs: Sequence | None) -> Code:
 def traced_forward(function: Callable) -> Expression:
     """The graph of a forward that computes on raw tensors. Raises what the forward raises on symbols."""
     function = inspect.unwrap(function)
+    if "_machine" in function.__globals__:  # a program defines it
+        return without_marks(read_forward(function))
     names = {key: stand_in(value) for key, value in function.__globals__.items()}
     quiet = FunctionType(function.__code__, names, function.__name__, function.__defaults__, function.__closure__)
     quiet.__doc__, quiet.__kwdefaults__ = function.__doc__, function.__kwdefaults__
-    expression = read_function(quiet, reads_tensors=True)
+    return without_marks(read_function(quiet, reads_tensors=True))
+
+
+def without_marks(expression: Expression) -> Expression:
     for node in expression.graph.nodes:
         node.name = node.name.removesuffix("_v")  # t_v is what holds t
     expression.what = ""

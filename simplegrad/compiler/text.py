@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Sequence
+from types import FunctionType
 
 from ..aggregates import registry
-from ..engine import Tape
 from ..language.errors import ProgramError, RunError, error_at, lines_of
 from ..language.leaves import LEAVES, shown
 from ..language.limits import Guard, Limits
@@ -18,7 +18,7 @@ from ..language.rewrite import written
 from ..trace import LimitError
 from .graph import Graph, needed_for
 from .symbols import FUNCTIONS, METHODS, CompileError, Mask, Shape, Size, Symbol, Thing, bare, getitem
-from .tracing import Expression, result_node
+from .tracing import Expression, parameters_of, result_node
 
 LIMITS = Limits(text=20_000, statements=5_000, elements=1_000)  # elements: of a constant that stands in the text
 MOST_NODES = 5_000
@@ -39,14 +39,18 @@ class Compiled(Machine):
     """A Machine over symbols: what is computed from them makes nodes of a graph."""
 
     def __init__(self, text: str, parsed: Parsed, lines: Sequence[str]):
-        super().__init__(text, parsed, Tape(), NoSizes(LIMITS), None, {}, seeds(parsed.statements))
-        self.parsed = parsed
+        super().__init__(text, parsed, NoSizes(LIMITS), None, {}, seeds(parsed.statements))
         self.lines = lines
         self.graph = Graph()
         self.graph.watcher = self.node_made
         self.symbols: dict[str, Symbol] = {name: self.leaf_symbol(name) for name in parsed.inputs}
         self.namespace |= self.symbols
         self.value = None
+
+    @property
+    def guard(self) -> Guard:
+        """Its own: what is known of tensors elsewhere is not of symbols."""
+        return self.own_guard
 
     def leaf_symbol(self, name: str) -> Symbol:
         return Symbol(self.graph, self.graph.leaf("input", name))
@@ -230,6 +234,47 @@ class Compiled(Machine):
             raise RunError(f"{self.text(node)}: of sizes that are met at the call there are zeros and ones.")
         numbers = self.leaf(node, function, arguments, keywords)
         return self.named(Symbol(self.graph, self.graph("constant", attrs=(written(numbers),))), name)
+
+
+class Forward(Compiled):
+    """Reads the forward of an aggregate that a program defines: raw tensors are symbols, nothing is recorded."""
+
+    def __init__(self, machine: Machine):
+        super().__init__(machine.source, machine.parsed, lines_of(machine.source))
+        self.graph.reads_tensors = True
+        self.namespace |= {name: self.moved(machine, machine.namespace.get(name)) for name in machine.own}
+
+    def moved(self, machine: Machine, value):
+        """A function of the program, with this Machine's functions in the place of the other's."""
+        if not machine.is_own(value):
+            return value
+        return FunctionType(value.__code__, self.namespace, value.__name__, value.__defaults__)
+
+    def attribute(self, number: int, value, attribute: str, name: str | None = None):
+        if isinstance(value, Symbol) and attribute in ("value", "name"):
+            return value if attribute == "value" else value.name
+        return super().attribute(number, value, attribute, name)
+
+    def function(self, number: int, function: str, arguments: tuple, keywords: dict, name: str | None, raw: bool):
+        if function in ("Variable", "Variable.constant"):
+            value, given = (*arguments, None)[:2]
+            return self.named(keywords.get("value", value), keywords.get("name", given))
+        if function in NOTEBOOK:
+            return None
+        return super().function(number, function, arguments, keywords, name, raw)
+
+
+def read_forward(function: FunctionType) -> Expression:
+    """The graph of what a function of a program computes. Raises CompileError where symbols cannot follow it."""
+    forward = Forward(function.__globals__["_machine"])
+    inputs = {name: forward.leaf_symbol(name) for name in parameters_of(function)}
+    try:
+        returned = forward.moved(function.__globals__["_machine"], function)(**inputs)
+    except (RunError, LimitError) as error:
+        raise CompileError(str(error)) from None
+    several = returned if isinstance(returned, (tuple, list)) else (returned,)
+    results = [result_node(forward.graph, each) for each in several]
+    return Expression(forward.graph, [each.node for each in inputs.values()], results, function.__name__, "", "")
 
 
 def said_of(error: Exception) -> str:

@@ -9,11 +9,11 @@ from numbers import Real
 
 import torch
 
-from ..engine import Tape, TapeError, Variable
+from ..engine import TapeError, Variable, current_tape
 from ..trace import LimitError
 from .errors import RunError
 from .leaves import check_size, shown
-from .limits import Guard
+from .limits import Guard, watching
 from .syntax import BINARY, UNARY
 
 _COMPUTE = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "**": operator.pow}
@@ -31,12 +31,16 @@ class Arithmetic:
     `number` says for which node of the text a call was written; `name` is what the statement calls its result.
     """
 
-    def __init__(self, source: str, nodes: Sequence[ast.AST], tape: Tape, guard: Guard):
+    def __init__(self, source: str, nodes: Sequence[ast.AST], guard: Guard):
         self.source = source
         self.nodes = nodes
-        self.tape = tape
-        self.guard = guard
+        self.own_guard = guard
         self.why_none: dict[str, str] = {}
+
+    @property
+    def guard(self) -> Guard:
+        """That of the run which this is a part of: a function may be called by another program, or by `check`."""
+        return watching() or self.own_guard
 
     def text(self, node: ast.AST) -> str:
         """The piece of the program that a node stands for, shortened."""
@@ -171,7 +175,7 @@ class Arithmetic:
         if not isinstance(value, (Variable, torch.Tensor)):
             raise RunError(f"{self.text(node)}: '.{attribute}' is for a tensor, not for {shown(value)}.")
         if attribute == "shape":
-            return tuple(value.shape)
+            return value.shape
         if attribute == "ndim":
             return value.ndim
         if attribute in ("value", "name"):
@@ -227,7 +231,7 @@ class Arithmetic:
         """One operation, whose result gets the statement's name."""
         if name is None:
             return self.counted(self.guarded(node, compute, arguments, keywords))
-        with self.tape.naming(name):
+        with current_tape().naming(name):
             result = self.counted(self.guarded(node, compute, arguments, keywords))
         if isinstance(result, Variable):
             result.name  # noqa: B018  asked for now, the name is the result's: a later x is x_1

@@ -161,7 +161,7 @@ _watching: ContextVar[Guard | None] = ContextVar("guard", default=None)
 
 @contextmanager
 def watched_by(guard: Guard) -> Iterator[None]:
-    """What is compiled inside counts into the time of this guard."""
+    """What is computed and compiled inside counts into what this guard allows."""
     token = _watching.set(guard)
     try:
         yield
@@ -169,9 +169,14 @@ def watched_by(guard: Guard) -> Iterator[None]:
         _watching.reset(token)
 
 
+def watching() -> Guard | None:
+    """The guard of the run that this is done in, if there is one."""
+    return _watching.get()
+
+
 def check_time() -> None:
     """Raises LimitError where the run, within which this is done, has had its time."""
-    guard = _watching.get()
+    guard = watching()
     if guard is not None:
         guard.time()
 

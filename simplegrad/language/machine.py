@@ -54,8 +54,9 @@ class LineKeeper(Observer):
 class Machine(Operations):
     """`recorder`: whose line is kept; `outputs`: what was printed, (after how many events, in which line, what)."""
 
-    def __init__(self, source: str, parsed: Parsed, tape, guard, f, modes, seeds, recorder=None):
-        super().__init__(source, parsed.nodes, tape, guard, f, modes, seeds)
+    def __init__(self, source: str, parsed: Parsed, guard, f, modes, seeds, recorder=None):
+        super().__init__(source, parsed.nodes, guard, f, modes, seeds)
+        self.parsed = parsed
         self.recorder = recorder
         self.code = code_of(source, parsed)
         self.outputs: list[tuple[int, int | None, str]] = []
@@ -105,7 +106,8 @@ class Machine(Operations):
         if isinstance(value, (Variable, torch.Tensor)):
             raise RunError(
                 f"{self.text(self.nodes[number])} is {shown(value)}, and no condition for 'if': ask x is None or "
-                f"x is not None, or choose between elements with where(condition, x, y)."
+                f"x is not None. Choose elements with where(condition, x, y), and join conditions with & and |: "
+                f"(x > 0) & (x < 1)."
             )
         return value
 

@@ -11,7 +11,7 @@ from numbers import Real
 import torch
 
 from ..aggregates import name_of, registry
-from ..engine import TapeEntry, Variable, add_optional, grad, reset_tape
+from ..engine import TapeEntry, Variable, add_optional, current_tape, grad, gradient_tape, reset_tape
 from ..trace import LimitError
 from .arithmetic import Arithmetic, Gradients, is_condition, is_raw, shapes
 from .errors import RunError
@@ -30,11 +30,11 @@ ANOTHER = 1_000_003  # from one seed to that of the next round
 class Operations(Arithmetic):
     """`f` is the aggregate that was chosen, `modes` what `grad` does where it says nothing itself."""
 
-    def __init__(self, source, nodes, tape, guard, f: Callable | None, modes: dict[str, str], seeds: dict):
-        super().__init__(source, nodes, tape, guard)
+    def __init__(self, source, nodes, guard, f: Callable | None, modes: dict[str, str], seeds: dict):
+        super().__init__(source, nodes, guard)
         self.f = f
         self.modes = modes
-        self.leaves = Leaves(guard.shape)
+        self.leaves = Leaves(lambda shape: self.guard.shape(shape))
         self.seeds = seeds
         self.rounds: dict[ast.AST, int] = {}  # how often a random leaf was made
 
@@ -213,7 +213,7 @@ class Operations(Arithmetic):
             return
         taken = [*arguments, *self.bound()]
         if not any(result is each for each in taken) and _NUMBERED.fullmatch(result.name):
-            self.tape.rename(result, name)
+            current_tape().rename(result, name)
 
     # --- the notebook's ----------------------------------------------------------------------------------------------
 
@@ -230,7 +230,7 @@ class Operations(Arithmetic):
         (entry,) = (*arguments, *keywords.values())
         if not isinstance(entry, TapeEntry):
             raise RunError(f"{self.text(node)}: {shown(entry)} is no entry. Write {TAPE}.append(TapeEntry(…)).")
-        return self.guarded(node, self.tape.append, [entry])
+        return self.guarded(node, gradient_tape.append, [entry])
 
     def variable(self, node: ast.Call, function: str, value=None, name=None) -> Variable:
         if name is not None and not (isinstance(name, str) and name.isidentifier()):
@@ -294,9 +294,9 @@ def on_tensors(function: str) -> Callable:
 
 def said(value) -> str:
     """A value as print shows it: as Python does."""
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple)) and not isinstance(value, torch.Size):
         inside = ", ".join(map(said, value))
         return f"[{inside}]" if isinstance(value, list) else f"({inside}{',' * (len(value) == 1)})"
     if isinstance(value, Variable):
         return repr(value.value)
-    return repr(value) if isinstance(value, (Real, str, torch.Tensor, type(None))) else shown(value)
+    return repr(value) if isinstance(value, (Real, str, torch.Size, torch.Tensor, type(None))) else shown(value)

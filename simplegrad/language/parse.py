@@ -116,7 +116,7 @@ class Reader(ExpressionReader):
         self.passed_over: dict[str, int] = {}  # what the notebook defines itself, and in which line
 
     def program(self, statements: Sequence[ast.stmt]) -> list[ast.stmt]:
-        self.scope.later = set(given(statements))
+        self.scope.later = set(given([each for each in statements if not self.is_there(each)]))
         self.has_functions = any(isinstance(each, ast.FunctionDef) for each in statements)
         at_top = {part.id for each in statements if not isinstance(each, ast.FunctionDef) for part in named(each)}
         self.names_results = self.free or "Variable" not in at_top  # else names are those that Python's run gives

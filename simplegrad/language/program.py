@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,10 +16,12 @@ from ..trace import LimitError, Recorder, Trace
 from .errors import RunError, did_you_mean, lines_of, nearest
 from .limits import DEFAULT_LIMITS, Guard, Limits, watched_by
 from .machine import LineKeeper, Machine
+from .names import TAPE
 from .nodes import leaves_named, seeds
 from .parse import Parsed, leaf_alone, parse
 from .rewrite import with_leaf
 
+ALONE = Limits(statements=10_000_000, total=1 << 40, seconds=3600.0)  # of a function that its own caller limits
 BUILD_EACH = 5_000  # rows of a recorder's log, after which events are made of them: within the run, and its time
 
 
@@ -87,7 +90,7 @@ class Program:
             recorder, guard = Recorder(tape), TracingGuard(limits, asked)
             trace = guard.trace = recorder.trace
             guard.log = recorder.log
-            machine = self.machine(tape, guard, chosen, {"none": none, "prune": prune}, recorder)
+            machine = self.machine(guard, chosen, {"none": none, "prune": prune}, recorder)
             tape.observers = (guard, LineKeeper(recorder), recorder)  # what the guard stops is no event
             try:
                 with watched_by(guard):
@@ -102,9 +105,35 @@ class Program:
                 recorder.finish()
             return self.described(trace, chosen, machine)
 
-    def machine(self, tape: Tape, guard: Guard, f=None, modes=None, recorder=None) -> Machine:
+    def defined(self, limits: Limits = DEFAULT_LIMITS) -> dict[str, Aggregate]:
+        """The functions that it defines, by name, once all of it has run: to be checked, compared, compiled, called.
+
+        Of `mul`, a function `mul_reference` is the reference, if there is one. What they do counts into the run that
+        they are called in, or into the time of `with watched_by(Guard(limits))`. Raises what the program raises.
+        """
+        guard = Guard(limits)
+        with Tape(), watched_by(guard):
+            machine = self.machine(guard, choice("simple"))
+            machine.run()
+        machine.own_guard = Guard(ALONE)
+        found = {name: machine.namespace.get(name) for name in self.functions}
+        return {name: self.as_aggregate(name, each, found) for name, each in found.items() if machine.is_own(each)}
+
+    def as_aggregate(self, name: str, function: Callable, found: dict) -> Aggregate:
+        node = next(each for each in self.statements if isinstance(each, ast.FunctionDef) and each.name == name)
+        text = ast.get_source_segment(self.source, node) or ""
+        reference = found.get(f"{name}_reference")
+        return Aggregate(function, name, summary_of(node), reference, origin="program", text=text)
+
+    @property
+    def aggregates(self) -> tuple[str, ...]:
+        """The names of those functions that append an entry to the tape."""
+        defined = [each for each in self.statements if isinstance(each, ast.FunctionDef)]
+        return tuple(each.name for each in defined if each.name in self.functions and appends(each))
+
+    def machine(self, guard: Guard, f=None, modes=None, recorder=None) -> Machine:
         modes = modes or {"none": "skip", "prune": "none"}
-        return Machine(self.source, self.parsed, tape, guard, f, modes, seeds(self.statements), recorder)
+        return Machine(self.source, self.parsed, guard, f, modes, seeds(self.statements), recorder)
 
     def described(self, trace: Trace, chosen: Callable, machine: Machine) -> Trace:
         trace.program = self.source
@@ -125,8 +154,8 @@ class Program:
             for name, node in leaves_named(statement):
                 guard = Guard(DEFAULT_LIMITS)
                 try:
-                    with Tape() as tape:
-                        machine = Machine(self.source, leaf_alone(node), tape, guard, None, {}, by_place)
+                    with Tape():
+                        machine = Machine(self.source, leaf_alone(node), guard, None, {}, by_place)
                         machine.run()
                     made[name] = machine.namespace["leaf"].value
                 except (RunError, LimitError):
@@ -162,6 +191,14 @@ class TracingGuard(Guard):
         """Events for what is left."""
         len(self.trace)
         self.time()
+
+
+def summary_of(node: ast.FunctionDef) -> str:
+    return (ast.get_docstring(node) or "").split("\n\n")[0].replace("\n", " ")
+
+
+def appends(node: ast.FunctionDef) -> bool:
+    return any(isinstance(part, ast.Name) and part.id == TAPE for part in ast.walk(node))
 
 
 def choice(aggregate: str | Aggregate | Callable) -> Callable:

@@ -124,8 +124,12 @@ class ExpressionReader:
     def read_BoolOp(self, node: ast.BoolOp, name: str | None) -> ast.expr:
         return ast.BoolOp(node.op, [self.tested(part) for part in node.values])
 
+    def read_IfExp(self, node: ast.IfExp, name: str | None) -> ast.expr:
+        test = self.tested(node.test)
+        return ast.IfExp(test, self.expression(node.body, name), self.expression(node.orelse, name))
+
     def tested(self, node: ast.expr) -> ast.expr:
-        """A condition of `if`, `and`, `or`, `not`: no tensor."""
+        """A condition of `if`, `and`, `or`, `not`: no tensor, as is seen when it runs."""
         return ast.copy_location(self.write(node, "_tested", self.expression(node)), node)
 
     def read_Compare(self, node: ast.Compare, name: str | None) -> ast.expr:

@@ -16,7 +16,7 @@ COMPARE = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==",
 
 STATEMENTS = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Expr, ast.Return, ast.FunctionDef, ast.If, ast.For)
 STATEMENTS += (ast.Pass, ast.Import, ast.ImportFrom, ast.ClassDef)
-EXPRESSIONS = (ast.Name, ast.Constant, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.List, ast.Tuple)
+EXPRESSIONS = (ast.Name, ast.Constant, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.IfExp, ast.List, ast.Tuple)
 EXPRESSIONS += (ast.Subscript, ast.Slice, ast.Attribute, ast.Call, ast.Starred)
 # Parts of these, which have no method of their own.
 PARTS = (ast.Module, ast.arguments, ast.arg, ast.keyword, ast.alias, ast.Load, ast.Store, ast.Not, ast.And, ast.Or)
@@ -28,7 +28,6 @@ _ASYNC = "nothing waits here: a program runs from its first line to its last"
 _CHANGES = "a function gives its results back with return; it changes nothing outside"
 REFUSED = {
     ast.While: "there is no 'while': for i in range(n): … repeats n times",
-    ast.IfExp: "there is no 'if' within an expression: use where(condition, x, y), or lines of their own, if c: …",
     ast.Lambda: "write a function with a name: def g(x): return x * x",
     ast.ListComp: _LOOP,
     ast.SetComp: _LOOP,

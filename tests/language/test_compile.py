@@ -62,7 +62,7 @@ def test_ways_to_say_it(text, same):
         ("(a + ) * b", 1, 6, "invalid syntax"),
         ("t = a + b\nt.tahn()", 2, 3, "'.tahn' is not known. Did you mean 'tanh'?"),
         ("a * sqr(b)", 1, 5, "'sqr' is not known. Did you mean 'sqrt'?"),
-        ("a if b else c", 1, 1, "there is no 'if' within an expression"),
+        ("a if b else c", 1, 6, "Choose between values with where(condition, x, y)"),
         ("a > 0 and b > 0", 1, 1, "join conditions with & and |"),
         ("[x for x in a]", 1, 1, "write the loop out"),
         ("for x in a:\n    x", 1, 10, "a loop goes through a list"),

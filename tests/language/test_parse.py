@@ -59,7 +59,6 @@ def test_a_very_long_line_is_shown_around_the_place():
         ("a = rand(2)\na[0] = 1", 2, 1, "values never change"),
         ("a = rand(2)\na.x = 1", 2, 1, "values never change"),
         ("while 1: pass", 1, 1, "there is no 'while': for i in range(n)"),
-        ("a = rand(2)\nb = a if 1 else a", 2, 5, "where(condition, x, y)"),
         ("a = rand(2)\nb = 0 < a < 1", 2, 5, "two at a time"),
         ("g = lambda x: x", 1, 5, "write a function with a name"),
         ("x = [i for i in [1]]", 1, 5, "write the loop out"),
@@ -91,7 +90,6 @@ def test_a_very_long_line_is_shown_around_the_place():
         ("x = range(3)", 1, 5, "range stands in a loop alone"),
         ("x = square(1)\ndef square(x):\n    return x", 1, 5, "a function stands before its first call"),
         ("return 1\nx = 2", 2, 1, "stands after the return"),
-        ("x = 1 if 2 is 3 else 4", 1, 5, "there is no 'if' within an expression"),
         ("x = 2 is 3", 1, 5, "'is' asks for None alone"),
         ("Variable = 1", 1, 1, "'Variable' is taken"),
         ("x = Variable", 1, 5, "'Variable' is no value"),
@@ -148,7 +146,7 @@ def g(x, n=2):
         dL_dr, = dL_doutputs
         if dL_dr is None or not n > 1:
             return [None]
-        return [dL_dr * r]
+        return [dL_dr * r if n > 2 else dL_dr]
     gradient_tape.append(TapeEntry([x.name], [r.name], propagate))
     return r
 a, b = rand(2), torch.ones(2)
@@ -159,7 +157,7 @@ for i in range(2):
     written = Program.parse(text).parsed.written
     allowed = (ast.Module, ast.FunctionDef, ast.arguments, ast.arg, ast.Assign, ast.Expr, ast.Return, ast.If, ast.For)
     allowed += (ast.Pass, ast.Call, ast.Name, ast.Constant, ast.Tuple, ast.List, ast.Dict, ast.Starred, ast.Compare)
-    allowed += (ast.Is, ast.IsNot, ast.BoolOp, ast.And, ast.Or, ast.UnaryOp, ast.Not, ast.Load, ast.Store)
+    allowed += (ast.Is, ast.IsNot, ast.BoolOp, ast.IfExp, ast.And, ast.Or, ast.UnaryOp, ast.Not, ast.Load, ast.Store)
     for node in ast.walk(written):
         assert isinstance(node, allowed), ast.dump(node)
         if isinstance(node, ast.Call):
