@@ -1,35 +1,56 @@
 """simplegrad: a visual debugger for reverse-mode autodiff tapes."""
 
-from typing import TYPE_CHECKING
-
-from .aggregates import Aggregate, aggregate, registry
-from .checks.check import check
-from .checks.declared import surrogate
-from .checks.report import Report
-from .compiler import CompileError, compile_aggregate
-from .engine import (
-    Tape,
-    TapeEntry,
-    TapeError,
-    Variable,
-    add_optional,
-    cat,
-    current_tape,
-    fresh_name,
-    grad,
-    gradient_tape,
-    reset_tape,
-    stack,
-    where,
-)
-from .language import Program, ProgramError
-from .trace import Trace, record
-from .trace.nonfinite import Birth, find_nonfinite
-
-if TYPE_CHECKING:
-    from .torch_bridge import record_torch
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from .aggregates import Aggregate, aggregate, registry
+    from .checks.bundle import load_bundle
+    from .checks.check import check
+    from .checks.declared import surrogate
+    from .checks.report import Report
+    from .compiler import CompileError, compile_aggregate
+    from .engine import (
+        Tape,
+        TapeEntry,
+        TapeError,
+        Variable,
+        add_optional,
+        cat,
+        current_tape,
+        fresh_name,
+        grad,
+        gradient_tape,
+        reset_tape,
+        stack,
+        where,
+    )
+    from .language import Program, ProgramError
+    from .targets import example
+    from .torch_bridge import record_torch
+    from .trace import Trace, record
+    from .trace.nonfinite import Birth, find_nonfinite
+
+# Each name is imported when it is first asked for: what needs little (the command line's --version, the plugin that
+# pytest loads in every run) does not wait for torch.
+_MODULES = {
+    "aggregates": "Aggregate aggregate registry",
+    "checks.bundle": "load_bundle",
+    "checks.check": "check",
+    "checks.declared": "surrogate",
+    "checks.report": "Report",
+    "compiler": "CompileError compile_aggregate",
+    "engine": "Tape TapeEntry TapeError Variable add_optional cat current_tape fresh_name grad gradient_tape "
+    "reset_tape stack where",
+    "language": "Program ProgramError",
+    "targets": "example",
+    "torch_bridge": "record_torch",
+    "trace": "Trace record",
+    "trace.nonfinite": "Birth find_nonfinite",
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
 
 __all__ = [
     "Aggregate",
@@ -46,13 +67,15 @@ __all__ = [
     "add_optional",
     "aggregate",
     "cat",
-    "compile_aggregate",
     "check",
+    "compile_aggregate",
     "current_tape",
+    "example",
     "find_nonfinite",
     "fresh_name",
     "grad",
     "gradient_tape",
+    "load_bundle",
     "record",
     "record_torch",
     "registry",
@@ -63,9 +86,12 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str):
-    if name == "record_torch":  # torch.autograd's insides: only for those who ask
-        from .torch_bridge import record_torch
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'simplegrad' has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    return found
 
-        return record_torch
-    raise AttributeError(f"module 'simplegrad' has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -128,7 +128,7 @@ def aggregate(
             name or function.__name__,
             summary,
             reference,
-            example,
+            example or getattr(function, "example", None),  # of @simplegrad.example below it
             origin="simplegrad" if function.__module__.startswith("simplegrad.") else function.__code__.co_filename,
         )
         return registry.add(made)

@@ -5,17 +5,38 @@ from __future__ import annotations
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from .aggregates import Aggregate
 from .problems import FileProblemError, at_line, line_containing
 
+Thing = TypeVar("Thing")
+_CUSTOM_OP: Any = getattr(torch.library, "CustomOpDef", ())  # what @torch.library.custom_op makes
+
+
+def example(inputs: Callable[[], Any]) -> Callable[[Thing], Thing]:
+    """`@simplegrad.example(lambda: (torch.rand(4), torch.rand(4)))`: inputs to check what stands below on.
+
+    For a torch.autograd.Function, an aggregate, a custom op or a function; a tensor alone is one input. `inputs` is
+    called for each check, and not before. Raises TypeError where it is no function.
+    """
+    if not callable(inputs):
+        raise TypeError(
+            f"example(…) was given {_kind_of(inputs)}; expected a function that makes inputs: lambda: (x, w)."
+        )
+
+    def declare(thing: Thing) -> Thing:
+        thing.example = staticmethod(inputs) if isinstance(thing, type) else inputs  # type: ignore[attr-defined]
+        return thing
+
+    return declare
+
 
 @dataclass(frozen=True)
 class Target:
-    """Something of a file that can be checked: `kind` is aggregate, function (PyTorch) or case.
+    """Something of a file that can be checked: `kind` is aggregate, function (PyTorch), operator (custom) or case.
 
     `inputs` makes example inputs anew; it is None for what has none declared. For a case, `function` is `case` itself.
     """
@@ -49,11 +70,12 @@ def targets_of(module: types.ModuleType, aggregates: dict[str, Aggregate], origi
     for name, each in aggregates.items():
         yield Target(name, "aggregate", each, _maker(examples.get(name, each.example)), origin, each.line)
     for name, thing in vars(module).items():
-        if isinstance(thing, Aggregate) or (name not in examples and not _is_own_function(name, thing, module)):
+        if isinstance(thing, Aggregate) or (name not in examples and not _is_own(name, thing, module)):
             continue
+        kind = "operator" if isinstance(thing, _CUSTOM_OP) else "function"
         inputs = _differentiable(_maker(examples.get(name, getattr(thing, "example", None))))
         called = thing.apply if _is_torch_function(thing) else thing
-        yield Target(name, "function", called, inputs, origin, _line_of(thing))
+        yield Target(name, kind, called, inputs, origin, _line_of(thing))
     if callable(getattr(module, "case", None)):
         yield Target("case", "case", module.case, None, origin, _line_of(module.case))
 
@@ -74,8 +96,10 @@ def _declared_examples(module: types.ModuleType, origin: str) -> dict[str, Any]:
     return {known[name]: inputs for name, inputs in examples.items()}
 
 
-def _is_own_function(name: str, thing: Any, module: types.ModuleType) -> bool:
-    """A torch.autograd.Function written here, or a function with example inputs as an attribute."""
+def _is_own(name: str, thing: Any, module: types.ModuleType) -> bool:
+    """A torch.autograd.Function or custom op written here, or a function with example inputs as an attribute."""
+    if isinstance(thing, _CUSTOM_OP):
+        return getattr(_body_of(thing), "__module__", module.__name__) == module.__name__
     if getattr(thing, "__module__", None) != module.__name__ or getattr(thing, "__name__", None) != name:
         return False
     return _is_torch_function(thing) or (isinstance(thing, types.FunctionType) and hasattr(thing, "example"))
@@ -121,8 +145,13 @@ def _is_floating(x: Any) -> bool:
     return isinstance(x, torch.Tensor) and (x.is_floating_point() or x.is_complex())
 
 
+def _body_of(thing: Any) -> Any:
+    """The function that a custom op was made of, where torch tells."""
+    return getattr(thing, "_init_fn", None)
+
+
 def _line_of(thing: Any) -> int | None:
-    for each in (thing, getattr(thing, "forward", None)):
+    for each in (thing, getattr(thing, "forward", None), _body_of(thing)):
         code = getattr(each, "__code__", None)
         if code is not None:
             return code.co_firstlineno

@@ -7,8 +7,11 @@ A new one is added here, with its way out or its feature; tests/test_torch_priva
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import cache
 from operator import attrgetter
 from typing import Any
 
@@ -40,15 +43,23 @@ def needs(feature: str) -> None:
         )
 
 
+def is_absent(name: str) -> bool:
+    """Whether this torch lacks one of NAMES."""
+    try:
+        attrgetter(name)(torch)
+    except AttributeError:
+        return True
+    return False
+
+
 def _private(name: str, *features: str, instead: Any = None) -> Any:
     """torch's `name`, or `instead`; `features` cannot do without it."""
     NAMES.append(name)
-    try:
+    if not is_absent(name):
         return attrgetter(name)(torch)
-    except AttributeError:
-        for feature in features:
-            _missing.setdefault(feature, []).append(f"torch.{name}")
-        return instead
+    for feature in features:
+        _missing.setdefault(feature, []).append(f"torch.{name}")
+    return instead
 
 
 # -- autograd's own insides: how a pass begins, how a custom Function is called, what a node tells -----------------
@@ -66,10 +77,34 @@ _private("autograd.Function._backward_cls", RECORD, CHECK_FUNCTION)
 _private("autograd.Function._backward_cls._forward_cls", RECORD, CHECK_FUNCTION)
 
 # What the engine hands on to the threads that work for a pass; without it they are watched by nobody.
-stash: Callable | None = _private("_C._stash_obj_in_tls", RECORD, CHECK_FUNCTION)
+_stash: Callable | None = _private("_C._stash_obj_in_tls", RECORD, CHECK_FUNCTION)
 stashed: Callable | None = _private("_C._get_obj_in_tls", RECORD, CHECK_FUNCTION)
 is_stashed: Callable | None = _private("_C._is_key_in_tls", RECORD, CHECK_FUNCTION)
 unstash: Callable | None = _private("_C._remove_obj_from_tls")  # without it, something empty stays there
+
+
+def stash(key: str, thing: object) -> None:
+    """Keep `thing` where the engine's threads find it."""
+    if _stash_takes_no_reference():
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+    _stash(key, thing)
+
+
+@cache
+def _stash_takes_no_reference() -> bool:
+    """Some versions (2.6) let go of a reference that they never took: what was kept would be freed while it is in use,
+    and Python's collector crash later. There it is taken for them."""
+    probe = object()
+    before = sys.getrefcount(probe)
+    _stash("simplegrad.probe", probe)
+    taken = sys.getrefcount(probe) > before
+    if not taken:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(probe))
+    if unstash is not None:
+        unstash("simplegrad.probe")
+    return not taken
+
+
 function_mode_stack: Callable[[], list] = _private(
     "overrides._get_current_function_mode_stack", RECORD, CHECK_FUNCTION, instead=list
 )

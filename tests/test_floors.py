@@ -23,6 +23,7 @@ BELOW = {
     "settings": set(),
     "patience": set(),
     "targets": {"aggregates", "problems"},
+    "packages": {"aggregates", "problems", "targets", "files"},
     "files": {"trace", "aggregates", "problems", "targets", "settings", "patience"},
     "comparison": {"engine", "trace", REPORT},
     "checks": {"engine", "trace", "aggregates", "language", "files", "targets", "torch_bridge"},
@@ -32,7 +33,7 @@ BELOW = {
 }
 BELOW["view"] = set(BELOW) - {"notebook"}
 for _part in set(BELOW) - {"torch_private", "extras"}:  # what may be missing, anybody may ask
-    BELOW[_part] = BELOW[_part] | {"torch_private", "extras"}
+    BELOW[_part] = BELOW[_part] | {"torch_private", "extras", "__version__"}
 LIBRARIES = {"engine": {"torch"}, "trace": {"torch", "safetensors", "numpy"}, "language": {"torch", "numpy"}}
 
 

@@ -246,7 +246,7 @@ def _after_step(optimizer: Any, args: tuple, kwargs: dict) -> None:
 @contextlib.contextmanager
 def _known_to_the_engine() -> Iterator[None]:
     """The engine copies what is stashed to the threads that work for a pass (one for each device; deep nesting)."""
-    if stash is None or is_stashed is None:
+    if is_stashed is None:
         yield
         return
     before = stashed(_KEY) if is_stashed(_KEY) else None
