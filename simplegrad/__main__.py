@@ -29,7 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.command == "check":
         from .checks.command import main as check  # torch.autograd and all the rules: only for those who ask
 
-        return check(given.target, given.order, given.json, surrogate=given.surrogate)
+        format = "json" if given.json else given.format
+        return check(given.target, given.order, format, surrogate=given.surrogate, inputs=given.inputs)
     return transcript(given.program, given.aggregate, given.none, given.prune)
 
 
@@ -69,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
 
     checked = commands.add_parser(
         "check",
-        help="check the aggregates of a file, at every order and with every pattern of None",
+        help="check the hand-written backwards of a file",
         description="Exit code 0: correct (notes alone are correct); 1: a fault was found; 2: it was not judged.",
     )
     checked.add_argument("target", metavar="FILE[::NAME]", help="a file, or one aggregate or Function in it")
@@ -77,7 +78,11 @@ def parser() -> argparse.ArgumentParser:
     checked.add_argument(
         "--surrogate", action="store_true", help="first-order gradients are not meant to be forward's derivatives"
     )
-    checked.add_argument("--json", action="store_true", help="one object for each target, in a list")
+    checked.add_argument(
+        "--format", choices=("text", "json", "github", "sarif", "junit"), default="text", help="what to print"
+    )
+    checked.add_argument("--json", action="store_true", help="the same as --format json")
+    checked.add_argument("--inputs", metavar="KEPT", help="check on the inputs that a failing check has kept")
     return made
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .targets import Target
 
 PROPERTY = "simplegrad"  # what a test's report says to the one that sums up, in this process or over xdist's wire
-OPTIONS = "order surrogate reference"
+OPTIONS = ("order", "surrogate", "reference")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -133,12 +133,13 @@ def marks_of(target: Target) -> list[pytest.Mark]:
 
 
 def marked(item: pytest.Item) -> dict[str, Any]:
-    """What the nearest `@pytest.mark.simplegrad(…)` asks for. Raises UsageError for a word that means nothing."""
+    """What the nearest `@pytest.mark.simplegrad(…)` asks for; a word that means nothing fails the test."""
     mark = item.get_closest_marker("simplegrad")
     asked = dict(mark.kwargs) if mark is not None else {}
-    unknown = [*(repr(each) for each in (mark.args if mark is not None else ())), *(set(asked) - set(OPTIONS.split()))]
+    unknown = [*(repr(each) for each in (mark.args if mark is not None else ())), *(set(asked) - set(OPTIONS))]
     if unknown:
-        raise pytest.UsageError(f"{item.nodeid}: @pytest.mark.simplegrad knows {OPTIONS}, not {', '.join(unknown)}.")
+        known = ", ".join(OPTIONS)
+        pytest.fail(f"@pytest.mark.simplegrad knows {known}, not {', '.join(unknown)}.", pytrace=False)
     return asked
 
 

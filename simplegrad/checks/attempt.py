@@ -97,3 +97,7 @@ def identity(thing: Any) -> str:
     """A Function, by the file and the name that a target has too."""
     module = sys.modules.get(thing.__module__)
     return f"{Path(getattr(module, '__file__', None) or '').resolve()}:{thing.__name__}"
+
+
+def identity_of(target: Target) -> str:
+    return f"{Path(target.file).resolve()}:{target.name}"

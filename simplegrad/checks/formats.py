@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -45,7 +45,7 @@ def remarks(results: Sequence[Result]) -> Iterator[Remark]:
             continue
         for finding in each.report.findings:
             file, first, last = where(finding, target)
-            yield Remark(level_of(finding), finding.code, each.name, told(finding), file, first, last)
+            yield Remark(finding.kind, finding.code, each.name, told(finding), file, first, last)
 
 
 def where(finding: Finding, target: Target) -> tuple[str, int, int]:
@@ -54,10 +54,6 @@ def where(finding: Finding, target: Target) -> tuple[str, int, int]:
     if place is None:
         return relative(target.file), target.line or 1, target.line or 1
     return relative(place.file), place.first, place.last
-
-
-def level_of(finding: Finding) -> str:
-    return "note" if finding.is_note else "unverified" if finding.code == "unverified" else "fault"
 
 
 def told(finding: Finding) -> str:
@@ -83,7 +79,7 @@ def github(results: Sequence[Result]) -> str:
     """Workflow commands: an annotation for each remark, and a line of text for each result."""
     commands = {"fault": "error", "unverified": "warning", "note": "notice"}
     lines = [_command(commands[each.level], each) for each in remarks(results)]
-    return "\n".join([*lines, *(f"{each.name}: {each.verdict}" for each in results)])
+    return "".join(f"{line}\n" for line in [*lines, *(f"{each.name}: {each.verdict}" for each in results)])
 
 
 def _command(command: str, remark: Remark) -> str:
@@ -160,7 +156,7 @@ def junit(results: Sequence[Result]) -> str:
     root = ElementTree.Element("testsuites")
     root.append(suite)
     ElementTree.indent(root)
-    return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, encoding="unicode")
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
 def _junit_case(suite: ElementTree.Element, result: Result) -> str:
@@ -181,6 +177,3 @@ def _junit_case(suite: ElementTree.Element, result: Result) -> str:
 
 def _xml(text: str) -> str:
     return _NOT_XML.sub("\ufffd", text)
-
-
-FORMATS: dict[str, Callable[[Sequence[Result]], str | dict]] = {"github": github, "sarif": sarif, "junit": junit}
