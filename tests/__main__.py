@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 CORE = (
     "test_aggregates.py test_files.py test_notebook.py test_torch_private.py torch_bridge trace/test_store.py "
-    "trace/test_recorder.py engine/test_grad.py engine/test_tape.py program/test_command_line.py program/test_run.py "
+    "trace/test_recorder.py engine/test_grad.py engine/test_tape.py language/test_command_line.py language/test_run.py "
     "compiler/test_source.py compiler/test_torch_function.py comparison checks/test_command.py checks/test_check.py"
 )
 BROWSERS = ("chromium", "google-chrome")
