@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 
+from ...torch_private import DisableTorchFunction
 from ..report import Place
 from . import source
 from .owner import Owner
@@ -161,7 +162,7 @@ class Trail(TorchFunctionMode):
         change = self.changes.get(site)
         if change is None:
             return result
-        with torch._C.DisableTorchFunction():
+        with DisableTorchFunction():
             new = change(result.detach().clone())
             if in_place:
                 with torch.no_grad():
@@ -255,7 +256,7 @@ class Names:
         site = Site(calls, 0, name)
         change = self.trail.changes.get(site)
         if change is not None:
-            with torch._C.DisableTorchFunction():
+            with DisableTorchFunction():
                 value = change(copy_of(value))
         if len(self.trail.notes) < MOST:
             self.trail.notes.append(Note(site, "=", copy_of(value), made=value))
@@ -273,7 +274,7 @@ def carries(value: Any) -> bool:
 
 def copy_of(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
-        with torch._C.DisableTorchFunction():
+        with DisableTorchFunction():
             return value.detach().clone()
     return value.copy() if isinstance(value, np.ndarray) else value
 
