@@ -73,9 +73,15 @@ def test_a_file_that_is_no_text_is_refused(tmp_path, capsys):
 def test_check_hands_its_arguments_on(monkeypatch):
     from simplegrad.checks import command
 
-    monkeypatch.setattr(command, "main", lambda *arguments: arguments)
-    assert main(["check", "ops.py::fused", "--order", "3", "--json"]) == ("ops.py::fused", 3, True)
-    assert main(["check", "ops.py"]) == ("ops.py", 2, False)
+    monkeypatch.setattr(command, "main", lambda *arguments, **named: (*arguments, *named.values()))
+    assert main(["check", "ops.py::fused", "--order", "3", "--json"]) == ("ops.py::fused", 3, "json", False, None)
+    assert main(["check", "ops.py", "--surrogate", "--format", "github", "--inputs", "x"]) == (
+        "ops.py",
+        2,
+        "github",
+        True,
+        "x",
+    )
 
 
 def test_it_runs_as_a_module():
