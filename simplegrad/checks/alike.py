@@ -23,7 +23,7 @@ SEED = 20
 def seed() -> None:
     """The random numbers of torch, numpy and Python, from the start."""
     torch.default_generator.manual_seed(SEED)  # torch.manual_seed asks every backend: ten times slower
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    if _uses_cuda():
         torch.cuda.manual_seed_all(SEED)
     np.random.seed(SEED)
     random.seed(SEED)
@@ -33,12 +33,20 @@ def seed() -> None:
 def random_state_kept() -> Iterator[None]:
     """Whatever is drawn inside, the caller's random numbers go on as if nothing had been."""
     kept = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    on_devices = torch.cuda.get_rng_state_all() if _uses_cuda() else None
     try:
         yield
     finally:
         torch.set_rng_state(kept[0])
         np.random.set_state(kept[1])
         random.setstate(kept[2])
+        if on_devices is not None:
+            torch.cuda.set_rng_state_all(on_devices)
+
+
+def _uses_cuda() -> bool:
+    """A process that has not begun to use CUDA is not made to."""
+    return torch.cuda.is_available() and torch.cuda.is_initialized()
 
 
 class State:
@@ -51,6 +59,8 @@ class State:
         self.bound = [(step, step.get(None)) for step in bound if step.is_filled]
         roots = [*roots, *(value for _, value in self.bound)]
         self.tensors: list[tuple[torch.Tensor, int, torch.Tensor]] = []
+        self.silent: set[int] = set()  # places of tensors that are changed without their version telling
+        self.grads: list[tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]] = []
         self.arrays: list[tuple[np.ndarray, np.ndarray]] = []
         self.generators: list[tuple[Callable, Any]] = []
         self.holders: list[tuple[Any, Any]] = []
@@ -63,7 +73,9 @@ class State:
     def _keep(self, value: Any) -> None:
         if isinstance(value, torch.Tensor):
             if value.layout == torch.strided:
-                self.tensors.append((value, value._version, value.detach().clone()))
+                self.tensors.append((value, _version(value), value.detach().clone()))
+            if value.requires_grad and value.is_leaf:
+                self.grads.append((value, value.grad, None if value.grad is None else value.grad.detach().clone()))
         elif isinstance(value, torch.Generator):
             self.generators.append((value.set_state, value.get_state()))
         elif isinstance(value, np.random.Generator):
@@ -78,15 +90,23 @@ class State:
         elif isinstance(getattr(value, "__dict__", None), dict):
             self.holders.append((value.__dict__, value.__dict__.copy()))
 
-    def restore(self) -> None:
+    def restore(self, thorough: bool = False) -> None:
+        """Put back what changed. `thorough`: compare numbers too, since kernels change tensors past their version."""
         for step, kept in self.bound:
             if step.get(None) is not kept:
                 step.put(None, kept)
         for i, (tensor, version, kept) in enumerate(self.tensors):
-            if tensor._version != version:
+            if thorough and _version(tensor) == version and not _is_same(tensor, kept):
+                self.silent.add(i)
+            if _version(tensor) != version or i in self.silent:
                 with torch.no_grad():
                     tensor.copy_(kept)
-                self.tensors[i] = (tensor, tensor._version, kept)
+                self.tensors[i] = (tensor, _version(tensor), kept)
+        for tensor, grad, kept in self.grads:
+            if tensor.grad is not grad:
+                tensor.grad = grad
+            if thorough and grad is not None and not _is_same(grad, kept):
+                grad.detach().copy_(kept)
         for array, kept in self.arrays:
             if array.flags.writeable:
                 array[...] = kept
@@ -94,6 +114,14 @@ class State:
             put_back(kept)
         for holder, kept in self.holders:
             _put_back(holder, kept)
+
+
+def _version(tensor: torch.Tensor) -> int:
+    return -1 if tensor.is_inference() else tensor._version
+
+
+def _is_same(tensor: torch.Tensor, kept: torch.Tensor) -> bool:
+    return torch.equal(tensor.detach(), kept) or (tensor.is_floating_point() and bool(tensor.isnan().any()))
 
 
 def _put_back(holder: Any, kept: Any) -> None:

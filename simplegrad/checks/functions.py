@@ -6,9 +6,10 @@ autograd's double backward. Only then is it asked why, one Function at a time (s
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -18,14 +19,19 @@ from simplegrad.checks.alike import State, random_state_kept
 from simplegrad.checks.causes import explain
 from simplegrad.checks.causes.detector import Examination, Examiner
 from simplegrad.checks.causes.guard import guard_finding
+from simplegrad.checks.clauses.again import again, forward_repeats
+from simplegrad.checks.clauses.given import nonfinite
+from simplegrad.checks.clauses.linear import linear
+from simplegrad.checks.clauses.ownership import ownership
+from simplegrad.checks.clauses.patterns import needed_inputs, unknown_gradients
 from simplegrad.checks.clauses.solver import is_solver
 from simplegrad.checks.clauses.surrogate import told_by_itself
 from simplegrad.checks.declared import is_surrogate
 from simplegrad.checks.looks import Answer, held
-from simplegrad.checks.report import BROKEN, HOLDS, NOT_TRIED, Finding, Report
+from simplegrad.checks.report import BROKEN, CLAUSES, HOLDS, NOT_TRIED, Finding, Report
 from simplegrad.checks.subjects.alone import outer_steps
 from simplegrad.checks.subjects.function import Along, Forward, Gradient, Rule, Subject
-from simplegrad.checks.subjects.problem import NothingToDifferentiate, Problem, parameters_of
+from simplegrad.checks.subjects.problem import NothingToDifferentiate, Problem, everything_around, parameters_of
 from simplegrad.checks.subjects.widened import Widened, casts_down
 from simplegrad.torch_bridge.calls import Call
 from simplegrad.torch_private import CHECK, CHECK_FUNCTION, needs
@@ -60,8 +66,9 @@ def check_function(
     refuse_compiled(fn)
     inputs = inputs if isinstance(inputs, tuple | list) else (inputs,)
     report = Report(name or name_of(fn))
-    with random_state_kept(), warnings.catch_warnings(), torch.enable_grad():
-        warnings.simplefilter("ignore")
+    with undisturbed(fn, inputs):
+        if not runs_as_given(fn, tuple(inputs), report):
+            return report
         problem = opened(fn, tuple(inputs), report)
         if problem is None:
             return report
@@ -83,9 +90,12 @@ class Judging:
 
     def __init__(self, problem: Problem, report: Report, surrogate: bool) -> None:
         self.problem, self.report, self.declared = problem, report, surrogate
-        self.rules, self.left_out = rules_of(problem)
+        self.rules: list[Rule] = []
+        self.left_out: list[str] = []  # names of Functions that could not be run alone
         self.surrogates: dict[str, str] = {}  # name of a Function -> why its gradient is meant otherwise
         self.wrong: list[Rule] = []  # at the first order
+        self.unsteady: list[Rule] = []  # what they read does not stay what it was: no second order can be judged
+        self.latent = False  # something is wrong that this function may not meet: a second call, a second backward
         self.by_hand = ""  # what takes a value out of the graph in the whole function, on purpose
         self.goes_on = True
 
@@ -93,6 +103,15 @@ class Judging:
     def is_bare(self) -> bool:
         """Whether the function is nothing but one call of a Function."""
         return len(self.rules) == 1 and self.problem.is_bare
+
+    def lifted(self, problem: Problem) -> Judging:
+        """The same for a derivative of the function."""
+        found = Judging(problem, self.report, self.declared)
+        found.surrogates, found.wrong, found.by_hand, found.unsteady = (
+            *(self.surrogates, self.wrong, self.by_hand),
+            self.unsteady,
+        )
+        return found
 
     def unverified(self, sentence: str, entry: str = "") -> None:
         self.report.findings.append(Finding("unverified", sentence, entry=entry))
@@ -121,9 +140,14 @@ def rules_of(problem: Problem) -> tuple[list[Rule], list[str]]:
 def first_order(judging: Judging) -> None:
     """Each Function alone, then the whole, where that says anything of its own."""
     report, problem = judging.report, judging.problem
+    judging.rules, judging.left_out = rules_of(problem)
     for rule in judging.rules:
         judge_rule(judging, rule)
-    if judging.is_bare or judging.surrogates or judging.wrong:
+    for number in (3, 5, 6, 8, 9):
+        report.tell(number, HOLDS, "" if judging.rules else "no custom Function is called")
+    for name in judging.left_out:
+        judging.unverified(f"{name} could not be run alone, so its backward was judged within the whole only.", name)
+    if judging.is_bare or judging.surrogates or judging.wrong or judging.unsteady:
         return report.tell(2, HOLDS)
     if problem.is_rounded:
         report.tell(2, NOT_TRIED, "it computes in half precision: differences of forward are steps")
@@ -133,7 +157,56 @@ def first_order(judging: Judging) -> None:
 
 
 def judge_rule(judging: Judging, rule: Rule) -> None:
-    """Whether its backward is the derivative of its forward."""
+    """The clauses that ask of one backward alone, and whether it is the derivative of its forward."""
+    if not forward_repeats(rule):
+        judging.report.tell(9, NOT_TRIED, f"forward of {rule.name} is not reproducible")
+        judging.unverified(NOT_REPRODUCIBLE.format(name=rule.name), rule.name)
+        judging.goes_on = False
+        return
+    broken = contract(judging, rule)
+    if any(each.code == "not_repeatable" and each.order for each in broken):
+        judging.unsteady.append(rule)
+    judging.latent = judging.latent or any(each.order is None for each in broken)
+    judge_derivative(judging, rule, any(each.code == "not_linear" for each in broken))
+
+
+NOT_REPRODUCIBLE = (
+    "Two runs of the forward of {name} at the same values give different results, also from the same random state: "
+    "there is nothing to hold its backward against."
+)
+
+
+def contract(judging: Judging, rule: Rule) -> list[Finding]:
+    """Clauses 3, 5, 6, 8 and 9 tried on one backward; what is broken."""
+    report, meant = judging.report, judging.declared or is_surrogate(rule.call.cls)
+    rough = 1e-2 if judging.problem.is_rounded else 0.0
+    tries = (
+        (8, lambda: ownership(rule)),
+        (9, lambda: again(rule)),
+        (3, lambda: linear(rule, rough)),
+        (5, lambda: unknown_gradients(rule)),
+        (6, lambda: needed_inputs(rule)),
+    )
+    broken: list[Finding] = []
+    for number, tried in tries:
+        if number == 3 and meant:
+            report.tell(3, NOT_TRIED, f"{rule.name} is declared a surrogate")
+            continue
+        try:
+            found = tried() or []
+        except Exception as error:  # at the given values it ran: it needs something that is not here
+            report.tell(number, NOT_TRIED, f"{rule.name} raises {type(error).__name__} when it is run alone")
+            judging.unverified(f"{CLAUSES[number]}: {type(error).__name__}: {explain.said(error)}", rule.name)
+            continue
+        found = found if isinstance(found, list) else [found]
+        report.tell(number, BROKEN if found else HOLDS, rule.name if found else "")
+        report.findings += found
+        broken += found
+    return broken
+
+
+def judge_derivative(judging: Judging, rule: Rule, told: bool) -> None:
+    """Whether its backward is the derivative of its forward; `told`: that it is not linear says so already."""
     report, problem = judging.report, judging.problem
     if judging.declared or is_surrogate(rule.call.cls):
         judging.surrogates[rule.name] = "declared"
@@ -155,7 +228,7 @@ def judge_rule(judging: Judging, rule: Rule) -> None:
             judging.surrogates[rule.name] = "it iterates"
         elif judging.is_bare or not is_constrained(judging, rule, Forward(rule), 1):
             report.tell(2, BROKEN, rule.name)
-            report.findings += explain.wrong_gradient(rule, found)
+            report.findings += [] if told else explain.wrong_gradient(rule, found)
             judging.wrong.append(rule)
     elif found.wrong:
         judging.surrogates[rule.name] = reason
@@ -193,9 +266,16 @@ def judge_whole(judging: Judging) -> None:
         report.tell(2, NOT_TRIED, "two runs differ")
         judging.unverified(DIFFERENT_RUNS)
         judging.goes_on = False
+    elif found.wrong and judging.latent:
+        report.findings[:] = [replace(each, order=each.order or 1) for each in report.findings]
+        judging.goes_on = False
     elif found.wrong:
         judging.by_hand = problem.cut_by_hand()
-        if judging.by_hand:
+        if problem.nested:
+            report.tell(2, BROKEN, problem.nested[0][0].__name__)
+            report.findings.append(explain.nested_tensors(problem, found))
+            judging.goes_on = False
+        elif judging.by_hand:
             report.tell(2, HOLDS, f"the function itself cuts the graph ({judging.by_hand})")
             report.findings.append(explain.other_gradient(report.name, found, f"it calls {judging.by_hand}"))
         else:
@@ -229,9 +309,15 @@ def higher_order(judging: Judging, level: int, fn: Callable, inputs: tuple) -> b
             report.findings += [replace(each, order=level) for each in unsaid.findings]
             report.tell(4, BROKEN)
             return False
-        judging = Judging(problem, report, judging.declared)
-    composite = judging.surrogates or judging.wrong or judging.by_hand
+        judging = judging.lifted(problem)
+    composite = judging.surrogates or judging.wrong or judging.by_hand or judging.unsteady
+    if composite and level > 2 and not problem.is_bare:
+        report.tell(4, NOT_TRIED, f"order {level} of the whole, since a part of it is no derivative")
+        return False
     subjects = judging.rules if composite and not judging.is_bare else [problem]
+    if judging.unsteady:
+        subjects = [rule for rule in judging.rules if rule not in judging.unsteady and not judging.is_bare]
+        report.tell(4, NOT_TRIED, f"{judging.unsteady[0].name} does not give the same again")
     return all([judge_order(judging, subject, level) for subject in subjects])  # each, whatever came of the others
 
 
@@ -290,6 +376,18 @@ def refused(problem: Problem, calls: list[Call], error: Exception, name: str, le
     return explain.raised(error, name, level, calls)
 
 
+@contextlib.contextmanager
+def undisturbed(fn: Callable, inputs: Any) -> Iterator[None]:
+    """With gradients on and no warnings; what `fn` changes, reached by arguments, closures or globals, is put back."""
+    with random_state_kept(), warnings.catch_warnings(), torch.inference_mode(False), torch.enable_grad():
+        warnings.simplefilter("ignore")
+        kept = everything_around(fn, inputs)
+        try:
+            yield
+        finally:
+            kept.restore(thorough=True)
+
+
 def refuse_compiled(fn: Any) -> None:
     """Compiled code splits the recorded graph; what is found in it would be about the compiler's code."""
     owner = getattr(fn, "__self__", None)
@@ -334,6 +432,30 @@ def _gradient_of(fn: Callable) -> Callable:
     return gradient
 
 
+def runs_as_given(fn: Callable, inputs: tuple[Any, ...], report: Report) -> bool:
+    """Clause 1: whether forward and backward run at the inputs as they are, and finite gradients come out."""
+    given = Problem(fn, inputs, 32)
+    try:
+        given.probe()
+    except NothingToDifferentiate as reason:
+        report.tell(1, NOT_TRIED, "there is nothing to differentiate")
+        report.findings.append(Finding("unverified", f"{reason}; there is no gradient to differentiate again."))
+        return False
+    except Exception as error:  # whatever a user's forward or backward raises is what is reported
+        told = explain.raised(error, report.name, 1, given.calls, given.is_forward)
+        if told.read_at is None and given.is_forward:  # not even entered: the arguments do not fit
+            told = replace(told, read_at=explain.heading_of(fn))
+        report.findings.append(told)
+        report.tell(1, BROKEN, "it raises")
+        return False
+    finally:
+        given.state.restore(thorough=True)
+    found = nonfinite(given.calls)
+    report.findings += found
+    report.tell(1, BROKEN if found else HOLDS)
+    return True
+
+
 def opened(fn: Callable, inputs: tuple[Any, ...], report: Report) -> Problem | None:
     """The function run once, in double precision or else as it is; None where there is nothing to go on with."""
     failure: tuple | None = None
@@ -349,7 +471,8 @@ def opened(fn: Callable, inputs: tuple[Any, ...], report: Report) -> Problem | N
             continue
         problem = in_double(problem)
         holders = [step for call in problem.calls for step in outer_steps(call)]
-        problem.state = State(problem.kept, holders)
+        problem.state.restore(thorough=True)
+        problem.state = State(problem.kept, [*problem.outer, *holders])
         return problem
     told = explain.raised(*failure)
     if told.read_at is None and failure[-1]:  # not even entered: the arguments do not fit

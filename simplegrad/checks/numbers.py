@@ -125,3 +125,37 @@ def size_of(value: torch.Tensor) -> float:
 def norm(tensors: Iterable[Any]) -> float:
     """Joint Euclidean norm; None counts as zero."""
     return math.sqrt(sum(float(plain(t.detach()).abs().double().square().sum()) for t in tensors if t is not None))
+
+
+def largest(tensor: torch.Tensor | None) -> float:
+    """The largest absolute value of its finite elements; 0 for None."""
+    if tensor is None or not tensor.numel():
+        return 0.0
+    return float(plain(tensor.detach()).abs().double().nan_to_num(0.0, 0.0, 0.0).max())
+
+
+def unlike(
+    found: Iterable[Any], expected: Iterable[Any], tolerance: float, scale: float = 0.0, finite: bool = False
+) -> list[int]:
+    """Places of the gradients that are not the same up to `tolerance` of their largest element; None counts as zeros.
+
+    `scale`: what they are measured by where that is larger. NaN is the same as NaN; with `finite` no element is looked
+    at that is not finite in both.
+    """
+    pairs = zip(found, expected, strict=True)
+    return [i for i, (a, b) in enumerate(pairs) if not _alike(a, b, tolerance, scale, finite)]
+
+
+def _alike(a: torch.Tensor | None, b: torch.Tensor | None, tolerance: float, scale: float, finite: bool) -> bool:
+    if a is None or b is None:
+        there = a if b is None else b
+        return there is None or largest(there) <= tolerance * scale
+    a, b = plain(a.detach()), plain(b.detach())
+    if a.shape != b.shape:
+        return False
+    limit = tolerance * max(largest(a), largest(b), scale)
+    apart = (a - b).abs().double()
+    same = (a == b) | (a.isnan() & b.isnan())
+    if finite:
+        same |= ~(torch.isfinite(a) & torch.isfinite(b))
+    return bool((same | (apart <= limit)).all())

@@ -200,9 +200,13 @@ class Report:
 
     @property
     def verdict(self) -> str:
-        """The code of the gravest fault; else `unverified` where something could not be judged; else `correct`."""
-        lenient = UNVERIFIED if self.unverified else CORRECT
-        return min((finding.code for finding in self.faults), key=FAULTS.index, default=lenient)
+        """The code of the gravest fault; else `unverified` where something could not be judged; else `correct`.
+
+        A fault that shows at no order of what was checked, but would in another use of it, comes after those that do.
+        """
+        if self.faults:
+            return min(self.faults, key=lambda fault: (fault.order is None, FAULTS.index(fault.code))).code
+        return UNVERIFIED if self.unverified else CORRECT
 
     @property
     def clauses(self) -> list[Clause]:

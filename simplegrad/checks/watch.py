@@ -15,6 +15,7 @@ import torch
 
 from ..engine import Tape, TapeEntry, Variable
 from .source import code_of, codes_within
+from .tracing import traced
 
 _OURS = str(Path(__file__).parent.parent)
 _FOLDERS = tuple(f"{_OURS}/{folder}/" for folder in ("engine", "trace", "language", "checks", "torch_bridge"))
@@ -55,12 +56,12 @@ class Watch:
         self.passes = 0  # how many passes are running
 
     def __enter__(self) -> Watch:
-        self._before = sys.gettrace()
-        sys.settrace(self._called)
+        self._tracing = traced(self._called)
+        self._tracing.__enter__()
         return self
 
     def __exit__(self, *_) -> None:
-        sys.settrace(self._before)
+        self._tracing.__exit__(None, None, None)
 
     def follow(self, propagate: Callable) -> None:
         """Note from now on which lines of this function run, and of those inside it."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import sys
+import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -78,6 +81,7 @@ class Recording(Watcher):
     def __init__(self, within: bool) -> None:
         self.calls: list[Call] = []
         self.within = within
+        self.nested: list[tuple[type, types.CodeType, int]] = []  # given tensors inside of containers, and by whom
         self.applies = 0  # how many are running
         self.backwards = 0
 
@@ -96,6 +100,8 @@ class Recording(Watcher):
             self.applies -= 1
         if outermost:
             self.enter(cls, before, wanted, outputs)
+            if any(_holds_followed(arg) for arg in args):
+                self.nested.append((cls, *_caller()))
         return outputs
 
     def apply_node(self, plain: Callable, node: Any, grads: tuple) -> Any:
@@ -133,6 +139,29 @@ def _node_of(cls: type, node: Any) -> Any:
 
 def _differentiated(arg: Any) -> bool:
     return isinstance(arg, torch.Tensor) and arg.requires_grad and (arg.is_floating_point() or arg.is_complex())
+
+
+def _holds_followed(arg: Any, depth: int = 3) -> bool:
+    """Whether a container holds a tensor that requires grad: autograd follows direct arguments only."""
+    if not depth or not isinstance(arg, list | tuple | dict):
+        return False
+    items = arg.values() if isinstance(arg, dict) else arg
+    return any(_differentiated(x) or _holds_followed(x, depth - 1) for x in items)
+
+
+def _caller() -> tuple[types.CodeType, int]:
+    """Who called `apply`: the code and line nearest in the stack that are neither ours nor torch's."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_NOT_THEIRS):
+        frame = frame.f_back
+    return frame.f_code, frame.f_lineno
+
+
+_NOT_THEIRS = (
+    str(Path(torch.__file__).parent),
+    str(Path(__file__).parent),
+    str(Path(__file__).parent.parent / "checks"),
+)
 
 
 def _copied(args: tuple) -> tuple:

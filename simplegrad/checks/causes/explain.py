@@ -241,7 +241,7 @@ def raised(error: Exception, name: str, level: int, calls: list[Call] = (), is_f
         when = "forward" if is_forward else "backward (with create_graph=True)"
     said = str(error).strip().splitlines()
     sentence = f"{when} raises {type(error).__name__}: {said[0] if said else ''}"
-    where, wrong = _user_line(error), refused(calls)
+    where, wrong = user_line(error), refused(calls)
     if where is None and wrong is not None:  # PyTorch objected once backward had returned
         return Finding(
             "raises",
@@ -262,7 +262,7 @@ def heading_of(fn: Any) -> Place | None:
     return None if code is None or code.co_filename.startswith(NOT_THE_USERS) else source.heading(code)
 
 
-def _user_line(error: Exception) -> Place | None:
+def user_line(error: Exception) -> Place | None:
     """The last line of a traceback that is neither PyTorch's nor ours."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.lineno]
     own = [f for f in frames if not f.filename.startswith(NOT_THE_USERS)]
@@ -322,6 +322,22 @@ def other_gradient(name: str, found: Answer, reason: str) -> Finding:
     )
 
 
+def nested_tensors(problem: Problem, found: Answer) -> Finding:
+    """A Function was given tensors inside of a container, where autograd does not follow them."""
+    cls, code, line = problem.nested[0]
+    each = "; ".join(_beside(look) for look in largest(found).values())
+    return Finding(
+        "missing_gradient",
+        f"{cls.__name__}.apply was given tensors inside of a list, a tuple or a dict. Autograd follows direct "
+        f"arguments only, so no gradient gets through to them: {each}.",
+        entry=cls.__name__,
+        slot=", ".join(largest(found)),
+        read_at=source.place(code, line),
+        order=1,
+        fix=f"{cls.__name__}.apply(*tensors)  # and forward(ctx, *tensors), with one gradient for each",
+    )
+
+
 def whole_differs(problem: Problem, found: Answer) -> Finding:
     """Each Function is right alone, and the whole is not: something between the calls."""
     each = "; ".join(_beside(look) for look in largest(found).values())
@@ -350,14 +366,14 @@ def first_order_only(error: Exception, name: str, level: int) -> Finding:
     """Loud, as it should be: no number comes out that could be wrong."""
     return Finding(
         "first_order_only",
-        f"the {ORDINAL.get(level, level)} derivative of {name} is refused: {type(error).__name__}: {_said(error)}",
+        f"the {ORDINAL.get(level, level)} derivative of {name} is refused: {type(error).__name__}: {said(error)}",
         entry=name,
-        read_at=_user_line(error),
+        read_at=user_line(error),
         order=level,
     )
 
 
-def _said(error: Exception) -> str:
+def said(error: Exception) -> str:
     return (str(error).strip().splitlines() or [""])[0]
 
 

@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 
 from simplegrad.checks.report import Place
 from simplegrad.checks.subjects.slots import Slot, used_names
+from simplegrad.checks.tracing import traced
 from simplegrad.torch_private import DisableTorchFunctionSubclass
 
 LARGEST = 1 << 16  # elements; a larger tensor's later changes in place are told by its version alone
@@ -99,12 +100,8 @@ class Watch:
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
-        kept = sys.gettrace()
-        sys.settrace(self._enter)
-        try:
+        with traced(self._enter):
             yield
-        finally:
-            sys.settrace(kept)
 
     def _enter(self, frame: types.FrameType, event: str, arg: Any) -> Callable | None:
         if frame.f_code not in self.codes:

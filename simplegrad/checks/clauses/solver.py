@@ -8,7 +8,6 @@ out of it, and the two are near each other, nothing is said.
 from __future__ import annotations
 
 import ast
-import sys
 import types
 from collections import Counter
 from pathlib import Path
@@ -19,6 +18,7 @@ import torch
 from simplegrad.checks.causes.source import statements
 from simplegrad.checks.looks import Answer
 from simplegrad.checks.subjects.function import Rule
+from simplegrad.checks.tracing import traced
 
 NEAR = 0.03  # relative
 _NOT_THEIRS = (str(Path(torch.__file__).parent), str(Path(__file__).parent.parent), "<frozen")
@@ -49,12 +49,8 @@ def iterates(rule: Rule) -> bool:
         return lines
 
     def watched(run: Any, ctx: Any) -> Any:
-        before = sys.gettrace()
-        sys.settrace(entered)
-        try:
+        with traced(entered):
             return run()
-        finally:
-            sys.settrace(before)
 
     rule.alone.forward(around=watched)
     codes = {code for code, _ in seen}

@@ -111,9 +111,14 @@ class Alone:
         for path, value in slots:
             put(ran.ctx.__dict__, path, value)
 
-    def backward(self, ran: Ran, incoming: list[Any], graph: bool = False) -> list[torch.Tensor | None]:
-        """The gradients that backward returns for the differentiated arguments."""
-        needed = graph and any(isinstance(g, torch.Tensor) and g.requires_grad for g in incoming)
+    def backward(
+        self, ran: Ran, incoming: list[Any], graph: bool = False, copies: bool = True
+    ) -> list[torch.Tensor | None]:
+        """The gradients that backward returns for the differentiated arguments.
+
+        `copies`: of what comes in, since backward may change it in place.
+        """
+        needed = not copies or graph and any(isinstance(g, torch.Tensor) and g.requires_grad for g in incoming)
         incoming = [plain_copy(g) if isinstance(g, torch.Tensor) and not needed else g for g in incoming]
         boxed = getattr(self.call.cls, "boxed_grads_call", False)
         with torch.set_grad_enabled(graph):
@@ -147,17 +152,23 @@ class OuterStep(Step):
 
 def outer_steps(call: Call) -> list[OuterStep]:
     """The closure variables, class attributes and globals that backward, or a method it may call, can use."""
-    found = []
-    for function in _methods(call):
-        found += [OuterStep(function, "cell", i, name) for i, name in enumerate(function.__code__.co_freevars)]
-        found += [OuterStep(function, "attr", key, f"{function.__name__}.{key}") for key in vars(function)]
-        for space, name, value in used_names(function):
-            if holds_data(value) and value is not call.cls:
-                found.append(OuterStep(space, "name", name, name))
+    found = steps_around(_methods(call), call.cls)
     for base in own_bases(call.cls):
         for name, value in list(vars(base).items()):
             if not name.startswith("_") and not callable(value) and not isinstance(value, _DESCRIPTORS):
                 found.append(OuterStep(base, "class", name, f"{call.cls.__name__}.{name}"))
+    return found
+
+
+def steps_around(functions: list[types.FunctionType], cls: type | None = None) -> list[OuterStep]:
+    """The closure variables, attributes and globals that these functions, or what they call, can use."""
+    found = []
+    for function in functions:
+        found += [OuterStep(function, "cell", i, name) for i, name in enumerate(function.__code__.co_freevars)]
+        found += [OuterStep(function, "attr", key, f"{function.__name__}.{key}") for key in vars(function)]
+        for space, name, value in used_names(function):
+            if holds_data(value) and value is not cls:
+                found.append(OuterStep(space, "name", name, name))
     return found
 
 

@@ -36,6 +36,7 @@ class Rule:
         self.values = self.alone.values
         self.names = [call.parameter_names[i] for i in call.differentiated]
         _, outputs = self.outputs(self.values)
+        self.alone.state.restore(thorough=True)
         self.incoming = directions(outputs, torch.Generator().manual_seed(7), scaled=False)
         self.places = self.differentiable
 
@@ -67,6 +68,11 @@ class Rule:
         several = result if isinstance(result, tuple) else (result,)
         self.differentiable = [i for i, out in enumerate(several) if _is_followed(out)]
         return leaves, [several[i] for i in self.differentiable]
+
+    def all_incoming(self, incoming: list[torch.Tensor] | None = None) -> list[Any]:
+        """What backward is given for every output, those included that carry no gradient."""
+        given = iter(incoming or self.incoming)
+        return [next(given) if i in self.places else g for i, g in enumerate(self.call.incoming or [])]
 
     @property
     def made(self) -> list[str]:
@@ -122,10 +128,13 @@ class Gradient:
         return list(torch.autograd.grad(sum(terms), wanted, allow_unused=True)) if terms else [None] * len(wanted)
 
 
-def gradient_of(subject: Subject, values: list[torch.Tensor], incoming: list[torch.Tensor]) -> list[Any]:
+def gradient_of(
+    subject: Subject, values: list[torch.Tensor], incoming: list[torch.Tensor], graph: bool = False
+) -> list[Any]:
     """The first-order gradients, as ordinary tensors."""
     leaves, outputs = subject.outputs(values)
-    found = torch.autograd.grad(outputs, leaves, [v.clone() for v in incoming], allow_unused=True)
+    given = [v.clone() for v in incoming]
+    found = torch.autograd.grad(outputs, leaves, given, allow_unused=True, create_graph=graph)
     return [None if g is None else plain(g.detach()) for g in found]
 
 

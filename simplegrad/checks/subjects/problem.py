@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
+import types
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -13,6 +15,7 @@ import torch
 from simplegrad.checks.alike import State, seed
 from simplegrad.checks.numbers import directions, inner, inner_graph, moved, plain
 from simplegrad.checks.report import what_is
+from simplegrad.checks.subjects.alone import steps_around
 from simplegrad.torch_bridge.calls import Call, recorded_calls
 from simplegrad.torch_bridge.patches import Watcher, watched_by
 from simplegrad.torch_private import tree_flatten, tree_unflatten
@@ -46,13 +49,15 @@ class Problem:
             self.fn = _doubled_module(fn)
             self.flat = [_doubled(leaf) for leaf in self.flat]
         self.values = [self.flat[i].detach().clone() for i in self.places]
-        self.flat = [leaf.detach() if isinstance(leaf, torch.Tensor) else leaf for leaf in self.flat]
+        self.flat = [_held_as_it_is(leaf) for leaf in self.flat]
         self.names = input_names(fn, inputs)
         self.not_leaves = False
         self.kept = [*_roots_of(self.fn), *(x for i, x in enumerate(self.flat) if i not in self.places)]
-        self.state = State(self.kept)
+        self.outer = steps_around(_functions_of(self.fn))
+        self.state = State(self.kept, self.outer)
         self.incoming: list[torch.Tensor] = []
         self.calls: list[Call] = []
+        self.nested: list = []  # calls of Functions that were given tensors in containers
 
     # -- evaluating ----------------------------------------------------------------------------------------------
 
@@ -80,7 +85,7 @@ class Problem:
         Raises whatever forward or the first backward raises.
         """
         with recorded_calls(within=True) as recording:
-            self.calls = recording.calls
+            self.calls, self.nested = recording.calls, recording.nested
             leaves, outputs = self._first_outputs()
             self.is_forward = recording.within = False
             if not outputs:
@@ -89,6 +94,7 @@ class Problem:
             self.incoming = directions(outputs, generator, scaled=False)
             given = [v.clone() for v in self.incoming]
             self.gradient = torch.autograd.grad(outputs, leaves, given, allow_unused=True)
+        self.state.restore(thorough=True)
         self.is_bare = _is_bare(self.calls, leaves, outputs)
         self.weights = directions(self.values, torch.Generator().manual_seed(11), scaled=False)
 
@@ -239,6 +245,13 @@ def _wanted(leaf: Any) -> bool:
     return isinstance(leaf, torch.Tensor) and leaf.requires_grad
 
 
+def _held_as_it_is(leaf: Any) -> Any:
+    """An input that is not differentiated; autograd cannot keep one that was made in inference mode."""
+    if not isinstance(leaf, torch.Tensor):
+        return leaf
+    return leaf.detach().clone() if leaf.is_inference() else leaf.detach()
+
+
 def _doubled(leaf: Any) -> Any:
     """The same tensor in double precision, still requiring grad if it did."""
     if not isinstance(leaf, torch.Tensor) or leaf.dtype not in WIDER:
@@ -254,6 +267,22 @@ def _doubled_module(fn: Callable) -> Callable:
         return copy.deepcopy(fn).double()
     except Exception:  # a module that cannot be copied is checked as it stands
         return fn
+
+
+def everything_around(fn: Any, inputs: Any) -> State:
+    """What `fn` can reach and change, as it is now."""
+    return State([*_roots_of(fn), *tree_flatten(inputs)[0]], steps_around(_functions_of(fn)))
+
+
+def _functions_of(fn: Any) -> list[types.FunctionType]:
+    """The Python functions that `fn` begins in."""
+    if isinstance(fn, torch.nn.Module):
+        fn = fn.forward
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    fn = getattr(fn, "__func__", fn)
+    found = inspect.unwrap(fn) if callable(fn) else fn
+    return [found] if isinstance(found, types.FunctionType) and not found.__module__.startswith("torch.") else []
 
 
 def _roots_of(fn: Callable) -> list[Any]:

@@ -1,0 +1,67 @@
+"""What the lines of one function do in one run, to hold two runs of it beside each other line by line."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from simplegrad.checks.causes import source
+from simplegrad.checks.numbers import plain
+from simplegrad.checks.report import Place
+from simplegrad.checks.tracing import traced
+
+LARGEST = 1 << 16  # elements; of a larger tensor it is not kept what it was at each line
+
+
+@dataclass
+class Steps:
+    """The lines of `code` in the order in which they ran, and what its tensors were after each."""
+
+    code: types.CodeType | None
+    ran: list[tuple[int, dict[str, torch.Tensor]]] = field(default_factory=list)
+    _line: int = 0
+
+    def watching(self) -> Any:
+        return traced(self._enter)
+
+    def _enter(self, frame: types.FrameType, event: str, arg: Any) -> Callable | None:
+        if frame.f_code is not self.code:
+            return None
+        self._line = frame.f_lineno
+        return self._step
+
+    def _step(self, frame: types.FrameType, event: str, arg: Any) -> Callable:
+        values = {name: _copy(x) for name, x in frame.f_locals.items() if _is_kept(x)}
+        self.ran.append((self._line, values))
+        if event == "return":
+            given = arg if isinstance(arg, tuple | list) else (arg,)
+            self.ran.append((frame.f_lineno, {f"<{i}>": _copy(x) for i, x in enumerate(given) if _is_kept(x)}))
+        self._line = frame.f_lineno
+        return self._step
+
+
+def _is_kept(x: Any) -> bool:
+    return isinstance(x, torch.Tensor) and x.numel() <= LARGEST and x.layout is torch.strided
+
+
+def _copy(x: torch.Tensor) -> torch.Tensor:
+    return plain(x.detach()).clone()
+
+
+def parting(a: Steps, b: Steps, holds: Callable[[torch.Tensor, torch.Tensor], bool]) -> Place | None:
+    """The first line after which the two runs are not what `holds` says of their values, or that `b` alone took."""
+    for (line, mine), (other, theirs) in zip(a.ran, b.ran, strict=False):
+        if line != other:
+            return source.place(a.code, other)
+        pairs = [(mine[name], theirs[name]) for name in mine if name in theirs]
+        if mine.keys() != theirs.keys() or not all(x.shape == y.shape and holds(x, y) for x, y in pairs):
+            return source.place(a.code, line)
+    return None
+
+
+def is_same(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return torch.allclose(a, b, rtol=1e-9, atol=0, equal_nan=True) if a.is_floating_point() else torch.equal(a, b)
