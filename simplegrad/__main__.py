@@ -31,6 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         format = "json" if given.json else given.format
         return check(given.target, given.order, format, surrogate=given.surrogate, inputs=given.inputs)
+    if given.command == "diff":
+        from .comparison.command import main as diff
+
+        return diff(given.left, given.right, given.json)
     return transcript(given.program, given.aggregate, given.none, given.prune)
 
 
@@ -49,6 +53,17 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     opened.add_argument("files", metavar="FILE", nargs="*", help="Python files with aggregates, or saved traces")
+
+    compared = commands.add_parser(
+        "diff",
+        help="say where two saved runs first part",
+        description="Compare two traces that trace.save wrote: of PyTorch runs (record_torch), or of programs. "
+        "Exit code 0: they agree, up to rounding; 1: they part; 2: they could not be compared.",
+        allow_abbrev=False,
+    )
+    compared.add_argument("left", metavar="A.trace")
+    compared.add_argument("right", metavar="B.trace")
+    compared.add_argument("--json", action="store_true", help="print the comparison as JSON")
 
     told = commands.add_parser(
         "transcript",

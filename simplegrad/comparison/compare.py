@@ -25,6 +25,7 @@ from .divergence import (
     tensor,
 )
 from .equal import difference, same
+from .runs import RunComparison
 
 EQUAL, BOTH_ZERO, MISSING, DIFFERENT, NOT_REACHED = (
     "equal",
@@ -111,6 +112,11 @@ class Comparison:
         return Alignment(self.left, self.right)
 
     @property
+    def agrees(self) -> bool:
+        """Whether every line and every wanted gradient is the same on both sides."""
+        return self.divergence is None
+
+    @property
     def steps(self) -> list[tuple[int | None, int | None]]:
         """Pairs of event indices for one player of both; None where that side waits."""
         return self.alignment.steps
@@ -163,9 +169,14 @@ class Comparison:
         return f"inside {owner.statement}" if owner is not None else "no partner"
 
 
-def compare(left: Trace, right: Trace) -> Comparison:
-    """Two runs of one program, usually with an aggregate and with its reference."""
-    return Comparison(left, right)
+def compare(left: Trace, right: Trace) -> Comparison | RunComparison:
+    """Two runs of one program, usually with an aggregate and with its reference; or two runs of PyTorch.
+
+    Either has `.agrees` and `.divergence`. Raises TypeError for a trace of a tape beside one of PyTorch.
+    """
+    if left.kind != right.kind:
+        raise TypeError(f"compare: one trace is of a {left.kind} run, the other of a {right.kind} run; give two alike.")
+    return RunComparison(left, right) if left.kind == "torch" else Comparison(left, right)
 
 
 def results_of(comparison: Comparison, run: Pass | None, other: Pass | None) -> list[Result]:

@@ -1,0 +1,222 @@
+"""One backward pass of two PyTorch runs: the first entry that is given the same and hands on something else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from ..trace import calls as kinds
+from ..trace.events import Entry, Pass, PassBegun, PassEnded, Value, Visited
+from ..trace.trace import Trace
+from .forward import COMPUTES, MOST_ALIKE, Forward, key_of
+from .gaps import ROUNDINGS, apart, differs, norm_of, precision, rounding
+from .pairing import paired
+from .parting import EXTRA, MISSING, VALUE, Parting, place_of
+
+
+@dataclass
+class PassRun:
+    run: Pass
+    begun: PassBegun
+    visits: list[Visited]
+    ended: PassEnded | None = None
+
+
+def passes_of(trace: Trace) -> list[PassRun]:
+    found: dict[int, PassRun] = {}
+    for event in trace.events:
+        if isinstance(event, PassBegun):
+            found[event.run.id] = PassRun(event.run, event, [])
+        elif isinstance(event, Visited) and event.pass_id in found:
+            found[event.pass_id].visits.append(event)
+        elif isinstance(event, PassEnded) and event.run.id in found:
+            found[event.run.id].ended = event
+    return list(found.values())
+
+
+class Backward:
+    """One pass of both runs. An entry that is given the same and hands on something else is where they part."""
+
+    def __init__(self, number: int, left: PassRun, right: PassRun, forward: Forward):
+        self.number, self.left, self.right, self.forward = number, left, right, forward
+        self.where = f"backward pass {number}"
+        self.pairs = paired(*[[_visit_key(visit) for visit in run.visits] for run in (left, right)])
+
+    def parting(self) -> Parting | None:
+        agreed = True
+        for i, j in self.pairs:
+            a, b = self.left.visits[i], self.right.visits[j]
+            given = list(zip(a.incoming, b.incoming))
+            size = max((norm_of(x) or 0.0 for pair in given for x in pair if x is not None), default=0.0)
+            if differs(given, 0.0, size):  # it came in: an entry before it handed on something else
+                agreed = agreed and self.in_other_order(a, b)
+                continue
+            if self.hands_on_another(a, b, rounding(given), size) and not self.in_other_order(a, b):
+                return self.told(a, b)
+        return self.other_leaf() if agreed else self.unpaired()
+
+    def in_other_order(self, a: Visited, b: Visited) -> bool:
+        """Whether each has its equal elsewhere in the other pass: independent entries, walked in another order."""
+
+        return self.is_in(a, self.right, b) and self.is_in(b, self.left, a)
+
+    def is_in(self, visit: Visited, run: PassRun, other: Visited | None = None) -> bool:
+        """Whether the other pass has its equal, in another place."""
+        alike = (v for v in run.visits if v is not other and _visit_key(v) == _visit_key(visit))
+        return any(self.are_equal(visit, mate) for mate in islice(alike, MOST_ALIKE))
+
+    def are_equal(self, a: Visited, b: Visited) -> bool:
+        if len(a.incoming) != len(b.incoming) or len(a.outgoing) != len(b.outgoing):
+            return False
+        return not differs([*zip(a.incoming, b.incoming), *zip(a.outgoing, b.outgoing)])
+
+    def other_leaf(self) -> Parting | None:
+        """Every entry hands on the same, and yet a `.grad` ends up as another one: a hook of the leaf's own did it."""
+        sides = [
+            {row.value.name: row for row in trace.filled if row.pass_id == run.run.id}
+            for trace, run in ((self.forward.left, self.left), (self.forward.right, self.right))
+        ]
+        largest = max((row.after or 0.0 for row in sides[0].values()), default=0.0)  # beside which others are rounding
+        for name, row in sides[1].items():
+            mate = sides[0].get(name)
+            if mate is None or mate.after is None or row.after is None or mate.before != row.before:
+                continue
+            if abs(mate.after - row.after) > ROUNDINGS * precision(row.value) * max(
+                mate.after, row.after, largest / 100
+            ):
+                hook = next(
+                    (c for c in self.forward.right.calls if c.kind == kinds.HOOK and row.value in c.inputs), None
+                )
+                at = place_of(hook.source if hook else self.right.begun.source)
+                sentence = f"every entry hands on the same, but .grad of {name} becomes another one"
+                sentence += f": norm {row.after:.6g} instead of {mate.after:.6g}."
+                left = place_of(self.left.begun.source)
+                return Parting(
+                    self.where, "AccumulateGrad", "", VALUE, left, at, f"Backward pass {self.number}: {sentence}"
+                )
+        return None
+
+    def hands_on_another(self, a: Visited, b: Visited, came: float, size: float) -> bool:
+        if len(a.outgoing) != len(b.outgoing):  # an input that autograd does not follow has no place
+            return True
+        return differs(list(zip(a.outgoing, b.outgoing)), came, size)
+
+    def told(self, a: Visited, b: Visited) -> Parting:
+        name = b.entry.operator.removesuffix("Backward0")
+        left, right = (sum(x is not None for x in visit.outgoing) for visit in (a, b))
+        if right < left:
+            at = self.cut_at()
+            sentence = f"{name} hands on {right} {_gradients(right)}, the left run {left}{self.because(at)}."
+            return self.made(MISSING, a, b, sentence, at)
+        if right > left:
+            return self.made(EXTRA, a, b, f"{name} hands on {right} {_gradients(right)}, the left run {left}.", None)
+        pairs = [(x, y) for x, y in zip(a.outgoing, b.outgoing) if differs([(x, y)])]
+        norms = "".join(f": norm {norm_of(y):.6g} instead of {norm_of(x):.6g}" for x, y in pairs[:1] if _both(x, y))
+        sentence = f"{name} is given the same gradient and hands on another one{norms}."
+        return self.made(VALUE, a, b, sentence, self.inside(b))
+
+    def unpaired(self) -> Parting | None:
+        """What differs came in from entries that have no partner."""
+        done = {j for _, j in self.pairs}
+        others = {i for i, _ in self.pairs}
+        left = next(
+            (v for i, v in enumerate(self.left.visits) if i not in others and not self.is_in(v, self.right)), None
+        )
+        right = next(
+            (v for j, v in enumerate(self.right.visits) if j not in done and not self.is_in(v, self.left)), None
+        )
+        if left is None and right is None:
+            return None
+        a, b = left or right, right or left
+        how = VALUE if left and right else MISSING if left else EXTRA
+        at = self.cut_at() if how == MISSING else None
+        name = b.entry.operator.removesuffix("Backward0")
+        return self.made(how, a, b, f"from {name} on, the gradients differ.", at)
+
+    def cut_at(self) -> tuple[str, int] | None:
+        """The line that took a value out of the graph: the first call that autograd follows on the left alone; a
+        gradient of an earlier pass that was computed without a graph points to that pass."""
+        call = self.forward.cut()
+        if call is None:
+            return None
+        made = self.forward.made[1]
+        for event in self.forward.right.events:
+            if isinstance(event, PassEnded) and any(_is_one_of(x, event.results) for x in call.inputs if x not in made):
+                begun = next(e for e in self.forward.right.events if isinstance(e, PassBegun) and e.run is event.run)
+                return begun.source
+        return call.source
+
+    def because(self, at: tuple[str, int] | None) -> str:
+        return "" if at is None else f": line {at[1]} takes it out of the graph"
+
+    def inside(self, b: Visited) -> tuple[str, int] | None:
+        """Of a custom Function: the first line of its backward that computes something else."""
+        sides = [
+            [c for c in trace.calls if c.within == "backward" and c.pass_id == run.run.id and c.kind in COMPUTES]
+            for trace, run in ((self.forward.left, self.left), (self.forward.right, self.right))
+        ]
+        pairs = paired(*[[key_of(c) for c in calls] for calls in sides])
+        done = -1
+        for i, j in pairs:
+            x, y = sides[0][i], sides[1][j]
+            if j > done + 1:
+                return sides[1][done + 1].source
+            if differs(list(zip(x.outputs, y.outputs))):
+                return y.source
+            done = j
+        return sides[1][done + 1].source if done + 1 < len(sides[1]) else None
+
+    def made(self, how: str, a: Visited, b: Visited, sentence: str, at: tuple[str, int] | None) -> Parting:
+        return Parting(
+            self.where,
+            b.entry.operator.removesuffix("Backward0"),
+            b.entry.group,
+            how,
+            place_of(_line(self.forward.left, a.entry)),
+            place_of(at or _line(self.forward.right, b.entry)),
+            f"Backward pass {self.number}: {sentence}",
+            left_step=a.index,
+            right_step=b.index,
+        )
+
+
+def _visit_key(visit: Visited) -> tuple:
+    return visit.entry.operator, visit.entry.group
+
+
+def _is_one_of(value: Value, results: Sequence[Value | None]) -> bool:
+    """A gradient that was computed without a graph is a new tensor to whoever reads it: known by its numbers."""
+    return any(y is not None and y.shape == value.shape and apart(value, y) == 0.0 for y in results)
+
+
+def _gradients(count: int) -> str:
+    return "gradient" if count == 1 else "gradients"
+
+
+def _both(x: Value | None, y: Value | None) -> bool:
+    return x is not None and y is not None and norm_of(x) is not None and norm_of(y) is not None
+
+
+def _line(trace: Trace, entry: Entry) -> tuple[str, int] | None:
+    """The line of the operation that an entry is of; of what a pass recorded, that of the forward entry."""
+    while entry.source is None and entry.made_by is not None:
+        entry = trace.entries[entry.made_by]
+    return entry.source
+
+
+def one_pass_more(runs: list[list[PassRun]]) -> Parting:
+    shorter = min(map(len, runs))
+    how = MISSING if len(runs[0]) > len(runs[1]) else EXTRA
+    more = (runs[0] if how == MISSING else runs[1])[shorter]
+    side = "left" if how == MISSING else "right"
+    place = place_of(more.begun.source)
+    return Parting(
+        f"backward pass {shorter + 1}",
+        "",
+        "",
+        how,
+        place,
+        place,
+        f"Backward pass {shorter + 1} runs on the {side} only.",
+    )

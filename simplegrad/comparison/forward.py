@@ -1,0 +1,194 @@
+"""The forward part of two PyTorch runs: operations in pairs, and the first whose result is another one."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from ..trace import calls as kinds
+from ..trace.calls import Call
+from ..trace.events import PassBegun, Value
+from ..trace.trace import Trace
+from .gaps import apart, differs, norm_of, rounding
+from .pairing import paired
+from .parting import EXTRA, FORWARD, INPUT, MISSING, VALUE, Parting, in_module, norms, parting_of, shown
+
+COMPUTES = (kinds.OPERATION, kinds.IN_PLACE, kinds.FUNCTION, kinds.NEW_LEAF)
+MOST_ALIKE = 64  # operations of one name in one module that are looked through
+
+
+class Forward:
+    """The operations of both runs that no pass computed, paired."""
+
+    def __init__(self, left: Trace, right: Trace):
+        self.left, self.right = left, right
+        self.calls = [[c for c in trace.calls if computes(c)] for trace in (left, right)]
+        self.pairs = paired([key_of(c) for c in self.calls[0]], [key_of(c) for c in self.calls[1]])
+        self.made = [{y: call for call in calls for y in call.outputs} for calls in self.calls]
+
+    def parting(self) -> Parting | None:
+        """The first pair whose results differ, or what without a partner stands before it."""
+        agreed = (-1, -1)
+        for i, j in self.pairs:
+            a, b = self.calls[0][i], self.calls[1][j]
+            if self.is_other(a, b) and not self.in_other_order(a, b):
+                return self.told(a, b, self.calls[0][agreed[0] + 1 : i], self.calls[1][agreed[1] + 1 : j])
+            if self.agrees_for_sure(a, b):
+                agreed = (i, j)
+        return self.other_loss(agreed)
+
+    def in_other_order(self, a: Call, b: Call) -> bool:
+        """Whether each has its equal elsewhere in the other run: independent operations in another order."""
+        return all(
+            any(
+                mate is not other and not self.is_other(*pair(mate))
+                for mate in self.alike[side].get(key_of(call), ())[:MOST_ALIKE]
+            )
+            for side, call, other, pair in ((1, a, b, lambda mate: (a, mate)), (0, b, a, lambda mate: (mate, b)))
+        )
+
+    @cached_property
+    def alike(self) -> list[dict[tuple, list[Call]]]:
+        """By name and module, on each side."""
+        found: list[dict[tuple, list[Call]]] = [{}, {}]
+        for side, calls in enumerate(self.calls):
+            for call in calls:
+                found[side].setdefault(key_of(call), []).append(call)
+        return found
+
+    def other_loss(self, agreed: tuple[int, int]) -> Parting | None:
+        """All pairs agree and yet a pass begins at another number: what made it has no partner."""
+        losses = [
+            [event.run.loss for event in trace.events if isinstance(event, PassBegun)]
+            for trace in (self.left, self.right)
+        ]
+        for x, y in zip(*losses):
+            a, b = self.made[0].get(x), self.made[1].get(y)
+            if a is not None and b is not None and (x.shape != y.shape or differs([(x, y)])):
+                return self.told(a, b, self.calls[0][agreed[0] + 1 :], self.calls[1][agreed[1] + 1 :])
+        return None
+
+    def is_other(self, a: Call, b: Call) -> bool:
+        if len(a.outputs) != len(b.outputs):
+            return True
+        if any(x.shape != y.shape for x, y in zip(a.outputs, b.outputs)):
+            return True
+        size = max((norm_of(x) or 0.0 for x in (*a.inputs, *b.inputs)), default=0.0)
+        return differs(list(zip(a.outputs, b.outputs)), rounding(zip(a.inputs, b.inputs)), size)
+
+    def agrees_for_sure(self, a: Call, b: Call) -> bool:
+        """With numbers of one dtype on both sides, and the same ones coming in: only then what stands before it is
+        cleared. A norm alone may agree by chance, or always, as that of a layer norm's result."""
+        known = all(x.dtype == y.dtype and apart(x, y) is not None for x, y in zip(a.outputs, b.outputs))
+        return known and not differs([(x, y) for x, y in zip(a.inputs, b.inputs) if x.shape == y.shape])
+
+    def told(self, a: Call, b: Call, left: list[Call], right: list[Call]) -> Parting:
+        """`left`, `right`: what stands between the last pair that agrees and this one, on either side."""
+        parameter = self.other_parameter(a, b)
+        if parameter is not None:
+            return self.made_of(
+                INPUT, a, b, f"{parameter.name} is another one on the right before anything is computed"
+            )
+        partners = {(self.calls[0][i], self.calls[1][j]) for i, j in self.pairs}
+        paired_left, paired_right = {x for x, _ in partners}, {y for _, y in partners}
+        only_left = [c for c in left if c not in paired_left and (c is a or self.feeds(c, a, 0))]
+        only_right = [c for c in right if c not in paired_right and (c is b or self.feeds(c, b, 1))]
+        if only_left and not only_right:
+            return self.alone(MISSING, only_left[0], self.stand_in(only_left[0], b, right))
+        if only_right and not only_left:
+            return self.alone(EXTRA, only_right[0], self.stand_in(only_right[0], a, left))
+        if only_left and only_right:
+            return self.made_of(VALUE, only_left[0], only_right[0], "is computed in another way, with another result")
+        source = self.other_number(a, b)
+        return self.made_of(VALUE, a, b, "gives another result", place=source)
+
+    def feeds(self, call: Call, reader: Call, side: int) -> bool:
+        """Whether the result of a call goes into another one, through however many between."""
+        seen, todo = set(), [*reader.inputs, *reader.outputs]
+        while todo:
+            x = todo.pop()
+            made = self.made[side].get(x)
+            if made is call:
+                return True
+            if made is not None and made not in seen:
+                seen.add(made)
+                todo.extend(made.inputs)
+        return False
+
+    def stand_in(self, alone: Call, behind: Call, between: list[Call]) -> Call:
+        """Where on the other side it would stand: the call before it in the same module, else the one behind."""
+        same = [c for c in between if c.module == alone.module]
+        if same:
+            return same[-1]
+        calls = self.calls[0] if behind in self.made[0].values() else self.calls[1]
+        place = calls.index(behind)
+        before = [c for c in calls[max(0, place - 40) : place] if c.module == alone.module]
+        return before[-1] if before and behind.module != alone.module else behind
+
+    def other_parameter(self, a: Call, b: Call) -> Value | None:
+        """A leaf of both runs that has other numbers; it was changed before, or made otherwise."""
+        for x, y in zip(a.inputs, b.inputs):
+            is_given = x not in self.made[0] and y not in self.made[1] and x.leaf and y.leaf
+            if is_given and x.shape == y.shape and differs([(x, y)]):
+                return y
+        return None
+
+    def other_number(self, a: Call, b: Call) -> Call | None:
+        """Of an input whose numbers were not kept (a mask): the call that made it, if its arguments differ."""
+        for x, y in zip(a.inputs, b.inputs):
+            if apart(x, y) is not None:
+                continue
+            for _ in range(8):
+                made_a, made_b = self.made[0].get(x), self.made[1].get(y)
+                if made_a is None or made_b is None or not made_a.inputs or not made_b.inputs:
+                    break
+                if made_a.numbers != made_b.numbers:
+                    return made_b
+                x, y = made_a.inputs[0], made_b.inputs[0]
+        return None
+
+    def alone(self, how: str, call: Call, other: Call) -> Parting:
+        side = "left" if how == MISSING else "right"
+        left, right = (call, other) if how == MISSING else (other, call)
+        what = f"{shown(call)} runs on the {side} only"
+        return parting_of(FORWARD, how, call, left, right, f"{in_module(call)}, {what}, and what follows differs.")
+
+    def made_of(self, how: str, a: Call, b: Call, what: str, place: Call | None = None) -> Parting:
+        sentence = f"{in_module(b)}, {what}." if how == INPUT else f"{in_module(b)}, {shown(b)} {what}: {norms(a, b)}."
+        return parting_of(FORWARD, how, b, a, b, sentence, place)
+
+    @cached_property
+    def partner(self) -> dict[Call, Call]:
+        """call of the right -> of the left"""
+        return {self.calls[1][j]: self.calls[0][i] for i, j in self.pairs}
+
+    def cut(self) -> Call | None:
+        """The first call of the right that autograd no longer follows where it does on the left: there a gradient is
+        cut. Of one without a partner it is asked whether what it was given was followed."""
+        followed = {y for call in self.calls[1] if call.followed for y in call.outputs}
+        for call in self.calls[1]:
+            mate = self.partner.get(call)
+            lost = mate.followed if mate is not None else any(x in followed for x in call.inputs)
+            if lost and not call.followed and any(norm_of(y) is not None for y in call.outputs):
+                return call
+        return None
+
+
+def computes(call: Call) -> bool:
+    return call.kind in COMPUTES and not call.within and call.inside is None and bool(call.outputs)
+
+
+def key_of(call: Call) -> tuple:
+    name = call.name.strip("_")
+    return call.module, _SAME.get(name, name)
+
+
+_SAME = {
+    "truediv": "div",
+    "matmul": "mm",
+    "bmm": "mm",
+    "subtract": "sub",
+    "multiply": "mul",
+    "iadd": "add",
+    "imul": "mul",
+}
+_SAME |= {"radd": "add", "rmul": "mul", "rsub": "sub", "pow": "pow", "rtruediv": "div", "add": "add", "isub": "sub"}

@@ -1,0 +1,233 @@
+"""Two PyTorch runs: where they first part, by operation, module and line; and that equal ones agree."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from simplegrad import Trace, record_torch
+from simplegrad.__main__ import main
+from simplegrad.comparison.compare import compare
+from simplegrad.comparison.pairing import paired
+
+
+def net(kind=nn.GELU, **more) -> nn.Module:
+    return nn.Sequential(nn.Linear(8, 16), kind(**more), nn.LayerNorm(16), nn.Linear(16, 4))
+
+
+def ran(step, make=net, values="norm") -> Trace:
+    torch.manual_seed(1)
+    model = make()
+    torch.manual_seed(2)
+    x = torch.randn(6, 8)
+    with record_torch(model, values=values) as trace:
+        step(model, x)
+    return trace
+
+
+def plain(m, x):
+    m(x).square().mean().backward()
+
+
+def layer_by_layer(m, x):
+    h = m[0](x)
+    m[3](m[2](m[1](h))).square().mean().backward()
+
+
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.q, self.k, self.v = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, x):
+        q, k, v = self.q(x), self.k(x), self.v(x)
+        return (q @ k.T / 8**0.5).softmax(-1) @ v
+
+
+class Fused(Attention):
+    def forward(self, x):
+        q, k, v = (each(x)[None, None] for each in (self.q, self.k, self.v))
+        return F.scaled_dot_product_attention(q, k, v)[0, 0]
+
+
+def power(m, x):
+    (m(x) ** 2).mean().backward()
+
+
+def product(m, x):
+    y = m(x)
+    ((y * y).sum() / y.numel()).backward()
+
+
+def checkpointed(m, x):
+    h = checkpoint(lambda h: m[2](m[1](h)), m[0](x), use_reentrant=False)
+    m[3](h).square().mean().backward()
+
+
+def in_half(m, x):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = m(x)
+    y.float().square().mean().backward()
+
+
+def tanh_then_sin(m, x):
+    a = m[0](x).tanh()
+    b = m[0](x * 2).sin()
+    (a * b).mean().backward()
+
+
+def sin_then_tanh(m, x):
+    b = m[0](x * 2).sin()
+    a = m[0](x).tanh()
+    (a * b).mean().backward()
+
+
+@pytest.mark.parametrize(
+    "left, right",
+    [(plain, plain), (plain, power), (plain, product), (plain, layer_by_layer), (plain, checkpointed)]
+    + [(in_half, in_half), (tanh_then_sin, sin_then_tanh)],
+)
+def test_the_same_in_other_words_agrees(left, right):
+    assert compare(ran(left), ran(right)).divergence is None
+
+
+def test_a_fused_kernel_agrees_with_what_it_stands_for():
+    comparison = compare(ran(plain, Attention), ran(plain, Fused))
+    assert comparison.agrees is True and "agree" in str(comparison)
+
+
+def scaled(m, x):
+    h = m[0](x)
+    h = h * 1.01  # here
+    m[3](m[2](m[1](h))).square().mean().backward()
+
+
+def halved_loss(m, x):
+    loss = m(x).square().mean()
+    loss = loss / 2  # here
+    loss.backward()
+
+
+def detached(m, x):
+    h = m[0](x)
+    y = m[3](m[2](m[1](h)))
+    aside = h.detach().square().mean()  # here
+    (y.square().mean() + aside).backward()
+
+
+def not_detached(m, x):
+    h = m[0](x)
+    y = m[3](m[2](m[1](h)))
+    aside = h.square().mean()
+    (y.square().mean() + aside).backward()
+
+
+def clipped_by_a_hook(m, x):
+    h = m[0](x)
+    h.register_hook(lambda g: g.clamp(-1e-3, 1e-3))
+    m[3](m[2](m[1](h))).square().mean().backward()
+
+
+def scaled_by_a_hook_on_a_leaf(m, x):
+    m[0].weight.register_hook(lambda g: g * 0.5)  # here
+    plain(m, x)
+
+
+@pytest.mark.parametrize(
+    "left, right, where, op, how",
+    [
+        (layer_by_layer, scaled, "forward", "Mul", "extra"),
+        (scaled, layer_by_layer, "forward", "Mul", "missing"),
+        (plain, halved_loss, "forward", "Div", "extra"),
+        (not_detached, detached, "backward pass 1", "Add", "missing"),
+        (layer_by_layer, clipped_by_a_hook, "backward pass 1", "Addmm", "value"),
+        (plain, scaled_by_a_hook_on_a_leaf, "backward pass 1", "AccumulateGrad", "value"),
+    ],
+)
+def test_where_two_runs_part(left, right, where, op, how):
+    found = compare(ran(left), ran(right)).divergence
+    assert (found.where, found.op, found.how) == (where, op, how)
+    lines, first = inspect.getsourcelines(right)
+    marked = [first + i for i, line in enumerate(lines) if "# here" in line]
+    assert not marked or found.right_place.first in marked
+
+
+@pytest.mark.parametrize(
+    "kind, more, module", [(nn.GELU, {"approximate": "tanh"}, "1"), (nn.SiLU, {}, "1"), (nn.ReLU, {}, "1")]
+)
+def test_another_activation_is_named_with_its_module(kind, more, module):
+    found = compare(ran(plain), ran(plain, lambda: net(kind, **more))).divergence
+    assert (found.where, found.module) == ("forward", module) and found.born
+
+
+def test_another_parameter_is_said_to_have_come_in():
+    def other():
+        model = net()
+        with torch.no_grad():
+            model[3].weight[0, 0] += 0.5
+        return model
+
+    found = compare(ran(plain), ran(plain, other)).divergence
+    assert (found.how, found.module, found.born) == ("input", "3", False) and "3.weight" in found.sentence
+
+
+def test_a_backward_of_ones_own_is_named_with_the_line_inside():
+    def swish(right: bool):
+        class Swish(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx, x):
+                ctx.save_for_backward(x)
+                return x * torch.sigmoid(x)
+
+            @staticmethod
+            def backward(ctx, g):
+                (x,) = ctx.saved_tensors
+                s = torch.sigmoid(x)
+                return g * s * (1 + x * (1 - s)) if right else g * s * (1 + x * s)
+
+        return lambda m, x: m[3](m[2](Swish.apply(m[0](x)))).square().mean().backward()
+
+    found = compare(ran(swish(True)), ran(swish(False))).divergence
+    assert (found.where, found.op, found.how) == ("backward pass 1", "Swish", "value")
+    assert "1 + x * s" in found.right_place.text
+
+
+def test_a_pass_that_one_run_lacks_is_told():
+    def twice(m, x):
+        plain(m, x[:3])
+        plain(m, x[3:])
+
+    found = compare(ran(twice), ran(lambda m, x: plain(m, x[:3]))).divergence
+    assert (found.where, found.how) == ("backward pass 2", "missing")
+
+
+def test_without_numbers_nothing_is_compared():
+    comparison = compare(ran(plain, values="none"), ran(scaled, values="none"))
+    assert comparison.agrees is None and "kept no numbers" in str(comparison)
+
+
+def test_layers_are_told_side_by_side():
+    rows = {row.module: row for row in compare(ran(layer_by_layer), ran(scaled)).layers}
+    assert rows["0"].left == pytest.approx(rows["0"].right) and rows["1"].left != pytest.approx(rows["1"].right)
+
+
+def test_the_command_line_says_it_of_saved_traces(tmp_path, capsys):
+    for name, step in (("a", layer_by_layer), ("b", scaled)):
+        ran(step).save(tmp_path / f"{name}.trace")
+    paths = [str(tmp_path / "a.trace"), str(tmp_path / "b.trace")]
+    assert main(["diff", *paths]) == 1
+    assert "mul runs on the right only" in capsys.readouterr().out
+    assert main(["diff", paths[0], paths[0]]) == 0
+    assert main(["diff", paths[0], str(tmp_path / "none.trace")]) == 2
+
+
+def test_pairing_is_in_order_and_matches_a_long_stretch_by_what_stands_once():
+    assert paired("abcd", "abxd") == [(0, 0), (1, 1), (3, 3)]
+    left, right = [*range(5000), "x", *range(5000, 9000)], [*range(4000), "y", *range(4000, 9000)]
+    pairs = paired(left, right)
+    assert len(pairs) == 9000 and all(left[i] == right[j] for i, j in pairs) and pairs == sorted(pairs)
