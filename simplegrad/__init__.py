@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .checks.check import check
     from .checks.declared import surrogate
     from .checks.report import Report
+    from .comparison.compare import compare
     from .compiler import CompileError, compile_aggregate
     from .engine import (
         Tape,
@@ -41,6 +42,7 @@ _MODULES = {
     "checks.check": "check",
     "checks.declared": "surrogate",
     "checks.report": "Report",
+    "comparison.compare": "compare",
     "compiler": "CompileError compile_aggregate",
     "engine": "Tape TapeEntry TapeError Variable add_optional cat current_tape fresh_name grad gradient_tape "
     "reset_tape stack where",
@@ -68,6 +70,7 @@ __all__ = [
     "aggregate",
     "cat",
     "check",
+    "compare",
     "compile_aggregate",
     "current_tape",
     "example",

@@ -10,9 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from simplegrad import Trace, record_torch
+from simplegrad import Trace, compare, record_torch
 from simplegrad.__main__ import main
-from simplegrad.comparison.compare import compare
 from simplegrad.comparison.pairing import paired
 
 
