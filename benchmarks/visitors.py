@@ -22,7 +22,7 @@ class Visitor:
     `elements` is what the page shows, by its place, as Streamlit's messages describe it.
     """
 
-    def __init__(self, url: str, name: str = "", **query: str | int):
+    def __init__(self, url: str, name: str = "", /, **query: str | int):
         parts = urlsplit(url)
         address = parts._replace(scheme="ws", path=f"{parts.path.rstrip('/')}/_stcore/stream").geturl()
         self.name, self.query = name, urlencode(query)
