@@ -44,6 +44,7 @@ EVENTS: dict[str, tuple[str, ...]] = {
     "lost": ("entry", "slot", "value"),
     "nothing": ("entry", "slot", "value"),
     "ended": ("pass", "results"),
+    "broken": ("pass",),  # a pass that raised
     "reset": (),
     "failed": (),
 }

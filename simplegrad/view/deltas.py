@@ -113,7 +113,7 @@ class _Encoder:
             case PassEnded(run=run, results=results):
                 return EventRow("ended", *head, run.id, _ids(results))
             case PassFailed(run=run):
-                return EventRow("ended", *head, run.id, [])
+                return EventRow("broken", *head, run.id)
             case TapeReset():
                 return EventRow("reset", *head)
             case Failed() | LimitReached():

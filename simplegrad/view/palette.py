@@ -77,6 +77,7 @@ EVENT_KINDS = {
     "lost": EventMark("#D55E00", "#ff8a3d", 0.7, "a gradient came to an escaped temporary: it goes nowhere"),
     "nothing": EventMark("#c9a27e", "#8f6a48", 0.25, "None came, and nothing is added"),
     "ended": EventMark("#1f2933", "#f2f5f8", 1.0, "a pass ended"),
+    "broken": EventMark("#c0180c", "#ff5a4d", 1.0, "a pass raised an error"),
     "reset": EventMark("#8b95a1", "#7e8a99", 1.0, "the tape was reset"),
     "failed": EventMark("#c0180c", "#ff5a4d", 1.0, "the run raised, or was cut off"),
 }

@@ -45,6 +45,11 @@ test("an entry is pending, active, then what it became", () => {
   assert.deepEqual([3, 4, 5].map((k) => squared().entryState(0, k)), ["pending", "active", "propagated"]);
 });
 
+test("of a pass that raised, what did not come is not called None", () => {
+  const trace = new TraceHistory({ ...squared(), events: [event("leaf", 0), event("recorded", 0), event("begun", 0, [1, 2]), event("broken", 0)] });
+  assert.equal(trace.gradient(0, 4)[0], "unreached");
+});
+
 test("stepping over goes from visit to visit, out to the end of the pass", () => {
   const trace = squared();
   assert.equal(trace.find(2, 1, (each) => each[EVENT.kind] === "ended"), 7);

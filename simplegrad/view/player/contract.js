@@ -6,7 +6,7 @@ export const PASS = Object.freeze({ title: 0, loss: 1, wanted: 2 });
 export const SOURCE = Object.freeze({ name: 0, first: 1, lines: 2 });
 export const NODE = Object.freeze({ mark: 0, id: 1, x: 2, y: 3, run: 4, kind: 5 });
 export const EDGE = Object.freeze({ value: 0, entry: 1, slot: 2, x0: 3, y0: 4, x1: 5, y1: 6, x2: 7, y2: 8, x3: 9, y3: 10 });
-export const EVENTS = Object.freeze(["leaf", "recorded", "read", "begun", "visit", "propagated", "partial", "skipped", "pruned", "accumulated", "lost", "nothing", "ended", "reset", "failed"]);
+export const EVENTS = Object.freeze(["leaf", "recorded", "read", "begun", "visit", "propagated", "partial", "skipped", "pruned", "accumulated", "lost", "nothing", "ended", "broken", "reset", "failed"]);
 export const VISITED_KINDS = Object.freeze(["propagated", "partial", "skipped", "pruned"]);
 export const SUM_KINDS = Object.freeze(["accumulated", "lost", "nothing"]);
 export const NOWHERE = -1, UNKNOWN = -1, NOT_FINITE = -2;

@@ -3,7 +3,7 @@
 
 import { ENTRY, EVENT, PASS, VALUE } from "./contract.js";
 import { svg } from "./dom.js";
-import { CAME, SUMS, VISITS } from "./history.js";
+import { CAME, CLOSING, SUMS, VISITS } from "./history.js";
 
 const PX_PER_SLOT = 58, PX_PER_ROW = 40, FULL_PX = 42, FAR_PX = 30, FOLLOW_MS = 160;
 const FEW_EVENTS = 40; // between two paints: only what they touch is looked at
@@ -161,7 +161,7 @@ export class GraphPainter {
     const edge = (key) => this.edgesOf.has(key) && edges.add(key);
     for (const event of this.trace.events.slice(first, last)) {
       const kind = event[EVENT.kind], id = event[EVENT.subject], inner = kind === "read" ? event[EVENT.second] : id;
-      if (kind === "begun" || kind === "ended" || kind === "reset") return null;
+      if (kind === "begun" || CLOSING.has(kind) || kind === "reset") return null;
       if (kind === "leaf" || kind === "read") node(`v${id}`);
       if (SUMS.has(kind)) { node(`v${event[EVENT.third]}`); edge(`${id}:${event[EVENT.second]}`); }
       const entry = kind === "leaf" ? undefined : this.trace.entries[inner];

@@ -5,7 +5,8 @@ import { ENTRY, EVENT, NOT_FINITE, SUM_KINDS, VALUE, VISITED_KINDS } from "./con
 
 export const VISITED = new Set(VISITED_KINDS), SUMS = new Set(SUM_KINDS); // what a use of a variable gave it
 export const CAME = new Set(["accumulated", "lost"]), VISITS = new Set(["visit", ...VISITED]);
-const OVER = new Set(["begun", "ended", "visit", "skipped", "pruned", "failed"]);
+export const CLOSING = new Set(["ended", "broken"]); // of a pass that raised, what did not come is not known to be zero
+const OVER = new Set(["begun", ...CLOSING, "visit", "skipped", "pruned", "failed"]);
 
 /** What something was, from which event on. */
 export class History {
@@ -90,9 +91,9 @@ export class TraceHistory {
       if (run) historyIn(run.edges, `${entry}:${slot}`).add(index, kind === "nothing" ? "dry" : "flow");
       this.touch(`v${value}`, index);
       this.touch(`e${entry}`, index);
-    } else if (kind === "ended") {
-      const ended = this.stack?.pop();
-      if (ended) ended.end = index;
+    } else if (CLOSING.has(kind)) {
+      const closed = this.stack?.pop();
+      if (closed) Object.assign(closed, { end: index, isBroken: kind === "broken" });
       if (this.stack?.length) this.running.add(index, this.stack.at(-1));
     }
   }
@@ -136,7 +137,7 @@ export class TraceHistory {
   gradient(value, k) {
     const run = this.run(k);
     const found = run?.gradients.get(value)?.before(k);
-    if (found === undefined) return [run && run.end >= 0 && run.end < k ? "none" : "unreached", -1];
+    if (found === undefined) return [run && !run.isBroken && run.end >= 0 && run.end < k ? "none" : "unreached", -1];
     if (found < 0) return ["none", -1];
     return [this.values[found][VALUE.largest] === NOT_FINITE ? "nonfinite" : this.values[found][VALUE.zero] ? "zero" : "value", found];
   }
@@ -155,13 +156,13 @@ export class TraceHistory {
 
   /** Step out: to the end (or the beginning) of the pass; in the forward part, to where the next pass begins. */
   out(s, direction) {
-    const pass = this.events[s][EVENT.kind] === (direction > 0 ? "ended" : "begun") ? -1 : this.events[s][EVENT.run];
+    const kindHere = this.events[s][EVENT.kind], isEdge = direction > 0 ? CLOSING.has(kindHere) : kindHere === "begun";
+    const pass = isEdge ? -1 : this.events[s][EVENT.run];
     if (pass >= 0) {
       const run = this.runs[pass];
       return direction > 0 ? (run.end < 0 ? this.length - 1 : run.end) : run.begin;
     }
-    const kind = direction > 0 ? "begun" : "ended";
-    return this.find(s, direction, (event) => event[EVENT.kind] === kind);
+    return this.find(s, direction, (event) => (direction > 0 ? event[EVENT.kind] === "begun" : CLOSING.has(event[EVENT.kind])));
   }
 
   /** What an entry was given and gave, as of the last visit before `k`: [kind, incoming, outgoing]. */

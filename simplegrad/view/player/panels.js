@@ -279,7 +279,7 @@ class GradientsPart {
     const count = trace.valueCount(k);
     const value = event && (SUMS.has(event[EVENT.kind])) ? event[EVENT.third] : -1;
     const current = value < 0 ? -1 : bisect(trace.knownAt, trace.valueAt.get(value) ?? Infinity);
-    const ended = run && run.end >= 0 && run.end < k ? ", ended" : "";
+    const ended = run && run.end >= 0 && run.end < k ? (run.isBroken ? ", broken off" : ", ended") : "";
     setText(this.title, run ? `gradients d${trace.passes[run.id][PASS.loss]}/d…${ended}` : "gradients: no pass has begun");
     this.list.show(count, current < count ? current : -1);
   }
@@ -309,7 +309,7 @@ class InspectorPart {
     if (kind === "leaf") return [html("h4", {}, "a leaf"), this.table([[trace.values[event[EVENT.subject]][VALUE.name], "", event[EVENT.subject]]])];
     if (kind === "begun") return [html("h4", {}, trace.passes[event[EVENT.subject]][PASS.title]), this.table([[`d${trace.name(event[EVENT.second][0])}/d${trace.name(event[EVENT.second][0])}`, "seed", event[EVENT.second][1]]])];
     if (kind === "ended") return this.ended(trace, event);
-    return [html("h4", {}, kind === "failed" ? "the run stopped here" : kind), html("p", {}, trace.sentences[k - 1])];
+    return [html("h4", {}, { failed: "the run stopped here", broken: "the pass stopped here" }[kind] ?? kind), html("p", {}, trace.sentences[k - 1])];
   }
 
   heading(trace, id, k, more = "") {
