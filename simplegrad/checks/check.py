@@ -46,14 +46,13 @@ def check(
     target, inputs = resolved(target, inputs, order)
     refuse_nan(target, inputs)
     if is_torch_function(target, inputs):
-        if reference is not None:
+        if reference is not None and not callable(reference):
             raise TypeError(
-                f"check({called(target)}, reference=…): a PyTorch function is held against differences of its own "
-                f"gradient, and takes no reference. Leave it out; or write both as functions of Variables."
+                f"check({called(target)}, reference=…): expected a function of tensors, got {what_is(reference)}."
             )
         from .functions import check_function  # it loads the insides of torch.autograd
 
-        return check_function(target, inputs, order=order, surrogate=surrogate)
+        return check_function(target, inputs, order=order, reference=reference, surrogate=surrogate)
     if surrogate:
         raise TypeError(
             f"check({called(target)}, surrogate=True): only of a torch.autograd.Function can it be declared that its "

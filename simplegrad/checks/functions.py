@@ -24,6 +24,7 @@ from simplegrad.checks.clauses.given import nonfinite
 from simplegrad.checks.clauses.linear import linear
 from simplegrad.checks.clauses.ownership import ownership
 from simplegrad.checks.clauses.patterns import needed_inputs, unknown_gradients
+from simplegrad.checks.clauses.reference import beside_reference
 from simplegrad.checks.clauses.solver import is_solver
 from simplegrad.checks.clauses.surrogate import told_by_itself
 from simplegrad.checks.declared import is_surrogate
@@ -31,8 +32,8 @@ from simplegrad.checks.looks import Answer, held
 from simplegrad.checks.report import BROKEN, CLAUSES, HOLDS, NOT_TRIED, Finding, Report
 from simplegrad.checks.subjects.alone import outer_steps
 from simplegrad.checks.subjects.function import Along, Forward, Gradient, Rule, Subject
-from simplegrad.checks.subjects.problem import NothingToDifferentiate, Problem, everything_around, parameters_of
-from simplegrad.checks.subjects.widened import Widened, casts_down
+from simplegrad.checks.subjects.problem import HALF, NothingToDifferentiate, Problem, everything_around, parameters_of
+from simplegrad.checks.subjects.widened import Pretended, Widened, casts_down
 from simplegrad.torch_bridge.calls import Call
 from simplegrad.torch_private import CHECK, CHECK_FUNCTION, needs
 
@@ -46,6 +47,7 @@ def check_function(
     *,
     order: int = 2,
     name: str | None = None,
+    reference: Callable | None = None,
     surrogate: bool = False,
 ) -> Report:
     """Whether every hand-written backward in `fn` is right at `inputs`, and the whole of `fn`, up to this order.
@@ -53,6 +55,10 @@ def check_function(
     `fn` is anything that calls PyTorch: `MyFunction.apply`, a lambda, a module. `inputs` are its arguments; those that
     require grad are differentiated, the others are passed on as they are. Floating tensors are taken to double
     precision where `fn` allows it. Nothing that `fn` keeps (buffers, caches, random state) is left changed.
+
+    `reference`: the same mathematics in plain operations of torch; values and first-order gradients are held against
+    its own in double precision, up to what the rounding of the inputs explains. A kernel that takes half precision
+    only, and that cannot be led on in double either, is judged by that alone.
 
     `surrogate`: the first-order gradients of its Functions are not meant to be forward's derivatives; what is judged is
     the derivative of backward as it is written. A forward that is constant nearly everywhere or returns its input
@@ -74,6 +80,16 @@ def check_function(
             return report
         precision = "double precision" if problem.bits == 64 else "single precision: the function takes no other"
         report.truth = f"finite differences of forward and of the first-order gradient ({precision})"
+        if reference is not None:
+            with problem.precision():
+                beside_reference(problem, reference, report)
+            report.truth += ", and the reference in double precision"
+        if is_half_only(problem):
+            judge_half(problem, report, reference)
+            return report
+        report.tell(
+            12, HOLDS if problem.is_half else NOT_TRIED, "" if problem.is_half else "no input is in half precision"
+        )
         with problem.precision():
             judging = Judging(problem, report, surrogate)
             first_order(judging)
@@ -388,6 +404,29 @@ def undisturbed(fn: Callable, inputs: Any) -> Iterator[None]:
             kept.restore(thorough=True)
 
 
+def is_half_only(problem: Problem) -> bool:
+    """Whether it takes half precision and nothing else, also from tensors that only say so."""
+    return problem.bits == 32 and any(value.dtype in HALF for value in problem.values)
+
+
+def judge_half(problem: Problem, report: Report, reference: Callable | None) -> None:
+    """What can be asked of a kernel whose values move in steps of half precision."""
+    if reference is None:
+        why = "its values move in steps of half precision, and it could not be followed in double"
+        report.tell(2, NOT_TRIED, why)
+        report.tell(12, NOT_TRIED, "there is no reference")
+        report.findings.append(
+            Finding("unverified", f"{report.name} was not judged: {why}. Give reference=, plain operations of torch.")
+        )
+        return
+    report.tell(12, BROKEN if report.faults else HOLDS)
+    report.tell(4, NOT_TRIED, "in half precision differences of a gradient are steps")
+    if not report.faults:
+        for rule in rules_of(problem)[0]:
+            report.findings += ownership(rule)
+    report.tell(8, BROKEN if report.faults else HOLDS)
+
+
 def refuse_compiled(fn: Any) -> None:
     """Compiled code splits the recorded graph; what is found in it would be about the compiler's code."""
     owner = getattr(fn, "__self__", None)
@@ -459,10 +498,12 @@ def runs_as_given(fn: Callable, inputs: tuple[Any, ...], report: Report) -> bool
 def opened(fn: Callable, inputs: tuple[Any, ...], report: Report) -> Problem | None:
     """The function run once, in double precision or else as it is; None where there is nothing to go on with."""
     failure: tuple | None = None
-    for bits in (64, 32) if any(_is_narrow(x) for x in inputs) else (64,):
+    for bits, precision in ways_of_running(inputs):
         problem = Problem(fn, inputs, bits)
+        problem.precision = precision
         try:
-            problem.probe()
+            with problem.precision():
+                problem.probe()
         except NothingToDifferentiate as reason:
             report.findings.append(Finding("unverified", f"{reason}; there is no gradient to differentiate again."))
             return None
@@ -481,19 +522,31 @@ def opened(fn: Callable, inputs: tuple[Any, ...], report: Report) -> Problem | N
     return None
 
 
+def ways_of_running(inputs: tuple[Any, ...]) -> Iterator[tuple[int, Callable]]:
+    """In double precision; in double that says it is half, for what takes half only; else as it is given."""
+    yield 64, contextlib.nullcontext
+    half = next((x.dtype for x in inputs if isinstance(x, torch.Tensor) and x.dtype in HALF), None)
+    if half is not None:
+        yield 64, lambda: Pretended(half)
+    if any(_is_narrow(x) for x in inputs):
+        yield 32, contextlib.nullcontext
+
+
 def in_double(problem: Problem) -> Problem:
     """Where a Function casts down what is in double precision: the same without that, if it can do without."""
     if problem.bits == 32 or not any(map(casts_down, distinct(problem.calls))):
         return problem
-    wide = Problem(problem.fn, problem.inputs, 64)
-    wide.precision = Widened
-    try:
-        with wide.precision():
-            wide.probe()
-    except Exception:  # it insists on what it asked for
-        problem.is_rounded = True
-        return problem
-    return wide
+    for precision in (Widened, lambda: Pretended(torch.float32)):
+        wide = Problem(problem.fn, problem.inputs, 64)
+        wide.precision = precision
+        try:
+            with wide.precision():
+                wide.probe()
+        except Exception:  # it insists on what it asked for
+            continue
+        return wide
+    problem.is_rounded = True
+    return problem
 
 
 def _is_narrow(value: Any) -> bool:

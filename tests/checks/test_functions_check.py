@@ -304,9 +304,39 @@ def test_the_class_stands_for_its_apply():
     assert check(SinhBad, points()).verdict == "escaped_temporary"
 
 
-def test_a_reference_is_refused_and_not_ignored():
-    with pytest.raises(TypeError, match="takes no reference"):
-        check(SinhGood.apply, points(), reference=lambda x: x)
+def test_a_reference_is_held_beside_values_and_gradients():
+    assert check(SinhGood.apply, points(), reference=torch.sinh).ok
+    assert check(SinhGood.apply, points(), reference=torch.cosh).verdict == "wrong_value"
+    with pytest.raises(TypeError, match="expected a function of tensors, got a str"):
+        check(SinhGood.apply, points(), reference="sinh")
+
+
+class OpaqueHalf(Function):
+    """Takes bfloat16 only, and looks at its memory."""
+
+    factor = 1.0
+
+    @staticmethod
+    def forward(ctx, x):
+        assert x.view(torch.int16).dtype == torch.int16 and x.element_size() == 2
+        ctx.save_for_backward(x)
+        return x.sinh()
+
+    @classmethod
+    def backward(cls, ctx, g):
+        (x,) = ctx.saved_tensors
+        return g * x.cosh() * cls.factor
+
+
+class OpaqueHalfOff(OpaqueHalf):
+    factor = 1.2
+
+
+def test_a_kernel_of_half_precision_that_cannot_be_followed_needs_a_reference():
+    x = points().bfloat16().detach().requires_grad_()
+    assert check(OpaqueHalf.apply, x).verdict == "unverified"
+    assert check(OpaqueHalf.apply, x, reference=torch.sinh).ok
+    assert check(OpaqueHalfOff.apply, x, reference=torch.sinh).verdict == "wrong_gradient"
 
 
 def test_an_escape_in_a_function_that_backward_calls_is_named_at_the_third_order():

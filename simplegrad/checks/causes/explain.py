@@ -338,6 +338,21 @@ def nested_tensors(problem: Problem, found: Answer) -> Finding:
     )
 
 
+def unlike_reference(problem: Problem, name: str, slot: str, gap: float, limit: float) -> Finding:
+    """The gradient of one input is another than the reference's."""
+    calls = list({call.cls: call for call in problem.calls}.values())
+    code = source.code_of(calls[0].backward) if len(calls) == 1 else None
+    return Finding(
+        "wrong_gradient",
+        f"The gradient of {name} for {slot} differs from the reference's by up to {gap:.3g}, where rounding of the "
+        f"inputs explains {limit:.2g}.",
+        entry=calls[0].name if len(calls) == 1 else name,
+        slot=slot,
+        read_at=source.place(code, source.return_line(code)) if code else None,
+        order=1,
+    )
+
+
 def whole_differs(problem: Problem, found: Answer) -> Finding:
     """Each Function is right alone, and the whole is not: something between the calls."""
     each = "; ".join(_beside(look) for look in largest(found).values())
@@ -351,12 +366,21 @@ def whole_differs(problem: Problem, found: Answer) -> Finding:
     )
 
 
+# what autograd says where a backward computes in a way that it cannot follow: loud, whoever meant it
+REFUSALS = (
+    "once_differentiable",
+    "not implemented",
+    "Can't call numpy() on Tensor",
+    "modified by an inplace operation",
+)
+
+
 def is_refusal(error: Exception) -> bool:
     """Whether a backward says itself that it goes no further: by a `raise` of its own, or where autograd ends."""
     if isinstance(error, NotImplementedError):
         return True
     said = str(error)
-    if any(words in said for words in ("once_differentiable", "not implemented", "Can't call numpy() on Tensor that")):
+    if any(words in said for words in (*REFUSALS,)):
         return True
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(NOT_THE_USERS)]
     return bool(frames) and (frames[-1].line or "").lstrip().startswith(("raise ", "raise(", "assert "))

@@ -23,6 +23,9 @@ from simplegrad.torch_private import tree_flatten, tree_unflatten
 WIDER = {torch.float16: 64, torch.bfloat16: 64, torch.float32: 64, torch.complex64: 64}
 
 
+HALF = (torch.float16, torch.bfloat16)
+
+
 class NothingToDifferentiate(ValueError):
     """No input requires grad, or no output depends on one that does."""
 
@@ -52,6 +55,7 @@ class Problem:
         self.flat = [_held_as_it_is(leaf) for leaf in self.flat]
         self.names = input_names(fn, inputs)
         self.not_leaves = False
+        self.is_half = any(isinstance(x, torch.Tensor) and x.dtype in HALF for x in tree_flatten(tuple(inputs))[0])
         self.kept = [*_roots_of(self.fn), *(x for i, x in enumerate(self.flat) if i not in self.places)]
         self.outer = steps_around(_functions_of(self.fn))
         self.state = State(self.kept, self.outer)
