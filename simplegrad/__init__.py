@@ -1,9 +1,10 @@
 """simplegrad: a visual debugger for reverse-mode autodiff tapes."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 __version__ = "0.1.0"
+Class = TypeVar("Class", bound=type)
 
 if TYPE_CHECKING:
     from .aggregates import Aggregate, aggregate, registry
@@ -54,6 +55,13 @@ _MODULES = {
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
 
+# Methods that show, or ask what lies above their class: `attached` gives them to it, and each is imported when called.
+_METHODS = {
+    "Trace": {"to_html": "view.html:trace_html"},
+    "Comparison": {"to_html": "view.html:comparison_html"},
+    "Report": {"to_html": "view.html:report_html"},
+}
+
 __all__ = [
     "Aggregate",
     "Birth",
@@ -94,6 +102,23 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'simplegrad' has no attribute {name!r}")
     found = globals()[name] = getattr(import_module(f".{_HOMES[name]}", __name__), name)
     return found
+
+
+def attached(cls: Class) -> Class:
+    """A class with its methods of _METHODS: what it shows is written above it, and known to it by name alone."""
+    for name, where in _METHODS[cls.__name__].items():
+        setattr(cls, name, _late(name, where))
+    return cls
+
+
+def _late(name: str, where: str) -> Any:
+    def method(self: Any, *arguments: Any, **options: Any) -> Any:
+        module, function = where.split(":")
+        return getattr(import_module(f".{module}", __name__), function)(self, *arguments, **options)
+
+    method.__name__, method.__qualname__ = name, name
+    method.__doc__ = f"See simplegrad.{where.replace(':', '.')}."
+    return method
 
 
 def __dir__() -> list[str]:

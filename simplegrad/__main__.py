@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from . import __version__
 from .aggregates import Aggregate, registry
@@ -26,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser().error(f"unrecognized arguments: {' '.join(options)}")
     if given.command == "app":
         return app(given.files, options)
+    if given.command == "html":
+        return html_file(given)
     if given.command == "check":
         from .checks.command import main as check  # torch.autograd and all the rules: only for those who ask
 
@@ -83,6 +86,22 @@ def parser() -> argparse.ArgumentParser:
     told.add_argument("--none", choices=("skip", "zeros"), default="skip", help="what a gradient of None does")
     told.add_argument("--prune", choices=("none", "ahead"), default="none", help="what is left out ahead of a pass")
 
+    written = commands.add_parser(
+        "html",
+        help="write one HTML file that steps through a run, or shows what check found",
+        description="WHAT is a program or an example (a file of statements, its name), a saved .trace, FILE::NAME for "
+        "the check of an aggregate or Function of yours, or FILE::case. The file needs no server and no network.",
+    )
+    written.add_argument("what", metavar="WHAT", help="a program, an example, a .trace, or FILE::NAME")
+    written.add_argument("-o", "--output", metavar="FILE", required=True, help="where to write it")
+    written.add_argument("--title", help="its title")
+    written.add_argument("--step", type=int, help="the step it opens at")
+    written.add_argument("--aggregate", default="simple", metavar="[FILE::]NAME", help="what f is, in a program")
+    written.add_argument("--order", type=int, default=2, metavar="N", help="the highest derivative of a check")
+    written.add_argument(
+        "--plotlyjs", default="embed", metavar="HOW", help="embed (the default), cdn, or the address of plotly's script"
+    )
+
     checked = commands.add_parser(
         "check",
         help="check the hand-written backwards of a file",
@@ -116,6 +135,39 @@ def app(files: Sequence[str], options: Sequence[str]) -> int:
     except (ImportError, OSError) as error:
         print(error, file=sys.stderr)
         return COULD_NOT_RUN
+
+
+def html_file(given: argparse.Namespace) -> int:
+    """Write the page of a run or a check; what keeps it from being written is told on stderr."""
+    options = {"title": given.title, "include_plotlyjs": given.plotlyjs == "embed" or given.plotlyjs}
+    options |= {} if given.step is None else {"step": given.step}
+    try:
+        shown, failed_to_run = shown_by(given.what, given.aggregate, given.order)
+        shown.to_html(given.output, **options)
+    except (ImportError, OSError, ValueError) as error:
+        print(f"{given.what}: {error}", file=sys.stderr)
+        return COULD_NOT_RUN
+    return FAILED if failed_to_run else DONE
+
+
+def shown_by(what: str, aggregate: str, order: int) -> tuple[Any, bool]:
+    """The trace or the report that `what` names, and whether it failed. Raises ImportError, OSError or ValueError."""
+    if "::" in what:
+        from .checks.command import CouldNotRun, checked
+        from .checks.command import opened as targets_of
+
+        try:
+            ((target,), _) = targets_of(what)
+            report = checked(target, order)
+        except CouldNotRun as error:
+            raise ValueError(str(error)) from None
+        return report, bool(report.faults)
+    if what.endswith(".trace"):
+        return Trace.load(what), False
+    if what.endswith(".py"):
+        raise ValueError(f"say what of the file to check: {what}::NAME, or {what}::case.")
+    trace = opened(what).run(chosen(aggregate), "skip", "none")
+    return trace, trace.error is not None
 
 
 def transcript(program: str, aggregate: str, none: str, prune: str) -> int:

@@ -33,7 +33,7 @@ BELOW = {
 }
 BELOW["view"] = set(BELOW) - {"notebook"}
 for _part in set(BELOW) - {"torch_private", "extras"}:  # what may be missing, anybody may ask
-    BELOW[_part] = BELOW[_part] | {"torch_private", "extras", "__version__"}
+    BELOW[_part] = BELOW[_part] | {"torch_private", "extras", "__version__", "attached"}
 LIBRARIES = {"engine": {"torch"}, "trace": {"torch", "safetensors", "numpy"}, "language": {"torch", "numpy"}}
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
+
+from .. import attached
 
 CORRECT, UNVERIFIED = "correct", "unverified"
 
@@ -162,6 +166,7 @@ def plain(value: torch.Tensor) -> list | float | str:
     return value.detach().tolist()
 
 
+@attached
 @dataclass
 class Report:
     """What `check` found out about one aggregate or Function. `str(report)` is made for a terminal.
@@ -180,6 +185,17 @@ class Report:
     surrogate: str = ""  # why its gradient counts as one that is meant not to be forward's derivative
     evidence: list[Remainders] = field(default_factory=list)
     tried: dict[int, Clause] = field(default_factory=dict)
+
+    if TYPE_CHECKING:  # given to it by `attached`: see simplegrad/view/html.py
+
+        def to_html(
+            self,
+            path: str | os.PathLike[str] | None = None,
+            *,
+            title: str | None = None,
+            step: int | None = None,
+            include_plotlyjs: bool | str = True,
+        ) -> str | None: ...
 
     @property
     def faults(self) -> list[Finding]:

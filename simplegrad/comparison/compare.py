@@ -5,11 +5,14 @@ Pure functions of two traces; nothing is run again. `compare(left, right)` is th
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 
+from .. import attached
 from ..trace.events import Accumulated, Entry, Leaf, Pass, Recorded, Value, Visited
 from ..trace.trace import Trace
 from .align import Alignment, Side
@@ -100,8 +103,20 @@ class Ghost:
     exact: bool = True
 
 
+@attached
 class Comparison:
     """`compare(left, right)`: everything is worked out when it is asked for."""
+
+    if TYPE_CHECKING:  # given to it by `attached`: see simplegrad/view/html.py
+
+        def to_html(
+            self,
+            path: str | os.PathLike[str] | None = None,
+            *,
+            title: str | None = None,
+            step: int | None = None,
+            include_plotlyjs: bool | str = True,
+        ) -> str | None: ...
 
     def __init__(self, left: Trace, right: Trace):
         self.left = left

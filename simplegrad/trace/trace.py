@@ -6,7 +6,9 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING
 
+from .. import attached
 from .calls import Call, Filled, Held
 from .events import Entry, Event, Failed, LimitReached, Pass, PassBegun, Value
 from .replay import Replay, State
@@ -18,11 +20,23 @@ IN_PLACE = (
 )
 
 
+@attached
 class Trace:
     """What `record()` gives. `events`: what happened, in order; `entries`: the tape; `values`: its Variables.
 
     `title` and `program` say what ran (the text of a program of the small language, or "").
     """
+
+    if TYPE_CHECKING:  # given to it by `attached`: see simplegrad/view/html.py
+
+        def to_html(
+            self,
+            path: str | os.PathLike[str] | None = None,
+            *,
+            title: str | None = None,
+            step: int = 0,
+            include_plotlyjs: bool | str = True,
+        ) -> str | None: ...
 
     def __init__(self, events: Sequence[Event] = (), entries: Sequence[Entry] = (), values: Sequence[Value] = ()):
         self._events: list[Event] = list(events)

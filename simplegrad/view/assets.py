@@ -11,13 +11,14 @@ from . import palette
 _HERE = Path(__file__).parent / "player"
 _IMPORT = re.compile(r"^import [^;]* from \"\./(\w+)\.js\";\n", re.MULTILINE)
 _EXPORT = re.compile(r"^export (?!default)", re.MULTILINE)
+_DEFAULT = re.compile(r"^export default \w+;\n", re.MULTILINE)
 
 
 @cache
 def script(mount: str) -> str:
     """`player/MOUNT.js` with all that it imports, as one module: names are unique over all files of the player."""
-    texts = ((_HERE / f"{name}.js").read_text() for name in modules(mount))
-    return "\n".join(_EXPORT.sub("", _IMPORT.sub("", text)) for text in texts)
+    texts = {name: _EXPORT.sub("", _IMPORT.sub("", (_HERE / f"{name}.js").read_text())) for name in modules(mount)}
+    return "\n".join(text if name == mount else _DEFAULT.sub("", text) for name, text in texts.items())
 
 
 @cache

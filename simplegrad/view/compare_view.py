@@ -168,9 +168,14 @@ def _verdict(name: str, aggregate: Aggregate, check: Callable[..., Report]) -> V
 
 def facts(sides: Sides, comparison: Comparison) -> dict:
     """What the top of the page says of two runs, as data for the browser: first divergence, missing pathway."""
+    return facts_of(comparison, [sides.left, right_title(sides.left, sides.right)])
+
+
+def facts_of(comparison: Comparison, names: list[str]) -> dict:
+    """The same of any two runs; `names` says what each is."""
     found = comparison.divergence
     return {
-        "names": [sides.left, right_title(sides.left, sides.right)],
+        "names": names,
         "divergence": None if found is None else _divergence(found),
         "same": _same(comparison),
         "ghosts": [pathway_text(pathway) for pathway in comparison.ghosts],

@@ -242,16 +242,30 @@ def births_of(trace: Trace) -> tuple[list[Birth], str]:
 
 def facts(case: Case, trace: Trace, report: Report | str) -> dict:
     """Verdict, findings, the first non-finite value, and the sources with their lines marked."""
-    births, unknown = births_of(trace)
+    births, _ = births_of(trace)
     findings = report.findings if isinstance(report, Report) else []
     return {
         "verdict": _verdict(report),
         "findings": [_finding(finding, trace) for finding in findings],
-        "births": [_birth(birth) for birth in births],
-        "unknown": unknown,
+        **facts_of_births(trace),
         "sources": sources(trace, findings, births),
         "lanes": lanes(trace),
         "notices": list(trace.notices),
+    }
+
+
+def facts_of_births(trace: Trace) -> dict:
+    """The first values of a run that are not finite, or why that is not known."""
+    births, unknown = births_of(trace)
+    return {"births": [_birth(birth) for birth in births], "unknown": unknown}
+
+
+def facts_of_report(report: Report, trace: Trace) -> dict:
+    """What a report alone says: no run was looked at for numbers that are not finite."""
+    return {
+        "verdict": _verdict(report),
+        "findings": [_finding(finding, trace) for finding in report.findings],
+        "sources": sources(trace, report.findings, []),
     }
 
 

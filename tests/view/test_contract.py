@@ -55,8 +55,9 @@ def test_a_joined_script_is_one_module_with_one_export(mount):
     assert re.findall(r"^export (\w+)", script, re.MULTILINE) == ["default"]
 
 
-def test_names_are_unique_over_the_files_of_the_player():
-    names = re.findall(r"^(?:async )?(?:const|let|class|function) (\w+)", assets.script("mount"), re.MULTILINE)
+@pytest.mark.parametrize("mount", ["mount", "alone"])
+def test_names_are_unique_over_the_files_of_the_player(mount):
+    names = re.findall(r"^(?:async )?(?:const|let|class|function) (\w+)", assets.script(mount), re.MULTILINE)
     assert len(names) == len(set(names)) > 20
 
 

@@ -13,7 +13,8 @@ from functools import cache
 
 import streamlit as st
 
-from .. import assets, palette
+from .. import assets
+from ..parts import graph_part, panel_part, player_part
 from ..views import TraceView
 
 PARTS = ("event", "tabs", "source", "python", "tape", "inspector", "gradients")
@@ -65,26 +66,20 @@ def player(
     `charts`, `panels`: how many to wait for before `data-ready` says true.
     Mount it inside an `st.fragment`, so that a reported step runs no more than that.
     """
-    letters = {f"entry-{name}": mark.letter for name, mark in palette.ENTRY_STATES.items()}
-    letters |= {f"gradient-{name}": mark.letter for name, mark in palette.GRADIENT_STATES.items()}
-    head = {
-        "role": "player",
-        "player": key,
-        "id": "|".join(view.id for view in views),
-        "traces": [view.id for view in views],
-        "start": start,
-        "nonce": nonce,
-        "aligned": aligned_steps,
-        "breakpoints": breakpoints,
-        "watches": watches,
-        "differs": list(differs),
-        "address": "query" if query is not None else "",
-        "query": {name: text for name, text in (query or {}).items() if name != "step"},
-        "charts": charts,
-        "panels": panels,
-        "letters": letters,
-        "legend": palette.legend(),
-    }
+    head = player_part(
+        views,
+        key=key,
+        aligned_steps=aligned_steps,
+        start=start,
+        nonce=nonce,
+        charts=charts,
+        panels=panels,
+        breakpoints=breakpoints,
+        watches=watches,
+        differs=differs,
+        address="query" if query is not None else "",
+        query=query,
+    )
     with st.container(key=f"{key}-controls", gap=None):  # player.css keeps it at the bottom of the window
         for side, view in enumerate(views):
             _component()(key=f"{key}-trace-{side}", data=view.payload)
@@ -116,7 +111,7 @@ def panel(*parts: str, side: int = 0, player: str = "player", key: str | None = 
     unknown = [part for part in parts if part not in PARTS]
     if unknown:
         raise ValueError(f"panel({', '.join(parts)}): '{unknown[0]}' is none of {', '.join(PARTS)}.")
-    data = {"role": "panel", "player": player, "side": side, "parts": list(parts)}
+    data = panel_part(parts, player=player, side=side)
     _component()(key=key or f"{player}-{'-'.join(parts)}-{side}", data=data)
 
 
@@ -129,8 +124,7 @@ def chart(
         figure = type(figure)(figure).update_layout(height=height)
     with st.container(key=f"{key}-frame", gap=None):
         st.plotly_chart(figure, key=key, theme=None, config=_CHART_OPTIONS, alt=view.alt)
-        head = json.dumps({"role": "graph", "player": player, "side": side, "chart": key, "of": view.id})
-        data = head[:-1].encode() + b',"drawing":' + view.drawing_json + b"}"
+        data = graph_part(view, key, player=player, side=side)
         _component()(key=f"{key}-painter", data=data)
 
 

@@ -3,7 +3,7 @@
 import { html } from "./dom.js";
 import { clauseTable, fact, goTo, taylor, verdict } from "./facts.js";
 
-function divergence({ divergence: found, same, names, ghosts, player }) {
+export function divergence({ divergence: found, same, names, ghosts, player }) {
   if (!found) return fact("right", "same", { "data-testid": "first-divergence", "data-kind": "none" }, html("p", {}, same));
   const cells = [["left", names[0], found.left], ["right", names[1], found.right]].map(([side, name, has]) =>
     html("div", { class: "sg-has", "data-side": side }, html("small", {}, `${side}: ${name}`), html("code", {}, has)));
@@ -14,9 +14,11 @@ function divergence({ divergence: found, same, names, ghosts, player }) {
     ...ghosts.map((text) => html("p", { class: "sg-ghost", "data-testid": "ghost" }, html("i", { class: "sg-ghost-line", "aria-hidden": "true" }), text)));
 }
 
-export default function ({ data, parentElement }) {
+function mountCompared({ data, parentElement }) {
   const root = parentElement.querySelector(".sg-facts");
   const told = typeof data === "string" ? JSON.parse(data) : data;
   const parts = told.part === "verdict" ? [verdict(told.verdict), clauseTable(told.verdict.clauses), taylor(told.verdict.evidence)] : [divergence(told)];
   root.replaceChildren(...parts.filter(Boolean));
 }
+
+export default mountCompared;

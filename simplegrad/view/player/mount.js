@@ -137,7 +137,7 @@ function mountGraph(root, data) {
   return { leave: () => { forget(); if (held.player?.painters.get(data.chart) === held.painter) held.player?.painters.delete(data.chart); } };
 }
 
-export default function (component) {
+export function mountPart(component) {
   const root = component.parentElement.querySelector?.(".sg-root") || component.parentElement;
   const data = decoded(component.data), before = mounted.get(root);
   if (data) readTheme(component.parentElement);
@@ -148,3 +148,5 @@ export default function (component) {
   }
   return () => { mounted.get(root)?.leave(); mounted.delete(root); };
 }
+
+export default mountPart;

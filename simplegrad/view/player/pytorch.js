@@ -10,7 +10,7 @@ function birth(told, player) {
     html("p", {}, told.sentence));
 }
 
-function births({ births: found, unknown, player }) {
+export function births({ births: found, unknown, player }) {
   if (found.length) return found.map((each) => birth(each, player));
   const text = unknown || "Every number of this run is finite.";
   return [fact(unknown ? "unknown" : "right", unknown ? "unknown" : "right", { "data-testid": "nonfinite", "data-kind": unknown ? "unknown" : "none" }, html("p", {}, text))];
@@ -23,11 +23,19 @@ function lanes({ lanes: told }) {
   return html("ul", { class: "sg-lanes", "data-testid": "lanes", "aria-label": "lanes of the graph" }, ...rows);
 }
 
-export default function ({ data, parentElement }) {
+/** Verdict and findings beside the marked sources. `births` is missing where no run was looked at. */
+export function lookedAt(told) {
+  const found = told.births ? births(told) : [];
+  const left = html("div", { class: "sg-left" }, verdict(told.verdict), clauseTable(told.verdict.clauses), ...told.findings.map((each) => finding(each, told.player)), ...found);
+  const right = html("div", { class: "sg-sources" }, ...told.sources.map(source), markKey(told.sources), taylor(told.verdict.evidence));
+  return html("div", { class: "sg-told" }, left, right);
+}
+
+function mountTorch({ data, parentElement }) {
   const root = parentElement.querySelector(".sg-pytorch");
   const told = typeof data === "string" ? JSON.parse(data) : data;
   if (told.part === "lanes") return void root.replaceChildren(lanes(told), ...told.notices.map((notice) => html("p", { class: "sg-notice", "data-testid": "notice" }, notice)));
-  const left = html("div", { class: "sg-left" }, verdict(told.verdict), clauseTable(told.verdict.clauses), ...told.findings.map((each) => finding(each, told.player)), ...births(told));
-  const right = html("div", { class: "sg-sources" }, ...told.sources.map(source), markKey(told.sources), taylor(told.verdict.evidence));
-  root.replaceChildren(html("div", { class: "sg-told" }, left, right));
+  root.replaceChildren(lookedAt(told));
 }
+
+export default mountTorch;

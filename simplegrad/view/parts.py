@@ -1,0 +1,58 @@
+"""What each mounted part of a player is told, in a page, a file or a notebook cell: one dict (or bytes) a part."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from . import palette
+from .views import TraceView
+
+
+def player_part(
+    views: Sequence[TraceView],
+    *,
+    key: str = "player",
+    aligned_steps: Sequence[Sequence[int]] | None = None,
+    start: int = 0,
+    nonce: str = "",
+    charts: int = 0,
+    panels: int = 0,
+    breakpoints: str = "",
+    watches: str = "",
+    differs: Sequence[int] = (),
+    address: str = "",
+    query: Mapping[str, str] | None = None,
+) -> dict:
+    """The controls. `address`: where the step is written in the browser's address, "query" or "fragment"."""
+    letters = {f"entry-{name}": mark.letter for name, mark in palette.ENTRY_STATES.items()}
+    letters |= {f"gradient-{name}": mark.letter for name, mark in palette.GRADIENT_STATES.items()}
+    return {
+        "role": "player",
+        "player": key,
+        "id": "|".join(view.id for view in views),
+        "traces": [view.id for view in views],
+        "start": start,
+        "nonce": nonce,
+        "aligned": aligned_steps,
+        "breakpoints": breakpoints,
+        "watches": watches,
+        "differs": list(differs),
+        "address": address,
+        "query": {name: text for name, text in (query or {}).items() if name != "step"},
+        "charts": charts,
+        "panels": panels,
+        "letters": letters,
+        "legend": palette.legend(),
+    }
+
+
+def panel_part(parts: Sequence[str], *, player: str = "player", side: int = 0) -> dict:
+    """Texts of one side, one below the other."""
+    return {"role": "panel", "player": player, "side": side, "parts": list(parts)}
+
+
+def graph_part(view: TraceView, chart: str, *, player: str = "player", side: int = 0) -> bytes:
+    """What paints the chart that stands in the element of the class `st-key-CHART`, as JSON."""
+    head = json.dumps({"role": "graph", "player": player, "side": side, "chart": chart, "of": view.id})
+    return head[:-1].encode() + b',"drawing":' + view.drawing_json + b"}"

@@ -1,0 +1,143 @@
+// The player in a file of its own, or in a frame of a notebook: what the file tells is laid out, and mounted as on a
+// page of the app. Nothing is asked of any server, and every text is set as text.
+
+import { divergence } from "./compare.js";
+import { html } from "./dom.js";
+import { mountPart } from "./mount.js";
+import { births, lookedAt } from "./pytorch.js";
+import { shared } from "./shared.js";
+
+const KEY = "player", CHART = { displaylogo: false, scrollZoom: true, displayModeBar: false, doubleClick: "reset", responsive: true };
+const THEMES = ["as the system", "light", "dark"];
+
+function bytesOf(id) {
+  const text = atob(document.getElementById(id).textContent.trim()), bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+  return bytes;
+}
+
+async function unzipped(bytes) {
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+}
+
+/** plotly's script as an element of the page; `text` was part of the file. */
+function run(text) {
+  const script = document.createElement("script");
+  script.nonce = document.currentScript?.nonce || document.querySelector("script[nonce]").nonce;
+  script.textContent = text;
+  document.head.append(script);
+}
+
+/** Something that a page of the app would mount. */
+function part(data, told) {
+  const element = html("div", {}, html("div", { class: "sg-root" }));
+  mountPart({ parentElement: element, data, setStateValue: told ?? (() => {}) });
+  return element;
+}
+
+function panel(side, ...parts) { return part({ role: "panel", player: KEY, side, parts }); }
+
+/** The picture of one side. Its groups open as in the app, where the file has a picture for that. */
+class Picture {
+  constructor(side, number) {
+    Object.assign(this, { side, number, key: `chart-${number}`, opened: "" });
+    this.element = html("div", { class: `st-key-${this.key} sg-chart`, role: "img", "aria-label": side.alt }, html("div"));
+    this.painter = html("div");
+  }
+
+  async draw() {
+    const { figure, drawing } = this.opened ? this.side.opened[this.opened] : this.side;
+    await window.Plotly.react(this.element.firstChild, figure.data, { ...figure.layout, autosize: true }, CHART);
+    this.painter.replaceChildren(part({ role: "graph", player: KEY, side: this.number, chart: this.key, of: this.side.id, drawing }));
+  }
+
+  open(group) {
+    if (group === this.opened || !(group === "" || this.side.opened[group])) return;
+    this.opened = group;
+    this.draw();
+  }
+
+  /** A person paused in a collapsed group: it is opened. */
+  follow(step) {
+    const player = shared.players.get(KEY), at = player.aligned ? player.aligned[step]?.[this.number] : step;
+    const group = this.side.homes[at];
+    if (group !== undefined && group !== "") this.open(group);
+  }
+}
+
+function laidOut(told, pictures) {
+  if (told.sides.length === 1) {
+    const [side] = told.sides;
+    return [
+      html("div", { class: "st-key-stage" }, panel(0, "event"),
+        html("div", { class: "sg-stage" }, html("div", {}, panel(0, "tabs", "source", "gradients")), html("div", {}, pictures[0].element))),
+      html("div", { class: "sg-texts" }, ...["tape", "inspector", "python"].map((name) => panel(side.number ?? 0, name))),
+    ];
+  }
+  const column = (side, i) => html("section", { class: "sg-column" }, html("h2", {}, `${i ? "right" : "left"}: ${side.title}`),
+    panel(i, "event"), pictures[i].element, panel(i, "gradients", "tape"), panel(i, "inspector"), panel(i, "source", "python"));
+  return [html("div", { class: "sg-columns" }, ...told.sides.map(column))];
+}
+
+function table({ title, columns, rows }) {
+  return html("section", {}, html("h2", {}, title), html("div", { class: "sg-scroll" }, html("table", { class: "sg-table" },
+    html("thead", {}, html("tr", {}, ...columns.map((name) => html("th", {}, name)))),
+    html("tbody", {}, ...rows.map((row) => html("tr", {}, ...row.map((cell) => html("td", {}, String(cell)))))))));
+}
+
+/** What stands over the picture: what was found, with buttons that go there. */
+function findings(told) {
+  const { facts } = told;
+  if (!facts) return [];
+  if ("divergence" in facts) return [divergence({ ...facts, player: KEY })];
+  if (facts.verdict) return [lookedAt({ ...facts, player: KEY })];
+  return births({ ...facts, player: KEY });
+}
+
+function stepOfFragment() { return Number(new URLSearchParams(window.location.hash.slice(1)).get("step") ?? NaN); }
+
+function showTheme(wanted) {
+  const dark = wanted === "dark" || (wanted !== "light" && window.matchMedia("(prefers-color-scheme: dark)").matches);
+  document.documentElement.dataset.theme = document.documentElement.dataset.sgTheme = dark ? "dark" : "light";
+}
+
+function themes() {
+  let wanted = THEMES[0];
+  const select = html("select", { class: "sg-speed", "aria-label": "theme" }, ...THEMES.map((name) => html("option", { value: name }, name)));
+  select.addEventListener("change", () => { wanted = select.value; showTheme(wanted); });
+  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => showTheme(wanted));
+  showTheme(wanted);
+  return select;
+}
+
+function hear(pictures) {
+  return (name, value) => {
+    if (name === "step") for (const picture of pictures) picture.follow(value.step);
+    if (name === "opened") pictures[value.side]?.open(pictures[value.side].opened === value.group ? "" : value.group);
+  };
+}
+
+async function show() {
+  const [told, plotly] = await Promise.all([unzipped(bytesOf("sg-told")).then(JSON.parse), document.getElementById("sg-plotly") ? unzipped(bytesOf("sg-plotly")) : null]);
+  const pictures = told.sides.map((side, i) => new Picture(side, i));
+  document.body.prepend(html("header", { class: "sg-head" }, html("h1", {}, told.title), themes()),
+    html("main", {}, ...findings(told), ...(told.sides.length ? laidOut(told, pictures) : []), ...told.tables.map(table),
+      ...told.notices.map((notice) => html("p", { class: "sg-notice" }, notice))));
+  if (!told.sides.length) return;
+  const start = stepOfFragment();
+  const data = Number.isInteger(start) ? { ...told.player, start } : told.player;
+  document.body.append(html("footer", { class: "st-key-player-controls" }, ...told.sides.map((_, i) => html("div", { hidden: true }, part(bytesOf(`sg-trace-${i}`)))), part(data, hear(pictures)),
+    ...pictures.map((picture) => picture.painter)));
+  window.addEventListener("hashchange", () => {
+    const step = stepOfFragment();
+    if (Number.isInteger(step)) shared.players.get(KEY)?.go(step);
+  });
+  if (plotly) run(plotly);
+  if (window.Plotly) await Promise.all(pictures.map((picture) => picture.draw()));
+  else for (const picture of pictures) picture.element.replaceChildren(html("p", { class: "sg-notice" }, "The graph needs plotly's script, which could not be loaded. The texts say the same."));
+}
+
+show().catch((error) => {
+  console.error(error);
+  document.body.append(html("p", { role: "alert" }, `This browser could not open the file (${error.message}). It takes a browser of 2023 or newer.`));
+});
