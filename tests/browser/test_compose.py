@@ -106,3 +106,38 @@ def test_nothing_is_cut_off(browser, server, width, theme):
         "() => [...document.querySelectorAll('.sg-item')].every(b => b.scrollWidth <= b.clientWidth + 1)"
     )
     context.close()
+
+
+def test_numbers_stay_beside_their_lines_in_a_long_program(page, server):
+    open_compose(page, server, "a = rand(3, seed=1)\n" + "".join(f"b{i} = a * {i}.5\n" for i in range(30)))
+    type_at_end(page, "c = a + 1\nd = a + 2\n")
+    tops = page.evaluate("""() => {
+      const top = (found) => document.querySelector(found).getBoundingClientRect().top;
+      const scrolled = (found) => document.querySelector(found).scrollTop;
+      return [top(".sg-text"), top(".sg-gutter"), scrolled(".sg-page"), scrolled(".sg-editor")];
+    }""")
+    assert tops[0] == tops[1] and tops[2] == 0 and tops[3] > 0
+    page.mouse.move(*[page.locator(EDITOR).bounding_box()[side] + 60 for side in ("x", "y")])
+    page.locator(".sg-editor").hover()
+    page.mouse.wheel(0, -2000)
+    page.wait_for_function("() => document.querySelector('.sg-editor').scrollTop === 0")
+
+
+def test_an_example_does_not_take_ones_own_program_away(page, server):
+    open_compose(page, server, "mine = rand(3, seed=1)\n")
+    page.get_by_role("combobox").first.click()
+    page.get_by_role("option", name="A first gradient").click()
+    expect(page.locator(EDITOR)).to_have_value(re.compile("grad"))
+    page.get_by_role("combobox").first.click()
+    page.get_by_role("option", name="your own program").click()
+    expect(page.locator(EDITOR)).to_have_value("mine = rand(3, seed=1)\n")
+
+
+def test_back_brings_the_text_back_into_the_editor(page, server):
+    open_compose(page, server, "mine = rand(3, seed=1)\n")
+    page.get_by_role("combobox").first.click()
+    page.get_by_role("option", name="A first gradient").click()
+    expect(page.locator(EDITOR)).to_have_value(re.compile("grad"))
+    page.wait_for_url(re.compile("program=first-gradient"))
+    page.go_back()
+    expect(page.locator(EDITOR)).to_have_value("mine = rand(3, seed=1)\n")

@@ -70,12 +70,13 @@ def attempt(shown: Shown, version: object) -> tuple[Program | None, Trace | None
 def choices(shown: Shown) -> None:
     with st.container(key="choices"):
         start, aggregate = st.columns(2)
+    texts = [*(["text"] if shown.text else []), *EXAMPLES]
     start.selectbox(
         "Begin with an example",
-        list(EXAMPLES),
-        index=list(EXAMPLES).index(shown.program) if shown.program in EXAMPLES else None,
-        placeholder="your own text",
-        format_func=lambda name: EXAMPLES[name].title,
+        texts,
+        index=texts.index(shown.program) if shown.program in texts else None,
+        placeholder="your own program",
+        format_func=lambda name: EXAMPLES[name].title if name in EXAMPLES else "your own program",
         key=f"begin-{draft()}-{shown.program}",
         on_change=begin,
         args=(f"begin-{draft()}-{shown.program}",),
@@ -96,7 +97,7 @@ def replace_text(**changes) -> None:
 
 
 def begin(key: str) -> None:
-    if st.session_state.get(key) in EXAMPLES:
+    if st.session_state.get(key) in ("text", *EXAMPLES):
         replace_text(program=st.session_state[key])
 
 
