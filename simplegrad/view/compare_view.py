@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ..aggregates import Aggregate, registry
+from ..aggregates import Aggregate
 from ..checks.report import Report, short
 from ..comparison.compare import Comparison, Cost, Result, compare
 from ..comparison.compare import Ghost as Pathway
@@ -14,6 +14,7 @@ from ..language import Program
 from ..trace.trace import Trace
 from .compile_view import links_of
 from .figure import Ghost
+from .offered import offered
 from .pytorch_view import clauses_of
 from .session import COMPARISONS, DEFAULT_AGGREGATE, REPORTS, TRACES, Shown, from_query
 from .views import bytes_of
@@ -66,30 +67,30 @@ def sides_from_query(query: Mapping[str, str], traces: Collection[str] = ()) -> 
 
 def default_right(left: str) -> str:
     """What an aggregate is held against unless somebody says otherwise."""
-    reference = registry[left].reference
-    if isinstance(reference, str) and reference in registry:
+    reference = offered[left].reference
+    if isinstance(reference, str) and reference in offered:
         return reference
     if callable(reference):
         return REFERENCE
-    return "simple" if registry[left].arity == 2 else left
+    return "simple" if offered[left].arity == 2 else left
 
 
 def rights(left: str) -> list[str]:
     """The choices on the right."""
     own = [REFERENCE] if default_right(left) == REFERENCE else []
-    return [*own, *registry]
+    return [*own, *offered]
 
 
 def right_title(left: str, right: str) -> str:
     if right == REFERENCE:
-        reference = registry[left].reference
+        reference = offered[left].reference
         return f"the reference: {getattr(reference, '__name__', 'a function')}"
-    return f"{right} (the reference)" if registry[left].reference == right else right
+    return f"{right} (the reference)" if offered[left].reference == right else right
 
 
 def function_of(sides: Sides, which: str) -> Aggregate | Callable:
     name = sides.left if which == "left" else sides.right
-    return registry[sides.left].reference if name == REFERENCE else registry[name]
+    return offered[sides.left].reference if name == REFERENCE else offered[name]
 
 
 def trace_of_side(sides: Sides, which: str, version: object = ()) -> Trace:
@@ -148,7 +149,7 @@ class Verdict:
 
 def verdict_of(name: str, check: Callable[..., Report], version: object = ()) -> Verdict:
     """What `check` says of a registered aggregate on its example inputs."""
-    aggregate = registry[name]
+    aggregate = offered[name]
     if aggregate.example is None:
         return Verdict(UNCHECKED, f"{name} has no example inputs, so it was not checked on its own.")
     key = ("aggregate", aggregate, version)

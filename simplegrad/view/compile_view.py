@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import keyword
 import re
-import zlib
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 
-from ..aggregates import registry
 from ..compiler import CompiledAggregate, CompileError, compile_aggregate
 from ..language import DEFAULT_LIMITS, Program, ProgramError, pack, unpack
 from ..language.limits import Guard, watched_by
@@ -20,7 +19,7 @@ from ..language.starter import own_program
 from ..trace import LimitError
 from ..trace.events import Visited
 from ..trace.trace import Trace
-from .bounded import Bounded
+from .offered import offered
 
 EXAMPLES = {
     "(a + b) * b": "(a + b) * b",
@@ -30,11 +29,9 @@ EXAMPLES = {
     "attention": "scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5\nscores.softmax(dim=-1) @ v",
     "swish": "x * sigmoid(x)",
 }
-MOST_REGISTERED = 24  # compiled aggregates in the menus of all pages; the oldest goes first
 MOST_LINKED = 2  # in a URL: one for each side of Compare
 MOST_PATTERNS = 15  # that are listed; the others are counted
-PREFIX = "compiled_"
-_COMPILED = Bounded(count=64, cost=64)
+LONGEST_NAME = 48  # characters of an expression that is its aggregate's name
 
 
 @dataclass(frozen=True)
@@ -62,15 +59,23 @@ def written_name(wished: str) -> str:
 
 
 def compiled(text: str, wished: str = "") -> CompiledAggregate:
-    """Of this text, with inputs to try it on, and in the menus of all pages. Raises ProgramError, with its place.
+    """Of this text, with inputs to try it on, in the menus of the visitor who wrote it or followed a link that has it.
 
-    The menus are for all sessions, so that it is registered by a name that tells its text from others.
+    Raises ProgramError, with its place.
     """
     written = written_name(wished)
-    name = f"{PREFIX}{written}_{zlib.crc32(text.encode()):08x}"
-    made = _COMPILED.get(name, lambda: with_example(text, written, name))
-    register(made)
-    return made
+    name = name_of(text, written)
+    if name not in offered:
+        offered.add(with_example(text, written, name))
+    return offered[name]
+
+
+def name_of(text: str, written: str) -> str:
+    """`swish = x * sigmoid(x)`: the same on every server, and no other text's. What had to be cut has a hash."""
+    said = " ".join(text.split())
+    if said == text and len(said) <= LONGEST_NAME:
+        return f"{written} = {said}"
+    return f"{written} = {said[:LONGEST_NAME]}… {hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()[:16]}"
 
 
 def with_example(text: str, written: str, name: str) -> CompiledAggregate:
@@ -101,7 +106,7 @@ def of_text(text: str, written: str) -> CompiledAggregate:
 def links_of(names: Iterable[str]) -> dict[str, str]:
     """What a URL that says these names needs beside them: the texts of those that were compiled on the Compile page,
     for a server that did not compile them."""
-    found = [getattr(registry.get(name), "link", "") for name in names]
+    found = [getattr(offered.get(name), "link", "") for name in names]
     linked = ".".join(link for link in dict.fromkeys(found) if link)
     return {"compiled": linked} if linked else {}
 
@@ -116,16 +121,6 @@ def compile_linked(said: str) -> list[str]:
         except ProgramError as error:
             problems.append(f"The address says compiled={part[:20]}, but {error.message}")
     return problems
-
-
-def register(aggregate: CompiledAggregate) -> None:
-    """Into the menus; of many, the oldest leave."""
-    aggregate.origin = aggregate.name
-    if registry.get(aggregate.name) is not aggregate:
-        registry.add(aggregate)
-    ours = [each for each in registry.values() if isinstance(each, CompiledAggregate) and each.name.startswith(PREFIX)]
-    for old in ours[: max(len(ours) - MOST_REGISTERED, 0)]:
-        registry.discard(old.origin)
 
 
 def example_inputs(aggregate: CompiledAggregate) -> tuple[torch.Tensor, ...]:

@@ -6,12 +6,12 @@ import gc
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
-from ..aggregates import registry
 from ..language import EXAMPLES, Program, ProgramError, pack, unpack
 from ..language.errors import nearest
 from ..trace.trace import Trace
 from .bounded import Bounded
 from .compile_view import compile_linked, links_of
+from .offered import offered
 from .views import TraceView, bytes_of
 
 DEFAULT_PROGRAM = "gradient-of-gradient"
@@ -63,7 +63,7 @@ class Shown:
 
     def run(self) -> Trace:
         """The trace of its program. Raises ProgramError for a text that is none."""
-        return Program.parse(self.source).run(aggregate=self.aggregate, none=self.none, prune=self.prune)
+        return Program.parse(self.source).run(aggregate=offered[self.aggregate], none=self.none, prune=self.prune)
 
 
 def from_query(query: Mapping[str, str], traces: Collection[str] = ()) -> Shown:
@@ -72,7 +72,7 @@ def from_query(query: Mapping[str, str], traces: Collection[str] = ()) -> Shown:
     shown = _program(query.get("program", DEFAULT_PROGRAM), traces, problems)
     shown = replace(
         shown,
-        aggregate=_one_of("aggregate", query, DEFAULT_AGGREGATE, registry, problems),
+        aggregate=_one_of("aggregate", query, DEFAULT_AGGREGATE, offered, problems),
         none=_one_of("none", query, "skip", NONE_MODES, problems),
         prune=_one_of("prune", query, "none", PRUNE_MODES, problems),
         step=_step(query.get("step", "0"), problems),

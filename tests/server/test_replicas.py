@@ -18,11 +18,12 @@ except RuntimeError as missing:
     pytest.skip(str(missing), allow_module_level=True)
 
 OWN = pack("x = rand(3, seed=1)\nL = (f(x, x) * 2).sum()\ndx, = grad(L, [x])\n")
-COMPILED = pack("swish\nx * sigmoid(x)")
+COMPILED = {"compiled": pack("swish\nx * sigmoid(x)")}
 LINKS = {
     "an example": ("", {"program": "reuse", "aggregate": "simple", "step": 7}),
     "an own program": ("", {"program": OWN, "aggregate": "simple_variable", "none": "zeros", "step": 3}),
     "two sides": ("compare", {"program": OWN, "left": "simple_variable_wrong", "right": "simple", "step": 9}),
+    "a compiled one": ("", {"program": OWN.replace("x, x", "x"), "aggregate": "swish = x * sigmoid(x)", **COMPILED}),
     "an expression": ("compile", {"expression": pack("tanh(x @ w + b)"), "name": "layer"}),
     "a Function": ("pytorch", {"case": "swish", "step": 5}),
     "a text that is being written": ("compose", {"program": OWN}),
@@ -90,7 +91,7 @@ def test_a_page_goes_on_at_its_step_on_the_other_server(running, browser):
         page.wait_for_function("location.search.includes('step=8')")
         page.get_by_role("link", name="Compare").click()  # which is asked for over the new connection
         page.wait_for_selector("[data-testid=first-divergence], [data-testid=side-left]")
-        assert f"program={OWN}" in page.url
+        page.wait_for_function(f"location.search.includes('program={OWN}')")
     finally:
         context.close()
         running.again(number)

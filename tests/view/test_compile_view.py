@@ -1,5 +1,6 @@
 """The Compile page: its data, and the page through AppTest."""
 
+import zlib
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,17 @@ from streamlit.testing.v1 import AppTest
 
 from simplegrad import ProgramError, registry
 from simplegrad.language import pack
-from simplegrad.view import compile_view
-from simplegrad.view.compile_view import EXAMPLES, compiled, example_inputs, listings, patterns_of, program_text, run
+from simplegrad.view.compile_view import (
+    EXAMPLES,
+    compiled,
+    example_inputs,
+    listings,
+    name_of,
+    patterns_of,
+    program_text,
+    run,
+)
+from simplegrad.view.offered import MOST_OWN, offered
 
 APP = Path(__file__).parents[2] / "app.py"
 
@@ -56,16 +66,59 @@ def test_example_inputs_go_together():
 
 def test_the_same_text_is_the_same_aggregate_in_the_menus():
     first, second = compiled("a * b + a"), compiled("a * b + a")
-    assert first is second is registry[first.name]
-    assert first.name.startswith("compiled_f_")
+    assert first is second is offered[first.name]
+    assert first.name == "f = a * b + a" and first.name not in registry
     assert "def fused(" in compiled("a * b + a", "fused").source and "def f(" in compiled("a * b + a", "class").source
 
 
 def test_the_menus_stay_bounded():
-    for i in range(compile_view.MOST_REGISTERED + 5):
+    for i in range(MOST_OWN + 5):
         compiled(f"a * b + {i}")
-    assert sum(name.startswith("compiled_") for name in registry) <= compile_view.MOST_REGISTERED
-    assert "simple" in registry
+    assert len(offered) <= MOST_OWN + len(registry)
+    assert "simple" in offered
+
+
+def test_a_long_text_is_told_from_all_others_by_a_hash():
+    texts = ["x * x\n\ny", "x * x\ny", "x * x y", *(f"{'x * ' * 20}{letter}" for letter in "ab"), "x  *  x"]
+    names = [name_of(text, "f") for text in texts]
+    assert len(set(names)) == len(names) and max(map(len, names)) < 80
+    assert name_of("x", "f") == "f = x" and name_of("x", "g") == "g = x"
+
+
+def test_texts_of_one_crc_are_two_aggregates():
+    """`zlib.crc32` of these is the same; the second was made to be."""
+    honest, forged = "x * sigmoid(x)", "x * 0.0 # " + forged_tail("x * 0.0 # ", "x * sigmoid(x)")
+    assert zlib.crc32(honest.encode()) == zlib.crc32(forged.encode())
+    assert compiled(forged).name != compiled(honest).name
+    assert "sigmoid" in offered[compiled(honest).name].source
+
+
+def forged_tail(text: str, like: str) -> str:
+    """Thirty-two letters, each one of two, that bring the number of a text to that of another one."""
+    wanted = zlib.crc32(like.encode())
+    base = ["0"] * 64
+    rows = []
+    start = zlib.crc32((text + "".join(base)).encode())
+    for place in range(64):
+        changed = [*base[:place], "1", *base[place + 1 :]]
+        rows.append((zlib.crc32((text + "".join(changed)).encode()) ^ start, 1 << place))
+    goal, chosen = wanted ^ start, 0
+    for bit in range(32):
+        pivot = next(row for row in rows if row[0] >> bit & 1)
+        rows = [(a ^ pivot[0], b ^ pivot[1]) if a >> bit & 1 else (a, b) for a, b in rows if (a, b) != pivot]
+        if goal >> bit & 1:
+            goal, chosen = goal ^ pivot[0], chosen ^ pivot[1]
+    return "".join("1" if chosen >> place & 1 else "0" for place in range(64))
+
+
+def test_what_one_visitor_compiles_nobody_else_is_offered(monkeypatch):
+    mine, theirs = {}, {}
+    monkeypatch.setattr(offered, "own", lambda: mine)
+    name = compiled("secret * x # confidential").name
+    monkeypatch.setattr(offered, "own", lambda: theirs)
+    assert name not in offered and name not in registry
+    monkeypatch.setattr(offered, "own", lambda: mine)
+    assert name in offered
 
 
 # --- the page -----------------------------------------------------------------------------------------------------

@@ -6,10 +6,9 @@ import pytest
 
 from simplegrad import registry
 from simplegrad.language import EXAMPLES, ProgramError, pack
-from simplegrad.view import compile_view
-from simplegrad.view.bounded import Bounded
 from simplegrad.view.compare_view import Sides, sides_from_query
 from simplegrad.view.compile_view import compiled
+from simplegrad.view.offered import offered
 from simplegrad.view.session import Shown, clamped, from_query, trace_of, view_of
 
 QUERY = {
@@ -109,35 +108,39 @@ def elsewhere(monkeypatch):
     """The URL of a compiled aggregate, with a server that never compiled it."""
     made = compiled("x * sigmoid(x)", "swish")
     query = Shown(program="text", text="x = rand(3)\nL = f(x).sum()\ngrad(L, [x])", aggregate=made.name).query()
-    registry.discard(made.origin)
-    monkeypatch.setattr(compile_view, "_COMPILED", Bounded(count=64, cost=64))
+    anew(monkeypatch)
     return query
 
 
+def anew(monkeypatch) -> None:
+    """Another visitor, of another server."""
+    own = {}
+    monkeypatch.setattr(offered, "own", lambda: own)
+
+
 def test_a_link_carries_what_was_compiled(elsewhere):
-    assert elsewhere["aggregate"].startswith("compiled_swish_") and elsewhere["aggregate"] not in registry
+    assert elsewhere["aggregate"] == "swish = x * sigmoid(x)" and elsewhere["aggregate"] not in offered
     shown = from_query(elsewhere)
     assert shown.problems == () and shown.aggregate == elsewhere["aggregate"]
-    assert registry[shown.aggregate].written == "swish"
+    assert offered[shown.aggregate].written == "swish"
     assert trace_of(shown).error is None
     assert shown.query() == elsewhere
 
 
-def test_a_link_of_compare_carries_both(elsewhere):
+def test_a_link_of_compare_carries_both(elsewhere, monkeypatch):
     left = from_query(elsewhere).aggregate
     right = compiled("x * x", "square").name
     query = Sides(Shown(), left, right).query()
-    for name in (left, right):
-        registry.discard(registry[name].origin)
+    anew(monkeypatch)
     assert sides_from_query(query).problems == ()
-    assert left in registry and right in registry
+    assert left in offered and right in offered
 
 
 @pytest.mark.parametrize("said", ["nonsense", "eNo", pack("f\n__import__('os')"), pack("f\nx +"), "." * 50, pack("")])
 def test_a_link_that_holds_no_expression_is_told(elsewhere, said):
     shown = from_query({**elsewhere, "compiled": said})
     assert shown.aggregate == "simple_variable_wrong"
-    assert "says aggregate=compiled_swish" in shown.problems[-1]
+    assert "says aggregate=swish = x" in shown.problems[-1]
     assert said == "." * 50 or "The address says compiled=" in shown.problems[0]
 
 

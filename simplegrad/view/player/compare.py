@@ -11,7 +11,6 @@ from pathlib import Path
 
 import streamlit as st
 
-from ...aggregates import registry
 from ...checks.check import check
 from ...comparison.compare import Comparison
 from ...language import EXAMPLES, ProgramError
@@ -34,6 +33,7 @@ from ..compare_view import (
     trace_of_side,
     verdict_of,
 )
+from ..offered import offered
 from ..session import NONE_MODES, PRUNE_MODES, Shown, view_of
 from ..views import TraceView
 from . import chart, page, panel, player
@@ -150,8 +150,8 @@ def sides_now(traces: dict) -> Sides:
         both = replace(both if not both.saved else Shown(), step=0, problems=())
         here.keep(Sides(both, both.aggregate, default_right(both.aggregate)))
     sides = here.shown
-    if sides.left not in registry or sides.right not in rights(sides.left):  # its file was saved without it
-        left = sides.left if sides.left in registry else Shown().aggregate
+    if sides.left not in offered or sides.right not in rights(sides.left):  # its file was saved without it
+        left = sides.left if sides.left in offered else Shown().aggregate
         sides = here.keep(replace(sides, left=left, right=default_right(left)))
     return sides
 
@@ -170,12 +170,12 @@ def clamped(sides: Sides, steps: int) -> Sides:
 
 def menus(sides: Sides) -> None:
     both = sides.both
-    own = [OWN] if registry[sides.left].example is not None else []
+    own = [OWN] if offered[sides.left].example is not None else []
     programs = [*EXAMPLES, *(["text"] if both.text else []), *own]
     with st.container(key="menus"):
         program, left, right, options = st.columns([3, 3, 3, 1.6])
     choose(program, "Program", "program", programs, both.program, lambda name: program_title(name, sides.left))
-    choose(left, "Left: f is", "left", list(registry), sides.left, lambda name: f"left: {name}")
+    choose(left, "Left: f is", "left", list(offered), sides.left, lambda name: f"left: {name}")
     choose(
         right,
         "Right: f is",
@@ -226,7 +226,7 @@ def changed(field: str) -> None:
 def own(both: Shown, left: str) -> Shown:
     """A program of the aggregate's example inputs, or why there is none."""
     try:
-        return replace(both, program="text", text=own_program(registry[left]))
+        return replace(both, program="text", text=own_program(offered[left]))
     except Exception as error:  # a user's example may raise anything
         return replace(both, problems=(f"{left}: {error}",))
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import streamlit as st
 import torch
 
-from ...aggregates import registry
 from ...language import EXAMPLES, Program, ProgramError, palette
 from ...language.palette import names_in
 from ...trace.events import PassEnded
 from ...trace.trace import Trace
 from ..nothing import Nothing
+from ..offered import offered
 from ..sentences import value_text
 from ..session import Shown, trace_of
 from . import page
@@ -83,7 +83,7 @@ def choices(shown: Shown) -> None:
     )
     key = "compose-aggregate"
     st.session_state[key] = shown.aggregate
-    aggregate.selectbox("Aggregate that f stands for", list(registry), key=key, on_change=chosen)
+    aggregate.selectbox("Aggregate that f stands for", list(offered), key=key, on_change=chosen)
 
 
 def draft() -> int:
@@ -102,7 +102,7 @@ def begin(key: str) -> None:
 
 
 def chosen() -> None:
-    if st.session_state.get("compose-aggregate") in registry:  # gone, where the page was left at the same moment
+    if st.session_state.get("compose-aggregate") in offered:  # gone, where the page was left at the same moment
         page.show(aggregate=st.session_state["compose-aggregate"])
 
 

@@ -9,16 +9,27 @@ from pathlib import Path
 
 import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from ...aggregates import registry
+from ...aggregates import Aggregate
 from ...files import UserFiles, from_command_line
 from ...language import ProgramError
 from ...trace.trace import Trace
+from ..offered import OF_NO_PAGE, offered
 from ..session import Shown, from_query
 from .state import PageState
 
 APP = "app.py"
 FIELDS = ("program", "aggregate", "none", "prune", "step", "compiled")
+
+
+def of_this_session() -> dict[str, Aggregate]:
+    """What the visitor whose page runs has compiled."""
+    in_a_page = get_script_run_ctx(suppress_warning=True) is not None
+    return st.session_state.setdefault("compiled-own", {}) if in_a_page else OF_NO_PAGE
+
+
+offered.own = of_this_session
 
 
 def through_router() -> None:
@@ -75,7 +86,7 @@ def shown_now(traces: dict[str, Trace]) -> Shown:
         state.keep(state.default)
     if state.shown.saved and state.shown.saved not in traces:
         state.keep(Shown())
-    if state.shown.aggregate not in registry:  # its file was saved without it, or others took its place in the menus
+    if state.shown.aggregate not in offered:  # its file was saved without it, or others took its place in the menus
         state.keep(from_query({**state.shown.query(), "compiled": said.get("compiled", "")}, traces))
     return state.shown
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from ...aggregates import registry
 from ...language import EXAMPLES, Program, ProgramError
 from ...trace.trace import Trace
 from ..compare_view import Sides, default_right, differing_events, trace_of_side
+from ..offered import offered
 from ..session import NONE_MODES, PRUNE_MODES, Shown, clamped, trace_of, view_of
 from ..views import TraceView
 from . import page, player
@@ -38,7 +38,7 @@ def step_page() -> None:
 
 def differing(trace: Trace, shown: Shown, version: object) -> list[int]:
     """The events at which a gradient differs from what the aggregate's reference gives: something to stop at."""
-    aggregate = None if shown.saved else registry[shown.aggregate]
+    aggregate = None if shown.saved else offered[shown.aggregate]
     if aggregate is None or aggregate.reference is None or not trace.aggregate or len(trace.events) > MOST_COMPARED:
         return []
     sides = Sides(shown, aggregate.name, default_right(aggregate.name))
@@ -94,7 +94,7 @@ def menus(shown: Shown, traces: dict[str, Trace]) -> None:
         program, aggregate, options = st.columns([4, 4, 1.6])
     choose(program, "Program", "program", programs, shown, program_title)
     if uses_f(shown):
-        choose(aggregate, "Aggregate that f stands for", "aggregate", list(registry), shown, aggregate_title)
+        choose(aggregate, "Aggregate that f stands for", "aggregate", list(offered), shown, aggregate_title)
     if not shown.saved:
         with options.popover("options", help="how None and unneeded entries are treated", width="stretch"):
             choose(st, "None", "none", list(NONE_MODES), shown, NONE_MODES.get)
@@ -102,6 +102,8 @@ def menus(shown: Shown, traces: dict[str, Trace]) -> None:
 
 
 def aggregate_title(name: str) -> str:
+    if " = " in name:  # a compiled expression says itself what it is
+        return name
     standing = f" ({STANDING[name]})" if name in STANDING else ""
     return f"f: {name}{standing}"
 
