@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         where,
     )
     from .language import Program, ProgramError
+    from .reasons import Diagnosis, Why, diagnose
     from .targets import example
     from .torch_bridge import record_torch
     from .trace import Trace, record
@@ -48,6 +49,7 @@ _MODULES = {
     "engine": "Tape TapeEntry TapeError Variable add_optional cat current_tape fresh_name grad gradient_tape "
     "reset_tape stack where",
     "language": "Program ProgramError",
+    "reasons": "Diagnosis Why diagnose",
     "targets": "example",
     "torch_bridge": "record_torch",
     "trace": "Trace record",
@@ -57,7 +59,7 @@ _HOMES = {name: module for module, names in _MODULES.items() for name in names.s
 
 # Methods that show, or ask what lies above their class: `attached` gives them to it, and each is imported when called.
 _METHODS = {
-    "Trace": {"to_html": "view.html:trace_html"},
+    "Trace": {"to_html": "view.html:trace_html", "why": "reasons.why:why"},
     "Comparison": {"to_html": "view.html:comparison_html"},
     "Report": {"to_html": "view.html:report_html"},
 }
@@ -66,6 +68,7 @@ __all__ = [
     "Aggregate",
     "Birth",
     "CompileError",
+    "Diagnosis",
     "Program",
     "ProgramError",
     "Report",
@@ -74,6 +77,7 @@ __all__ = [
     "TapeError",
     "Trace",
     "Variable",
+    "Why",
     "add_optional",
     "aggregate",
     "cat",
@@ -81,6 +85,7 @@ __all__ = [
     "compare",
     "compile_aggregate",
     "current_tape",
+    "diagnose",
     "example",
     "find_nonfinite",
     "fresh_name",

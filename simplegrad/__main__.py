@@ -38,6 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from .comparison.command import main as diff
 
         return diff(given.left, given.right, given.json)
+    if given.command == "why":
+        from .reasons.command import main as why
+
+        return why(given.file, given.name)
     return transcript(given.program, given.aggregate, given.none, given.prune)
 
 
@@ -67,6 +71,16 @@ def parser() -> argparse.ArgumentParser:
     compared.add_argument("left", metavar="A.trace")
     compared.add_argument("right", metavar="B.trace")
     compared.add_argument("--json", action="store_true", help="print the comparison as JSON")
+
+    asked = commands.add_parser(
+        "why",
+        help="say why a gradient of a saved PyTorch run is None, zero, NaN or what it is",
+        description="Without NAME: what is worth knowing about the step. Exit code 0: nothing is wrong that the trace "
+        "shows; 1: something is; 2: no such trace or tensor, or the cause cannot be told.",
+        allow_abbrev=False,
+    )
+    asked.add_argument("file", metavar="FILE.trace", help="what trace.save(path) wrote")
+    asked.add_argument("name", metavar="NAME", nargs="?", help="a parameter: blocks.0.weight, or a row: emb.weight[5]")
 
     told = commands.add_parser(
         "transcript",

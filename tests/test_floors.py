@@ -26,6 +26,7 @@ BELOW = {
     "packages": {"aggregates", "problems", "targets", "files"},
     "files": {"trace", "aggregates", "problems", "targets", "settings", "patience"},
     "comparison": {"engine", "trace", REPORT},
+    "reasons": {"engine", "trace", REPORT},
     "checks": {"engine", "trace", "aggregates", "language", "files", "targets", "torch_bridge"},
     "compiler": {"engine", "trace", "aggregates", "language", REPORT},
     "gallery": set(),

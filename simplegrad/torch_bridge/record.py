@@ -410,7 +410,7 @@ class TorchRecorder(Watcher):
         if self.full or self.is_transformed():
             return plain(outputs, *args, **kwargs)
         outer, reached = self.context, None
-        where = site(sys._getframe(1), outer)
+        where = site(sys._getframe(1), outer, begins=True)
         self.context = Context("pass", None, where, outer)
         try:
             with self.careful("A pass could not be noted"), DisableTorchFunction():

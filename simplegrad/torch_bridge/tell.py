@@ -32,6 +32,7 @@ from simplegrad.trace.events import (
 if TYPE_CHECKING:
     from simplegrad.torch_bridge.record import Gradient, Node, TorchRecorder
 
+UNSEEN_SUM = "a sum inside the engine, not seen"
 Place = tuple[int, int]  # (node, which of its outputs)
 
 
@@ -322,8 +323,15 @@ class Teller:
         running, values = self.passes[-1], []
         for output, gradient in enumerate(incoming):
             known = running.table.get(self.value((index, output)))
+            if known is not None and gradient is not None and self._is_replaced(known, gradient):
+                known = None
             values.append(None if gradient is None else known or self.gradient(gradient))
         return tuple(values)
+
+    def _is_replaced(self, known: Value, gradient: Gradient) -> bool:
+        """A hook of the tensor's own stands between what came and what the node is given."""
+        norm, flaw = settled(*gradient[5:])
+        return known.note != UNSEEN_SUM and flaw is not None and (norm, flaw) != (known.norm, known.nonfinite)
 
     def _accumulate(self, running: Running, entry: Entry, slot: int, place: Place, contribution: Value | None) -> None:
         value = self.value(place)
@@ -342,7 +350,7 @@ class Teller:
         final = running.ahead.final.get(place)
         if final is not None and running.came[place] == running.ahead.contributions.get(place):
             return self.gradient(final)
-        return self.new_value("", self.value(place).shape, note="a sum inside the engine, not seen")
+        return self.new_value("", self.value(place).shape, note=UNSEEN_SUM)
 
     def _tell_made(self, before: int, made_by: Entry | None, sums_only: bool = False) -> None:
         """Entries for the nodes numbered below `before`; with `sums_only`, the engine's additions at their front."""

@@ -185,12 +185,12 @@ class CallTeller:
             return kinds.COPY if name in ("clone", "Parameter") else kinds.OPERATION
         if sort == SETS:
             return {"grad=": kinds.GRAD_SET, "data=": kinds.IN_PLACE, "requires_grad=": kinds.REQUIRES_GRAD}[name]
+        if name == "requires_grad_":
+            return kinds.REQUIRES_GRAD
         if sort == MARK:
             return kinds.HOOK
         if sort == LEAVES:
             return kinds.LEAVES
-        if name == "requires_grad_":
-            return kinds.REQUIRES_GRAD
         if filled:
             return kinds.GRAD_SET
         if name in _NEW:

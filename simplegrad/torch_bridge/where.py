@@ -54,8 +54,9 @@ def kind_of(file: str) -> int:
     return kind
 
 
-def site(frame: Any, context: Context | None) -> Site:
-    """From this frame outwards. What is called by a stand-in for one of torch's names belongs to `context`."""
+def site(frame: Any, context: Context | None, begins: bool = False) -> Site:
+    """From this frame outwards. What is called by a stand-in for one of torch's names belongs to `context`; `begins`:
+    a pass does, which such stand-ins themselves lead to."""
     own, via, kinds, is_checkpointed = [], [], _kinds, False
     while frame is not None and frame.f_code.co_filename in _BOUNDARIES:
         frame = frame.f_back
@@ -67,7 +68,8 @@ def site(frame: Any, context: Context | None) -> Site:
         if kind == OWN:
             own.append((code, frame.f_lasti))
         elif kind == BOUNDARY:
-            break
+            if own or not begins:
+                break
         else:
             if kind == CHECKPOINT:
                 is_checkpointed = True

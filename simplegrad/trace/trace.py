@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import attached
 from .calls import Call, Filled, Held
@@ -37,6 +37,8 @@ class Trace:
             step: int = 0,
             include_plotlyjs: bool | str = True,
         ) -> str | None: ...
+
+        def why(self, name: str) -> Any: ...  # see simplegrad/reasons/why.py
 
     def __init__(self, events: Sequence[Event] = (), entries: Sequence[Entry] = (), values: Sequence[Value] = ()):
         self._events: list[Event] = list(events)

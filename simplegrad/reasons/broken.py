@@ -1,0 +1,187 @@
+"""Why a gradient has a NaN or an infinity: where the first one was born that leads to it."""
+
+from __future__ import annotations
+
+import networkx as nx
+
+from ..trace import calls as kinds
+from ..trace.calls import Call, Filled, Held
+from ..trace.events import Entry, Value, Visited
+from .answer import UNKNOWN, Cause, Link
+from .faded import by_hook, changed_after, contributions, last_filled, norm_of
+from .run import Run
+
+# They write an infinity because they were told to.
+EXPLICIT = {
+    "masked_fill",
+    "masked_fill_",
+    "full",
+    "full_like",
+    "fill_",
+    "new_full",
+    "where",
+    "__setitem__",
+    "triu",
+    "tril",
+}
+EXPLICIT |= {"masked_scatter", "masked_scatter_", "tensor", "zeros_like", "empty", "index_fill", "index_fill_", "triu_"}
+
+
+def why_nan(run: Run, name: str, held: Held | None, value: Value) -> Cause:
+    filled = last_filled(run, value)
+    if filled is None:
+        return Cause(UNKNOWN, f"No pass of this trace filled the gradient of {name}: it is from before.")
+    if not filled.after_kind:
+        changed = changed_after(run, name, held, value, "nan")
+        if changed is not None:
+            return changed
+    if filled.came is not None and not filled.came.nonfinite and filled.before is None and filled.after_kind:
+        return by_hook(run, name, held, value, filled.pass_id)
+    found = born(run, value, filled)
+    return found or Cause(UNKNOWN, f"Where the NaN in the gradient of {name} was born cannot be told from this trace.")
+
+
+def born(run: Run, value: Value, filled: Filled) -> Cause | None:
+    """In the forward part, on the way to the loss; else in the backward, at the first entry that made it."""
+    loss = run.run(filled.pass_id).loss
+    forward = _in_forward(run, value, loss)
+    return forward or _in_backward(run, value, filled.pass_id)
+
+
+def _in_forward(run: Run, value: Value, loss: Value) -> Cause | None:
+    for call in _before(run, loss):
+        bad = [x for x in call.outputs if x.nonfinite]
+        if not bad:
+            continue
+        came_in = [x for x in call.inputs if x.nonfinite]
+        if came_in:
+            given = [x for x in came_in if run.giver.get(x) is None]
+            if given and not any(run.giver.get(x) for x in came_in):
+                has = f"{given[0].name} has {_what(given[0].nonfinite)} before anything was computed"
+                sentence = f"{has}; {call.name} reads it."
+                return Cause("nonfinite", sentence, call.source, (Link(sentence, call.source, call.event),))
+            if not (all(_is_explicit(run, x) for x in came_in) and any(x.nonfinite == "nan" for x in bad)):
+                continue
+        if not came_in and call.name in EXPLICIT and all(x.nonfinite == "inf" for x in bad):
+            continue  # a mask of -inf is meant
+        return _birth(run, value, call, bad[0])
+    return None
+
+
+def _is_explicit(run: Run, x: Value) -> bool:
+    call = run.giver.get(x)
+    return call is not None and call.name in EXPLICIT
+
+
+def _before(run: Run, loss: Value) -> list[Call]:
+    """Calls that lead to the loss, in order; all of them where the loss is not known."""
+    if loss not in run.flow:
+        return run.flowing
+    leading = nx.ancestors(run.flow, loss)
+    return [call for call in run.flowing if call in leading]
+
+
+def _what(kind: str | None) -> str:
+    return "a NaN" if kind == "nan" else "an infinity (inf)"
+
+
+def _begins(bad: Value) -> str:
+    what = _what(bad.nonfinite)
+    return what[0].upper() + what[1:]
+
+
+_DOMAIN = {"log": "of zero", "log_": "of zero", "sqrt": "of a negative number", "exp": "of a large number", "pow": ""}
+_DOMAIN |= {
+    "div": "by zero",
+    "__rdiv__": "by zero",
+    "reciprocal": "of zero",
+    "rsqrt": "of zero",
+    "true_divide": "by zero",
+}
+
+
+def _birth(run: Run, value: Value, call: Call, bad: Value) -> Cause:
+    inner = [c for c in run.calls if c.inside == call.id and any(x.nonfinite for x in c.outputs)]
+    at = inner[0] if inner else call
+    why = _DOMAIN.get(at.name, "")
+    hint = f" ({at.name} {why})" if why else ""
+    used = _where_hides(run, bad)
+    sentence = f"{_begins(bad)} is born in {at.name}{hint}, in the forward part{used}."
+    cause = "nonfinite"
+    if call.kind == kinds.SCALE or (
+        bad.dtype == "float16" and bad.nonfinite == "inf" and call.name in ("mul", "__mul__")
+    ):
+        cause, sentence = "loss_scale", f"The scaled loss overflows in {bad.dtype}: its scale is too large."
+    return Cause(cause, sentence, at.source, (Link(f"{at.name} gives {_what(bad.nonfinite)}", at.source, at.event),))
+
+
+def _where_hides(run: Run, bad: Value) -> str:
+    if bad not in run.flow:
+        return ""
+    after = [c for c in nx.descendants(run.flow, bad) if isinstance(c, Call) and c.name == "where"]
+    if not after:
+        return ""
+    return "; where hides it forward, but its gradient is zero times inf"
+
+
+def _in_backward(run: Run, value: Value, pass_id: int) -> Cause | None:
+    """The first entry of the pass that was given finite gradients and handed on others, towards this leaf."""
+    leading = _leading_to(run, value, pass_id)
+    for visit in run.visits_in_order:
+        if visit.pass_id != pass_id or visit.entry not in leading:
+            continue
+        if any(g is not None and g.nonfinite for g in visit.incoming):
+            seed = _came_bad(run, visit, pass_id)
+            if seed is not None:
+                return seed
+            continue
+        if any(g is not None and g.nonfinite for g in visit.outgoing):
+            return _birth_in_backward(run, visit)
+    return None
+
+
+def _came_bad(run: Run, visit: Visited, pass_id: int) -> Cause | None:
+    """Finite contributions, and yet the entry was given a NaN: a hook put it there."""
+    for x, g in zip(visit.entry.outputs, visit.incoming):
+        if g is None or not g.nonfinite:
+            continue
+        came = contributions(run, pass_id, x)
+        if came and all(norm_of(event.contribution) not in (None, float("inf")) for event in came):
+            hooks = [c for c in run.calls if c.pass_id == pass_id and c.within == "hook" and c.source is not None]
+            bad = [c for c in hooks if any(y.nonfinite for y in c.outputs)] or hooks
+            source = bad[0].source if bad else None
+            if source is not None:
+                sentence = f"A hook on {x.name} puts {_what(g.nonfinite)} into its gradient."
+                return Cause("hook", sentence, source, (Link("the hook runs", source, visit.index),))
+    return None
+
+
+def _leading_to(run: Run, value: Value, pass_id: int) -> set[Entry]:
+    found, todo = set(), [value]
+    while todo:
+        x = todo.pop()
+        for event in run.came.get((pass_id, x), ()):
+            if event.entry not in found:
+                found.add(event.entry)
+                todo += event.entry.outputs
+    return found
+
+
+def _birth_in_backward(run: Run, visit: Visited) -> Cause:
+    entry = visit.entry
+    bad = next(g for g in visit.outgoing if g is not None and g.nonfinite)
+    call = run.call_of(entry)
+    shown = call.name if call is not None else entry.operator
+    if entry.aggregate:
+        inner = [
+            c
+            for c in run.calls
+            if c.within == "backward" and c.pass_id == visit.pass_id and any(x.nonfinite for x in c.outputs)
+        ]
+        source = inner[0].source if inner else entry.returns_at or entry.propagate_source
+        sentence = f"The backward of {entry.operator} gives {_what(bad.nonfinite)} from finite gradients."
+        return Cause("custom_function", sentence, source, (Link(sentence, source, visit.index),))
+    source = run.line_of(entry)
+    sentence = f"{_begins(bad)} is born in the backward of {shown}: its slope is not finite there."
+    link = Link(f"{entry.operator} gives {_what(bad.nonfinite)} from a finite gradient", source, visit.index)
+    return Cause("nonfinite", sentence, source, (link,))

@@ -1,0 +1,517 @@
+"""Why a gradient is zero, far too small or far too large: where on its way back it became so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..trace import calls as kinds
+from ..trace.calls import Call, Filled, Held
+from ..trace.events import Accumulated, Entry, Value, Visited
+from .answer import UNKNOWN, Cause, Link
+from .run import Run
+
+# Autograd's names of operations, by what their derivative does.
+FLAT = {"Relu", "Relu6", "Clamp", "ClampMin", "ClampMax", "Hardtanh", "Hardsigmoid", "Hardswish", "Threshold", "Round"}
+FLAT |= {"Floor", "Ceil", "Trunc", "Sign", "Sgn", "Heaviside", "Frac", "Softshrink", "Hardshrink", "Rrelu", "LeakyRelu"}
+FLAT |= {"Fmod", "Remainder", "HardtanhBackward", "ClampTensor", "BitwiseNot", "Fix", "Elu", "Celu", "Selu"}
+SATURATING = {
+    "Sigmoid",
+    "Tanh",
+    "Softmax",
+    "LogSoftmax",
+    "Softplus",
+    "LogSigmoid",
+    "Exp",
+    "Gelu",
+    "Silu",
+    "Erf",
+    "Expm1",
+}
+SATURATING |= {
+    "Mish",
+    "Atan",
+    "Elu",
+    "Celu",
+    "SafeSoftmax",
+    "Exp2",
+    "Erfc",
+    "Softsign",
+    "Logit",
+    "BinaryCrossEntropyWithLogits",
+}
+SATURATING |= {"NllLoss", "Logsumexp", "ScaledDotProductAttentionMath", "Rsqrt", "Reciprocal"}
+SELECTING = {
+    "Max",
+    "Min",
+    "Amax",
+    "Amin",
+    "Maximum",
+    "Minimum",
+    "Fmax",
+    "Fmin",
+    "Index",
+    "IndexSelect",
+    "Gather",
+    "Take",
+}
+SELECTING |= {
+    "Embedding",
+    "EmbeddingBag",
+    "Topk",
+    "Sort",
+    "Kthvalue",
+    "Median",
+    "Nanmedian",
+    "Mode",
+    "Aminmax",
+    "Where",
+}
+SELECTING |= {
+    "MaxPool2DWithIndices",
+    "MaxPool3DWithIndices",
+    "MaxPool1D",
+    "AdaptiveMaxPool2D",
+    "MaskedSelect",
+    "Cummax",
+}
+SELECTING |= {"MaskedFill", "IndexPut", "Scatter", "Select", "Slice", "Narrow", "Diagonal", "Tril", "Triu", "IndexFill"}
+SELECTING |= {
+    "IndexCopy",
+    "MaskedScatter",
+    "CopySlices",
+    "FractionalMaxPool2D",
+    "Cummin",
+    "SelectBackward",
+    "AsStrided",
+}
+PRODUCT = {
+    "Mul",
+    "Mm",
+    "Bmm",
+    "Addmm",
+    "Baddbmm",
+    "Addmv",
+    "Mv",
+    "Dot",
+    "Convolution",
+    "Div",
+    "Addcmul",
+    "Lerp",
+    "Prod",
+}
+PRODUCT |= {
+    "NativeDropout",
+    "Addbmm",
+    "Ger",
+    "Bilinear",
+    "Cumprod",
+    "Vdot",
+    "Addr",
+    "FusedDropout",
+    "ForeachMul",
+    "Pow",
+}
+SHAPING = {
+    "Stack",
+    "Cat",
+    "Unbind",
+    "Split",
+    "Chunk",
+    "View",
+    "Reshape",
+    "Transpose",
+    "Permute",
+    "T",
+    "Expand",
+    "Squeeze",
+}
+SHAPING |= {"Unsqueeze", "UnsafeView", "Add", "Sub", "Rsub", "Neg", "Sum", "Mean", "Clone", "Alias", "ToCopy", "Repeat"}
+SHAPING |= {"UnsafeSplit", "SplitWithSizes", "Select", "Slice", "Abs", "Squeeze0", "Flatten", "Movedim", "Roll", "Flip"}
+ENOUGH = 1e-3  # a factor that far from one says where a gradient faded
+NOTHING = (0.0, "")
+
+
+def norm_of(value: Value | None) -> float | None:
+    """Its norm; None where it is not known, infinity where it is not finite."""
+    if value is None:
+        return None
+    if value.nonfinite:
+        return float("inf")
+    if value.norm is None and value.tensor is not None:
+        return float(value.tensor.detach().double().norm())
+    return value.norm
+
+
+def why_faded(run: Run, name: str, held: Held | None, value: Value, state: str, row: int | None) -> Cause:
+    filled = last_filled(run, value)
+    changed = changed_after(run, name, held, value, state)
+    if changed is not None:
+        return changed
+    if filled is None:
+        return Cause(UNKNOWN, f"No pass of this trace filled the gradient of {name}: it is from before.")
+    if row is not None:
+        return not_selected(run, name, value, row)
+    scaled = scale_left_in(run, name, filled) if state == "huge" else None
+    if scaled is not None:
+        return scaled
+    found = (
+        where_it_vanished(run, name, value, filled)
+        if state == "zero"
+        else where_it_changed(run, name, value, filled, state)
+    )
+    return found or Cause(UNKNOWN, f"Where the gradient of {name} became {state} cannot be told from this trace.")
+
+
+def last_filled(run: Run, value: Value) -> Filled | None:
+    found = [filled for filled in run.filled.get(value, ()) if filled.came is not None and filled.accumulates]
+    return found[-1] if found else None
+
+
+# -- what happened to it after the pass, or by a hook of the leaf's own -----------------------------------------
+
+
+def changed_after(run: Run, name: str, held: Held | None, value: Value, state: str) -> Cause | None:
+    filled = last_filled(run, value)
+    if filled is None:
+        return None
+    brought, after = norm_of(filled.came), filled.after
+    end = run.end_of(filled.pass_id)
+    is_bad = after is not None and is_in(state, after, filled.after_kind)
+    if not is_bad:
+        marks = run.marks(kinds.GRAD_SET, kinds.ZERO_GRAD, kinds.CLIP, kinds.UNSCALE)
+        later = [call for call in marks if value in call.leaves and call.event >= end and not call.within]
+        return _cleared(run, name, later[-1], filled) if later else None
+    if brought is not None and not is_in(state, brought, "") and filled.before is None:
+        return by_hook(run, name, held, value, filled.pass_id)
+    return None
+
+
+def is_in(state: str, norm: float, kind: str) -> bool:
+    if kind:
+        return state == "nan"
+    return {"zero": norm == 0, "tiny": norm < 1e-6, "huge": norm > 1e3, "nan": norm == float("inf")}.get(state, False)
+
+
+def _cleared(run: Run, name: str, call: Call, filled: Filled) -> Cause:
+    came = Link(
+        f"the pass fills it, norm {filled.after:.4g}" if filled.after else "the pass fills it",
+        None,
+        run.end_of(filled.pass_id),
+    )
+    if call.kind == kinds.CLIP:
+        return _clipped(run, name, call, came)
+    if call.kind == kinds.UNSCALE:
+        return Cause("loss_scale", f"Taking the scale of the loss out again did this to {name}.", call.source, (came,))
+    if call.kind == kinds.ZERO_GRAD or call.name in ("zero_", "_foreach_zero_", "fill_"):
+        what = "zero_grad()" if call.kind == kinds.ZERO_GRAD else f"{call.name}()"
+        sentence = f"The gradient of {name} was computed and then set to zero after backward, by {what}."
+        return Cause("zeroed", sentence, call.source, (came, Link(what, call.source, call.event)))
+    sentence = f"The gradient of {name} was changed after backward, by {call.name}."
+    return Cause("zeroed", sentence, call.source, (came, Link(call.name, call.source, call.event)))
+
+
+def _clipped(run: Run, name: str, call: Call, came: Link) -> Cause:
+    way = next((each.split(".")[-1] for each in call.via if each.startswith("clip_grad.clip_grad")), "clip_grad_norm_")
+    broken = [f for f in run.trace.filled if f.after_kind and any(f.value is leaf for leaf in call.leaves)]
+    more, chain = "", [came]
+    if broken:
+        other = broken[-1]
+        what = {"inf": "an infinity (inf)", "nan": "a NaN"}.get(other.after_kind, "no finite number")
+        more = f": the gradient of {other.value.name} has {what}, so the total norm is not finite"
+        from .broken import born  # the other half of the story
+
+        birth = born(run, other.value, other)
+        chain += [Link(f"{other.value.name} gets {what}", birth.source if birth else None, None)]
+    sentence = (
+        f"{way} made it so, because of another parameter{more}, and every gradient is multiplied by the same factor."
+    )
+    if not broken:
+        sentence = f"{way} scaled the gradient of {name}, together with all the others."
+    return Cause("clip", sentence, call.source, (*chain, Link(f"{way} changes all gradients", call.source, call.event)))
+
+
+def by_hook(run: Run, name: str, held: Held | None, value: Value, pass_id: int) -> Cause:
+    inside = [c for c in run.calls if c.pass_id == pass_id and c.within == "hook" and c.source is not None]
+    own = [c for c in inside if held is not None and any(_in_hook(c, hook) for hook in held.hooks)]
+    mine = [c for c in own if c.outputs] or own
+    source = mine[-1].source if mine else held.hooks[-1] if held is not None and held.hooks else None
+    if source is None:
+        registered = [c for c in run.marks(kinds.HOOK) if value in c.inputs]
+        source = registered[-1].source if registered else None
+    sentence = f"A hook on {name} replaces its gradient: what the pass brought is not what .grad holds."
+    return Cause("hook", sentence, source, (Link("the hook runs", source, None),))
+
+
+def _in_hook(call: Call, hook: tuple[str, int]) -> bool:
+    """Whether the call's line stands in the function that begins at the hook's line."""
+    return call.source[0] == hook[0] and 0 <= call.source[1] - hook[1] < 40
+
+
+# -- on the way back -----------------------------------------------------------------------------------------------
+
+
+def contributions(run: Run, pass_id: int, value: Value) -> list[Accumulated]:
+    return [event for event in run.came.get((pass_id, value), ()) if event.contribution is not None]
+
+
+def walk_up(run: Run, pass_id: int, value: Value) -> Iterator[tuple[Entry, Accumulated, Visited, Value]]:
+    """Entries whose backward leads to a value, nearest first: with what each gave, was given, and to which value."""
+    seen, todo = set(), [value]
+    while todo:
+        x = todo.pop(0)
+        for event in contributions(run, pass_id, x):
+            visit = run.visits.get((pass_id, event.entry))
+            if visit is None or (event.entry, event.slot) in seen:
+                continue
+            seen.add((event.entry, event.slot))
+            yield event.entry, event, visit, x
+            todo += event.entry.outputs
+
+
+def incoming_norm(visit: Visited) -> float | None:
+    norms = [norm_of(g) for g in visit.incoming if g is not None]
+    return max(norms) if norms and None not in norms else None
+
+
+def where_it_vanished(run: Run, name: str, value: Value, filled: Filled) -> Cause | None:
+    """The entries that were given something and handed on zeros."""
+    pass_id = filled.pass_id
+    todo, seen, culprits = [value], set(), []
+    while todo:
+        x = todo.pop(0)
+        if x in seen:
+            continue
+        seen.add(x)
+        for event in contributions(run, pass_id, x):
+            visit = run.visits.get((pass_id, event.entry))
+            given = norm_of(event.contribution)
+            if visit is None or given is None:
+                continue
+            if given != 0:
+                return _hook_between(run, name, x, pass_id, event)
+            came = incoming_norm(visit)
+            if came is None:
+                continue
+            if came == 0:
+                todo += event.entry.outputs
+            else:
+                culprits.append((event, visit, came))
+    for event, visit, came in culprits:
+        found = _zeroing(run, name, event, visit, came, pass_id)
+        if found is not None:
+            return found
+    return None
+
+
+def _hook_between(run: Run, name: str, x: Value, pass_id: int, event: Accumulated) -> Cause:
+    """What came to x was not zero, and what its entry was given is: only a hook can stand between."""
+    registered = [call for call in run.marks(kinds.HOOK) if x in call.inputs]
+    inside = [c for c in run.calls if c.pass_id == pass_id and c.within == "hook" and c.source is not None]
+    sentence = f"A hook on {x.name}, on the way back to {name}, replaces the gradient by zeros."
+    chain = (Link(f"{event.entry.operator} gives a gradient that is not zero", run.line_of(event.entry), event.index),)
+    source = inside[-1].source if inside else registered[-1].source if registered else None
+    if registered:
+        chain += (Link("the hook is registered", registered[-1].source, registered[-1].event),)
+    return Cause("hook", sentence, source, chain)
+
+
+def _zeroing(run: Run, name: str, event: Accumulated, visit: Visited, came: float, pass_id: int) -> Cause | None:
+    entry = event.entry
+    chain = (
+        Link(
+            f"{entry.operator} is given a gradient of norm {came:.4g} and hands on zeros",
+            run.line_of(entry),
+            visit.index,
+        ),
+    )
+    found = _data_changed(run, name, entry, chain) or _by_function(run, name, entry, chain)
+    if found is not None:
+        return found
+    if entry.operator in SHAPING:
+        maker = _maker_above(run, entry, pass_id)
+        if maker is not None:
+            entry = maker
+    if event.contribution.dtype == "float16" and entry.operator not in FLAT | SELECTING and came < 1e-2:
+        return _underflow(run, name, entry, pass_id, chain)
+    return _of_family(run, name, entry, chain)
+
+
+def _maker_above(run: Run, entry: Entry, pass_id: int) -> Entry | None:
+    """Of an entry that only parts or passes on: the nearest one towards the loss that chooses or multiplies."""
+    for out in entry.outputs:
+        for above, *_ in walk_up(run, pass_id, out):
+            if above.operator not in SHAPING or above.aggregate:
+                return above
+    return None
+
+
+def _of_family(run: Run, name: str, entry: Entry, chain: tuple) -> Cause | None:
+    operator, source = entry.operator, run.line_of(entry)
+    call = run.call_of(entry)
+    shown = call.name if call is not None and call.kind == kinds.OPERATION else operator.lower()
+    if operator in FLAT:
+        how = _FLAT_WORDS.get(operator, "its slope is zero where it was used")
+        return Cause("flat", f"{shown} is flat here: {how}, so {name} gets zeros.", source, chain)
+    if operator in SELECTING:
+        took = "it took other elements, rows or branches (by max, index or mask)"
+        sentence = f"{shown} never selects what comes from {name}: {took}."
+        return Cause("not_selected", sentence, source, chain)
+    if operator in SATURATING:
+        return Cause(
+            "saturated", f"{shown} is saturated: its slope is zero to rounding, so {name} gets zeros.", source, chain
+        )
+    if operator in PRODUCT:
+        return _zero_factor(run, name, entry, call, shown, source, chain)
+    return None
+
+
+_FLAT_WORDS = {
+    "Relu": "all its inputs are negative",
+    "Clamp": "all its inputs are outside of the bounds",
+    "Hardtanh": "all its inputs are outside of the bounds",
+    "Threshold": "all its inputs are below the threshold",
+    "Round": "round is constant between its steps",
+    "Floor": "floor is constant between its steps",
+    "Ceil": "ceil is constant between its steps",
+    "Sign": "sign is constant on both sides of zero",
+}
+
+
+def _zero_factor(
+    run: Run, name: str, entry: Entry, call: Call | None, shown: str, source: tuple | None, chain: tuple
+) -> Cause:
+    factor = "a factor that is zero"
+    if call is not None:
+        zero = [x for x in call.inputs if norm_of(x) == 0]
+        if 0.0 in call.numbers:
+            factor = "the number 0"
+        elif zero:
+            factor = f"{zero[0].name}, which is all zeros"
+            given = run.giver.get(zero[0])
+            if given is not None:
+                chain = (Link(f"{given.name} gives the zeros", given.source, given.event), *chain)
+    return Cause("zero_factor", f"{shown} multiplies what comes from {name} by {factor}.", source, chain)
+
+
+def _data_changed(run: Run, name: str, entry: Entry, chain: tuple) -> Cause | None:
+    """A value that the entry saved was changed through .data, behind autograd's back."""
+    own = {*entry.inputs, *entry.outputs}
+    call = run.call_of(entry)
+    own |= {*call.inputs, *call.outputs} if call is not None else set()
+    for changed in run.marks(kinds.IN_PLACE):
+        through = run.giver.get(changed.inputs[0]) if changed.inputs else None
+        is_hidden = changed.name == "data" or (through is not None and through.name == "data")
+        if is_hidden and not changed.within and own & {*changed.aliases, *changed.outputs}:
+            if call is not None and changed.id < call.id and not own & set(entry.outputs) & set(changed.aliases):
+                continue
+            sentence = (
+                f"{changed.name} changes a saved value of {call.name if call else entry.operator} through .data, "
+                f"behind autograd's back: the derivative is taken at the changed numbers, and is zero there for {name}."
+            )
+            return Cause(
+                "data", sentence, changed.source, (Link(".data is changed", changed.source, changed.event), *chain)
+            )
+    return None
+
+
+def _by_function(run: Run, name: str, entry: Entry, chain: tuple) -> Cause | None:
+    if not entry.aggregate:
+        return None
+    sentence = f"The backward of {entry.operator} returns zeros towards {name}."
+    return Cause("custom_function", sentence, entry.returns_at or entry.propagate_source or entry.source, chain)
+
+
+def _underflow(run: Run, name: str, entry: Entry, pass_id: int, chain: tuple) -> Cause:
+    sentence = (
+        f"The gradient of {name} underflows in half precision: it is smaller than the smallest float16 and becomes "
+        f"zero. The loss needs a scale (torch.amp.GradScaler)."
+    )
+    return Cause("loss_scale", sentence, run.pass_event(pass_id).source, chain)
+
+
+# -- far too small, far too large ------------------------------------------------------------------------------------
+
+
+def where_it_changed(run: Run, name: str, value: Value, filled: Filled, state: str) -> Cause | None:
+    """The entry with the smallest, or largest, ratio of what it handed on to what it was given."""
+    steps = []
+    for entry, event, visit, _ in walk_up(run, filled.pass_id, value):
+        came, gave = incoming_norm(visit), norm_of(event.contribution)
+        if came and gave is not None and 0 < came < float("inf"):
+            steps.append((gave / came, entry, visit))
+    if not steps:
+        return None
+    if state == "tiny":
+        return _smallest(run, name, steps, filled)
+    ratio, entry, visit = max(steps, key=lambda step: step[0])
+    chain = (Link(f"{entry.operator} makes it {ratio:.3g} times as large", run.line_of(entry), visit.index),)
+    if entry.aggregate:
+        sentence = f"The backward of {entry.operator} makes the gradient of {name} {ratio:.3g} times as large."
+        return Cause("custom_function", sentence, entry.returns_at or entry.source, chain)
+    call = run.call_of(entry)
+    if entry.operator in ("Mul", "Div") and call is not None and call.numbers and ratio > 100:
+        scale = max(map(abs, call.numbers))
+        sentence = f"The loss is multiplied by {scale:.4g} here, and the gradients were not divided by it."
+        return Cause("loss_scale", sentence, call.source, chain)
+    return None
+
+
+def _smallest(run: Run, name: str, steps: list, filled: Filled) -> Cause | None:
+    half = filled.came is not None and filled.came.dtype in ("float16", "bfloat16")
+    shrinking = [step for step in steps if step[1].operator in SATURATING and step[0] < 0.3]
+    ratio, entry, visit = min(steps, key=lambda step: step[0])
+    product = 1.0
+    for each, *_ in shrinking:
+        product *= each
+    if shrinking and product < ENOUGH and (entry.operator in SATURATING or product < ratio):
+        ratio, entry, visit = min(shrinking, key=lambda step: step[0])
+        times = "" if len(shrinking) == 1 else f", and {len(shrinking) - 1} more on the way,"
+        call = run.call_of(entry)
+        shown = call.name if call is not None else entry.operator.lower()
+        sentence = f"{shown}{times} is saturated: its slope is near zero, so {name} gets next to nothing."
+        link = Link(f"{entry.operator} hands on {ratio:.3g} of what it is given", run.line_of(entry), visit.index)
+        return Cause("saturated", sentence, run.line_of(entry), (link,))
+    chain = (Link(f"{entry.operator} hands on {ratio:.3g} of what it is given", run.line_of(entry), visit.index),)
+    if entry.aggregate:
+        sentence = f"The backward of {entry.operator} hands on next to nothing to {name}."
+        return Cause("custom_function", sentence, entry.returns_at or entry.source, chain)
+    call = run.call_of(entry)
+    if entry.operator in ("Mul", "Div") and call is not None and call.numbers and ratio < ENOUGH:
+        cause = "loss_scale" if half else "zero_factor"
+        sentence = f"What comes from {name} is multiplied by a factor of {ratio:.3g} here, next to zero."
+        return Cause(cause, sentence, call.source, chain)
+    if entry.operator in PRODUCT and ratio < ENOUGH and call is not None:
+        small = [x for x in call.inputs if norm_of(x) is not None and norm_of(x) < 1e-3]
+        if small:
+            sentence = f"{call.name} multiplies what comes from {name} by {small[0].name}, which is next to zero."
+            return Cause("zero_factor", sentence, call.source, chain)
+    return None
+
+
+def scale_left_in(run: Run, name: str, filled: Filled) -> Cause | None:
+    """The loss was scaled, and no unscale followed."""
+    begin = run.pass_event(filled.pass_id).index
+    scales = [call for call in run.marks(kinds.SCALE) if call.event <= begin]
+    end = run.end_of(filled.pass_id)
+    if not scales or any(call.event >= end for call in run.marks(kinds.UNSCALE)):
+        return None
+    call = scales[-1]
+    sentence = (
+        f"The loss was multiplied by its scale here, and nothing has taken it out of {name} again: call "
+        f"scaler.unscale_(optimizer)."
+    )
+    return Cause("loss_scale", sentence, call.source, (Link("the loss is scaled", call.source, call.event),))
+
+
+def not_selected(run: Run, name: str, value: Value, row: int) -> Cause:
+    """One row is zero: the index never took it."""
+    reads = [
+        call
+        for call in run.readers.get(value, ())
+        if call.name in ("embedding", "embedding_bag", "__getitem__", "index_select", "gather", "take")
+    ]
+    source = reads[-1].source if reads else None
+    chain = tuple(Link(f"{call.name} reads rows by an index", call.source, call.event) for call in reads[-1:])
+    return Cause(
+        "not_selected", f"Row {row} of the table is zero: the index never selected it in this run.", source, chain
+    )

@@ -1,0 +1,412 @@
+"""Why nothing came to a gradient: where autograd stopped to follow, although the values went on."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import networkx as nx
+
+from ..trace import calls as kinds
+from ..trace.calls import Call, Held
+from ..trace.events import Entry, Value, Visited
+from .answer import UNKNOWN, Cause, Link
+from .run import Run
+
+_WHOLE = ("int", "bool", "uint")
+
+
+def why_none(run: Run, name: str, held: Held | None, value: Value | None) -> Cause:
+    """The cause of a gradient that is None."""
+    if not run.begun:
+        return Cause("not_asked", f"No backward pass ran, so nothing filled the gradient of {name}.")
+    for rule in (not_a_leaf, cleared, not_filled, frozen, never_read, cut):
+        found = rule(run, name, held, value)
+        if found is not None:
+            return found
+    return Cause(UNKNOWN, f"The gradient of {name} is None; why cannot be told from this trace.")
+
+
+def not_a_leaf(run: Run, name: str, held: Held | None, value: Value | None) -> Cause | None:
+    """A result, whose gradient is thrown away; or a tensor that no gradient is asked for."""
+    if held is None:
+        made = run.giver.get(value) if value is not None else None
+        if made is None or not made.followed:
+            return None
+        source = made.source
+    elif held.is_leaf or held.retains:
+        if held.kind in ("buffer", "attribute", "listed") and not held.requires_grad and _is_float(held.dtype):
+            what = "a buffer" if held.kind == "buffer" else "a plain tensor"
+            sentence = f"{name} is {what}, not a parameter: it does not require grad, so nothing computes its gradient."
+            if not _was_frozen(run, value):
+                return Cause("not_a_parameter", sentence, held.made_at)
+        return None
+    else:
+        made = run.giver.get(value) if value is not None else None
+        source = made.source if made is not None and made.source is not None else held.made_at
+    made_by = f" of {made.name}" if made is not None else ""
+    sentence = (
+        f"{name} is a result{made_by}, not a leaf (non-leaf): autograd keeps no gradient of it. Call retain_grad() on "
+        f"{name} before the pass, or make it a parameter."
+    )
+    return Cause("non_leaf", sentence, source)
+
+
+def _was_frozen(run: Run, value: Value | None) -> bool:
+    return any(value in call.inputs for call in run.marks(kinds.REQUIRES_GRAD))
+
+
+def cleared(run: Run, name: str, held: Held | None, value: Value | None) -> Cause | None:
+    """A pass brought a gradient, and it was set to None afterwards, or by a hook."""
+    filled = [f for f in run.filled.get(value, ()) if f.came is not None and f.accumulates]
+    if not filled:
+        return None
+    last = filled[-1]
+    came = Link(f"the pass brings {name} a gradient{_norm(last.came)}", None, run.end_of(last.pass_id))
+    inside = [c for c in run.marks(kinds.GRAD_SET) if value in c.leaves and c.pass_id == last.pass_id and c.within]
+    if inside or last.after is None and not last.after_kind:
+        hook = inside[-1] if inside else None
+        source = hook.source if hook is not None else held.hooks[-1] if held is not None and held.hooks else None
+        sentence = f"A hook sets the gradient of {name} to None while the pass still runs."
+        return Cause("hook", sentence, source, (came,))
+    after = [
+        c
+        for c in run.marks(kinds.GRAD_SET, kinds.ZERO_GRAD)
+        if value in c.leaves and c.event >= run.end_of(last.pass_id)
+    ]
+    if not after:
+        return None
+    call = after[-1]
+    what = f"{call.kind}()" if call.kind == kinds.ZERO_GRAD else "an assignment to .grad"
+    sentence = f"The gradient of {name} was computed, and then cleared after backward, by {what}."
+    return Cause("zeroed", sentence, call.source, (came, Link(f"{what} clears it", call.source, call.event)))
+
+
+def _norm(value: Value | None) -> str:
+    return "" if value is None or value.norm is None else f" of norm {value.norm:.4g}"
+
+
+def not_filled(run: Run, name: str, held: Held | None, value: Value | None) -> Cause | None:
+    """A pass could reach it, and left its .grad alone, or lost the gradient on the way."""
+    reached = run.filled.get(value, ())
+    if not reached:
+        return None
+    last = reached[-1]
+    begun = run.pass_event(last.pass_id)
+    if last.came is not None:
+        sentence = f"{begun.run.title} computes the gradient of {name} and returns it: autograd.grad fills no .grad."
+        return Cause("not_asked", sentence, begun.source)
+    if begun.run.wanted and value not in begun.run.wanted:
+        what = "backward(inputs=...)" if last.accumulates else "autograd.grad"
+        sentence = f"The pass was not asked for {name}: {what} names other tensors only."
+        return Cause("not_asked", sentence, begun.source)
+    for filled in reversed(reached):
+        lost = lost_in_backward(run, name, value, filled.pass_id)
+        if lost is not None:
+            return lost
+    return None
+
+
+def lost_in_backward(run: Run, name: str, value: Value, pass_id: int) -> Cause | None:
+    """The entry whose backward was given a gradient and returned None towards this leaf."""
+    for entry in _entries_towards(run, value):
+        visit = run.visits.get((pass_id, entry))
+        if visit is None or not any(visit.incoming):
+            continue
+        towards = [slot for slot, x in enumerate(entry.inputs) if leads_to(run, x, value)]
+        if towards and all(slot < len(visit.outgoing) and visit.outgoing[slot] is None for slot in towards):
+            return _returned_none(run, name, entry, towards[0], visit)
+    return None
+
+
+def _returned_none(run: Run, name: str, entry: Entry, slot: int, visit: Visited) -> Cause | None:
+    call = run.call_of(entry)
+    chain = (Link(f"{entry.operator} is given a gradient and hands on None", entry.source, visit.index),)
+    if entry.aggregate and "checkpoint" in entry.operator.lower():
+        return Cause("checkpoint", f"The checkpointed block hands on no gradient to {name}.", entry.source, chain)
+    if entry.aggregate:
+        what = entry.inputs[slot].name
+        sentence = f"The backward of {entry.operator} returns None for {what}, so nothing comes to {name}."
+        return Cause("custom_function", sentence, entry.returns_at or entry.propagate_source, chain)
+    source = call.source if call is not None else entry.source
+    return Cause(UNKNOWN, f"{entry.operator} hands on no gradient towards {name}.", source, chain)
+
+
+def _entries_towards(run: Run, value: Value) -> list[Entry]:
+    """Entries from which the leaf can be reached, those nearest to it first."""
+    found, seen, todo = [], set(), deque([value])
+    readers = _entry_readers(run)
+    while todo:
+        for entry in readers.get(todo.popleft(), ()):
+            if entry not in seen:
+                seen.add(entry)
+                found.append(entry)
+                todo += entry.outputs
+    return found
+
+
+def _entry_readers(run: Run) -> dict[Value, list[Entry]]:
+    if "_entry_readers" not in run.__dict__:
+        found: dict[Value, list[Entry]] = {}
+        for entry in run.trace.entries:
+            for x in entry.inputs:
+                found.setdefault(x, []).append(entry)
+        run.__dict__["_entry_readers"] = found
+    return run.__dict__["_entry_readers"]
+
+
+def leads_to(run: Run, x: Value, leaf: Value) -> bool:
+    """Whether a gradient of x would be handed on to the leaf."""
+    seen, todo = set(), [x]
+    while todo:
+        value = todo.pop()
+        if value is leaf:
+            return True
+        if value not in seen:
+            seen.add(value)
+            entry = run.maker.get(value)
+            todo += entry.inputs if entry is not None else ()
+    return False
+
+
+def frozen(run: Run, name: str, held: Held | None, value: Value | None) -> Cause | None:
+    """requires_grad is off, or was when it was used."""
+    calls = [c for c in run.marks(kinds.REQUIRES_GRAD) if value is not None and value in c.inputs]
+    off = [c for c in calls if _turns_off(c)]
+    if held is not None and (held.requires_grad and not off):
+        return None
+    if held is None and not off:
+        return None
+    source = off[-1].source if off else held.frozen_at
+    sentence = f"requires_grad of {name} is off, so autograd does not follow it: {name} is frozen."
+    event = off[-1].event if off else None
+    return Cause("frozen", sentence, source, (Link("requires_grad is turned off", source, event),) if source else ())
+
+
+def _turns_off(call: Call) -> bool:
+    return bool(call.numbers) and not call.numbers[0]
+
+
+def never_read(run: Run, name: str, held: Held | None, value: Value | None) -> Cause | None:
+    """No operation of the run read it: not used, or another object was."""
+    if value is not None and any(call.kind != kinds.COPY and not _is_part_of_copy(call) for call in _reads(run, value)):
+        return None
+    for copied in _copies(run, value):
+        sentence = f"The run uses a copy of {name}, which is another object; the gradient went to the copy."
+        return Cause("other_object", sentence, copied.source, (Link("it is copied", copied.source, copied.event),))
+    replaced = [c for c in run.marks(kinds.ATTRIBUTE) if value is not None and value in c.outputs]
+    for call in replaced:
+        used = [old for old in call.inputs if _reads(run, old) and old is not value and run.filled.get(old)]
+        if used:
+            sentence = (
+                f"{call.name} was given a new object here, and the run uses the one from before, which is still tied "
+                f"to another name: the gradient goes to that one, and not to {name}."
+            )
+            return Cause("other_object", sentence, call.source, (Link("it is replaced", call.source, call.event),))
+    sentence = f"No operation of this run reads {name}, so no gradient can come to it."
+    source = held.made_at if held is not None else None
+    if held is not None and held.used_at:
+        source = held.branch_at[-1]
+        if held.branch_at[-1] != held.used_at[-1]:
+            sentence += f" Line {held.used_at[-1][1]} would, in a branch that was not taken."
+        else:
+            sentence += f" Line {held.used_at[-1][1]} would, and did not run."
+    return Cause("unused", sentence, source)
+
+
+def _reads(run: Run, value: Value) -> list[Call]:
+    return run.readers.get(value, []) + run.reads_inside.get(value, [])
+
+
+def _is_part_of_copy(call: Call) -> bool:
+    return any(name.endswith(("deepcopy", "__deepcopy__")) for name in call.via)
+
+
+def _copies(run: Run, value: Value | None) -> list[Call]:
+    """Copies of a value that a pass reached."""
+    if value is None or value not in run.flow:
+        return []
+    found = []
+    for thing in nx.descendants(run.flow, value):
+        if isinstance(thing, Call) and thing.kind == kinds.COPY and any(run.filled.get(x) for x in thing.outputs):
+            found.append(thing)
+    return sorted(found, key=lambda call: call.id)
+
+
+# -- where autograd stopped to follow --------------------------------------------------------------------------------
+
+
+def cut(run: Run, name: str, held: Held | None, value: Value | None) -> Cause | None:
+    if value is None:
+        return None
+    cuts, ends = _cuts(run, value)
+    reaching = [call for call in cuts if _goes_on(run, call)]
+    chosen = reaching or [call for call in cuts if call.kind == kinds.LEAVES] or cuts
+    if not chosen:
+        return _inside(run, name, value) or _dead_end(name, ends)
+    call = max(chosen, key=_tells) if not reaching else min(reaching, key=lambda c: c.id)
+    found = classified(run, name, call)
+    if found is not None and not reaching and found.cause == "detach":
+        left = _leaves_after(run, call)
+        if left is not None:
+            found = Cause("left_torch", _left(name, left), left.source, found.chain)
+    return found
+
+
+def _tells(call: Call) -> tuple:
+    return (call.kind != kinds.LEAVES or call.name not in ("item", "__bool__", "__format__"), -call.id)
+
+
+def _cuts(run: Run, value: Value) -> tuple[list[Call], list[Call]]:
+    """The calls at which autograd stopped to follow what comes from a value; and those that nothing read any more."""
+    cuts, ends, seen, todo = [], [], {value}, deque([value])
+    while todo:
+        x = todo.popleft()
+        for call in run.readers.get(x, ()):
+            if not _follows(run, call, x):
+                if call not in cuts:
+                    cuts.append(call)
+                continue
+            for out in call.outputs:
+                if out not in seen:
+                    seen.add(out)
+                    todo.append(out)
+                    if not run.readers.get(out) and out not in run.losses:
+                        ends.append(call)
+    return cuts, ends
+
+
+def _follows(run: Run, call: Call, x: Value) -> bool:
+    if not call.followed or call.kind in (kinds.LEAVES, kinds.NEW_LEAF, kinds.COPY) or _drops(call):
+        return False
+    if not call.entries or call.kind == kinds.IN_PLACE:
+        return True
+    return any(x in entry.inputs for entry in call.entries)  # autograd recorded the call, with or without this input
+
+
+def _drops(call: Call) -> bool:
+    return call.name in ("detach", "detach_", "data") or not call.grad
+
+
+def _goes_on(run: Run, call: Call) -> bool:
+    """Whether what a call gave leads to a loss, without autograd."""
+    return call in run.leads_to_a_loss
+
+
+def _leaves_after(run: Run, call: Call) -> Call | None:
+    """A call that takes numbers out of torch, of what this one gave."""
+    if call not in run.flow:
+        return None
+    found = [c for c in nx.descendants(run.flow, call) if isinstance(c, Call) and c.kind == kinds.LEAVES]
+    return min(found, key=lambda c: c.id) if found else None
+
+
+def _left(name: str, call: Call) -> str:
+    way = {"__float__": "float()", "__int__": "int()", "__array__": "NumPy", "__bool__": "bool()"}
+    what = way.get(call.name, f"{call.name}()")
+    return f"The value of {name} leaves torch here, by {what}: what is computed from a plain number has no gradient."
+
+
+def classified(run: Run, name: str, call: Call) -> Cause | None:
+    """What kind of cut a call is."""
+    chain = (
+        Link(f"{call.name} is given what comes from {name}, and autograd follows no further", call.source, call.event),
+    )
+    if call.inside is not None:
+        return _of_function(run, name, run.calls[call.inside], chain)
+    if call.kind == kinds.LEAVES:
+        return Cause("left_torch", _left(name, call), call.source, chain)
+    if call.name == "data":
+        return Cause("data", f"{name} goes through .data here, which autograd does not follow.", call.source, chain)
+    if call.kind == kinds.COPY:
+        sentence = f"A copy of what comes from {name} is used, which is another object."
+        return Cause("other_object", sentence, call.source, chain)
+    if call.kind == kinds.NEW_LEAF:
+        what = "nn.Parameter(...)" if call.name == "Parameter" else f"torch.{call.name}(...)"
+        sentence = f"What comes from {name} is put into a new leaf here, by {what}: the new leaf has no history."
+        return Cause("rewrap", sentence, call.source, chain)
+    if call.name in ("detach", "detach_"):
+        return Cause("detach", f"What comes from {name} is cut off here, by {call.name}().", call.source, chain)
+    if call.kind == kinds.FUNCTION:
+        return _of_function(run, name, call, chain)
+    if not call.grad:
+        return _without_grad(run, name, call, chain)
+    if all(x.dtype.startswith(_WHOLE) for x in call.outputs) and call.outputs:
+        what = f"{call.name} gives whole numbers or True and False"
+        return Cause(
+            "not_differentiable", f"{what}, which have no gradient: nothing comes back to {name}.", call.source, chain
+        )
+    if any(_is_float(x.dtype) for x in call.outputs):
+        sentence = f"{call.name} is not differentiable in what comes from {name}."
+        return Cause("not_differentiable", sentence, call.source, chain)
+    return None
+
+
+def _without_grad(run: Run, name: str, call: Call, chain: tuple) -> Cause:
+    begun = _grad_turned_off(run, call)
+    if begun is not None and "checkpoint" in begun.via:
+        return Cause("checkpoint", f"{call.name} runs in a checkpoint without gradients.", begun.source, chain)
+    source, what = call.source, "while gradients were off"
+    if begun is not None:
+        source = begun.decorated or begun.source
+        what = "inference_mode" if begun.name == "inference_mode" else "torch.no_grad()"
+        what = f"under {what}"
+        chain = (Link("gradients are turned off", source, begun.event), *chain)
+    sentence = f"{call.name}{_of(call)} computes with {name} {what}, so autograd does not follow it."
+    return Cause("no_grad", sentence, source, chain)
+
+
+def _of(call: Call) -> str:
+    return f" in {call.module}" if call.module else ""
+
+
+def _grad_turned_off(run: Run, call: Call) -> Call | None:
+    """The mark that turned gradients off for a call: the last one that was not over by then."""
+    open_: list[Call] = []
+    for mark in run.calls[: call.id]:
+        if mark.kind != kinds.GRAD_MODE or mark.within != call.within:
+            continue
+        if mark.name == "inference_mode" or not mark.numbers[0]:
+            is_exit = any(name.endswith("__exit__") for name in mark.via)
+            if is_exit:
+                open_ = open_[:-1]
+            else:
+                open_.append(mark)
+        elif open_:
+            open_.pop()
+    return open_[-1] if open_ else None
+
+
+def _of_function(run: Run, name: str, call: Call, chain: tuple) -> Cause:
+    if "checkpoint" in call.name.lower():
+        sentence = (
+            f"The checkpoint (use_reentrant=True) follows only tensors that are arguments of their own and require "
+            f"grad, not those in a tuple or list: nothing comes back to {name}."
+        )
+        return Cause("checkpoint", sentence, call.source, chain)
+    how = "" if call.grad else " It is called while gradients are off."
+    sentence = f"{call.name}.apply does not follow {name}: its result has no gradient towards it.{how}"
+    return Cause("custom_function", sentence, call.source, chain)
+
+
+def _inside(run: Run, name: str, value: Value) -> Cause | None:
+    """Read only in the forward of a custom Function, which autograd does not look into."""
+    reads = run.reads_inside.get(value)
+    if not reads:
+        return None
+    call = run.calls[reads[0].inside]
+    while call.inside is not None:
+        call = run.calls[call.inside]
+    link = Link(f"{reads[0].name} reads {name} inside of {call.name}", reads[0].source, reads[0].event)
+    return _of_function(run, name, call, (link,))
+
+
+def _dead_end(name: str, ends: list[Call]) -> Cause | None:
+    if not ends:
+        return None
+    call = ends[-1]
+    sentence = f"What is computed from {name} is not part of the loss: nothing uses the result of {call.name}."
+    return Cause("unused", sentence, call.source, (Link(f"{call.name} gives it", call.source, call.event),))
+
+
+def _is_float(dtype: str) -> bool:
+    return dtype.startswith(("float", "bfloat", "complex"))

@@ -1,0 +1,155 @@
+"""A PyTorch trace, looked up by what questions ask: who read a value, what came to it, what led where."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import cached_property
+
+import networkx as nx
+
+from ..trace import calls as kinds
+from ..trace.calls import Call, Filled, Held
+from ..trace.events import Accumulated, Entry, Pass, PassBegun, Value, Visited
+from ..trace.trace import Trace
+
+_FLOWS = (kinds.OPERATION, kinds.FUNCTION, kinds.IN_PLACE, kinds.LEAVES, kinds.NEW_LEAF, kinds.COPY, kinds.SCALE)
+
+
+class Run:
+    """Made once for a trace, in one walk over its events and one over its calls."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+        self.calls = trace.calls
+        self.held = {held.path: held for held in trace.held}
+        self.visits: dict[tuple[int | None, Entry], Visited] = {}
+        self.came: dict[tuple[int | None, Value], list[Accumulated]] = defaultdict(list)
+        self.begun: dict[int, PassBegun] = {}
+        self.visits_in_order: list[Visited] = []
+        for event in trace.events:
+            if isinstance(event, Visited):
+                self.visits[event.pass_id, event.entry] = event
+                self.visits_in_order.append(event)
+            elif isinstance(event, Accumulated):
+                self.came[event.pass_id, event.value].append(event)
+            elif isinstance(event, PassBegun):
+                self.begun[event.run.id] = event
+        self.maker: dict[Value, Entry] = {value: entry for entry in trace.entries for value in entry.outputs}
+        self.by_id = {entry.id: entry for entry in trace.entries}
+        self.filled: dict[Value, list[Filled]] = defaultdict(list)
+        for filled in trace.filled:
+            self.filled[filled.value].append(filled)
+
+    # -- calls -------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def flowing(self) -> list[Call]:
+        """Calls of the forward part that make values of values, those inside of a custom Function aside."""
+        return [c for c in self.calls if c.kind in _FLOWS and c.within in ("", "recomputed") and c.inside is None]
+
+    @cached_property
+    def readers(self) -> dict[Value, list[Call]]:
+        found: dict[Value, list[Call]] = defaultdict(list)
+        for call in self.flowing:
+            for value in dict.fromkeys(call.inputs):
+                found[value].append(call)
+        return found
+
+    @cached_property
+    def reads_inside(self) -> dict[Value, list[Call]]:
+        """The same for what runs in the forward of a custom Function."""
+        found: dict[Value, list[Call]] = defaultdict(list)
+        for call in self.calls:
+            if call.inside is not None and call.kind in _FLOWS:
+                for value in call.inputs:
+                    found[value].append(call)
+        return found
+
+    @cached_property
+    def giver(self) -> dict[Value, Call]:
+        return {value: call for call in self.flowing for value in call.outputs if value not in call.inputs}
+
+    @cached_property
+    def flow(self) -> nx.DiGraph:
+        """Values and calls: what was read by what, and what gave what, whether or not autograd followed."""
+        graph = nx.DiGraph()
+        for call in self.flowing:
+            graph.add_edges_from((value, call) for value in call.inputs)
+            graph.add_edges_from((call, value) for value in call.outputs if value not in call.inputs)
+            graph.add_edges_from((call, value) for value in call.aliases)
+        return graph
+
+    @cached_property
+    def losses(self) -> list[Value]:
+        """What the passes begin at, those within another pass aside."""
+        return [event.run.loss for event in self.begun.values() if event.parent is None]
+
+    @cached_property
+    def leads_to_a_loss(self) -> set:
+        found: set = set()
+        for loss in self.losses:
+            if loss in self.flow:
+                found |= {loss} | nx.ancestors(self.flow, loss)
+        return found
+
+    def marks(self, *wanted: str) -> Iterator[Call]:
+        return (call for call in self.calls if call.kind in wanted)
+
+    @cached_property
+    def steps(self) -> list[Call]:
+        return list(self.marks(kinds.STEP))
+
+    # -- passes ------------------------------------------------------------------------------------------------------
+
+    def pass_event(self, run_id: int) -> PassBegun:
+        return self.begun[run_id]
+
+    def run(self, pass_id: int) -> Pass:
+        return self.begun[pass_id].run
+
+    def end_of(self, pass_id: int) -> int:
+        """Index of the last event of a pass."""
+        return self._ends[pass_id]
+
+    @cached_property
+    def _ends(self) -> dict[int, int]:
+        found = {}
+        for event in self.trace.events:
+            if event.pass_id is not None:
+                found[event.pass_id] = event.index
+        return found
+
+    def line_of(self, entry: Entry) -> tuple[str, int] | None:
+        """The entry's own line; of one that a pass recorded, that of the forward entry whose backward did."""
+        seen: Entry | None = entry
+        while seen is not None:
+            if seen.source is not None and (seen.made_by is None or self.by_id[seen.made_by].aggregate):
+                return seen.source
+            seen = self.by_id.get(seen.made_by) if seen.made_by is not None else None
+        return entry.source
+
+    def call_of(self, entry: Entry) -> Call | None:
+        """The operation that autograd recorded as this entry."""
+        return self._call_of.get(entry)
+
+    @cached_property
+    def _call_of(self) -> dict[Entry, Call]:
+        found: dict[Entry, Call] = {}
+        for call in self.calls:
+            for entry in call.entries:
+                if entry not in found or call.kind == kinds.FUNCTION:
+                    found[entry] = call
+        return found
+
+    def value_of(self, held: Held) -> Value | None:
+        return held.value
+
+
+def run_of(trace: Trace) -> Run:
+    """The Run of a trace, made anew where the trace has grown since."""
+    size = len(trace.events)
+    known = trace.__dict__.get("_run")
+    if known is None or known[0] != size:
+        known = trace.__dict__["_run"] = (size, Run(trace))
+    return known[1]

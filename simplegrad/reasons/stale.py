@@ -1,0 +1,76 @@
+"""Whether .grad holds more, or other, than the gradient of the last pass, and why."""
+
+from __future__ import annotations
+
+from ..trace import calls as kinds
+from ..trace.calls import Call, Filled, Held
+from ..trace.events import Value
+from .answer import Cause, Link
+from .run import Run
+
+
+def leftover(run: Run, value: Value | None) -> Filled | None:
+    """What the last pass added to, where that was not meant: it was left by a pass before an optimiser's step."""
+    filled = [f for f in run.filled.get(value, ()) if f.came is not None and f.accumulates]
+    if not filled or not (filled[-1].before or filled[-1].before_kind):
+        return None
+    last = filled[-1]
+    if _changed_since(run, value, last):
+        return None
+    begin = run.pass_event(last.pass_id).index
+    left_by = filled[-2] if len(filled) > 1 else None
+    since = run.end_of(left_by.pass_id) if left_by is not None else -1
+    between = [c for c in run.marks(kinds.STEP, kinds.ZERO_GRAD) if since <= c.event <= begin]
+    return last if between or left_by is None else None
+
+
+def _changed_since(run: Run, value: Value, last: Filled) -> bool:
+    """Cleared after that pass: then there is nothing left over."""
+    end = run.end_of(last.pass_id)
+    return any(value in call.leaves and call.event >= end for call in run.marks(kinds.ZERO_GRAD, kinds.GRAD_SET))
+
+
+def is_used(run: Run, value: Value, held: Held | None, last: Filled) -> bool:
+    """Whether an optimiser stepped with it, or could not: what is left over then does harm."""
+    end = run.end_of(last.pass_id)
+    stepped = any(value in call.leaves and call.event >= end for call in run.steps)
+    is_in_none = bool(run.steps) and not any(value in call.leaves for call in run.steps)
+    return stepped or (is_in_none and (held is None or held.kind != "buffer"))
+
+
+def why_stale(run: Run, name: str, held: Held | None, value: Value, last: Filled) -> Cause:
+    source = run.pass_event(last.pass_id).source
+    added = Link(f"the pass adds to what .grad of {name} held", source, run.end_of(last.pass_id))
+    optimizers = [c for c in run.marks(kinds.STEP, kinds.ZERO_GRAD) if c.leaves]
+    if optimizers and not any(value in call.leaves for call in optimizers):
+        found = _held_by_none(run, name, held, value, optimizers, added)
+        if found is not None:
+            return found
+    sentence = (
+        f"The gradient of {name} was not cleared before this pass (no zero_grad reached it): .grad holds the sum with "
+        f"that of an earlier pass."
+    )
+    return Cause("accumulated", sentence, source, (added,))
+
+
+def _held_by_none(
+    run: Run, name: str, held: Held | None, value: Value, optimizers: list[Call], added: Link
+) -> Cause | None:
+    if held is not None and held.kind in ("listed", "attribute"):
+        what = "a plain list, tuple or dict, and is not registered" if held.kind == "listed" else "a plain attribute"
+        sentence = (
+            f"{name} is in {what} as a parameter: neither the optimizer nor zero_grad knows it, so it is never cleared."
+        )
+        return Cause("not_a_parameter", sentence, held.made_at, (added,))
+    for call in run.marks(kinds.ATTRIBUTE):
+        if value in call.outputs:
+            sentence = (
+                f"{name} was replaced here, and the optimizer still holds the object from before: it never clears or "
+                f"moves this one."
+            )
+            return Cause(
+                "other_object", sentence, call.source, (Link("it is replaced", call.source, call.event), added)
+            )
+    kind = "optimizer" if optimizers[0].kind == kinds.STEP else "zero_grad"
+    sentence = f"The {kind} does not hold {name}, but another object or others only: it never clears this gradient."
+    return Cause("other_object", sentence, held.made_at if held is not None else None, (added,))

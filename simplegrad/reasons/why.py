@@ -1,0 +1,132 @@
+"""`trace.why(name)`: the state of one gradient, and what made it so."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+
+from ..checks.report import Place
+from ..trace.calls import Held
+from ..trace.events import Value
+from ..trace.trace import Trace
+from .answer import Cause, Link, Why, place_of
+from .broken import why_nan
+from .faded import last_filled, why_faded
+from .lost import why_none
+from .run import Run, run_of
+from .stale import leftover, why_stale
+
+__all__ = ["Finding", "Link", "Why", "why"]
+_ROW = re.compile(r"(.*)\[(\d+)\]$")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing worth knowing about a step: the same as in a Why, for `parameter`."""
+
+    parameter: str
+    state: str
+    cause: str
+    place: Place | None
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is asked about."""
+
+    name: str
+    held: Held | None
+    value: Value | None
+    row: int | None = None
+
+
+def why(trace: Trace, name: str) -> Why:
+    """Why the gradient of `name` is what it is. `name`: a parameter or tensor by its path (`blocks.0.weight`), a row of
+    it (`emb.weight[5]`), or a variable of the trace. Raises KeyError for a name that the trace has not."""
+    if trace.kind != "torch":
+        from .tape import why_on_tape
+
+        return why_on_tape(trace, name)
+    run = run_of(trace)
+    subject = found(run, name)
+    state = state_of(run, subject)
+    cause = cause_of(run, subject, state)
+    place = place_of(trace, cause.source)
+    line = (Link(f"the line: {place.text.strip()}", cause.source),) if place is not None and place.text.strip() else ()
+    return Why(name, state, cause.cause, place, cause.sentence, (*cause.chain, *line))
+
+
+def found(run: Run, name: str) -> Subject:
+    """The tensor of this name."""
+    for path, row in _readings(run, name):
+        held = run.held.get(path)
+        if held is not None:
+            return Subject(name, held, held.value, row)
+        value = run.trace.value_named(path)
+        if value is not None:
+            return Subject(name, None, value, row)
+        ends = [h for p, h in run.held.items() if p.endswith(f".{path}")]
+        if len(ends) == 1:
+            return Subject(name, ends[0], ends[0].value, row)
+    near = difflib.get_close_matches(
+        name, list(dict.fromkeys([*run.held, *(v.name for v in run.trace.values)])), 3, 0.5
+    )
+    hint = f" Did you mean {' or '.join(near)}?" if near else f" It has {', '.join(list(run.held)[:8])}."
+    raise KeyError(f"this trace has no tensor called {name!r}.{hint}")
+
+
+def _readings(run: Run, name: str) -> list[tuple[str, int | None]]:
+    row = _ROW.match(name)
+    dotted = re.sub(r"\[(\d+)\]", r".\1", name)
+    return [(name, None), *([(row[1], int(row[2]))] if row else []), (dotted, None)]
+
+
+def state_of(run: Run, subject: Subject) -> str:
+    """none, zero, nan, tiny, huge, stale or value."""
+    held, value = subject.held, subject.value
+    if held is None:
+        return _state_of_value(run, value)
+    if subject.row is not None and held.grad not in ("none", "zero"):
+        return "zero" if subject.row in held.zero_rows else "value"
+    if held.grad in ("value", "huge") and leftover(run, value) is not None:
+        return "stale"
+    return held.grad
+
+
+def _state_of_value(run: Run, value: Value | None) -> str:
+    filled = last_filled(run, value) if value is not None else None
+    if filled is None:
+        return "none"
+    if filled.after_kind:
+        return "nan"
+    if filled.after is None:
+        return "none"
+    size = max(1, _count(value)) ** 0.5
+    if filled.after == 0:
+        return "zero"
+    return "tiny" if filled.after < 1e-6 else "huge" if filled.after > 1e3 * size else "value"
+
+
+def _count(value: Value) -> int:
+    count = 1
+    for size in value.shape:
+        count *= size
+    return count
+
+
+def cause_of(run: Run, subject: Subject, state: str) -> Cause:
+    name, held, value = subject.name, subject.held, subject.value
+    if state == "none":
+        return why_none(run, name, held, value)
+    if value is None:
+        return Cause("", f"Nothing of this run touched {name}; its gradient is from before.")
+    if state == "stale":
+        return why_stale(run, name, held, value, leftover(run, value))
+    if state == "nan":
+        return why_nan(run, name, held, value)
+    if state == "value":
+        return Cause("none", f"{name} has a gradient of ordinary size; nothing is wrong with it that the trace shows.")
+    row = subject.row if held is not None and held.grad not in ("none", "zero") else None
+    return why_faded(run, name, held, value, state, row)

@@ -1,0 +1,110 @@
+"""Why a gradient is what it is: state, cause and line, on programs of many kinds; nothing on healthy ones."""
+
+import inspect
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+import simplegrad
+from simplegrad import Trace, record_torch
+from simplegrad.__main__ import main
+from simplegrad.reasons.answer import CAUSES, STATES
+from tests.reasons.programs import FAULTS, HEALTHY, Halves
+
+
+def run(program):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return program(lambda model: record_torch(model, values="norm"))[1]
+
+
+def marked(program):
+    lines, first = inspect.getsourcelines(Halves.backward if program.__name__ == "function_returns_none" else program)
+    mark = ("# here", "# or here", "# none of it")
+    return [first + i for i, line in enumerate(lines) if line.rstrip().endswith(mark)]
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_state_cause_and_line(name):
+    program, parameter, state, causes = FAULTS[name]
+    trace = run(program)
+    answer = trace.why(parameter)
+    assert (answer.state, answer.cause in causes) == (state, True), answer
+    assert answer.place.first in marked(program), answer
+    assert answer.place.text
+    assert answer.state in STATES
+    assert answer.cause in CAUSES
+
+
+@pytest.mark.parametrize("name", ["detached_features", "never_the_largest", "log_of_zero", "never_cleared"])
+def test_the_answer_is_the_same_after_a_file(name, tmp_path):
+    program, parameter, *_ = FAULTS[name]
+    trace = run(program)
+    trace.save(tmp_path / "run.trace")
+    assert str(Trace.load(tmp_path / "run.trace").why(parameter)) == str(trace.why(parameter))
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_healthy_programs_have_no_finding(name):
+    trace = run(HEALTHY[name])
+    assert simplegrad.diagnose(trace).findings == ()
+    assert trace.held
+
+
+@pytest.mark.parametrize("name", ["detached_features", "dead_units", "log_of_zero", "never_cleared", "scaled_by_hand"])
+def test_a_diagnosis_finds_it_unasked(name):
+    program, parameter, state, causes = FAULTS[name]
+    findings = simplegrad.diagnose(run(program)).findings
+    assert (findings[0].state, findings[0].cause) == (state, causes[0])
+    assert any(parameter in (finding.parameter + finding.sentence) for finding in findings)
+
+
+def test_the_command_line(tmp_path, capsys):
+    program, parameter, *_ = FAULTS["detached_features"]
+    path = str(tmp_path / "run.trace")
+    run(program).save(path)
+    assert main(["why", path, parameter]) == 1
+    assert "detach" in capsys.readouterr().out
+    assert main(["why", path]) == 1
+    assert "first.weight" in capsys.readouterr().out
+    assert main(["why", path, "last.weight"]) == 0
+    assert main(["why", path, "frist.weight"]) == 2
+    assert "Did you mean first.weight" in capsys.readouterr().err
+    assert main(["why", str(tmp_path / "none.trace")]) == 2
+
+
+def test_without_a_model_names_come_from_the_code():
+    layer = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 1))
+    with record_torch() as trace:
+        layer[1](layer[0](torch.ones(1, 3)).detach()).sum().backward()
+    answer = trace.why("0.weight")
+    assert (answer.state, answer.cause) == ("none", "detach")
+
+
+def test_a_pass_and_its_line():
+    x = torch.ones(2, requires_grad=True)
+    with record_torch() as trace:
+        torch.autograd.grad((x * 2).sum(), x)
+        (x * 2).sum().backward()
+    lines = [event.source[1] for event in trace.events if event.kind == "PassBegun"]
+    assert lines[1] - lines[0] == 1
+
+
+def test_a_tape_answers_too():
+    from simplegrad import Variable, grad, record
+
+    with record() as trace:
+        a, b = Variable.constant(torch.ones(3), name="a"), Variable.constant(torch.ones(3), name="b")
+        grad((a * a).sum(), [a, b])
+    assert trace.why("b").cause == "unused"
+    assert trace.why("a").state == "value"
+
+
+def test_an_unknown_name_is_an_error():
+    layer = nn.Linear(2, 1)
+    with record_torch(layer) as trace:
+        layer(torch.ones(1, 2)).sum().backward()
+    with pytest.raises(KeyError, match=r"Did you mean weight\?"):
+        trace.why("weigth")
