@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 from ..trace import calls as kinds
-from ..trace.events import Entry, Pass, PassBegun, PassEnded, Value, Visited
+from ..trace.events import Accumulated, Entry, Pass, PassBegun, PassEnded, Value, Visited
 from ..trace.trace import Trace
 from .forward import COMPUTES, MOST_ALIKE, Forward, key_of
 from .gaps import ROUNDINGS, apart, differs, norm_of, precision, rounding
@@ -21,6 +21,7 @@ class PassRun:
     begun: PassBegun
     visits: list[Visited]
     ended: PassEnded | None = None
+    brought: dict[Value, Value] = field(default_factory=dict)  # what came to a value, before hooks of its own
 
 
 def passes_of(trace: Trace) -> list[PassRun]:
@@ -30,6 +31,8 @@ def passes_of(trace: Trace) -> list[PassRun]:
             found[event.run.id] = PassRun(event.run, event, [])
         elif isinstance(event, Visited) and event.pass_id in found:
             found[event.pass_id].visits.append(event)
+        elif isinstance(event, Accumulated) and event.pass_id in found and event.total is not None:
+            found[event.pass_id].brought[event.value] = event.total
         elif isinstance(event, PassEnded) and event.run.id in found:
             found[event.run.id].ended = event
     return list(found.values())
@@ -50,11 +53,26 @@ class Backward:
             given = list(zip(a.incoming, b.incoming))
             size = max((norm_of(x) or 0.0 for pair in given for x in pair if x is not None), default=0.0)
             if differs(given, 0.0, size):  # it came in: an entry before it handed on something else
+                if self.is_replaced(a, b, size):
+                    return self.made(VALUE, a, b, self.by_a_hook(b), self.hook_of(b))
                 agreed = agreed and self.in_other_order(a, b)
                 continue
             if self.hands_on_another(a, b, rounding(given), size) and not self.in_other_order(a, b):
                 return self.told(a, b)
         return self.other_leaf() if agreed else self.unpaired()
+
+    def is_replaced(self, a: Visited, b: Visited, size: float) -> bool:
+        """Whether the same came to what differs: then a hook of the tensor's own stands between."""
+        ends = zip(a.entry.outputs, b.entry.outputs, a.incoming, b.incoming)
+        pairs = [(self.left.brought.get(x), self.right.brought.get(y)) for x, y, g, h in ends if differs([(g, h)])]
+        return bool(pairs) and all(map(all, pairs)) and not differs(pairs, 0.0, size)
+
+    def by_a_hook(self, b: Visited) -> str:
+        return f"a hook replaces the gradient that {b.entry.operator} is given."
+
+    def hook_of(self, b: Visited) -> tuple[str, int] | None:
+        hooks = [c for c in self.forward.right.calls if c.kind == kinds.HOOK and {*c.inputs} & {*b.entry.outputs}]
+        return hooks[0].source if hooks else None
 
     def in_other_order(self, a: Visited, b: Visited) -> bool:
         """Whether each has its equal elsewhere in the other pass: independent entries, walked in another order."""
