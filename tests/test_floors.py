@@ -1,4 +1,4 @@
-"""Imports go one way: engine -> trace -> {language, comparison, compiler, torch_bridge} -> checks -> view -> pages."""
+"""Imports go one way: engine -> trace -> {language, comparison, compiler, torch} -> checks -> lessons -> view."""
 
 import ast
 import sys
@@ -31,6 +31,7 @@ BELOW = {
     "compiler": {"engine", "trace", "aggregates", "language", REPORT},
     "gallery": set(),
     "torch_bridge": {"engine", "trace", "gallery"},
+    "lessons": {"engine", "trace", "aggregates", "language", "compiler", "checks", REPORT},
 }
 BELOW["view"] = set(BELOW) - {"notebook"}
 for _part in set(BELOW) - {"torch_private", "extras"}:  # what may be missing, anybody may ask

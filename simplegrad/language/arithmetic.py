@@ -229,6 +229,7 @@ class Arithmetic:
 
     def apply(self, node: ast.AST, name: str | None, compute: Callable, arguments: Sequence, keywords: dict = _NONE):
         """One operation, whose result gets the statement's name."""
+        self.note("computes")
         if name is None:
             return self.counted(self.guarded(node, compute, arguments, keywords))
         with current_tape().naming(name):
@@ -236,6 +237,9 @@ class Arithmetic:
         if isinstance(result, Variable):
             result.name  # noqa: B018  asked for now, the name is the result's: a later x is x_1
         return result
+
+    def note(self, what: str) -> None:
+        """Something was computed."""
 
     def counted(self, result):
         """A raw tensor counts as a Variable does, of which the tape tells."""

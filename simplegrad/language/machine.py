@@ -61,6 +61,7 @@ class Machine(Operations):
         self.code = code_of(source, parsed)
         self.outputs: list[tuple[int, int | None, str]] = []
         self.characters = 0
+        self.noted: list[str] | None = None  # what was computed and asked, where somebody wants to know
         self.own = set(parsed.names)
         self.namespace = {"__builtins__": {}, "__name__": "program", **self.functions()}
 
@@ -101,8 +102,13 @@ class Machine(Operations):
             self.recorder.line = line
         self.guard.statement()
 
+    def note(self, what: str) -> None:
+        if self.noted is not None:
+            self.noted.append(what)
+
     def tested(self, number: int, value):
         """A condition of `if`, `and`, `or`, `not`. A tensor is none: it has many elements."""
+        self.note("asks")
         if isinstance(value, (Variable, torch.Tensor)):
             raise RunError(
                 f"{self.text(self.nodes[number])} is {shown(value)}, and no condition for 'if': ask x is None or "

@@ -42,6 +42,7 @@ class Operations(Arithmetic):
 
     def method(self, number: int, receiver, attr: str, arguments: tuple, keywords: dict, name: str | None):
         node = self.nodes[number]
+        self.note(attr)
         receiver = self.operand(node.func.value, receiver)
         if is_raw(receiver) or is_condition(receiver) and attr in ("size", "dim", "numel"):
             return self.on_tensor(node, getattr(torch.Tensor, attr), [receiver, *arguments], keywords)
@@ -53,6 +54,7 @@ class Operations(Arithmetic):
 
     def function(self, number: int, function: str, arguments: tuple, keywords: dict, name: str | None, raw: bool):
         node = self.nodes[number]
+        self.note(function)
         if function in LEAVES:
             leaf = self.leaf(node, function, arguments, keywords)
             return self.counted(leaf) if raw else Variable.constant(leaf, name)

@@ -1,0 +1,121 @@
+"""Lessons as they stand in their files: what each field means, and reading them."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+_FOLDER = Path(__file__).parent / "texts"
+
+
+@dataclass(frozen=True)
+class Remark:
+    """What to see at a step. `at` names the step by its event (see steps.py)."""
+
+    at: Mapping
+    text: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer to choose. `reply`: what is said of it."""
+
+    text: str
+    reply: str
+    right: bool = False
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A question that is asked before a step; the event of the step is its answer."""
+
+    before: Mapping
+    question: str
+    answers: tuple[Answer, ...]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is said of answers whose facts are these. `name`: for tests."""
+
+    name: str
+    when: Mapping
+    say: str
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """`kind`: "program", "propagate" or "expression"; `start`, `model`: texts; `solved`: the facts of a right answer.
+
+    Of a propagate: `target` is the function to write, `reference` the same mathematics as a function called reference,
+    `inputs` the numbers that it is checked on, up to `order`. Of a program: `aggregate` is what f stands for.
+    `known`: what is said of other answers, the first that holds.
+    """
+
+    id: str
+    title: str
+    task: str
+    kind: str
+    start: str
+    model: str
+    hint: str
+    solved: Mapping
+    said: str  # of a right answer
+    known: tuple[Known, ...]
+    target: str = ""
+    reference: str = ""
+    inputs: tuple = ()
+    order: int = 2
+    aggregate: str = "simple"
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """`begin`: the step that it begins at; `aggregate`: what f stands for in its program."""
+
+    number: int
+    title: str
+    aim: str
+    text: tuple[str, ...]
+    program: str
+    begin: Mapping
+    remarks: tuple[Remark, ...]
+    prediction: Prediction | None
+    exercises: tuple[Exercise, ...]
+    aggregate: str = "simple"
+    none: str = "skip"
+    table: tuple[tuple[str, ...], ...] = field(default=())  # rows of a table below the text
+
+
+@cache
+def course() -> tuple[Lesson, ...]:
+    """All lessons, in their order."""
+    return tuple(_lesson(tomllib.loads(path.read_text("utf-8"))) for path in sorted(_FOLDER.glob("*.toml")))
+
+
+def exercise(name: str) -> Exercise:
+    """The exercise of this id, "9a". Raises KeyError, with the ids that there are."""
+    found = {each.id: each for lesson in course() for each in lesson.exercises}
+    if name not in found:
+        raise KeyError(f"there is no exercise {name!r}. There are: {', '.join(found)}.")
+    return found[name]
+
+
+def _lesson(said: dict) -> Lesson:
+    asked = said.pop("prediction", None)
+    if asked is not None:
+        asked = Prediction(asked["before"], asked["question"], tuple(Answer(**each) for each in asked["answers"]))
+    remarks = tuple(Remark(**each) for each in said.pop("remarks", ()))
+    exercises = tuple(_exercise(each) for each in said.pop("exercises", ()))
+    table = tuple(tuple(row) for row in said.pop("table", ()))
+    text = tuple(said.pop("text"))
+    return Lesson(text=text, remarks=remarks, prediction=asked, exercises=exercises, table=table, **said)
+
+
+def _exercise(said: dict) -> Exercise:
+    known = tuple(Known(**each) for each in said.pop("known", ()))
+    inputs = tuple(said.pop("inputs", ()))
+    return Exercise(known=known, inputs=inputs, **said)

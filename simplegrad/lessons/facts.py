@@ -1,0 +1,290 @@
+"""What can be said of an answer without reading its text: what its run did, what its propagate gives and costs."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+
+import torch
+
+from ..checks.check import check
+from ..checks.report import Report
+from ..compiler import compile_aggregate
+from ..engine import Tape, Variable, grad, gradient_tape
+from ..language import Limits, Program
+from ..language.limits import Guard, watched_by
+from ..language.rewrite import written
+from ..trace import LimitError, record
+from ..trace.events import Visited
+from ..trace.trace import Trace
+from .course import Exercise
+
+LIMITS = Limits(seconds=3.0, statements=200_000, depth=60)  # of one check of an answer, all of its runs together
+TOLERANCE = 1e-4
+
+
+@dataclass
+class Facts:
+    """`said`: by name; `trace`: a run that shows them; `line`: where it went wrong; `report`: what check says."""
+
+    said: dict[str, object] = field(default_factory=dict)
+    trace: Trace | None = None
+    line: int | None = None
+    report: Report | None = None
+    message: str = ""  # of an error
+    given: Mapping[str, torch.Tensor] = field(default_factory=dict)  # what formulas compute with
+    gradients: Mapping[str, torch.Tensor | None] = field(default_factory=dict)
+
+
+# --- of a program ----------------------------------------------------------------------------------------------------
+
+
+def of_program(exercise: Exercise, text: str) -> Facts:
+    program = Program.parse(text)
+    trace = program.run(exercise.aggregate, limits=LIMITS)
+    found = Facts(trace=trace)
+    if trace.error is not None:
+        found.line, found.message = trace.error.line, trace.error.message
+    last = last_gradients(trace)
+    visits = [event for event in trace.events if isinstance(event, Visited) and event.pass_id == len(trace.passes) - 1]
+    ran = [event for event in visits if event.state in ("propagated", "partial")]
+    of_f = [event for event in visits if event.entry.aggregate]
+    found.said = {
+        "error": getattr(trace.error, "error", trace.error.kind) if trace.error is not None else "",
+        "entries": len(trace.entries),
+        "reads": counts(value.name for entry in trace.entries for value in set(entry.inputs)),
+        "passes": len(trace.passes),
+        "in_passes": sum(entry.pass_id is not None for entry in trace.entries),
+        "aliases": len(trace.bindings) - len(set(trace.bindings.values())),
+        "leaves": sum(value.leaf for value in trace.values),
+        "states": {name: state_of(value) for name, value in last.items()},
+        "values": {name: numbers(trace.value_named(variable)) for name, variable in trace.bindings.items()},
+        "reruns": any(event.entry.pass_id == 0 for event in ran),
+        "f_inputs": next(([x.name for x in event.entry.inputs] for event in of_f), []),
+        "f_states": [event.state for event in of_f],
+        "f_incoming": sorted({" ".join("none" if g is None else "value" for g in event.incoming) for event in of_f}),
+    }
+    if exercise.aggregate != "simple" and program.uses_f:
+        found.said |= beside_simple(program, last)
+    return found
+
+
+def beside_simple(program: Program, last: Mapping) -> dict:
+    """What the last pass gives beside what it gives with recorded operations."""
+    right = last_gradients(program.run("simple", limits=LIMITS))
+    differs = [name for name in right if not same(tensor_of(last.get(name)), tensor_of(right[name]))]
+    return {
+        "differs": differs,
+        "agrees": not differs,
+        "some_value": any(state_of(value) == "value" for value in right.values()),
+    }
+
+
+def last_gradients(trace: Trace) -> dict:
+    """Of the last pass: by the name of what was wanted, the gradient."""
+    ended = [event for event in trace.events if event.kind == "PassEnded"]
+    if not ended or not trace.passes:
+        return {}
+    return dict(zip([x.name for x in trace.passes[-1].wanted], ended[-1].results))
+
+
+def state_of(value) -> str:
+    return "none" if value is None else "zero" if not value.tensor.any() else "value"
+
+
+def tensor_of(value) -> torch.Tensor | None:
+    return None if value is None else value.tensor
+
+
+def numbers(value) -> list:
+    return [] if value is None or value.tensor is None else value.tensor.tolist()
+
+
+def counts(names) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for name in names:
+        found[name] = found.get(name, 0) + 1
+    return found
+
+
+def same(ours: torch.Tensor | None, other: torch.Tensor | None) -> bool:
+    if ours is None or other is None:
+        return ours is other
+    return ours.shape == other.shape and torch.allclose(ours, other, atol=TOLERANCE, rtol=TOLERANCE)
+
+
+# --- of an expression that is compiled -------------------------------------------------------------------------------
+
+
+def of_expression(exercise: Exercise, text: str) -> Facts:
+    with watched_by(Guard(LIMITS)):
+        compiled = compile_aggregate(text)
+        made = compiled.case.made
+        with Tape(), record() as trace:
+            inputs = [Variable.constant(torch.rand(4, 4) + 0.5, name=node.name) for node in made.inputs]
+            compiled.reference(*inputs)
+    kept = [node for node in made.outputs if node not in made.results]
+    said = {"error": "", "outputs": len(made.outputs), "operations": len(trace.entries)}
+    return Facts({**said, "kept": [node.op for node in kept]}, trace)
+
+
+# --- of a propagate --------------------------------------------------------------------------------------------------
+
+
+def of_propagate(exercise: Exercise, text: str) -> Facts:
+    """Raises ProgramError, RunError, LimitError for a text that does not come so far; KeyError without its function."""
+    program = Program.parse(text)
+    warm()
+    guard = Guard(LIMITS)
+    with watched_by(guard):
+        function = program.defined(LIMITS)[exercise.target]
+        reference = Program.parse(exercise.reference).defined(LIMITS)["reference"]
+        inputs = [torch.tensor(each) for each in exercise.inputs]
+        found = first_order(function, reference, inputs)
+        found.said |= patterns_of(function, reference, inputs)
+        found.said |= calls_of(function, inputs)
+        found.report = check(function, *inputs, order=exercise.order, reference=reference)
+        if guard.statements > LIMITS.statements:
+            raise LimitError("statements", LIMITS.statements, "too many statements")
+        guard.time()
+    codes = [each.code for each in found.report.findings]
+    found.said |= {
+        "verdict": str(found.report.verdict),
+        "codes": codes,
+        "all_ran": not any("nothing ran" in str(line) for line in getattr(found.report, "coverage", ()) or ()),
+    }
+    return found
+
+
+@cache
+def warm() -> None:
+    """What torch imports at first for shapes without numbers is not a part of anybody's 3 seconds."""
+    assert compile_aggregate("a.tanh() * a").forward_source
+
+
+def weights(shape: Sequence[int], start: float) -> torch.Tensor:
+    """What comes in: no two numbers alike, and no ones, so that each formula has numbers of its own."""
+    count = torch.Size(shape).numel()
+    return (torch.arange(count) * 0.37 + start).reshape(shape)
+
+
+def first_order(function: Callable, reference: Callable, inputs: Sequence[torch.Tensor]) -> Facts:
+    ours, right = climbed(function, inputs), climbed(reference, inputs)
+    names = ours["names"]
+    first = {n: same(mine, other) for n, mine, other in zip(names, ours["first"], right["first"])}
+    second = {n: same(mine, other) for n, mine, other in zip(names, ours["second"], right["second"])}
+    said = {
+        "error": ours["error"] if ours["failed"] == 1 else "",
+        "second_error": ours["error"] if ours["failed"] == 2 else "",
+        "first": all(first.values()) and not ours["failed"],
+        "second": all(second.values()) and not ours["failed"],
+        "wrong": [n for n, good in first.items() if not good],
+        "wrong_second": [n for n, good in second.items() if not good],
+        "outputs": ours["outputs"],
+        "escaped": ours["escaped"],
+    }
+    found = Facts(said, ours["trace"], ours["line"], message=ours["message"])
+    found.given = {**dict(zip(names, inputs)), "g": ours["g"], "r": ours["r"]}
+    found.gradients = dict(zip(names, ours["first"]))
+    return found
+
+
+def climbed(function: Callable, inputs: Sequence[torch.Tensor]) -> dict:
+    """A first and a second pass, with other numbers coming in each time."""
+    names = list(inspect.signature(function).parameters)[: len(inputs)]
+    found = {"names": names, "first": [None] * len(inputs), "second": [None] * len(inputs), "failed": 0, "error": ""}
+    found |= {"line": None, "message": "", "outputs": 0, "escaped": False, "g": torch.ones(()), "r": torch.ones(())}
+    with Tape(), record() as trace:
+        try:
+            xs = [Variable.constant(x, name=n) for n, x in zip(names, inputs)]
+            found["failed"] = 1
+            r = function(*xs)
+            g = Variable.constant(weights(r.shape, 0.6), name="g")
+            found["g"], found["r"], found["outputs"] = g.value, r.value, len(gradient_tape[-1].outputs)
+            first = grad((r * g).sum(name="L0"), xs)
+            found["first"] = [d.value if d is not None else None for d in first]
+            found["failed"] = 2
+            parts = [(d * Variable.constant(weights(d.shape, 0.9))).sum() for d in first if d is not None]
+            if parts:
+                L1 = parts[0]
+                for part in parts[1:]:
+                    L1 = L1 + part
+                found["second"] = [d.value if d is not None else None for d in grad(L1, xs)]
+            found["failed"] = 0
+        except Exception as error:  # whatever an answer does: it is a fact about it
+            found["error"], found["message"], found["line"] = type(error).__name__, str(error), line_of(error)
+    found["trace"] = trace
+    found["escaped"] = any(event.kind == "Read" for event in trace.events)
+    return found
+
+
+def line_of(error: BaseException) -> int | None:
+    """The innermost line of a program that an error came from."""
+    found, traceback = None, error.__traceback__
+    while traceback is not None:
+        if traceback.tb_frame.f_code.co_filename.startswith("<program "):
+            found = traceback.tb_lineno
+        traceback = traceback.tb_next
+    return found
+
+
+def patterns_of(function: Callable, reference: Callable, inputs: Sequence[torch.Tensor]) -> dict:
+    """Of an entry with two outputs, for each pattern of what comes in: the operations that propagate records, or the
+    error that it raises. Patterns are written "10": something came to the first output, None to the second."""
+    costs, fails = {}, []
+    with Tape():
+        try:
+            xs = [Variable.constant(x) for x in inputs]
+            made = function(*xs)  # noqa: F841  held, so that the tape knows it by its name
+            entry = gradient_tape[-1]
+            shapes = [gradient_tape.variable(name).shape for name in entry.outputs]
+        except Exception:
+            return {"costs": {}, "fails": []}
+        for pattern in itertools.product((True, False), repeat=len(shapes)):
+            if not any(pattern):
+                continue
+            name = "".join("1" if comes else "0" for comes in pattern)
+            incoming = [Variable(weights(s, 0.6)) if comes else None for s, comes in zip(shapes, pattern)]
+            before = len(gradient_tape)
+            try:
+                entry.propagate(incoming)
+                costs[name] = len(gradient_tape) - before
+            except Exception:
+                fails.append(name)
+    return {"costs": costs, "fails": fails}
+
+
+def calls_of(function: Callable, inputs: Sequence[torch.Tensor]) -> dict:
+    """Which operators its propagate calls, and whether it asks for None once it has begun to compute."""
+    machine = function.function.__globals__["_machine"]
+    machine.noted = noted = []
+    called, late = set(), False
+    try:
+        with Tape():
+            xs = [Variable.constant(x) for x in inputs]
+            made = function(*xs)  # noqa: F841  held, as above
+            entry = gradient_tape[-1]
+            shapes = [gradient_tape.variable(name).shape for name in entry.outputs]
+            for pattern in itertools.product((True, False), repeat=len(shapes)):
+                noted.clear()
+                if any(pattern):
+                    entry.propagate([Variable(weights(s, 0.6)) if on else None for s, on in zip(shapes, pattern)])
+                    began = noted.index("computes") if "computes" in noted else len(noted)
+                    late |= any(each in ("asks", "add_optional") for each in noted[began:])
+                    called |= set(noted)
+    except Exception:
+        called |= set(noted)
+    finally:
+        machine.noted = None
+    return {"calls": sorted(called), "asks_late": late}
+
+
+def formula(text: str, given: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
+    """What a formula of a lesson gives on these numbers."""
+    lines = [f"{name} = tensor({written(value)})" for name, value in given.items()]
+    trace = Program.parse("\n".join([*lines, f"y = ({text}) * 1.0"])).run()
+    value = trace.value_named(trace.bindings["y"]) if trace.error is None and "y" in trace.bindings else None
+    return tensor_of(value)
