@@ -11,7 +11,6 @@ from typing import Dict, List, NamedTuple, Optional  # noqa: UP035  the notebook
 import torch
 
 from .engine import Tape, TapeEntry, Variable, add_optional, current_tape, fresh_name, grad, gradient_tape
-from .engine import operators as _operators
 from .trace import Recorder
 from .trace.events import PassFailed
 from .trace.transcript import lines as _lines
@@ -70,19 +69,19 @@ def reset_tape() -> None:
 
 
 def operator_mul(self: Variable, rhs: Variable | float) -> Variable:
-    return _operators.mul(self, rhs)
+    return self * rhs
 
 
 def operator_add(self: Variable, rhs: Variable) -> Variable:
-    return _operators.add(self, rhs)
+    return self + rhs
 
 
 def operator_sum(self: Variable, name: str | None = None) -> Variable:
-    return _operators.sum(self, name=name)
+    return self.sum(name=name)
 
 
 def operator_expand(self: Variable, sizes: Sequence[int] | int) -> Variable:
-    return _operators.expand(self, *(sizes if isinstance(sizes, Sequence) else (sizes,)))
+    return self.expand(*(sizes if isinstance(sizes, Sequence) else (sizes,)))
 
 
 _print_what_happens(current_tape())

@@ -14,21 +14,22 @@ REPORT = "checks.report"
 BELOW = {
     "torch_private": set(),
     "extras": set(),
-    "engine": set(),
+    "ops": set(),
+    "engine": {"ops"},
     "trace": {"engine"},
     "aggregates": {"engine"},
     "notebook": {"engine", "trace"},
-    "language": {"engine", "trace", "aggregates"},
+    "language": {"ops", "engine", "trace", "aggregates"},
     "problems": set(),
     "settings": set(),
     "patience": set(),
     "targets": {"aggregates", "problems"},
     "packages": {"aggregates", "problems", "targets", "files"},
     "files": {"trace", "aggregates", "problems", "targets", "settings", "patience"},
-    "comparison": {"engine", "trace", REPORT},
+    "comparison": {"ops", "engine", "trace", REPORT},
     "reasons": {"engine", "trace", REPORT},
-    "checks": {"engine", "trace", "aggregates", "language", "files", "targets", "torch_bridge"},
-    "compiler": {"engine", "trace", "aggregates", "language", REPORT},
+    "checks": {"ops", "engine", "trace", "aggregates", "language", "files", "targets", "torch_bridge"},
+    "compiler": {"ops", "engine", "trace", "aggregates", "language", REPORT},
     "gallery": set(),
     "torch_bridge": {"engine", "trace", "gallery"},
     "lessons": {"engine", "trace", "aggregates", "language", "compiler", "checks", REPORT},
@@ -36,7 +37,12 @@ BELOW = {
 BELOW["view"] = set(BELOW) - {"notebook"}
 for _part in set(BELOW) - {"torch_private", "extras"}:  # what may be missing, anybody may ask
     BELOW[_part] = BELOW[_part] | {"torch_private", "extras", "__version__", "attached"}
-LIBRARIES = {"engine": {"torch"}, "trace": {"torch", "safetensors", "numpy"}, "language": {"torch", "numpy"}}
+LIBRARIES = {
+    "ops": {"torch"},
+    "engine": {"torch"},
+    "trace": {"torch", "safetensors", "numpy"},
+    "language": {"torch", "numpy"},
+}
 
 
 def modules(part: str) -> list[Path]:

@@ -216,7 +216,7 @@ def escape_finding(case: Case, flow: Flow, group: list[Escape]) -> Finding:
     if one.in_pass:
         raw = one.made and escapes.raw_made_at(run, one.made)
         read_at, made_at = made_at or read_at, raw or None
-    if not run.entries or one.variable in run.outputs:
+    if not run.entries or any(one.variable is output for output in run.outputs):
         return untold_result(run, name, made_at, flow.level, dropped)
     return Finding(
         "raw_tensor_captured" if one.in_pass else "escaped_temporary",

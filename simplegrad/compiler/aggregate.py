@@ -15,6 +15,7 @@ import torch
 from ..aggregates import Aggregate
 from ..engine import RawTensorError, TapeEntry, Variable, operators
 from .code import MOST_BODIES, Code, lines_of, name_nodes
+from .forward import traced_forward
 from .fused import fused_body
 from .graph import SHAPE, SIZE, needed_for
 from .reverse import Differentiated
@@ -43,8 +44,6 @@ def compile_aggregate(source: str | Callable, name: str | None = None, *, fused:
             f"'(a + b) * b', or a function of Variables."
         )
     if isinstance(source, Aggregate):
-        from .fix import traced_forward
-
         expression = traced_forward(source.function)
     else:
         expression = read_text(source) if isinstance(source, str) else read_function(source)

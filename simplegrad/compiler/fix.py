@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
-from types import FunctionType, ModuleType
 
 import torch
 
 from ..aggregates import Aggregate
-from ..engine import TapeEntry, Variable, gradient_tape
+from ..engine import Variable
 from .aggregate import CompiledAggregate
 from .code import Code
+from .forward import traced_forward
 from .reverse import Differentiated
 from .shapes import Unknown
-from .symbols import CompileError, Symbol, Thing
-from .text import read_forward
-from .tracing import Expression, read_function
 
 
 def fix_for(aggregate: Aggregate | Callable, inputs: Sequence | None = None) -> str | None:
@@ -50,64 +46,6 @@ def code_for(made: CompiledAggregate, inputs: Sequence | None) -> Code:
     expression, shapes = made.expression, Unknown(made.usual.made.shapes)
     general = Differentiated(expression.graph, expression.inputs, expression.results, shapes)
     return Code(made.written, expression.what, general)
-
-
-def traced_forward(function: Callable) -> Expression:
-    """The graph of a forward that computes on raw tensors. Raises what the forward raises on symbols."""
-    function = inspect.unwrap(function)
-    if "_machine" in function.__globals__:  # a program defines it
-        return without_marks(read_forward(function))
-    names = {key: stand_in(value) for key, value in function.__globals__.items()}
-    quiet = FunctionType(function.__code__, names, function.__name__, function.__defaults__, function.__closure__)
-    quiet.__doc__, quiet.__kwdefaults__ = function.__doc__, function.__kwdefaults__
-    return without_marks(read_function(quiet, reads_tensors=True))
-
-
-def without_marks(expression: Expression) -> Expression:
-    for node in expression.graph.nodes:
-        node.name = node.name.removesuffix("_v")  # t_v is what holds t
-    expression.what = ""
-    return expression
-
-
-class Wrapped:
-    """In the place of `Variable`: what it wraps is the value itself."""
-
-    def __new__(cls, value, name: str | None = None):
-        if not isinstance(value, Thing):
-            raise CompileError("a Variable of something that was not computed from the inputs.")
-        if name and isinstance(value, Symbol) and not value.node.chosen and value.node.op != "input":
-            value.node.name, value.node.chosen = name, True
-        return value
-
-
-class NoTape:
-    """In the place of `gradient_tape`: nothing is recorded."""
-
-    def append(self, entry) -> None:
-        """The entry, and with it the propagate that is to be written anew, is left aside."""
-
-
-class Package:
-    """In the place of the module simplegrad."""
-
-    def __init__(self, module: ModuleType):
-        self.module = module
-
-    def __getattr__(self, name: str):
-        return stand_in(getattr(self.module, name))
-
-
-def stand_in(value):
-    if value is Variable:
-        return Wrapped
-    if value is gradient_tape:
-        return NoTape()
-    if value is TapeEntry:
-        return lambda *args, **kwargs: None
-    if isinstance(value, ModuleType) and value.__name__.split(".")[0] == __name__.split(".")[0]:
-        return Package(value)
-    return value
 
 
 def whole_text(code: Code) -> str:

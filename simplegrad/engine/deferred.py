@@ -12,6 +12,7 @@ and the pass that is recorded later is given them in place of its own.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import contextmanager
 from weakref import WeakKeyDictionary, ref
 
@@ -99,26 +100,29 @@ class OnTensors:
             set()
         )  # whose gradient is a sum made here: nobody else has it, it can be added to in place
 
-    def propagate(self, entry: tuple, dL_dr: torch.Tensor | list) -> list[torch.Tensor | None]:
+    def propagate(self, entry: tuple, dL_dr: torch.Tensor | list) -> Sequence[torch.Tensor | None]:
         rule, inputs, _, saved, _, _ = entry
-        needed = self.needed
         if rule.__class__ is HandWritten:
             dL_dinputs = rule.on_tensors(rule.propagate_function)(dL_dr)
-            return [dL_dinput if key in needed else None for key, dL_dinput in zip(inputs, dL_dinputs)]
-        vjps = rule.on_tensors or rule.made_for_tensors(saved)
+            return [dL_dinput if key in self.needed else None for key, dL_dinput in zip(inputs, dL_dinputs)]
+        vjps = rule.on_tensors
+        if len(vjps) == 1:
+            return (vjps[0](dL_dr, saved),)
+        needed = self.needed
+        if len(vjps) == 2:
+            (a, b), (left, right) = inputs, vjps
+            return (left(dL_dr, saved) if a in needed else None, right(dL_dr, saved) if b in needed else None)
         return [vjp(dL_dr, saved) if key in needed else None for key, vjp in zip(inputs, vjps)]
 
     def nothing_came(self, entry: tuple) -> None:
         return None
 
     def add(self, total: torch.Tensor, contribution: torch.Tensor, key: Key) -> torch.Tensor:
-        if key not in self.sums:
-            if self.came is None:
-                self.sums.add(key)
-            return total + contribution
-        if total.dtype is contribution.dtype and total.shape == contribution.shape:
+        if key in self.sums and total.dtype is contribution.dtype:
             total += contribution
             return total
+        if self.came is None:
+            self.sums.add(key)
         return total + contribution
 
 

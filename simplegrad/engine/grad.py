@@ -78,14 +78,16 @@ class OnVariables:
         if self.tell is not None:
             return self.told(entry, dL_dr)
         rule, inputs, _, saved, _, _ = entry
-        if rule.__class__ is HandWritten:
-            return hand_written(self.tape, entry, dL_dr, self.needed)
         needed = self.needed
-        if needed is None or needed.issuperset(inputs):
-            if len(inputs) == 1:
-                return (rule.partials[0](dL_dr, *saved),)
-            return [vjp(dL_dr, *saved) for vjp in rule.partials]
-        return [vjp(dL_dr, *saved) if key in needed else None for key, vjp in zip(inputs, rule.partials)]
+        if rule.__class__ is HandWritten:
+            return hand_written(self.tape, entry, dL_dr, needed)
+        vjps = rule.vjps
+        if len(vjps) == 1:
+            return (vjps[0](dL_dr, *saved),)
+        if len(vjps) == 2 and (needed is None or (inputs[0] in needed and inputs[1] in needed)):
+            left, right = vjps
+            return (left(dL_dr, *saved), right(dL_dr, *saved))
+        return [vjp(dL_dr, *saved) if needed is None or key in needed else None for key, vjp in zip(inputs, vjps)]
 
     def told(self, entry: tuple, dL_dr: Variable | list) -> Sequence[Variable | None]:
         tell, self.tell = self.tell, None

@@ -26,8 +26,8 @@ class Names:
     def __init__(self):
         first = next(_eras) * _ERA
         self.keys = range(first, first + _ERA)
-        self.numbers = itertools.count(first)
-        self.others = itertools.count(first + _ERA // 2)
+        self.others = itertools.count(first)
+        self.numbers = itertools.count(first + _ERA // 2)  # above the others, so that no key of now is above the latest
         self.given: dict[Key, str] = {}  # only names that were given or asked for
         self.owners: dict[str, tuple[Key, ReferenceType | None]] = {}  # name -> whose it is, and the Variable if alive
 

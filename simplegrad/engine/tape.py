@@ -52,6 +52,7 @@ class Tape:
     def begin_era(self) -> None:
         self.names = Names()
         self.keys = self.names.keys
+        self.first = self.keys.start
         self.eras.append(self.keys)
         self.new_key: Callable[[], Key] = self.names.numbers.__next__  # the key of the next v0, v1, …
         self.catch_up: Callable[[], None] = nothing_to_do  # called before anybody counts or reads entries

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 
 import torch
 
+from ..ops import Operators
 from .errors import RawTensorError
 from .names import check_name
 from .tape import current_tape
 
 
-class Variable:
-    """A tensor whose computation is recorded. Operators on it are torch's, by torch's names (see operators.py).
+class Variable(Operators):
+    """A tensor whose computation is recorded. Operators on it are torch's, by torch's names (see ops/methods.py).
 
     `value`: the tensor. `shape`: its shape. `name`: unique on its tape; `v0`, `v1`, … unless one is given, and made
     only when asked for. `Variable.constant` makes a leaf; `Variable(…)` is for the outputs of a hand-written entry.
     Raises RawTensorError for what is no tensor, ValueError for a name that is none.
     """
 
+    __array_ufunc__ = None  # so that numpy.float64(2) * x comes to us, and not to numpy element by element
     __slots__ = ("value", "key", "shape", "_given", "_leaf", "__weakref__")
 
     def __init__(self, value: torch.Tensor, name: str | None = None):
@@ -60,16 +63,16 @@ class Variable:
         return not getattr(self, "_leaf", False)
 
     @property
-    def ndim(self) -> int:
-        return len(self.shape)
-
-    @property
     def dtype(self) -> torch.dtype:
         return self.value.dtype
 
     @property
     def device(self) -> torch.device:
         return self.value.device
+
+    def named(self, name: str, compute: Callable[[], Variable]) -> Variable:
+        with current_tape().naming(name):
+            return compute()
 
     def size(self, dim: int | None = None):
         return self.shape if dim is None else self.shape[dim]
@@ -85,6 +88,32 @@ class Variable:
 
     def tolist(self):
         return self.value.tolist()
+
+    def __float__(self) -> float:
+        return float(self.value)
+
+    def __int__(self) -> int:
+        return int(self.value)
+
+    def __format__(self, form: str) -> str:
+        return format(self.value, form) if form else str(self)
+
+    def __array__(self, dtype=None, copy=None):
+        return self.value.detach().cpu().numpy().astype(dtype) if dtype else self.value.detach().cpu().numpy()
+
+    def new_zeros(self, *size, dtype: torch.dtype | None = None) -> Variable:
+        """A leaf of zeros, as this one's dtype says."""
+        return Variable.constant(self.value.new_zeros(*size, dtype=dtype))
+
+    def new_ones(self, *size, dtype: torch.dtype | None = None) -> Variable:
+        return Variable.constant(self.value.new_ones(*size, dtype=dtype))
+
+    def argmax(self, dim: int | None = None, keepdim: bool = False) -> torch.Tensor:
+        """Places, a plain tensor: no gradient flows through them."""
+        return self.value.argmax(dim, keepdim)
+
+    def argmin(self, dim: int | None = None, keepdim: bool = False) -> torch.Tensor:
+        return self.value.argmin(dim, keepdim)
 
     def detach(self) -> Variable:
         """The same value as a new leaf: no gradient flows through it."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from ..aggregates import registry
 from ..engine import add_optional
-from ..engine.operators import ALIASES, FUNCTIONS, METHODS
+from ..ops import ALIASES, FUNCTIONS, METHODS
 from .leaves import LEAVES, Leaves
 
 F = "f"  # the aggregate that the page selects

@@ -111,11 +111,9 @@ class Builder:
             value = self.value_of_key(variable.key, variable)
             value.leaf = leaf
         if value.tensor is None:
-            seen = self.recorder.tensors.get(variable.key)
-            value.tensor = variable.value if seen is None else seen[0]
+            value.tensor = self.recorder.tensors.get(variable.key, variable.value)
             value.shape, value.dtype = self.described(value.tensor)
-            if seen is not None:
-                self.trace._versions[value] = seen[1]
+            self.trace._versions[value] = self.recorder.versions.get(variable.key, 0)
         return value
 
     def described(self, tensor: torch.Tensor) -> tuple[tuple[int, ...], str]:

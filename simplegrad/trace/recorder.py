@@ -60,7 +60,8 @@ class Recorder(Observer):
         self.log: list[tuple] = []
         self.where: tuple | None = None  # (code, instruction) of the running pass, for what its rules record
         self.then: tuple | None = None  # (line, (code, instruction)) of a pass that is told later
-        self.tensors: dict[Key, tuple[torch.Tensor, int]] = {}  # of each Variable, as it was when it was first seen
+        self.tensors: dict[Key, torch.Tensor] = {}  # of each Variable, as it was when it was first seen
+        self.versions: dict[Key, int] = {}  # how often that had been changed in place by then, where it had been
         self.trace = Trace()
         self.trace._builder = Builder(self)
         self.for_trace = ref(self.trace)
@@ -83,19 +84,23 @@ class Recorder(Observer):
     def recorded(self, inputs: tuple, outputs: tuple) -> None:
         rows, tensors = self.tape.rows, self.tensors
         for x in inputs:
-            seen = tensors.get(x.key)
-            if seen is None or seen[0] is not x.value:
+            if tensors.get(x.key) is not x.value:
                 self.see(x)
         for r in outputs:
-            self.see(r)
+            value = tensors[r.key] = r.value
+            try:
+                if value._version:
+                    self.see(r)
+            except RuntimeError:  # of an inference mode: nobody counts
+                pass
         self.log.append(("recorded", self.line, self.where or _caller(), len(rows) - 1, rows[-1], inputs, outputs))
 
     def see(self, x: Variable) -> None:
         """Keep the tensor that this Variable has now; what its `value` is later is not what this run computed with."""
-        seen = self.tensors.get(x.key)
-        if seen is None:
-            self.tensors[x.key] = (x.value, 0 if x.value.is_inference() else x.value._version)
-        elif seen[0] is not x.value and self.then is None:
+        seen = self.tensors.setdefault(x.key, x.value)
+        if seen is x.value:
+            self.versions.setdefault(x.key, 0 if x.value.is_inference() else x.value._version)
+        elif self.then is None:
             self.log.append(("replaced", self.line, None, x.key))
 
     def pass_begun(self, L: Variable, seed: Variable, wanted: list, none: str, prune: str) -> None:
@@ -117,7 +122,7 @@ class Recorder(Observer):
     def see_again(self, gradients: Sequence[Variable | None]) -> None:
         """Gradients of a pass that is told later have the tensors of then."""
         if self.then is not None:
-            self.tensors.update((g.key, (g.value, g.value._version)) for g in gradients if g is not None)
+            self.tensors.update((g.key, g.value) for g in gradients if g is not None)
 
     def accumulated(self, key: Key, contribution: Variable | None, total: Variable | None) -> None:
         self.see_again((total,))
@@ -141,6 +146,7 @@ class Recorder(Observer):
         if trace is not None:
             trace._built()  # names are about to be given out anew
         self.tensors.clear()
+        self.versions.clear()
 
     def failed(self, error: BaseException) -> None:
         self.tape.catch_up()

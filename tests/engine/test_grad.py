@@ -287,14 +287,35 @@ RAW = {
 
 
 @pytest.mark.parametrize("what", RAW)
-def test_a_raw_tensor_as_an_operand(what):
+def test_a_raw_tensor_as_an_operand_is_a_constant_leaf(what):
     for call in RAW[what]:
-        assert message(RawTensorError, lambda call=call: call(leaf(1.0))).endswith(f": got {OPERAND}")
-    assert message(RawTensorError, lambda: RAW[what][0](leaf(1.0))).startswith(f"{what}: got ")
+        x = leaf(2.0)
+        t = x.value.clone().requires_grad_()
+        ours, theirs = call(x), call(t)
+        assert torch.equal(ours.value, theirs.detach())
+        (g,) = grad(ours.sum(), [x])
+        assert torch.equal(g.value, torch.autograd.grad(theirs.sum(), t)[0])
+
+
+@pytest.mark.parametrize("what", RAW)
+def test_what_a_propagate_captured_raw_is_no_constant(what):
+    """It may have been computed from the inputs: the gradient of a gradient would be lost in silence."""
+    for call in RAW[what]:
+        r = by_hand([x := leaf(2.0)], x.value, lambda dL_doutputs, call=call: [call(dL_doutputs[0])])
+        assert message(RawTensorError, lambda r=r, x=x: grad(r, [x])).endswith(f": got {OPERAND}")
+
+
+def test_a_condition_is_a_factor_also_in_a_propagate():
+    x = leaf(-1.0, 2.0)
+    r = by_hand([x], x.value.relu(), lambda dL_doutputs: [dL_doutputs[0] * (x.value > 0)])
+    assert grad(r.sum(), [x])[0].tolist() == [0.0, 1.0]
 
 
 def test_another_object_as_an_operand():
-    assert message(RawTensorError, lambda: leaf(1.0) * "b").startswith("*: got a str where a Variable belongs. ")
+    for other in ("b", None, [1.0]):
+        kind = type(other).__name__
+        says = message(RawTensorError, lambda other=other: leaf(1.0) * other)
+        assert says == f"*: got a {kind} where a Variable belongs. A tensor or a number will do too."
 
 
 def test_what_is_no_tensor_in_a_variable():

@@ -1,0 +1,11 @@
+"""The operators, each in one place: how it is written, its forward, and beside it the vjp of each argument.
+
+Read table.py first. A new operator is one line (see pointwise.py), and one method in methods.py if people call it.
+"""
+
+from . import choosing, joining, linear, pointwise, reductions, shapes
+from .methods import ALIASES, FUNCTIONS, METHODS, Operators, named_operator
+from .table import TABLE, Op
+
+__all__ = ["ALIASES", "FUNCTIONS", "METHODS", "TABLE", "Op", "Operators", "named_operator"]
+__all__ += ["choosing", "joining", "linear", "pointwise", "reductions", "shapes"]

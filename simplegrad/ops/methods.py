@@ -1,0 +1,707 @@
+"""The operators as people call them: torch's names and arguments, once for Variables and symbols alike.
+
+A method makes of torch's arguments those of the operator in the table (`dim` a number, a tuple or None; sizes a tuple),
+or is composed of others. `FUNCTIONS` are the same as functions: torch.tanh(x), torch.nn.functional.relu(x), tanh(x).
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from numbers import Real
+from typing import Any, Self
+
+import torch
+
+from . import choosing, joining, linear, pointwise, reductions, shapes
+
+Dim = int | Sequence[int] | None
+
+
+class UnsupportedError(TypeError):
+    """Arguments that torch takes and this operator does not. The message says which, and what to write instead."""
+
+
+def dims_of(dim: Dim) -> int | tuple[int, ...] | None:
+    if isinstance(dim, (list, tuple)):
+        return (tuple(dim) if len(dim) > 1 else dim[0]) if dim else None
+    return dim
+
+
+def sizes_of(sizes: tuple) -> tuple:
+    """f(2, 3), f((2, 3)) and f(*x.shape) alike."""
+    return tuple(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes
+
+
+class Operators:
+    """What a Variable and a symbol can do. `bind` is given an operator and its arguments."""
+
+    __slots__ = ()
+    shape: Any
+    dtype: torch.dtype
+    named: Callable[[str, Callable], Any]  # what is computed, its result under this name
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    # --- arithmetic ------------------------------------------------------------------------------------------------
+
+    def __add__(self, other) -> Self:
+        return pointwise.add(self, other)
+
+    def __radd__(self, other) -> Self:
+        return pointwise.add(self, other) if isinstance(other, Real) else pointwise.add(other, self)
+
+    def __sub__(self, other) -> Self:
+        return pointwise.sub(self, other)
+
+    def __rsub__(self, other) -> Self:
+        return pointwise.sub(other, self)
+
+    def __mul__(self, other) -> Self:
+        return pointwise.mul(self, other)
+
+    def __rmul__(self, other) -> Self:
+        return pointwise.mul(self, other) if isinstance(other, Real) else pointwise.mul(other, self)
+
+    def __truediv__(self, other) -> Self:
+        return pointwise.div(self, other)
+
+    def __rtruediv__(self, other) -> Self:
+        return pointwise.div(other, self)
+
+    def __pow__(self, other) -> Self:
+        return pointwise.pow(self, other)
+
+    def __rpow__(self, other) -> Self:
+        return pointwise.pow(other, self)
+
+    def __mod__(self, other) -> Self:
+        return pointwise.remainder(self, other)
+
+    def __rmod__(self, other) -> Self:
+        return pointwise.remainder(other, self)
+
+    def __matmul__(self, other) -> Self:
+        return linear.matmul(self, other)
+
+    def __rmatmul__(self, other) -> Self:
+        return linear.matmul(other, self)
+
+    def __neg__(self) -> Self:
+        return pointwise.neg(self)
+
+    def __pos__(self) -> Self:
+        return self
+
+    def __abs__(self) -> Self:
+        return pointwise.abs(self)
+
+    def add(self, other, *, alpha: Real = 1) -> Self:
+        return self + (other if alpha == 1 else other * alpha)
+
+    def sub(self, other, *, alpha: Real = 1) -> Self:
+        return self - (other if alpha == 1 else other * alpha)
+
+    def rsub(self, other, *, alpha: Real = 1) -> Self:
+        return other - (self if alpha == 1 else self * alpha)
+
+    def mul(self, other) -> Self:
+        return self * other
+
+    def div(self, other, *, rounding_mode: str | None = None) -> Self:
+        quotient = self / other
+        return quotient if rounding_mode is None else pointwise.step(quotient, rounding_mode)
+
+    def pow(self, exponent) -> Self:
+        return self**exponent
+
+    def remainder(self, other) -> Self:
+        return self % other
+
+    def atan2(self, other) -> Self:
+        return pointwise.atan2(self, other)
+
+    def neg(self) -> Self:
+        return -self
+
+    def matmul(self, other) -> Self:
+        """torch's matmul: vectors, matrices and batches of them."""
+        return self @ other
+
+    def outer(self, vec2) -> Self:
+        return self.unsqueeze(-1) * vec2
+
+    # --- functions of each element -----------------------------------------------------------------------------------
+
+    def exp(self) -> Self:
+        return pointwise.exp(self)
+
+    def exp2(self) -> Self:
+        return pointwise.exp2(self)
+
+    def expm1(self) -> Self:
+        return pointwise.expm1(self)
+
+    def log(self) -> Self:
+        return pointwise.log(self)
+
+    def log2(self) -> Self:
+        return pointwise.log2(self)
+
+    def log10(self) -> Self:
+        return pointwise.log10(self)
+
+    def log1p(self) -> Self:
+        return pointwise.log1p(self)
+
+    def sqrt(self) -> Self:
+        return pointwise.sqrt(self)
+
+    def rsqrt(self) -> Self:
+        return pointwise.rsqrt(self)
+
+    def square(self) -> Self:
+        return pointwise.square(self)
+
+    def reciprocal(self) -> Self:
+        return pointwise.reciprocal(self)
+
+    def sin(self) -> Self:
+        return pointwise.sin(self)
+
+    def cos(self) -> Self:
+        return pointwise.cos(self)
+
+    def tan(self) -> Self:
+        return pointwise.tan(self)
+
+    def asin(self) -> Self:
+        return pointwise.asin(self)
+
+    def acos(self) -> Self:
+        return pointwise.acos(self)
+
+    def atan(self) -> Self:
+        return pointwise.atan(self)
+
+    def sinh(self) -> Self:
+        return pointwise.sinh(self)
+
+    def cosh(self) -> Self:
+        return pointwise.cosh(self)
+
+    def tanh(self) -> Self:
+        return pointwise.tanh(self)
+
+    def asinh(self) -> Self:
+        return pointwise.asinh(self)
+
+    def acosh(self) -> Self:
+        return pointwise.acosh(self)
+
+    def atanh(self) -> Self:
+        return pointwise.atanh(self)
+
+    def erf(self) -> Self:
+        return pointwise.erf(self)
+
+    def erfc(self) -> Self:
+        return pointwise.erfc(self)
+
+    def sigmoid(self) -> Self:
+        return pointwise.sigmoid(self)
+
+    def relu(self, inplace: bool = False) -> Self:
+        _not_in_place("relu", inplace)
+        return pointwise.relu(self)
+
+    def abs(self) -> Self:
+        return abs(self)
+
+    def silu(self, inplace: bool = False) -> Self:
+        """x * sigmoid(x)"""
+        _not_in_place("silu", inplace)
+        return self * self.sigmoid()
+
+    def gelu(self, approximate: str = "none") -> Self:
+        if approximate == "tanh":
+            inner = (self + self**3 * 0.044715) * math.sqrt(2 / math.pi)
+            return self * 0.5 * (inner.tanh() + 1)
+        if approximate != "none":
+            raise UnsupportedError(f"gelu(…, approximate={approximate!r}): expected 'none' or 'tanh'.")
+        return self * 0.5 * ((self * math.sqrt(0.5)).erf() + 1)
+
+    def softplus(self, beta: Real = 1, threshold: Real = 20) -> Self:
+        """log(1 + exp(beta * x)) / beta; x itself where beta * x > threshold."""
+        return pointwise.softplus(self, beta, threshold)
+
+    def logsigmoid(self) -> Self:
+        return pointwise.logsigmoid(self)
+
+    def floor(self) -> Self:
+        return pointwise.step(self, "floor")
+
+    def ceil(self) -> Self:
+        return pointwise.step(self, "ceil")
+
+    def trunc(self) -> Self:
+        return pointwise.step(self, "trunc")
+
+    def round(self, *, decimals: int = 0) -> Self:
+        scale = 10**decimals
+        return pointwise.step(self, "round") if not decimals else pointwise.step(self * scale, "round") / scale
+
+    def sign(self) -> Self:
+        return pointwise.step(self, "sign")
+
+    def clamp(self, min=None, max=None) -> Self:
+        """Held between `min` and `max`, numbers or tensors."""
+        if min is None and max is None:
+            raise UnsupportedError("clamp: write min=…, max=… or both.")
+        if all(end is None or isinstance(end, Real) for end in (min, max)):
+            return pointwise.clamp(self, min, max)
+        held = self if min is None else where(self < min, min, self)
+        return held if max is None else where(held > max, max, held)
+
+    # --- choosing ----------------------------------------------------------------------------------------------------
+
+    def maximum(self, other) -> Self:
+        return pointwise.clamp(self, other, None) if isinstance(other, Real) else choosing.maximum(self, other)
+
+    def minimum(self, other) -> Self:
+        return pointwise.clamp(self, None, other) if isinstance(other, Real) else choosing.minimum(self, other)
+
+    def where(self, condition, other) -> Self:
+        return where(condition, self, other)
+
+    def masked_fill(self, mask, value) -> Self:
+        """`value`, a number or a scalar, where the mask is True."""
+        return choosing.masked(self, mask) if isinstance(value, Real) and value == 0 else where(mask, value, self)
+
+    def triu(self, diagonal: int = 0) -> Self:
+        return shapes.triu(self, diagonal)
+
+    def tril(self, diagonal: int = 0) -> Self:
+        return shapes.tril(self, diagonal)
+
+    # --- reductions --------------------------------------------------------------------------------------------------
+
+    def sum(self, dim=None, keepdim: bool = False, name: str | None = None, *, axis: Dim = None, dtype=None) -> Self:
+        """The sum over `dim`: an int, several, or None for all. `name` names the result, as in the notebook."""
+        if isinstance(dim, str):  # the notebook's x.sum('L0')
+            dim, name = None, dim
+        if name is not None:
+            return self.named(name, lambda: self.sum(dim, keepdim, axis=axis, dtype=dtype))
+        return reductions.sum(_to(self, dtype), dims_of(_either("sum", dim, axis)), bool(keepdim))
+
+    def mean(self, dim: Dim = None, keepdim: bool = False, *, axis: Dim = None, dtype=None) -> Self:
+        return reductions.mean(_to(self, dtype), dims_of(_either("mean", dim, axis)), bool(keepdim))
+
+    def amax(self, dim: Dim = None, keepdim: bool = False, *, axis: Dim = None) -> Self:
+        return reductions.amax(self, dims_of(_either("amax", dim, axis)), bool(keepdim))
+
+    def amin(self, dim: Dim = None, keepdim: bool = False, *, axis: Dim = None) -> Self:
+        return -((-self).amax(_either("amin", dim, axis), keepdim))
+
+    def max(self, dim=None, keepdim: bool = False):
+        """The largest of all; along `dim`, (values, indices); of two tensors, the larger of each pair."""
+        return _extreme(self, "max", dim, keepdim)
+
+    def min(self, dim=None, keepdim: bool = False):
+        return _extreme(self, "min", dim, keepdim)
+
+    def var(self, dim: Dim = None, unbiased: bool | None = None, keepdim: bool = False, *, correction=None) -> Self:
+        """The mean squared distance from the mean, of n elements over n - correction (1, unless it is said)."""
+        if isinstance(dim, bool):  # torch's var(unbiased)
+            dim, unbiased = None, dim
+        if unbiased is not None:
+            correction = int(unbiased)
+        dim, less = dims_of(dim), 1 if correction is None else correction
+        away = self - self.mean(dim, True)
+        n = reductions.count(self.shape, dim)
+        rest = n if less == 0 else n - less
+        return (away * away).sum(dim, keepdim) / (max(rest, 0) if isinstance(rest, Real) else rest)
+
+    def std(self, dim: Dim = None, unbiased: bool | None = None, keepdim: bool = False, *, correction=None) -> Self:
+        return _root(self.var(dim, unbiased, keepdim, correction=correction))
+
+    def norm(self, p="fro", dim: Dim = None, keepdim: bool = False, dtype=None) -> Self:
+        return vector_norm(self, 2 if p in ("fro", None) else p, dim, keepdim, dtype=dtype)
+
+    def prod(self, dim: int | None = None, keepdim: bool = False, *, dtype=None) -> Self:
+        """The product along a dimension, pairs first, so that its gradients are right where there are zeros too."""
+        x = _to(self, dtype)
+        if dim is None:
+            return x.reshape(-1).prod(0) if x.ndim else x.clone()
+        return _product(x, dim, keepdim)
+
+    def cumsum(self, dim: int, *, dtype=None) -> Self:
+        return reductions.cumsum(_to(self, dtype), dim)
+
+    def logsumexp(self, dim: Dim = None, keepdim: bool = False) -> Self:
+        return reductions.logsumexp(self, dims_of(dim), bool(keepdim))
+
+    def softmax(self, dim: int = -1, dtype=None, _stacklevel: int = 3) -> Self:
+        return reductions.softmax(_to(self, dtype), dim)
+
+    def log_softmax(self, dim: int = -1, dtype=None, _stacklevel: int = 3) -> Self:
+        return reductions.log_softmax(_to(self, dtype), dim)
+
+    # --- shapes ------------------------------------------------------------------------------------------------------
+
+    def expand(self, *sizes: int, size=None) -> Self:
+        """Repeat dimensions of size 1 (and new ones in front) without copying, to the given sizes (-1: as it is)."""
+        return shapes.expand(self, sizes_of(sizes if size is None else (size,)))
+
+    def expand_as(self, other) -> Self:
+        return self.expand(other.shape)
+
+    def sum_to_size(self, *size: int) -> Self:
+        """The backward of `expand`: sum what broadcasting repeated, until the shape is `size`."""
+        return shapes.sum_to_size(self, sizes_of(size))
+
+    def reshape(self, *shape: int) -> Self:
+        return shapes.reshape(self, sizes_of(shape))
+
+    def view(self, *shape: int) -> Self:
+        return self.to(shape[0]) if isinstance(shape[0], torch.dtype) else shapes.reshape(self, sizes_of(shape))
+
+    def view_as(self, other) -> Self:
+        return self.reshape(other.shape)
+
+    reshape_as = view_as
+
+    def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Self:
+        return shapes.flatten(self, start_dim, end_dim)
+
+    def unflatten(self, dim: int, sizes) -> Self:
+        dim %= self.ndim
+        return self.reshape(*self.shape[:dim], *sizes, *self.shape[dim + 1 :])
+
+    def squeeze(self, *dim) -> Self:
+        return shapes.squeeze(self, dims_of(sizes_of(dim)))
+
+    def unsqueeze(self, dim: int) -> Self:
+        return shapes.unsqueeze(self, dim)
+
+    def transpose(self, dim0: int, dim1: int) -> Self:
+        return shapes.transpose(self, dim0, dim1)
+
+    def t(self) -> Self:
+        return shapes.t(self)
+
+    @property
+    def T(self) -> Self:
+        return shapes.reversed_dims(self)
+
+    @property
+    def mT(self) -> Self:
+        return shapes.transpose(self, -2, -1)
+
+    def adjoint(self) -> Self:
+        return self.mT
+
+    def permute(self, *dims: int) -> Self:
+        return shapes.permute(self, sizes_of(dims))
+
+    def movedim(self, source, destination) -> Self:
+        count = self.ndim
+        source, destination = ([each % count for each in _listed(dims)] for dims in (source, destination))
+        rest = iter(each for each in range(count) if each not in source)
+        order = [source[destination.index(i)] if i in destination else next(rest) for i in range(count)]
+        return self.permute(*order)
+
+    def flip(self, *dims: int) -> Self:
+        return shapes.flip(self, sizes_of(dims))
+
+    def roll(self, shifts, dims=None) -> Self:
+        if dims is None or dims == ():
+            return self.flatten().roll(shifts, 0).reshape(self.shape)
+        return shapes.roll(self, tuple(_listed(shifts)), tuple(_listed(dims)))
+
+    def repeat(self, *repeats: int) -> Self:
+        repeats = sizes_of(repeats)
+        sizes = (1,) * (len(repeats) - self.ndim) + tuple(self.shape)
+        apart = self.reshape(*[each for size in sizes for each in (1, size)])
+        spread = apart.expand(*[each for pair in zip(repeats, sizes) for each in pair])
+        return spread.reshape(*[many * size for many, size in zip(repeats, sizes)])
+
+    def chunk(self, chunks: int, dim: int = 0) -> tuple[Self, ...]:
+        return self.split(-(-self.shape[dim] // chunks) or 1, dim) if self.shape[dim] else (self,) * chunks
+
+    def split(self, split_size, dim: int = 0) -> tuple[Self, ...]:
+        """Parts of `split_size` along `dim`, the last one maybe shorter; or of the sizes in a list."""
+        total = self.shape[dim]
+        if isinstance(split_size, int):
+            split_size = [min(split_size, total - at) for at in range(0, total, split_size or 1)] or [0]
+        if sum(split_size) != total:
+            raise UnsupportedError(
+                f"split: sizes {list(split_size)} add up to {sum(split_size)}, dim {dim} is {total}."
+            )
+        ends = [sum(split_size[:i]) for i in range(len(split_size) + 1)]
+        return tuple(self.narrow(dim, start, stop - start) for start, stop in zip(ends, ends[1:]))
+
+    def narrow(self, dim: int, start, length) -> Self:
+        start = int(start)
+        start = start + self.shape[dim] if start < 0 else start
+        return self[joining.along(dim, slice(start, start + length))]
+
+    def select(self, dim: int, index: int) -> Self:
+        return self[joining.along(dim, index)]
+
+    def unbind(self, dim: int = 0) -> tuple[Self, ...]:
+        return tuple(self.select(dim, i) for i in range(self.shape[dim]))
+
+    def contiguous(self, memory_format=torch.contiguous_format) -> Self:
+        return self
+
+    def clone(self, *, memory_format=torch.preserve_format) -> Self:
+        return pointwise.clone(self)
+
+    # --- places ------------------------------------------------------------------------------------------------------
+
+    def __getitem__(self, index) -> Self:
+        """x[index]: ints, slices, None, …, lists, and integer or boolean tensors, as in torch."""
+        return shapes.index(self, index if isinstance(index, tuple) else (index,))
+
+    def __setitem__(self, index, value) -> None:
+        raise UnsupportedError(
+            "x[…] = value: a value never changes, since a rule may have kept it. Make the new one: "
+            "y = x.index_put((index,), values), x.scatter(dim, index, source), or where(condition, a, x)."
+        )
+
+    def gather(self, dim: int, index, *, sparse_grad: bool = False) -> Self:
+        return shapes.gather(self, dim, index)
+
+    def index_select(self, dim: int, index) -> Self:
+        return shapes.index(self, joining.along(dim, index)) if self.ndim else self.reshape(1)[index].reshape(())
+
+    def masked_select(self, mask) -> Self:
+        return self.expand(torch.broadcast_shapes(self.shape, mask.shape))[mask.expand(self.shape)]
+
+    def index_put(self, indices: Sequence, values, accumulate: bool = False) -> Self:
+        """A new value, with `values` at these indices: what `x[indices] = values` is in place."""
+        return shapes.index_put(self, tuple(indices), values, accumulate)
+
+    def index_add(self, dim: int, index, source, *, alpha: Real = 1) -> Self:
+        return shapes.index_add(self, dim, index, source if alpha == 1 else source * alpha)
+
+    def scatter(self, dim: int, index, src=None, *, value: Real | None = None, reduce: str | None = None) -> Self:
+        if reduce is not None:
+            raise UnsupportedError("scatter(…, reduce=…): only without; scatter_add adds.")
+        source = value if src is None else src
+        if isinstance(source, Real):
+            return shapes.scattered_number(self, dim, index, source)
+        return shapes.scatter(self, dim, index, source)
+
+    def scatter_add(self, dim: int, index, src) -> Self:
+        return shapes.scatter_add(self, dim, index, src)
+
+    # --- dtypes ------------------------------------------------------------------------------------------------------
+
+    def to(self, *args, dtype=None, **others) -> Self:
+        """As another dtype. Devices are not changed: a Variable stays where its tensor is."""
+        wanted = [dtype, *args]
+        for each in [*wanted[1:], *others.values()]:
+            if isinstance(each, (str, torch.device)) and torch.device(each).type != self.device.type:
+                raise UnsupportedError(f"x.to({str(each)!r}): move the tensor before it becomes a Variable.")
+        dtype = next((getattr(each, "dtype", each) for each in wanted if _has_dtype(each)), None)
+        return self if dtype is None or dtype == self.dtype else shapes.cast(self, dtype, self.dtype)
+
+    def type(self, dtype) -> Self:
+        return self.to(dtype)
+
+    def type_as(self, other) -> Self:
+        return self.to(other.dtype)
+
+    def float(self) -> Self:
+        return self.to(torch.float32)
+
+    def double(self) -> Self:
+        return self.to(torch.float64)
+
+    def half(self) -> Self:
+        return self.to(torch.float16)
+
+    def bfloat16(self) -> Self:
+        return self.to(torch.bfloat16)
+
+
+def _has_dtype(each: object) -> bool:
+    return isinstance(each, torch.dtype) or isinstance(getattr(each, "dtype", None), torch.dtype)
+
+
+def _to(x, dtype: torch.dtype | None):
+    return x if dtype is None else x.to(dtype)
+
+
+def _listed(x) -> list:
+    return list(x) if isinstance(x, (tuple, list)) else [x]
+
+
+def _either(name: str, dim: Dim, axis: Dim) -> Dim:
+    if dim is not None and axis is not None:
+        raise UnsupportedError(f"{name}: dim and axis say the same, give one of them.")
+    return dim if axis is None else axis
+
+
+def _not_in_place(name: str, inplace: bool) -> None:
+    if inplace:
+        raise UnsupportedError(f"{name}(…, inplace=True): a value never changes here. Write y = {name}(x).")
+
+
+def _root(x):
+    """The square root of what is not negative, whose gradient at 0 is 0, as torch's of std and norm."""
+    zero = x == 0
+    return choosing.masked(where(zero, 1.0, x).sqrt(), zero)
+
+
+def _extreme(x, name: str, dim, keepdim: bool):
+    if dim is None:
+        return x.amax() if name == "max" else x.amin()
+    if not isinstance(dim, int) or isinstance(dim, bool):
+        return x.maximum(dim) if name == "max" else x.minimum(dim)
+    if not hasattr(x, "value") or not isinstance(x.value, torch.Tensor):
+        raise UnsupportedError(
+            f"{name}(dim=…) gives indices too, which are met at the call. Write {'a' + name}(dim=…)."
+        )
+    values, indices = getattr(x.value, name)(dim, True)
+    found = x.gather(dim, indices) if x.ndim else x.clone()
+    made = getattr(torch.return_types, name)
+    return made((found if keepdim or not x.ndim else found.squeeze(dim), indices if keepdim else indices.squeeze(dim)))
+
+
+def _product(x, dim: int, keepdim: bool):
+    x = x if x.ndim else x.reshape(1)
+    n = x.shape[dim]
+    while n > 1:
+        half = n // 2
+        pairs = x.narrow(dim, 0, half) * x.narrow(dim, half, half)
+        x = joining.cat([pairs, x.narrow(dim, 2 * half, n - 2 * half)], dim) if n % 2 else pairs
+        n = x.shape[dim]
+    if n == 0:
+        return x.sum(dim, keepdim) + 1
+    return x if keepdim else x.squeeze(dim)
+
+
+def where(condition, a, b):
+    """a where the condition (boolean, no gradient flows through it) is True, else b; one of them may be a number."""
+    return choosing.where(condition, a, b)
+
+
+def cat(tensors: Sequence, dim: int = 0, *, axis: int | None = None):
+    return joining.cat(list(tensors), dim if axis is None else axis)
+
+
+def stack(tensors: Sequence, dim: int = 0):
+    return joining.stack(list(tensors), dim)
+
+
+def pad(input, pad: Sequence[int], mode: str = "constant", value: Real | None = None):
+    """torch.nn.functional.pad, with a constant."""
+    if mode != "constant":
+        raise UnsupportedError(f"pad(…, mode={mode!r}): only mode='constant'.")
+    return shapes.pad(input, tuple(pad), 0.0 if value is None else value)
+
+
+def linear_(input, weight, bias=None):
+    product = input @ weight.t()
+    return product if bias is None else product + bias
+
+
+def vector_norm(x, ord: Real = 2, dim: Dim = None, keepdim: bool = False, *, dtype=None):
+    """torch.linalg.vector_norm"""
+    x, dim = _to(x, dtype), dims_of(dim)
+    if isinstance(ord, str):
+        raise UnsupportedError(f"norm(p={ord!r}): a number, or 'fro'. Norms of matrices are not here.")
+    if ord == 2:
+        return _root((x * x).sum(dim, keepdim))
+    size = x.abs()
+    if ord == math.inf:
+        return size.amax(dim, keepdim)
+    if ord == -math.inf:
+        return size.amin(dim, keepdim)
+    if ord == 0:
+        return where(x == 0, 0.0, size * 0.0 + 1.0).sum(dim, keepdim)
+    return size.sum(dim, keepdim) if ord == 1 else (size**ord).sum(dim, keepdim) ** (1.0 / ord)
+
+
+def var_mean(x, dim: Dim = None, unbiased=None, keepdim: bool = False, *, correction=None) -> tuple:
+    return x.var(dim, unbiased, keepdim, correction=correction), x.mean(dims_of(dim), keepdim)
+
+
+def std_mean(x, dim: Dim = None, unbiased=None, keepdim: bool = False, *, correction=None) -> tuple:
+    return x.std(dim, unbiased, keepdim, correction=correction), x.mean(dims_of(dim), keepdim)
+
+
+def einsum(equation: str, *operands):
+    """torch.einsum: each operand laid out along all indices, multiplied, and summed over those not asked for."""
+    operands = operands[0] if len(operands) == 1 and isinstance(operands[0], (tuple, list)) else operands
+    left, arrow, asked = equation.replace(" ", "").partition("->")
+    names = left.split(",")
+    if len(names) != len(operands):
+        raise UnsupportedError(f"einsum({equation!r}): {len(operands)} operands for {len(names)} terms.")
+    wide = max(x.ndim - len(term.replace("...", "")) for x, term in zip(operands, names)) if "." in left else 0
+    dots = "0123456789"[:wide]
+    terms = []
+    for x, term in zip(operands, names):
+        own = x.ndim - len(term.replace("...", ""))
+        terms.append(term.replace("...", dots[wide - own :]))
+    counted = "".join(terms)
+    asked = asked.replace("...", dots) if arrow else dots + "".join(sorted(
+        i for i in set(counted) - set(dots) if counted.count(i) == 1
+    ))  # fmt: skip
+    rest = [i for i in dict.fromkeys(counted) if i not in asked]
+    order = [*asked, *rest]
+    product = None
+    for x, term in zip(operands, terms):
+        part = _laid_out(x, term, order)
+        product = part if product is None else product * part
+    return product.sum(tuple(range(len(asked), len(order)))) if rest else product
+
+
+def _laid_out(x, term: str, order: list[str]):
+    """x, of the indices in `term`, with a dimension for each index in `order`."""
+    while len(set(term)) < len(term):  # a diagonal
+        twice = next(i for i in term if term.count(i) > 1)
+        first, second = [at for at, each in enumerate(term) if each == twice][:2]
+        n = torch.arange(x.shape[first])
+        x, term = x.movedim((first, second), (0, 1))[n, n], twice + term.replace(twice, "", 2)
+    present = [i for i in order if i in term]
+    x = x.permute(*[term.index(i) for i in present]) if present else x
+    for place, i in enumerate(order):
+        x = x if i in term else x.unsqueeze(place)
+    return x
+
+
+def listed_methods() -> dict[str, Callable]:
+    return {k: v for k, v in vars(Operators).items() if not k.startswith("_") and inspect.isfunction(v)}
+
+
+METHODS: dict[str, Callable] = listed_methods()
+FUNCTIONS: dict[str, Callable] = {
+    name: f for name, f in METHODS.items() if name not in ("view", "to", "type", "type_as")
+}
+FUNCTIONS |= {"where": where, "cat": cat, "stack": stack, "pad": pad, "linear": linear_, "einsum": einsum}
+FUNCTIONS |= {"vector_norm": vector_norm, "var_mean": var_mean, "std_mean": std_mean}
+_OTHER_NAMES = {
+    "multiply": "mul", "subtract": "sub", "divide": "div", "true_divide": "div", "absolute": "abs", "negative": "neg",
+    "concat": "cat", "concatenate": "cat", "mm": "matmul", "bmm": "matmul", "mv": "matmul", "dot": "matmul",
+    "swapaxes": "transpose", "swapdims": "transpose", "moveaxis": "movedim", "clip": "clamp",
+    "expit": "sigmoid", "arcsin": "asin", "arccos": "acos", "arctan": "atan", "arcsinh": "asinh", "arccosh": "acosh",
+    "arctanh": "atanh", "arctan2": "atan2", "fix": "trunc", "ger": "outer",
+}  # fmt: skip
+ALIASES: dict[str, Callable] = {other: FUNCTIONS[name] for other, name in _OTHER_NAMES.items()}
+_AS_METHODS = {k: v for k, v in ALIASES.items() if k not in ("concat", "concatenate")}
+for _name, _method in _AS_METHODS.items():
+    setattr(Operators, _name, _method)
+
+
+def named_operator(name: str) -> Callable | None:
+    """Ours for a function of torch, of torch.nn.functional, torch.special or torch.linalg, or a method of a tensor."""
+    for prefix in ("special_", "linalg_"):
+        name = name.removeprefix(prefix)
+    return FUNCTIONS.get(name) or ALIASES.get(name) or METHODS.get(name)

@@ -1,0 +1,148 @@
+"""Pointwise operators. A new one is a line: its name, how it is written, its forward, and a vjp for each argument."""
+
+from __future__ import annotations
+
+import math
+import operator
+from numbers import Real
+
+import torch
+
+from .. import torch_private
+from .choosing import masked, scaled, sign, where
+from .numbers import times
+from .table import Op, op
+
+
+def pointwise(name: str, text: str, forward, *vjps, **more) -> Op:
+    return op(name, text, forward, *vjps, pointwise=True, **more)
+
+
+def of_one(name: str, forward, vjp) -> Op:
+    return pointwise(name, f"{{}}.{name}()", forward, vjp)
+
+
+# --- of two ------------------------------------------------------------------------------------------------------
+
+add = pointwise("add", "{} + {}", operator.add, lambda g, r, a, b: g, lambda g, r, a, b: g)
+sub = pointwise("sub", "{} - {}", operator.sub, lambda g, r, a, b: g, lambda g, r, a, b: -g)
+mul = pointwise("mul", "{} * {}", operator.mul, lambda g, r, a, b: g * b, lambda g, r, a, b: g * a)
+div = pointwise("div", "{} / {}", operator.truediv, lambda g, r, a, b: g / b, lambda g, r, a, b: -(g * (r / b)))
+
+
+def power_base(g, r, a, b):
+    """b a**(b - 1). Where b is 0 that is 0, also for a = 0, whose power of -1 would make it NaN."""
+    if isinstance(b, Real):
+        return g * times(a ** (b - 1), b) if b else times(g, 0.0)
+    return masked(g * b, b == 0) * a ** masked(b - 1, b == 0)
+
+
+def power_exponent(g, r, a, b):
+    """a**b log(a). Where the power is 0 whatever the exponent, log(0) counts for nothing."""
+    if isinstance(a, Real):
+        log = math.log(a) if a > 0 else -math.inf if a == 0 else math.nan
+        product = g * times(r, log)
+        return product if a else masked(product, b >= 0)
+    zero = (a == 0) & (b >= 0)
+    return masked(g * r, zero) * where(zero, 1.0, a).log()
+
+
+pow = pointwise("pow", "{} ** {}", operator.pow, power_base, power_exponent)
+remainder = pointwise(
+    "remainder", "{} % {}", torch.remainder, lambda g, r, a, b: g, lambda g, r, a, b: -(g * floor_of(a, b))
+)
+floor_of = op("floor_of", "({} / {}).floor()", lambda a, b: torch.floor_divide(a, b))
+atan2 = pointwise(
+    "atan2",
+    "{}.atan2({})",
+    torch.atan2,
+    lambda g, r, a, b: g * (b / (a * a + b * b)),
+    lambda g, r, a, b: g * (-a / (a * a + b * b)),
+)
+
+# --- of one ------------------------------------------------------------------------------------------------------
+
+neg = pointwise("neg", "-{}", operator.neg, lambda g, r, x: -g)
+exp = of_one("exp", torch.exp, lambda g, r, x: g * r)
+exp2 = of_one("exp2", torch.exp2, lambda g, r, x: g * times(r, math.log(2)))
+expm1 = of_one("expm1", torch.expm1, lambda g, r, x: g * (r + 1))
+log = of_one("log", torch.log, lambda g, r, x: g / x)
+log2 = of_one("log2", torch.log2, lambda g, r, x: g / times(x, math.log(2)))
+log10 = of_one("log10", torch.log10, lambda g, r, x: g / times(x, math.log(10)))
+log1p = of_one("log1p", torch.log1p, lambda g, r, x: g / (x + 1))
+sqrt = of_one("sqrt", torch.sqrt, lambda g, r, x: g / times(r, 2))
+rsqrt = of_one("rsqrt", torch.rsqrt, lambda g, r, x: times(g, -0.5) * r**3)
+square = of_one("square", torch.square, lambda g, r, x: g * times(x, 2))
+reciprocal = of_one("reciprocal", torch.reciprocal, lambda g, r, x: -(g * r**2))
+sin = of_one("sin", torch.sin, lambda g, r, x: g * x.cos())
+cos = of_one("cos", torch.cos, lambda g, r, x: g * -x.sin())
+tan = of_one("tan", torch.tan, lambda g, r, x: g * (r**2 + 1))
+asin = of_one("asin", torch.asin, lambda g, r, x: g * (1 - x * x).rsqrt())
+acos = of_one("acos", torch.acos, lambda g, r, x: g * -((1 - x * x).rsqrt()))
+atan = of_one("atan", torch.atan, lambda g, r, x: g / (x * x + 1))
+sinh = of_one("sinh", torch.sinh, lambda g, r, x: g * x.cosh())
+cosh = of_one("cosh", torch.cosh, lambda g, r, x: g * x.sinh())
+asinh = of_one("asinh", torch.asinh, lambda g, r, x: g * (x**2 + 1).rsqrt())
+acosh = of_one("acosh", torch.acosh, lambda g, r, x: g * ((x - 1).rsqrt() * (x + 1).rsqrt()))
+atanh = of_one("atanh", torch.atanh, lambda g, r, x: g / (1 - x**2))
+erf = of_one("erf", torch.erf, lambda g, r, x: g * times((-(x * x)).exp(), 2 / math.sqrt(math.pi)))
+erfc = of_one("erfc", torch.erfc, lambda g, r, x: g * times((-(x * x)).exp(), -2 / math.sqrt(math.pi)))
+tanh = of_one("tanh", torch.tanh, lambda g, r, x: tanh_backward(g, r))
+sigmoid = of_one("sigmoid", torch.sigmoid, lambda g, r, x: sigmoid_backward(g, r))
+relu = of_one("relu", torch.relu, lambda g, r, x: relu_backward(g, r))
+abs = of_one("abs", torch.abs, lambda g, r, x: scaled(g, sign(x)))
+logsigmoid = pointwise(
+    "logsigmoid", "logsigmoid({})", torch.nn.functional.logsigmoid, lambda g, r, x: g * (-x).sigmoid(),
+    in_torch="torch.nn.functional.logsigmoid({})",
+)  # fmt: skip
+softplus = pointwise(
+    "softplus",
+    "softplus({}, {}, {})",
+    torch.nn.functional.softplus,
+    lambda g, r, x, beta, threshold: where(times(x, beta) > threshold, g, g * times(x, beta).sigmoid()),
+    in_torch="torch.nn.functional.softplus({}, {}, {})",
+)
+clamp = pointwise(
+    "clamp",
+    lambda x, low, high: f"{x}.clamp({', '.join(f'{w}={v}' for w, v in (('min', low), ('max', high)) if v != 'None')})",
+    torch.clamp,
+    lambda g, r, x, low, high: masked(g, outside(x, low, high)),
+)
+clone = op("clone", "{}.clone()", torch.clone, lambda g, r, x: g, pointwise=True)
+alias = op("alias", "{}", lambda x: x.view_as(x), lambda g, r, x: g, pointwise=True, in_torch="{0}.view_as({0})")
+step = op("step", "{}.{}()", lambda x, name: getattr(x, name)(), lambda g, r, x, name: times(g, 0.0), pointwise=True)
+
+
+def _outside(x: torch.Tensor, low, high) -> torch.Tensor:
+    below = x < low if low is not None else torch.zeros_like(x, dtype=torch.bool)
+    return below if high is None else below | (x > high)
+
+
+outside = op("outside", "outside({}, {}, {})", _outside)
+
+# --- the backward formulas that torch has in one kernel each -----------------------------------------------------
+
+tanh_backward = pointwise(
+    "tanh_backward",
+    "tanh_backward({}, {})",
+    torch_private.tanh_backward,
+    lambda g, r, d, t: tanh_backward(g, t),  # of d * (1 - t*t)
+    lambda g, r, d, t: g * times(d * t, -2),
+    in_torch="torch.ops.aten.tanh_backward({}, {})",
+)
+sigmoid_backward = pointwise(
+    "sigmoid_backward",
+    "sigmoid_backward({}, {})",
+    torch_private.sigmoid_backward,
+    lambda g, r, d, s: sigmoid_backward(g, s),  # of d * s * (1 - s)
+    lambda g, r, d, s: g * (d * (1 - times(s, 2))),
+    in_torch="torch.ops.aten.sigmoid_backward({}, {})",
+)
+relu_backward = pointwise(
+    "relu_backward",
+    "relu_backward({}, {})",
+    lambda d, relu: torch_private.threshold_backward(d, relu, 0),
+    lambda g, r, d, relu: relu_backward(g, relu),
+    None,
+    in_torch="torch.ops.aten.threshold_backward({}, {}, 0)",
+)

@@ -1,0 +1,96 @@
+"""Operators that reduce dimensions, and those that go along one."""
+
+from __future__ import annotations
+
+import math
+
+from .. import torch_private
+from .choosing import scaled, shares
+from .numbers import over
+from .table import op
+
+
+def reduced(name: str):
+    """`x.sum(dim=0, keepdim=True)`: what says nothing new is left out."""
+
+    def text(x: str, dim: str, keepdim: str) -> str:
+        dim = f"({dim})" if "," in dim else dim
+        said = [f"dim={dim}"] * (dim != "None") + ["keepdim=True"] * (keepdim == "True")
+        return f"{x}.{name}({', '.join(said)})"
+
+    return text
+
+
+def restored(g, shape, dim, keepdim: bool):
+    """A gradient of a reduction's result as one of its input: the reduced dimensions are there again, of size 1."""
+    if keepdim or dim is None or not len(shape):
+        return g
+    dims = (dim,) if isinstance(dim, int) else dim
+    for each in sorted(each % len(shape) for each in dims):
+        g = g.unsqueeze(each)
+    return g
+
+
+def spread(g, shape, dim, keepdim: bool):
+    """The gradient of a sum: the same one for each element that was added."""
+    g = restored(g, shape, dim, keepdim)
+    return g if g.shape == shape else g.expand(shape)
+
+
+def count(shape, dim):
+    """How many elements a mean is of."""
+    if not len(shape):
+        return 1
+    dims = range(len(shape)) if dim is None else (dim,) if isinstance(dim, int) else dim
+    return math.prod((shape[each] for each in dims), start=1)
+
+
+sum = op(
+    "sum",
+    reduced("sum"),
+    lambda x, dim, keepdim: x.sum() if dim is None and not keepdim else x.sum(dim, keepdim),
+    lambda g, r, shape, dim, keepdim: spread(g, shape, dim, keepdim),
+    shapes=True,
+)
+mean = op(
+    "mean",
+    reduced("mean"),
+    lambda x, dim, keepdim: x.mean(dim, keepdim),
+    lambda g, r, shape, dim, keepdim: over(spread(g, shape, dim, keepdim), count(shape, dim)),
+    shapes=True,
+)
+amax = op(
+    "amax",
+    reduced("amax"),
+    lambda x, dim, keepdim: x.amax(() if dim is None else dim, keepdim),
+    lambda g, r, x, dim, keepdim: scaled(restored(g, x.shape, dim, keepdim), shares(x, dim)),
+)
+logsumexp = op(
+    "logsumexp",
+    reduced("logsumexp"),
+    lambda x, dim, keepdim: x.logsumexp(tuple(range(x.ndim)) if dim is None else dim, keepdim),
+    lambda g, r, x, dim, keepdim: restored(g, x.shape, dim, keepdim) * (x - restored(r, x.shape, dim, keepdim)).exp(),
+)
+softmax = op(
+    "softmax", "{}.softmax(dim={})", lambda x, dim: x.softmax(dim), lambda g, r, x, dim: softmax_backward(g, r, dim)
+)
+log_softmax = op(
+    "log_softmax",
+    "{}.log_softmax(dim={})",
+    lambda x, dim: x.log_softmax(dim),
+    lambda g, r, x, dim: g - r.exp() * g.sum(dim=dim, keepdim=True),
+)
+softmax_backward = op(
+    "softmax_backward",
+    "softmax_backward({}, {}, dim={})",
+    lambda d, s, dim: torch_private.softmax_backward(d, s, dim, d.dtype),
+    lambda g, r, d, s, dim: softmax_backward(g, s, dim),  # of (d - (d * s).sum(dim, True)) * s
+    lambda g, r, d, s, dim: g * d - g * (d * s).sum(dim=dim, keepdim=True) - d * (g * s).sum(dim=dim, keepdim=True),
+    in_torch="torch._softmax_backward_data({0}, {1}, {2}, {0}.dtype)",
+)
+cumsum = op(
+    "cumsum",
+    "{}.cumsum(dim={})",
+    lambda x, dim: x.cumsum(dim),
+    lambda g, r, x, dim: g.flip(dim).cumsum(dim).flip(dim),
+)

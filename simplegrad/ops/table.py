@@ -1,0 +1,108 @@
+"""`op`: one operator. The same rule runs on Variables, on tensors and on symbols, whatever its arguments are.
+
+    tanh = op("tanh", "{}.tanh()", torch.tanh, lambda g, r, x: tanh_backward(g, r))
+
+A vjp is given the incoming gradient, the result and the arguments, and returns the contribution to its argument. What
+it computes with is what it is given: Variables in a pass that is recorded, tensors in one that is not, symbols in the
+compiler. So it says `g * b`, `x.cos()`, or calls another operator of the table; never what only a tensor has.
+"""
+
+from __future__ import annotations
+
+import dis
+from collections.abc import Callable, Sequence
+from functools import cache
+from types import CodeType
+from typing import Any
+
+import torch
+
+TABLE: dict[str, Op] = {}
+
+
+class Op:
+    """`name`; `text`: how it is written, of the texts of its arguments (a format, or a function of them); `forward`: on
+    tensors; `vjps`: one for each argument, None for one that no gradient flows to (those at the end may be left out).
+
+    `pointwise`: the result has the shape that the arguments broadcast to. `shapes`: its vjps are given shapes in place
+    of the values that gradients flow to: they read no numbers. `each`: the first argument is a list, and the one vjp
+    has its place in that list as its last argument. `reads` says which of (r, *arguments) some vjp reads: only those
+    are kept for it.
+    """
+
+    __slots__ = ("name", "text", "forward", "vjps", "pointwise", "shapes", "each", "in_torch", "parameters", "rules")
+
+    def __init__(self, name, text, forward, vjps, pointwise=False, shapes=False, each=False, in_torch=None):
+        self.name = name
+        self.text = text
+        self.forward = forward
+        self.vjps = tuple(vjps)
+        self.pointwise = pointwise
+        self.shapes = shapes
+        self.each = each
+        self.in_torch = in_torch  # how raw tensors write it, where that is not the same
+        self.parameters = parameters_of(self.vjps, forward)
+        self.rules: dict = {}  # what the engine makes of it, for each kind of arguments
+
+    def __call__(self, *args):
+        """Of tensors it is forward; a Variable or a symbol among the arguments takes over (`bind`)."""
+        first = args[0]
+        if first.__class__ is torch.Tensor and len(args) < 2:
+            return self.forward(first)
+        for arg in first if self.each else args:
+            bind = getattr(arg.__class__, "bind", None)
+            if bind is not None:
+                return bind(self, args)
+        return self.forward(*args)
+
+    @property
+    def has_gradient(self) -> bool:
+        """Whether a gradient flows through: of a comparison it does not."""
+        return bool(self.vjps)
+
+    def vjp(self, place: int) -> Callable | None:
+        """The rule of the argument at this place."""
+        return self.vjps[place] if place < len(self.vjps) else None
+
+    def reads(self, vjps: Sequence[Callable]) -> tuple[bool, ...]:
+        """Which of (r, *arguments) one of these vjps reads."""
+        count = max([1 + len(self.parameters), *(vjp.__code__.co_argcount - 1 for vjp in vjps)])
+        return tuple([any(reads(vjp, 1 + place) for vjp in vjps) for place in range(count)])
+
+    def written(self, texts: Sequence[str]) -> str:
+        return self.text.format(*texts) if isinstance(self.text, str) else self.text(*texts)
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+def op(name: str, text: str | Callable[..., str], forward: Callable, *vjps: Callable | None, **more: Any) -> Op:
+    """Put an operator into the table."""
+    TABLE[name] = Op(name, text, forward, vjps, **more)
+    return TABLE[name]
+
+
+def parameters_of(vjps: Sequence[Callable | None], forward: Callable) -> tuple[str, ...]:
+    """The names of the arguments: a vjp's after g and r, or those of a forward that is a Python function."""
+    for vjp in vjps:
+        if vjp is not None:
+            return vjp.__code__.co_varnames[2 : vjp.__code__.co_argcount]
+    code = getattr(forward, "__code__", None)
+    return code.co_varnames[: code.co_argcount] if code else ()
+
+
+@cache
+def loaded_by(code: CodeType) -> frozenset[str]:
+    """The names that a function's code reads."""
+    steps = (step for step in dis.get_instructions(code) if step.opname.startswith(("LOAD", "STORE_FAST_LOAD")))
+    return frozenset(name for step in steps for name in _several(step.argval))
+
+
+def reads(vjp: Callable, place: int) -> bool:
+    """Whether it reads its parameter at this place."""
+    code = vjp.__code__
+    return place < code.co_argcount and code.co_varnames[place] in loaded_by(code)
+
+
+def _several(argval: object) -> tuple:
+    return argval if isinstance(argval, tuple) else (argval,)  # newer Pythons load two at once

@@ -1,0 +1,80 @@
+"""Within a package imports go one way too: no modules import each other; and one module alone knows of deferral."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from .test_floors import BELOW, PACKAGE, ROOT
+
+# Circles that are still there. One is taken out when it is opened; none is ever put in.
+CIRCLES: dict[str, set[str]] = {
+    "trace": {"trace.trace", "trace.store", "trace.document"},  # trace.save and Trace.load, the front door
+}
+
+
+def modules_of_ours(path: Path) -> set[str]:
+    """The modules of simplegrad that one imports when it runs: what stands under TYPE_CHECKING is not run."""
+    package = ".".join(path.relative_to(ROOT).with_suffix("").parts[:-1])
+    found = set()
+    for node in run_nodes(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package.split(".")[: len(package.split(".")) + 1 - node.level] if node.level else []
+            base = ".".join([*base, *filter(None, [node.module])])
+            found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):  # by a string
+            text = node.args[0].value if isinstance(node.args[0], ast.Constant) else ""
+            found.add(package + text if str(text).startswith(".") else str(text))
+    return {name for name in found if name.startswith("simplegrad")}
+
+
+def run_nodes(tree: ast.AST):
+    for node in ast.iter_child_nodes(tree):
+        if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)):
+            yield node
+            yield from run_nodes(node)
+
+
+def graph_of(part: str) -> dict[str, set[str]]:
+    """Module -> the modules of the same package that it imports, those inside functions too."""
+    folder = PACKAGE / part
+    names = {f"simplegrad.{'.'.join(p.relative_to(PACKAGE).with_suffix('').parts)}": p for p in folder.rglob("*.py")}
+    names = {name.removesuffix(".__init__"): path for name, path in names.items()}
+    inits = {name for name, path in names.items() if path.name == "__init__.py"}
+    return {
+        name: {each for each in modules_of_ours(path) if each in names and each != name and each not in inits}
+        for name, path in names.items()
+        if name not in inits
+    }
+
+
+def circles(graph: dict[str, set[str]]) -> set[str]:
+    """The modules that reach themselves."""
+    reached = {name: set(direct) for name, direct in graph.items()}
+    for middle in graph:
+        for name in graph:
+            if middle in reached[name]:
+                reached[name] |= reached[middle]
+    return {name.removeprefix("simplegrad.") for name in graph if name in reached[name]}
+
+
+@pytest.mark.parametrize("part", [part for part in BELOW if (PACKAGE / part).is_dir()])
+def test_no_modules_of_a_package_import_each_other(part):
+    assert circles(graph_of(part)) == CIRCLES.get(part, set())
+
+
+def test_a_circle_is_seen():
+    assert circles({"simplegrad.a": {"simplegrad.b"}, "simplegrad.b": {"simplegrad.a"}, "simplegrad.c": set()}) == {
+        "a",
+        "b",
+    }
+
+
+def test_only_one_module_knows_of_passes_put_off():
+    """`deferred` fills two slots of the tape; nobody else speaks of it."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if path.name != "deferred.py" and path.parent.name in ("ops", "engine", "trace"):
+            text = path.read_text().lower().replace("from . import deferred as deferred", "")
+            assert "defer" not in text and "settle" not in text, path
