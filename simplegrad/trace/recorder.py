@@ -122,7 +122,10 @@ class Recorder(Observer):
     def see_again(self, gradients: Sequence[Variable | None]) -> None:
         """Gradients of a pass that is told later have the tensors of then."""
         if self.then is not None:
-            self.tensors.update((g.key, g.value) for g in gradients if g is not None)
+            for g in gradients:
+                if g is not None:
+                    self.tensors[g.key] = g.value
+                    self.versions[g.key] = 0 if g.value.is_inference() else g.value._version
 
     def accumulated(self, key: Key, contribution: Variable | None, total: Variable | None) -> None:
         self.see_again((total,))
