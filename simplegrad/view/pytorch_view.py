@@ -13,7 +13,7 @@ from operator import add
 
 import torch
 
-from ..checks.report import UNVERIFIED, Finding, Place, Report, short
+from ..checks.report import UNVERIFIED, Finding, Report, short
 from ..files import UserFiles
 from ..language.errors import nearest
 from ..targets import Target
@@ -25,6 +25,7 @@ from ..trace.trace import Trace
 from .figure import Ghost
 from .session import LARGEST_STEP, REPORTS, TRACES
 from .views import bytes_of, bytes_of_report
+from .why_view import diagnosis, parameters, place_row
 
 DEFAULT_CASE = "sinh-bad"
 TRACE, OWN = "trace:", "file:"  # how a saved trace, and what a file of one's own holds, are called in the URL
@@ -250,6 +251,8 @@ def facts(case: Case, trace: Trace, report: Report | str) -> dict:
         **facts_of_births(trace),
         "sources": sources(trace, findings, births),
         "lanes": lanes(trace),
+        "diagnosis": diagnosis(trace),
+        "parameters": parameters(trace),
         "notices": list(trace.notices),
     }
 
@@ -303,20 +306,12 @@ def _finding(finding: Finding, trace: Trace) -> dict:
         "entry": finding.entry,
         "slot": finding.slot,
         "reads": _READ.get(finding.code, "read"),
-        "made": _place(finding.made_at),
-        "read": _place(finding.read_at),
+        "made": place_row(finding.made_at),
+        "read": place_row(finding.read_at),
         "dropped": [[name, numbers(value)] for name, value in finding.dropped.items()],
         "fix": finding.fix,
         "step": _backward_step(finding, trace),
     }
-
-
-def _place(place: Place | None) -> list | None:
-    """[what to call it, its text]"""
-    if place is None:
-        return None
-    lines = f"line {place.first}" if place.first == place.last else f"lines {place.first}-{place.last}"
-    return [f"{os.path.basename(place.file)}, {lines}", inspect.cleandoc(place.text)]
 
 
 def numbers(value: torch.Tensor) -> str:

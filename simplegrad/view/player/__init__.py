@@ -13,9 +13,11 @@ from functools import cache
 
 import streamlit as st
 
+from ...trace.trace import Trace
 from .. import assets
 from ..parts import graph_part, panel_part, player_part
 from ..views import TraceView
+from ..why_view import answer
 
 PARTS = ("event", "tabs", "source", "python", "tape", "inspector", "gradients")
 # the wheel reaches Plotly only with Ctrl (graph.js): without it the page scrolls
@@ -33,6 +35,9 @@ class Paused:
     click: int = 0
     breakpoints: str | None = None  # as the URL has them; None as long as nothing was changed
     watches: str | None = None
+    why: str | None = None  # the variable of `side` whose gradient was asked about last, and the number of that asking
+    why_side: int = 0
+    why_at: int = 0
 
 
 @cache
@@ -89,6 +94,7 @@ def player(
             on_step_change=_nothing,
             on_opened_change=_nothing,
             on_marks_change=_nothing,
+            on_why_change=_nothing,
         )
     told, opened = result.step or {}, result.opened or {}
     here = told.get("id") == head["id"] and told.get("nonce") == nonce
@@ -96,6 +102,8 @@ def player(
     step = told["step"] if here and isinstance(told.get("step"), int) else None
     marks = result.marks or {}
     marks = marks if marks.get("id") == head["id"] else {}
+    asked = result.why or {}
+    asked = asked if asked.get("id") == head["id"] and isinstance(asked.get("name"), str) else {}
     return Paused(
         step,
         clicked.get("group"),
@@ -103,6 +111,9 @@ def player(
         clicked.get("at", 0),
         marks.get("breakpoints"),
         marks.get("watches"),
+        asked.get("name"),
+        asked.get("side", 0),
+        asked.get("at", 0),
     )
 
 
@@ -126,6 +137,18 @@ def chart(
         st.plotly_chart(figure, key=key, theme=None, config=_CHART_OPTIONS, alt=view.alt)
         data = graph_part(view, key, player=player, side=side)
         _component()(key=f"{key}-painter", data=data)
+
+
+@cache
+def _why_component():
+    html, js = '<div class="sg-root sg-why-root"></div>', assets.script("why")
+    return st.components.v2.component("simplegrad_why", html=html, css="", js=js, isolate_styles=False)
+
+
+def why_answer(trace: Trace, paused: Paused, player: str) -> None:
+    """What "why?" was asked of last, answered in a drawer. Inside the fragment of the player."""
+    told = answer(trace, paused.why) if paused.why else None
+    _why_component()(key=f"{player}-why", data=json.dumps({"answer": told, "at": paused.why_at, "player": player}))
 
 
 def _nothing() -> None:

@@ -23,7 +23,7 @@ async function unzipped(bytes) {
 /** plotly's script as an element of the page; `text` was part of the file. */
 function run(text) {
   const script = document.createElement("script");
-  script.nonce = document.currentScript?.nonce || document.querySelector("script[nonce]").nonce;
+  script.nonce = document.currentScript?.nonce || /** @type {HTMLScriptElement} */ (document.querySelector("script[nonce]")).nonce;
   script.textContent = text;
   document.head.append(script);
 }
@@ -39,6 +39,8 @@ function panel(side, ...parts) { return part({ role: "panel", player: KEY, side,
 
 /** The picture of one side. Its groups open as in the app, where the file has a picture for that. */
 class Picture {
+  side; number; key; opened;
+
   constructor(side, number) {
     Object.assign(this, { side, number, key: `chart-${number}`, opened: "" });
     this.element = html("div", { class: `st-key-${this.key} sg-chart`, role: "img", "aria-label": side.alt }, html("div"));

@@ -2,7 +2,6 @@
 
 import { ENTRY, PASS, VALUE } from "./contract.js";
 import { html } from "./dom.js";
-import { shared } from "./shared.js";
 
 /** Beside the graph: a node's value, gradient and origin at the current step, and the ways to the events about it. */
 export class Card {
@@ -40,7 +39,8 @@ export class Card {
     const rows = node[0] === "value" ? this.ofValue(trace, node[1], k) : node[0] === "group" ? [["", "a group of entries: click to open it"]] : this.ofEntry(trace, node[1], k);
     const title = node[0] === "value" ? trace.values[node[1]][VALUE.name] : node[0] === "group" ? "group" : `entry ${node[1]}`;
     const go = (label, forward) => html("button", { type: "button", class: "sg-button sg-text-button", "data-action": forward ? "card-next" : "card-back", onclick: () => this.player.goToTouching(side, key, forward ? 1 : -1) }, label);
-    const extras = (shared.cardActions ?? []).map((make) => make(this.player, side, node)).filter(Boolean);
+    const asks = node[0] === "value" && this.player.setStateValue;
+    const extras = asks ? [html("button", { type: "button", class: "sg-button sg-text-button", "data-action": "card-why", onclick: () => this.player.ask(title, side) }, "why?")] : [];
     const actions = this.kept ? [html("div", { class: "sg-card-actions" }, go("event before", false), go("next event", true), ...extras, html("button", { type: "button", class: "sg-x", "aria-label": "close", onclick: () => this.hide() }, "×"))] : [];
     const focused = /** @type {HTMLElement | null} */ (document.activeElement)?.dataset.action;
     this.element.replaceChildren(html("b", {}, title), html("dl", {}, ...rows.flatMap(([name, text]) => [html("dt", {}, name), html("dd", {}, text)])), ...actions);

@@ -3,6 +3,7 @@
 import { Card } from "./card.js";
 import { ENTRY, EVENT, PASS, VALUE } from "./contract.js";
 import { html, set, setText, svg } from "./dom.js";
+import { SUMS } from "./history.js";
 import { Marks } from "./marks.js";
 import { REPORT_MS, shared } from "./shared.js";
 
@@ -21,7 +22,7 @@ const KEYS = [
   ["→  ←", "one event on, one back"], ["Shift + → ←", "over: to the next entry, the entry before"],
   ["Ctrl + → ←", "out: to the end of the pass, to its beginning"], ["Home  End", "first event, last event"],
   ["Space", "play, pause"], ["b", "set or clear a breakpoint on the current entry"], ["n  p", "next breakpoint, the one before"],
-  ["/", "search"], ["?", "this help"],
+  ["w", "why? of the gradient in focus, or the one that the event is about"], ["/", "search"], ["?", "this help"],
 ];
 
 function icon(name) {
@@ -224,6 +225,7 @@ export class Player {
     else if (event.key === "n") what = "nextbreak";
     else if (event.key === "p") what = "lastbreak";
     else if (event.key === "b") { event.preventDefault(); return this.marks.toggleHere(); }
+    else if (event.key === "w" && this.setStateValue) { event.preventDefault(); return this.askHere(); }
     else if (event.key === "/") { event.preventDefault(); return this.find.focus(); }
     else if (event.key === "?") return this.toggle(this.help, event);
     if (!what) return;
@@ -315,6 +317,20 @@ export class Player {
     }, REPORT_MS);
   }
 
+  /** Why the gradient of a variable is what it is: the server reads it from the trace. */
+  ask(name, side = 0) { this.send("why", { id: this.id, side, name, at: Date.now() }); }
+
+  /** Of the row that has the focus, or of the variable that the current event is about. */
+  askHere() {
+    /** @type {HTMLElement | null} */
+    const row = document.activeElement?.closest("[data-name]") ?? null;
+    const side = Number(row?.closest("[data-side]")?.getAttribute("data-side") ?? 0);
+    const event = this.eventAt(this.step), isSum = SUMS.has(event?.[EVENT.kind]);
+    const name = row?.dataset.name ?? (isSum ? this.sides[0].values[event[EVENT.third]][VALUE.name] : null);
+    if (name) this.ask(name, side);
+    else setText(this.count, "why? is asked of a gradient: choose a row of the table");
+  }
+
   send(name, value) { this.setStateValue?.(name, value); }
 
   // --- controls -----------------------------------------------------------------------------------------------
@@ -346,7 +362,7 @@ export class Player {
     this.help = html("div", { class: "sg-popup", "data-testid": "help", hidden: true, role: "region", "aria-label": "keys", tabindex: -1 }, html("h4", {}, "keys"),
       html("dl", {}, ...KEYS.flatMap(([key, what]) => [html("dt", {}, key), html("dd", {}, what)])),
       html("p", {}, "A click on a row of the tape or on a variable goes to the next event that touches it; a click on a node shows what is known of it. Keys do nothing while you type in a field."),
-      html("label", { class: "sg-setting" }, letters, " single letters are keys (b n p / ?)"));
+      html("label", { class: "sg-setting" }, letters, " single letters are keys (b n p w / ?)"));
     this.legend = html("div", { class: "sg-popup sg-legend", "data-testid": "legend", hidden: true, role: "region", "aria-label": "legend", tabindex: -1 });
     const legendButton = html("button", { type: "button", class: "sg-button sg-text-button", "data-action": "legend", "aria-expanded": "false", onclick: (event) => this.toggle(this.legend, event) }, "legend");
     const marksButton = html("button", { type: "button", class: "sg-button sg-text-button", "data-action": "marks", title: "breakpoints and watched gradients", "aria-expanded": "false", onclick: (event) => this.toggle(this.marks.popup, event) }, "breakpoints");

@@ -1,6 +1,7 @@
 // The top of the PyTorch page: verdict, clauses, findings, the first value that is not finite, and the marked sources.
 
 import { html } from "./dom.js";
+import { shared } from "./shared.js";
 import { clauseTable, fact, finding, goTo, markKey, source, taylor, verdict } from "./facts.js";
 
 function birth(told, player) {
@@ -23,11 +24,42 @@ function lanes({ lanes: told }) {
   return html("ul", { class: "sg-lanes", "data-testid": "lanes", "aria-label": "lanes of the graph" }, ...rows);
 }
 
+/** What is worth knowing about a recorded step without being asked. */
+function diagnosed({ name, state, cause, sentence, place }, player) {
+  const ask = html("button", { type: "button", class: "sg-button sg-text-button", "data-action": "ask", onclick: () => shared.players.get(player)?.ask(name) }, "why?");
+  return fact("wrong", "wrong", { "data-testid": "diagnosis", "data-name": name, "data-state": state, "data-cause": cause },
+    html("div", { class: "sg-fact-head" }, html("b", {}, `${name}: ${state}${cause ? `, ${cause}` : ""}`), ask), html("p", {}, sentence),
+    place ? html("p", {}, place[0]) : null, place?.[1] ? html("pre", {}, html("code", {}, place[1])) : null);
+}
+
+const COLUMNS = [["parameter", 0], ["shape", 2], ["norm", 3], ["norm of the gradient", 4], ["gradient", 5]], MOST_PARAMETERS = 500;
+
+/** The parameters of a run: sorted by a click on a heading, filtered by what is typed. */
+function parameterTable({ parameters, player }) {
+  if (!parameters?.length) return null;
+  let by = -1, up = true;
+  const filter = html("input", { class: "sg-find", type: "search", placeholder: "filter", "aria-label": "filter parameters" });
+  const body = html("tbody", {}), heads = COLUMNS.map(([title, column]) => html("th", { scope: "col" }, html("button", { type: "button", class: "sg-link", onclick: () => sort(column) }, title)));
+  const number = (value) => (value === null ? "" : value === 0 || (Math.abs(value) >= 0.001 && Math.abs(value) < 1e4) ? value.toFixed(4) : value.toExponential(2));
+  const row = ([path, kind, shape, norm, gradient, state]) => html("tr", { "data-name": path, "data-state": state }, html("td", {}, html("code", {}, path), kind === "parameter" ? "" : ` (${kind})`), html("td", {}, shape), html("td", {}, number(norm)), html("td", {}, number(gradient)), html("td", {}, state),
+    html("td", {}, html("button", { type: "button", class: "sg-link", "aria-label": `why ${path}`, onclick: () => shared.players.get(player)?.ask(path) }, "why?")));
+  const draw = () => {
+    const wanted = filter.value.trim().toLowerCase(), shown = parameters.filter((each) => each[0].toLowerCase().includes(wanted) || each[5] === wanted);
+    if (by >= 0) shown.sort((a, b) => (a[by] === b[by] ? 0 : (a[by] ?? -Infinity) < (b[by] ?? -Infinity) ? -1 : 1) * (up ? 1 : -1));
+    body.replaceChildren(...shown.slice(0, MOST_PARAMETERS).map(row));
+  };
+  const sort = (column) => { up = by === column ? !up : true; by = column; draw(); };
+  filter.addEventListener("input", draw);
+  draw();
+  return html("details", { class: "sg-parameters", "data-testid": "parameters", open: true }, html("summary", {}, `${parameters.length} parameters`), filter,
+    html("div", { class: "sg-scroll" }, html("table", { class: "sg-table" }, html("thead", {}, html("tr", {}, ...heads, html("th", {}))), body)));
+}
+
 /** Verdict and findings beside the marked sources. `births` is missing where no run was looked at. */
 export function lookedAt(told) {
   const found = told.births ? births(told) : [];
-  const left = html("div", { class: "sg-left" }, verdict(told.verdict), clauseTable(told.verdict.clauses), ...told.findings.map((each) => finding(each, told.player)), ...found);
-  const right = html("div", { class: "sg-sources" }, ...told.sources.map(source), markKey(told.sources), taylor(told.verdict.evidence));
+  const left = html("div", { class: "sg-left" }, verdict(told.verdict), clauseTable(told.verdict.clauses), ...(told.diagnosis ?? []).map((each) => diagnosed(each, told.player)), ...told.findings.map((each) => finding(each, told.player)), ...found);
+  const right = html("div", { class: "sg-sources" }, ...told.sources.map(source), markKey(told.sources), parameterTable(told), taylor(told.verdict.evidence));
   return html("div", { class: "sg-told" }, left, right);
 }
 

@@ -25,7 +25,7 @@ from ..pytorch_view import (
 )
 from ..session import view_of
 from ..views import TraceView
-from . import page, player
+from . import page, player, why_answer
 from .stage import PANELS, stage
 from .state import PageState
 
@@ -84,6 +84,7 @@ def stepping(view: TraceView, looked: Looked) -> None:
         watches=here.marks_at_start.get("watch", ""),
         query=here.shown.query(),
     )
+    why_answer(view.trace, paused, PLAYER)
     here.hear(paused, {0: view.group_at(here.shown.step if paused.step is None else paused.step)})
     here.write_address()
 

@@ -10,7 +10,7 @@ from ..compare_view import Sides, default_right, differing_events, trace_of_side
 from ..offered import offered
 from ..session import NONE_MODES, PRUNE_MODES, Shown, clamped, trace_of, view_of
 from ..views import TraceView
-from . import page, player
+from . import page, player, why_answer
 from .stage import PANELS, stage
 
 MOST_COMPARED = 5_000  # events; comparing two runs of this size takes half a second
@@ -69,6 +69,7 @@ def stepping(view: TraceView, shown: Shown, differs: list[int]) -> None:
         query=state.shown.query(),
         differs=differs,
     )
+    why_answer(view.trace, paused, "player")
     state.hear(paused, {0: view.group_at(state.shown.step if paused.step is None else paused.step)})
     state.write_address()
 
