@@ -121,6 +121,10 @@ DisableTorchFunction: type = _private("_C.DisableTorchFunction", RECORD, instead
 DisableTorchFunctionSubclass: type = _private(
     "_C.DisableTorchFunctionSubclass", CHECK_FUNCTION, instead=DisableTorchFunction
 )
+# Whether a tensor stands for many, or for a level, inside of a transform of torch.func.
+is_wrapped: Callable[[torch.Tensor], bool] = _private(
+    "_C._functorch.is_functorch_wrapped_tensor", instead=lambda tensor: False
+)
 TorchDispatchMode: type = _private("utils._python_dispatch.TorchDispatchMode", CHECK_FUNCTION, instead=Absent)
 tree_flatten: Callable = _private("utils._pytree.tree_flatten", CHECK_FUNCTION)
 tree_unflatten: Callable = _private("utils._pytree.tree_unflatten", CHECK_FUNCTION)
@@ -149,3 +153,35 @@ softmax_backward: Callable = _private(
     "_softmax_backward_data",
     instead=lambda g, s, dim, dtype: s * (g - (g * s).sum(dim, keepdim=True)),
 )
+
+# -- operators of torch.library: what stands behind the Function that torch makes for one --------------------------
+
+
+def operator_behind(cls: type) -> tuple[Any, Any, tuple[tuple[str, bool, Any], ...], Callable | None] | None:
+    """(operator, what holds its backward and setup_context, its arguments, its body) of a generated Function.
+
+    Each argument: its name, whether it is given by keyword only, its default.
+
+    None where torch keeps them elsewhere: the operator is then checked as the Function that torch made.
+    """
+    forward = getattr(cls, "forward", None)
+    names = getattr(getattr(forward, "__code__", None), "co_freevars", ())
+    cells = dict(zip(names, getattr(forward, "__closure__", None) or ()))
+    if not {"op", "info"} <= cells.keys():
+        return None
+    op, info = cells["op"].cell_contents, cells["info"].cell_contents
+    arguments = getattr(getattr(op, "_schema", None), "arguments", ())
+    described = tuple((a.name, a.kwarg_only, getattr(a, "default_value", None)) for a in arguments)
+    return op, info, described, getattr(info, "_init_fn", None)
+
+
+OpOverload: type = _private("_ops.OpOverload", instead=Absent)
+
+
+def operator_called(fn: Any) -> tuple[str, tuple[str, ...]] | None:
+    """(name, names of its arguments) of what is an operator of torch.library; None for anything else."""
+    op = getattr(fn, "_opoverload", None) or getattr(fn, "default", fn)  # of a CustomOpDef, of torch.ops.lib.op
+    schema = getattr(op, "_schema", None)
+    if not isinstance(op, OpOverload) or schema is None:
+        return None
+    return op.name(), tuple(a.name for a in schema.arguments)

@@ -20,22 +20,28 @@ from simplegrad.checks.causes import explain
 from simplegrad.checks.causes.detector import Examination, Examiner
 from simplegrad.checks.causes.guard import guard_finding
 from simplegrad.checks.clauses.again import again, forward_repeats
+from simplegrad.checks.clauses.batched import batched
+from simplegrad.checks.clauses.forward_mode import forward_mode
 from simplegrad.checks.clauses.given import nonfinite
+from simplegrad.checks.clauses.layouts import layouts
 from simplegrad.checks.clauses.linear import linear
+from simplegrad.checks.clauses.operators import operators
 from simplegrad.checks.clauses.ownership import ownership
 from simplegrad.checks.clauses.patterns import needed_inputs, unknown_gradients
 from simplegrad.checks.clauses.reference import beside_reference
 from simplegrad.checks.clauses.solver import is_solver
 from simplegrad.checks.clauses.surrogate import told_by_itself
+from simplegrad.checks.clauses.tried import Tried, told_once
 from simplegrad.checks.declared import is_surrogate
 from simplegrad.checks.looks import Answer, held
 from simplegrad.checks.report import BROKEN, CLAUSES, HOLDS, NOT_TRIED, Finding, Report
 from simplegrad.checks.subjects.alone import outer_steps
 from simplegrad.checks.subjects.function import Along, Forward, Gradient, Rule, Subject
+from simplegrad.checks.subjects.operator import worded
 from simplegrad.checks.subjects.problem import HALF, NothingToDifferentiate, Problem, everything_around, parameters_of
 from simplegrad.checks.subjects.widened import Pretended, Widened, casts_down
 from simplegrad.torch_bridge.calls import Call
-from simplegrad.torch_private import CHECK, CHECK_FUNCTION, needs
+from simplegrad.torch_private import CHECK, CHECK_FUNCTION, is_wrapped, needs, operator_called
 
 TOLERANCE = {1: {64: 5e-4, 32: 5e-3}, 2: {64: 1e-4, 32: 5e-3}}  # by order (2 and up are alike) and precision
 MOST_RULES = 24  # distinct calls that are judged alone
@@ -98,6 +104,16 @@ def check_function(
                     break
     if order == 1:
         report.tell(4, NOT_TRIED, "not asked for")
+    return in_words_of_operators(report, judging.rules)
+
+
+def in_words_of_operators(report: Report, rules: list[Rule]) -> Report:
+    """Findings about an operator of torch.library say what somebody wrote: setup_context, backward, the operator."""
+    known = {rule.name: rule.call.cls.operator for rule in rules if hasattr(rule.call.cls, "operator")}
+    report.findings = [worded(each, known[each.entry]) if each.entry in known else each for each in report.findings]
+    for number, why in ((10, "no Function in it has a jvp or a vmap rule"), (11, "no operator of torch.library in it")):
+        if number not in report.tried:
+            report.tell(number, NOT_TRIED, why)
     return report
 
 
@@ -141,13 +157,21 @@ def rules_of(problem: Problem) -> tuple[list[Rule], list[str]]:
         try:
             rule = Rule(call, problem.bits)
         except Exception:  # it needs what stands around it
-            left_out.append(call.name)
+            left_out.append(call.name + (IN_TRANSFORM if any(map(is_within, call.args)) else ""))
             continue
         if problem.is_bare:
             rule.names = problem.names
         if rule.incoming:
             rules.append(rule)
     return rules, left_out + [call.name for call in calls[MOST_RULES:]]
+
+
+IN_TRANSFORM = ", called inside of a transform of torch.func (vmap, grad, jvp),"
+
+
+def is_within(value: Any) -> bool:
+    """Whether a value stands for others inside of a transform of torch.func."""
+    return isinstance(value, torch.Tensor) and is_wrapped(value)
 
 
 # -- order 1 ---------------------------------------------------------------------------------------------------------
@@ -159,8 +183,10 @@ def first_order(judging: Judging) -> None:
     judging.rules, judging.left_out = rules_of(problem)
     for rule in judging.rules:
         judge_rule(judging, rule)
-    for number in (3, 5, 6, 8, 9):
+    for number in (3, 5, 6, 7, 8, 9):
         report.tell(number, HOLDS, "" if judging.rules else "no custom Function is called")
+        if judging.left_out:
+            report.tell(number, NOT_TRIED, f"{judging.left_out[0]} could not be run alone")
     for name in judging.left_out:
         judging.unverified(f"{name} could not be run alone, so its backward was judged within the whole only.", name)
     if judging.is_bare or judging.surrogates or judging.wrong or judging.unsteady:
@@ -184,6 +210,7 @@ def judge_rule(judging: Judging, rule: Rule) -> None:
         judging.unsteady.append(rule)
     judging.latent = judging.latent or any(each.order is None for each in broken)
     judge_derivative(judging, rule, any(each.code == "not_linear" for each in broken))
+    try_clauses(judging, rule)
 
 
 NOT_REPRODUCIBLE = (
@@ -251,6 +278,24 @@ def judge_derivative(judging: Judging, rule: Rule, told: bool) -> None:
         report.surrogate = reason if judging.is_bare else f"{rule.name}: {reason}"
         report.tell(2, NOT_TRIED, f"{rule.name}: {reason}")
         report.findings.append(explain.other_gradient(rule.name, found, reason))
+
+
+APPLYING = ((7, layouts), (10, forward_mode), (10, batched), (11, operators))  # each where it applies
+
+
+def try_clauses(judging: Judging, rule: Rule) -> None:
+    """Clauses 7, 10 and 11: the last two where there is something to try them on."""
+    for number, clause in APPLYING:
+        try:
+            tried = clause(rule)
+        except Exception as error:  # at the given values it ran: it needs something that is not here
+            tried = Tried(NOT_TRIED, f"{rule.name} raises {told_once(error)}")
+        if tried is None:
+            continue
+        judging.report.tell(number, tried.state, tried.why)
+        judging.report.findings += tried.findings
+        if tried.state == BROKEN and rule not in judging.wrong:
+            judging.wrong.append(rule)  # what is wrong with the whole is wrong with this
 
 
 def meant_otherwise(judging: Judging, rule: Rule, found: Answer) -> str:
@@ -438,7 +483,9 @@ def refuse_compiled(fn: Any) -> None:
 
 
 def name_of(fn: Any) -> str:
-    """What to call the function: its class for `MyFunction.apply` and modules."""
+    """What to call the function: its class for `MyFunction.apply` and modules, "lib::op" for an operator."""
+    if (operator := operator_called(fn)) is not None:
+        return operator[0]
     owner = getattr(fn, "__self__", None)
     if isinstance(owner, type):
         return owner.__name__

@@ -44,7 +44,7 @@ FAULTS = (
     "unexplained",
 )
 # Right, but worth knowing: a report with nothing but notes is `ok`.
-NOTES = ("zero_materialised", "recomputed", "other_gradient", "surrogate", "first_order_only")
+NOTES = ("zero_materialised", "recomputed", "other_gradient", "surrogate", "first_order_only", "opcheck")
 
 HOLDS, BROKEN, NOT_TRIED = "holds", "broken", "not tried"
 CLAUSES = {

@@ -11,6 +11,7 @@ from simplegrad.checks.numbers import plain
 from simplegrad.checks.report import Finding
 from simplegrad.checks.subjects.alone import Alone
 from simplegrad.torch_bridge.calls import Call
+from simplegrad.torch_private import is_wrapped
 
 STEPS = (1e-3, 1e-5, 1e-7)
 GROWS = 5.0  # times from step to step: the derivative itself is infinite there
@@ -37,7 +38,7 @@ def _nonfinite(call: Call) -> Finding | None:
 
 
 def _is_finite(x: torch.Tensor) -> bool:
-    if not (x.is_floating_point() or x.is_complex()) or not x.numel():
+    if is_wrapped(x) or not (x.is_floating_point() or x.is_complex()) or not x.numel():
         return True
     return bool(torch.isfinite(plain(x.detach())).all())
 

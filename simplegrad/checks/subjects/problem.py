@@ -16,9 +16,10 @@ from simplegrad.checks.alike import State, seed
 from simplegrad.checks.numbers import directions, inner, inner_graph, moved, plain
 from simplegrad.checks.report import what_is
 from simplegrad.checks.subjects.alone import steps_around
+from simplegrad.checks.subjects.operator import as_written
 from simplegrad.torch_bridge.calls import Call, recorded_calls
 from simplegrad.torch_bridge.patches import Watcher, watched_by
-from simplegrad.torch_private import tree_flatten, tree_unflatten
+from simplegrad.torch_private import operator_called, tree_flatten, tree_unflatten
 
 WIDER = {torch.float16: 64, torch.bfloat16: 64, torch.float32: 64, torch.complex64: 64}
 
@@ -100,6 +101,7 @@ class Problem:
             self.gradient = torch.autograd.grad(outputs, leaves, given, allow_unused=True)
         self.state.restore(thorough=True)
         self.is_bare = _is_bare(self.calls, leaves, outputs)
+        self.calls = [as_written(call) for call in self.calls]
         self.weights = directions(self.values, torch.Generator().manual_seed(11), scaled=False)
 
     def _first_outputs(self) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
@@ -233,6 +235,8 @@ def input_names(fn: Callable, inputs: tuple[Any, ...]) -> list[str]:
 
 
 def parameters_of(fn: Callable) -> list[str]:
+    if (operator := operator_called(fn)) is not None:
+        return list(operator[1])
     owner = getattr(fn, "__self__", None)
     is_apply = isinstance(owner, type) and issubclass(owner, torch.autograd.Function)
     target = fn.forward if isinstance(fn, torch.nn.Module) else owner.forward if is_apply else fn

@@ -408,9 +408,9 @@ class FixedPoint(Function):
     @staticmethod
     def forward(ctx, x):
         y = torch.ones_like(x)
-        while True:
+        for _ in range(60):
             new = (y + x / y) / 2
-            if (new - y).abs().max() < 1e-15:
+            if (new - y).abs().max() <= 1e-15 * new.abs().max():
                 break
             y = new
         ctx.save_for_backward(new)

@@ -1,0 +1,152 @@
+"""Clause 7: the incoming gradient has any layout. A backward is right for each, not only for a contiguous one.
+
+What comes after a Function decides how its incoming gradient lies in memory: a transpose gives it turned, `sum` gives
+it expanded (stride 0, one number for all), a slice gives it with an offset, a convolution channels-last. The same
+numbers are given in each layout; whatever differs from the contiguous one was read from memory that was not asked for.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from ...torch_bridge.calls import plain_copy
+from ..numbers import plain
+from ..report import BROKEN, HOLDS, NOT_TRIED, Finding
+from ..subjects.function import Rule
+from .applied import applied, parted
+from .tried import Tried, apart, told_once
+
+GRADIENT = "the incoming gradient"
+
+
+def layouts(rule: Rule) -> Tried:
+    """Whether backward gives the same for the same incoming gradients, however they lie in memory."""
+    graph = Graph(rule)
+    dense = [w.contiguous() for w in rule.incoming]
+    try:
+        once, again = graph.gradients(dense), graph.gradients(dense)
+    except Exception as error:  # that a graph is gone through twice is another clause's question
+        return Tried(NOT_TRIED, f"two backwards of one graph: {told_once(error)}")
+    if any(map(apart, once, again)):
+        return Tried(NOT_TRIED, "two backwards of one graph differ")
+    refusal, broken = "", []
+    for k, weight in enumerate(dense):
+        for variant in variants(weight):
+            try:
+                wrong = graph.differing(dense, k, variant)
+            except Exception as error:  # it is heard of: right or not, nothing wrong comes out
+                refusal = refusal or f"raises for a gradient that is {variant.name}: {told_once(error)}"
+                continue
+            if wrong:
+                broken.append((k, variant, wrong))
+    if broken:
+        return Tried(BROKEN, broken[0][1].name, [layout_assumed(rule, graph, dense, broken)])
+    return Tried(HOLDS, refusal)
+
+
+@dataclass(frozen=True)
+class Variant:
+    name: str
+    contiguous: torch.Tensor
+    laid_out: torch.Tensor  # the same numbers
+
+
+class Graph:
+    """One forward, and as many backwards of it as are asked for."""
+
+    def __init__(self, rule: Rule) -> None:
+        self.leaves = [plain_copy(x).requires_grad_() for x in rule.values]
+        self.outputs = applied(rule, [leaf.clone() for leaf in self.leaves])
+
+    def gradients(self, incoming: list[torch.Tensor]) -> list[torch.Tensor | None]:
+        """What backward returns for exactly these tensors: a copy would lie in memory in its own way."""
+        found = torch.autograd.grad(self.outputs, self.leaves, incoming, retain_graph=True, allow_unused=True)
+        return [None if g is None else plain(g.detach()) for g in found]
+
+    def pair(self, dense: list[torch.Tensor], k: int, variant: Variant) -> tuple[list, list]:
+        ours = [*dense[:k], variant.contiguous, *dense[k + 1 :]]
+        return ours, [*dense[:k], variant.laid_out, *dense[k + 1 :]]
+
+    def differing(self, dense: list[torch.Tensor], k: int, variant: Variant) -> list[int]:
+        """The inputs whose gradient is another one for this layout of the k-th incoming gradient."""
+        found, expected = (self.gradients(incoming) for incoming in reversed(self.pair(dense, k, variant)))
+        return [i for i, (a, b) in enumerate(zip(expected, found, strict=True)) if apart(a, b)]
+
+
+def variants(weight: torch.Tensor) -> Iterator[Variant]:
+    """The layouts that operations after a Function give its incoming gradient."""
+    if weight.layout != torch.strided or weight.numel() < 2:
+        return
+    turn = tuple(reversed(range(weight.dim())))
+    turned = weight.permute(turn).contiguous().permute(turn)
+    if turned.stride() != weight.stride():
+        yield Variant("transposed", weight, turned)
+    parts = {"from one number": weight.flatten()[:1].reshape([1] * weight.dim())}
+    if weight.dim() > 1:
+        parts |= {"along its first dimension": weight[:1], "along its last dimension": weight[..., :1]}
+    for name, part in parts.items():
+        wide = part.clone().expand_as(weight)
+        yield Variant(f"expanded {name}", wide.contiguous(), wide)
+    yield Variant(OFFSET, weight, sliced(weight))
+    yield Variant("every second element of a row", weight, strided(weight))
+    for dims, memory in ((4, torch.channels_last), (5, torch.channels_last_3d)):
+        if weight.dim() == dims and not weight.is_contiguous(memory_format=memory):
+            yield Variant("channels-last", weight, weight.contiguous(memory_format=memory))
+
+
+OFFSET = "a slice with an offset"
+
+
+def sliced(weight: torch.Tensor) -> torch.Tensor:
+    """Contiguous, but not at the start of its memory."""
+    room = torch.full((weight.numel() + 6,), 7.0, dtype=weight.dtype, device=weight.device)
+    room[4:-2] = weight.flatten()
+    return room[4:-2].view(weight.shape)
+
+
+def strided(weight: torch.Tensor) -> torch.Tensor:
+    room = torch.full((*weight.shape[:-1], 2 * weight.shape[-1] + 1), 7.0, dtype=weight.dtype, device=weight.device)
+    room[..., 1::2] = weight
+    return room[..., 1::2]
+
+
+def layout_assumed(rule: Rule, graph: Graph, dense: list, broken: list[tuple[int, Variant, list[int]]]) -> Finding:
+    which, variant, wrong = broken[0]
+    names = " and ".join(rule.names[i] for i in wrong)
+    slot = GRADIENT if len(dense) == 1 else f"{GRADIENT} of output {rule.places[which]}"
+    ours, theirs = graph.pair(dense, which, variant)
+    gap = largest_gap(graph.gradients(theirs)[wrong[0]], graph.gradients(ours)[wrong[0]])
+    sentence = (
+        f"backward of {rule.name} gives something else where {slot} is {variant.name} than where the same numbers are "
+        f"contiguous: the gradient of {names} is then off by {gap:.3g}. It reads memory as if it were contiguous."
+    )
+    at = parted(rule, lambda: graph.gradients(ours), lambda: graph.gradients(theirs))
+    fix = fix_of(rule, which, any(each.name == OFFSET for _, each, _ in broken))
+    return Finding("layout_assumed", sentence, entry=rule.name, slot=slot, read_at=at, order=1, fix=fix)
+
+
+def fix_of(rule: Rule, which: int, copies: bool) -> str:
+    """A line for the start of backward, with the name that it has for this gradient."""
+    name = parameters(rule.call.backward)[1:][rule.places[which] :][:1]
+    if not name:
+        return ""
+    how = "clone(memory_format=torch.contiguous_format)" if copies else "contiguous()"
+    return f"{name[0]} = {name[0]}.{how}  # first of all in backward"
+
+
+def parameters(function: Callable) -> list[str]:
+    try:
+        found = inspect.signature(inspect.unwrap(function)).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    return [p.name for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+
+
+def largest_gap(a: torch.Tensor | None, b: torch.Tensor | None) -> float:
+    if a is None or b is None or a.shape != b.shape:
+        return float("nan")
+    return float((a - b).abs().max())
