@@ -28,6 +28,11 @@ WIDE |= {dtype: torch.complex128 for dtype in (torch.complex32, torch.complex64)
 class Widened(TorchDispatchMode):
     """`casts`: how often something narrower was asked for."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """torch would load its compiler, for a second and more, to say that it should not compile this."""
+        return False
+
     def __init__(self) -> None:
         super().__init__()
         self.casts = 0
