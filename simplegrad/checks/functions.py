@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from simplegrad.checks.alike import State, random_state_kept
+from simplegrad.checks.alike import State, drawing_seen, random_state_kept
 from simplegrad.checks.causes import explain
 from simplegrad.checks.causes.detector import Examination, Examiner
 from simplegrad.checks.causes.guard import guard_finding
@@ -78,8 +78,8 @@ def check_function(
     refuse_compiled(fn)
     inputs = inputs if isinstance(inputs, tuple | list) else (inputs,)
     report = Report(name or name_of(fn))
-    with undisturbed(fn, inputs):
-        if not runs_as_given(fn, tuple(inputs), report):
+    with undisturbed(fn, inputs), drawing_seen(lambda: runs_as_given(fn, tuple(inputs), report)) as runs:
+        if not runs:
             return report
         problem = opened(fn, tuple(inputs), report)
         if problem is None:

@@ -105,24 +105,19 @@ def held(map: Map, tolerance: float) -> Answer:
     What differs at most of the three points is wrong: at a kink or a tie the given point alone would say so. Where
     sizes are far apart, what is small is also looked at where all of it is of one size.
     """
-    quick = [attempted(map, draw, jitter, QUICK[map.bits]) for draw, jitter in (POINTS[0], POINTS[2])]
-    looks = quick[0] if isinstance(quick[0], list) else []
-    if (
-        looks
-        and all(isinstance(q, list) and not differing(q, tolerance, settled=False) for q in quick[:1])
-        and (not isinstance(quick[1], list) or not differing(quick[1], tolerance, settled=False))
-    ):
-        found = Answer([], looks)
-    else:
-        found = voted([attempted(map, draw, jitter) for draw, jitter in POINTS], tolerance)
+    points = [attempted(map, draw, jitter, QUICK[map.bits]) for draw, jitter in (POINTS[0], POINTS[2])]
+    wrong = [{(e.output, e.input) for e in differing(p, tolerance)} if isinstance(p, list) else None for p in points]
+    settled = all(isinstance(p, list) and all(math.isfinite(look.gap) for look in p) for p in points)
+    if wrong[0] != wrong[1] or not settled:  # two points that say the same need no third
+        points.append(attempted(map, *POINTS[1]))
+    found = voted(points, tolerance)
     if found.ok and is_uneven(map.at):
         return tamed(map, found, tolerance)
     return found
 
 
-def differing(looks: list[Look], tolerance: float, settled: bool = True) -> list[Look]:
-    """Those that differ; with `settled` off those too that could not be told."""
-    return [look for look in looks if look.differs(tolerance) or not (settled or math.isfinite(look.gap))]
+def differing(looks: list[Look], tolerance: float) -> list[Look]:
+    return [look for look in looks if look.differs(tolerance)]
 
 
 def voted(points: Sequence[list[Look] | str], tolerance: float) -> Answer:
@@ -230,6 +225,10 @@ def reach(x: torch.Tensor) -> torch.Tensor:
 def groups(x: torch.Tensor) -> list[torch.Tensor]:
     """Masks of the elements that are of one size, up to `DECADES`; infinite ones are in none, zeros with the last."""
     own = plain(x.detach()).abs().double()
+    if own.numel():
+        low, high = own.aminmax()
+        if float(low) > 0 and float(high) <= 10**DECADES * float(low) < math.inf:
+            return [torch.ones_like(own, dtype=torch.bool)]
     finite = torch.isfinite(own)
     sized = finite & (own > 0)
     if not bool(sized.any()):

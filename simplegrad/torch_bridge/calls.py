@@ -78,6 +78,8 @@ def _is_guard(function: Any) -> bool:
 class Recording(Watcher):
     """The calls seen while `recorded_calls` was open; as long as `within` is set, those too that a backward makes."""
 
+    sees_modules = False
+
     def __init__(self, within: bool) -> None:
         self.calls: list[Call] = []
         self.within = within

@@ -39,6 +39,7 @@ class Watcher:
     Of watchers within each other the inner one is called first, and its `plain` is the outer one's method.
     """
 
+    sees_modules = True  # whether what modules and optimizers do is wanted: their names are replaced for that
     sees_operations = False  # whether `operation` is wanted: it costs a Python call for each operation
 
     def run_backward(self, plain: Callable, outputs: Any, args: tuple, kwargs: dict) -> Any:
@@ -102,7 +103,8 @@ def watched_by(watcher: Watcher) -> Iterator[None]:
     _opened.set((*_opened.get(), opened))
     mine = _mine()
     mine.append(opened)
-    _NAMES.hold()
+    names = _NAMES if watcher.sees_modules else _AUTOGRAD
+    names.hold()
     _settle_mode()
     try:
         yield
@@ -110,7 +112,7 @@ def watched_by(watcher: Watcher) -> Iterator[None]:
         opened.watcher = None
         _opened.set(tuple(each for each in _opened.get() if each.watcher is not None))
         mine.remove(opened)  # of the thread that opened it, also where another one closes it
-        _NAMES.release()
+        names.release()
         _settle_mode()
 
 
@@ -357,24 +359,30 @@ class _Replaced:
 
 
 class _Names:
-    """All of them, replaced while the count of those who watch is above zero."""
+    """Some of them, replaced while the count of those who watch is above zero. `below`: held as long as these are."""
 
-    def __init__(self) -> None:
+    def __init__(self, spots: tuple, below: _Names | None = None) -> None:
+        self.spots, self.below = spots, below
         self.count, self.lock = 0, threading.Lock()
         self.replaced: list[_Replaced] = []
         self.handles: list[Any] = []  # of torch's own hooks for all optimizers
 
     def hold(self) -> None:
+        if self.below is not None:
+            self.below.hold()
         with self.lock:
             self.count += 1
             if self.count == 1:
-                self.replaced = [_Replaced(*spot) for spot in _SPOTS if spot[1] != "apply_boxed" or _HAS_BOXED]
-                self.handles = [
-                    register_optimizer_step_pre_hook(_before_step),
-                    register_optimizer_step_post_hook(_after_step),
-                ]
+                self.replaced = [_Replaced(*spot) for spot in self.spots if spot[1] != "apply_boxed" or _HAS_BOXED]
+                if self.below is not None:
+                    self.handles = [
+                        register_optimizer_step_pre_hook(_before_step),
+                        register_optimizer_step_post_hook(_after_step),
+                    ]
 
     def release(self) -> None:
+        if self.below is not None:
+            self.below.release()
         with self.lock:
             self.count -= 1
             if self.count == 0:
@@ -386,12 +394,14 @@ class _Names:
 
 
 _HAS_BOXED = hasattr(BackwardCFunction, "apply_boxed")  # from torch 2.12 on
-_SPOTS = (
+_AUTOGRAD_SPOTS = (
     (autograd_graph, "_engine_run_backward", _run_backward),
     (torch.autograd, "_engine_run_backward", _run_backward),  # imported from there by name
     (BackwardCFunction, "apply", _apply_node),
     (BackwardCFunction, "apply_boxed", _apply_boxed),
     (SingleLevelFunction, "apply", _apply_function),
+)
+_MODULE_SPOTS = (
     (torch.nn.Module, "__call__", _call_module),
     (torch.nn.Module, "__setattr__", _set_attribute),
     (torch.nn.Parameter, "__new__", _make_parameter),
@@ -399,4 +409,5 @@ _SPOTS = (
     (torch.nn.Module, "zero_grad", _clear_gradients),
     (torch.optim.Optimizer, "zero_grad", _clear_gradients),
 )
-_NAMES = _Names()
+_AUTOGRAD = _Names(_AUTOGRAD_SPOTS)
+_NAMES = _Names(_MODULE_SPOTS, _AUTOGRAD)

@@ -22,7 +22,7 @@ TOLERANCE = {64: 1e-9, 32: 1e-4}
 
 def again(rule: Rule) -> Finding | None:
     """The first of the four that does not hold."""
-    first = gradient_of(rule, rule.values, rule.incoming)
+    first = rule.gradient
     scale = max(map(largest, first), default=0.0)
     return (
         _twice(rule, first, scale)

@@ -18,7 +18,7 @@ def linear(rule: Rule, rough: float = 0.0) -> Finding | None:
     """`rough`: the precision of what backward computes in, where that is less than the inputs have."""
     tolerance = max(TOLERANCE[rule.bits], 30 * rough)
     g = rule.incoming
-    once = gradient_of(rule, rule.values, g)
+    once = rule.gradient
     none = gradient_of(rule, rule.values, [torch.zeros_like(v) for v in g])
     if any(largest(x) > tolerance * largest(y) for x, y in zip(none, once, strict=True)):
         return _finding(rule, "with an incoming gradient of zeros it gives gradients that are not zero", 0.0)

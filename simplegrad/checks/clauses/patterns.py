@@ -71,7 +71,7 @@ def _none_finding(rule: Rule, left: list[str], how: str, at: Place | None) -> Fi
 
 def needed_inputs(rule: Rule) -> Finding | None:
     """Where only some inputs require grad, their gradients are what they are where all do."""
-    whole = gradient_of(rule, rule.values, rule.incoming)
+    whole = rule.gradient
     scale = max(map(largest, whole), default=0.0)
     for needs in patterns(len(rule.values)):
         names = " and ".join(rule.names[i] for i in needs)

@@ -6,6 +6,7 @@ incoming gradients; what is asked of them does not depend on which it is.
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Protocol
 
 import torch
@@ -39,6 +40,11 @@ class Rule:
         self.alone.state.restore(thorough=True)
         self.incoming = directions(outputs, torch.Generator().manual_seed(7), scaled=False)
         self.places = self.differentiable
+
+    @functools.cached_property
+    def gradient(self) -> list[Any]:
+        """What backward gives at the given values, all of it wanted."""
+        return gradient_of(self, self.values, self.incoming)
 
     @property
     def name(self) -> str:

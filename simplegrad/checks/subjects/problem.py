@@ -131,6 +131,8 @@ class Problem:
 
         A matrix that `fn` makes symmetric stays so: a Function may rely on it. None where no call like it is found.
         """
+        if self.is_bare:
+            return None
         h = 1e-4 if self.bits == 64 else 1e-2
         along = directions(self.values, torch.Generator().manual_seed(700 + draw))
         ahead, behind = (self._same_call(call, along, step) for step in (h, -h))
@@ -165,7 +167,7 @@ class Problem:
 class Cuts(Watcher):
     """Sees where a value that requires grad gives one that does not, outside of custom Functions."""
 
-    sees_operations = True
+    sees_operations, sees_modules = True, False
 
     def __init__(self) -> None:
         self.found, self.inside = "", 0

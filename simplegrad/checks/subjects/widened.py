@@ -90,6 +90,8 @@ class Pretended(TorchFunctionMode):
 class _InBackward(Watcher):
     """A pass runs without the function modes that are open around it: here is this one again."""
 
+    sees_modules = False
+
     def __init__(self, mode: Pretended) -> None:
         self.mode = mode
 
