@@ -58,10 +58,12 @@ _MODULES = {
 _HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
 
 # Methods that show, or ask what lies above their class: `attached` gives them to it, and each is imported when called.
+_SHOWN = {"show": "view.display:show", "_repr_mimebundle_": "view.display:mimebundle"}
 _METHODS = {
-    "Trace": {"to_html": "view.html:trace_html", "why": "reasons.why:why"},
-    "Comparison": {"to_html": "view.html:comparison_html"},
-    "Report": {"to_html": "view.html:report_html"},
+    "CompiledAggregate": {"_repr_mimebundle_": "view.display:compiled_mimebundle"},
+    "Trace": {"to_html": "view.html:trace_html", "why": "reasons.why:why", **_SHOWN},
+    "Comparison": {"to_html": "view.html:comparison_html", **_SHOWN},
+    "Report": {"to_html": "view.html:report_html", **_SHOWN},
 }
 
 __all__ = [
@@ -119,11 +121,25 @@ def attached(cls: Class) -> Class:
 def _late(name: str, where: str) -> Any:
     def method(self: Any, *arguments: Any, **options: Any) -> Any:
         module, function = where.split(":")
+        if name == "_repr_mimebundle_" and not _can_show():
+            return {"text/plain": repr(self)}
         return getattr(import_module(f".{module}", __name__), function)(self, *arguments, **options)
 
     method.__name__, method.__qualname__ = name, name
     method.__doc__ = f"See simplegrad.{where.replace(':', '.')}."
     return method
+
+
+def _can_show() -> bool:
+    """Whether what draws is installed: a notebook without it shows text."""
+    from .extras import EXTRAS, missing
+
+    return "plotly" not in missing(EXTRAS["app"])
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """`%load_ext simplegrad` in a notebook: see simplegrad/view/display.py."""
+    import_module(".view.display", __name__).load(shell)
 
 
 def __dir__() -> list[str]:

@@ -6,12 +6,13 @@ Nothing here computes. The printing reads a trace of the current tape, line by l
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Dict, List, NamedTuple, Optional  # noqa: UP035  the notebook's first cell imports these
 
 import torch
 
 from .engine import Tape, TapeEntry, Variable, add_optional, current_tape, fresh_name, grad, gradient_tape
-from .trace import Recorder
+from .trace import Recorder, Trace, record
 from .trace.events import PassFailed
 from .trace.transcript import lines as _lines
 
@@ -32,6 +33,7 @@ __all__ = [
     "operator_mul",
     "operator_sum",
     "reset_tape",
+    "show",
     "torch",
 ]
 
@@ -61,11 +63,27 @@ def _print_what_happens(tape: Tape) -> None:
         tape.observers = (*tape.observers, printer)
 
 
+_recording = ExitStack()  # what happens since the last reset, for `show`
+_runs: list[Trace] = []
+
+
+def _record_what_happens(tape: Tape) -> None:
+    _recording.close()
+    _runs[:] = [_recording.enter_context(record(tape))]
+
+
 def reset_tape() -> None:
     """Forget what the current tape recorded, start names anew at v0, and print what happens from now on."""
     tape = current_tape()
+    _recording.close()
     tape.reset()
     _print_what_happens(tape)
+    _record_what_happens(tape)
+
+
+def show(height: int = 760) -> None:
+    """Draw what happened since the last `reset_tape()`, to be stepped through."""
+    _runs[-1].show(height)
 
 
 def operator_mul(self: Variable, rhs: Variable | float) -> Variable:
@@ -85,3 +103,4 @@ def operator_expand(self: Variable, sizes: Sequence[int] | int) -> Variable:
 
 
 _print_what_happens(current_tape())
+_record_what_happens(current_tape())

@@ -197,6 +197,8 @@ class Report:
             include_plotlyjs: bool | str = True,
         ) -> str | None: ...
 
+        def show(self, height: int = ..., **options: object) -> None: ...
+
     @property
     def faults(self) -> list[Finding]:
         return [finding for finding in self.findings if finding.kind == "fault"]

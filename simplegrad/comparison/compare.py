@@ -118,6 +118,8 @@ class Comparison:
             include_plotlyjs: bool | str = True,
         ) -> str | None: ...
 
+        def show(self, height: int = ..., **options: object) -> None: ...
+
     def __init__(self, left: Trace, right: Trace):
         self.left = left
         self.right = right

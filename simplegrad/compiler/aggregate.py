@@ -12,6 +12,7 @@ from types import FunctionType
 
 import torch
 
+from .. import attached
 from ..aggregates import Aggregate
 from ..engine import RawTensorError, TapeEntry, Variable, operators
 from .code import MOST_BODIES, Code, lines_of, name_nodes
@@ -50,6 +51,7 @@ def compile_aggregate(source: str | Callable, name: str | None = None, *, fused:
     return CompiledAggregate(expression, name or expression.name, fused)
 
 
+@attached
 class CompiledAggregate(Aggregate):
     """An Aggregate that was compiled. Shapes are met at the call; code is made for each kind of them.
 

@@ -40,6 +40,8 @@ class Trace:
 
         def why(self, name: str) -> Any: ...  # see simplegrad/reasons/why.py
 
+        def show(self, height: int = ..., **options: object) -> None: ...
+
     def __init__(self, events: Sequence[Event] = (), entries: Sequence[Entry] = (), values: Sequence[Value] = ()):
         self._events: list[Event] = list(events)
         self._entries: list[Entry] = list(entries)

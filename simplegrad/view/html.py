@@ -45,10 +45,14 @@ def trace_html(
     title: str | None = None,
     step: int = 0,
     include_plotlyjs: bool | str = True,
+    address: str = "fragment",
 ) -> str | None:
-    """The page of a run, opened at `step`. Written to `path`; returned as text where that is None. Raises OSError."""
+    """The page of a run, opened at `step`. Written to `path`; returned as text where that is None. Raises OSError.
+
+    `address`: where the step stands in the browser's address, "fragment" (run.html#step=12), or "" for nowhere.
+    """
     told = {"title": title or trace.title or "A recorded run", "facts": _births(trace), "notices": list(trace.notices)}
-    return _written(path, page(told, [TraceView(trace)], step, include_plotlyjs))
+    return _written(path, page(told, [TraceView(trace)], step, include_plotlyjs, address))
 
 
 def comparison_html(
@@ -58,6 +62,7 @@ def comparison_html(
     title: str | None = None,
     step: int | None = None,
     include_plotlyjs: bool | str = True,
+    address: str = "fragment",
 ) -> str | None:
     """The page of two runs, side by side; at their first divergence unless `step` says where."""
     left, right = comparison.left, comparison.right
@@ -72,7 +77,7 @@ def comparison_html(
     views.append(TraceView(right, ghosts=compare_view.ghosts(comparison, "right"), name=names[1]))
     start = step if step is not None else found.step if found is not None else 0
     rows = {"aligned_steps": compare_view.rows(comparison), "differs": comparison.differing_steps}
-    return _written(path, page(told, views, start, include_plotlyjs, **rows))
+    return _written(path, page(told, views, start, include_plotlyjs, address, **rows))
 
 
 def report_html(
@@ -82,6 +87,7 @@ def report_html(
     title: str | None = None,
     step: int | None = None,
     include_plotlyjs: bool | str = True,
+    address: str = "fragment",
 ) -> str | None:
     """The page of what `check` found: verdict, clauses, findings, marked sources, plots, and its trace."""
     trace = report.trace if isinstance(report.trace, Trace) and report.trace.events else None
@@ -93,7 +99,7 @@ def report_html(
     }
     views = [] if trace is None else [TraceView(trace)]
     start = step if step is not None else steps[0] if steps else 0
-    return _written(path, page(told, views, start, include_plotlyjs if views else False))
+    return _written(path, page(told, views, start, include_plotlyjs if views else False, address))
 
 
 # -- what the file is told ---------------------------------------------------------------------------------------------

@@ -8,10 +8,13 @@ import { births, lookedAt } from "./pytorch.js";
 import { shared } from "./shared.js";
 
 const KEY = "player", CHART = { displaylogo: false, scrollZoom: true, displayModeBar: false, doubleClick: "reset", responsive: true };
+const ASK_MS = 300, ASK_TIMES = 20; // a notebook may draw the cell that carries it after this one
 const THEMES = ["as the system", "light", "dark"];
 
-function bytesOf(id) {
-  const text = atob(document.getElementById(id).textContent.trim()), bytes = new Uint8Array(text.length);
+function bytesOf(id) { return unpackedText(document.getElementById(id).textContent); }
+
+function unpackedText(base64) {
+  const text = atob(base64.trim()), bytes = new Uint8Array(text.length);
   for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
   return bytes;
 }
@@ -119,8 +122,28 @@ function hear(pictures) {
   };
 }
 
+/** In a frame of a notebook: plotly's script as another cell of it carries it; null where none does. */
+function plotlyOfNotebook() {
+  if (window.parent === window || window.Plotly) return Promise.resolve(null);
+  return new Promise((resolve) => {
+    let asked = 0;
+    const ask = () => (asked++ < ASK_TIMES ? window.parent.postMessage("simplegrad: plotly?", "*") : done(null));
+    const timer = setInterval(ask, ASK_MS);
+    const done = (text) => { clearInterval(timer); window.removeEventListener("message", hear); resolve(text); };
+    const hear = (event) => { if (typeof event.data?.simplegrad === "string") done(event.data.simplegrad); };
+    window.addEventListener("message", hear);
+    ask();
+  });
+}
+
+async function plotlyScript() {
+  if (document.getElementById("sg-plotly")) return unzipped(bytesOf("sg-plotly"));
+  const carried = await plotlyOfNotebook();
+  return carried && unzipped(unpackedText(carried));
+}
+
 async function show() {
-  const [told, plotly] = await Promise.all([unzipped(bytesOf("sg-told")).then(JSON.parse), document.getElementById("sg-plotly") ? unzipped(bytesOf("sg-plotly")) : null]);
+  const told = JSON.parse(await unzipped(bytesOf("sg-told")));
   const pictures = told.sides.map((side, i) => new Picture(side, i));
   document.body.prepend(html("header", { class: "sg-head" }, html("h1", {}, told.title), themes()),
     html("main", {}, ...findings(told), ...(told.sides.length ? laidOut(told, pictures) : []), ...told.tables.map(table),
@@ -134,9 +157,10 @@ async function show() {
     const step = stepOfFragment();
     if (Number.isInteger(step)) shared.players.get(KEY)?.go(step);
   });
+  const plotly = await plotlyScript();
   if (plotly) run(plotly);
   if (window.Plotly) await Promise.all(pictures.map((picture) => picture.draw()));
-  else for (const picture of pictures) picture.element.replaceChildren(html("p", { class: "sg-notice" }, "The graph needs plotly's script, which could not be loaded. The texts say the same."));
+  else for (const picture of pictures) picture.element.replaceChildren(html("p", { class: "sg-notice" }, "The graph needs plotly's script, which is not here: in a notebook, run the cell that says %load_ext simplegrad. The texts say the same."));
 }
 
 show().catch((error) => {
