@@ -55,11 +55,12 @@ def test_everything_imported_is_required():
 
 
 def test_every_file_that_is_no_module_is_package_data():
-    patterns = PROJECT["tool"]["setuptools"]["package-data"]
+    declared = PROJECT["tool"]["setuptools"]["package-data"]
     for path in (ROOT / "simplegrad").rglob("*.*"):
         if path.suffix not in (".py", ".pyc"):
-            package = ".".join(path.parent.relative_to(ROOT).parts)
-            assert any(fnmatch(path.name, pattern) for pattern in patterns.get(package, [])), path
+            homes = [folder for folder in path.parents if (folder / "__init__.py").exists()]
+            package, inside = ".".join(homes[0].relative_to(ROOT).parts), path.relative_to(homes[0]).as_posix()
+            assert any(fnmatch(inside, pattern) for pattern in declared.get(package, [])), path
 
 
 def test_every_folder_of_modules_is_a_package():
