@@ -13,10 +13,10 @@ from ..trace import Trace
 from ..trace.events import Accumulated, Failed, Read, Visited
 from . import escape as escapes
 from .case import Case, HandEntry, Run
+from .causes.partial import explained_partials
 from .climb import climb
 from .escape import Escape, Flow, changing_numbers, escapes_at
 from .fixes import declare_fix, none_fix, unwrap_fix, with_fixes
-from .partials import explained_partials
 from .raised import code_for, finding_of, ordinal, raised_at
 from .report import Finding, Place
 from .source import place

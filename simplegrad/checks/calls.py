@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 
 from ..engine import Variable
 from .case import PLAIN, Case, HandEntry, Operation, Run
+from .causes.examined import Examined, minus
 from .climb import Gradients, Tolerance, constants, differences, draws, step_of, tolerance, torch_grad
 from .forward import Forward, Use, uses_of
-
-SMALL = 1e-12
 
 
 @dataclass
@@ -30,14 +29,14 @@ class Call:
     forward: Forward
 
 
-@dataclass
-class Examined:
-    """An entry's output slot, called at several points: `calls` agree in what is wrong."""
+class TapeExamined(Examined):
+    """An entry's output slot."""
 
-    case: Case
-    place: int
-    slot: int
-    calls: list[Call] = field(default_factory=list)
+    word = "propagate"
+
+    def __init__(self, case: Case, place_: int, slot: int) -> None:
+        self.case, self.place, self.slot = case, place_, slot
+        self.calls: list[Call] = []
 
     @property
     def entry(self) -> HandEntry:
@@ -47,39 +46,42 @@ class Examined:
     def limit(self) -> Tolerance:
         return Tolerance(1e-6, 1e-14) if self.case.bits == 64 else tolerance(self.case.bits, True)
 
-    def column(self, pick) -> list[Gradients]:
-        return [pick(call) for call in self.calls]
-
-    def fits(self, found: Sequence[Gradients], truth: Sequence[Gradients]) -> bool:
-        """Whether gradients are equal in all calls, in all slots."""
-        return all(
-            same(f, t, self.limit.of(c.truth))
-            for fs, ts, c in zip(found, truth, self.calls)
-            for f, t in zip(fs, ts, strict=True)
-        )
+    @property
+    def names(self) -> list[str]:
+        return self.entry.names[0]
 
     @property
-    def wrong(self) -> list[int]:
-        """Slots of inputs whose gradient is wrong in any call."""
-        return [
-            i
-            for i in range(len(self.entry.inputs))
-            if any(not same(c.returned[i], c.truth[i], self.limit.of(c.truth)) for c in self.calls)
-        ]
+    def output(self) -> str:
+        return self.entry.names[1][self.slot]
 
+    @property
+    def outputs(self) -> int:
+        return len(self.entry.outputs)
 
-def same(found: torch.Tensor | None, truth: torch.Tensor | None, limit: float) -> bool:
-    if found is None and truth is None:
-        return True
-    found = torch.zeros_like(truth) if found is None else found
-    truth = torch.zeros_like(found) if truth is None else truth
-    return found.shape == truth.shape and bool(((found - truth).abs() <= limit).all())
+    @property
+    def text(self) -> str:
+        return self.entry.text
 
+    @property
+    def lists_twice(self) -> bool:
+        return len({x.key for x in self.entry.inputs}) < len(self.entry.inputs)
 
-def minus(a: torch.Tensor | None, b: torch.Tensor | None) -> torch.Tensor | None:
-    if b is None:
-        return a
-    return -b if a is None else a - b
+    @property
+    def is_an_output(self) -> str:
+        return f"{self.output} is declared as an output"
+
+    def gradient_of(self, name: str) -> str:
+        return f"dL_d{name}"
+
+    def added_to(self, name: str) -> str:
+        return f"# a sketch\ndL_d{name} = add_optional(dL_d{name}, ...)  # add what comes back along that use"
+
+    def pass_on(self, name: str, gradient: str) -> str:
+        return f"# a sketch\nadd_optional({gradient}, ...)  # pass it on to all that {name} was computed from"
+
+    def all_returned(self) -> str:
+        each = ", ".join(map(self.gradient_of, self.names))
+        return f"# a sketch\nreturn [{each}]  # in the order of the entry's inputs"
 
 
 # --- calling an entry alone ------------------------------------------------------------------------------------------
@@ -163,9 +165,9 @@ def plain_truth(case: Case, run: Run, place_: int, slot: int, point: int, weight
     return [by_key.get(x.key) for x in run.entries[place_].inputs]
 
 
-def examine(case: Case, place_: int, slot: int) -> Examined | None:
+def examine(case: Case, place_: int, slot: int) -> TapeExamined | None:
     """Call it at three points; None where it cannot be called, or has no truth."""
-    examined = Examined(case, place_, slot)
+    examined = TapeExamined(case, place_, slot)
     for point in (0, 1, 2):
         try:
             call = called(case, place_, slot, point)
@@ -174,8 +176,3 @@ def examine(case: Case, place_: int, slot: int) -> Examined | None:
         if call is not None and any(t is not None for t in call.truth):
             examined.calls.append(call)
     return examined if examined.calls else None
-
-
-def gaps_of(examined: Examined) -> list[Gradients]:
-    """truth - returned, per call and slot."""
-    return [[minus(t, r) for t, r in zip(c.truth, c.returned, strict=True)] for c in examined.calls]

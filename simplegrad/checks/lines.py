@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 
 from ..engine import Variable
-from .calls import Call, Examined, same
+from .calls import Call, TapeExamined
 from .case import HandEntry, Operation
+from .causes.examined import same
 from .forward import Use
 from .report import Place
 from .source import line_reading, place, return_line
@@ -38,7 +39,7 @@ def read_line(call: Call, variable: Variable) -> Place | None:
     return None
 
 
-def made_place(examined: Examined) -> Place | None:
+def made_place(examined: TapeExamined) -> Place | None:
     """Where the output was made."""
     call = examined.calls[0]
     made = call.run.made.get(id(call.entry.outputs[examined.slot]))
@@ -51,7 +52,7 @@ def line_of(call: Call, operation: Operation) -> Place | None:
     return place(*source) if source and not is_ours(source[0]) else None
 
 
-def computed_at(examined: Examined, i: int) -> Place | None:
+def computed_at(examined: TapeExamined, i: int) -> Place | None:
     """The line of propagate that computed a wrong gradient: back from what it returned, past what is right."""
     call = examined.calls[0]
     maker = {y.key: operation for operation in call.operations for y in operation.outputs}
@@ -68,7 +69,7 @@ def computed_at(examined: Examined, i: int) -> Place | None:
     return line_of(call, operation) or returned_at(call.entry)
 
 
-def rightly_used(examined: Examined, call: Call) -> set[int]:
+def rightly_used(examined: TapeExamined, call: Call) -> set[int]:
     """Operations that a right gradient was computed by: none of them can be wrong."""
     maker = {y.key: operation for operation in call.operations for y in operation.outputs}
     left = [v for i, v in enumerate(call.variables) if i not in examined.wrong and isinstance(v, Variable)]
@@ -101,7 +102,7 @@ def is_right(value: torch.Tensor, right: Sequence[torch.Tensor]) -> bool:
     return False
 
 
-def contribution_line(examined: Examined, use: Use, factor: float, i: int) -> Place | None:
+def contribution_line(examined: TapeExamined, use: Use, factor: float, i: int) -> Place | None:
     """The line that computed the contribution with its wrong factor, if it stands alone somewhere."""
     call = examined.calls[0]
     right = rightly_used(examined, call)
@@ -111,3 +112,43 @@ def contribution_line(examined: Examined, use: Use, factor: float, i: int) -> Pl
             if wanted is not None and same(value, wanted.detach() * factor, examined.limit.of(call.truth)):
                 return line_of(call, operation)
     return None
+
+
+class TapePlaces:
+    """Where in the source of an entry's propagate things are."""
+
+    def __init__(self, examined: TapeExamined) -> None:
+        self.examined = examined
+
+    def returned(self) -> Place | None:
+        return returned_at(self.examined.entry)
+
+    def output(self) -> Place | None:
+        return made_place(self.examined)
+
+    def unpacked(self) -> Place | None:
+        return unpacked_at(self.examined.entry)
+
+    def computed(self, i: int) -> Place | None:
+        return computed_at(self.examined, i)
+
+    def contribution(self, use: Use, factor: float, i: int) -> Place | None:
+        return contribution_line(self.examined, use, factor, i)
+
+    def adds_equals(self, limit: float) -> bool:
+        operations = self.examined.calls[0].operations
+        return any(is_addition(op) and op_adds_equals(op, limit) for op in operations)
+
+
+def is_addition(operation: Operation) -> bool:
+    if len(operation.inputs) != 2:
+        return False
+    a, b = (x.value.detach() for x in operation.inputs)
+    if a.shape != b.shape:
+        return False
+    return torch.equal(a + b, operation.outputs[0].value.detach())
+
+
+def op_adds_equals(operation: Operation, limit: float) -> bool:
+    a, b = (x.value.detach() for x in operation.inputs)
+    return bool(((a - b).abs() <= limit).all())

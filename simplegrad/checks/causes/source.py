@@ -74,6 +74,17 @@ def code_of(function: Any) -> types.CodeType | None:
     return getattr(inspect.unwrap(function), "__code__", None)
 
 
+def returned_name(code: types.CodeType, at: Place | None, place_: int) -> str:
+    """The name that the `return` at these lines gives in one slot; "" where there is no such name."""
+    found = [n for n in statements(code) if isinstance(n, ast.Return) and at is not None and n.lineno == at.first]
+    value = found[0].value if found else None
+    if isinstance(value, ast.Tuple | ast.List):
+        value = value.elts[place_] if place_ < len(value.elts) else None
+    elif place_:
+        return ""
+    return value.id if isinstance(value, ast.Name) else ""
+
+
 # -- where a value was made --------------------------------------------------------------------------------------
 
 

@@ -11,6 +11,8 @@ it is bound to a name, line by line.
 
 from __future__ import annotations
 
+import dis
+import functools
 import sys
 import types
 from collections.abc import Callable, Collection, Iterator
@@ -228,6 +230,7 @@ class Names:
             nonlocal other
             if event in ("line", "return"):
                 self._bound_in(frame)
+                self._stored_in(frame)
                 self.lines[frame] = frame.f_lasti
             if event == "return" and frame.f_code in self.trail.codes:
                 self.returned_at = source.place(frame.f_code, frame.f_lineno)
@@ -244,12 +247,17 @@ class Names:
         for name, value in list(held.items()):
             if seen.get(name) == id(value) or name.startswith("."):
                 continue
-            if frame.f_code in self.trail.codes:
-                self.bound[name] = source.place(frame.f_code, line_of(frame.f_code, self.lines[frame]))
             if carries(value):
                 held[name] = value = self._note(frame, name, value)
             seen[name] = id(value)
             self.trail.known[id(value)] = value  # kept alive, so that no other object gets its id
+
+    def _stored_in(self, frame: types.FrameType) -> None:
+        """Remember the statement of backward that bound a name last, also to what it was before."""
+        if frame.f_code in self.trail.codes:
+            line = line_of(frame.f_code, self.lines[frame])
+            for name in stored_names(frame.f_code).get(line, ()):
+                self.bound[name] = source.place(frame.f_code, line)
 
     def _note(self, frame: types.FrameType, name: str, value: Any) -> Any:
         calls = (*self.trail.calls(frame.f_back), (frame.f_code, self.lines[frame]))
@@ -261,6 +269,16 @@ class Names:
         if len(self.trail.notes) < MOST:
             self.trail.notes.append(Note(site, "=", copy_of(value), made=value))
         return value
+
+
+@functools.lru_cache(maxsize=256)
+def stored_names(code: types.CodeType) -> dict[int, frozenset[str]]:
+    """The local names that each line of a function binds."""
+    found: dict[int, set[str]] = {}
+    for instruction in dis.get_instructions(code):
+        if instruction.opname == "STORE_FAST" and instruction.positions and instruction.positions.lineno:
+            found.setdefault(instruction.positions.lineno, set()).add(instruction.argval)
+    return {line: frozenset(names) for line, names in found.items()}
 
 
 def carries(value: Any) -> bool:

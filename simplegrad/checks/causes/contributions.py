@@ -7,13 +7,11 @@ from itertools import combinations
 
 import torch
 
-from .calls import SMALL, Examined, gaps_of, same
-from .case import Operation
-from .climb import Gradients, size
-from .forward import Use
-from .lines import computed_at, contribution_line
-from .report import Finding
-from .source import place
+from ..climb import Gradients, size
+from ..forward import Use
+from ..report import Finding
+from ..source import place
+from .examined import SMALL, Examined, gaps_of, same
 
 
 def only(gradients: Sequence[Gradients], slots: Sequence[int]) -> list[Gradients]:
@@ -42,7 +40,7 @@ def explaining(examined: Examined, gaps: Sequence[Gradients], slot: int | None, 
     amount = min((len(call.uses) for call in examined.calls), default=0)
     if amount == 0 or amount > (60 if count == 1 else 25) or len({len(c.uses) for c in examined.calls}) > 1:
         return None
-    slots = range(len(examined.entry.inputs)) if slot is None else [slot]
+    slots = range(len(examined.names)) if slot is None else [slot]
     # several only of uses of the inputs themselves: those are parallel, where others may lie on one path
     places = [u for u in range(amount) if count == 1 or examined.calls[0].uses[u].direct]
     for chosen in combinations(places, count):
@@ -62,8 +60,8 @@ def total_of(parts: Sequence[Gradients], slots: Sequence[int]) -> Gradients:
 
 def use_finding(examined: Examined, uses: Sequence[int], wrong: Sequence[int]) -> Finding:
     """missing_use, for these uses of forward (none given: all of them)."""
-    call, entry = examined.calls[0], examined.entry
-    names = [entry.names[0][i] for i in wrong]
+    call = examined.calls[0]
+    names = [examined.names[i] for i in wrong]
     said, at = "none of its uses", None
     if uses:
         used = [call.uses[u] for u in uses]
@@ -72,20 +70,20 @@ def use_finding(examined: Examined, uses: Sequence[int], wrong: Sequence[int]) -
     verb = "has a contribution" if not uses else "contributes"
     sentence = (
         f"The gradient of {' and '.join(names)} lacks a contribution: in forward, {said} {verb}, "
-        f"and propagate does not return that part."
+        f"and {examined.word} does not return that part."
     )
     gap = gaps_of(examined)[0]
-    dropped = {entry.names[0][i]: gap[i].detach() for i in wrong if gap[i] is not None}
+    dropped = {examined.names[i]: gap[i].detach() for i in wrong if gap[i] is not None}
     return Finding(
         "missing_use",
         sentence,
-        entry=entry.text,
+        entry=examined.text,
         slot=names[0],
         made_at=at,
-        read_at=computed_at(examined, wrong[0]),
+        read_at=examined.places.computed(wrong[0]),
         order=1,
         dropped=dropped,
-        fix=f"dL_d{names[0]} = add_optional(dL_d{names[0]}, ...)  # add what comes back along that use",
+        fix=examined.added_to(names[0]),
     )
 
 
@@ -106,7 +104,7 @@ def factor_of(examined: Examined, gaps: Sequence[Gradients], slot: int | None) -
     amount = min((len(call.uses) for call in examined.calls), default=0)
     if len({len(c.uses) for c in examined.calls}) > 1 or amount > 60:
         return None
-    slots = range(len(examined.entry.inputs)) if slot is None else [slot]
+    slots = range(len(examined.names)) if slot is None else [slot]
     for u in range(amount):
         parts = [total_of([call.uses[u].parts], slots) for call in examined.calls]
         ratio = ratio_of(only(gaps, slots), parts)
@@ -135,8 +133,7 @@ def ratio_of(gaps: Sequence[Gradients], parts: Sequence[Gradients]) -> float | N
 
 def factor_finding(examined: Examined, best: tuple[int, float], wrong: Sequence[int]) -> Finding:
     u, factor = best
-    call, entry = examined.calls[0], examined.entry
-    use, name = call.uses[u], entry.names[0][wrong[0]]
+    use, name = examined.calls[0].uses[u], examined.names[wrong[0]]
     times = round(factor)
     double = times >= 2 and abs(factor - times) < 1e-6 and adds_equals(examined, use, wrong)
     line = place(*use.done.at)
@@ -150,12 +147,12 @@ def factor_finding(examined: Examined, best: tuple[int, float], wrong: Sequence[
     return Finding(
         "double_counted" if double else "wrong_partial",
         sentence,
-        entry=entry.text,
+        entry=examined.text,
         slot=name,
         made_at=line,
-        read_at=contribution_line(examined, use, factor, wrong[0]) or computed_at(examined, wrong[0]),
+        read_at=examined.places.contribution(use, factor, wrong[0]) or examined.places.computed(wrong[0]),
         order=1,
-        fix=f"dL_d{name} = ...  # count that contribution once" if double else "",
+        fix=f"{examined.gradient_of(name)} = ...  # count that contribution once" if double else "",
     )
 
 
@@ -165,39 +162,24 @@ def adds_equals(examined: Examined, use: Use, wrong: Sequence[int]) -> bool:
     Where the use is all there is to a gradient, twice of it may be a factor of 2 as well; then an addition of equal
     things is asked for.
     """
-    call = examined.calls[0]
-    if len({x.key for x in call.entry.inputs}) < len(call.entry.inputs):
+    if examined.lists_twice:
         return True
+    call = examined.calls[0]
     limit = examined.limit.of(call.truth)
     if any(not same(use.parts[i], call.truth[i], limit) for i in wrong):
         return True
-    return any(is_addition(op) and op_adds_equals(op, limit) for op in call.operations)
-
-
-def is_addition(operation: Operation) -> bool:
-    if len(operation.inputs) != 2:
-        return False
-    a, b = (x.value.detach() for x in operation.inputs)
-    if a.shape != b.shape:
-        return False
-    return torch.equal(a + b, operation.outputs[0].value.detach())
-
-
-def op_adds_equals(operation: Operation, limit: float) -> bool:
-    a, b = (x.value.detach() for x in operation.inputs)
-    return bool(((a - b).abs() <= limit).all())
+    return examined.places.adds_equals(limit)
 
 
 def wrong_partial(examined: Examined, i: int) -> Finding:
-    entry, call = examined.entry, examined.calls[0]
+    call, name = examined.calls[0], examined.names[i]
     gap = float(gaps_of(examined)[0][i].abs().max()) if gaps_of(examined)[0][i] is not None else 0.0
-    output = entry.names[1][examined.slot]
     return Finding(
         "wrong_partial",
-        f"What propagate returns for {entry.names[0][i]} is not d{output}/d{entry.names[0][i]} times the incoming "
-        f"gradient of {output}: off by up to {gap:.3g}, where the gradient is up to {size([call.truth[i]]):.3g}.",
-        entry=entry.text,
-        slot=entry.names[0][i],
-        read_at=computed_at(examined, i),
+        f"What {examined.word} returns for {name} is not d{examined.output}/d{name} times the incoming gradient of "
+        f"{examined.output}: off by up to {gap:.3g}, where the gradient is up to {size([call.truth[i]]):.3g}.",
+        entry=examined.text,
+        slot=name,
+        read_at=examined.places.computed(i),
         order=1,
     )

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import torch
 
-from ..engine import Variable
-from .calls import SMALL, Examined, examine, incoming_of, minus, propagated, same, tensors_of
-from .case import PLAIN, Case, HandEntry, Run
-from .climb import size, torch_grad
+from ...engine import Variable
+from ..calls import TapeExamined, examine, incoming_of, propagated, tensors_of
+from ..case import PLAIN, Case, HandEntry, Run
+from ..climb import size, torch_grad
+from ..escape import name_of
+from ..lines import TapePlaces, appended_at, read_line
+from ..report import Finding
+from ..source import place
 from .contributions import missing_or_double, scaled_use, wrong_partial
-from .escape import name_of
-from .lines import appended_at, made_place, read_line, returned_at, unpacked_at
-from .report import Finding
-from .source import place
+from .examined import SMALL, Examined, minus, same
 
 
 def explained_partials(case: Case, run: Run, answer, only_order: bool = False) -> list[Finding]:
@@ -30,11 +31,12 @@ def explained_partials(case: Case, run: Run, answer, only_order: bool = False) -
             if not found and y.value.is_floating_point():
                 examined = examine(case, place_, slot)
                 if examined is not None:
+                    examined.places = TapePlaces(examined)
                     found += ordered(examined) if only_order else explained(examined)
     return found
 
 
-def explained(examined: Examined) -> list[Finding]:
+def explained(examined: TapeExamined) -> list[Finding]:
     if any(len(call.returned) != len(call.entry.inputs) for call in examined.calls):
         return []
     merge_repeated_inputs(examined)
@@ -48,7 +50,7 @@ def explained(examined: Examined) -> list[Finding]:
     return [wrong_partial(examined, i) for i in examined.wrong]
 
 
-def merge_repeated_inputs(examined: Examined) -> None:
+def merge_repeated_inputs(examined: TapeExamined) -> None:
     """A Variable that stands twice among the inputs gets the sum of both slots: hold that against the truth."""
     for call in examined.calls:
         first: dict = {}
@@ -75,7 +77,7 @@ def produced_twice(run: Run, y: Variable) -> Finding:
     )
 
 
-def unlisted_inputs(examined: Examined) -> list[Finding]:
+def unlisted_inputs(examined: TapeExamined) -> list[Finding]:
     """Inputs of the target that the output depends on, though not through any input of the entry."""
     call, case = examined.calls[-1], examined.case
     if case.mode == PLAIN:
@@ -106,7 +108,7 @@ def unlisted_finding(entry: HandEntry, name: str, lost: torch.Tensor) -> Finding
     )
 
 
-def mutated(examined: Examined) -> list[Finding]:
+def mutated(examined: TapeExamined) -> list[Finding]:
     """A Variable whose tensor changed in place after it was made: with its first value put back, is it right?"""
     call = examined.calls[-1]
     changed = [m for m in call.run.made.values() if m.variable.value._version != m.version and m.value is not None]
@@ -130,7 +132,7 @@ def mutated(examined: Examined) -> list[Finding]:
     return [mutated_finding(examined, m) for m in changed]
 
 
-def mutated_finding(examined: Examined, made) -> Finding:
+def mutated_finding(examined: TapeExamined, made) -> Finding:
     call = examined.calls[-1]
     mutation = call.forward.mutations.get(id(made.variable))
     at = place(*mutation.at) if mutation and mutation.at else None
@@ -150,29 +152,28 @@ def mutated_finding(examined: Examined, made) -> Finding:
 
 def ignored(examined: Examined) -> list[Finding]:
     """An output whose incoming gradient changes nothing, though forward says that it must."""
-    entry = examined.entry
-    if len(entry.outputs) < 2 or not all(size(call.returned) <= SMALL for call in examined.calls):
+    if examined.outputs < 2 or not all(size(call.returned) <= SMALL for call in examined.calls):
         return []
-    name = entry.names[1][examined.slot]
+    name, gradient = examined.output, examined.gradient_of(examined.output)
     return [
         Finding(
             "ignored_output_gradient",
-            f"{name} is declared as an output, but propagate does nothing with its incoming gradient: what reaches "
+            f"{examined.is_an_output}, but {examined.word} does nothing with its incoming gradient: what reaches "
             f"{name} goes nowhere.",
-            entry=entry.text,
+            entry=examined.text,
             slot=name,
-            made_at=made_place(examined),
-            read_at=unpacked_at(entry),
+            made_at=examined.places.output(),
+            read_at=examined.places.unpacked(),
             order=1,
-            fix=f"add_optional(dL_d{name}, ...)  # pass its incoming gradient on to all that {name} was computed from",
+            fix=examined.pass_on(name, gradient),
         )
     ]
 
 
 def ordered(examined: Examined) -> list[Finding]:
     """Returned gradients that are those of other slots."""
-    entry, calls = examined.entry, examined.calls
-    n = len(entry.inputs)
+    names, calls = examined.names, examined.calls
+    n = len(names)
     if n < 2 or any(len(call.returned) != n for call in calls):
         return []
 
@@ -187,15 +188,16 @@ def ordered(examined: Examined) -> list[Finding]:
         order.append(i if i in free else free[0])
     if order == list(range(n)):
         return []
-    swapped = [entry.names[0][i] for i in range(n) if order[i] != i]
+    swapped = [names[i] for i in range(n) if order[i] != i]
     return [
         Finding(
             "wrong_order",
-            f"propagate returns the right gradients in wrong slots: those of {' and '.join(swapped)} are exchanged.",
-            entry=entry.text,
+            f"{examined.word} returns the right gradients in wrong slots: those of {' and '.join(swapped)} are "
+            f"exchanged.",
+            entry=examined.text,
             slot=swapped[0],
-            read_at=returned_at(entry),
+            read_at=examined.places.returned(),
             order=1,
-            fix=f"return [{', '.join(f'dL_d{name}' for name in entry.names[0])}]  # in the order of the entry's inputs",
+            fix=examined.all_returned(),
         )
     ]

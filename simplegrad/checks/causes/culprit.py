@@ -1,0 +1,154 @@
+"""Which statement of a backward is wrong: the one whose value, changed, makes the wrong gradient right.
+
+Every value on the way from the fault to the gradient can repair it, and values before the fault often can too. So each
+suspect is weighed by what the run says of it: whether its value has a meaning as it is (then it is likely right),
+whether what it would have to be has one (then it is likely wrong), and whether few numbers suffice to repair many.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ..report import Place
+from . import source
+from .samples import Known, Samples
+from .suspects import BEGINNINGS, Search, Suspect, operations_of
+from .trail import Change
+
+# What counts for and against a statement, in the logarithm of its odds.
+ALL_ZEROS = 3.0
+MEANT = 2.0  # another value belongs there, exactly
+MEANT_UP_TO_FACTOR = 0.6
+BY_FACTOR = 1.2  # a constant factor is enough
+NEVER_REPAIRS = -2.0
+BEGINS_A_SUM = -2.0  # zeros that something is added to
+HAS_MEANING = -2.0
+IS_DERIVATIVE = -0.8  # it has a meaning, but no incoming gradient is in it
+ALIAS_OF_RIGHT = 0.3  # it only renames a value that is right: something was left out there
+ALIAS_OF_OTHER = -1.0
+NEEDS_MORE = -1.5  # another value repairs with fewer numbers
+EXPLAINED = -1.2  # an earlier value accounts for it
+LEAST = -1.2  # below this the statement that returns is likelier than any other
+
+
+@dataclass(frozen=True)
+class Culprit:
+    """The statement that is wrong.
+
+    `how`: "zero" (its value is all zeros), "meaning" (another value belongs there), "factor" (a constant factor away),
+    "transposed", "conjugated", "inverted", "value" (some other value belongs there), "returned" (all before is right).
+    """
+
+    statement: Place
+    how: str
+    suspect: Suspect | None = None
+    slots: tuple[int, ...] = ()
+
+    @property
+    def factor(self) -> float | None:
+        return self.suspect.factor if self.suspect and self.how == "factor" else None
+
+    @property
+    def meant(self) -> Known | None:
+        return self.suspect.meant if self.suspect and self.how == "meaning" else None
+
+
+def culprits(samples: Samples) -> list[Culprit]:
+    """The wrong statement of each wrong gradient: one for all of them where one change repairs them all."""
+    wrong = samples.wrong
+    if not wrong or source.code_of(samples.alone.call.backward) is None:
+        return []
+    if len(wrong) > 1 and (shared := named(Search(samples, wrong), shared=True)) is not None:
+        return [shared]
+    each = [named(Search(samples, [i])) for i in wrong]
+    return list({(c.statement, c.how): c for c in each if c is not None}.values())
+
+
+def named(search: Search, shared: bool = False) -> Culprit | None:
+    """The statement that accounts for all that is wrong. `shared`: only one whose value repairs all of it."""
+    suspects = search.suspects()
+    if shared:
+        suspects = [s for s in suspects if s.moved >= set(search.wrong)]
+    for suspect in suspects:
+        search.solve(suspect)
+    suspects = [s for s in suspects if not s.is_given and (not shared or s.is_repaired or s.is_zero)]
+    weighed = weights(suspects)
+    best = max(range(len(suspects)), key=lambda i: (weighed[i], i), default=None)
+    if best is None or (weighed[best] < LEAST and not shared and returns_what_it_computes(search)):
+        return None if shared else returned(search)
+    return Culprit(suspects[best].statement, how(search, suspects[best]), suspects[best], tuple(search.wrong))
+
+
+def returns_what_it_computes(search: Search) -> bool:
+    """Whether the statement that returns does more than that."""
+    at = search.bases[0].returned_at
+    return at is not None and operations_of(search.code, at.first, at.last) > 0
+
+
+def returned(search: Search) -> Culprit | None:
+    at = search.bases[0].returned_at
+    return Culprit(at, "returned", slots=tuple(search.wrong)) if at else None
+
+
+def weights(suspects: list[Suspect]) -> list[float]:
+    """How likely each one is the fault, in the order in which they were computed."""
+    freedoms = [s.needed.freedom for s in suspects if s.needed is not None]
+    found, is_explained = [], False
+    for suspect in suspects:
+        found.append(weight(suspect, min(freedoms, default=0)) + EXPLAINED * is_explained)
+        is_explained = is_explained or accuses(suspect)
+    return found
+
+
+def weight(suspect: Suspect, least: int) -> float:
+    """`least`: the smallest number of independent numbers that repairs the gradient."""
+    found = math.log(1 + suspect.operations)
+    found += ALL_ZEROS * suspect.is_zero
+    found += BY_FACTOR * (suspect.factor is not None)
+    found += NEVER_REPAIRS * (not suspect.is_repaired)
+    found += BEGINS_A_SUM * (suspect.note.operation in BEGINNINGS[1:] and not suspect.is_final)
+    if suspect.meaning is not None:
+        found += IS_DERIVATIVE if suspect.meaning.kind == "partial" else HAS_MEANING
+    if accuses(suspect):
+        found += MEANT if suspect.is_meant_exactly else MEANT_UP_TO_FACTOR
+    if suspect.is_alias:
+        found += ALIAS_OF_OTHER if suspect.meaning is None else ALIAS_OF_RIGHT
+    if suspect.factor is None and suspect.needed is not None and suspect.needed.freedom > least:
+        found += NEEDS_MORE
+    return found
+
+
+def accuses(suspect: Suspect) -> bool:
+    """Whether what it would have to be says that it is wrong: what is returned always has to be something."""
+    is_right_but_scaled = suspect.factor is not None and suspect.meaning is not None
+    return suspect.meant is not None and not suspect.is_final and not is_right_but_scaled
+
+
+def how(search: Search, suspect: Suspect) -> str:
+    """What repairs it, in a word."""
+    if suspect.is_zero:
+        return "zero"
+    if suspect.factor is not None:
+        return "factor"
+    for word, change in shapes(suspect.values[0]):
+        if search.repaired_by(suspect.site, lambda k, c=change: c):
+            return word
+    return "meaning" if accuses(suspect) else "value"
+
+
+def shapes(value: Any) -> list[tuple[str, Change]]:
+    """The other ways round that a value can stand."""
+    if not isinstance(value, torch.Tensor):
+        return []
+    if value.dtype == torch.bool:
+        return [("inverted", lambda v: ~v)]
+    found: list[tuple[str, Change]] = []
+    if value.dim() >= 2 and value.shape[-1] == value.shape[-2] and value.shape[-1] > 1:
+        found.append(("transposed", lambda v: v.mT.contiguous()))
+    if value.is_complex():
+        found.append(("conjugated", lambda v: v.conj().resolve_conj()))
+    return found

@@ -1,0 +1,440 @@
+"""Why the first-order gradient of a custom Function is wrong: its call alone, where the right gradients are known.
+
+The rules go from the plainest cause to the least plain; the first that accounts for the numbers is told. Those about
+uses and slots are the tape's (`partial`, `contributions`). The line is found by running backward (`culprit`).
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from ..climb import Gradients, Tolerance, size
+from ..forward import Done, Use, uses_of
+from ..numbers import inner_graph, plain
+from ..report import Finding, Place
+from ..subjects.function import Rule
+from . import source
+from .captured import captured
+from .contributions import missing_or_double, scaled_use
+from .culprit import Culprit, culprits
+from .examined import SMALL, Examined
+from .partial import ignored, ordered
+from .samples import Sample, Samples, differentiable, follows, is_real, same, samples_of
+from .suspects import Search
+from .trail import Ran
+from .words import explained_by, factor_in_words, place_in_words, relation
+
+MOST_USES = 60  # operations of forward whose uses are looked at
+
+
+def why_wrong(rule: Rule) -> list[Finding]:
+    """Findings on the gradient of a Function that is not its forward's derivative; none where none can be made out."""
+    joint = samples_of(rule.alone, rule.bits)
+    if joint is None or not joint.wrong:
+        return []
+    case = Case(rule, joint)
+    for cause in (nonfinite, missing, wrong_shape, of_slots, captured_in, ignores, not_linear, everything, of_uses):
+        found = cause(case)
+        if found:
+            return found
+    return [of_statement(case, i) for i in joint.wrong]
+
+
+class Case:
+    """A rule whose gradients are wrong at `joint`, samples with gradients for all outputs."""
+
+    def __init__(self, rule: Rule, joint: Samples) -> None:
+        self.rule, self.joint, self.alone = rule, joint, rule.alone
+        self.code = source.code_of(rule.call.backward)
+
+    @property
+    def name(self) -> str:
+        return self.rule.name
+
+    @property
+    def names(self) -> list[str]:
+        return self.rule.names
+
+    @functools.cached_property
+    def culprits(self) -> list[Culprit]:
+        return culprits(self.joint)
+
+    def culprit_of(self, slot: int) -> Culprit | None:
+        return next((c for c in self.culprits if slot in c.slots), None)
+
+    def place_of(self, slot: int) -> Place | None:
+        """The statement that makes the gradient of an input wrong."""
+        found = self.culprit_of(slot)
+        return found.statement if found else self.returned_at
+
+    @functools.cached_property
+    def ran(self) -> Ran:
+        """Backward at the first sample, followed."""
+        return Search(self.joint, self.joint.wrong).bases[0]
+
+    @property
+    def returned_at(self) -> Place | None:
+        if self.code is None:
+            return None
+        return self.ran.returned_at or source.place(self.code, source.return_line(self.code))
+
+    @functools.cached_property
+    def examined(self) -> list[FunctionExamined]:
+        """The rule for each of its outputs, a gradient coming in for that one alone."""
+        outputs = self.joint.each[0].outputs or self.alone.forward().outputs
+        places = differentiable(self.alone, tuple(outputs))
+        if len(places) == 1:
+            return [FunctionExamined(self, self.joint, places[0], 1)]
+        each = [(k, samples_of(self.alone, self.rule.bits, output=k)) for k in places]
+        return [FunctionExamined(self, one, k, len(places)) for k, one in each if one is not None and one.wrong]
+
+    def finding(self, code: str, sentence: str, slot: int | None = None, **more: Any) -> Finding:
+        name = self.names[slot] if slot is not None else ""
+        return Finding(code, sentence, **{"entry": self.name, "slot": name, "order": 1, **more})
+
+
+# -- as the rules of the tape see it -------------------------------------------------------------------------------
+
+
+@dataclass
+class FunctionCall:
+    """One sample: gradients per differentiated input, in the input's shape."""
+
+    sample: Sample
+    returned: Gradients
+    truth: Gradients
+    uses: list[Use] = field(default_factory=list)
+
+
+class FunctionExamined(Examined):
+    """One output of a Function."""
+
+    def __init__(self, case: Case, samples: Samples, output: int, outputs: int) -> None:
+        self.case, self.samples, self.place, self.outputs = case, samples, output, outputs
+        self.names, self.text = case.names, case.name
+        self.calls = [FunctionCall(s, fitted(s), list(s.truth)) for s in samples.each]
+        self.limit = Tolerance(samples.tolerance, 1e-14)
+        self.places = FunctionPlaces(self)
+
+    def with_uses(self) -> FunctionExamined:
+        """The same with what each use in forward contributes, where autograd follows forward."""
+        for call in self.calls:
+            call.uses = uses_at(call.sample)
+        return self
+
+    @property
+    def output(self) -> str:
+        return "the output" if self.outputs == 1 else f"output {self.place}"
+
+    def gradient_of(self, name: str) -> str:
+        if name != self.output:
+            return f"grad_{name}"
+        given = [v for v in self.case.code.co_varnames[1 : self.case.code.co_argcount]] if self.case.code else []
+        return given[self.place] if self.place < len(given) else f"grad_{self.place}"
+
+
+class FunctionPlaces:
+    """Lines of a Function's backward and forward."""
+
+    def __init__(self, examined: FunctionExamined) -> None:
+        self.examined, self.case = examined, examined.case
+
+    def returned(self) -> Place | None:
+        return self.case.returned_at
+
+    def output(self) -> Place | None:
+        """Where its incoming gradient arrives."""
+        return source.heading(self.case.code) if self.case.code else None
+
+    def unpacked(self) -> Place | None:
+        """Where it would have to be read."""
+        wrong = self.examined.wrong
+        return self.case.place_of(wrong[0]) if wrong else self.case.returned_at
+
+    def computed(self, i: int) -> Place | None:
+        return self.case.place_of(i)
+
+    def contribution(self, use: Use, factor: float, i: int) -> Place | None:
+        return self.case.place_of(i)
+
+    def adds_equals(self, limit: float) -> bool:
+        """Whether backward adds two equal tensors."""
+        for note in self.case.ran.notes:
+            pair = [a for a in note.args[:2] if isinstance(a, torch.Tensor)]
+            adds = note.operation == "add" and len(pair) == 2 and pair[0].shape == pair[1].shape
+            if adds and bool(((pair[0] - pair[1]).abs() <= limit).all()):
+                return True
+        return False
+
+
+def fitted(sample: Sample) -> Gradients:
+    """What was returned, in the shapes of the inputs, as autograd makes it."""
+    found = []
+    for gradient, truth in zip(sample.returned, sample.truth, strict=True):
+        if gradient is not None and truth is not None:
+            gradient = plain(gradient.detach())
+            with_shape = gradient.sum_to_size(truth.shape) if gradient.shape != truth.shape else gradient
+            gradient = with_shape.to(truth.dtype)
+        found.append(gradient)
+    return found
+
+
+def uses_at(sample: Sample) -> list[Use]:
+    pairs = [(o, g) for o, g in zip(sample.outputs, sample.incoming, strict=False) if is_real(g) and follows(o)]
+    if not pairs or any(x.is_complex() for x in sample.leaves) or len(sample.forward) > MOST_USES:
+        return []
+    loss = sum(inner_graph(o, g) for o, g in pairs)
+    with torch.enable_grad():
+        return uses_of([done for note in sample.forward if (done := _done(note)) is not None], loss, sample.leaves)
+
+
+def _done(note: Any) -> Done | None:
+    if not isinstance(note.made, torch.Tensor) or note.func is None or not note.made.is_floating_point():
+        return None
+    return Done(note.func, note.args, note.kwargs, note.made, (note.site.code.co_filename, note.site.line))
+
+
+# -- rules -----------------------------------------------------------------------------------------------------------
+
+
+def nonfinite(case: Case) -> list[Finding]:
+    """A gradient that is no number where the right one is."""
+    sample = next((s for s in case.joint.each if any(map(_is_nonfinite, s.returned))), None)
+    if sample is None:
+        return []
+    slots = [i for i, g in enumerate(sample.returned) if _is_nonfinite(g) and not _is_nonfinite(sample.truth[i])]
+    return [nonfinite_finding(case, sample, slots)] if slots else []
+
+
+def nonfinite_finding(case: Case, sample: Sample, slots: list[int]) -> Finding:
+    notes = Search(case.joint, case.joint.wrong).run(sample).notes
+    born = next((n for n in notes if _is_nonfinite(n.value) and not any(map(_is_nonfinite, n.args))), None)
+    names = " and ".join(case.names[i] for i in slots)
+    at = born.site.statement if born else case.returned_at
+    how = f": it comes from {born.operation} in `{at.text.strip()}`, which is given finite numbers" if born else ""
+    return case.finding(
+        "nonfinite_gradient",
+        f"backward of {case.name} returns a gradient of {names} that is not finite, where forward's derivative is "
+        f"finite{how}.",
+        slots[0],
+        read_at=at,
+    )
+
+
+def _is_nonfinite(value: Any) -> bool:
+    return is_real(value) and not bool(torch.isfinite(plain(value.detach())).all())
+
+
+def missing(case: Case) -> list[Finding]:
+    """None for an input whose gradient is not zero."""
+    slots = [i for i in case.joint.wrong if all(s.returned[i] is None for s in case.joint.each)]
+    if not slots or any(i not in slots for i in case.joint.wrong) and swapped(case):
+        return []
+    if all(s.returned[i] is None for s in case.joint.each for i in case.joint.slots) and len(case.joint.slots) > 1:
+        names = "all its inputs"
+    else:
+        names = " and ".join(case.names[i] for i in slots)
+    return [
+        case.finding(
+            "missing_gradient",
+            f"backward of {case.name} returns None as the gradient of {names}, where forward's derivative is not zero: "
+            f"autograd takes the input for one that the output does not depend on.",
+            slots[0],
+            read_at=none_at(case, slots[0]),
+            dropped={case.names[i]: case.joint.each[0].truth[i].detach() for i in slots},
+        )
+    ]
+
+
+def none_at(case: Case, slot: int) -> Place | None:
+    """The statement that bound the name that is returned in this slot, where it is bound to None; else the return."""
+    if case.code is None:
+        return None
+    name = source.returned_name(case.code, case.ran.returned_at, case.rule.call.differentiated[slot])
+    if name and case.ran.locals.get(name, case) is None and name in case.ran.bound:
+        return case.ran.bound[name]
+    return case.returned_at
+
+
+def swapped(case: Case) -> bool:
+    return any(ordered(each) for each in case.examined)
+
+
+def wrong_shape(case: Case) -> list[Finding]:
+    """A gradient of a larger shape, which PyTorch sums to the input's without a word, and which is wrong then."""
+    found = []
+    for i in case.joint.wrong:
+        gradient, value = case.joint.each[0].returned[i], case.joint.each[0].values[i]
+        if gradient is not None and gradient.shape != value.shape:
+            shapes = f"{tuple(gradient.shape)}, where {case.names[i]} has {tuple(value.shape)}"
+            found.append(
+                case.finding(
+                    "wrong_shape",
+                    f"backward of {case.name} returns a gradient of shape {shapes}: PyTorch sums it to that without a "
+                    f"word, and the sum is not the derivative of forward.",
+                    i,
+                    read_at=case.place_of(i),
+                    explanation="the sum that PyTorch takes over the broadcast gradient is not the right one",
+                )
+            )
+    return found if len(found) == len(case.joint.wrong) else []
+
+
+def of_slots(case: Case) -> list[Finding]:
+    """Gradients in each other's slots."""
+    return next((found for each in case.examined if (found := ordered(each))), [])
+
+
+def captured_in(case: Case) -> list[Finding]:
+    """A value that forward kept, and then changed in place."""
+    return captured(case.rule, case.joint)
+
+
+def ignores(case: Case) -> list[Finding]:
+    """An output whose incoming gradient is not used, by any input or by one of them."""
+    for each in case.examined:
+        found = ignored(each)
+        if found:
+            return found
+    return []
+
+
+def not_linear(case: Case) -> list[Finding]:
+    """Twice the incoming gradient has to give twice the gradient, and none of it none."""
+    sample = case.joint.each[0]
+    nothing, twice = (returned_for(case, sample, factor) for factor in (0.0, 2.0))
+    if nothing is None or twice is None:
+        return []
+    least = case.joint.least(sample)
+    constant = [i for i in case.joint.wrong if not same(nothing[i], None, 1e-9, least)]
+    curved = [
+        i
+        for i in case.joint.wrong
+        if sample.returned[i] is not None and not same(twice[i], 2 * sample.returned[i], 1e-6, least)
+    ]
+    if not curved and not constant:
+        return []
+    still = [i for i in curved if same(twice[i], sample.returned[i], 1e-9, least)]
+    if still:
+        return [ignores_all(case, i) for i in still]
+    i = (constant or curved)[0]
+    said = "is not zero where the incoming gradient is" if constant else "does not grow with the incoming gradient"
+    return [
+        case.finding(
+            "not_linear",
+            f"backward of {case.name} is not linear in the incoming gradient: what it returns for {case.names[i]} "
+            f"{said}.",
+            i,
+            read_at=case.place_of(i),
+        )
+    ]
+
+
+def ignores_all(case: Case, i: int) -> Finding:
+    return case.finding(
+        "ignored_output_gradient",
+        f"What backward of {case.name} returns for {case.names[i]} does not depend on the incoming gradient: it is the "
+        f"same whatever comes in.",
+        i,
+        read_at=case.place_of(i),
+        explanation="the incoming gradient is not in it",
+        fix="# a sketch\n... * grad_output  # the incoming gradient belongs in it",
+    )
+
+
+def returned_for(case: Case, sample: Sample, factor: float) -> list[Any] | None:
+    """What backward returns for a multiple of a sample's incoming gradients."""
+    incoming = [factor * g if is_real(g) else g for g in sample.incoming]
+    try:
+        return case.alone.backward(case.alone.forward(sample.values), incoming)
+    except Exception:  # it may refuse zeros, say
+        return None
+
+
+def everything(case: Case) -> list[Finding]:
+    """All gradients are the right ones times one constant, or conjugated."""
+    slots = [i for i in case.joint.slots if size([case.joint.each[0].truth[i]]) > SMALL]
+    if len(slots) < 2 or case.joint.wrong != slots:
+        return []
+    words = relation(case.joint, slots)
+    return [whole_finding(case, slots, words)] if words else []
+
+
+def whole_finding(case: Case, slots: list[int], words: str) -> Finding:
+    return case.finding(
+        "wrong_gradient",
+        f"All gradients that backward of {case.name} returns are {words}{_because(case.culprit_of(slots[0]))}",
+        slots[0],
+        read_at=case.place_of(slots[0]),
+        explanation=words,
+    )
+
+
+def of_uses(case: Case) -> list[Finding]:
+    """Of the uses of the inputs in forward one is missing, counted twice, or has a wrong factor."""
+    for each in case.examined:
+        if not each.samples.by_autograd or any(i in case.joint.wrong for i in _unseen(each)):
+            continue
+        each.with_uses()
+        for rule in (missing_or_double, scaled_use):
+            found = rule(each)
+            if found:
+                return [with_explanation(case, one) for one in found]
+    return []
+
+
+def _unseen(examined: FunctionExamined) -> list[int]:
+    """Inputs that no truth is known of."""
+    return [i for i in range(len(examined.names)) if any(c.truth[i] is None for c in examined.calls)]
+
+
+def with_explanation(case: Case, finding: Finding) -> Finding:
+    slot = case.names.index(finding.slot) if finding.slot in case.names else -1
+    words = relation(case.joint, [slot]) if slot >= 0 else ""
+    return replace(finding, explanation=words)
+
+
+def of_statement(case: Case, i: int) -> Finding:
+    """What is left: the statement, and what repairs it."""
+    found = case.culprit_of(i)
+    words = relation(case.joint, [i]) or (explained_by(found) if found else "")
+    code = "wrong_partial" if is_only_use(case, i) else "wrong_gradient"
+    return case.finding(
+        code,
+        f"What backward of {case.name} returns for {case.names[i]} is not the derivative of forward times the incoming "
+        f"gradient: {largest(case, i)}{_because(found)}",
+        i,
+        read_at=case.place_of(i),
+        explanation=words,
+    )
+
+
+def _because(found: Culprit | None) -> str:
+    if found is None:
+        return "."
+    said = explained_by(found)
+    return f". It goes wrong {place_in_words(found.statement)}{f': {said}' if said else ''}."
+
+
+def largest(case: Case, i: int) -> str:
+    """The element that is furthest off, in words."""
+    sample = case.joint.each[0]
+    truth, returned = sample.truth[i], fitted(sample)[i]
+    truth = torch.zeros_like(returned) if truth is None else plain(truth.detach())
+    returned = torch.zeros_like(truth) if returned is None else returned
+    where = int((truth - returned).abs().argmax())
+    index = ", ".join(str(int(k)) for k in torch.unravel_index(torch.tensor(where), truth.shape))
+    pair = returned.flatten()[where].item(), truth.flatten()[where].item()
+    return f"element [{index}] is {factor_in_words(pair[0])} where {factor_in_words(pair[1])} is right"
+
+
+def is_only_use(case: Case, i: int) -> bool:
+    """Whether forward uses this input once, so that it is the partial of that use which is wrong."""
+    if len(case.examined) != 1 or not case.joint.by_autograd:
+        return False
+    uses = case.examined[0].with_uses().calls[0].uses
+    return sum(use.direct and use.parts[i] is not None and size([use.parts[i]]) > SMALL for use in uses) == 1

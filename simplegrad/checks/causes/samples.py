@@ -1,0 +1,298 @@
+"""What a hand-written backward should have given, at several points and for several incoming gradients.
+
+The truth is autograd through the Function's own forward, wherever a difference of forward confirms it; otherwise the
+differences themselves, element by element. Beside it stands what may rightly turn up in a backward: the values that
+forward computes, the gradients that come back to them, and the derivative of each single operation.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ..numbers import directions, inner, moved, plain, size_of, slope
+from ..subjects.alone import Alone
+from . import source
+from .owner import Owner
+from .trail import Note, carries, followed
+
+MOST_ELEMENTS = 200  # above this, differences element by element would take too long
+MOST_VALUES = 80  # values of forward whose gradients are asked for
+JITTER = (0.0, 0.0, 0.05, 0.11)  # relative distance of each sample from the given point
+LOOSE = {64: 1e-6, 32: 1e-3}
+BY_DIFFERENCES = {64: 2e-4, 32: 3e-2}
+
+
+@dataclass(frozen=True)
+class Known:
+    """A value that has a meaning: `what` says which, in words."""
+
+    value: torch.Tensor
+    kind: str  # "value", "gradient", "partial", "input", "incoming"
+    what: str = ""
+
+
+@dataclass
+class Sample:
+    """One point with one set of incoming gradients: right and returned gradients, per differentiated input."""
+
+    values: list[torch.Tensor]
+    incoming: list[Any]
+    truth: list[torch.Tensor | None]
+    returned: list[Any] = field(default_factory=list)
+    known: list[Known] = field(default_factory=list)
+    forward: list[Note] = field(default_factory=list)
+    leaves: list[torch.Tensor] = field(default_factory=list)
+    outputs: list[Any] = field(default_factory=list)
+
+
+@dataclass
+class Samples:
+    """All samples of one call, and how near to the truth counts as right."""
+
+    alone: Alone
+    bits: int
+    each: list[Sample]
+    by_autograd: bool
+
+    @property
+    def tolerance(self) -> float:
+        return LOOSE[self.bits] if self.by_autograd else BY_DIFFERENCES[self.bits]
+
+    def right(self, found: Any, sample: Sample, slot: int) -> bool:
+        """Whether this is the gradient of that input, up to rounding."""
+        return same(found, sample.truth[slot], self.tolerance, self.least(sample))
+
+    def least(self, sample: Sample) -> float:
+        """Below this, a number is zero: rounding beside the largest gradients of the sample."""
+        return 1e-6 * self.tolerance * max((size_of(t) for t in sample.truth if t is not None), default=0.0)
+
+    @property
+    def slots(self) -> range:
+        return range(len(self.each[0].truth))
+
+    @property
+    def wrong(self) -> list[int]:
+        """The differentiated inputs whose gradient is wrong in any sample."""
+        return [i for i in self.slots if not all(self.right(s.returned[i], s, i) for s in self.each)]
+
+    @property
+    def names(self) -> list[str]:
+        names = self.alone.call.parameter_names
+        return [names[i] for i in self.alone.call.differentiated]
+
+
+def same(found: Any, truth: torch.Tensor | None, tolerance: float, least: float = 0.0) -> bool:
+    """Equal up to rounding; None counts as zeros, and what autograd would sum to the truth's shape is summed."""
+    if found is None or truth is None:
+        present = found if truth is None else truth
+        return present is None or not present.numel() or float(plain(present.detach()).abs().max()) <= least
+    found, truth = plain(found.detach()), plain(truth.detach())
+    if found.shape != truth.shape:
+        try:
+            found = found.sum_to_size(truth.shape)
+        except RuntimeError:
+            return False
+    if not truth.numel():
+        return True
+    if truth.dtype == torch.bool or found.dtype == torch.bool:
+        return torch.equal(found, truth)
+    gap = (found - truth).abs().max()
+    return bool(gap <= tolerance * truth.abs().max() + least)
+
+
+def samples_of(alone: Alone, bits: int = 64, output: int | None = None) -> Samples | None:
+    """The samples of a call; None where no truth is to be had, or backward cannot be run there.
+
+    `output`: the only one that a gradient comes in for, the others get zeros; by default all of them do.
+    """
+    found, by_autograd = [], True
+    for draw, jitter in enumerate(JITTER):
+        with contextlib.suppress(Exception):  # beside the given point a function may be undefined
+            one, followed_here = sample_of(alone, bits, draw, jitter, output)
+            found.append(one)
+            by_autograd = by_autograd and followed_here
+    return Samples(alone, bits, found, by_autograd) if found else None
+
+
+def sample_of(alone: Alone, bits: int, draw: int, jitter: float, output: int | None = None) -> tuple[Sample, bool]:
+    """One sample, and whether autograd through forward is its truth."""
+    generator = torch.Generator().manual_seed(4000 + draw)
+    along = directions(alone.values, generator)
+    values = [moved(v, d, jitter) for v, d in zip(alone.values, along, strict=True)]
+    outputs = alone.forward(values).outputs
+    incoming = incoming_for(alone, outputs, generator)
+    if output is not None:
+        incoming = [g if k == output or not is_real(g) else torch.zeros_like(g) for k, g in enumerate(incoming)]
+    sample = through_forward(alone, values, incoming)
+    confirmed = sample is not None and is_confirmed(alone, bits, sample, generator)
+    if not confirmed:
+        truth = by_elements(alone, bits, values, incoming)
+        sample = Sample(values, incoming, truth, known=sample.known if sample else [])
+    ran = alone.forward(values)
+    sample.returned = alone.backward(ran, incoming)
+    sample.known += known_inputs(alone, sample)
+    return sample, confirmed
+
+
+def incoming_for(alone: Alone, outputs: tuple, generator: torch.Generator) -> list[Any]:
+    """A random gradient for each output that has one; what was given before for the others."""
+    given = alone.call.incoming or [None] * len(outputs)
+    return [
+        directions([out], generator, scaled=False)[0] if k in differentiable(alone, outputs) else before
+        for k, (out, before) in enumerate(zip(outputs, given, strict=True))
+    ]
+
+
+def differentiable(alone: Alone, outputs: tuple) -> list[int]:
+    """The outputs that autograd takes a gradient for."""
+    recorded = alone.call.outputs
+    return [
+        k
+        for k, (out, before) in enumerate(zip(outputs, recorded, strict=True))
+        if is_differentiable(out) and getattr(before, "requires_grad", True)
+    ]
+
+
+def is_differentiable(out: Any) -> bool:
+    return isinstance(out, torch.Tensor) and (out.is_floating_point() or out.is_complex())
+
+
+def through_forward(alone: Alone, values: list[torch.Tensor], incoming: list[Any]) -> Sample | None:
+    """Autograd through forward: the gradients of the inputs, and of all that forward computes on its way."""
+    try:
+        call = alone.call
+        ran, notes = followed_forward(alone, values)
+        leaves = [ran.args[i] for i in call.differentiated]
+        pairs = [(o, g) for o, g in zip(ran.outputs, incoming, strict=True) if is_real(g) and follows(o)]
+        if not pairs:
+            return None
+        outs, gs = [o for o, _ in pairs], [g for _, g in pairs]
+        truth = torch.autograd.grad(outs, leaves, gs, allow_unused=True, retain_graph=True)
+    except Exception:  # forward changes something in place, calls a kernel without a derivative, ...
+        return None
+    known = [*known_values(notes), *known_gradients(notes, outs, gs)]
+    partials = torch.autograd.grad(outs, leaves, [torch.ones_like(g) for g in gs], allow_unused=True, retain_graph=True)
+    known += [Known(p, "partial", "the derivative by an input") for p in partials if p is not None]
+    return Sample(values, incoming, list(truth), known=known, forward=notes, leaves=leaves, outputs=list(ran.outputs))
+
+
+def followed_forward(alone: Alone, values: list[torch.Tensor]) -> tuple[Any, list[Note]]:
+    """Forward run with autograd following it, and what it computed."""
+    call, notes = alone.call, []
+    codes = {source.code_of(f) for f in (call.cls.forward, call.cls.setup_context) if source.code_of(f)}
+
+    def around(run: Any, ctx: Any) -> Any:
+        ran = followed(run, codes, Owner(next(iter(codes))), lines=False)
+        notes.extend(ran.notes)
+        return ran.returned
+
+    return alone.forward(values, graph=True, around=around if codes else None), notes
+
+
+def is_real(gradient: Any) -> bool:
+    return isinstance(gradient, torch.Tensor) and (gradient.is_floating_point() or gradient.is_complex())
+
+
+def follows(out: Any) -> bool:
+    return isinstance(out, torch.Tensor) and out.requires_grad
+
+
+def is_confirmed(alone: Alone, bits: int, sample: Sample, generator: torch.Generator) -> bool:
+    """Whether a difference of forward says the same as autograd, for each input along one direction."""
+    for slot, value in enumerate(sample.values):
+        along = directions([value], generator)[0]
+        found = slope(lambda h, slot=slot, along=along: moved_loss(alone, sample, slot, along, h), bits)
+        told = inner(sample.truth[slot], along)
+        if found.disagrees(told, abs(found.value) + abs(told), 1e-4 if bits == 64 else 1e-2):
+            return False
+    return True
+
+
+def moved_loss(alone: Alone, sample: Sample, slot: int, along: torch.Tensor, h: float) -> float:
+    values = [moved(v, along, h) if i == slot else v for i, v in enumerate(sample.values)]
+    return loss_of(alone, values, sample.incoming)
+
+
+def loss_of(alone: Alone, values: list[torch.Tensor], incoming: list[Any]) -> float:
+    outputs = alone.forward(values).outputs
+    pairs = zip(outputs, incoming, strict=True)
+    return sum(inner(o, g) for o, g in pairs if is_real(g) and isinstance(o, torch.Tensor))
+
+
+def by_elements(alone: Alone, bits: int, values: list[torch.Tensor], incoming: list[Any]) -> list[torch.Tensor]:
+    """Differences of forward, element by element. Raises ValueError where there are too many."""
+    if sum(v.numel() for v in values) > MOST_ELEMENTS:
+        raise ValueError("too many elements")
+    return [_one_input(alone, bits, values, incoming, slot) for slot in range(len(values))]
+
+
+def _one_input(alone: Alone, bits: int, values: list, incoming: list, slot: int) -> torch.Tensor:
+    value = plain(values[slot].detach())
+    gradient = torch.zeros_like(value, memory_format=torch.contiguous_format)
+    h = (1e-5 if bits == 64 else 1e-2) * size_of(value)
+    for k in range(value.numel()):
+        for unit in (1.0, 1j) if value.is_complex() else (1.0,):
+            step = torch.zeros_like(gradient)
+            step.view(-1)[k] = unit
+
+            def at(h: float, step: torch.Tensor = step) -> float:
+                there = [moved(v, step, h) if i == slot else v for i, v in enumerate(values)]
+                return loss_of(alone, there, incoming)
+
+            gradient.view(-1)[k] += unit * (at(h) - at(-h)) / (2 * h)
+    return gradient
+
+
+# -- what may rightly turn up ------------------------------------------------------------------------------------
+
+
+def known_values(notes: list[Note]) -> Iterator[Known]:
+    for note in notes[:MOST_VALUES]:
+        if carries(note.value):
+            yield Known(note.value, "value", "a value of forward")
+
+
+def known_gradients(notes: list[Note], outs: list[torch.Tensor], gs: list[torch.Tensor]) -> Iterator[Known]:
+    """What comes back to each value of forward: for the incoming gradient, for ones, and along each single use."""
+    usable = [n for n in notes if follows(n.made) and not n.in_place][:MOST_VALUES]
+    ones = [torch.ones_like(g) for g in gs]
+    for note in usable:
+        for weights, kind in ((gs, "gradient"), (ones, "partial")):
+            gradient = _grad(outs, note.made, weights)
+            if gradient is not None:
+                yield Known(gradient, kind, "the gradient of a value of forward")
+                yield from _along_uses(note, gradient, kind)
+        yield from _along_uses(note, torch.ones_like(note.made), "partial")
+
+
+def _along_uses(note: Note, gradient: torch.Tensor, kind: str) -> Iterator[Known]:
+    for argument in note.args:
+        if follows(argument) and argument is not note.made:
+            part = _grad([note.made], argument, [gradient])
+            if part is not None:
+                yield Known(part, kind, "what comes back along one operation of forward")
+
+
+def _grad(outs: list[torch.Tensor], wanted: torch.Tensor, weights: list[torch.Tensor]) -> torch.Tensor | None:
+    try:
+        (found,) = torch.autograd.grad(outs, [wanted], weights, allow_unused=True, retain_graph=True)
+    except RuntimeError:  # changed in place since
+        return None
+    return found
+
+
+def known_inputs(alone: Alone, sample: Sample) -> Iterator[Known]:
+    names = alone.call.parameter_names
+    for name, value in zip((names[i] for i in alone.call.differentiated), sample.values, strict=True):
+        yield Known(value, "input", name)
+    for gradient in sample.incoming:
+        if is_real(gradient):
+            yield Known(gradient, "incoming", "the incoming gradient")
+    for truth in sample.truth:
+        if truth is not None:
+            yield Known(truth, "gradient", "the gradient of an input")

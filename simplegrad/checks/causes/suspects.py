@@ -1,0 +1,386 @@
+"""The values of a backward that a wrong gradient depends on, and for each of them what would make the gradient right.
+
+A value is suspected where it moves a wrong gradient and no right one. What it would have to be is solved for in the run
+(see `needed`), and held against what has a meaning: values of forward, gradients that come back to them, derivatives of
+forward's operations.
+"""
+
+from __future__ import annotations
+
+import dis
+import functools
+import math
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ..numbers import plain
+from ..report import Place
+from . import source
+from .needed import Needed, flattened, needed
+from .owner import Owner
+from .samples import Known, Sample, Samples, same
+from .trail import Change, Note, Ran, Site, followed
+
+MOST_RUNS = 4000  # changed runs of one search
+MOST_TRIED = 40  # values with a meaning put in one place
+
+BEGINNINGS = ("=", "zeros", "zeros_like", "new_zeros")  # operations that make the zeros which sums begin with
+
+Changes = dict[Site, Change]
+Meaning = list[Known]  # one known value at each sample
+
+
+@dataclass
+class Suspect:
+    """A value that moves a wrong gradient and no right one."""
+
+    site: Site
+    note: Note
+    values: list[Any]  # at each sample
+    executions: int
+    moved: set[int]  # the inputs whose gradient it moves
+    is_final: bool = False  # it is what is returned
+    is_given: bool = False  # it was there before backward ran
+    is_alias: bool = False  # its statement only gives another name to what is there
+    meaning: Known | None = None  # what it is
+    needed: Needed | None = None  # what it would have to be
+    meant: Known | None = None  # what that means
+    is_meant_exactly: bool = False  # not only up to a constant factor
+    factor: float | None = None  # the constant that repairs it
+
+    @property
+    def statement(self) -> Place:
+        return self.site.statement
+
+    @property
+    def operations(self) -> int:
+        """How much its statement does: the more, the likelier it holds a mistake."""
+        return operations_of(self.site.code, self.statement.first, self.statement.last)
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether it is all zeros and stays so; not a sum that only begins with them."""
+        begins = not self.is_final and self.note.operation in BEGINNINGS
+        return not begins and all(_is_zero(value) for value in self.values) and _is_zero(self.note.made)
+
+    @property
+    def is_repaired(self) -> bool:
+        return self.needed is not None or self.factor is not None or self.meant is not None
+
+
+def _is_zero(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.dtype != torch.bool and not bool(plain(value.detach()).any())
+
+
+@functools.lru_cache(maxsize=4096)
+def operations_of(code: types.CodeType, first: int, last: int) -> int:
+    """Calls and arithmetic of these lines."""
+    counted = ("BINARY_OP", "UNARY_NEGATIVE", "CALL", "CALL_KW", "CALL_FUNCTION_EX", "STORE_SUBSCR")
+    found, line = 0, code.co_firstlineno
+    for instruction in dis.get_instructions(code):
+        at = instruction.positions.lineno if instruction.positions else None
+        line = at if at is not None else line
+        found += first <= line <= last and instruction.opname in counted
+    return found
+
+
+class Search:
+    """One backward in which the gradients of the inputs `wrong` are wrong."""
+
+    def __init__(self, samples: Samples, wrong: list[int]) -> None:
+        self.samples, self.wrong = samples, wrong
+        self.alone = samples.alone
+        self.code = source.code_of(self.alone.call.backward)
+        self.owner = Owner(self.code)
+        self.left = MOST_RUNS
+        self.solved = min(1, len(samples.each) - 1)  # the sample at which needed values are solved for
+        self.bases = [self.run(sample) for sample in samples.each]
+        self.meanings = meanings(samples)
+        self.right = [i for i in samples.slots if i not in samples.wrong and has_gradient(samples, i)]
+
+    @property
+    def asked(self) -> list[int]:
+        """The inputs whose gradient must come out right."""
+        return [*self.wrong, *self.right]
+
+    # -- running -----------------------------------------------------------------------------------------------
+
+    def run(self, sample: Sample, changes: Changes | None = None) -> Ran:
+        ran = self.alone.forward(sample.values)
+        found = followed(lambda: self.alone.backward(ran, sample.incoming), {self.code}, self.owner, changes)
+        found.given = {id(slot.value) for slot in ran.slots} | {id(x) for x in ran.args}
+        return found
+
+    def gradients(self, sample: Sample, changes: Changes) -> list[Any]:
+        self.left -= 1
+        if self.left < 0:
+            raise TimeoutError
+        return self.run(sample, changes).returned
+
+    def vector(self, sample: Sample, site: Site, change: Change) -> torch.Tensor:
+        """The gradients that must be right, as one flat vector, with a change at one site."""
+        return joined(self.gradients(sample, {site: change}), sample.truth, self.asked)
+
+    def repaired_by(self, site: Site, change_at: Callable[[int], Change]) -> bool:
+        """Whether the change makes every wrong gradient right at every sample, and keeps the right ones right."""
+        for k in reversed(range(len(self.samples.each))):
+            sample = self.samples.each[k]
+            try:
+                found = self.gradients(sample, {site: change_at(k)})
+            except Exception:  # a value of another kind need not fit what follows
+                return False
+            if not all(self.samples.right(found[i], sample, i) for i in self.asked):
+                return False
+        return True
+
+    # -- suspects ----------------------------------------------------------------------------------------------
+
+    def suspects(self) -> list[Suspect]:
+        """In the order in which they were computed."""
+        found = []
+        for site, notes in flowing(self.bases[0]).items():
+            moved = self._moved_by(site)
+            if any(i in moved for i in self.wrong) and not any(i in moved for i in self.right):
+                found.append(self._suspect(site, notes, moved))
+        return found
+
+    def _suspect(self, site: Site, notes: list[Note], moved: set[int]) -> Suspect:
+        values = [last_value(base, site) for base in self.bases]
+        suspect = Suspect(site, notes[-1], values, len(notes), moved)
+        suspect.is_final = any(self._is_returned(values[0], i) for i in self.wrong)
+        made = id(notes[0].made)
+        suspect.is_given = bool(site.name) and made in self.bases[0].given and self._first_bound(made) == site
+        suspect.is_alias = bool(site.name) and not suspect.is_given and self._is_known_before(made, site)
+        if len(notes) == 1:
+            suspect.meaning = next((m[0] for m in self.meanings if means(values, m)), None)
+        return suspect
+
+    def _first_bound(self, made: int) -> Site | None:
+        return next((n.site for n in self.bases[0].notes if n.site.name and id(n.made) == made), None)
+
+    def _is_known_before(self, made: int, site: Site) -> bool:
+        first = next((n.site for n in self.bases[0].notes if id(n.made) == made), site)
+        return first != site or made in self.bases[0].given
+
+    def _moved_by(self, site: Site) -> set[int]:
+        """The inputs whose gradient moves when what is computed at this site does."""
+        sample = self.samples.each[0]
+        try:
+            found = self.gradients(sample, {site: stirred})
+        except Exception:
+            return set()
+        return {i for i in self.samples.slots if not equal(found[i], sample.returned[i])}
+
+    def _is_returned(self, value: Any, slot: int) -> bool:
+        returned = self.samples.each[0].returned[slot]
+        if returned is None or not is_alike(returned, value):
+            return False
+        return same(value, returned.detach().reshape(value.shape), 1e-9)
+
+    # -- what repairs a suspect --------------------------------------------------------------------------------
+
+    def solve(self, suspect: Suspect) -> None:
+        """What it would have to be; whether that has a meaning, and whether it is a constant factor away."""
+        if suspect.executions == 1:
+            suspect.needed = self._needed(suspect)
+        c = self._factor(suspect)
+        if c is not None and self.repaired_by(suspect.site, lambda k: scaled(c)):
+            suspect.factor = c
+        if suspect.executions == 1 and isinstance(suspect.values[0], torch.Tensor):
+            self._find_meant(suspect)
+
+    def _needed(self, suspect: Suspect) -> Needed | None:
+        sample = self.samples.each[self.solved]
+        truth = joined(sample.truth, sample.truth, self.asked)
+        value = suspect.values[self.solved]
+        try:
+            found = needed(lambda v: self.vector(sample, suspect.site, lambda _: v), value, truth)
+            return found if found is not None and self._is_steady(suspect, found) else None
+        except Exception:
+            return None
+
+    def _is_steady(self, suspect: Suspect, found: Needed) -> bool:
+        """What does not depend on the incoming gradient has to be the same for another one at the same point."""
+        first, second = self.samples.each[0], self.samples.each[self.solved]
+        there, _ = flattened(suspect.values[0])
+        same_point = first is not second and all(map(torch.equal, first.values, second.values))
+        if not same_point or there is None or not torch.equal(there, found.found):
+            return True
+        value = flattened(suspect.values[0])[1](found.value)
+        gradients = self.gradients(first, {suspect.site: lambda _: value})
+        return all(self.samples.right(gradients[i], first, i) for i in self.asked)
+
+    def _find_meant(self, suspect: Suspect) -> None:
+        """The value with a meaning that belongs there; or one that does so up to a constant factor."""
+        alike = [m for m in self.meanings if is_alike(m[0].value, suspect.values[0])]
+        if suspect.needed is None or suspect.needed.rounds > 1:
+            alike = alike[:MOST_TRIED]
+            found = next((m for m in alike if self._takes(suspect, m)), None)
+        else:
+            flats = [(m, flattened(m[self.solved].value)[0]) for m in alike]
+            fitting = [m for m, flat in flats if flat is not None and suspect.needed.is_met_by(flat)]
+            found = next((m for m in fitting if self._takes(suspect, m)), None)
+            if found is None:
+                for meaning, flat in flats:
+                    c = suspect.needed.factor_of(flat) if flat is not None else None
+                    if c is not None and self._takes(suspect, meaning, c):
+                        suspect.meant = meaning[0]
+                        return
+        if found is not None:
+            suspect.meant, suspect.is_meant_exactly = found[0], True
+
+    def _takes(self, suspect: Suspect, meaning: Meaning, factor: float = 1.0) -> bool:
+        shape = suspect.values[0].shape
+        return self.repaired_by(suspect.site, lambda k: put(factor * meaning[k].value.reshape(shape)))
+
+    def _factor(self, suspect: Suspect) -> float | None:
+        """The constant that brings the gradients to the truth."""
+        if suspect.needed is not None and suspect.needed.rounds == 1:
+            c = suspect.needed.factor_of(suspect.needed.found)
+        else:
+            sample = self.samples.each[self.solved]
+            truth = joined(sample.truth, sample.truth, self.asked)
+            try:
+                c = solved_factor(lambda c: self.vector(sample, suspect.site, scaled(c)), truth)
+            except Exception:
+                return None
+        is_one = c is not None and (not math.isfinite(c) or c == 0 or abs(c - 1) <= 1e-6)
+        return None if is_one else c
+
+
+def solved_factor(at: Callable[[float], torch.Tensor], truth: torch.Tensor) -> float | None:
+    """The c for which `at(c)` is the truth, by secants."""
+    c, now = 1.0, at(1.0)
+    for _ in range(5):
+        step = 0.125 * abs(c) or 0.125
+        slope = (at(c + step) - now) / step
+        size = float(slope @ slope)
+        if size == 0:
+            return None
+        move = float(slope @ (truth - now)) / size
+        c, now = c + move, at(c + move)
+        if float((truth - now).norm()) <= 1e-8 * float(truth.norm()):
+            return c
+        if abs(move) <= 1e-7 * abs(c):
+            return None
+    return None
+
+
+def flowing(ran: Ran) -> dict[Site, list[Note]]:
+    """The sites whose value leaves its statement: goes into another one, is bound to a name, or is returned."""
+    makers: dict[int, list[Note]] = {}
+    for note in ran.notes:
+        if not note.site.name:
+            makers.setdefault(id(note.made), []).append(note)
+    leaving = {id(x) for x in ran.returned if x is not None}
+    for note in ran.notes:
+        for argument in [*note.args, *note.kwargs.values()]:
+            if any(not _together(maker, note) for maker in makers.get(id(argument), ())):
+                leaving.add(id(argument))
+    chosen: set[Site] = set()
+    for note in ran.notes:
+        if note.site.name:
+            here = [m.site for m in makers.get(id(note.made), ()) if _together(m, note)]
+            chosen.update(here or [note.site])
+        elif id(note.made) in leaving or note.in_place:
+            chosen.add(note.site)
+    found: dict[Site, list[Note]] = {}
+    for note in ran.notes:
+        if note.site in chosen:
+            found.setdefault(note.site, []).append(note)
+    return found
+
+
+def _together(a: Note, b: Note) -> bool:
+    return a.site.code is b.site.code and a.site.statement == b.site.statement
+
+
+def last_value(ran: Ran, site: Site) -> Any:
+    return next((note.value for note in reversed(ran.notes) if note.site == site), None)
+
+
+def has_gradient(samples: Samples, slot: int) -> bool:
+    """Whether the true gradient of an input is anything but zero."""
+    return any(s.truth[slot] is not None and bool(plain(s.truth[slot]).any()) for s in samples.each)
+
+
+# -- meanings ----------------------------------------------------------------------------------------------------
+
+
+def meanings(samples: Samples) -> list[Meaning]:
+    """Each known value at all samples; tensors of one number are left out, since they turn up anywhere."""
+    rows = [s.known for s in samples.each]
+    if len({len(row) for row in rows}) > 1:  # forward took another way
+        return []
+    found: list[Meaning] = []
+    for column in zip(*rows, strict=True):
+        value = column[0].value
+        if not isinstance(value, torch.Tensor) or not value.numel() or is_constant([c.value for c in column]):
+            continue
+        if not any(all(equal(a.value, b.value) for a, b in zip(column, other)) for other in found):
+            found.append(list(column))
+    return found
+
+
+def is_constant(values: list[torch.Tensor]) -> bool:
+    first = plain(values[0]).flatten()[0]
+    return all(bool((plain(v) == first).all()) for v in values)
+
+
+def is_alike(a: torch.Tensor, b: Any) -> bool:
+    """Whether they are of one kind and shape, axes of length 1 apart."""
+    if not isinstance(b, torch.Tensor) or a.dtype != b.dtype:
+        return False
+    return [n for n in a.shape if n != 1] == [n for n in b.shape if n != 1]
+
+
+def means(values: list[Any], meaning: Meaning) -> bool:
+    """Whether a site's values are those of a known one at all samples."""
+    return all(
+        is_alike(m.value, v) and same(v, m.value.reshape(v.shape), 1e-7) for v, m in zip(values, meaning, strict=True)
+    )
+
+
+def equal(a: Any, b: Any, tolerance: float = 1e-9) -> bool:
+    if a is None or b is None:
+        return a is b
+    return a.shape == b.shape and same(a, b, tolerance)
+
+
+def joined(gradients: list[Any], like: list[Any], slots: list[int]) -> torch.Tensor:
+    """Gradients of some inputs as one flat real vector; what autograd would sum to an input's shape is summed."""
+    parts = []
+    for i in slots:
+        gradient, truth = gradients[i], like[i]
+        if truth is None:
+            continue
+        gradient = torch.zeros_like(plain(truth)) if gradient is None else gradient.sum_to_size(truth.shape)
+        parts.append(flattened(plain(gradient.to(truth.dtype)))[0])
+    return torch.cat(parts)
+
+
+# -- changes -----------------------------------------------------------------------------------------------------
+
+
+def stirred(value: Any) -> Any:
+    """Another value of the same kind."""
+    if not isinstance(value, torch.Tensor):
+        return value * 1.37 + 0.11
+    if value.dtype == torch.bool:
+        return ~value
+    noise = torch.randn(value.shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64).to(value.device)
+    size = float(value.abs().double().square().mean().sqrt()) if value.numel() else 1.0
+    size = size if math.isfinite(size) and size > 0 else 1.0
+    return (value + 0.4 * size * noise.to(value.dtype)).to(value.dtype)
+
+
+def scaled(factor: Any) -> Change:
+    return lambda value: value * factor
+
+
+def put(value: torch.Tensor) -> Change:
+    return lambda _: value.clone()
