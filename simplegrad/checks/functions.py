@@ -18,7 +18,7 @@ import torch
 from simplegrad.checks.alike import State, drawing_seen, random_state_kept
 from simplegrad.checks.causes import explain
 from simplegrad.checks.causes.detector import Examination, Examiner
-from simplegrad.checks.causes.first_order import why_wrong
+from simplegrad.checks.causes.first_order import why_wrong, with_lines
 from simplegrad.checks.causes.guard import guard_finding
 from simplegrad.checks.clauses.again import again, forward_repeats
 from simplegrad.checks.clauses.batched import batched
@@ -272,7 +272,10 @@ def judge_derivative(judging: Judging, rule: Rule, told: bool) -> None:
             judging.surrogates[rule.name] = "it iterates"
         elif judging.is_bare or not is_constrained(judging, rule, Forward(rule), 1):
             report.tell(2, BROKEN, rule.name)
-            report.findings += [] if told else why_wrong(rule) or explain.wrong_gradient(rule, found)
+            if told:
+                report.findings = with_lines(rule, report.findings)
+            else:
+                report.findings += why_wrong(rule) or explain.wrong_gradient(rule, found)
             judging.wrong.append(rule)
     elif found.wrong:
         judging.surrogates[rule.name] = reason

@@ -7,6 +7,7 @@ uses and slots are the tape's (`partial`, `contributions`). The line is found by
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,6 +23,7 @@ from .captured import captured
 from .contributions import missing_or_double, scaled_use
 from .culprit import Culprit, culprits
 from .examined import SMALL, Examined
+from .examined import same as equal
 from .partial import ignored, ordered
 from .samples import Sample, Samples, differentiable, follows, is_real, same, samples_of
 from .suspects import Search
@@ -37,11 +39,28 @@ def why_wrong(rule: Rule) -> list[Finding]:
     if joint is None or not joint.wrong:
         return []
     case = Case(rule, joint)
-    for cause in (nonfinite, missing, wrong_shape, of_slots, captured_in, ignores, not_linear, everything, of_uses):
+    for cause in (nonfinite, missing, broadcast, of_slots, captured_in, ignores, not_linear, everything, of_uses):
         found = cause(case)
         if found:
             return found
     return [of_statement(case, i) for i in joint.wrong]
+
+
+def with_lines(rule: Rule, findings: list[Finding]) -> list[Finding]:
+    """The same findings; those about linearity with the statement that makes the gradient wrong."""
+    joint = samples_of(rule.alone, rule.bits)
+    if joint is None or not joint.wrong:
+        return findings
+    case = Case(rule, joint)
+    told = next((f for f in not_linear(case) if f.explanation), None)
+    at = case.place_of(joint.wrong[0])
+
+    def sharper(finding: Finding) -> Finding:
+        if finding.code != "not_linear" or finding.entry != case.name:
+            return finding
+        return told or replace(finding, read_at=at or finding.read_at)
+
+    return [sharper(finding) for finding in findings]
 
 
 class Case:
@@ -125,6 +144,19 @@ class FunctionExamined(Examined):
         for call in self.calls:
             call.uses = uses_at(call.sample)
         return self
+
+    @property
+    def wrong(self) -> list[int]:
+        return self.samples.wrong
+
+    def fits(self, found: Sequence[Gradients], truth: Sequence[Gradients]) -> bool:
+        """Each input at its own scale: one may be a billion times another."""
+        for fs, ts, call in zip(found, truth, self.calls, strict=True):
+            least = self.samples.least(call.sample)
+            limits = [self.samples.tolerance * size([t]) + 1e-3 * least + 1e-14 for t in call.truth]
+            if not all(equal(f, t, limit) for f, t, limit in zip(fs, ts, limits, strict=True)):
+                return False
+        return True
 
     @property
     def output(self) -> str:
@@ -264,7 +296,7 @@ def swapped(case: Case) -> bool:
     return any(ordered(each) for each in case.examined)
 
 
-def wrong_shape(case: Case) -> list[Finding]:
+def broadcast(case: Case) -> list[Finding]:
     """A gradient of a larger shape, which PyTorch sums to the input's without a word, and which is wrong then."""
     found = []
     for i in case.joint.wrong:
@@ -273,7 +305,7 @@ def wrong_shape(case: Case) -> list[Finding]:
             shapes = f"{tuple(gradient.shape)}, where {case.names[i]} has {tuple(value.shape)}"
             found.append(
                 case.finding(
-                    "wrong_shape",
+                    "wrong_gradient",
                     f"backward of {case.name} returns a gradient of shape {shapes}: PyTorch sums it to that without a "
                     f"word, and the sum is not the derivative of forward.",
                     i,
@@ -307,7 +339,7 @@ def not_linear(case: Case) -> list[Finding]:
     """Twice the incoming gradient has to give twice the gradient, and none of it none."""
     sample = case.joint.each[0]
     nothing, twice = (returned_for(case, sample, factor) for factor in (0.0, 2.0))
-    if nothing is None or twice is None:
+    if nothing is None or twice is None or any(map(_is_nonfinite, [*sample.returned, *nothing, *twice])):
         return []
     least = case.joint.least(sample)
     constant = [i for i in case.joint.wrong if not same(nothing[i], None, 1e-9, least)]
@@ -318,7 +350,7 @@ def not_linear(case: Case) -> list[Finding]:
     ]
     if not curved and not constant:
         return []
-    still = [i for i in curved if same(twice[i], sample.returned[i], 1e-9, least)]
+    still = [i for i in curved if is_the_same_for_another(case, i)]
     if still:
         return [ignores_all(case, i) for i in still]
     i = (constant or curved)[0]
@@ -332,6 +364,14 @@ def not_linear(case: Case) -> list[Finding]:
             read_at=case.place_of(i),
         )
     ]
+
+
+def is_the_same_for_another(case: Case, i: int) -> bool:
+    """Whether the gradient is the same for two incoming gradients at one point."""
+    first, second = case.joint.each[:2] if len(case.joint.each) > 1 else (case.joint.each[0], None)
+    if second is None or not all(map(torch.equal, first.values, second.values)):
+        return False
+    return first.returned[i] is not None and same(second.returned[i], first.returned[i], 1e-9, 0.0)
 
 
 def ignores_all(case: Case, i: int) -> Finding:
