@@ -55,6 +55,10 @@ def main() -> None:
         st.session_state["loaded"] = True
     pages = [st.Page(f"pages/{name}.py", title=PAGES[name], default=name == "step") for name in PAGES]
     chosen = st.navigation(pages, position="top")
+    again = Path(__file__).with_name("pages") / "again.js"
+    watching = st.components.v2.component("simplegrad_again", html="<i></i>", js=again.read_text())
+    with st.container(key="again"):
+        watching(key="connection", data={}, on_times_change=lambda: None)
     settle()
     loading.empty()
     chosen.run()

@@ -95,3 +95,27 @@ def test_a_page_goes_on_at_its_step_on_the_other_server(running, browser):
     finally:
         context.close()
         running.again(number)
+
+
+def test_a_text_typed_while_the_server_was_away_is_told_to_the_other(running, browser):
+    context = browser.new_context()
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    page.goto(f"{running.url}/compose?program={OWN}")
+    editor = page.get_by_test_id("editor")
+    editor.wait_for()
+    page.wait_for_timeout(1000)
+    (name,) = (each["value"] for each in context.cookies() if each["name"] == "simplegrad_server")
+    number = int(name.removeprefix("server"))
+    try:
+        with page.expect_websocket():
+            running.kill(number)
+            editor.press_sequentially("\nlast = dx * 7")
+        page.get_by_test_id("stCode").filter(has_text="* 7").first.wait_for()  # the tape that the server computed
+        assert editor.input_value().endswith("last = dx * 7")
+        page.get_by_role("button", name="Step through it").click()
+        page.wait_for_selector("[data-testid=player][data-ready=true]")
+        assert "dx * 7" in page.inner_text("body")
+    finally:
+        context.close()
+        running.again(number)

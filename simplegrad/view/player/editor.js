@@ -3,6 +3,9 @@
 
 const TYPED_MS = 300;
 const drafts = (window.simplegradDrafts ??= new Map());
+// What was typed and is not yet part of what the server shows: it is told again where the server was away meanwhile.
+const untold = (window.simplegradUntold ??= { draft: null, text: null });
+const sessionOf = (draft) => draft.split("-")[0];
 
 function element(tag, properties = {}, ...children) {
   const made = document.createElement(tag);
@@ -34,6 +37,8 @@ class Editor {
       if (this.leaving) clearTimeout(this.timer);
     };
     document.addEventListener("pointerdown", this.onDown, true);
+    this.onAgain = () => this.again();
+    window.addEventListener("simplegrad-again", this.onAgain);
     this.area.addEventListener("scroll", () => this.scrolled());
     this.load(data);
   }
@@ -42,8 +47,10 @@ class Editor {
     const fresh = this.draft !== data.draft;
     this.draft = data.draft;
     this.data = data;
+    if (data.text === untold.text) untold.draft = null;
     if (fresh) {
-      this.area.value = drafts.get(data.draft) ?? data.text;
+      const moved = untold.draft && sessionOf(untold.draft) !== sessionOf(data.draft);
+      this.area.value = moved ? untold.text : drafts.get(data.draft) ?? data.text;
       this.told = data.text;
       if (this.area.value !== data.text) this.tellLater();
     }
@@ -54,7 +61,15 @@ class Editor {
   typed() {
     drafts.clear();
     drafts.set(this.draft, this.area.value);
+    Object.assign(untold, { draft: this.draft, text: this.area.value });
     this.draw();
+    this.tellLater();
+  }
+
+  /** The connection was lost and is there again: what was told in between reached nobody. */
+  again() {
+    if (!untold.draft) return;
+    this.told = null;
     this.tellLater();
   }
 
@@ -138,6 +153,7 @@ export default function (component) {
   return () => {
     clearTimeout(editor.timer);
     document.removeEventListener("pointerdown", editor.onDown, true);
+    window.removeEventListener("simplegrad-again", editor.onAgain);
     editors.delete(root);
   };
 }
