@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from ..ops import TABLE, Op
 from .symbols import Symbol, where
 
 
@@ -74,8 +75,10 @@ def restored(k, g: Symbol, x: Symbol, dim, keepdim: bool) -> Symbol:
     return g
 
 
-def count(x: Symbol, dim):
+def count(k, x: Symbol, dim):
     """How many elements a mean is of."""
+    if dim is not None and k.rank(x) == 0:
+        return 1
     if dim is None:
         return x.numel()
     return math.prod((x.size(d) for d in ((dim,) if isinstance(dim, int) else dim)), start=1)
@@ -122,23 +125,6 @@ def stack_partials(k, g: Symbol, r: Symbol, tensors: Sequence[Symbol]) -> list[S
     return [g[along(r.node.attrs[0], i)] for i in range(len(tensors))]
 
 
-def zero_base(a: Symbol, b: Symbol):
-    return (a == 0) & (b >= 0)
-
-
-def power_base(k, g: Symbol, r: Symbol, a: Symbol, b) -> Symbol | None:
-    if isinstance(b, Symbol):
-        return where(b == 0, 0.0, g * b) * a ** where(b == 0, 0.0, b - 1)
-    return g * (a ** (b - 1) * b) if b else None
-
-
-def power_exponent(k, g: Symbol, r: Symbol, a, b: Symbol) -> Symbol | None:
-    if isinstance(a, Symbol):  # where the power is 0 whatever the exponent, log(0) counts for nothing
-        zero = zero_base(a, b)
-        return where(zero, 0.0, g * r) * where(zero, 1.0, a).log()
-    return g * (r * (math.log(a) if a > 0 else math.nan)) if a else None
-
-
 def logsumexp_partial(k, g: Symbol, r: Symbol, x: Symbol) -> Symbol:
     dim, keepdim = r.node.attrs
     return restored(k, g, x, dim, keepdim) * (x - restored(k, r, x, dim, keepdim)).exp()
@@ -161,36 +147,16 @@ def permuted_back(k, g: Symbol, r: Symbol, x: Symbol) -> Symbol:
 RULES: dict[str, Rule] = {
     # pointwise, two operands
     "add": Rule("{} + {}", lambda k, g, r, a, b: g, lambda k, g, r, a, b: g),
-    "sub": Rule("{} - {}", lambda k, g, r, a, b: g, lambda k, g, r, a, b: -g),
     "mul": Rule("{} * {}", lambda k, g, r, a, b: k.times(g, b), lambda k, g, r, a, b: k.times(g, a)),
-    "div": Rule("{} / {}", lambda k, g, r, a, b: g / b, lambda k, g, r, a, b: -(g * (r / b))),
-    "pow": Rule("{} ** {}", power_base, power_exponent),
     "maximum": Rule("{}.maximum({})", lambda k, g, r, a, b: tied(g, a, b), lambda k, g, r, a, b: tied(g, b, a)),
     "minimum": Rule("{}.minimum({})", lambda k, g, r, a, b: tied(g, b, a), lambda k, g, r, a, b: tied(g, a, b)),
     # pointwise, one operand
-    "neg": Rule("-{}", lambda k, g, r, x: -g),
     "exp": Rule("{}.exp()", lambda k, g, r, x: k.times(g, r)),
-    "log": Rule("{}.log()", lambda k, g, r, x: g / x),
-    "sqrt": Rule("{}.sqrt()", lambda k, g, r, x: g / (r * 2)),
-    "sin": Rule("{}.sin()", lambda k, g, r, x: g * x.cos()),
-    "cos": Rule("{}.cos()", lambda k, g, r, x: g * -x.sin()),
-    "tanh": Rule("{}.tanh()", lambda k, g, r, x: g.tanh_backward(r)),
-    "sigmoid": Rule("{}.sigmoid()", lambda k, g, r, x: g.sigmoid_backward(r)),
     "relu": Rule("{}.relu()", lambda k, g, r, x: where(r <= 0, 0.0, g)),
     "abs": Rule("{}.abs()", lambda k, g, r, x: g.scaled(x.sign())),
     "detach": Rule("{}.detach()", None),
     "alias": Rule(named("{0}", "{0}.view_as({0})"), lambda k, g, r, x: g),
     # what the reverse part of tanh, sigmoid and of kinks is made of; a reverse part has one of its own
-    "tanh_backward": Rule(
-        named("tanh_backward({}, {})", "torch.ops.aten.tanh_backward({}, {})"),
-        lambda k, g, r, d, t: g.tanh_backward(t),
-        lambda k, g, r, d, t: g * (d * t * -2),
-    ),
-    "sigmoid_backward": Rule(
-        named("sigmoid_backward({}, {})", "torch.ops.aten.sigmoid_backward({}, {})"),
-        lambda k, g, r, d, s: g.sigmoid_backward(s),
-        lambda k, g, r, d, s: g * (d * (1 - s * 2)),
-    ),
     "where": Rule(
         named("where({}, {}, {})", "torch.where({}, {}, {})"),
         None,
@@ -202,7 +168,7 @@ RULES: dict[str, Rule] = {
     "sum": Rule(reduction("sum"), lambda k, g, r, x: k.spread(restored(k, g, x, *r.node.attrs), x)),
     "mean": Rule(
         reduction("mean"),
-        lambda k, g, r, x: k.spread(restored(k, g, x, *r.node.attrs) / count(x, r.node.attrs[0]), x),
+        lambda k, g, r, x: k.spread(restored(k, g, x, *r.node.attrs) / count(k, x, r.node.attrs[0]), x),
     ),
     "amax": Rule(reduction("amax"), amax_partial),
     "logsumexp": Rule(reduction("logsumexp"), logsumexp_partial),
@@ -261,6 +227,22 @@ RULES: dict[str, Rule] = {
     "size_pow": Rule("{} ** {}"),
 }
 
+
+def of_table(op: Op) -> Rule:
+    """The rule that the table has: its vjps run on symbols as they are."""
+
+    def text(args: Sequence[str], attrs: tuple, tensor: bool) -> str:
+        return op.in_torch.format(*args) if tensor and op.in_torch is not None else op.written(args)
+
+    partials = [vjp and partial_of(vjp) for vjp in op.vjps]
+    return Rule(text, *partials)
+
+
+def partial_of(vjp: Callable) -> Callable:
+    return lambda k, g, r, *args: vjp(g, r, *args)
+
+
+RULES |= {name: of_table(op) for name, op in TABLE.items() if name not in RULES}
 
 # What no gradient flows through, and what is cheaper to make again than to keep.
 MADE_ANEW = ("constant", "filled", "indicator")

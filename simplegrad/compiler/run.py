@@ -13,6 +13,7 @@ from types import CodeType, FunctionType
 import torch
 
 from ..engine import TapeEntry, Variable, cat, gradient_tape, operators, stack, where
+from ..ops import TABLE
 
 MOST_SOURCES = 256  # texts of compiled code that tracebacks and debuggers can look up; the oldest are let go
 _numbers = itertools.count()
@@ -44,6 +45,7 @@ def namespace(tensor: bool = True, **more) -> dict:
     }
     names |= {"where": where, "cat": cat, "stack": stack, "put": put_tensor if tensor else operators.put}
     names |= {name: getattr(operators, name) for name in ("scaled", "tanh_backward", "sigmoid_backward")}
+    names |= {name: TABLE[name] for name in ("softplus", "logsigmoid", "masked", "relu_backward")}
     names["_operand"] = operators.operand
     return names | more
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 import torch
 
 from ..language.limits import check_time
+from ..ops import TABLE
 from .graph import CONSTANT, MASK, SHAPE, SIZE, VALUE, Node
 from .run import function_of
 from .write import Writer
@@ -106,6 +107,7 @@ class Unknown(Shapes):
 
 POINTWISE = {"add", "sub", "mul", "div", "pow", "maximum", "minimum", "neg", "exp", "log", "sqrt", "sin", "cos", "tanh"}
 POINTWISE |= {"sigmoid", "relu", "abs", "detach", "alias", "tanh_backward", "sigmoid_backward", "where", "scaled"}
+POINTWISE |= {op.name for op in TABLE.values() if op.pointwise}
 POINTWISE |= {"softmax", "lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not", "sign", "largest", "shares"}
 
 

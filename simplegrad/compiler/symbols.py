@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from numbers import Real
 
+from ..ops import ALIASES as OTHER_NAMES
+from ..ops import FUNCTIONS as OPS
+from ..ops import TABLE, Op, named_operator
 from .graph import CONSTANT, MASK, SHAPE, SIZE, VALUE, Graph, Node
 
 
@@ -36,14 +39,23 @@ class Thing:
     @classmethod
     def __torch_function__(cls, func, types, args=(), kwargs=None):
         name = getattr(func, "__name__", str(func))
-        if name in COMPOSED:
-            return COMPOSED[name](*args, **(kwargs or {}))
-        operator = FUNCTIONS.get(name) or METHODS.get(name)
+        kwargs = {key: value for key, value in (kwargs or {}).items() if not is_default(key, value)}
+        operator = FUNCTIONS.get(name) or METHODS.get(name) or named_operator(name)
         if operator is None:
             raise CompileError(f"torch.{name} is no operator of the engine. There are: {', '.join(sorted(FUNCTIONS))}.")
         if name.startswith("__r") and not isinstance(args[0], Symbol):
             args = args[::-1]
-        return operator(*args, **(kwargs or {}))
+        return operator(*args, **kwargs)
+
+    @staticmethod
+    def bind(op: Op, args: tuple):
+        """An operator of the table, of symbols: a node."""
+        if op.name in _BOUND:
+            return _BOUND[op.name](*args)
+        if op.name in _OWN:
+            return _OWN[op.name](*args)
+        symbol = next(arg for arg in args if isinstance(arg, Thing))
+        return symbol.make(op.name, *args, kind=VALUE if op.has_gradient else CONSTANT)
 
     def __repr__(self) -> str:
         return f"'{self.node.name}'" if self.node.name else f"the result of '{self.node.op}'"
@@ -61,6 +73,8 @@ def bare(arg):
 
 
 def wrapped(graph: Graph, node):
+    if isinstance(node, slice):
+        return slice(*[wrapped(graph, end) for end in (node.start, node.stop, node.step)])
     if not isinstance(node, Node):
         return tuple(wrapped(graph, each) for each in node) if isinstance(node, tuple) else node
     return KINDS[node.kind](graph, node)
@@ -157,7 +171,7 @@ def no_gradient(op: str, kind: str) -> Callable:
 
 
 _POINTWISE = {"add", "sub", "mul", "div", "pow", "neg", "exp", "log", "sqrt", "sin", "cos", "tanh", "sigmoid", "relu"}
-_POINTWISE |= {"abs", "detach", "alias", "softmax"}
+_POINTWISE |= {"abs", "detach", "alias", "softmax"} | {op.name for op in TABLE.values() if op.pointwise}
 
 
 def shaped_like(node: Node) -> Node:
@@ -243,9 +257,18 @@ class Symbol(Thing):
 
     @property
     def T(self) -> Symbol:
+        return self.make("T", self)
+
+    @property
+    def mT(self) -> Symbol:
         return self.make("transpose", self, attrs=(-2, -1))
 
-    mT = T
+    def named(self, name: str, compute: Callable) -> Symbol:
+        result = compute()
+        if not result.node.chosen:
+            result.node.name, result.node.chosen = name, True
+        return result
+
     __lt__ = no_gradient("lt", MASK)
     __le__ = no_gradient("le", MASK)
     __gt__ = no_gradient("gt", MASK)
@@ -292,8 +315,6 @@ class Symbol(Thing):
             raise CompileError(
                 "how many dimensions there are is met at the call: count dimensions from the end, x.sum(dim=-1)."
             )
-        if name in COMPOSED and self.graph.reads_tensors:
-            return lambda *args, **kwargs: COMPOSED[name](self, *args, **kwargs)
         raise CompileError(f"'{name}' is no operator of the engine. There are: {', '.join(sorted(METHODS))}.")
 
 
@@ -411,10 +432,22 @@ def flatten(self: Symbol, start_dim: int = 0, end_dim: int = -1) -> Symbol:
     return self.make("flatten", self, attrs=(start_dim, end_dim))
 
 
+class Literal(str):
+    """An argument as it is written: a list of places, [0, 2]."""
+
+    __slots__ = ()
+
+
+def literal(part):
+    if isinstance(part, list) and part and all(isinstance(place, int) for place in part):
+        return Literal(repr(part))
+    return part
+
+
 def getitem(self: Symbol, index) -> Symbol:
-    parts = index if isinstance(index, tuple) else (index,)
+    parts = tuple(map(literal, index if isinstance(index, tuple) else (index,)))
     for part in parts:
-        if not isinstance(part, (int, slice, Symbol, Mask, Size, type(None), type(...))):
+        if not isinstance(part, (Literal, int, slice, Symbol, Mask, Size, type(None), type(...))):
             raise CompileError(
                 f"{self!r}[…]: an index is whole numbers, slices, None, …, a condition or an input, not a "
                 f"{type(part).__name__}."
@@ -466,24 +499,23 @@ for _name, _method in METHODS.items():
 for _name, _method in OPERATORS.items():
     setattr(Symbol, f"__{_name}__", _method)
     FUNCTIONS[f"__{_name}__"] = _method
+_OWN = dict(FUNCTIONS)  # what makes the node, of an operator's own arguments
+for _name, _method in (OPS | OTHER_NAMES).items():  # torch's arguments are read where they are for Variables
+    FUNCTIONS[_name] = METHODS[_name] = _method
+    setattr(Symbol, _name, _method)
 
 
-def variance(x: Symbol, dim=None, correction: int = 1, unbiased: bool = True, keepdim: bool = False) -> Symbol:
-    if correction and unbiased:
-        raise CompileError("var: only with correction=0 (unbiased=False).")
-    centred = x - x.mean(dim=dim, keepdim=True)
-    return (centred * centred).mean(dim=dim, keepdim=keepdim)
+def is_default(key: str, value) -> bool:
+    """What torch.nn.functional and torch.nn pass on where their caller said nothing."""
+    return key == "_stacklevel" or (key in ("dtype", "out") and value is None) or (key == "inplace" and value is False)
 
 
-# What people call on raw tensors and the engine has no operator for, composed of those that it has.
-COMPOSED: dict[str, Callable] = {
-    "rsqrt": lambda x: x**-0.5,
-    "square": lambda x: x * x,
-    "reciprocal": lambda x: 1 / x,
-    "silu": lambda x: x * x.sigmoid(),
-    "log_softmax": lambda x, dim=-1: x - x.logsumexp(dim=dim, keepdim=True),
-    "linear": lambda x, w, b=None: x @ w.transpose(-1, -2) + b if b is not None else x @ w.transpose(-1, -2),
-    "var": variance,
-    "clone": lambda x: x,
-    "contiguous": lambda x: x,
+# Operators of the table that symbols write in a way of their own.
+_BOUND: dict[str, Callable] = {
+    "masked": lambda x, mask: where(mask, 0.0, x),
+    "scaled": lambda x, weights: x.scaled(weights),
+    "index": lambda x, parts: getitem(x, parts),
+    "squeeze": lambda x, dims: squeeze(x) if dims is None else squeeze(x, dims),
+    "T": lambda x: x.T,
+    **{op: no_gradient(op, MASK) for op in ("lt", "le", "gt", "ge", "eq", "ne")},
 }

@@ -62,8 +62,9 @@ def called(function: Callable, symbols: Sequence[Symbol]) -> tuple[object, dict]
         if event == "return" and frame.f_code is code:
             local.update(frame.f_locals)
 
-    before = sys.getprofile()
-    sys.setprofile(watch)
+    is_profiled = sys.getprofile() is not None  # then by somebody else, whom we leave alone: nodes get no names
+    if not is_profiled:
+        sys.setprofile(watch)
     try:
         return function(*symbols), local
     except CompileError:
@@ -75,7 +76,8 @@ def called(function: Callable, symbols: Sequence[Symbol]) -> tuple[object, dict]
             ) from error
         raise
     finally:
-        sys.setprofile(before)
+        if not is_profiled:
+            sys.setprofile(None)
 
 
 def say_names(local: dict) -> None:

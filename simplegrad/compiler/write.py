@@ -68,6 +68,8 @@ class Writer:
         return [f"_operand({args[0]}, {args[1]})", args[1]] if left and node.op != "div" else args
 
     def operand(self, arg, raw: bool, node: Node | None = None, place: int = 0) -> str:
+        if isinstance(arg, str):
+            return arg
         if not isinstance(arg, Node):
             text = number_text(arg)
             return f"({text})" if text.startswith("-") and node is not None and place == 0 else text

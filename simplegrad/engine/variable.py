@@ -30,6 +30,11 @@ class Variable(Operators):
                 f"Variable(…) was given a {type(value).__name__}, not a tensor. "
                 f"{'It is a Variable already.' if isinstance(value, Variable) else 'Write Variable(torch.tensor(…)).'}"
             )
+        if value.is_complex():
+            raise RawTensorError(
+                "Variable(…) was given a complex tensor, and gradients of those are not computed here: keep the real "
+                "and the imaginary part apart, torch.view_as_real(z)."
+            )
         tape = current_tape()
         self.value = value
         self.shape = value.shape
@@ -117,7 +122,7 @@ class Variable(Operators):
 
     def detach(self) -> Variable:
         """The same value as a new leaf: no gradient flows through it."""
-        return Variable.constant(self.value)
+        return Variable.constant(self.value.detach())
 
     def __copy__(self) -> Variable:
         """A leaf of its own: two Variables never share a gradient."""
@@ -134,7 +139,7 @@ class Variable(Operators):
     def __getattr__(self, name: str):
         if name.startswith("_"):
             raise AttributeError(name)
-        near = difflib.get_close_matches(name, dir(type(self)), 1)
+        near = difflib.get_close_matches(name, dir(type(self)), 1, 0.75)
         raise AttributeError(
             f"Variable has no '{name}'{f'; did you mean {near[0]!r}?' if near else ''}. An operator that is not there "
             f"can be written with TapeEntry, or made of those that are; the tensor itself is .value."

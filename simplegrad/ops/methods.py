@@ -363,8 +363,8 @@ class Operators:
         """The backward of `expand`: sum what broadcasting repeated, until the shape is `size`."""
         return shapes.sum_to_size(self, sizes_of(size))
 
-    def reshape(self, *shape: int) -> Self:
-        return shapes.reshape(self, sizes_of(shape))
+    def reshape(self, *sizes: int, shape: Sequence[int] | None = None) -> Self:
+        return shapes.reshape(self, sizes_of(sizes if shape is None else (shape,)))
 
     def view(self, *shape: int) -> Self:
         return self.to(shape[0]) if isinstance(shape[0], torch.dtype) else shapes.reshape(self, sizes_of(shape))
@@ -381,8 +381,9 @@ class Operators:
         dim %= self.ndim
         return self.reshape(*self.shape[:dim], *sizes, *self.shape[dim + 1 :])
 
-    def squeeze(self, *dim) -> Self:
-        return shapes.squeeze(self, dims_of(sizes_of(dim)))
+    def squeeze(self, *dims, dim=None) -> Self:
+        dims = dims if dim is None else (dim,)
+        return shapes.squeeze(self, None if not dims else dims[0] if isinstance(dims[0], int) else tuple(dims[0]))
 
     def unsqueeze(self, dim: int) -> Self:
         return shapes.unsqueeze(self, dim)
@@ -404,8 +405,8 @@ class Operators:
     def adjoint(self) -> Self:
         return self.mT
 
-    def permute(self, *dims: int) -> Self:
-        return shapes.permute(self, sizes_of(dims))
+    def permute(self, *order: int, dims: Sequence[int] | None = None) -> Self:
+        return shapes.permute(self, tuple(sizes_of(order if dims is None else (dims,))))
 
     def movedim(self, source, destination) -> Self:
         count = self.ndim
@@ -414,16 +415,16 @@ class Operators:
         order = [source[destination.index(i)] if i in destination else next(rest) for i in range(count)]
         return self.permute(*order)
 
-    def flip(self, *dims: int) -> Self:
-        return shapes.flip(self, sizes_of(dims))
+    def flip(self, *axes: int, dims: Sequence[int] | None = None) -> Self:
+        return shapes.flip(self, sizes_of(axes if dims is None else (dims,)))
 
     def roll(self, shifts, dims=None) -> Self:
         if dims is None or dims == ():
             return self.flatten().roll(shifts, 0).reshape(self.shape)
         return shapes.roll(self, tuple(_listed(shifts)), tuple(_listed(dims)))
 
-    def repeat(self, *repeats: int) -> Self:
-        repeats = sizes_of(repeats)
+    def repeat(self, *times: int, repeats: Sequence[int] | None = None) -> Self:
+        repeats = sizes_of(times if repeats is None else (repeats,))
         sizes = (1,) * (len(repeats) - self.ndim) + tuple(self.shape)
         apart = self.reshape(*[each for size in sizes for each in (1, size)])
         spread = apart.expand(*[each for pair in zip(repeats, sizes) for each in pair])
@@ -629,11 +630,27 @@ def vector_norm(x, ord: Real = 2, dim: Dim = None, keepdim: bool = False, *, dty
     return size.sum(dim, keepdim) if ord == 1 else (size**ord).sum(dim, keepdim) ** (1.0 / ord)
 
 
+def linalg_norm(x, ord=None, dim: Dim = None, keepdim: bool = False, *, dtype=None):
+    """torch.linalg.norm: of a vector, or of a matrix by its sums of rows or columns."""
+    x, dim = _to(x, dtype), dims_of(dim)
+    if ord is None or ord == "fro" or isinstance(dim, int) or (dim is None and x.ndim == 1):
+        return vector_norm(x, 2 if ord in (None, "fro") else ord, dim, keepdim)
+    if ord not in (1, -1, math.inf, -math.inf):
+        raise UnsupportedError(f"linalg.norm(…, ord={ord!r}) of a matrix: only 'fro', 1, -1, inf and -inf.")
+    rows, columns = (each % x.ndim for each in ((-2, -1) if dim is None else dim))
+    added, chosen = (rows, columns) if abs(ord) == 1 else (columns, rows)
+    sums = x.abs().sum(added, True)
+    found = sums.amax(chosen, True) if ord > 0 else sums.amin(chosen, True)
+    return found if keepdim else found.squeeze(dim=(rows, columns))
+
+
 def var_mean(x, dim: Dim = None, unbiased=None, keepdim: bool = False, *, correction=None) -> tuple:
+    dim, unbiased = (None, dim) if isinstance(dim, bool) else (dim, unbiased)
     return x.var(dim, unbiased, keepdim, correction=correction), x.mean(dims_of(dim), keepdim)
 
 
 def std_mean(x, dim: Dim = None, unbiased=None, keepdim: bool = False, *, correction=None) -> tuple:
+    dim, unbiased = (None, dim) if isinstance(dim, bool) else (dim, unbiased)
     return x.std(dim, unbiased, keepdim, correction=correction), x.mean(dims_of(dim), keepdim)
 
 
@@ -686,7 +703,13 @@ FUNCTIONS: dict[str, Callable] = {
     name: f for name, f in METHODS.items() if name not in ("view", "to", "type", "type_as")
 }
 FUNCTIONS |= {"where": where, "cat": cat, "stack": stack, "pad": pad, "linear": linear_, "einsum": einsum}
-FUNCTIONS |= {"vector_norm": vector_norm, "var_mean": var_mean, "std_mean": std_mean}
+FUNCTIONS |= {
+    "linalg_norm": linalg_norm,
+    "log_sigmoid": METHODS["logsigmoid"],
+    "vector_norm": vector_norm,
+    "var_mean": var_mean,
+    "std_mean": std_mean,
+}
 _OTHER_NAMES = {
     "multiply": "mul", "subtract": "sub", "divide": "div", "true_divide": "div", "absolute": "abs", "negative": "neg",
     "concat": "cat", "concatenate": "cat", "mm": "matmul", "bmm": "matmul", "mv": "matmul", "dot": "matmul",
@@ -702,6 +725,6 @@ for _name, _method in _AS_METHODS.items():
 
 def named_operator(name: str) -> Callable | None:
     """Ours for a function of torch, of torch.nn.functional, torch.special or torch.linalg, or a method of a tensor."""
-    for prefix in ("special_", "linalg_"):
-        name = name.removeprefix(prefix)
+    if name not in FUNCTIONS:
+        name = name.removeprefix("special_").removeprefix("linalg_")
     return FUNCTIONS.get(name) or ALIASES.get(name) or METHODS.get(name)

@@ -95,6 +95,13 @@ logsigmoid = pointwise(
     "logsigmoid", "logsigmoid({})", torch.nn.functional.logsigmoid, lambda g, r, x: g * (-x).sigmoid(),
     in_torch="torch.nn.functional.logsigmoid({})",
 )  # fmt: skip
+
+
+def let_through(g, end, a, b):
+    """g, and 0 where a < b: beyond that end, if there is one."""
+    return g if end is None else masked(g, a < b)
+
+
 softplus = pointwise(
     "softplus",
     "softplus({}, {}, {})",
@@ -106,19 +113,12 @@ clamp = pointwise(
     "clamp",
     lambda x, low, high: f"{x}.clamp({', '.join(f'{w}={v}' for w, v in (('min', low), ('max', high)) if v != 'None')})",
     torch.clamp,
-    lambda g, r, x, low, high: masked(g, outside(x, low, high)),
+    lambda g, r, x, low, high: let_through(let_through(g, low, x, low), high, high, x),
 )
 clone = op("clone", "{}.clone()", torch.clone, lambda g, r, x: g, pointwise=True)
 alias = op("alias", "{}", lambda x: x.view_as(x), lambda g, r, x: g, pointwise=True, in_torch="{0}.view_as({0})")
 step = op("step", "{}.{}()", lambda x, name: getattr(x, name)(), lambda g, r, x, name: times(g, 0.0), pointwise=True)
 
-
-def _outside(x: torch.Tensor, low, high) -> torch.Tensor:
-    below = x < low if low is not None else torch.zeros_like(x, dtype=torch.bool)
-    return below if high is None else below | (x > high)
-
-
-outside = op("outside", "outside({}, {}, {})", _outside)
 
 # --- the backward formulas that torch has in one kernel each -----------------------------------------------------
 

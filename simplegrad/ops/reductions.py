@@ -39,9 +39,11 @@ def spread(g, shape, dim, keepdim: bool):
 
 def count(shape, dim):
     """How many elements a mean is of."""
-    if not len(shape):
+    if dim is None:
+        return shape.numel()
+    if isinstance(shape, tuple) and not shape:
         return 1
-    dims = range(len(shape)) if dim is None else (dim,) if isinstance(dim, int) else dim
+    dims = (dim,) if isinstance(dim, int) else dim
     return math.prod((shape[each] for each in dims), start=1)
 
 
