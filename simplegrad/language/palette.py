@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..aggregates import Aggregate, registry
+from ..ops import TABLE
 from .leaves import LEAVES
 from .names import F, is_reserved
 
@@ -133,6 +134,16 @@ PALETTE: tuple[Group, ...] = (
         ),
     ),
 )
+
+
+def of_table(offered: str) -> Group:
+    """What the table has besides for each element, by the names that torch has for it."""
+    names = [op.name for op in TABLE.values() if op.pointwise and op.text == f"{{}}.{op.name}()"]
+    items = [(name, f"{{y}} = {{x}}.{name}()", f"torch.{name} of each element") for name in names]
+    return _group("More functions", *(item for item in items if f".{item[0]}()" not in offered))
+
+
+PALETTE = (*PALETTE[:-1], of_table(" ".join(item.pattern for group in PALETTE for item in group.items)), PALETTE[-1])
 
 
 def palette() -> tuple[Group, ...]:
