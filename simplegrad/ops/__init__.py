@@ -5,7 +5,7 @@ Read table.py first. A new operator is one line (see pointwise.py), and one meth
 
 from . import choosing, joining, linear, pointwise, reductions, shapes
 from .methods import ALIASES, FUNCTIONS, METHODS, Operators, named_operator
-from .table import TABLE, Op
+from .table import TABLE, Op, op
 
-__all__ = ["ALIASES", "FUNCTIONS", "METHODS", "TABLE", "Op", "Operators", "named_operator"]
+__all__ = ["ALIASES", "FUNCTIONS", "METHODS", "TABLE", "Op", "Operators", "named_operator", "op"]
 __all__ += ["choosing", "joining", "linear", "pointwise", "reductions", "shapes"]
