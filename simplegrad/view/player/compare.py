@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from ...checks.check import check
 from ...comparison.compare import Comparison
@@ -33,10 +34,11 @@ from ..compare_view import (
     trace_of_side,
     verdict_of,
 )
+from ..html import comparison_html
 from ..offered import offered
 from ..session import NONE_MODES, PRUNE_MODES, Shown, view_of
 from ..views import TraceView
-from . import chart, page, panel, player
+from . import carry, chart, page, panel, player
 from .state import PageState
 
 FIELDS = ("program", "left", "right", "none", "prune", "step", "compiled")
@@ -51,7 +53,7 @@ def compare_page() -> None:
     files = page.user_files()
     version = page.files_version(files)
     sides = sides_now(page.saved_traces(files))
-    menus(sides)
+    file = menus(sides)
     try:
         traces = trace_of_side(sides, "left", version), trace_of_side(sides, "right", version)
     except ProgramError as error:
@@ -64,6 +66,11 @@ def compare_page() -> None:
         if comparison.steps and not comparison.left.aggregate:
             st.info(
                 "This program does not call f: both sides are the same run. Choose another program, or call f in it."
+            )
+        here, title = state(), f"{sides.left} beside {right_title(sides.left, sides.right)}"
+        with file:
+            carry.save_as_html(
+                title, lambda: comparison_html(comparison, title=title, step=here.shown.step), "save-compare"
             )
         side_by_side(sides, comparison, version)
     if files is not None:
@@ -168,12 +175,12 @@ def clamped(sides: Sides, steps: int) -> Sides:
 # --- menus --------------------------------------------------------------------------------------------------------
 
 
-def menus(sides: Sides) -> None:
+def menus(sides: Sides) -> DeltaGenerator:
     both = sides.both
     own = [OWN] if offered[sides.left].example is not None else []
     programs = [*EXAMPLES, *(["text"] if both.text else []), *own]
     with st.container(key="menus"):
-        program, left, right, options = st.columns([3, 3, 3, 1.6])
+        program, left, right, options, file = st.columns([3, 3, 3, 1.6, 1.3])
     choose(program, "Program", "program", programs, both.program, lambda name: program_title(name, sides.left))
     choose(left, "Left: f is", "left", list(offered), sides.left, lambda name: f"left: {name}")
     choose(
@@ -187,6 +194,7 @@ def menus(sides: Sides) -> None:
     with options.popover("options", help="how None and unneeded entries are treated", width="stretch"):
         choose(st, "None", "none", list(NONE_MODES), both.none, NONE_MODES.get)
         choose(st, "Pruning", "prune", list(PRUNE_MODES), both.prune, PRUNE_MODES.get)
+    return file.popover("file", help="save this page", width="stretch")
 
 
 def program_title(name: str, left: str) -> str:

@@ -20,6 +20,7 @@ from ..session import Shown, from_query
 from .state import PageState
 
 APP = "app.py"
+UPLOADED = "uploaded"  # what this visitor has opened, by name: see carry.py
 FIELDS = ("program", "aggregate", "none", "prune", "step", "compiled")
 
 
@@ -63,7 +64,9 @@ def files_version(files: UserFiles | None) -> tuple:
 
 
 def saved_traces(files: UserFiles | None) -> dict[str, Trace]:
-    return dict(files.traces) if files is not None else {}
+    """Of the command line, and those that this visitor has opened."""
+    given = dict(files.traces) if files is not None else {}
+    return {**given, **st.session_state.get(UPLOADED, {})}
 
 
 @st.fragment(run_every=1.5)

@@ -7,10 +7,12 @@ from functools import cache
 from pathlib import Path
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from ...files import UserFiles
 from ...trace.trace import Trace
 from .. import assets
+from ..html import page as html_page
 from ..pytorch_view import (
     RAISED,
     Case,
@@ -25,7 +27,7 @@ from ..pytorch_view import (
 )
 from ..session import view_of
 from ..views import TraceView
-from . import page, player, why_answer
+from . import carry, page, player, why_answer
 from .stage import PANELS, stage
 from .state import PageState
 
@@ -40,14 +42,28 @@ def pytorch_page() -> None:
     files = page.user_files()
     cases = cases_of(files)
     looked = looked_now(cases)
-    menu(cases, looked)
+    file = menu(cases, looked)
     case = cases[looked.case]
     trace = trace_of_case(case, page.files_version(files))
     looked = state().keep(clamped(looked, trace))
     messages(looked, files)
+    with file:
+        save(case, trace, page.files_version(files))
     walk(case, trace, looked, page.files_version(files))
     if files is not None:
         page.watch(files)
+
+
+def save(case: Case, trace: Trace, version: object) -> None:
+    """The page as a file, with what check says of the Function."""
+    here = state()
+
+    def made() -> str:
+        told = {"title": case.title, "facts": facts(case, trace, report_of_case(case, version))}
+        views = [TraceView(trace)] if trace.events else []
+        return html_page({**told, "notices": list(trace.notices)}, views, here.shown.step)
+
+    carry.save_as_html(case.title, made, "save-pytorch")
 
 
 def walk(case: Case, trace: Trace, looked: Looked, version: object) -> None:
@@ -125,12 +141,13 @@ def looked_now(cases: dict[str, Case]) -> Looked:
 # --- menu and messages --------------------------------------------------------------------------------------------
 
 
-def menu(cases: dict[str, Case], looked: Looked) -> None:
+def menu(cases: dict[str, Case], looked: Looked) -> DeltaGenerator:
     if st.session_state.get("torch-case") not in cases:
         st.session_state["torch-case"] = looked.case
     titles = {name: case.title for name, case in cases.items()}
     with st.container(key="menus"):
-        st.selectbox(
+        chosen, file = st.columns([10, 1.3])
+        chosen.selectbox(
             "Function or trace",
             list(cases),
             format_func=titles.get,
@@ -140,6 +157,7 @@ def menu(cases: dict[str, Case], looked: Looked) -> None:
         )
     if cases[looked.case].sentence:
         st.markdown(page.as_it_stands(cases[looked.case].sentence))
+    return file.popover("file", help="save this page", width="stretch")
 
 
 def changed() -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from ...language import EXAMPLES, Program, ProgramError
 from ...trace.trace import Trace
 from ..compare_view import Sides, default_right, differing_events, trace_of_side
+from ..html import trace_html
 from ..offered import offered
 from ..session import NONE_MODES, PRUNE_MODES, Shown, clamped, trace_of, view_of
 from ..views import TraceView
-from . import page, player, why_answer
+from . import carry, page, player, why_answer
 from .stage import PANELS, stage
 
 MOST_COMPARED = 5_000  # events; comparing two runs of this size takes half a second
@@ -21,7 +23,7 @@ def step_page() -> None:
     files = page.user_files()
     traces = page.saved_traces(files)
     shown = page.shown_now(traces)
-    menus(shown, traces)
+    file = menus(shown, traces)
     try:
         trace = traces[shown.saved] if shown.saved else trace_of(shown, page.files_version(files))
     except ProgramError as error:
@@ -32,6 +34,11 @@ def step_page() -> None:
         shown = page.state_of_step().keep(clamped(shown, trace))
         page.messages(shown, files)
         walk(trace, shown, differing(trace, shown, page.files_version(files)))
+        state = page.state_of_step()
+        with file:
+            carry.save_as_html(trace.title or "run", lambda: trace_html(trace, step=state.shown.step), "save-step")
+    with file:
+        carry.open_a_trace(lambda name: page.show(program=f"file:{name}"))
     if files is not None:
         page.watch(files)
 
@@ -88,11 +95,11 @@ STANDING = {
 }
 
 
-def menus(shown: Shown, traces: dict[str, Trace]) -> None:
-    """One row: the program, what f stands for, and how gradients are computed."""
+def menus(shown: Shown, traces: dict[str, Trace]) -> DeltaGenerator:
+    """One row: the program, what f stands for, how gradients are computed, and a menu for what is saved and opened."""
     programs = [*EXAMPLES, *(["text"] if shown.text else []), *(f"file:{name}" for name in traces)]
     with st.container(key="menus"):
-        program, aggregate, options = st.columns([4, 4, 1.6])
+        program, aggregate, options, file = st.columns([4, 4, 1.6, 1.3])
     choose(program, "Program", "program", programs, shown, program_title)
     if uses_f(shown):
         choose(aggregate, "Aggregate that f stands for", "aggregate", list(offered), shown, aggregate_title)
@@ -100,6 +107,7 @@ def menus(shown: Shown, traces: dict[str, Trace]) -> None:
         with options.popover("options", help="how None and unneeded entries are treated", width="stretch"):
             choose(st, "None", "none", list(NONE_MODES), shown, NONE_MODES.get)
             choose(st, "Pruning", "prune", list(PRUNE_MODES), shown, PRUNE_MODES.get)
+    return file.popover("file", help="save this page, or open a saved trace", width="stretch")
 
 
 def aggregate_title(name: str) -> str:

@@ -1,0 +1,52 @@
+"""What is carried out of the app and into it: a page saved as one HTML file, a trace opened by upload or drop."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import streamlit as st
+
+from ...trace import TraceFileError
+from ...trace.store import load
+from . import page
+
+MOST_UPLOADED = 4  # traces that one visitor keeps opened; the oldest goes first
+
+
+def save_as_html(title: str, make: Callable[[], str], key: str) -> None:
+    """A button that makes the page when it is pressed, with the step that is shown then."""
+    name = re.sub(r"[^\w.-]+", "-", title).strip("-.")[:60] or "run"
+    st.download_button(
+        "Save as HTML",
+        make,
+        f"{name}.html",
+        "text/html",
+        key=key,
+        on_click="ignore",
+        icon=":material/download:",
+        help="one file that steps as this page does, without a server",
+        width="stretch",
+    )
+
+
+def open_a_trace(show: Callable[[str], None]) -> None:
+    """A place to drop a .trace; `show` is told its name once it was read. It is data: nothing of it is run."""
+    st.file_uploader("Open a .trace", type=["trace"], key="upload", on_change=_read, args=(show,), max_upload_size=64)
+    if problem := st.session_state.pop("upload-problem", ""):
+        st.error(page.as_it_stands(problem), icon=":material/error:")
+
+
+def _read(show: Callable[[str], None]) -> None:
+    file: Any = st.session_state.get("upload")
+    if file is None:
+        return
+    try:
+        trace = load(file)
+    except TraceFileError as error:
+        st.session_state["upload-problem"] = str(error)
+        return
+    kept = {**st.session_state.get(page.UPLOADED, {}), file.name: trace}
+    st.session_state[page.UPLOADED] = dict(list(kept.items())[-MOST_UPLOADED:])
+    show(file.name)
