@@ -10,8 +10,8 @@ from ..checks.report import Report, short
 from ..comparison.compare import Comparison, Cost, Result, compare
 from ..comparison.compare import Ghost as Pathway
 from ..comparison.divergence import Divergence, shown
-from ..language import Program
 from ..trace.trace import Trace
+from . import running
 from .compile_view import links_of
 from .figure import Ghost
 from .offered import offered
@@ -106,7 +106,7 @@ def trace_of_side(sides: Sides, which: str, version: object = ()) -> Trace:
     )
 
     def run() -> Trace:
-        return Program.parse(both.source).run(aggregate=function_of(sides, which), none=both.none, prune=both.prune)
+        return running.run(both.source, function_of(sides, which), both.none, both.prune)
 
     return TRACES.get(key, run, bytes_of)
 

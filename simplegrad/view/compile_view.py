@@ -13,12 +13,13 @@ from dataclasses import dataclass
 import torch
 
 from ..compiler import CompiledAggregate, CompileError, compile_aggregate
-from ..language import DEFAULT_LIMITS, Program, ProgramError, pack, unpack
+from ..language import DEFAULT_LIMITS, ProgramError, pack, unpack
 from ..language.limits import Guard, watched_by
 from ..language.starter import own_program
 from ..trace import LimitError
 from ..trace.events import Visited
 from ..trace.trace import Trace
+from . import running
 from .offered import offered
 
 EXAMPLES = {
@@ -155,7 +156,7 @@ def program_text(aggregate: CompiledAggregate) -> str:
 
 def run(aggregate: CompiledAggregate, text: str) -> Trace:
     """The program with the aggregate as f. Raises ProgramError."""
-    return Program.parse(text).run(aggregate=aggregate)
+    return running.run(text, aggregate)
 
 
 def patterns_of(trace: Trace, aggregate: CompiledAggregate) -> Counter[tuple[bool, ...]]:

@@ -6,9 +6,11 @@ import gc
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
-from ..language import EXAMPLES, Program, ProgramError, pack, unpack
+from ..language import EXAMPLES, ProgramError, pack, unpack
 from ..language.errors import nearest
+from ..settings import BYTES
 from ..trace.trace import Trace
+from . import running
 from .bounded import Bounded
 from .compile_view import compile_linked, links_of
 from .offered import offered
@@ -23,10 +25,10 @@ MANY_EVENTS = 20_000
 
 # Of all sessions together; a session itself keeps names and numbers, and what it shows right now. Costs are in bytes,
 # and each is that of the traces too that a thing holds: they live as long as it does.
-TRACES = Bounded(count=24, cost=240_000_000)
-VIEWS = Bounded(count=24, cost=240_000_000)
-COMPARISONS = Bounded(count=16, cost=120_000_000)
-REPORTS = Bounded(count=64, cost=60_000_000)
+TRACES = Bounded(count=24, cost=int(BYTES()))
+VIEWS = Bounded(count=24, cost=int(BYTES()))
+COMPARISONS = Bounded(count=16, cost=int(BYTES() / 2))
+REPORTS = Bounded(count=64, cost=int(BYTES() / 4))
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Shown:
 
     def run(self) -> Trace:
         """The trace of its program. Raises ProgramError for a text that is none."""
-        return Program.parse(self.source).run(aggregate=offered[self.aggregate], none=self.none, prune=self.prune)
+        return running.run(self.source, offered[self.aggregate], self.none, self.prune)
 
 
 def from_query(query: Mapping[str, str], traces: Collection[str] = ()) -> Shown:

@@ -16,6 +16,7 @@ from ...files import UserFiles, from_command_line
 from ...language import ProgramError
 from ...trace.trace import Trace
 from ..offered import OF_NO_PAGE, offered
+from ..running import asker
 from ..session import Shown, from_query
 from .state import PageState
 
@@ -30,7 +31,14 @@ def of_this_session() -> dict[str, Aggregate]:
     return st.session_state.setdefault("compiled-own", {}) if in_a_page else OF_NO_PAGE
 
 
+def still_open() -> None:
+    """Raises, in a page that was closed or that is to run anew, what Streamlit ends its run with."""
+    if get_script_run_ctx(suppress_warning=True) is not None:
+        st.session_state.get("asked")  # each look at it is a place where a run may end
+
+
 offered.own = of_this_session
+asker.still = still_open
 
 
 def through_router() -> None:
