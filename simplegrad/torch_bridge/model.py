@@ -60,7 +60,7 @@ class Models:
         self.given, self.log = given, log
         self.modules: dict[int, Seen] = {}
         self.names: dict[int, tuple[weakref.ref, str]] = {}
-        self.made_at: dict[str, Any] = {}  # path -> where it was seen to be set
+        self.is_resolved = False
         self.holders: dict[int, tuple[str, dict[int, torch.Tensor]]] = {}  # optimisers: name, parameters by id
         self.finds = not roots
         for i, root in enumerate(roots):
@@ -70,46 +70,65 @@ class Models:
 
     def add_root(self, root: nn.Module, path: str) -> None:
         self.roots.append((path, root))
-        self.learn(root, path)
+        self.is_resolved = False
+
+    def resolve(self) -> None:
+        """Paths of all modules and names of their parameters: looked up when first needed, not while they run."""
+        if self.is_resolved:
+            return
+        self.is_resolved = True
+        for path, root in self.roots:
+            self.learn(root, path)
+        for seen in list(self.modules.values()):
+            module = seen.reference()
+            if seen.path is None and module is not None:
+                self.learn(module, seen.cls.__name__)  # of none of the modules that were given
 
     def learn(self, module: nn.Module, path: str) -> None:
         """Paths of what is below a module, and names of its parameters and buffers."""
         for inner, each in module.named_modules():
-            self.entry(each).path = joined(path, inner)
-        for inner, tensor in [*module.named_parameters(), *module.named_buffers()]:
-            self.names[id(tensor)] = weakref.ref(tensor), joined(path, inner)
+            at = joined(path, inner)
+            seen = self.entry(each)
+            if seen.path is None:
+                seen.path = at
+            for tensors in (each._parameters, each._buffers):
+                for name, tensor in tensors.items():
+                    if tensor is not None and id(tensor) not in self.names:
+                        self.names[id(tensor)] = weakref.ref(tensor), joined(at, name)
 
     def entry(self, module: nn.Module) -> Seen:
         found = self.modules.get(id(module))
         if found is None or found.reference() is not module:
             found = self.modules[id(module)] = Seen(module, None)
+            self.is_resolved = False
         return found
 
     def seen(self, module: nn.Module, name: str) -> None:
         """A local variable of the code that starts a pass holds it."""
-        if self.finds and self.entry(module).path is None:
-            self.add_root(module, name)
+        if self.finds and self.entry(module).path is None and not any(root is module for _, root in self.roots):
+            self.resolve()
+            if self.entry(module).path is None or self.entry(module).path == type(module).__name__:
+                self.entry(module).path = None
+                self.add_root(module, name)
 
     def name_of(self, tensor: torch.Tensor) -> str:
         found = self.names.get(id(tensor))
         return found[1] if found is not None and found[0]() is tensor else ""
 
-    def runs(self, module: nn.Module, frame: Any) -> Seen:
+    def runs(self, module: nn.Module, outer: Context | None, frame: Any) -> Seen:
         """A module whose forward begins."""
         found = self.modules.get(id(module))
-        if found is not None and found.path is not None and found.reference() is module:
+        if found is not None and found.reference() is module:
             return found
-        found = self.entry(module)
-        path = local_name(module, frame) or type(module).__name__
-        if self.finds:
-            self.add_root(module, path)
-        else:
-            self.learn(module, path)  # of none of the modules that were given
-        return found
+        if self.finds and outer_module(outer) is None:
+            self.add_root(module, local_name(module, frame) or type(module).__name__)
+        return self.entry(module)
 
     # -- what changes ----------------------------------------------------------------------------------------------
 
     def attribute_set(self, module: nn.Module, name: str, value: Any, where: Site, recorder: TorchRecorder) -> None:
+        if not self.is_resolved:
+            self.resolve()
         owner = self.modules.get(id(module))
         if owner is None or owner.path is None or owner.reference() is not module:
             return  # it is still being made, or no part of a model that is watched

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch.autograd import graph as autograd_graph
+from torch.nn.modules import module as module_hooks
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from torch.overrides import TorchFunctionMode
 
@@ -58,12 +59,14 @@ class Watcher:
         """One call of `func`, a function of torch or a method of a tensor."""
         return plain(*args, **kwargs)
 
-    def call_module(self, plain: Callable, module: Any, args: tuple, kwargs: dict) -> Any:
-        """One call of a module."""
-        return plain(module, *args, **kwargs)
+    def module_begins(self, module: Any) -> None:
+        """The forward of a module is about to run."""
+
+    def module_ends(self, module: Any) -> None:
+        """It is over, also where it raised."""
 
     def attribute_set(self, module: Any, name: str, value: Any) -> None:
-        """A tensor or a module is about to become `module.name`."""
+        """A parameter or a module is about to become `module.name`."""
 
     def parameter_made(self, data: Any, parameter: Any) -> None:
         """`parameter` is `nn.Parameter(data)`."""
@@ -193,25 +196,20 @@ def _ran(method: Callable, plain: Callable) -> Callable:
     return lambda node, *grads: method(plain, node, grads)
 
 
-def _call_module(plain: Callable, module: Any, *args: Any, **kwargs: Any) -> Any:
-    watchers = current()
-    if len(watchers) == 1:  # the usual case, and there are many modules
-        return watchers[0].call_module(plain, module, args, kwargs)
-    call = plain
-    for watcher in watchers:
-        call = _called(watcher.call_module, call)
-    return call(module, *args, **kwargs)
+def _module_begins(module: Any, args: tuple) -> None:
+    for watcher in current():
+        watcher.module_begins(module)
 
 
-def _called(method: Callable, plain: Callable) -> Callable:
-    return lambda module, *args, **kwargs: method(plain, module, args, kwargs)
+def _module_ends(module: Any, args: tuple, output: Any) -> None:
+    for watcher in current():
+        watcher.module_ends(module)
 
 
-def _set_attribute(plain: Callable, module: Any, name: str, value: Any) -> None:
-    if isinstance(value, torch.Tensor | torch.nn.Module):
+def _attribute_set(module: Any, name: str, value: Any) -> None:
+    if value is not None:
         for watcher in current():
             watcher.attribute_set(module, name, value)
-    plain(module, name, value)
 
 
 def _make_parameter(plain: Callable, cls: type, data: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -231,8 +229,12 @@ def _enter_inference(plain: Callable, mode: Any) -> Any:
 def _clear_gradients(plain: Callable, holder: Any, *args: Any, **kwargs: Any) -> None:
     call = plain
     for watcher in current():
-        call = _called(watcher.clear_gradients, call)
+        call = _cleared(watcher.clear_gradients, call)
     call(holder, *args, **kwargs)
+
+
+def _cleared(method: Callable, plain: Callable) -> Callable:
+    return lambda holder, *args, **kwargs: method(plain, holder, args, kwargs)
 
 
 def _before_step(optimizer: Any, args: tuple, kwargs: dict) -> None:
@@ -365,7 +367,7 @@ class _Names:
         self.spots, self.below = spots, below
         self.count, self.lock = 0, threading.Lock()
         self.replaced: list[_Replaced] = []
-        self.handles: list[Any] = []  # of torch's own hooks for all optimizers
+        self.handles: list[Any] = []  # of torch's own hooks for all modules and optimizers
 
     def hold(self) -> None:
         if self.below is not None:
@@ -375,10 +377,7 @@ class _Names:
             if self.count == 1:
                 self.replaced = [_Replaced(*spot) for spot in self.spots if spot[1] != "apply_boxed" or _HAS_BOXED]
                 if self.below is not None:
-                    self.handles = [
-                        register_optimizer_step_pre_hook(_before_step),
-                        register_optimizer_step_post_hook(_after_step),
-                    ]
+                    self.handles = [register(*args, **kwargs) for register, args, kwargs in _HOOKS]
 
     def release(self) -> None:
         if self.below is not None:
@@ -402,12 +401,19 @@ _AUTOGRAD_SPOTS = (
     (SingleLevelFunction, "apply", _apply_function),
 )
 _MODULE_SPOTS = (
-    (torch.nn.Module, "__call__", _call_module),
-    (torch.nn.Module, "__setattr__", _set_attribute),
     (torch.nn.Parameter, "__new__", _make_parameter),
     (torch.inference_mode, "__enter__", _enter_inference),
     (torch.nn.Module, "zero_grad", _clear_gradients),
     (torch.optim.Optimizer, "zero_grad", _clear_gradients),
+)
+# torch's own hooks for all modules and optimizers: a name of Module with a slot would cost a millisecond to replace.
+_HOOKS = (
+    (module_hooks.register_module_forward_pre_hook, (_module_begins,), {}),
+    (module_hooks.register_module_forward_hook, (_module_ends,), {"always_call": True}),
+    (module_hooks.register_module_parameter_registration_hook, (_attribute_set,), {}),
+    (module_hooks.register_module_module_registration_hook, (_attribute_set,), {}),
+    (register_optimizer_step_pre_hook, (_before_step,), {}),
+    (register_optimizer_step_post_hook, (_after_step,), {}),
 )
 _AUTOGRAD = _Names(_AUTOGRAD_SPOTS)
 _NAMES = _Names(_MODULE_SPOTS, _AUTOGRAD)

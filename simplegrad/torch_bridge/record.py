@@ -33,7 +33,7 @@ from simplegrad.torch_bridge.operations import (
 )
 from simplegrad.torch_bridge.patches import Watcher, is_watching, opened_here, watched_by
 from simplegrad.torch_bridge.tell import Teller
-from simplegrad.torch_bridge.where import OWN, Context, Site, kind_of, raised_at, site
+from simplegrad.torch_bridge.where import CALLS_A_MODULE, OWN, Context, Site, kind_of, raised_at, site
 from simplegrad.torch_private import (
     RECORD,
     BackwardCFunction,
@@ -170,6 +170,7 @@ class TorchRecorder(Watcher):
                 yield
         finally:
             with self.careful("The state of the modules at the end could not be read"):
+                self.name_leaves()
                 if self.follows:
                     self.models.finish(self)
             self._let_go()
@@ -212,6 +213,15 @@ class TorchRecorder(Watcher):
         self.tensors.by_address.clear()
         self.roots, self.given, self.context = [], {}, None
         self.is_over = True
+
+    def name_leaves(self) -> None:
+        """Names of parameters, by the modules that have them; what was given comes first, a local name last."""
+        self.models.resolve()
+        given = {id(tensor): name for name, tensor in self.given.items()}
+        for index, variable in self.leaves.items():
+            shape, dtype, name, *more = self.nodes[index].leaf
+            name = given.get(id(variable)) or self.models.name_of(variable) or name
+            self.nodes[index].leaf = (shape, dtype, name, *more)
 
     def edges_of(self, node: Node) -> tuple[tuple[int, int] | None, ...]:
         """Where a node's input gradients go, by index."""
@@ -309,18 +319,23 @@ class TorchRecorder(Watcher):
 
     # -- what patches tell: modules, Functions, parameters, optimisers ------------------------------------------------
 
-    def call_module(self, plain: Callable, module: Any, args: tuple, kwargs: dict) -> Any:
+    def module_begins(self, module: Any) -> None:
         outer = self.context
-        with self.careful("A module could not be noted"):
-            frame = sys._getframe(1)
-            where, seen = site(frame, outer), self.models.runs(module, frame)
+        try:
+            frame = sys._getframe(2)
+            while frame.f_code is not CALLS_A_MODULE:
+                frame = frame.f_back
+            where, seen = site(frame.f_back, outer), self.models.runs(module, outer, frame.f_back)
             self.context = Context("module", seen, where, outer)
             if self.follows:
                 self.log.append(("module", seen, where))
-        try:
-            return plain(module, *args, **kwargs)
-        finally:
-            self.context = outer
+        except Exception as error:
+            self.trouble("A module could not be noted", error)
+
+    def module_ends(self, module: Any) -> None:
+        context = self.context
+        if context is not None and context.kind == "module" and context.what.reference() is module:
+            self.context = context.outer
 
     def apply_function(self, plain: Callable, cls: type, args: tuple, kwargs: dict) -> Any:
         if self.is_transformed():
@@ -541,8 +556,7 @@ class TorchRecorder(Watcher):
 
     def _leaf(self, index: int, variable: torch.Tensor) -> tuple:
         self.leaves[index] = variable
-        given = next((name for name, tensor in self.given.items() if tensor is variable), "")
-        name = given or self.models.name_of(variable) or self.names.get(id(variable), "")
+        name = self.names.get(id(variable), "")
         if not self.follows:
             return tuple(variable.shape), variable.dtype, name, None, None, None, None
         number = self.tensors.number(variable)

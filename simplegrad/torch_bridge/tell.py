@@ -88,6 +88,8 @@ class Teller:
     def build(self, trace: Trace) -> None:
         """Events for all that was logged since the last time."""
         self.trace = trace
+        if not self.recorder.is_over:
+            self.recorder.name_leaves()
         log = list(self.recorder.log)
         self.recorder.log.clear()
         self.ahead = self._look_ahead(log)

@@ -21,6 +21,7 @@ _PYTHON = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}
 _INSTALLED = tuple({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
 _BOUNDARIES = tuple(str(Path(__file__).parent / name) for name in ("patches.py", "record.py"))
 _CHECKPOINT = str(Path(torch.__file__).parent / "utils" / "checkpoint.py")
+CALLS_A_MODULE = torch.nn.Module._call_impl.__code__
 _kinds: dict[str, int] = {}  # file -> whose its frames are
 
 
@@ -69,6 +70,9 @@ def site(frame: Any, context: Context | None, begins: bool = False) -> Site:
             own.append((code, frame.f_lasti))
         elif kind == BOUNDARY:
             if own or not begins:
+                break
+        elif code is CALLS_A_MODULE:
+            if context is not None:
                 break
         else:
             if kind == CHECKPOINT:
