@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,6 +49,8 @@ from simplegrad.trace import Trace
 VALUES = ("none", "norm", "full")
 MOST_NODES = 100_000
 MOST_CALLS = 1_000_000
+# Backwards that hand on the same numbers in another shape.
+_SAME_NUMBERS = {f"{name}Backward0" for name in ("T", "Transpose", "View", "Permute", "UnsafeView", "Unsqueeze", "Neg")}
 _is_grad_enabled = torch.is_grad_enabled
 _Tensor = torch.Tensor
 
@@ -146,7 +149,7 @@ class TorchRecorder(Watcher):
         self.trace.kind = "torch"
         self.trace._builder = Teller(self)
         self.notices = self.trace._notices
-        self.follows = self.values != "none"
+        self.follows, self.is_full = self.values != "none", self.values == "full"
         self.tensors = Tensors(self.follows)
         self.models = Models(self.roots, self.given, self.log)
         self.notices.append("Operations that no backward pass reached are not shown.")
@@ -314,7 +317,7 @@ class TorchRecorder(Watcher):
         if sort == SETS:
             return (self.tensors.number(args[0]),) if func.__self__.__name__ == "grad" else ()
         changed = {id(tensor) for tensor in tensors_of(args[0])} if args else set()
-        leaves = [index for index, (grad, *_) in self.held.items() if id(grad) in changed]
+        leaves = [index for index, (grad, *_) in self.held.items() if id(grad()) in changed]
         return tuple([self.nodes[index].leaf[6] for index in leaves])
 
     # -- what patches tell: modules, Functions, parameters, optimisers ------------------------------------------------
@@ -469,8 +472,8 @@ class TorchRecorder(Watcher):
             return None, None
         version = grad._version
         known = self.held.get(index)
-        if known is None or known[0] is not grad or known[1] != version:
-            known = self.held[index] = (grad, version, *measure(grad))
+        if known is None or known[0]() is not grad or known[1] != version:
+            known = self.held[index] = (weakref.ref(grad), version, *measure(grad))
         return known[2:]
 
     def _hook(self, roots: list[Any]) -> list[int]:
@@ -497,13 +500,18 @@ class TorchRecorder(Watcher):
 
     def _visited(self, index: int) -> Callable:
         log, gradient, guard, opened = self.log, self._gradient, DisableTorchFunction, self.opened
+        keeps_norm = self.follows and self.nodes[index].name in _SAME_NUMBERS
 
         def hook(outgoing: tuple, incoming: tuple) -> None:
             if opened_here() is not opened and not is_watching(self):  # another thread's pass over the same graph
                 return
             try:
                 with guard():
-                    came, went = [gradient(g) for g in incoming], [gradient(g) for g in outgoing]
+                    came = [gradient(g) for g in incoming]
+                    if keeps_norm and len(outgoing) == len(came) == 1 and came[0] and outgoing[0] is not None:
+                        went = [gradient(outgoing[0], came[0][5:])]
+                    else:
+                        went = [gradient(g) for g in outgoing]
                     log.append(("visited", index, came, went, sequence_number()))
             except Exception as error:
                 self.trouble("A gradient could not be noted", error)
@@ -578,26 +586,20 @@ class TorchRecorder(Watcher):
             self._look_at_pending()
         return None if node is None else (self.known.get(id(node), -1), output)
 
-    def _gradient(self, g: Any) -> Gradient | None:
+    def _gradient(self, g: Any, measured: tuple | None = None) -> Gradient | None:
+        """A gradient as a row; `measured`: its norm and flaw, if they are known."""
         if g is None:
             return None
-        node = g.grad_fn
+        node, output = g.grad_fn, 0
         if node is not None:
             self.pending.append(node)
-            node = id(node)
+            node, output = id(node), g.output_nr
         if not self.follows:
-            return node, g.output_nr if node else 0, g.shape, g.dtype, None, None, None
-        known = self.measured.get(id(g))
-        if known is None or known[0] is not g:
-            known = (None, *measure(g))
-        return (
-            node,
-            g.output_nr if node else 0,
-            g.shape,
-            g.dtype,
-            g.detach() if self.values == "full" else None,
-            *known[1:],
-        )
+            return node, output, g.shape, g.dtype, None, None, None
+        known = self.measured.get(id(g))  # what one node hands on is what the next is given
+        if known is None or known[0]() is not g or known[1] != g._version:
+            known = self.measured[id(g)] = (weakref.ref(g), g._version, *(measured or measure(g)))
+        return node, output, g.shape, g.dtype, g.detach() if self.is_full else None, known[2], known[3]
 
     def _learn_names(self, frame: Any) -> None:
         """What the lines that start a pass call their tensors: local names, and parameters of local modules."""
