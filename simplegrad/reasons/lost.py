@@ -343,7 +343,7 @@ def classified(run: Run, name: str, call: Call) -> Cause | None:
 
 def _without_grad(run: Run, name: str, call: Call, chain: tuple) -> Cause:
     begun = _grad_turned_off(run, call)
-    if begun is not None and "checkpoint" in begun.via:
+    if begun is not None and any(name.startswith("checkpoint.") for name in begun.via):
         return Cause("checkpoint", f"{call.name} runs in a checkpoint without gradients.", begun.source, chain)
     source, what = call.source, "while gradients were off"
     if begun is not None:

@@ -115,13 +115,13 @@ class Models:
         found = self.names.get(id(tensor))
         return found[1] if found is not None and found[0]() is tensor else ""
 
-    def runs(self, module: nn.Module, outer: Context | None, frame: Any) -> Seen:
+    def runs(self, module: nn.Module, outer: Context | None) -> Seen:
         """A module whose forward begins."""
         found = self.modules.get(id(module))
         if found is not None and found.reference() is module:
             return found
         if self.finds and outer_module(outer) is None:
-            self.add_root(module, local_name(module, frame) or type(module).__name__)
+            self.add_root(module, local_name(module, sys._getframe(2)) or type(module).__name__)
         return self.entry(module)
 
     # -- what changes ----------------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ from simplegrad.torch_bridge.operations import (
 )
 from simplegrad.torch_bridge.patches import Watcher, is_watching, opened_here, watched_by
 from simplegrad.torch_bridge.tell import Teller
-from simplegrad.torch_bridge.where import CALLS_A_MODULE, OWN, Context, Site, kind_of, raised_at, site
+from simplegrad.torch_bridge.where import OWN, Context, Site, kind_of, raised_at, site
 from simplegrad.torch_private import (
     RECORD,
     BackwardCFunction,
@@ -88,7 +88,7 @@ def record_torch(
     for module in given:
         if not isinstance(module, torch.nn.Module):
             raise TypeError(f"record_torch takes modules, and values as a word; this is a {type(module).__name__}")
-    recorder = TorchRecorder(values, limit, given, names or {})
+    recorder = TorchRecorder(values, limit, given, names or {}, outermost=sys._getframe(2))  # past contextlib
     with recorder.attached():
         try:
             yield recorder.trace
@@ -139,6 +139,7 @@ class TorchRecorder(Watcher):
     measured: dict[int, tuple] = field(default_factory=dict)  # id of a gradient -> itself, norm, flaw; within a pass
     held: dict[int, tuple] = field(default_factory=dict)  # leaf -> id and version of its .grad, norm, flaw
     indexed: set[int] = field(default_factory=set)  # numbers of tensors of which only some rows were read
+    outermost: Any = None  # the frame that began the recording
     full: bool = False
     is_over: bool = False  # watches no longer
     context: Context | None = None  # what runs: a module, a pass, a Function
@@ -156,7 +157,7 @@ class TorchRecorder(Watcher):
         if not self.follows:
             self.notices.append("No numbers were kept: where a NaN is born cannot be told from this trace.")
         else:
-            self.eyes = Eyes(self.log, lambda frame: site(frame, self.context))
+            self.eyes = Eyes(self.log, lambda frame: site(frame, self.context, self.outermost))
             self.notices.append(
                 "Of PyTorch's own formulas for gradients only what comes in and goes out is seen, so of a NaN that is "
                 "born inside of one, that formula is named, and the forward line that it belongs to."
@@ -214,7 +215,7 @@ class TorchRecorder(Watcher):
             kept.clear()
         self.tensors.living.clear()
         self.tensors.by_address.clear()
-        self.roots, self.given, self.context = [], {}, None
+        self.roots, self.given, self.context, self.outermost = [], {}, None, None
         self.is_over = True
 
     def name_leaves(self) -> None:
@@ -253,12 +254,12 @@ class TorchRecorder(Watcher):
         after = sequence_number()
         if not self.follows:
             if after != before:
-                self._note_lines(before, after, site(frame, self.context))
+                self._note_lines(before, after, site(frame, self.context, self.outermost))
             return
         if sort == SETS and func.__self__.__name__ not in ("grad", "data", "requires_grad"):
             return
         with DisableTorchFunction():
-            where = site(frame, self.context)
+            where = site(frame, self.context, self.outermost)
             if after != before:
                 self._note_lines(before, after, where)
             found = self._found(sort, func, args, result)
@@ -325,13 +326,10 @@ class TorchRecorder(Watcher):
     def module_begins(self, module: Any) -> None:
         outer = self.context
         try:
-            frame = sys._getframe(2)
-            while frame.f_code is not CALLS_A_MODULE:
-                frame = frame.f_back
-            where, seen = site(frame.f_back, outer), self.models.runs(module, outer, frame.f_back)
-            self.context = Context("module", seen, where, outer)
+            seen = self.models.runs(module, outer)
+            self.context = Context("module", seen, outer)
             if self.follows:
-                self.log.append(("module", seen, where))
+                self.log.append(("module", seen, site(sys._getframe(2), outer, self.outermost)))
         except Exception as error:
             self.trouble("A module could not be noted", error)
 
@@ -344,11 +342,11 @@ class TorchRecorder(Watcher):
         if self.is_transformed():
             return plain(*args, **kwargs)
         outer, before, births = self.context, sequence_number(), self.eyes.births if self.eyes else 0
-        where = site(sys._getframe(1), outer)
+        where = site(sys._getframe(1), outer, self.outermost)
         row = len(self.log)
         if self.follows:
             self.log.append(())  # its own place is before what runs in it
-        self.context = Context("function", cls, where, outer)
+        self.context = Context("function", cls, outer)
         self.depth += 1
         inside = self.eyes.enter(before) if self.eyes else None
         try:
@@ -375,7 +373,7 @@ class TorchRecorder(Watcher):
     def parameter_made(self, data: Any, parameter: Any) -> None:
         if self.follows and isinstance(data, _Tensor) and not transforms_active():
             with self.careful("A new parameter could not be noted"), DisableTorchFunction():
-                ins, where = (self.tensors.number(data),), site(sys._getframe(1), self.context)
+                ins, where = (self.tensors.number(data),), site(sys._getframe(1), self.context, self.outermost)
                 outs = (self.tensors.add(parameter, is_given=False),)
                 now, mode = sequence_number(), (_is_grad_enabled(), False)
                 self.log.append(
@@ -385,13 +383,15 @@ class TorchRecorder(Watcher):
     def inference_begins(self) -> None:
         if self.follows:
             with self.careful("inference_mode could not be noted"):
-                where = site(sys._getframe(1), self.context)
+                where = site(sys._getframe(1), self.context, self.outermost)
                 self.log.append(("inference", where))
 
     def attribute_set(self, module: Any, name: str, value: Any) -> None:
         if self.follows:
             with self.careful("An attribute of a module could not be noted"):
-                self.models.attribute_set(module, name, value, site(sys._getframe(1), self.context), self)
+                self.models.attribute_set(
+                    module, name, value, site(sys._getframe(1), self.context, self.outermost), self
+                )
 
     def optimizer_steps(self, optimizer: Any, is_over: bool) -> None:
         self.is_quiet = not is_over and self.follows
@@ -419,7 +419,14 @@ class TorchRecorder(Watcher):
                 self.models.optimized(holder, parameters)
             numbers = tuple([self.tensors.number(p) for p in parameters])
         self.log.append(
-            ("optimizer", what, type(holder).__name__, numbers, is_over, site(sys._getframe(2), self.context))
+            (
+                "optimizer",
+                what,
+                type(holder).__name__,
+                numbers,
+                is_over,
+                site(sys._getframe(2), self.context, self.outermost),
+            )
         )
 
     # -- what patches tell: passes ---------------------------------------------------------------------------------
@@ -428,8 +435,8 @@ class TorchRecorder(Watcher):
         if self.full or self.is_transformed():
             return plain(outputs, *args, **kwargs)
         outer, reached = self.context, None
-        where = site(sys._getframe(1), outer, begins=True)
-        self.context = Context("pass", None, where, outer)
+        where = site(sys._getframe(1), outer, self.outermost)
+        self.context = Context("pass", None, outer)
         try:
             with self.careful("A pass could not be noted"), DisableTorchFunction():
                 reached = self._begin(outputs, args, kwargs, where)
@@ -523,7 +530,7 @@ class TorchRecorder(Watcher):
         if index is not None:
             with self.careful("A backward could not be noted"), DisableTorchFunction():
                 self.log.append(("visiting", index, [self._gradient(g) for g in grads]))
-        self.context = Context("backward", type(node), None, outer)
+        self.context = Context("backward", type(node), outer)
         try:
             return plain(node, *grads)
         finally:

@@ -123,12 +123,11 @@ class CallTeller:
 
     def call(self, row: tuple, event: int, pass_id: int | None) -> Call | None:
         sort, func, ins, outs, numbers, before, after, where, (grad, autocast), depth, filled = row
-        via = [code for code, *_ in where.via]
+        via, decorated = where.via, where.decorated
         name = func.__name__ if sort == APPLIES else named(func)
         kind = self._kind(sort, name, ins, outs, via, filled)
         if kind is None:
             return None
-        decorated = next((more[0] for _, *more in where.via if more), None)
         made = Call(
             id=len(self.teller.trace._calls),
             kind=kind,
@@ -221,7 +220,7 @@ class CallTeller:
 
     def inference(self, row: tuple, event: int, pass_id: int | None) -> Call:
         (where,) = row
-        decorated = next((more[0] for _, *more in where.via if more), None)
+        decorated = where.decorated
         source = (decorated.co_filename, decorated.co_firstlineno) if decorated is not None else None
         more = {"numbers": (0.0,), "grad": False, "decorated": source}
         return self._mark(kinds.GRAD_MODE, "inference_mode", event, where, pass_id, **more)

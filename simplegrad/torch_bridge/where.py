@@ -14,53 +14,49 @@ import torch
 
 from simplegrad.trace.events import Source
 
-OWN, NOT_OWN, BOUNDARY, CHECKPOINT = range(4)
+OWN, NOT_OWN, CHECKPOINT = range(3)
 _TORCH = str(Path(torch.__file__).parent)
 _PACKAGE = str(Path(__file__).parent)
 _PYTHON = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")})
 _INSTALLED = tuple({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
-_BOUNDARIES = tuple(str(Path(__file__).parent / name) for name in ("patches.py", "record.py"))
 _CHECKPOINT = str(Path(torch.__file__).parent / "utils" / "checkpoint.py")
-CALLS_A_MODULE = torch.nn.Module._call_impl.__code__
+_DECORATED = torch.no_grad()(lambda: None).__code__  # of what torch's decorators put around a function
 _kinds: dict[str, int] = {}  # file -> whose its frames are
 
 
 class Context:
-    """Something that runs: a module's forward, a pass, a Function's forward or backward. `site`: where it was begun."""
+    """Something that runs: a module's forward, a pass, a Function's forward or backward."""
 
-    __slots__ = ("kind", "outer", "site", "what")
+    __slots__ = ("kind", "outer", "what")
 
-    def __init__(self, kind: str, what: Any, site: Site, outer: Context | None) -> None:
-        self.kind, self.what, self.site, self.outer = kind, what, site, outer
+    def __init__(self, kind: str, what: Any, outer: Context | None) -> None:
+        self.kind, self.what, self.outer = kind, what, outer
 
 
 class Site:
-    """`own`: (code, instruction) of a person's own frames, innermost first, up to the `context` that they run in.
-    `via`: the frames of others that lie between the innermost own one and what happened, innermost first.
-    `is_checkpointed`: torch's checkpoint ran it."""
+    """`own`: (code, instruction) of a person's own frames, innermost first. `via`: code of the frames of others that
+    lie between the innermost own one and what happened, innermost first. `decorated`: code of the function that a
+    decorator of torch's (`@torch.no_grad()`) is about to call. `is_checkpointed`: torch's checkpoint runs it."""
 
-    __slots__ = ("context", "is_checkpointed", "own", "via")
+    __slots__ = ("context", "decorated", "is_checkpointed", "own", "via")
 
-    def __init__(self, own: tuple, via: tuple, context: Context | None, is_checkpointed: bool) -> None:
-        self.own, self.via, self.context, self.is_checkpointed = own, via, context, is_checkpointed
+    def __init__(self, own: list, via: list, context: Context | None, is_checkpointed: bool, decorated: Any) -> None:
+        self.own, self.via, self.context = own, via, context
+        self.is_checkpointed, self.decorated = is_checkpointed, decorated
 
 
 def kind_of(file: str) -> int:
     kind = _kinds.get(file)
     if kind is None:
-        foreign = file.startswith((_TORCH, _PACKAGE)) or (file.startswith(_PYTHON) and not file.startswith(_INSTALLED))
-        foreign = foreign or file.startswith("<frozen ")
-        special = {**dict.fromkeys(_BOUNDARIES, BOUNDARY), _CHECKPOINT: CHECKPOINT}
-        kind = _kinds[file] = special.get(file, NOT_OWN if foreign else OWN)
+        foreign = file.startswith((_TORCH, _PACKAGE, "<frozen "))
+        foreign = foreign or (file.startswith(_PYTHON) and not file.startswith(_INSTALLED))
+        kind = _kinds[file] = CHECKPOINT if file == _CHECKPOINT else NOT_OWN if foreign else OWN
     return kind
 
 
-def site(frame: Any, context: Context | None, begins: bool = False) -> Site:
-    """From this frame outwards. What is called by a stand-in for one of torch's names belongs to `context`; `begins`:
-    a pass does, which such stand-ins themselves lead to."""
-    own, via, kinds, is_checkpointed = [], [], _kinds, False
-    while frame is not None and frame.f_code.co_filename in _BOUNDARIES:
-        frame = frame.f_back
+def site(frame: Any, context: Context | None, outermost: Any = None) -> Site:
+    """From this frame outwards, to `outermost`, the frame that began the recording."""
+    own, via, kinds, is_checkpointed, decorated = [], [], _kinds, False, None
     while frame is not None:
         code = frame.f_code
         kind = kinds.get(code.co_filename)
@@ -68,45 +64,26 @@ def site(frame: Any, context: Context | None, begins: bool = False) -> Site:
             kind = kind_of(code.co_filename)
         if kind == OWN:
             own.append((code, frame.f_lasti))
-        elif kind == BOUNDARY:
-            if own or not begins:
-                break
-        elif code is CALLS_A_MODULE:
-            if context is not None:
+            if frame is outermost:
                 break
         else:
             if kind == CHECKPOINT:
                 is_checkpointed = True
             if not own:
-                via.append((code, frame))
+                via.append(code)
+                if code is _DECORATED:
+                    decorated = getattr(frame.f_locals.get("func"), "__code__", None)
         frame = frame.f_back
-    through = tuple([(code, *_decorated(code, inner)) for code, inner in via])
-    return Site(tuple(own), through, context, is_checkpointed)
-
-
-def _decorated(code: CodeType, frame: Any) -> tuple:
-    """The function that a decorator of torch's (`@torch.no_grad()`) is about to call."""
-    if code.co_name not in ("decorate_context", "generator_context"):
-        return ()
-    func = frame.f_locals.get("func")
-    return (func.__code__,) if hasattr(func, "__code__") else ()
+    return Site(own, via, context, is_checkpointed, decorated)
 
 
 def stack(where: Site | None) -> list[tuple[CodeType, int]]:
-    """All own frames, innermost first, through the modules and passes that they run in."""
-    found: list[tuple[CodeType, int]] = []
-    while where is not None:
-        found += where.own
-        where = where.context.site if where.context is not None else None
-    return found
+    """All own frames, innermost first."""
+    return where.own if where is not None else []
 
 
 def innermost(where: Site | None) -> tuple[CodeType, int] | None:
-    while where is not None:
-        if where.own:
-            return where.own[0]
-        where = where.context.site if where.context is not None else None
-    return None
+    return where.own[0] if where is not None and where.own else None
 
 
 def line(pair: tuple[CodeType, int] | None) -> Source | None:
