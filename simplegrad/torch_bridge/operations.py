@@ -58,9 +58,9 @@ def named(func: Callable) -> str:
 
 def sort_of(func: Callable) -> int:
     """What is to be noted of calls of this function."""
-    found = _sorts.get(func)
+    found = SORTS.get(func)
     if found is None:
-        found = _sorts[func] = _sort(func, named(func))
+        found = SORTS[func] = _sort(func, named(func))
     return found
 
 
@@ -82,7 +82,7 @@ def _sort(func: Callable, name: str) -> int:
     return SKIP if skipped else GIVES
 
 
-_sorts: dict[Any, int] = {}
+SORTS: dict[Any, int] = {}  # what sort_of has found out
 
 
 def tensors_of(x: Any, depth: int = 3) -> Iterator[torch.Tensor]:

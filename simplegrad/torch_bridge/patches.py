@@ -197,13 +197,15 @@ def _ran(method: Callable, plain: Callable) -> Callable:
 
 
 def _module_begins(module: Any, args: tuple) -> None:
-    for watcher in current():
-        watcher.module_begins(module)
+    for each in _of_context():
+        if each.watcher is not None:
+            each.watcher.module_begins(module)
 
 
 def _module_ends(module: Any, args: tuple, output: Any) -> None:
-    for watcher in current():
-        watcher.module_ends(module)
+    for each in _of_context():
+        if each.watcher is not None:
+            each.watcher.module_ends(module)
 
 
 def _attribute_set(module: Any, name: str, value: Any) -> None:

@@ -26,11 +26,13 @@ from simplegrad.torch_bridge.operations import (
     PICKS,
     SETS,
     SKIP,
+    SORTS,
     Tensors,
     measure,
     named,
     sort_of,
     tensors_of,
+    version_of,
 )
 from simplegrad.torch_bridge.patches import Watcher, is_watching, opened_here, watched_by
 from simplegrad.torch_bridge.tell import Teller
@@ -236,7 +238,9 @@ class TorchRecorder(Watcher):
     # -- what patches tell: operations ---------------------------------------------------------------------------
 
     def operation(self, plain: Callable, func: Callable, args: tuple, kwargs: dict) -> Any:
-        sort = sort_of(func)
+        sort = SORTS.get(func)
+        if sort is None:
+            sort = sort_of(func)
         if sort == SKIP or self.is_quiet:
             return plain(*args, **kwargs) if kwargs else plain(*args)
         before = sequence_number()
@@ -245,17 +249,18 @@ class TorchRecorder(Watcher):
             self.is_transformed()
             return result
         try:
-            self._noted(sort, func, args, kwargs, result, before, sys._getframe(1))
+            after = sequence_number()
+            if self.follows:
+                self._noted(sort, func, args, kwargs, result, before, after, sys._getframe(1))
+            elif after != before:
+                self._note_lines(before, after, site(sys._getframe(1), self.context, self.outermost))
         except Exception as error:
             self.trouble(f"A call of {named(func)} could not be noted", error)
         return result
 
-    def _noted(self, sort: int, func: Any, args: tuple, kwargs: dict, result: Any, before: int, frame: Any) -> None:
-        after = sequence_number()
-        if not self.follows:
-            if after != before:
-                self._note_lines(before, after, site(frame, self.context, self.outermost))
-            return
+    def _noted(
+        self, sort: int, func: Any, args: tuple, kwargs: dict, result: Any, before: int, after: int, frame: Any
+    ) -> None:
         if sort == SETS and func.__self__.__name__ not in ("grad", "data", "requires_grad"):
             return
         with DisableTorchFunction():
@@ -301,6 +306,9 @@ class TorchRecorder(Watcher):
         return tuple(ins), tuple(numbers)
 
     def _before(self, x: torch.Tensor, found: list[torch.Tensor]) -> int:
+        known = self.tensors.living.get(id(x))
+        if known is not None and known[0]() is x and self.tensors.rows[known[1]].version == version_of(x):
+            return known[1]
         for tensor in found:
             if tensor is x:
                 known = self.tensors.known(x)
@@ -310,6 +318,9 @@ class TorchRecorder(Watcher):
 
     def _note_lines(self, before: int, after: int, where: Site) -> None:
         """Nodes numbered since `before` were made at this line, unless a line further in is known."""
+        if after == before + 1:
+            self.lines.setdefault(before, where)
+            return
         for number in range(before, after):
             self.lines.setdefault(number, where)
 
