@@ -19,16 +19,15 @@ if TYPE_CHECKING:
         TapeEntry,
         TapeError,
         Variable,
-        add_optional,
         cat,
         current_tape,
         fresh_name,
-        grad,
         gradient_tape,
         reset_tape,
         stack,
         where,
     )
+    from .engine.grad import add_optional, grad
     from .language import Program, ProgramError
     from .reasons import Diagnosis, Why, diagnose
     from .targets import example

@@ -105,7 +105,8 @@ def none_finding(case: Case, answer: Answer) -> Finding:
 def missing_slots(entry: HandEntry, question: Question, run: Run) -> list[str]:
     if question.entry is not None:
         return [name for slot, name in enumerate(entry.names[1]) if slot not in question.slots]
-    return [name for y, name in zip(entry.outputs, entry.names[1]) if y not in run.outputs]
+    last = {id(y) for y in run.outputs}  # `in` a list would compare numbers
+    return [name for y, name in zip(entry.outputs, entry.names[1]) if id(y) not in last]
 
 
 def _sole(run: Run) -> HandEntry | None:

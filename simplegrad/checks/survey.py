@@ -158,7 +158,8 @@ def questions_of(run: Run) -> list[Question]:
         k = len(entry.outputs)
         sizes = range(k, 0, -1) if k <= MOST_OUTPUTS else (k, 1)
         patterns = [slots for count in dict.fromkeys(sizes) for slots in combinations(range(k), count)]
-        found += [Question(place, slots) for slots in patterns if k > 1 or entry.outputs[0] not in run.outputs]
+        last = any(y is entry.outputs[0] for y in run.outputs)  # `in` would compare numbers
+        found += [Question(place, slots) for slots in patterns if k > 1 or not last]
     return found
 
 

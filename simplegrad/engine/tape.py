@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from operator import attrgetter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, overload
 from weakref import ReferenceType, ref
 
 from .errors import OtherTapeError, UnknownNameError
@@ -190,6 +190,12 @@ class Tape:
     def __len__(self) -> int:
         return len(self.entries)
 
+    @overload
+    def __getitem__(self, index: int) -> TapeEntry: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[TapeEntry]: ...
+
     def __getitem__(self, index: int | slice) -> TapeEntry | list[TapeEntry]:
         if isinstance(index, slice):
             return [self[each] for each in range(*index.indices(len(self)))]
@@ -280,6 +286,12 @@ class CurrentTape:
 
     def __iter__(self) -> Iterator[TapeEntry]:
         return iter(current_tape())
+
+    @overload
+    def __getitem__(self, index: int) -> TapeEntry: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[TapeEntry]: ...
 
     def __getitem__(self, index: int | slice) -> TapeEntry | list[TapeEntry]:
         return current_tape()[index]

@@ -55,7 +55,7 @@ def demo(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def plain(demo) -> subprocess.CompletedProcess:
-    return run(demo, "--simplegrad", "fused", "--simplegrad-bundles", "kept", "--durations=0")
+    return run(demo, "--simplegrad", "fused", "--simplegrad-bundles", "kept", "--simplegrad-html", "pages")
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +95,20 @@ def test_xdist_gives_the_same_and_a_baseline_makes_known_faults_expected(demo, o
     again = run(demo, "--simplegrad", "fused", "--simplegrad-baseline", "known.json")
     assert outcomes(again.stdout) == {"XFAIL": FAULTY - {"Sine"}, "PASSED": RIGHT, "FAILED": {"Sine"}}
     assert "mended: fused/activations.py::Square is correct now" in again.stdout
+
+
+def test_a_page_is_kept_of_each_fault(demo, plain):
+    pages = {path.stem.rsplit("-", 1)[-1]: path for path in (demo / "pages").glob("*.html")}
+    assert pages.keys() == FAULTY
+    assert all(f"<title>{name}: " in path.read_text(encoding="utf-8") for name, path in pages.items())
+    assert plain.stdout.count("page: pages") == len(FAULTY)
+
+
+def test_the_ready_workflow_uses_options_that_there_are(plain):
+    workflow = (ROOT / "docs" / "backwards.yml").read_text()
+    used = set(re.findall(r"--simplegrad[\w-]*", workflow))
+    known = set(re.findall(r"--simplegrad[\w-]*", (ROOT / "simplegrad" / "pytest_plugin.py").read_text()))
+    assert len(used) >= 4 and used <= known
 
 
 def test_a_failing_case_is_kept_and_fails_again_in_another_process(demo, plain):
