@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from simplegrad import Tape, registry
+from simplegrad import Tape, registry, settings
 from simplegrad.language import DEFAULT_LIMITS
 from simplegrad.trace import document, looks, store
 from simplegrad.view.session import COMPARISONS, REPORTS, TRACES, VIEWS
@@ -93,6 +93,15 @@ def test_the_limits_are_those_of_trace_files():
 def test_the_limits_are_those_of_the_app():
     said = list(table("of all sessions of the app together, the oldest going first").values())
     assert said == [TRACES.count, TRACES.cost, VIEWS.cost, COMPARISONS.cost, REPORTS.cost]
+
+
+def test_the_settings_are_those_that_there_are():
+    said = table("a setting of the environment of a server")
+    assert [what.split("`")[1] for what in said] == [setting.name for setting in settings.ALL]
+    assert list(said.values()) == [setting.default for setting in settings.ALL]
+    hosting = (ROOT / "docs" / "hosting.md").read_text()
+    for setting in settings.ALL:
+        assert f"| `{setting.name}` | {setting.default} |" in hosting
 
 
 def test_links_and_pictures_are_there():

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from benchmarks.visitors import Visitor
+from benchmarks._visitors import Visitor
 from tests.browser.conftest import Server, browser  # noqa: F401
 
 

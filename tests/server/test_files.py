@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from benchmarks.visitors import Visitor
+from benchmarks._visitors import Visitor
 
 GOOD = """
 import simplegrad

@@ -8,7 +8,7 @@ import urllib.request
 
 import pytest
 
-from benchmarks.visitors import Visitor
+from benchmarks._visitors import Visitor
 from docs import replicas
 from simplegrad.language import pack
 

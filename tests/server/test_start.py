@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from benchmarks.visitors import Visitor
+from benchmarks._visitors import Visitor
 
 from .conftest import at_once
 

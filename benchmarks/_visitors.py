@@ -22,40 +22,52 @@ class Visitor:
     `elements` is what the page shows, by its place, as Streamlit's messages describe it.
     """
 
-    def __init__(self, url: str, name: str = "", /, **query: str | int):
+    def __init__(self, url: str, name: str = "", /, cookie: str = "", **query: str | int):
         parts = urlsplit(url)
         address = parts._replace(scheme="ws", path=f"{parts.path.rstrip('/')}/_stcore/stream").geturl()
         self.name, self.query = name, urlencode(query)
         self.page_hash, self.elements = "", {}
         self.widgets: dict[str, WidgetState] = {}
         self._open = ExitStack()
-        options = {"subprotocols": ["streamlit"], "max_size": LARGEST, "close_timeout": 1, "proxy": None}
+        headers = {"Cookie": cookie} if cookie else {}
+        options = {
+            "additional_headers": headers,
+            "subprotocols": ["streamlit"],
+            "max_size": LARGEST,
+            "close_timeout": 1,
+            "proxy": None,
+        }
         self.socket = self._open.enter_context(connect(address, open_timeout=PATIENCE, **options))
 
     def load(self) -> float:
         """Ask for the page; seconds until it stands."""
         return self.run()
 
-    def choose(self, label: str, option: str) -> float:
+    def choose(self, label: str, number: int) -> float:
         """Choose in a menu, by the beginning of its label; seconds until the page stands again."""
         found = next(x.selectbox for x in self.shown("selectbox") if x.selectbox.label.startswith(label))
+        option = found.options[number % len(found.options)]
         self.widgets[found.id] = WidgetState(id=found.id, string_value=option)
         return self.run()
 
     def run(self) -> float:
         """Have the page run with what was chosen; seconds until it is over. A page may run again at once by itself."""
+        start = time.perf_counter()
+        self.ask()
+        for message in self.messages():
+            if message.WhichOneof("type") == "script_finished" and message.script_finished in _OVER:
+                return time.perf_counter() - start
+        raise ConnectionError("the server closed the connection")
+
+    def ask(self) -> None:
+        """The same, and do not wait."""
         said = BackMsg()
         said.rerun_script.query_string = self.query
         said.rerun_script.page_name = "" if self.page_hash else self.name
         said.rerun_script.page_script_hash = self.page_hash
         for widget in self.widgets.values():
             said.rerun_script.widget_states.widgets.add().CopyFrom(widget)
-        start = time.perf_counter()
         self.socket.send(said.SerializeToString())
-        for message in self.messages():
-            if message.WhichOneof("type") == "script_finished" and message.script_finished in _OVER:
-                return time.perf_counter() - start
-        raise ConnectionError("the server closed the connection")
 
     def messages(self) -> Iterator[ForwardMsg]:
         """What comes, as it comes."""
