@@ -159,7 +159,7 @@ class ForwardRaises(Function):
         return g
 
 
-@case(RAISES)
+@case("wrong_count")
 class WrongCount(Function):
     @staticmethod
     def forward(ctx, x):
@@ -280,7 +280,7 @@ class StopsEarly(Function):
         return g / (2 * y)
 
 
-@case("wrong_gradient")
+@case("wrong_partial")
 class TwoThousandthsOff(Function):
     """It reads its output and is near: but nothing iterates, so nothing excuses it."""
 

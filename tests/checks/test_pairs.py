@@ -73,9 +73,7 @@ def test_both_lines_and_explanations_are_there(name):
     pair = BOTH[name]
     found = check(pair.function[0].apply, *leaves(pair.inputs)).faults[0]
     assert pair.explanation in found.explanation
-    assert any(covers(found.made_at, line) or covers(found.read_at, line) for line in bug_lines(pair.function[0])), (
-        found
-    )
+    assert any(covers(found.made_at, line) or covers(found.read_at, line) for line in bug_lines_of(pair)), found
 
 
 @pytest.mark.parametrize("name", BOTH)

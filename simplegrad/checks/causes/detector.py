@@ -215,7 +215,7 @@ class Examiner:
         ahead, behind = ({slot.path: slot.value for slot in self._moved(step).slots} for step in (h, -h))
         for one, gradient in zip(found.held, gradients, strict=True):
             path = one.slots[0].path
-            if gradient is not None and path in ahead and path in behind:
+            if gradient is not None and path in ahead and path in behind and ahead[path].shape == behind[path].shape:
                 change = (plain(ahead[path].detach()) - plain(behind[path].detach())) / (2 * h)
                 one.seen_by_autograd = inner(gradient, change)
         found.autograd = sum(one.seen_by_autograd for one in found.held if one.is_tracked)

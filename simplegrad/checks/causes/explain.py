@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import traceback
 from typing import Any
@@ -9,9 +10,13 @@ from typing import Any
 import torch
 
 from simplegrad.checks.causes import source
+from simplegrad.checks.causes.cut import DATA, cut_of
 from simplegrad.checks.causes.detector import INNER, UNTRACKED, Examination, Examiner, Held
 from simplegrad.checks.causes.dropped import dropped_gradients
+from simplegrad.checks.causes.owner import Owner
+from simplegrad.checks.causes.reads import read_at
 from simplegrad.checks.causes.returned import refused
+from simplegrad.checks.causes.trail import Note, followed
 from simplegrad.checks.looks import Answer, Look
 from simplegrad.checks.numbers import plain
 from simplegrad.checks.report import Finding, Place
@@ -31,7 +36,7 @@ def findings_of(examiner: Examiner | None, found: Examination | None, level: int
     lines = Lines(examiner)
     findings = [escape(examiner, one, lines, level) for one in found.escaped]
     if found.cut or found.cuts_gradient:
-        findings.append(graph_cut(found, lines, level))
+        findings.append(graph_cut(examiner, found, lines, level))
     return findings
 
 
@@ -45,22 +50,22 @@ class Lines:
         self.backward = source.code_of(self.call.backward)
         codes = tuple(code for code in (self.forward, self.setup) if code is not None)
         self.watch = source.Watch(codes)
+        self.watched: dict[int, bool] = {}  # of the tensors of forward: whether a call took them out of the graph
+        self.notes: list[Note] = []  # which keeps them alive
         ran = self.alone.forward(around=self._watched)
         self.by_path = {slot.path: slot for slot in ran.slots}
-        self.reads = source.Reads(self.backward, {id(slot.value): slot for slot in ran.slots})
-        self._read(ran, examiner.incoming)
+        self.incoming = examiner.incoming
 
     def _watched(self, run: Any, ctx: Any) -> Any:
         self.watch.reachable = lambda: self.alone.find_slots(ctx)
-        with self.watch.watching():
+        codes = {code for code in (self.forward, self.setup) if code is not None}
+        if not codes:
             return run()
-
-    def _read(self, ran: Any, incoming: list) -> None:
-        try:
-            with self.reads:
-                self.alone.backward(ran, incoming)
-        except Exception:  # a subclass that objects to being watched: lines are then found by name
-            self.reads.lines.clear()
+        with self.watch.watching():
+            found = followed(run, codes, Owner(next(iter(codes))), lines=False)
+        self.notes = found.notes
+        self.watched = {id(n.made): n.func == DATA or n.operation in ("detach", "detach_") for n in found.notes}
+        return found.returned
 
     def made(self, one: Held) -> tuple[Place | None, str]:
         """(forward lines that made the value, its name there)."""
@@ -76,10 +81,15 @@ class Lines:
         """The backward line that read the value."""
         if self.backward is None:
             return None
-        here = [self.by_path[path].value for path in one.paths if path in self.by_path]
-        lines = [self.reads.lines.get(id(value)) for value in here]
-        line = next((n for n in lines if n), None) or source.line_naming(self.backward, one.name)
+        with contextlib.suppress(Exception):  # a subclass that objects to being watched: it is then found by name
+            if (at := read_at(self.alone, self.incoming, self.backward, one.paths)) is not None:
+                return at
+        line = source.line_naming(self.backward, one.name)
         return source.place(self.backward, line) if line else None
+
+    def detaches(self, one: Held) -> bool:
+        """Whether forward takes this very value out of the graph, by a call of its own."""
+        return any(self.watched.get(id(self.by_path[path].value)) for path in one.paths if path in self.by_path)
 
 
 # -- an escaped temporary ------------------------------------------------------------------------------------------
@@ -90,7 +100,7 @@ def escape(examiner: Examiner, one: Held, lines: Lines, level: int) -> Finding:
     made_at, local = lines.made(one)
     copied = copied_input(examiner, one)
     names = examiner.call.parameter_names
-    deliberate = copied is not None and made_at is not None and _detaches(made_at)
+    deliberate = copied is not None and lines.detaches(one)
     dropped, way = lost(examiner, one)
     lost_by = {names[i]: gradient for i, gradient in dropped.items()}
     what = f"backward of {examiner.call.name} reads {one.name}, "
@@ -134,10 +144,6 @@ def copied_input(examiner: Examiner, one: Held) -> int | None:
     return None
 
 
-def _detaches(made_at: Place) -> bool:
-    return "detach" in made_at.text or ".data" in made_at.text
-
-
 def lost(examiner: Examiner, one: Held) -> tuple[dict[int, torch.Tensor], str]:
     """(gradient lost per argument, for which loss it is), with ones for weights unless that happens to lose nothing."""
     for ones in (True, False):
@@ -155,21 +161,21 @@ def lost(examiner: Examiner, one: Held) -> tuple[dict[int, torch.Tensor], str]:
 # -- a graph cut in backward ---------------------------------------------------------------------------------------
 
 
-def graph_cut(found: Examination, lines: Lines, level: int) -> Finding:
+def graph_cut(examiner: Examiner, found: Examination, lines: Lines, level: int) -> Finding:
     """Autograd sees less of backward than there is: backward itself leaves the graph."""
     call = found.call
     parts = [_says(one, call) for one in found.cut]
     if found.cuts_gradient:
         parts.append("the incoming gradient")
-    where = source.cutting_line(call.backward)
-    words = f" ({where[1]})" if where else ""
+    cut = cut_of(examiner, found)
+    words = f" ({cut.words})" if cut else ""
     return Finding(
         "graph_cut_in_backward",
         f"backward of {call.name} takes {' and '.join(parts)} out of the graph{words}: what it computes from there on "
         f"is a constant to autograd, and the {ORDINAL.get(level, level)} derivative silently leaves it out.",
         entry=call.name,
         slot=found.cut[0].name if found.cut else "",
-        read_at=where[0] if where else source.heading(lines.backward) if lines.backward else None,
+        read_at=cut.statement if cut else source.heading(lines.backward) if lines.backward else None,
         order=level,
         fix=CUT_FIX,
     )
@@ -244,7 +250,7 @@ def raised(error: Exception, name: str, level: int, calls: list[Call] = (), is_f
     where, wrong = user_line(error), refused(calls)
     if where is None and wrong is not None:  # PyTorch objected once backward had returned
         return Finding(
-            "raises",
+            wrong.code,
             f"{wrong.sentence}. PyTorch says: {said[0] if said else ''}",
             entry=wrong.call.name,
             read_at=wrong.at,

@@ -6,6 +6,7 @@ PyTorch's own message names the class and a number; here are the line, the argum
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Any
 
 import torch
@@ -14,12 +15,15 @@ from simplegrad.checks.causes import source
 from simplegrad.checks.report import Place, what_is
 from simplegrad.torch_bridge.calls import Call
 
+MOST_ARGUMENTS = 6  # of which all orders are tried
+
 
 @dataclass(frozen=True)
 class Refused:
     """One thing wrong with what a backward returned."""
 
     call: Call
+    code: str
     sentence: str
     fix: str
 
@@ -42,29 +46,62 @@ def _refused(call: Call) -> Refused | None:
         count = "1 gradient" if len(given) == 1 else f"{len(given)} gradients"
         return Refused(
             call,
+            "wrong_count",
             f"backward of {call.name} returned {count}; expected {len(names)}, one for each argument of forward "
             f"({', '.join(names)}), in that order",
-            f"return {', '.join(f'grad_{name}' for name in names)}  # None for what needs no gradient",
+            f"# a sketch\nreturn {', '.join(f'grad_{name}' for name in names)}  # None for what needs no gradient",
         )
-    for name, arg, gradient in zip(names, call.args, given):
+    for name, arg, gradient in zip(names, call.args, given, strict=False):
         wrong = _wrong(arg, gradient)
         if wrong:
-            return Refused(call, f"backward of {call.name} returned {wrong[0]} as the gradient of {name}", wrong[1])
+            return _in_wrong_slots(call) or Refused(
+                call, wrong[2], f"backward of {call.name} returned {wrong[0]} as the gradient of {name}", wrong[1]
+            )
     return None
 
 
-def _wrong(arg: Any, gradient: Any) -> tuple[str, str] | None:
-    """(what came, what to do) where this cannot be the gradient of that argument."""
+def _in_wrong_slots(call: Call) -> Refused | None:
+    """Gradients that fit the arguments in another order."""
+    names, given = call.parameter_names, call.returned[: len(call.args)]
+    if len(names) > MOST_ARGUMENTS or not all(g is None or isinstance(g, torch.Tensor) for g in given):
+        return None
+    wanted = [i for i, arg in enumerate(call.args) if i in call.differentiated]
+    tensors = [g for g in given if g is not None]
+    if len(tensors) != len(wanted):
+        return None
+    for order in permutations(tensors):
+        if all(_sums_to(g.shape, call.args[i].shape) for g, i in zip(order, wanted, strict=True)):
+            each = [f"grad_{name}" if i in wanted else "None" for i, name in enumerate(names)]
+            told = [f"{name} ({_kind(arg)})" for name, arg in zip(names, call.args, strict=True)]
+            return Refused(
+                call,
+                "wrong_order",
+                f"backward of {call.name} returned gradients in the wrong slots: forward takes {', '.join(told)}, in "
+                f"that order",
+                f"return {', '.join(each)}",
+            )
+    return None
+
+
+def _kind(arg: Any) -> str:
+    return f"shape {tuple(arg.shape)}" if isinstance(arg, torch.Tensor) else what_is(arg)
+
+
+def _wrong(arg: Any, gradient: Any) -> tuple[str, str, str] | None:
+    """(what came, what to do, code) where this cannot be the gradient of that argument."""
     if gradient is None:
         return None
     if not isinstance(gradient, torch.Tensor):
-        return f"{what_is(gradient)}, where a tensor or None was expected,", "return torch.as_tensor(...)"
-    if not isinstance(arg, torch.Tensor) or _sums_to(gradient.shape, arg.shape):
+        return f"{what_is(gradient)}, where a tensor or None was expected,", "return torch.as_tensor(...)", "raises"
+    if not isinstance(arg, torch.Tensor):
+        return f"a tensor, where None was expected (it is {what_is(arg)}),", "return None in its slot", "wrong_order"
+    if _sums_to(gradient.shape, arg.shape):
         return None
     shape = tuple(arg.shape)
     return (
         f"a tensor of shape {tuple(gradient.shape)}, where {shape} was expected,",
         f"gradient.sum_to_size({shape})  # where forward broadcast it; .expand({shape}) undoes a sum",
+        "wrong_shape",
     )
 
 

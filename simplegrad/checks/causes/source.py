@@ -7,7 +7,6 @@ import contextlib
 import functools
 import inspect
 import linecache
-import sys
 import textwrap
 import types
 from collections.abc import Callable, Iterator
@@ -16,10 +15,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.overrides import TorchFunctionMode
 
 from simplegrad.checks.report import Place
-from simplegrad.checks.subjects.slots import Slot, used_names
+from simplegrad.checks.subjects.slots import Slot
 from simplegrad.checks.tracing import traced
 from simplegrad.torch_private import DisableTorchFunctionSubclass
 
@@ -174,31 +172,6 @@ class Origins:
 # -- where backward read it --------------------------------------------------------------------------------------
 
 
-class Reads(TorchFunctionMode):
-    """Notes the first line of backward at which each of some tensors goes into an operation."""
-
-    def __init__(self, code: types.CodeType, values: dict[int, Any]) -> None:
-        super().__init__()
-        self.code, self.values, self.lines = code, values, {}
-
-    def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        for value in (*args, *(kwargs or {}).values()):
-            for one in value if isinstance(value, tuple | list) else (value,):
-                if id(one) in self.values:
-                    self.lines.setdefault(id(one), running_line(self.code))
-        return func(*args, **(kwargs or {}))
-
-
-def running_line(code: types.CodeType) -> int | None:
-    """The line at which `code` is now, seen from a function that it called; None when it is not running."""
-    frame = sys._getframe(1)
-    while frame is not None:
-        if frame.f_code is code:
-            return frame.f_lineno
-        frame = frame.f_back
-    return None
-
-
 def line_naming(code: types.CodeType, slot_name: str) -> int | None:
     """The first line of a function that writes a slot's name, or the start of it: `ctx.info` for `ctx.info[1]`."""
     wanted = slot_name.split("[")[0].split(".")
@@ -217,63 +190,12 @@ def _is_name(found: list[str], wanted: list[str]) -> bool:
     return found[: len(wanted)] == wanted or (len(found) > 1 and found[-1] == wanted[-1])
 
 
-CUTTING_CALLS = {
-    "detach",
-    "detach_",
-    "numpy",
-    "item",
-    "tolist",
-    "tensor",
-    "as_tensor",
-    "from_numpy",
-    "no_grad",
-    "array",
-}
-
-
-def cutting_line(function: Any) -> tuple[Place, str] | None:
-    """The line that takes a value out of the graph, and the words that do it, in backward or in what it calls."""
-    for code in _codes_below(function):
-        parts = (part for statement in statements(code) for part in ast.walk(statement))
-        found = [(part.lineno, word) for part in parts if (word := _cutting_word(part))]
-        if found:
-            line, word = min(found)
-            return place(code, line), word
-    return None
-
-
-def _codes_below(function: Any) -> list[types.CodeType]:
-    """The code of a function, then of the plain functions that it has in its closure or names."""
-    function = inspect.unwrap(function)
-    if not isinstance(function, types.FunctionType):
-        return []
-    cells = [cell.cell_contents for cell in function.__closure__ or ()]
-    called = [*cells, *(value for *_, value in used_names(function))]
-    plain = [f for f in called if isinstance(f, types.FunctionType) and not f.__module__.startswith("torch")]
-    return list(dict.fromkeys([function.__code__, *(f.__code__ for f in plain)]))
-
-
 def heading(code: types.CodeType) -> Place:
     """A function's decorators and its `def` line."""
     starts = [node.lineno for node in statements(code) if isinstance(node, ast.FunctionDef)]
     last = max(code.co_firstlineno, min(starts, default=code.co_firstlineno))
     text = "".join(linecache.getline(code.co_filename, n) for n in range(code.co_firstlineno, last + 1))
     return Place(code.co_filename, code.co_firstlineno, last, textwrap.dedent(text).rstrip("\n"))
-
-
-def _cutting_word(node: ast.AST) -> str:
-    if isinstance(node, ast.Attribute) and node.attr == "data":
-        return ".data"
-    if not isinstance(node, ast.Call):
-        return ""
-    name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-    if name in CUTTING_CALLS:
-        return f"{name}()"
-    if name == "set_grad_enabled" and ast.unparse(node).endswith("(False)"):
-        return "set_grad_enabled(False)"
-    if name == "grad" and not any(k.arg == "create_graph" for k in node.keywords):
-        return "autograd.grad without create_graph=True"
-    return ""
 
 
 # -- what to repeat ----------------------------------------------------------------------------------------------

@@ -115,7 +115,7 @@ def copied(value: Any) -> Any:
 def same(a: Any, b: Any) -> bool:
     if isinstance(a, torch.Tensor):
         a, b = plain(a.detach()), plain(b.detach())
-        return a.shape != b.shape or torch.equal(a, b)
+        return a.shape == b.shape and torch.equal(a, b)
     if isinstance(a, np.ndarray):
-        return a.shape != b.shape or np.array_equal(a, b)
+        return a.shape == b.shape and np.array_equal(a, b)
     return a == b
