@@ -40,7 +40,7 @@ def install_browser() -> None:
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for command in (
         ["update", "-q"],
-        ["install", "-q", "-y", "--no-install-recommends", "chromium", "fonts-liberation", "nginx-light"],
+        ["install", "-q", "-y", "--no-install-recommends", "chromium", "fonts-liberation", "nginx"],
     ):
         if subprocess.run([*may, "apt-get", *command], env=quiet, stdin=subprocess.DEVNULL).returncode:
             return

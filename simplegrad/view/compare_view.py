@@ -52,8 +52,10 @@ class Sides:
 def sides_from_query(query: Mapping[str, str], traces: Collection[str] = ()) -> Sides:
     """What a URL asks for; what it says wrongly is left at its default, and told in `problems`."""
     plain = {name: value for name, value in query.items() if name not in ("left", "right")}
-    both = from_query({**plain, "aggregate": query.get("left", DEFAULT_AGGREGATE)}, traces)
-    problems = [problem.replace("says aggregate=", "says left=") for problem in both.problems]
+    left = query.get("left", query.get("aggregate", DEFAULT_AGGREGATE))  # an address of Step's may say the latter
+    both = from_query({**plain, "aggregate": left}, traces)
+    said = "says left=" if "left" in query else "says aggregate="
+    problems = [problem.replace("says aggregate=", said) for problem in both.problems]
     if both.program.startswith("file:"):
         problems.append("A saved trace is one run, and there is nothing to hold it against: choose a program.")
         both = replace(both, program=Shown().program)

@@ -11,6 +11,7 @@ import gzip
 import json
 import math
 import os
+from collections.abc import Callable
 
 from ..trace.events import (
     Accumulated,
@@ -37,17 +38,20 @@ from .sentences import Narrator, formulas, shape_text
 
 ENTRY_STATES = ("pending", "active", "propagated", "partial", "skipped", "pruned")
 MOST_CHARACTERS = 200_000_000  # of all sentences, and of all formulas; what is beyond is left out
+ASKED_EACH = 500  # events
 LONGEST_STATEMENT = 5_000  # characters of an entry
 VALUE_TEXTS = 40_000  # beyond that many variables their numbers are left out, for the sake of the page's memory
 
 
-def payload(trace: Trace) -> dict:
-    """Everything about a trace that the player shows, figure aside."""
+def payload(trace: Trace, asked: Callable[[], None] = lambda: None) -> dict:
+    """Everything about a trace that the player shows, figure aside. `asked` is called now and then, and may raise."""
     narrator = Narrator(trace.kind)
     encoder = _Encoder(trace, narrator)
     events, sentences = [], []
     room = MOST_CHARACTERS
-    for event in trace.events:
+    for number, event in enumerate(trace.events):
+        if number % ASKED_EACH == 0:
+            asked()
         row = encoder.event(event)
         events.append(row[: WIDTHS[row.kind]])  # without the fields that its kind has not
         sentences.append(narrator.tell(event) if room > 0 else "")

@@ -17,6 +17,7 @@ from .collector import collector_paused
 from .figure import Drawing, Ghost, drawing, figure
 from .graph import NODE_BUDGET, TapeGraph, build, node_count
 from .layout import layout
+from .running import asker
 
 EVENT_BYTES = 600  # of a trace, tensors aside: benchmarks/growth.py
 NODE_BYTES = 2_000  # of a picture, for each node in it
@@ -89,7 +90,7 @@ class TraceView:
     def payload(self) -> bytes:
         """The trace for the player, packed: sent once, whatever is opened, chosen or stepped to later."""
         with collector_paused():  # it walks all that was made so far, again and again: a third of the time
-            return deltas.packed({"role": "trace", "id": self.id, **deltas.payload(self.trace)})
+            return deltas.packed({"role": "trace", "id": self.id, **deltas.payload(self.trace, asker.still)})
 
     def group_at(self, step: int) -> str | None:
         """The collapsed group that the event of this step happens in, if it does in one."""

@@ -13,6 +13,7 @@ from simplegrad.trace.events import LimitReached
 from simplegrad.view import running
 from simplegrad.view.bounded import Bounded
 from simplegrad.view.running import Turns, asker, run
+from simplegrad.view.views import TraceView
 
 LONG = "x = rand(4)\nfor i in range(5000):\n    x = x.sin()\ngrad(x.sum(), [x])\n"
 
@@ -107,3 +108,16 @@ def test_events_are_a_limit_too():
     text = "a = rand(4)\nL = (a*a).sum()\n" + "grad(L,[a])\n" * 998
     last = run(text, "simple").error
     assert isinstance(last, LimitReached) and last.what in ("events", "seconds")
+
+
+def test_what_is_made_for_the_browser_of_a_closed_page_is_not_made_to_its_end(monkeypatch):
+    view = TraceView(run(LONG, "simple"))
+
+    def closed():
+        raise Closed
+
+    monkeypatch.setattr(asker, "still", closed)
+    with pytest.raises(Closed):
+        _ = view.payload
+    monkeypatch.setattr(asker, "still", lambda: None)
+    assert view.payload

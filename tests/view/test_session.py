@@ -146,3 +146,10 @@ def test_a_link_that_holds_no_expression_is_told(elsewhere, said):
 
 def test_other_aggregates_need_nothing_in_a_link():
     assert "compiled" not in Shown().query() and "compiled" not in Sides().query()
+
+
+def test_an_address_of_compare_may_name_the_aggregate_as_step_does():
+    sides = sides_from_query({"aggregate": "simple_recompute"})
+    assert (sides.left, sides.problems) == ("simple_recompute", ())
+    assert sides_from_query({"aggregate": "simple_recompute", "left": "simple"}).left == "simple"
+    assert "says aggregate=nonsense" in sides_from_query({"aggregate": "nonsense"}).problems[0]

@@ -41,7 +41,7 @@ from ..views import TraceView
 from . import carry, chart, page, panel, player
 from .state import PageState
 
-FIELDS = ("program", "left", "right", "none", "prune", "step", "compiled")
+FIELDS = ("program", "aggregate", "left", "right", "none", "prune", "step", "compiled")
 OWN = "own"  # in the menu of programs: made of the left aggregate's example inputs
 PLAYER = "compare"
 _HERE = Path(__file__).parent
