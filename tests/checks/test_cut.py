@@ -105,3 +105,34 @@ def test_the_read_that_enters_the_gradient_is_named():
 
     (finding,) = check(function(keeps, backward), points()).faults
     assert (finding.code, finding.read_at.text) == ("escaped_temporary", "return 3 * ones * t * g")
+
+
+def test_a_fix_that_is_a_sketch_says_so_and_keeps_what_else_is_saved():
+    def keeps(ctx, x):
+        t = x * x
+        ctx.save_for_backward(x, t)
+        return x * t
+
+    def backward(ctx, g):
+        _, t = ctx.saved_tensors
+        return 3 * t * g
+
+    (finding,) = check(function(keeps, backward), points()).faults
+    first, unpacked, again = finding.fix.splitlines()[:3]
+    assert first.startswith("# a sketch")
+    assert (unpacked, again) == ("*_, x = ctx.saved_tensors", "t = x * x")
+
+
+def test_a_fix_never_repeats_a_change_in_place():
+    def keeps(ctx, x):
+        t = x.clone()
+        t *= x
+        ctx.save_for_backward(t)
+        return x * t
+
+    def backward(ctx, g):
+        (t,) = ctx.saved_tensors
+        return 3 * t * g
+
+    (finding,) = check(function(keeps, backward), points()).faults
+    assert "*=" not in finding.fix and finding.fix.startswith("# a sketch")

@@ -187,8 +187,8 @@ def _says(one: Held, call: Call) -> str:
 
 
 CUT_FIX = """\
-# compute in backward with torch operations only, on the saved tensors themselves (no detach, .data, numpy, no_grad;
-# autograd.grad only with create_graph=True), or say that it goes no further than the first order:
+# a sketch: compute in backward with torch operations only, on the saved tensors themselves (no detach, .data, numpy,
+# no_grad; autograd.grad only with create_graph=True), or say that it goes no further than the first order:
 @staticmethod
 @torch.autograd.function.once_differentiable
 def backward(ctx, ...):"""
@@ -211,7 +211,7 @@ def repair(call: Call, one: Held, local: str, lines: Lines, copied: int | None) 
     shown = local or one.name.replace("ctx.", "").split("[")[0].split(".")[-1]
     parts = []
     if copied is not None:
-        parts.append(f"# save the input itself\nctx.save_for_backward({names[copied]})")
+        parts.append(f"# a sketch: save the input itself, with what is saved already\n{_saving([names[copied]])}")
     else:
         parts.append(_recompute(call, shown, given, lines))
         if isinstance(one.value, torch.Tensor):
@@ -224,9 +224,14 @@ def _recompute(call: Call, shown: str, given: list[str], lines: Lines) -> str:
     code = lines.forward
     again = source.lines_making(code, {shown}, set(call.parameter_names)) if code else []
     if not again:
-        return f"# recompute {shown} in backward, from the saved inputs\nctx.save_for_backward({', '.join(given)})"
-    unpack = f"{', '.join(given)}{',' if len(given) == 1 else ''} = ctx.saved_tensors"
-    return "\n".join([f"# recompute {shown} in backward, from saved inputs", unpack, *again])
+        return f"# a sketch: recompute {shown} in backward, from inputs saved with the rest\n{_saving(given)}"
+    unpack = f"*_, {', '.join(given)} = ctx.saved_tensors"
+    return "\n".join([f"# a sketch: recompute {shown} in backward, from inputs saved with the rest", unpack, *again])
+
+
+def _saving(names: list[str]) -> str:
+    """What is saved already stays first: its places do not change."""
+    return f"ctx.save_for_backward(..., {', '.join(names)})"
 
 
 def _return_it(shown: str) -> str:

@@ -18,7 +18,7 @@ from simplegrad.checks.subjects.problem import Problem
 from simplegrad.torch_bridge.calls import Call
 
 GUARD_FIX = """\
-# make the backward differentiable (torch operations on saved inputs and outputs), or let every second derivative fail:
+# a sketch: make backward differentiable (torch operations on saved inputs and outputs), or refuse a second derivative:
 @staticmethod
 def backward(ctx, *grads):
     if torch.is_grad_enabled():  # create_graph=True

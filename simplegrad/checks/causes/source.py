@@ -202,17 +202,34 @@ def heading(code: types.CodeType) -> Place:
 
 
 def lines_making(code: types.CodeType, names: set[str], given: set[str]) -> list[str]:
-    """The statements of a function that are needed to compute `names` from `given`, in their order."""
+    """The statements of a function that are needed to compute `names` from `given`, in their order.
+
+    None of them where one changes something in place: done twice, it would do it twice.
+    """
     needed, kept = set(names), []
     for node in reversed(_body(code)):
         made = set().union(*(_written(s) for s in ast.walk(node) if isinstance(s, SIMPLE)))
         if not made & needed or (isinstance(node, SIMPLE) and _mentions_ctx(node)):
             continue
+        if any(map(_changes_in_place, ast.walk(node))):
+            return []
         kept.append(_text(code, node))
         if isinstance(node, ast.Assign) and not _is_part(node):
             needed -= made
         needed |= {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)} - given
     return kept[::-1]
+
+
+def _changes_in_place(node: ast.AST) -> bool:
+    """Whether it writes into what is there: `t += 1`, `t[0] = 1`, `t.mul_(2)`, `out=t`."""
+    if isinstance(node, ast.AugAssign):
+        return True
+    if isinstance(node, ast.Assign):
+        return _is_part(node)
+    if not isinstance(node, ast.Call):
+        return False
+    name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+    return (name.endswith("_") and not name.endswith("__")) or any(k.arg == "out" for k in node.keywords)
 
 
 SIMPLE = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Expr)
