@@ -28,7 +28,7 @@ BELOW = {
     "files": {"trace", "aggregates", "problems", "targets", "settings", "patience"},
     "comparison": {"ops", "engine", "trace", REPORT},
     "reasons": {"engine", "trace", REPORT},
-    "checks": {"ops", "engine", "trace", "aggregates", "language", "files", "targets", "torch_bridge"},
+    "checks": {"comparison", "ops", "engine", "trace", "aggregates", "language", "files", "targets", "torch_bridge"},
     "compiler": {"ops", "engine", "trace", "aggregates", "language", REPORT},
     "gallery": set(),
     "torch_bridge": {"engine", "trace", "gallery"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import random
 import types
 import warnings
 from collections.abc import Callable, Sequence
@@ -10,15 +11,18 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..engine import Observer, Tape, TapeEntry, Variable, grad
 from ..engine.tape import function_name
 from ..trace import Trace
 from ..trace.recorder import Recorder
+from .looks import evened
 from .source import code_of
 from .watch import Made, Watch
 
+EVENED = -1  # the point where all elements are of one size, in their order
 AUTOGRAD, MUTATION, PLAIN = "autograd", "autograd, values kept", "plain"
 
 
@@ -160,6 +164,7 @@ class Case:
     dtype: torch.dtype | None = torch.float64
     mode: str = AUTOGRAD
     watch: Watch = field(default_factory=Watch)
+    was_evened: bool = False  # whether it was also asked where all elements are of one size
 
     @property
     def names(self) -> list[str]:
@@ -175,6 +180,8 @@ class Case:
         values = [self.converted(x) for x, kind in zip(self.given, self.kinds) if kind == "wanted"]
         if point == 0:
             return values
+        if point == EVENED:
+            return evened(values)
         generator = torch.Generator().manual_seed(1000 + point)
         return [moved(x, generator) for x in values]
 
@@ -234,6 +241,8 @@ def quiet_random():
     generator = torch.default_generator  # torch.manual_seed would also queue work for devices, some ms a time
     state = generator.get_state()
     generator.manual_seed(0)
+    random.seed(0)  # the caller's own are put back when the check ends
+    np.random.seed(0)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # such as torch's, of tensors that only record because it is a check

@@ -8,15 +8,19 @@ from typing import Any
 import torch
 
 from ..aggregates import Aggregate, name_of, registry
+from ..comparison.equal import difference
 from ..engine import Variable
 from ..torch_private import CHECK, needs
 from ..trace.nonfinite import kind_of_tensor
+from .alike import random_state_kept
 from .blame import explained
 from .case import PLAIN, Case, NotAVariable, labels_of, quiet_random
+from .clauses.on_tape import first_clauses, other_clauses
 from .climb import climb
 from .notes import coverage_of, notes_of
+from .numbers import largest
 from .raised import first_line, raised_at
-from .report import Finding, Report, what_is
+from .report import BROKEN, Finding, Report, what_is
 from .source import code_of, place, return_line
 from .steady import steady_findings
 from .survey import Answer, Truth, chosen_truth, patterns_said, settled, survey
@@ -59,13 +63,19 @@ def check(
             f"gradient is not meant to be forward's derivative. Leave it out."
         )
     needs(CHECK)
-    case = case_of(target, inputs)
+    with random_state_kept(), torch.inference_mode(False), torch.enable_grad():
+        return check_on_tape(case_of(target, inputs), reference_of(target, reference), order)
+
+
+def check_on_tape(case: Case, reference: Callable | None, order: int) -> Report:
+    """The check of a function of Variables."""
     report = Report(case.name)
     failure = opened(case)
     if failure is not None:
         report.findings.append(failure)
+        report.tell(1, BROKEN, "forward does not run")
         return report
-    truth = chosen_truth(case, reference_of(target, reference))
+    truth = chosen_truth(case, reference)
     report.findings += reference_findings(case, truth)
     if report.findings:  # other values: whether its gradients are right is asked of its own forward
         truth = chosen_truth(case, None)
@@ -80,8 +90,9 @@ def examine(case: Case, truth: Truth, report: Report, order: int) -> None:
     first = case.run(case.values(0))
     report.patterns = patterns_said(first)
     report.findings += steady_findings(case)
-    if report.findings and report.findings[-1].code == "unverified":
+    if report.unverified:
         return
+    first_clauses(case, report)
     answers = settled(case, truth, list(survey(case, truth, order)))
     report.errors = errors_of(answers)
     wrong = [answer for answer in answers if not answer.ok]
@@ -90,6 +101,7 @@ def examine(case: Case, truth: Truth, report: Report, order: int) -> None:
         told = bool(report.faults)
         report.findings += [each for each in found.findings if not (told and each.code == "unexplained")]
         report.trace = found.trace
+    other_clauses(case, report, answers, order)
     report.findings += notes_of(case, [] if not wrong else report.findings)
     if report.trace is None:
         report.trace = traced(case, order)
@@ -235,11 +247,8 @@ def reference_findings(case: Case, truth: Truth) -> list[Finding]:
         return []
     values = case.values(0)
     ours, theirs = case.run(values).outputs, referenced(case, truth, values)
-    gaps = []
-    for r, s in zip(ours, theirs):
-        same = r.shape == s.shape
-        gaps.append(float((r.value.detach() - s.value.detach()).abs().max()) if same and r.numel() else float(not same))
-    scale = max((float(s.value.detach().abs().max()) for s in theirs if s.numel()), default=0.0)
+    gaps = [difference(r.value.detach(), s.value.detach()) for r, s in zip(ours, theirs)]
+    scale = max((largest(s.value) for s in theirs), default=0.0)
     if len(ours) == len(theirs) and max(gaps, default=0.0) <= 1e-6 * scale + 1e-9:
         return []
     shapes = [", ".join(str(tuple(y.shape)) for y in outputs) for outputs in (ours, theirs)]

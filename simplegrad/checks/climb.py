@@ -103,7 +103,7 @@ def looks(run: Run, level: int, seed: int) -> list[torch.Tensor]:
 
 def torch_climb(case: Case, run: Run, outputs: Sequence[Variable], seed: int, order: int) -> list[Gradients]:
     """The same climb by torch autograd, through what forward itself computed. Raises what autograd raises."""
-    with case.recording():
+    with torch.enable_grad():
         like = run.leaves[0]
         weights = [w.requires_grad_() for w in draws([y.shape for y in outputs], seed, like)]
         loss = torch_sum([y.value for y in outputs], weights)

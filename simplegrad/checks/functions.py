@@ -532,6 +532,10 @@ def runs_as_given(fn: Callable, inputs: tuple[Any, ...], report: Report) -> bool
         report.findings.append(Finding("unverified", f"{reason}; there is no gradient to differentiate again."))
         return False
     except Exception as error:  # whatever a user's forward or backward raises is what is reported
+        if "incompatible with .grad()" in str(error):  # a reentrant checkpoint: only `.backward()` gets through it
+            report.tell(1, NOT_TRIED, "torch.autograd.grad is refused")
+            report.findings.append(Finding("unverified", f"{type(error).__name__}: {explain.said(error)}"))
+            return False
         told = explain.raised(error, report.name, 1, given.calls, given.is_forward)
         if told.read_at is None and given.is_forward:  # not even entered: the arguments do not fit
             told = replace(told, read_at=explain.heading_of(fn))

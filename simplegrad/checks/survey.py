@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -9,7 +10,7 @@ from itertools import combinations
 import torch
 
 from ..engine import Variable
-from .case import AUTOGRAD, MUTATION, PLAIN, Case, HandEntry, Run
+from .case import AUTOGRAD, EVENED, MUTATION, PLAIN, Case, HandEntry, Run
 from .climb import (
     Climb,
     Gradients,
@@ -26,6 +27,7 @@ from .climb import (
     torch_grad,
     worst,
 )
+from .looks import is_uneven
 
 MOST_OUTPUTS = 6  # of an entry, to try all patterns of known and unknown gradients
 POINTS = (0, 1, 2)
@@ -142,6 +144,8 @@ def followed_at(case: Case, point: int) -> bool | None:
         measured = along(loss_at, values, ways, step_of(case))
     except Exception:
         return None
+    if not math.isfinite(measured):  # an infinite input, say
+        return None
     told = sum(float((g * d).sum()) for g, d in zip(found, ways) if g is not None)
     scale = max(size([g * d for g, d in zip(found, ways) if g is not None]), abs(told))
     noise = 1e-6 * size([y.value * w for y, w in zip(run.outputs, weights)])  # what rounding of L0 amounts to
@@ -197,9 +201,14 @@ def ask(case: Case, truth: Truth, question: Question, point: int, seed: int, ord
 def compare(case: Case, truth: Truth, answer: Answer, going: Climb, held: list[Gradients]) -> None:
     names = [*case.names, *(f"dL/d{y}" for y in range(len(going.weights)))]
     scale = max(map(size, [*held, case.values(answer.point)]))
+    infinite = any(not bool(torch.isfinite(x).all()) for x in case.values(answer.point))
     for level, (found, right) in enumerate(zip(going.levels, held), start=1):
         count = len(case.names) if level == 1 else len(right)  # by the weights, order 1 is the outputs themselves
         limit = truth.tolerance.of(right, scale)
+        if infinite:  # 0 * inf is nothing to compare
+            found = [
+                None if f is None else f.where(torch.isfinite(f), r_) for f, r_ in zip(found, zeroed(right, found))
+            ]
         gaps = worst(found, right)
         answer.errors[level] = dict(zip(case.names, gaps))
         wrong = [name for name, gap in zip(names[:count], gaps) if gap > limit]
@@ -207,17 +216,25 @@ def compare(case: Case, truth: Truth, answer: Answer, going: Climb, held: list[G
             answer.level, answer.wrong = level, wrong
 
 
+def zeroed(truth: Gradients, found: Gradients) -> Gradients:
+    """The truth with zeros for None."""
+    return [torch.zeros_like(f) if t is None and f is not None else t for t, f in zip(truth, found)]
+
+
 def survey(case: Case, truth: Truth, order: int) -> Iterator[Answer]:
     """All questions, at several points and weightings: the target's own first."""
     first = case.run(case.values(0))
     for question in questions_of(first):
         own = question.entry is None
-        for point in POINTS if own else POINTS[:2]:
+        points = POINTS if own else POINTS[:2]
+        for point in [*points, EVENED] if is_uneven(case.values(0)) else points:
             for seed in SEEDS if own and truth.graph else SEEDS[:1]:
                 try:
                     case.run(case.values(point))
                 except Exception:  # forward is not defined at this random point
                     break
+                if point == EVENED and not case.was_evened:
+                    case.was_evened = True
                 yield ask(case, truth, question, point, seed, order if own else min(order, 2))
 
 

@@ -59,13 +59,14 @@ class Rule:
         """
         self.alone.state.restore()
         seed()
+        self.held = [plain_copy(arg) if isinstance(arg, torch.Tensor) else arg for arg in self.call.args]
         return self.applied(values, needs)
 
     def applied(
         self, values: list[torch.Tensor], needs: tuple[int, ...] | None = None
     ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        """The same from whatever state there is."""
-        args = [plain_copy(arg) if isinstance(arg, torch.Tensor) else arg for arg in self.call.args]
+        """The same from whatever state there is, and with those arguments that are not differentiated as they are."""
+        args = list(self.held)
         leaves = [plain_copy(x).requires_grad_(needs is None or k in needs) for k, x in enumerate(values)]
         for place, leaf in zip(self.call.differentiated, leaves, strict=True):
             args[place] = leaf.clone() if leaf.requires_grad else leaf  # forward may change it in place, but no leaf
