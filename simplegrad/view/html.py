@@ -152,8 +152,9 @@ def page(
     head = player_part(views, start=start, charts=len(views), panels=PANELS[len(views)], address=address, **player)
     told = {"facts": None, "tables": [], "notices": [], **told}
     told |= {"player": head, "sides": [_side(view) for view in views]}
-    data = {"sg-told": gzip.compress(json.dumps(told, separators=(",", ":")).encode(), 6, mtime=0)}
+    data = {"sg-told": _packed(told)}
     data |= {f"sg-trace-{i}": view.payload for i, view in enumerate(views)}
+    data |= {f"sg-opened-{i}": _packed(_opened(view)) for i, view in enumerate(views) if view.drawing.groups}
     style = assets.style() + _styles()
     script = assets.script("alone")
     nonce = hashlib.sha256(b"".join(data.values())).hexdigest()[:32]
@@ -182,7 +183,12 @@ def _text(words: str) -> str:
 
 
 def _side(view: TraceView) -> dict:
-    """One picture, and one for each collapsed group opened, as far as that is bounded."""
+    return {"id": view.id, "title": view.name, "alt": view.alt, **_drawn(view)}
+
+
+def _opened(view: TraceView) -> dict:
+    """A picture for each collapsed group opened, as far as that is bounded; and for each event the group that it is
+    in, by its place among them (-1: in none). The page reads it once it has drawn its first picture."""
     opened, left = {}, OPENED_BYTES
     for group in list(view.drawing.groups)[:MOST_OPENED]:
         drawn = _drawn(view.with_opened([group]))
@@ -190,8 +196,9 @@ def _side(view: TraceView) -> dict:
         if left < 0:
             break
         opened[group] = drawn
-    homes = [view.group_at(step) or "" for step in range(len(view.trace.events))] if opened else []
-    return {"id": view.id, "title": view.name, "alt": view.alt, "opened": opened, "homes": homes, **_drawn(view)}
+    places = {group: place for place, group in enumerate(opened)}
+    homes = [places.get(view.group_at(step), -1) for step in range(len(view.trace.events))] if opened else []
+    return {"opened": opened, "homes": homes}
 
 
 def _drawn(view: TraceView) -> dict:
@@ -201,6 +208,10 @@ def _drawn(view: TraceView) -> dict:
 @cache
 def _styles() -> str:
     return "".join((_PLAYER / f"{name}.css").read_text() for name in ("compare", "pytorch", "alone"))
+
+
+def _packed(told: dict) -> bytes:
+    return gzip.compress(json.dumps(told, separators=(",", ":")).encode(), 6, mtime=0)
 
 
 def _block(name: str, packed: bytes) -> str:

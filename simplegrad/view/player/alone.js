@@ -42,31 +42,36 @@ function panel(side, ...parts) { return part({ role: "panel", player: KEY, side,
 
 /** The picture of one side. Its groups open as in the app, where the file has a picture for that. */
 class Picture {
-  side; number; key; opened;
+  side; number; key; opened; more;
 
   constructor(side, number) {
-    Object.assign(this, { side, number, key: `chart-${number}`, opened: "" });
+    Object.assign(this, { side, number, key: `chart-${number}`, opened: "", more: { opened: {}, homes: [] } });
     this.element = html("div", { class: `st-key-${this.key} sg-chart`, role: "img", "aria-label": side.alt }, html("div"));
     this.painter = html("div");
   }
 
   async draw() {
-    const { figure, drawing } = this.opened ? this.side.opened[this.opened] : this.side;
+    const { figure, drawing } = this.opened ? this.more.opened[this.opened] : this.side;
     await window.Plotly.react(this.element.firstChild, figure.data, { ...figure.layout, autosize: true }, CHART);
     this.painter.replaceChildren(part({ role: "graph", player: KEY, side: this.number, chart: this.key, of: this.side.id, drawing }));
   }
 
   open(group) {
-    if (group === this.opened || !(group === "" || this.side.opened[group])) return;
+    if (group === this.opened || !(group === "" || this.more.opened[group])) return;
     this.opened = group;
     this.draw();
+  }
+
+  /** The pictures of opened groups: they are many, and nobody needs them at first. */
+  async readMore() {
+    if (document.getElementById(`sg-opened-${this.number}`)) this.more = JSON.parse(await unzipped(bytesOf(`sg-opened-${this.number}`)));
   }
 
   /** A person paused in a collapsed group: it is opened. */
   follow(step) {
     const player = shared.players.get(KEY), at = player.aligned ? player.aligned[step]?.[this.number] : step;
-    const group = this.side.homes[at];
-    if (group !== undefined && group !== "") this.open(group);
+    const group = Object.keys(this.more.opened)[this.more.homes[at] ?? -1];
+    if (group !== undefined) this.open(group);
   }
 }
 
@@ -159,7 +164,7 @@ async function show() {
   });
   const plotly = await plotlyScript();
   if (plotly) run(plotly);
-  if (window.Plotly) await Promise.all(pictures.map((picture) => picture.draw()));
+  if (window.Plotly) await Promise.all(pictures.map((picture) => picture.draw().then(() => picture.readMore())));
   else for (const picture of pictures) picture.element.replaceChildren(html("p", { class: "sg-notice" }, "The graph needs plotly's script, which is not here: in a notebook, run the cell that says %load_ext simplegrad. The texts say the same."));
 }
 
