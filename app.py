@@ -13,7 +13,14 @@ from starlette.middleware import Middleware
 
 import hosting
 
-PAGES = {"step": "Step", "compose": "Compose", "compare": "Compare", "compile": "Compile", "pytorch": "PyTorch"}
+PAGES = {
+    "learn": "Learn",
+    "step": "Step",
+    "compose": "Compose",
+    "compare": "Compare",
+    "compile": "Compile",
+    "pytorch": "PyTorch",
+}
 ICON = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16">
 <path d="M3 4h9M12 12H4" stroke="#0072B2" stroke-width="2"/>
 <rect x="10" y="1" width="6" height="6" fill="#009E73"/><circle cx="3" cy="12" r="3" fill="#E69F00"/></svg>"""
@@ -53,7 +60,8 @@ def main() -> None:
             st.plotly_chart({"data": [{"x": [0], "y": [0]}]})
             st.components.v2.component("simplegrad_loading", html="<i></i>")()
         st.session_state["loaded"] = True
-    pages = [st.Page(f"pages/{name}.py", title=PAGES[name], default=name == "step") for name in PAGES]
+    home = st.Page("pages/home.py", title="simplegrad", default=True, visibility="hidden")  # what "/" alone means
+    pages = [home, *[st.Page(f"pages/{name}.py", title=PAGES[name]) for name in PAGES]]
     chosen = st.navigation(pages, position="top")
     again = Path(__file__).with_name("pages") / "again.js"
     watching = st.components.v2.component("simplegrad_again", html="<i></i>", js=again.read_text())

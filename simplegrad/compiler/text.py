@@ -209,6 +209,7 @@ class Compiled(Machine):
 
     def symbolic(self, node: ast.Call, name: str, known: dict, arguments: Sequence, keywords: dict, result: str | None):
         """An operator on symbols. Text is a name for the result."""
+        self.check_lists(arguments, keywords)
         if name not in known:
             raise RunError(f"'{name}' cannot be compiled.")
         arguments = [self.as_numbers(x) if isinstance(x, Mask) and name != "where" else x for x in arguments]

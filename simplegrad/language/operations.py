@@ -43,6 +43,7 @@ class Operations(Arithmetic):
     def method(self, number: int, receiver, attr: str, arguments: tuple, keywords: dict, name: str | None):
         node = self.nodes[number]
         self.note(attr)
+        self.check_lists(arguments, keywords)
         receiver = self.operand(node.func.value, receiver)
         if is_raw(receiver) or is_condition(receiver) and attr in ("size", "dim", "numel"):
             return self.on_tensor(node, getattr(torch.Tensor, attr), [receiver, *arguments], keywords)
@@ -55,6 +56,7 @@ class Operations(Arithmetic):
     def function(self, number: int, function: str, arguments: tuple, keywords: dict, name: str | None, raw: bool):
         node = self.nodes[number]
         self.note(function)
+        self.check_lists(arguments, keywords)
         if function in LEAVES:
             leaf = self.leaf(node, function, arguments, keywords)
             return self.counted(leaf) if raw else Variable.constant(leaf, name)
@@ -74,6 +76,12 @@ class Operations(Arithmetic):
                 return self.on_tensor(node, on_tensors(function), list(arguments), keywords)
             return self.operator(node, OPERATOR_FUNCTIONS[function], list(arguments), keywords, node.args, name)
         return self.aggregate(node, function, arguments, keywords, name)
+
+    def check_lists(self, arguments: Sequence, keywords: dict) -> None:
+        """That nobody has to walk a list without end: a = [a, a], sixty times."""
+        for each in (*arguments, *keywords.values()):
+            if isinstance(each, (list, tuple)):
+                check_size(each, self.guard.shape)
 
     def leaf(self, node: ast.Call, function: str, arguments: Sequence, keywords: dict) -> torch.Tensor:
         make = getattr(self.leaves, function)

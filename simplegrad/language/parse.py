@@ -116,8 +116,10 @@ class Reader(ExpressionReader):
         self.passed_over: dict[str, int] = {}  # what the notebook defines itself, and in which line
 
     def program(self, statements: Sequence[ast.stmt]) -> list[ast.stmt]:
-        self.scope.later = set(given([each for each in statements if not self.is_there(each)]))
+        ours = [each for each in statements if not self.is_there(each)]
+        self.scope.later = set(given(ours))
         self.has_functions = any(isinstance(each, ast.FunctionDef) for each in statements)
+        self.defined = {each.name for each in ours if isinstance(each, ast.FunctionDef)}
         at_top = {part.id for each in statements if not isinstance(each, ast.FunctionDef) for part in named(each)}
         self.names_results = self.free or "Variable" not in at_top  # else names are those that Python's run gives
         self.raw = self.has_functions or "Variable" in at_top

@@ -50,6 +50,7 @@ class ExpressionReader:
         self.uses_f = False
         self.raw = False  # torch.rand(4) is a tensor here, and no leaf
         self.has_functions = False
+        self.defined: set[str] = set()  # functions of the program, also those further down
 
     # --- what is written, and what is said -------------------------------------------------------------------------
 
@@ -263,6 +264,8 @@ class ExpressionReader:
         return self.write(node, "_call", function, ast.Constant(name), *self.arguments(node), ast.Constant(result))
 
     def function(self, node: ast.Call, name: str, result: str | None, raw: bool = False) -> ast.expr:
+        if isinstance(node.func, ast.Name) and name in self.defined:  # it will hide an operator of this name
+            raise self.unknown_function(node, name)
         if not (is_function(name) or name in RAW and raw):
             raise self.unknown_function(node, name)
         self.uses_f |= name == F
@@ -277,7 +280,7 @@ class ExpressionReader:
         shown, at = name[:LONGEST_NAME], named_part(node.func)
         if name == "range":
             return self.error(at, "range stands in a loop alone: for i in range(3): ….")
-        if name in self.scope.later:
+        if name in self.defined:
             return self.error(at, f"'{shown}' is defined further down: a function stands before its first call.")
         if of_torch(name):
             return self.error(at, f"'{shown}' is not known: torch has it, and there is no such operator here.")

@@ -17,7 +17,7 @@ from .conftest import components, player_of
 APP = Path(__file__).parents[2] / "app.py"
 
 
-def opened(page: str = "", **query) -> AppTest:
+def opened(page: str = "step", **query) -> AppTest:
     app = AppTest.from_file(APP, default_timeout=60)
     for name, value in query.items():
         app.query_params[name] = value
