@@ -91,9 +91,10 @@ def record_torch(
         if not isinstance(module, torch.nn.Module):
             raise TypeError(f"record_torch takes modules, and values as a word; this is a {type(module).__name__}")
     recorder = TorchRecorder(values, limit, given, names or {}, outermost=sys._getframe(2))  # past contextlib
+    trace = recorder.trace
     with recorder.attached():
         try:
-            yield recorder.trace
+            yield trace
         except BaseException as error:
             recorder.log.append(("failed", error, raised_at(error)))
             raise
@@ -218,6 +219,8 @@ class TorchRecorder(Watcher):
         self.tensors.living.clear()
         self.tensors.by_address.clear()
         self.roots, self.given, self.context, self.outermost = [], {}, None, None
+        # who has the trace keeps what was logged; without these, no cycle is left for Python's collector to find
+        self.eyes = self.trace = None
         self.is_over = True
 
     def name_leaves(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ class CallTeller:
     """Rows are put down in order; calls are made of them at the end, when it is known which nodes a pass reached."""
 
     def __init__(self, teller: Teller) -> None:
-        self.teller = teller
+        self.teller: Teller = weakref.proxy(teller)  # which has this one
         self.todo: list[tuple] = []  # kind of row, row, number of events before it, pass
         self.values: dict[int, Value] = {}  # by number
         self.leaves: dict[int, int] = {}  # first number of a leaf -> node

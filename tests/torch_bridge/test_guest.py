@@ -136,3 +136,23 @@ def test_a_derivative_that_is_not_implemented_names_the_forward_line():
 def line_of(text):
     with open(__file__) as file:
         return next(i for i, line in enumerate(file, 1) if line.rstrip().endswith(f"# {text}"))
+
+
+def test_a_recording_that_nobody_keeps_leaves_no_cycles(values):
+    layer = nn.Linear(3, 2)
+
+    def recorded(is_read):
+        with record_torch(layer, values=values) as trace:
+            layer(torch.ones(1, 3)).sum().backward()
+        if is_read:
+            assert trace.events
+        return weakref.ref(trace)
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert [recorded(is_read)() for is_read in (False, True)] == [None, None]
+        recorder = [each for each in gc.get_objects() if type(each).__name__ == "TorchRecorder"]
+        assert recorder == []
+    finally:
+        gc.enable()
