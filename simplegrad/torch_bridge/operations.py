@@ -113,6 +113,8 @@ def measure(tensor: torch.Tensor) -> tuple[Any, str | None]:
         norm = _norm(tensor).item()
         if 0 < norm < _INFINITE:
             return norm, ""
+        if norm == 0 and not tensor.any():
+            return norm, ""
         return _measured_exactly(tensor)
     except Exception:  # a meta, sparse or quantised tensor, one inside of vmap: nothing can be said of it
         return None, None
@@ -163,7 +165,7 @@ class Tensors:
         found = self.living.get(id(tensor))
         return found[1] if found is not None and found[0]() is tensor else None
 
-    def result(self, tensor: torch.Tensor, changes: bool = False) -> int:
+    def result(self, tensor: torch.Tensor, changes: bool = False, given: tuple[int, ...] = ()) -> int:
         """The number of a tensor that an operation gave: its own, if it is one of the arguments, unchanged."""
         known = self.living.get(id(tensor))
         if (
@@ -173,15 +175,19 @@ class Tensors:
             and self.rows[known[1]].version == version_of(tensor)
         ):
             return known[1]
-        return self.add(tensor, is_given=False)
+        return self.add(tensor, False, given)
 
-    def add(self, tensor: torch.Tensor, is_given: bool) -> int:
-        norm, flaw = measure(tensor) if self.measures else (None, None)
+    def add(self, tensor: torch.Tensor, is_given: bool, given: tuple[int, ...] = ()) -> int:
+        """`given`: what the operation that gave it was given; a view of one of these has its norm."""
         node, address, number, rows = tensor.grad_fn, 0, len(self.rows), self.rows
         if node is not None:
             node = (node._sequence_nr(), tensor.output_nr)
         with suppress(Exception):  # sparse, fake, or of a transform
             address = tensor.data_ptr()
+        norm = flaw = None
+        if self.measures:
+            seen = self._viewed(tensor, address, given) if address else None
+            norm, flaw = measure(tensor) if seen is None else (seen.norm, seen.flaw)
         was = self.living.get(id(tensor))
         first = rows[was[1]].first if was is not None and was[0]() is tensor else number
         version, needs = version_of(tensor), tensor.requires_grad
@@ -191,6 +197,14 @@ class Tensors:
         if address:
             self.by_address[address] = (reference, number)
         return number
+
+    def _viewed(self, tensor: torch.Tensor, address: int, given: tuple[int, ...]) -> Known | None:
+        for number in given:
+            known = self.rows[number]
+            same = known.address == address and known.dtype is tensor.dtype and known.version == version_of(tensor)
+            if same and known.shape.numel() == tensor.numel() and known.flaw is not None:
+                return known
+        return None
 
     def at_the_same_memory(self, tensor: torch.Tensor) -> int | None:
         """Another living tensor whose memory begins where this one's does."""

@@ -275,7 +275,7 @@ class TorchRecorder(Watcher):
                 return
             ins, numbers = self._arguments(args, kwargs, found)
             first, changes = len(self.tensors.rows), sort == CHANGES
-            outs = tuple([self.tensors.result(tensor, changes) for tensor in found])
+            outs = tuple([self.tensors.result(tensor, changes, ins) for tensor in found])
             flawed = any(self.tensors.rows[number].flaw for number in outs if number >= first)
             if sort == PICKS:
                 self.indexed.update(ins)
