@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from benchmarks._visitors import Visitor
-from tests.browser.conftest import Server, browser  # noqa: F401
+from tests.browser.conftest import Server
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 import hosting
+from tests.browser.conftest import Server
 
 OPTIONS = {"browser.serverAddress": "localhost", "server.address": "localhost", "server.allowedHosts": []}
 OPTIONS |= {"server.sslCertFile": None, "server.baseUrlPath": "", "server.port": 8501}
@@ -68,9 +69,11 @@ def test_the_browser_is_sent_to_where_the_app_is(options, changed, url):
 # --- a server that runs -------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def server(fresh):
-    return fresh()
+@pytest.fixture(scope="module")
+def server():
+    running = Server().wait()
+    yield running
+    running.stop()
 
 
 def asked(url: str, host: str | None = None):

@@ -1,0 +1,18 @@
+"""What folders of tests share."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """One Chromium for all that drive one: Playwright allows no second in a process."""
+    from playwright.sync_api import sync_playwright  # the core's tests run without it
+
+    from tests.browser.conftest import CHROMIUM_FLAGS, chromium
+
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium(), args=CHROMIUM_FLAGS)
+        yield running
+        running.close()
