@@ -35,12 +35,13 @@ from simplegrad.checks.clauses.surrogate import told_by_itself
 from simplegrad.checks.clauses.tried import Tried, told_once
 from simplegrad.checks.declared import is_surrogate
 from simplegrad.checks.looks import Answer, held
-from simplegrad.checks.report import BROKEN, CLAUSES, HOLDS, NOT_TRIED, Finding, Report
+from simplegrad.checks.report import BROKEN, CLAUSES, HOLDS, NOT_TRIED, Finding, Remainders, Report
 from simplegrad.checks.subjects.alone import outer_steps
 from simplegrad.checks.subjects.function import Along, Forward, Gradient, Rule, Subject
 from simplegrad.checks.subjects.operator import worded
 from simplegrad.checks.subjects.problem import HALF, NothingToDifferentiate, Problem, everything_around, parameters_of
 from simplegrad.checks.subjects.widened import Pretended, Widened, casts_down
+from simplegrad.checks.taylor import remainders
 from simplegrad.torch_bridge.calls import Call
 from simplegrad.torch_private import CHECK, CHECK_FUNCTION, is_wrapped, needs, operator_called
 
@@ -103,9 +104,22 @@ def check_function(
             for level in range(2, order + 1):
                 if not judging.goes_on or not higher_order(judging, level, fn, inputs):
                     break
+    report.measure = measured(problem, fn, inputs, order)
     if order == 1:
         report.tell(4, NOT_TRIED, "not asked for")
     return in_words_of_operators(report, judging.rules)
+
+
+def measured(problem: Problem, fn: Callable, inputs: tuple[Any, ...], order: int) -> Callable[[], list[Remainders]]:
+    """Takes the remainders of Taylor expansions when somebody asks for them, from the same state as the check."""
+
+    def measure() -> list[Remainders]:
+        if problem.is_rounded:
+            return []
+        with undisturbed(fn, inputs), problem.precision():
+            return remainders(problem, order)
+
+    return measure
 
 
 def in_words_of_operators(report: Report, rules: list[Rule]) -> Report:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -139,7 +141,7 @@ class Clause:
 class Remainders:
     """What is left of a Taylor expansion along one random direction of one input, at some step sizes.
 
-    `rate` is the power of the step size by which it falls: 2 where the gradient of that order is right, 1 where it is
+    `rate` is the power of the step size by which it falls: order + 1 where that derivative is right, order where it is
     not; nan where rounding hides it, or where nothing is left at all.
     """
 
@@ -148,6 +150,10 @@ class Remainders:
     steps: tuple[float, ...]
     remainders: tuple[float, ...]
     rate: float
+
+    def __str__(self) -> str:
+        power = f"power {self.rate:.1f} (right: {self.order + 1})" if self.rate == self.rate else "no power to be told"
+        return f"{power} for {self.input} at order {self.order}"
 
     def as_json(self) -> dict:
         return {
@@ -183,7 +189,7 @@ class Report:
     coverage: list[Place] = field(default_factory=list)
     trace: object | None = None  # a simplegrad Trace in which the findings' steps can be seen
     surrogate: str = ""  # why its gradient counts as one that is meant not to be forward's derivative
-    evidence: list[Remainders] = field(default_factory=list)
+    measure: Callable[[], list[Remainders]] | None = None  # gives the evidence, which is made when it is asked for
     tried: dict[int, Clause] = field(default_factory=dict)
 
     if TYPE_CHECKING:  # given to it by `attached`: see simplegrad/view/html.py
@@ -198,6 +204,11 @@ class Report:
         ) -> str | None: ...
 
         def show(self, height: int = ..., **options: object) -> None: ...
+
+    @cached_property
+    def evidence(self) -> list[Remainders]:
+        """Remainders of Taylor expansions for each input and order, with their rates: see taylor.py."""
+        return self.measure() if self.measure is not None else []
 
     @property
     def faults(self) -> list[Finding]:
@@ -264,6 +275,8 @@ class Report:
         for order, errors in sorted(self.errors.items()):
             each = ", ".join(f"{name} {error:.2g}" for name, error in errors.items())
             lines.append(f"  order {order}: largest error {each}")
+        if self.evidence:
+            lines.append(f"  remainders of Taylor expansions fall with {', '.join(map(str, self.evidence))}")
         for finding in self.findings:
             lines += ["", *described(finding)]
         if self.tried:
