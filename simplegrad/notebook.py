@@ -45,14 +45,15 @@ class _PrintedLog(list):
         super().__init__()
         self.recorder = recorder
 
-    def append(self, row: tuple) -> None:
-        super().append(row)
+    def __iadd__(self, row: tuple) -> _PrintedLog:
+        self.extend(row)
         trace = self.recorder.trace
         for event in trace.events:
             if not isinstance(event, PassFailed):  # the error says that itself
                 for line in _lines(event):
                     print(line)
         trace._events.clear()
+        return self
 
 
 def _print_what_happens(tape: Tape) -> None:

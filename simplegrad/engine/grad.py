@@ -75,8 +75,9 @@ class OnVariables:
         self.tell = Told(tape.observers) if tape.observers else None
 
     def propagate(self, entry: tuple, dL_dr: Variable | list) -> Sequence[Variable | None]:
-        if self.tell is not None:
-            return self.told(entry, dL_dr)
+        return self.computed(entry, dL_dr) if self.tell is None else self.told(entry, dL_dr)
+
+    def computed(self, entry: tuple, dL_dr: Variable | list) -> Sequence[Variable | None]:
         rule, inputs, _, saved, _, _ = entry
         needed = self.needed
         if rule.__class__ is HandWritten:
@@ -90,15 +91,12 @@ class OnVariables:
         return [vjp(dL_dr, *saved) if needed is None or key in needed else None for key, vjp in zip(inputs, vjps)]
 
     def told(self, entry: tuple, dL_dr: Variable | list) -> Sequence[Variable | None]:
-        tell, self.tell = self.tell, None
-        dL_doutputs = dL_dr if isinstance(dL_dr, list) else [dL_dr]
-        tell.begun(dL_doutputs)
-        try:
-            dL_dinputs = self.propagate(entry, dL_dr)
-        finally:
-            self.tell = tell
-        partial = any(dL_doutput is None for dL_doutput in dL_doutputs)
-        tell.ended("partial" if partial else "propagated", dL_doutputs, dL_dinputs)
+        one = dL_dr.__class__ is not list
+        dL_doutputs = [dL_dr] if one else dL_dr
+        self.tell.begun(dL_doutputs)
+        dL_dinputs = self.computed(entry, dL_dr)
+        partial = not one and any(dL_doutput is None for dL_doutput in dL_doutputs)
+        self.tell.ended("partial" if partial else "propagated", dL_doutputs, dL_dinputs)
         return dL_dinputs
 
     def add(self, total: Variable, contribution: Variable, key: Key) -> Variable:

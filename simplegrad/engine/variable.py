@@ -32,8 +32,8 @@ class Variable(Operators):
             )
         if value.is_complex():
             raise RawTensorError(
-                "Variable(…) was given a complex tensor, and gradients of those are not computed here: keep the real "
-                "and the imaginary part apart, torch.view_as_real(z)."
+                "Variable(…) was given a complex tensor, and complex inputs are not supported: keep the real and the "
+                "imaginary part apart, torch.view_as_real(z)."
             )
         tape = current_tape()
         self.value = value
@@ -122,7 +122,7 @@ class Variable(Operators):
 
     def detach(self) -> Variable:
         """The same value as a new leaf: no gradient flows through it."""
-        return Variable.constant(self.value.detach())
+        return Variable.constant(self.value)
 
     def __copy__(self) -> Variable:
         """A leaf of its own: two Variables never share a gradient."""

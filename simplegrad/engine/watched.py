@@ -67,25 +67,24 @@ class Told:
         """The entries of a plan, last first. Those between two of them are pruned, and told as that."""
         last = len(rows)
         for index in plan:
-            self.pruned(last, index)
+            if index < last - 1:
+                self.pruned(last, index)
             last = self.index = index
             yield rows[index]
         self.pruned(last, -1)
 
     def pruned(self, last: int, index: int) -> None:
         for place in range(last - 1, index, -1):
-            self.visited(place, "pruned", [], [])
+            for observer in self.observers:
+                observer.visited(place, "pruned", [], [])
 
     def begun(self, dL_doutputs: list) -> None:
         for observer in self.observers:
             observer.visit_begun(self.index, dL_doutputs)
 
     def ended(self, state: str, dL_doutputs: list, dL_dinputs: list) -> None:
-        self.visited(self.index, state, dL_doutputs, dL_dinputs)
-
-    def visited(self, index: int, state: str, dL_doutputs: list, dL_dinputs: list) -> None:
         for observer in self.observers:
-            observer.visited(index, state, dL_doutputs, dL_dinputs)
+            observer.visited(self.index, state, dL_doutputs, dL_dinputs)
 
     def added(self, key: Key, contribution: Variable | None, total: Variable | None) -> None:
         for observer in self.observers:

@@ -72,11 +72,13 @@ class Builder:
     def build(self, trace: Trace) -> None:
         """Events for all that has been logged since the last time."""
         log, self.trace = self.recorder.log, trace
-        rows = list(log)
+        rows, at = list(log), 0
         del log[:]
         try:
-            for kind, *row in rows:
-                getattr(self, kind)(*row)
+            while at < len(rows):
+                make, end = _MAKERS[rows[at]], at + 1 + _FIELDS[rows[at]]
+                make(self, *rows[at + 1 : end])
+                at = end
         except Exception as error:
             trace._notices.append(
                 NOT_READ.format(error=f"{type(error).__name__}: {error}", index=len(trace._events) - 1)
@@ -264,3 +266,10 @@ def _definition(propagate: Callable) -> tuple[str, int] | None:
 def _own_source(entry: Entry) -> dict:
     """A visit of a hand-written entry is at its propagate; other visits are the engine's own business."""
     return {"source": entry.propagate_source} if entry.propagate_source else {}
+
+
+# What a row of the log says first: the name of what makes an event of it; and how many fields follow.
+_KINDS = ("leaf", "recorded", "pass_begun", "visit_begun", "visited", "accumulated", "pass_ended", "pass_failed")
+_KINDS += ("note", "replaced", "reset", "failed")
+_MAKERS = {kind: getattr(Builder, kind) for kind in _KINDS}
+_FIELDS = {kind: make.__code__.co_argcount - 1 for kind, make in _MAKERS.items()}

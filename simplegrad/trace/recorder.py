@@ -57,7 +57,7 @@ class Recorder(Observer):
     def __init__(self, tape: Tape):
         self.tape = tape
         self.line: int | None = None
-        self.log: list[tuple] = []
+        self.log: list = []  # flat, a kind and its fields in turn: a tuple for each were much to keep, and to walk over
         self.where: tuple | None = None  # (code, instruction) of the running pass, for what its rules record
         self.then: tuple | None = None  # (line, (code, instruction)) of a pass that is told later
         self.tensors: dict[Key, torch.Tensor] = {}  # of each Variable, as it was when it was first seen
@@ -75,11 +75,11 @@ class Recorder(Observer):
         self.then = place
 
     def note(self, text: str) -> None:
-        self.log.append(("note", self.line, None, text))
+        self.log += ("note", self.line, None, text)
 
     def leaf(self, variable: Variable) -> None:
         self.see(variable)
-        self.log.append(("leaf", self.line, _caller(), variable))
+        self.log += ("leaf", self.line, _caller(), variable)
 
     def recorded(self, inputs: tuple, outputs: tuple) -> None:
         rows, tensors = self.tape.rows, self.tensors
@@ -93,7 +93,7 @@ class Recorder(Observer):
                     self.see(r)
             except RuntimeError:  # of an inference mode: nobody counts
                 pass
-        self.log.append(("recorded", self.line, self.where or _caller(), len(rows) - 1, rows[-1], inputs, outputs))
+        self.log += ("recorded", self.line, self.where or _caller(), len(rows) - 1, rows[-1], inputs, outputs)
 
     def see(self, x: Variable) -> None:
         """Keep the tensor that this Variable has now; what its `value` is later is not what this run computed with."""
@@ -101,51 +101,53 @@ class Recorder(Observer):
         if seen is x.value:
             self.versions.setdefault(x.key, 0 if x.value.is_inference() else x.value._version)
         elif self.then is None:
-            self.log.append(("replaced", self.line, None, x.key))
+            self.log += ("replaced", self.line, None, x.key)
 
     def pass_begun(self, L: Variable, seed: Variable, wanted: list, none: str, prune: str) -> None:
         for x in (L, seed, *wanted):
             self.see(x)
         line, where = self.then or (self.line, _caller())
-        self.log.append(("pass_begun", line, where, L, seed, wanted, none, prune))
+        self.log += ("pass_begun", line, where, L, seed, wanted, none, prune)
 
     def visit_begun(self, index: int, dL_doutputs: list) -> None:
-        self.log.append(("visit_begun", self.line, None, index, dL_doutputs))
+        self.log += ("visit_begun", self.line, None, index, dL_doutputs)
         # rules of our own operators are nobody's source line; what they record came from the call of grad
         self.where = None if self.tape.rows[index][0].__class__ is HandWritten else _NOWHERE
 
     def visited(self, index: int, state: str, dL_doutputs: list, dL_dinputs: list) -> None:
-        self.see_again(dL_dinputs)
-        self.log.append(("visited", self.line, None, index, state, dL_doutputs, dL_dinputs))
+        if self.then is not None:
+            self.see_again(dL_dinputs)
+        self.log += ("visited", self.line, None, index, state, dL_doutputs, dL_dinputs)
         self.where = _NOWHERE  # additions that follow are grad's own
 
     def see_again(self, gradients: Sequence[Variable | None]) -> None:
         """Gradients of a pass that is told later have the tensors of then."""
-        if self.then is not None:
-            for g in gradients:
-                if g is not None:
-                    self.tensors[g.key] = g.value
-                    self.versions[g.key] = 0 if g.value.is_inference() else g.value._version
+        for g in gradients:
+            if g is not None:
+                self.tensors[g.key] = g.value
+                self.versions[g.key] = 0 if g.value.is_inference() else g.value._version
 
     def accumulated(self, key: Key, contribution: Variable | None, total: Variable | None) -> None:
-        self.see_again((total,))
-        self.log.append(("accumulated", self.line, None, key, contribution, total))
+        if self.then is not None:
+            self.see_again((total,))
+        self.log += ("accumulated", self.line, None, key, contribution, total)
 
     def pass_ended(self, dL_d: dict, results: list) -> None:
         self.where = None
-        self.see_again(results)
-        self.log.append(("pass_ended", self.line, None, results))
+        if self.then is not None:
+            self.see_again(results)
+        self.log += ("pass_ended", self.line, None, results)
 
     def pass_failed(self, error: BaseException) -> None:
         self.where = None
-        self.log.append(("pass_failed", self.line, _raised_at(error), type(error).__name__, said(error)))
+        self.log += ("pass_failed", self.line, _raised_at(error), type(error).__name__, said(error))
 
     def reset(self) -> None:
         trace = self.for_trace()
         if trace is not None:
             self.tape.catch_up()
         if not self.is_over:
-            self.log.append(("reset", self.line, _caller()))
+            self.log += ("reset", self.line, _caller())
         if trace is not None:
             trace._built()  # names are about to be given out anew
         self.tensors.clear()
@@ -154,7 +156,7 @@ class Recorder(Observer):
     def failed(self, error: BaseException) -> None:
         self.tape.catch_up()
         limit = (error.what, error.limit) if isinstance(error, LimitError) else None
-        self.log.append(("failed", self.line, _raised_at(error), type(error).__name__, said(error), limit))
+        self.log += ("failed", self.line, _raised_at(error), type(error).__name__, said(error), limit)
 
     def finish(self) -> None:
         """The run is over. Who has the trace keeps it; it and what it was logged in are no cycle any more."""
