@@ -22,7 +22,7 @@ from .parse import Parsed, leaf_alone, parse
 from .rewrite import with_leaf
 
 ALONE = Limits(statements=10_000_000, total=1 << 40, seconds=3600.0)  # of a function that its own caller limits
-BUILD_EACH = 35_000  # fields of a recorder's log (some seven a row), after which events are made of them: within the run, and its time
+BUILD_EACH = 35_000  # fields of a recorder's log, after which events are made of them: within the run, and its time
 
 
 @dataclass(frozen=True)

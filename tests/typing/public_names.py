@@ -6,6 +6,7 @@ import torch
 
 import simplegrad
 from simplegrad import Aggregate, Report, Tape, TapeEntry, Trace, Variable, aggregate, check, grad, record, record_torch
+from simplegrad.trace.events import Event
 
 a = Variable.constant(torch.rand(4), name="a")
 b = Variable(torch.rand(4))
@@ -13,6 +14,11 @@ assert_type(a, Variable)
 assert_type(a.value, torch.Tensor)
 assert_type(a.name, str)
 assert_type(grad(a, [a, b]), list[Variable | None])
+assert_type(2.0 * a + b, Variable)
+assert_type((a @ b).tanh(), Variable)
+assert_type(a.sum(dim=0, keepdim=True), Variable)
+assert_type(a[0].reshape(1), Variable)
+assert_type(a.split(2), tuple[Variable, ...])
 
 with Tape() as tape:
     assert_type(tape, Tape)
@@ -25,6 +31,7 @@ with record_torch(values="norm", names={"a": a.value}) as torch_trace:
 assert_type(trace.transcript(), str)
 trace.save("run.trace")
 assert_type(Trace.load("run.trace"), Trace)
+events: list[Event] = [trace[0], *trace[1:], *trace]
 
 
 @aggregate(example=lambda: (torch.rand(2), torch.rand(2)))
