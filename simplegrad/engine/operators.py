@@ -246,11 +246,11 @@ def apply_to_list(op: Op, args: tuple) -> Variable:
 
 
 def raw(x):
-    """Tensors in the place of Variables, within lists and indices too."""
+    """Tensors in the place of Variables, also of those in an index; what lies deeper is no business of ours."""
     if isinstance(x, Variable):
         return x.value
-    if isinstance(x, (tuple, list)) and not isinstance(x, torch.Size):
-        return type(x)(map(raw, x))
+    if isinstance(x, (tuple, list)) and any(isinstance(part, Variable) for part in x):
+        return type(x)([part.value if isinstance(part, Variable) else part for part in x])
     return x
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import math
 import re
 from collections.abc import Callable, Sequence
 from numbers import Real
@@ -159,6 +160,8 @@ class Operations(Arithmetic):
             self.guard.joined([each for each in parts if hasattr(each, "shape")])
         elif name in ("matmul", "mm", "bmm", "mv", "dot"):
             self.guard.matmul(*[each for each in operands if hasattr(each, "shape")])
+        elif name in ("repeat", "outer", "einsum", "pad"):
+            self.guard.shape((largest(name, operands),))
         elif name == "expand":
             self.guard.expand(arguments[0], arguments[1:])
         else:
@@ -310,3 +313,14 @@ def said(value) -> str:
     if isinstance(value, Variable):
         return repr(value.value)
     return repr(value) if isinstance(value, (Real, str, torch.Size, torch.Tensor, type(None))) else shown(value)
+
+
+def largest(name: str, operands: Sequence) -> int:
+    """How many elements an operator may make at most, of whatever it is given."""
+    counts = [math.prod(each.shape) for each in operands if hasattr(each, "shape")]
+    numbers = [n for each in operands for n in (each if isinstance(each, (list, tuple)) else [each]) if type(n) is int]
+    if name == "repeat":
+        return math.prod(counts) * math.prod(abs(n) for n in numbers)
+    if name == "pad":
+        return math.prod(size + sum(map(abs, numbers)) for each in operands[:1] for size in getattr(each, "shape", ()))
+    return math.prod(counts)
