@@ -15,6 +15,7 @@ from ..trace.nonfinite import kind_of_tensor
 from .alike import random_state_kept
 from .blame import explained
 from .case import PLAIN, Case, NotAVariable, labels_of, quiet_random
+from .causes.contract import changed_inputs, named
 from .clauses.on_tape import first_clauses, other_clauses
 from .climb import climb
 from .notes import coverage_of, notes_of
@@ -89,6 +90,7 @@ def examine(case: Case, truth: Truth, report: Report, order: int) -> None:
     """Ask all questions; explain what is wrong, or note what could be cheaper."""
     first = case.run(case.values(0))
     report.patterns = patterns_said(first)
+    report.findings += changed_inputs(case)
     report.findings += steady_findings(case)
     if report.unverified:
         return
@@ -99,7 +101,8 @@ def examine(case: Case, truth: Truth, report: Report, order: int) -> None:
     if wrong:
         found = explained(case, truth, answers, order)
         told = bool(report.faults)
-        report.findings += [each for each in found.findings if not (told and each.code == "unexplained")]
+        causes = named(case, truth, found.findings, any(each.code == "not_linear" for each in report.findings))
+        report.findings += [each for each in causes if not (told and each.code == "unexplained")]
         report.trace = found.trace
     other_clauses(case, report, answers, order)
     report.findings += notes_of(case, [] if not wrong else report.findings)

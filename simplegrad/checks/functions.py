@@ -410,7 +410,8 @@ def judge_order(judging: Judging, subject: Subject, level: int) -> bool:
         map.vjp(map.at, [torch.ones_like(x) for x in subject.values])
     except Exception as error:  # the second backward raised: a guard, or a fault that makes itself heard
         told = refused(problem, calls, error, name, level)
-        report.findings.append(told)
+        if not any(each.kind == "fault" and each.read_at == told.read_at is not None for each in report.findings):
+            report.findings.append(told)  # else what raises at that line is known
         report.tell(4, NOT_TRIED if told.is_note else BROKEN, told.sentence if told.is_note else name)
         return False
     found = held(map, TOLERANCE[2][subject.bits])

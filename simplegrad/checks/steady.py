@@ -39,6 +39,8 @@ def unsteady(case: Case) -> list[Finding]:
     first, second = gradients(case, run), gradients(case, run)
     if differ(first, second):
         changed = [x for x in visible(run) if id(x) in copies and not equal(x.value, copies[id(x)])]
+        if not changed:
+            return [drawn_finding(run)]
         return [
             changed_finding(run, changed, "propagate changes {name} in place, so that a second pass reads other values")
         ]
@@ -97,6 +99,19 @@ def changed_finding(run: Run, changed: list, how: str) -> Finding:
         read_at=place(entry.code.co_filename, entry.code.co_firstlineno) if entry.code else None,
         order=1,
         fix="value.clone()  # keep a copy that nobody else changes; no out=, no trailing underscore, no shared buffer",
+    )
+
+
+def drawn_finding(run: Run) -> Finding:
+    entry: HandEntry = run.entries[0]
+    return Finding(
+        "not_repeatable",
+        "A second pass from the same values gives other gradients than the first, and none of them was changed: "
+        "propagate draws random numbers.",
+        entry=entry.text,
+        read_at=place(entry.code.co_filename, entry.code.co_firstlineno) if entry.code else None,
+        order=1,
+        fix="# draw in forward, and keep what was drawn for propagate",
     )
 
 

@@ -8,6 +8,7 @@ from itertools import combinations
 import torch
 
 from simplegrad.checks.causes import explain, source
+from simplegrad.checks.clauses.applied import returned_at
 from simplegrad.checks.clauses.steps import Steps
 from simplegrad.checks.numbers import largest, plain, unlike
 from simplegrad.checks.report import Finding, Place
@@ -44,7 +45,8 @@ def unknown_gradients(rule: Rule) -> Finding | None:
             how = f"raises where zeros would do: {type(error).__name__}: {explain.said(error)}"
             return _none_finding(rule, left, how, explain.user_line(error))
         if unlike(found, expected, TOLERANCE[rule.bits], max(map(largest, expected), default=0.0)):
-            return _none_finding(rule, left, "gives other gradients than for zeros", None)
+            at = returned_at(lambda known=known: _of_some(rule, known), rule.call.backward)
+            return _none_finding(rule, left, "gives other gradients than for zeros", at)
     return None
 
 

@@ -1,0 +1,135 @@
+"""What a `propagate` may do wrong whatever it computes: the codes that a Function's clauses have, told on the tape.
+
+None for an input that needs a gradient, every gradient away by one factor, an input written over.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from ...engine import Variable
+from ..case import PLAIN, Case, Run
+from ..numbers import largest
+from ..report import Finding, Place
+from ..source import code_of, place
+from ..steady import gradients
+from ..survey import Question, Truth
+from ..tracing import traced
+
+OF_NUMBERS = ("missing_use", "wrong_partial", "double_counted", "unexplained")
+
+
+# --- before the numbers are asked ------------------------------------------------------------------------------------
+
+
+def changed_inputs(case: Case) -> list[Finding]:
+    """An input that forward writes over."""
+    before, case.mode = case.mode, PLAIN
+    try:
+        run = case.run(case.values(0))
+    except Exception:  # what it raises is told with its line elsewhere
+        return []
+    finally:
+        case.mode = before
+    changed = [
+        name
+        for name, x, value in zip(case.names, run.wanted, case.values(0), strict=True)
+        if x.value.shape != value.shape or not torch.allclose(x.value, value, rtol=0, atol=0, equal_nan=True)
+    ]
+    if not changed:
+        return []
+    sentence = (
+        f"forward changes its input {' and '.join(changed)} in place: whoever else reads it, entries that were "
+        "recorded before among them, finds other numbers there."
+    )
+    at, fix = writing_line(case), f"{changed[0]}.value.clone()  # and change the copy"
+    return [Finding("input_mutated", sentence, slot=changed[0], read_at=at, order=0, fix=fix)]
+
+
+def writing_line(case: Case) -> Place | None:
+    """The statement of the target after which an input has another version."""
+    code, found, last = code_of(case.target), None, None
+
+    def versions(frame: types.FrameType) -> list[int]:
+        held = [x for x in frame.f_locals.values() if isinstance(x, Variable)]
+        return [x.value._version for x in held[: len(case.names)]]
+
+    def line(frame: types.FrameType, event: str, arg: Any) -> Callable:
+        nonlocal found, last
+        now = versions(frame)
+        if last is not None and found is None and now[: len(last[1])] != last[1]:
+            found = last[0]
+        last = (frame.f_lineno, now)
+        return line
+
+    def entered(frame: types.FrameType, event: str, arg: Any) -> Callable | None:
+        nonlocal last
+        if frame.f_code is not code:
+            return None
+        last = (frame.f_lineno, versions(frame))
+        return line
+
+    with traced(entered):
+        case.run(case.values(0))
+    return place(code.co_filename, found) if code is not None and found is not None else None
+
+
+# --- what wrong numbers have in common -------------------------------------------------------------------------------
+
+
+def named(case: Case, truth: Truth, findings: list[Finding], is_told: bool) -> list[Finding]:
+    """The findings about wrong first gradients, under the code that says most; `is_told`: that it is not linear is."""
+    of_numbers = [each for each in findings if each.order == 1 and each.code in OF_NUMBERS]
+    if not of_numbers:
+        return findings
+    if is_told:
+        return [each for each in findings if each not in of_numbers]
+    try:
+        run = case.run(case.values(0))
+        factor = common_factor(case, truth, run)
+        if factor is not None:
+            how = "the right ones with the wrong sign" if factor == -1 else f"{factor:.6g} times the right ones"
+            return told_as(findings, "wrong_gradient", f"The gradients of all inputs are {how}.", how)
+        return [with_none(run, each) for each in findings]
+    except Exception:  # one of these runs fails: the findings stay what they are
+        return findings
+
+
+def common_factor(case: Case, truth: Truth, run: Run) -> float | None:
+    """The one number by which all gradients are away from the right ones, of two inputs or more."""
+    right = truth.of(Question(), case.values(0), 11, 1)[0][: len(run.wanted)]
+    found = gradients(case, run)
+    pairs = [(g, t) for g, t in zip(found, right, strict=True) if t is not None and largest(t) > 0]
+    if len(pairs) < 2 or any(g is None for g, _ in pairs):
+        return None
+    factor = float((pairs[0][0] * pairs[0][1]).sum() / (pairs[0][1] * pairs[0][1]).sum())
+    near = round(factor, 4)
+    same = all(largest(g - near * t) <= 1e-5 * max(largest(g), largest(t)) for g, t in pairs)
+    return near if same and near not in (0.0, 1.0) else None
+
+
+def told_as(findings: Sequence[Finding], code: str, sentence: str, explanation: str = "") -> list[Finding]:
+    """One finding in place of those about single numbers, at the line that they name."""
+    of_numbers = [each for each in findings if each.order == 1 and each.code in OF_NUMBERS]
+    one = replace(of_numbers[0], code=code, sentence=sentence, explanation=explanation, slot="", fix="")
+    return [one, *(each for each in findings if each not in of_numbers)]
+
+
+def with_none(run: Run, finding: Finding) -> Finding:
+    """A missing use is a missing gradient where propagate gives None for that input, whatever comes in."""
+    if finding.code != "missing_use" or finding.order != 1:
+        return finding
+    for entry in run.entries:
+        if finding.slot not in entry.names[0]:
+            continue
+        with run.tape:
+            given = entry.propagate([Variable.constant(torch.ones_like(y.value)) for y in entry.outputs])
+        if given[entry.names[0].index(finding.slot)] is None:
+            sentence = f"propagate gives None for {finding.slot}, which is no known zero: the result depends on it."
+            return replace(finding, code="missing_gradient", sentence=sentence)
+    return finding
