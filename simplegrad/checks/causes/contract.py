@@ -91,7 +91,8 @@ def named(case: Case, truth: Truth, findings: list[Finding], is_told: bool) -> l
         return [each for each in findings if each not in of_numbers]
     try:
         run = case.run(case.values(0))
-        factor = common_factor(case, truth, run)
+        twice = any(each.code == "double_counted" for each in findings)
+        factor = None if twice else common_factor(case, truth, run)
         if factor is not None:
             how = "the right ones with the wrong sign" if factor == -1 else f"{factor:.6g} times the right ones"
             return told_as(findings, "wrong_gradient", f"The gradients of all inputs are {how}.", how)
