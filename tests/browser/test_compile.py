@@ -33,7 +33,7 @@ def test_an_expression_is_typed_mended_and_stepped_through(page: Page, server):
     expect(code(page, "def f_from_r")).to_contain_text("dL_dt = dL_dr * b")
     expect(page.get_by_text("3 operations; ran 1 time in this program")).to_be_visible()
     type_expression(page, "t = a + b\nt.tahn() * b")
-    expect(page.get_by_text("there is no operator 'tahn'. Did you mean 'tanh'?")).to_be_visible()
+    expect(page.get_by_text("'.tahn' is not known. Did you mean 'tanh'?")).to_be_visible()
     type_expression(page, "t = a + b\nt.tanh() * b")
     expect(code(page, "def f_general")).to_contain_text("tanh_backward")
     page.get_by_role("button", name="Open in Step").click()
