@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from simplegrad import Aggregate, TapeEntry, Variable, add_optional, check, gradient_tape, registry
+from simplegrad import Aggregate, TapeEntry, Variable, add_optional, check, compile_aggregate, gradient_tape, registry
 from simplegrad.checks.survey import MOST_OUTPUTS
 from simplegrad.trace.events import Accumulated, Failed, Read
 
@@ -277,6 +277,25 @@ def test_a_fault_of_the_given_point_alone_counts_where_there_is_no_kink():
 
 def test_detach_in_forward_means_that_no_gradient_flows():
     assert check(lambda x: x.detach() * x, *variables(A)).verdict == "correct"
+
+
+@pytest.mark.parametrize("text", ["x * x.detach()", "x.detach() * x.exp() + x"])
+def test_what_an_aggregate_and_its_reference_both_detach_is_meant_so(text):
+    assert check(compile_aggregate(text), A).verdict == "correct"
+
+
+def test_a_detach_that_the_reference_does_not_have_is_a_fault():
+    def square(x):
+        held = Variable(x.value.detach())
+        r = Variable(x.value * held.value)
+        append([x], [r], lambda g: [g[0] * held])
+        return r
+
+    assert not check(square, *variables(A), reference=lambda x: x * x).ok
+
+
+def test_nan_in_both_values_is_the_same_value():
+    assert check(compile_aggregate("x.log()"), torch.tensor([-1.0, 2.0])).verdict == "correct"
 
 
 # --- what a target can be --------------------------------------------------------------------------------------------
