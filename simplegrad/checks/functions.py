@@ -107,7 +107,19 @@ def check_function(
     report.measure = measured(problem, fn, inputs, order)
     if order == 1:
         report.tell(4, NOT_TRIED, "not asked for")
+    report.findings = explained_once(report)
     return in_words_of_operators(report, judging.rules)
+
+
+def explained_once(report: Report) -> list[Finding]:
+    """The findings, without `unexplained` numbers of a Function that a fault is known of at that order or a lower."""
+    faults = [each for each in report.faults if each.order and each.code != "unexplained"]
+
+    def is_known(finding: Finding) -> bool:
+        entries, order = finding.entry.split(", "), finding.order or 1
+        return finding.code == "unexplained" and any(f.entry in entries and f.order <= order for f in faults)
+
+    return [each for each in report.findings if not is_known(each)]
 
 
 def measured(problem: Problem, fn: Callable, inputs: tuple[Any, ...], order: int) -> Callable[[], list[Remainders]]:

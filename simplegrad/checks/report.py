@@ -96,7 +96,7 @@ class Finding:
     step: int | None = None  # index of the event in the report's trace that shows it
     dropped: dict[str, torch.Tensor] = field(default_factory=dict)  # input -> lost gradient, verified by numbers
     fix: str = ""  # code to write instead
-    explanation: str = ""  # what the wrong numbers have in common: "-1 times what it should be"
+    explanation: str = ""  # what made the wrong out of the right, in a few words: "a constant factor of 0.5"
 
     @property
     def is_note(self) -> bool:

@@ -18,7 +18,8 @@ from .source import code_of, codes_within
 from .tracing import traced
 
 _OURS = str(Path(__file__).parent.parent)
-_FOLDERS = tuple(f"{_OURS}/{folder}/" for folder in ("engine", "ops", "trace", "language", "checks", "torch_bridge"))
+_PARTS = ("engine", "ops", "trace", "language", "checks", "comparison", "compiler", "torch_bridge")
+_FOLDERS = tuple(f"{_OURS}/{part}/" for part in _PARTS)
 _FOLDERS += (f"{Path(torch.__file__).parent}/", "<frozen")
 _CHECKS = f"{_OURS}/checks/"
 _MADE = Variable.__init__.__code__

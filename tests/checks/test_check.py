@@ -294,6 +294,16 @@ def test_a_detach_that_the_reference_does_not_have_is_a_fault():
     assert not check(square, *variables(A), reference=lambda x: x * x).ok
 
 
+def test_a_factor_explains_the_tapes_numbers_in_a_few_words():
+    def cube(x):
+        r = Variable(x.value**3)
+        append([x], [r], lambda g: [g[0] * x * x * 2])
+        return r
+
+    (fault,) = check(cube, *variables(A)).faults
+    assert (fault.code, fault.explanation) == ("wrong_partial", "a constant factor of 0.6667")
+
+
 def test_nan_in_both_values_is_the_same_value():
     assert check(compile_aggregate("x.log()"), torch.tensor([-1.0, 2.0])).verdict == "correct"
 

@@ -7,6 +7,7 @@ import torch
 from torch.autograd import Function
 
 from simplegrad import check
+from simplegrad.checks.causes.owner import Owner
 from simplegrad.checks.functions import check_function
 
 
@@ -215,9 +216,56 @@ def test_a_gradient_that_is_not_the_derivative_is_a_fault():
     report = check_function(function(keeps, lambda ctx, g: 2 * ctx.saved_tensors[0] ** 2 * g).apply, (points(),))
     assert report.verdict == "wrong_partial"
     assert (report.faults[0].order, report.faults[0].slot) == (1, "x")
-    assert report.faults[0].explanation == "0.6667 times the right one"
+    assert report.faults[0].explanation == "a constant factor of 0.6667"
     assert report.errors[1]["x"] > 0.1
     assert report.clauses[1].state == "broken"
+
+
+def test_a_use_in_forward_is_the_persons_line_and_not_one_of_torch():
+    def forward(ctx, x, w):
+        ctx.save_for_backward(x, w)
+        return x * w**2  # torch computes this power in Python
+
+    def backward(ctx, g):
+        x, w = ctx.saved_tensors
+        return g * w**2, g * x * w
+
+    (fault,) = check_function(function(forward, backward).apply, (points(), points())).faults
+    assert fault.made_at.text == "return x * w**2  # torch computes this power in Python"
+    assert fault.explanation == "a constant factor of 0.5"
+
+
+def test_what_a_function_inherits_of_torch_makes_torch_nobodys_own():
+    inherited, own = Function.setup_context.__code__, points.__code__
+    for owner in (Owner(inherited, own), Owner(own, inherited), Owner(inherited)):
+        assert not owner.has(torch.overrides.handle_torch_function.__code__)
+        assert owner.has(own)
+
+
+def test_what_a_fault_explains_is_not_told_again():
+    def forward(ctx, x):
+        x.mul_(2)
+        ctx.save_for_backward(x)
+        return x.sin()
+
+    backward = lambda ctx, g: 2 * g * ctx.saved_tensors[0].cos()  # noqa: E731
+    assert [f.code for f in check_function(function(forward, backward).apply, (points(),)).findings] == [
+        "input_mutated"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "explanation"),
+    [
+        (lambda g: -g, "the sign"),
+        (lambda g: -3 * g, "the sign, and a constant factor of 3"),
+        (lambda g: g.mT, "transposed"),
+    ],
+)
+def test_the_explanation_is_a_few_words(change, explanation):
+    backward = lambda ctx, g: change(3 * ctx.saved_tensors[0] ** 2 * g)  # noqa: E731
+    report = check_function(function(keeps, backward).apply, (torch.rand(3, 3).requires_grad_(),))
+    assert [fault.explanation for fault in report.faults if fault.order == 1] == [explanation]
 
 
 def test_the_first_order_alone_can_be_asked_for():

@@ -35,7 +35,7 @@ def forward_of(rule: Rule, sample: Sample) -> tuple[Ran, list[Note]]:
     def around(run: Any, ctx: Any) -> Any:
         if not codes:
             return run()
-        found = followed(run, codes, Owner(next(iter(codes))), lines=False)
+        found = followed(run, codes, Owner(*codes), lines=False)
         notes.extend(found.notes)
         return found.returned
 

@@ -20,6 +20,7 @@ from ..source import code_of, place
 from ..steady import gradients
 from ..survey import Question, Truth
 from ..tracing import traced
+from .common import explanation_of
 
 OF_NUMBERS = ("missing_use", "wrong_partial", "double_counted", "unexplained")
 
@@ -95,7 +96,8 @@ def named(case: Case, truth: Truth, findings: list[Finding], is_told: bool) -> l
         factor = None if twice else common_factor(case, truth, run)
         if factor is not None:
             how = "the right ones with the wrong sign" if factor == -1 else f"{factor:.6g} times the right ones"
-            return told_as(findings, "wrong_gradient", f"The gradients of all inputs are {how}.", how)
+            sentence = f"The gradients of all inputs are {how}."
+            return told_as(findings, "wrong_gradient", sentence, explanation_of(factor))
         return [with_none(run, each) for each in findings]
     except Exception:  # one of these runs fails: the findings stay what they are
         return findings

@@ -11,6 +11,7 @@ from ..climb import Gradients, size
 from ..forward import Use
 from ..report import Finding
 from ..source import place
+from .common import Relation, explanation_of
 from .examined import SMALL, Examined, gaps_of, same
 
 
@@ -152,6 +153,7 @@ def factor_finding(examined: Examined, best: tuple[int, float], wrong: Sequence[
         made_at=line,
         read_at=examined.places.contribution(use, factor, wrong[0]) or examined.places.computed(wrong[0]),
         order=1,
+        explanation=explanation_of(factor),
         fix=f"{examined.gradient_of(name)} = ...  # count that contribution once" if double else "",
     )
 
@@ -182,4 +184,21 @@ def wrong_partial(examined: Examined, i: int) -> Finding:
         slot=name,
         read_at=examined.places.computed(i),
         order=1,
+        explanation=explanation_of(in_common(examined, i)),
     )
+
+
+def in_common(examined: Examined, i: int) -> Relation:
+    """What made all that was returned for an input out of what is right: a factor, or a transposition."""
+    returned, truth = ([[getattr(call, what)[i]] for call in examined.calls] for what in ("returned", "truth"))
+    if any(g is None or t is None or g.shape != t.shape for (g,), (t,) in zip(returned, truth)):
+        return None
+    factor = ratio_of(returned, truth)
+    ways = [(factor, lambda t: t * factor)] if factor is not None and abs(factor) > 1e-6 else []
+    if all(t.dim() >= 2 and t.shape[-1] == t.shape[-2] for (t,) in truth):
+        ways.append(("transposed", lambda t: t.mT))
+    limits = [examined.limit.of(call.truth) for call in examined.calls]
+    for relation, made in ways:
+        if all(same(g, made(t), limit) for (g,), (t,), limit in zip(returned, truth, limits)):
+            return relation
+    return None

@@ -25,7 +25,8 @@ from simplegrad.checks.subjects.problem import Problem
 from simplegrad.torch_bridge.calls import Call
 
 OURS = pathlib.Path(__file__).parent.parent.parent
-NOT_THE_USERS = (str(pathlib.Path(torch.__file__).parent), f"{OURS}/checks/", f"{OURS}/torch_bridge/", "<")
+NOT_THE_USERS = (*(f"{OURS}/{part}/" for part in ("checks", "compiler", "engine", "ops", "torch_bridge")), "<")
+NOT_THE_USERS += (str(pathlib.Path(torch.__file__).parent),)
 ORDINAL = {1: "first", 2: "second", 3: "third"}
 
 
@@ -62,7 +63,7 @@ class Lines:
         if not codes:
             return run()
         with self.watch.watching():
-            found = followed(run, codes, Owner(next(iter(codes))), lines=False)
+            found = followed(run, codes, Owner(*codes), lines=False)
         self.notes = found.notes
         self.watched = {id(n.made): n.func == DATA or n.operation in ("detach", "detach_") for n in found.notes}
         return found.returned

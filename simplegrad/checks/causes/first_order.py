@@ -20,6 +20,7 @@ from ..report import Finding, Place
 from ..subjects.function import Rule
 from . import source
 from .captured import captured
+from .common import Relation, explanation_of, factor_in_words
 from .contributions import missing_or_double, scaled_use
 from .culprit import Culprit, culprits
 from .examined import SMALL, Examined
@@ -28,7 +29,7 @@ from .partial import ignored, ordered
 from .samples import Sample, Samples, differentiable, follows, is_real, same, samples_of
 from .suspects import Search
 from .trail import Ran
-from .words import explained_by, factor_in_words, place_in_words, relation
+from .words import all_in_words, cause_in, explained_by, place_in_words, relation
 
 MOST_USES = 60  # operations of forward whose uses are looked at
 
@@ -310,7 +311,7 @@ def broadcast(case: Case) -> list[Finding]:
                     f"word, and the sum is not the derivative of forward.",
                     i,
                     read_at=case.place_of(i),
-                    explanation="the sum that PyTorch takes over the broadcast gradient is not the right one",
+                    explanation="a sum over the broadcast axes",
                 )
             )
     return found if len(found) == len(case.joint.wrong) else []
@@ -381,7 +382,7 @@ def ignores_all(case: Case, i: int) -> Finding:
         f"same whatever comes in.",
         i,
         read_at=case.place_of(i),
-        explanation="the incoming gradient is not in it",
+        explanation="the incoming gradient is left out",
         fix="# a sketch\n... * grad_output  # the incoming gradient belongs in it",
     )
 
@@ -400,17 +401,18 @@ def everything(case: Case) -> list[Finding]:
     slots = [i for i in case.joint.slots if size([case.joint.each[0].truth[i]]) > SMALL]
     if len(slots) < 2 or case.joint.wrong != slots:
         return []
-    words = relation(case.joint, slots)
-    return [whole_finding(case, slots, words)] if words else []
+    found = relation(case.joint, slots)
+    return [whole_finding(case, slots, found)] if found is not None else []
 
 
-def whole_finding(case: Case, slots: list[int], words: str) -> Finding:
+def whole_finding(case: Case, slots: list[int], found: Relation) -> Finding:
+    because = _because(case.culprit_of(slots[0]))
     return case.finding(
         "wrong_gradient",
-        f"All gradients that backward of {case.name} returns are {words}{_because(case.culprit_of(slots[0]))}",
+        f"All gradients that backward of {case.name} returns are {all_in_words(found)}{because}",
         slots[0],
         read_at=case.place_of(slots[0]),
-        explanation=words,
+        explanation=explanation_of(found),
     )
 
 
@@ -434,14 +436,14 @@ def _unseen(examined: FunctionExamined) -> list[int]:
 
 def with_explanation(case: Case, finding: Finding) -> Finding:
     slot = case.names.index(finding.slot) if finding.slot in case.names else -1
-    words = relation(case.joint, [slot]) if slot >= 0 else ""
-    return replace(finding, explanation=words)
+    words = explanation_of(relation(case.joint, [slot])) if slot >= 0 else ""
+    return replace(finding, explanation=words or finding.explanation)
 
 
 def of_statement(case: Case, i: int) -> Finding:
     """What is left: the statement, and what repairs it."""
     found = case.culprit_of(i)
-    words = relation(case.joint, [i]) or (explained_by(found) if found else "")
+    words = explanation_of(relation(case.joint, [i])) or cause_in(found)
     code = "wrong_partial" if is_only_use(case, i) else "wrong_gradient"
     return case.finding(
         code,

@@ -8,6 +8,8 @@ import sysconfig
 import types
 from pathlib import Path
 
+import torch
+
 OURS = Path(__file__).resolve().parents[2]
 OURS_TO_SHOW = "gallery"  # Functions of ours that stand for somebody's
 
@@ -32,10 +34,14 @@ def package_of(file: str) -> str:
 
 
 class Owner:
-    """A person's own code, or, where the backward stands in an installed package, that package's too."""
+    """A person's own code, or, where a Function stands in an installed package, that package's too: never torch's.
 
-    def __init__(self, code: types.CodeType) -> None:
-        self.packages = ("", package_of(code.co_filename))
+    `codes`: of the Function's methods. One that it inherits, `setup_context` say, may be torch's.
+    """
+
+    def __init__(self, *codes: types.CodeType) -> None:
+        nobodys = {package_of(torch.__file__), str(OURS)}
+        self.packages = {"", *(package_of(code.co_filename) for code in codes)} - nobodys
         self.known: dict[types.CodeType, bool] = {}
 
     def has(self, code: types.CodeType) -> bool:

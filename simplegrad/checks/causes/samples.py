@@ -190,7 +190,7 @@ def followed_forward(alone: Alone, values: list[torch.Tensor]) -> tuple[Any, lis
     codes = {source.code_of(f) for f in (call.cls.forward, call.cls.setup_context) if source.code_of(f)}
 
     def around(run: Any, ctx: Any) -> Any:
-        ran = followed(run, codes, Owner(next(iter(codes))), lines=False)
+        ran = followed(run, codes, Owner(*codes), lines=False)
         notes.extend(ran.notes)
         return ran.returned
 

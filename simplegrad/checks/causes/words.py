@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
 from ..numbers import plain
 from ..report import Place
+from .common import Relation, explanation_of, factor_in_words
 from .culprit import Culprit
 from .samples import Sample, Samples, same
-
-
-def factor_in_words(value: Any) -> str:
-    if isinstance(value, complex):
-        return f"({value.real:.4g}{value.imag:+.4g}j)"
-    return f"{value:.4g}"
 
 
 def times_in_words(factor: float) -> str:
@@ -27,19 +20,25 @@ def times_in_words(factor: float) -> str:
     return f"{factor_in_words(factor)} times the right one"
 
 
-def relation(samples: Samples, slots: list[int]) -> str:
-    """What the returned gradients of these inputs are, by the right ones: a factor, a sign, conjugated, transposed."""
+def relation(samples: Samples, slots: list[int]) -> Relation:
+    """What the returned gradients of these inputs are, by the right ones: a factor, "conjugated", "transposed"."""
     pairs = [(s.returned[i], s.truth[i], s) for s in samples.each for i in slots]
     if any(g is None or t is None for g, t, _ in pairs):
-        return ""
+        return None
     factor = common_factor(pairs)
     if factor is not None and abs(factor) > 1e-6 and all(_are(samples, g, factor * t, s) for g, t, s in pairs):
-        return times_in_words(factor) if len(slots) == 1 else times_in_words(factor).replace("one", "ones")
-    one = "one" if len(slots) == 1 else "ones"
+        return factor
     for words, change in OTHER_WAYS:
         if all(_fits(t) and _are(samples, g, change(t), s) for g, t, s in pairs for _fits in [FITS[words]]):
-            return f"the right {one}, {words}"
-    return ""
+            return words
+    return None
+
+
+def all_in_words(relation: Relation) -> str:
+    """What several gradients are, for a sentence."""
+    if isinstance(relation, float):
+        return times_in_words(relation).replace("one", "ones")
+    return f"the right ones, {relation}"
 
 
 def common_factor(pairs: list[tuple]) -> float | None:
@@ -76,6 +75,19 @@ def explained_by(culprit: Culprit) -> str:
     if culprit.how == "meaning" and culprit.meant is not None:
         return f"in the place of its value belongs {culprit.meant.what}"
     return ""
+
+
+def cause_in(culprit: Culprit | None) -> str:
+    """The same as `Finding.explanation` has it: a few words."""
+    if culprit is None:
+        return ""
+    if culprit.how == "factor" and culprit.factor is not None:
+        return explanation_of(1 / culprit.factor)
+    if culprit.how == "meaning" and culprit.meant is not None:
+        return f"another value than {culprit.meant.what}"
+    return {"zero": "zeros", "transposed": "transposed", "conjugated": "conjugated", "inverted": "inverted"}.get(
+        culprit.how, ""
+    )
 
 
 def place_in_words(place: Place) -> str:
