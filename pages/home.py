@@ -1,4 +1,4 @@
-"""The address without a page: Learn, or Step where it says what to step through, or files were given."""
+"""The address without a page: Learn; or the page that the rest of the address, or the files given, belong to."""
 
 from simplegrad.view.player.home import home_page
 

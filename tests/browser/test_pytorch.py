@@ -58,9 +58,11 @@ def test_a_saved_trace_opens_and_leads_to_its_nan(page: Page, tmp_path):
         birth.get_by_role("button").click()
         step = birth.get_attribute("data-step")
         expect(page.get_by_test_id("player")).to_have_attribute("data-step", step)
-        page.goto(server.url)
-        page.wait_for_selector(READY)
-        expect(page).to_have_url(re.compile("run.trace"))
+        page.goto(server.url)  # the same page: who gives a run of PyTorch wants to see it
+        expect(page.get_by_test_id("nonfinite")).to_have_attribute("data-kind", "nan", timeout=60_000)
+        page.wait_for_selector(READY, timeout=60_000)
+        page.keyboard.press("End")
+        expect(page).to_have_url(re.compile(r"case=trace(:|%3A)run\.trace&step="))
     finally:
         server.stop()
 

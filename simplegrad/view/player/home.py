@@ -1,20 +1,36 @@
-"""What stands at `/`: the lessons; what an older link, or somebody with files, wants to step through, otherwise."""
+"""What stands at `/`: the lessons; what an older link, or somebody with files, wants to see, otherwise."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import streamlit as st
 
+from ...files import UserFiles
 from . import page
 from .learn import learn_page
+from .pytorch import FIELDS as OF_PYTORCH
+from .pytorch import pytorch_page
 from .state import MARKS
 from .step import step_page
 
+OF_BOTH = {"step", *MARKS}
+
 
 def home_page() -> None:
-    """Learn, or Step."""
+    """Learn, PyTorch, or Step."""
+    meant(page.given_files())()
+
+
+def meant(files: UserFiles | None) -> Callable[[], None]:
+    """The page that the address speaks of; else the one that shows the files; else the one that was open here."""
+    said = set(st.query_params)
+    if said & (set(OF_PYTORCH) - OF_BOTH):
+        return pytorch_page
+    if said & (set(page.FIELDS) - OF_BOTH):
+        return step_page
+    if files is not None:
+        recorded = any(trace.kind == "torch" for trace in files.traces.values())
+        return pytorch_page if recorded else step_page
     stepped = page.state_of_step().shown is not None and "learning" not in st.session_state
-    asked = any(name in st.query_params for name in (*page.FIELDS, *MARKS))
-    if asked or stepped or page.given_files() is not None:
-        step_page()
-    else:
-        learn_page()
+    return step_page if said & OF_BOTH or stepped else learn_page
