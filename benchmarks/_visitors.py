@@ -17,7 +17,7 @@ LARGEST = 64 << 20  # bytes of a message
 
 
 class Visitor:
-    """One open page. `url` is the address of the server, below which the page `name` ("" for Step) lies.
+    """One open page. `url` is the address of the server, below which the page `name` lies ("" for what stands at `/`).
 
     `elements` is what the page shows, by its place, as Streamlit's messages describe it.
     """

@@ -16,7 +16,7 @@ from simplegrad.language import pack
 from ._visitors import Visitor
 from .browser import percentile, server
 
-ROW_OF_PAGES = ("", "compose", "compare", "", "compile", "pytorch")
+ROW_OF_PAGES = ("step", "compose", "compare", "step", "compile", "pytorch")
 COOKIE = "simplegrad_server=server{}"
 
 

