@@ -61,8 +61,9 @@ def check_function(
     """Whether every hand-written backward in `fn` is right at `inputs`, and the whole of `fn`, up to this order.
 
     `fn` is anything that calls PyTorch: `MyFunction.apply`, a lambda, a module. `inputs` are its arguments; those that
-    require grad are differentiated, the others are passed on as they are. Floating tensors are taken to double
-    precision where `fn` allows it. Nothing that `fn` keeps (buffers, caches, random state) is left changed.
+    require grad are differentiated, and so are the parameters of a module; the others are passed on as they are.
+    Floating tensors are taken to double precision where `fn` allows it. Nothing that `fn` keeps (buffers, caches,
+    random state) is left changed.
 
     `reference`: the same mathematics in plain operations of torch; values and first-order gradients are held against
     its own in double precision, up to what the rounding of the inputs explains. A kernel that takes half precision
@@ -348,6 +349,9 @@ def is_constrained(judging: Judging, rule: Rule, map: Any, level: int) -> bool:
 def judge_whole(judging: Judging) -> None:
     """Whether the gradient of the whole function is the derivative of its values."""
     report, problem = judging.report, judging.problem
+    differentiated, count = len(problem.parameters.leaves), problem.parameters.count
+    if differentiated < count:
+        report.tell(2, NOT_TRIED, f"{differentiated} of the {count} parameters of the module were differentiated")
     found = held(Forward(problem), TOLERANCE[1][problem.bits])
     report.errors[1] = found.errors
     if not found.settled:
@@ -438,6 +442,10 @@ def judge_order(judging: Judging, subject: Subject, level: int) -> bool:
         return True
     if subject is not problem and is_constrained(judging, subject, map, level):
         return True
+    if subject is problem and not judging.is_bare and (cut := problem.cut_by_hand()):  # a power iteration, say
+        report.tell(4, NOT_TRIED, f"the function itself cuts the graph ({cut}), so its Functions are judged alone")
+        judging.by_hand = cut
+        return all([judge_order(judging, rule, level) for rule in judging.rules])
     why = not_its_own_fault(judging, subject)
     told = diagnosed(judging, calls, found, level, why)
     report.findings += told

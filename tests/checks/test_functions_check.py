@@ -5,6 +5,7 @@ import sys
 import pytest
 import torch
 from torch.autograd import Function
+from torch.utils.checkpoint import checkpoint
 
 from simplegrad import check
 from simplegrad.checks.causes.owner import Owner
@@ -233,6 +234,56 @@ def test_a_use_in_forward_is_the_persons_line_and_not_one_of_torch():
     (fault,) = check_function(function(forward, backward).apply, (points(), points())).faults
     assert fault.made_at.text == "return x * w**2  # torch computes this power in Python"
     assert fault.explanation == "a constant factor of 0.5"
+
+
+class Scaled(torch.nn.Module):
+    """`backward` gives `times` the gradient of `scale`."""
+
+    def __init__(self, times):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.tensor([1.5, 0.5, -2.0]))
+        self.function = function(keeps_both, lambda ctx, g: both_of(ctx, g, times))
+
+    def forward(self, x):
+        return self.function.apply(x, self.scale)
+
+
+class Checkpointed(Scaled):
+    def forward(self, x):
+        return checkpoint(super().forward, x.tanh(), use_reentrant=False)
+
+
+def keeps_both(ctx, x, w):
+    ctx.save_for_backward(x, w)
+    return x * w
+
+
+def both_of(ctx, g, times):
+    x, w = ctx.saved_tensors
+    return g * w, times * (g * x).sum(0)
+
+
+def test_parameters_of_a_module_are_judged_by_their_paths_and_left_as_they_were():
+    module = torch.nn.Sequential(torch.nn.Linear(2, 3), Scaled(1), torch.nn.Tanh())
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    report = check_function(module, (torch.rand(4, 2),))  # no input requires grad
+    assert report.verdict == "correct"
+    assert set(report.errors[1]) == set(report.errors[2]) - {"incoming gradient"} == {"0.weight", "0.bias", "1.scale"}
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+    assert all(x.grad is None and x.requires_grad for x in module.parameters())
+
+
+def test_a_wrong_gradient_of_a_parameter_is_a_fault_of_that_parameter():
+    (fault,) = check_function(Scaled(0.5), (torch.rand(4, 3),)).faults
+    assert (fault.code, fault.slot, fault.explanation) == ("wrong_partial", "scale", "a constant factor of 0.5")
+
+
+def test_right_modules_are_right_by_their_parameters():
+    shared = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Tanh(), torch.nn.Linear(3, 3))
+    shared[2].weight = shared[0].weight
+    spectral = torch.nn.utils.parametrizations.spectral_norm(torch.nn.Linear(3, 2))
+    for module in (Checkpointed(1), shared, spectral, torch.nn.GRUCell(3, 2)):
+        assert check_function(module, (torch.rand(4, 3, requires_grad=True),)).verdict == "correct"
 
 
 def test_what_a_function_inherits_of_torch_makes_torch_nobodys_own():

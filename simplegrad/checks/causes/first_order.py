@@ -165,7 +165,7 @@ class FunctionExamined(Examined):
 
     def gradient_of(self, name: str) -> str:
         if name != self.output:
-            return f"grad_{name}"
+            return f"grad_{name.rpartition('.')[2]}"
         given = [v for v in self.case.code.co_varnames[1 : self.case.code.co_argcount]] if self.case.code else []
         return given[self.place] if self.place < len(given) else f"grad_{self.place}"
 

@@ -47,7 +47,7 @@ def beside_reference(problem: Problem, reference: Callable, report: Report) -> N
 
 def _gradients(problem: Problem, report: Report, found: list, truth: list, moved: list, rounding: float) -> None:
     errors: dict[str, float] = {}
-    for i, (name, expected) in enumerate(zip(problem.names, truth, strict=True)):
+    for i, (name, expected) in enumerate(zip(problem.names[: len(truth)], truth, strict=True)):
         expected = torch.zeros_like(problem.values[i], dtype=torch.float64) if expected is None else expected
         given = torch.zeros_like(expected) if found[i] is None else plain(found[i].detach()).to(expected.dtype)
         gap, limit = largest(given - expected), _limit(expected, [m[i] for m in moved], rounding)
@@ -61,7 +61,7 @@ def _gradients(problem: Problem, report: Report, found: list, truth: list, moved
 def _of_reference(problem: Problem, reference: Callable, rounding: float, generator: torch.Generator) -> tuple:
     """(outputs, gradients) of the reference in double precision, its inputs moved by up to their rounding."""
     leaves = []
-    for value in problem.values:
+    for value in problem.values[: len(problem.places)]:  # what a module holds, the reference may have otherwise
         wide = plain(value.detach()).to(torch.complex128 if value.is_complex() else torch.float64)
         draw = 2 * torch.rand(wide.shape, generator=generator, dtype=torch.float64) - 1
         leaves.append((wide * (1 + rounding * draw)).requires_grad_())

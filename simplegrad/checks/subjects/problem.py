@@ -17,6 +17,7 @@ from simplegrad.checks.numbers import directions, inner, inner_graph, moved, pla
 from simplegrad.checks.report import what_is
 from simplegrad.checks.subjects.alone import steps_around
 from simplegrad.checks.subjects.operator import as_written
+from simplegrad.checks.subjects.parameters import Parameters
 from simplegrad.torch_bridge.calls import Call, recorded_calls
 from simplegrad.torch_bridge.patches import Watcher, watched_by
 from simplegrad.torch_private import operator_called, tree_flatten, tree_unflatten
@@ -34,13 +35,15 @@ class NothingToDifferentiate(ValueError):
 class Problem:
     """`fn` at `inputs`, with every evaluation made at fresh leaves and from the same state.
 
+    The values are those of the inputs that require grad, and then those of the parameters where `fn` is a module.
+
     Floating inputs are taken to double precision where `fn` allows it: with float32 finite differences see little.
     """
 
     def __init__(self, fn: Callable, inputs: tuple[Any, ...], bits: int = 64) -> None:
         self.flat, self.spec = tree_flatten(tuple(inputs))
         self.places = [i for i, leaf in enumerate(self.flat) if _wanted(leaf)]
-        if not self.places:
+        if not self.places and not Parameters(fn).leaves:
             raise NothingToDifferentiate(
                 f"none of the inputs requires grad ({', '.join(map(what_is, inputs))}), so there is nothing to "
                 "differentiate: pass floating tensors made with requires_grad=True for the inputs to check"
@@ -52,9 +55,10 @@ class Problem:
         if bits == 64:
             self.fn = _doubled_module(fn)
             self.flat = [_doubled(leaf) for leaf in self.flat]
-        self.values = [self.flat[i].detach().clone() for i in self.places]
+        self.parameters = Parameters(self.fn)
+        self.values = [*(self.flat[i].detach().clone() for i in self.places), *self.parameters.values]
         self.flat = [_held_as_it_is(leaf) for leaf in self.flat]
-        self.names = input_names(fn, inputs)
+        self.names = input_names(fn, inputs) + self.parameters.names
         self.not_leaves = False
         self.is_half = any(isinstance(x, torch.Tensor) and x.dtype in HALF for x in tree_flatten(tuple(inputs))[0])
         self.kept = [*_roots_of(self.fn), *(x for i, x in enumerate(self.flat) if i not in self.places)]
@@ -70,10 +74,11 @@ class Problem:
         """(leaves, outputs that autograd can follow) of one evaluation."""
         self.state.restore()
         seed()
-        leaves = [value.detach().clone().requires_grad_() for value in values]
-        flat = list(self.flat)
+        count, flat = len(self.places), list(self.flat)
+        leaves = [value.detach().clone().requires_grad_() for value in values[:count]]
         for place, leaf in zip(self.places, leaves, strict=True):
             flat[place] = leaf.clone() if self.not_leaves else leaf
+        leaves += self.parameters.put(values[count:])
         result = self.fn(*tree_unflatten(flat, self.spec))
         self.returned = what_is(result)
         outputs = [out for out in tree_flatten(result)[0] if isinstance(out, torch.Tensor) and out.requires_grad]
