@@ -442,7 +442,8 @@ def judge_order(judging: Judging, subject: Subject, level: int) -> bool:
         return True
     if subject is not problem and is_constrained(judging, subject, map, level):
         return True
-    if subject is problem and not judging.is_bare and (cut := problem.cut_by_hand()):  # a power iteration, say
+    in_parameters = subject is problem and not judging.is_bare and {*found.inputs} <= {*problem.parameters.names}
+    if in_parameters and (cut := problem.cut_by_hand()):  # a module's own upkeep of what it holds: power iteration
         report.tell(4, NOT_TRIED, f"the function itself cuts the graph ({cut}), so its Functions are judged alone")
         judging.by_hand = cut
         return all([judge_order(judging, rule, level) for rule in judging.rules])
