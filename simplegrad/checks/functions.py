@@ -237,6 +237,10 @@ def judge_rule(judging: Judging, rule: Rule) -> None:
     if any(each.code == "not_repeatable" and each.order for each in broken):
         judging.unsteady.append(rule)
     judging.latent = judging.latent or any(each.order is None for each in broken)
+    if sum(call.cls is rule.call.cls for call in judging.problem.calls) > 1:  # this function does make another call
+        met = {id(each) for each in broken if each.code == "captured_value_mutated" and each.order is None}
+        report = judging.report
+        report.findings = [replace(each, order=1) if id(each) in met else each for each in report.findings]
     judge_derivative(judging, rule, any(each.code == "not_linear" for each in broken))
     try_clauses(judging, rule)
 

@@ -28,6 +28,7 @@ class Call:
     differentiated: tuple[int, ...]  # places of the arguments that required grad
     incoming: list[Any] | None = None  # gradients its backward was given, once it ran
     returned: list[Any] = field(default_factory=list)
+    autocast: str = ""  # the kind of device for which torch.autocast was on when it was called
 
     @property
     def name(self) -> str:
@@ -121,7 +122,8 @@ class Recording(Watcher):
         node = next((out.grad_fn for out in tensors if out.grad_fn is not None), None)
         node = _node_of(cls, node)
         if node is not None and wanted:
-            self.calls.append(Call(cls, args, several, node, wanted))
+            on = next((kind for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)), "")
+            self.calls.append(Call(cls, args, several, node, wanted, autocast=on))
 
     def ran(self, node: Any, incoming: tuple, returned: Any) -> None:
         for call in self.calls:

@@ -263,7 +263,16 @@ def raised(error: Exception, name: str, level: int, calls: list[Call] = (), is_f
             order=level,
             fix=wrong.fix,
         )
-    return Finding("raises", sentence, entry=name, read_at=where, order=level)
+    device = next((call.autocast for call in calls if call.autocast), "")
+    fix = AUTOCAST.format(device=device) if device and "dtype" in sentence and not is_forward else ""
+    return Finding("raises", sentence, entry=name, read_at=where, order=level, fix=fix)
+
+
+AUTOCAST = """# forward ran under torch.autocast, and backward runs without it unless both are decorated
+@torch.amp.custom_fwd(device_type="{device}")
+def forward(ctx, ...):
+@torch.amp.custom_bwd(device_type="{device}")
+def backward(ctx, ...):"""
 
 
 def heading_of(fn: Any) -> Place | None:

@@ -156,6 +156,9 @@ def _shared(rule: Rule) -> tuple[str, Place | None]:
         rule.alone._forward(type(ran.ctx)(rule.call, rule.alone.needs), args)
     for slot in rule.alone.find_slots(ran.ctx):
         if slot.path in before and _is_kept(slot.value) and unlike([slot.value], [before[slot.path]], 0.0):
+            line = source.line_naming(code, slot.name) if any(slot.value is arg for arg in args) else None
+            if line:  # what it was given may be written to, a running statistic, but not kept without a copy
+                return slot.name, source.place(code, line)
             seen = watch.seen.get(id(slot.value))
             return slot.name, source.place(seen.code, seen.last) if seen is not None else None
     return "", source.heading(code) if code else None
