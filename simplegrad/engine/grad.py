@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 
@@ -33,11 +33,12 @@ def grad(L: Variable, wanted: Sequence[Variable], *, none: str = "skip", prune: 
 
 
 def backward(entries: Iterable[tuple], dL_d: dict, on: OnVariables) -> None:
-    """Fill the gradient table `dL_d`, from the last entry to the first. `on` says what a gradient is.
+    """Fill the gradient table `dL_d`, from the last entry to the first. `on` says how an entry propagates.
 
     What `propagate` appends meanwhile is not of this pass.
     """
-    propagate, add, tell, keep = on.propagate, on.add, on.tell, on.keep
+    propagate, keep = on.rule(), on.keep
+    added = None if on.tell is None else on.tell.added
     for entry in entries:
         inputs, output = entry[1], entry[2]
         dL_dr = dL_d.get(output) if output.__class__ is not tuple else several(dL_d, output)  # gather
@@ -49,9 +50,9 @@ def backward(entries: Iterable[tuple], dL_d: dict, on: OnVariables) -> None:
         for input, dL_dinput in zip(inputs, dL_dinputs):
             if dL_dinput is not None:  # None adds nothing
                 total = dL_d.get(input)
-                dL_d[input] = dL_dinput if total is None else add(total, dL_dinput, input)  # add up
-            if tell is not None:
-                tell.added(input, dL_dinput, dL_d.get(input))
+                dL_d[input] = dL_dinput if total is None else total + dL_dinput  # add up
+            if added is not None:
+                added(input, dL_dinput, dL_d.get(input))
         if keep is not None and output not in keep:
             dL_d.pop(output, None)  # no entry further back reads it: let go of the memory
 
@@ -74,8 +75,9 @@ class OnVariables:
         self.keep = keep
         self.tell = Told(tape.observers) if tape.observers else None
 
-    def propagate(self, entry: tuple, dL_dr: Variable | list) -> Sequence[Variable | None]:
-        return self.computed(entry, dL_dr) if self.tell is None else self.told(entry, dL_dr)
+    def rule(self) -> Callable[[tuple, Variable | list], Sequence[Variable | None]]:
+        """How an entry propagates; asked for once, not at each entry."""
+        return self.computed if self.tell is None else self.told
 
     def computed(self, entry: tuple, dL_dr: Variable | list) -> Sequence[Variable | None]:
         rule, inputs, _, saved, _, _ = entry
@@ -85,9 +87,9 @@ class OnVariables:
         vjps = rule.vjps
         if len(vjps) == 1:
             return (vjps[0](dL_dr, *saved),)
-        if len(vjps) == 2 and (needed is None or (inputs[0] in needed and inputs[1] in needed)):
-            left, right = vjps
-            return (left(dL_dr, *saved), right(dL_dr, *saved))
+        if len(vjps) == 2 and needed is not None:
+            (a, b), (left, right) = inputs, vjps
+            return (left(dL_dr, *saved) if a in needed else None, right(dL_dr, *saved) if b in needed else None)
         return [vjp(dL_dr, *saved) if needed is None or key in needed else None for key, vjp in zip(inputs, vjps)]
 
     def told(self, entry: tuple, dL_dr: Variable | list) -> Sequence[Variable | None]:
@@ -99,9 +101,6 @@ class OnVariables:
         self.tell.ended("partial" if partial else "propagated", dL_doutputs, dL_dinputs)
         return dL_dinputs
 
-    def add(self, total: Variable, contribution: Variable, key: Key) -> Variable:
-        return total + contribution
-
     def nothing_came(self, entry: tuple) -> None:
         if self.tell is not None:
             self.tell.ended("skipped", [None] * (len(entry[2]) if entry[2].__class__ is tuple else 1), ())
@@ -112,6 +111,9 @@ class OnZeros(OnVariables):
 
     device: torch.device | None = None  # of the gradient that came last, where the entry itself does not say
 
+    def rule(self) -> Callable[[tuple, Variable | list], Sequence[Variable | None]]:
+        return self.filled
+
     def nothing_came(self, entry: tuple) -> Variable | list:
         _, _, output, saved, shape, dtype = entry
         if output.__class__ is tuple:
@@ -119,7 +121,8 @@ class OnZeros(OnVariables):
         device = next((x.device for x in saved if isinstance(x, (Variable, torch.Tensor))), self.device)
         return Variable.constant(torch.zeros(shape, dtype=dtype, device=device))
 
-    def propagate(self, entry: tuple, dL_dr: Variable | list) -> Sequence[Variable | None]:
+    def filled(self, entry: tuple, dL_dr: Variable | list) -> Sequence[Variable | None]:
+        """Propagated, with zeros where nothing came."""
         if dL_dr.__class__ is list:
             triples = zip(dL_dr, entry[4], entry[5])
             dL_dr = [
@@ -127,7 +130,7 @@ class OnZeros(OnVariables):
                 for g, shape, kind in triples
             ]
         self.device = (dL_dr[0] if dL_dr.__class__ is list else dL_dr).device
-        return super().propagate(entry, dL_dr)
+        return super().rule()(entry, dL_dr)
 
 
 class Pass:

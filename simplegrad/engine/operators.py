@@ -116,7 +116,7 @@ def on_tensors(rule: Rule, vjp: Callable) -> Callable:
     }
     if (count, tuple(kept)) in special and len(rule.places) == len(rule.keeps):
         return special[count, tuple(kept)]
-    return lambda g, saved: vjp(g, *map(value_of, saved)) if kept else vjp(g, *saved)
+    return (lambda g, saved: vjp(g, *map(value_of, saved))) if kept else (lambda g, saved: vjp(g, *saved))
 
 
 def value_of(x):
@@ -329,15 +329,23 @@ def binary(op: Op) -> Callable:
 
 
 def unary(op: Op) -> Callable:
-    forward, rule = op.forward, rule_of(op, (0,))
-    start, keeps = rule.start, rule.keeps[0]
-    nothing = (*start, None)
+    forward, rule = as_method(op.forward), rule_of(op, (0,))
+    reads_result, nothing = rule.reads_result, (*rule.start, None)
 
-    def method(self: Variable) -> Variable:
-        saved = (*start, self) if keeps else nothing
+    def reading(self: Variable) -> Variable:
+        saved = (self,) if reads_result else (None, self)
         return record(rule, (self,), saved, forward(self.value), self.shape)
 
-    return method
+    def method(self: Variable) -> Variable:
+        return record(rule, (self,), nothing, forward(self.value), self.shape)
+
+    return reading if rule.keeps[0] else method
+
+
+def as_method(forward: Callable) -> Callable:
+    """`torch.sin` as a tensor's own method, which looks at its arguments for 0.15 microseconds less."""
+    name = getattr(forward, "__name__", "")
+    return getattr(torch.Tensor, name) if forward is getattr(torch, name, None) else forward
 
 
 def compare(method: str) -> Callable:
@@ -355,6 +363,15 @@ rule_of(pointwise.mul, (0, 1)).on_tensors[:] = [
     lambda g, saved: g * saved[2].value,
     lambda g, saved: g * saved[1].value,
 ]
+# Likewise for those whose vjp is an operator of its own: it is called without asking what it is given.
+_QUICK = {op: binary(op) for op in (pointwise.tanh_backward, pointwise.sigmoid_backward)}
+for _op, _backward in (
+    (pointwise.tanh, pointwise.tanh_backward),
+    (pointwise.sigmoid, pointwise.sigmoid_backward),
+):
+    _rule = rule_of(_op, (0,))
+    _rule.vjps[:] = [lambda g, r, x, backward=_backward: bind(backward, (g, r))]
+    _rule.on_tensors[:] = [lambda g, saved, backward=_backward.forward: backward(g, saved[0].value)]
 _FAST = {"__add__": _add, "__sub__": _sub, "__mul__": _mul, "__truediv__": _div, "__neg__": unary(pointwise.neg)}
 _FAST |= {
     name: unary(getattr(pointwise, name))
@@ -365,7 +382,15 @@ _FAST |= {f"__{name}__": compare(f"__{name}__") for name in ("lt", "le", "gt", "
 
 for _name, _method in _FAST.items():
     setattr(Variable, _name, _method)
-Variable.bind = staticmethod(apply)
+
+
+def bind(op: Op, args: tuple):
+    """What an operator of the table does with arguments among which there is a Variable."""
+    quick = _QUICK.get(op)
+    return quick(*args) if quick is not None and args[0].__class__ is Variable else apply(op, args)
+
+
+Variable.bind = staticmethod(bind)
 Variable.__hash__ = object.__hash__
 
 

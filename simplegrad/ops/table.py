@@ -47,8 +47,8 @@ class Op:
     def __call__(self, *args):
         """Of tensors it is forward; a Variable or a symbol among the arguments takes over (`bind`)."""
         first = args[0]
-        if first.__class__ is torch.Tensor and len(args) < 2:
-            return self.forward(first)
+        if first.__class__ is torch.Tensor and (len(args) < 2 or len(args) == 2 and args[1].__class__ is torch.Tensor):
+            return self.forward(*args)
         for arg in first if self.each else args:
             bind = getattr(arg.__class__, "bind", None)
             if bind is not None:

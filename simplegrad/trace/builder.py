@@ -134,6 +134,9 @@ class Builder:
         return value
 
     def gradients(self, variables) -> tuple[Value | None, ...]:
+        """Of several Variables, or of one that the recorder kept bare."""
+        if variables is None or isinstance(variables, Variable):
+            return (self.value(variables),)
         return tuple([self.value(variable) for variable in variables])
 
     def entry(self, index: int) -> Entry:

@@ -83,17 +83,20 @@ class Recorder(Observer):
 
     def recorded(self, inputs: tuple, outputs: tuple) -> None:
         rows, tensors = self.tape.rows, self.tensors
+        seen = tensors.get
         for x in inputs:
-            if tensors.get(x.key) is not x.value:
+            if seen(x.key) is not x.value:
                 self.see(x)
-        for r in outputs:
-            value = tensors[r.key] = r.value
-            try:
+        try:
+            for r in outputs:
+                value = tensors[r.key] = r.value
                 if value._version:
                     self.see(r)
-            except RuntimeError:  # of an inference mode: nobody counts
-                pass
-        self.log += ("recorded", self.line, self.where or _caller(), len(rows) - 1, rows[-1], inputs, outputs)
+        except RuntimeError:  # of an inference mode: nobody counts
+            for r in outputs:
+                tensors[r.key] = r.value
+        where, index = self.where or _caller(), len(rows) - 1
+        self.log += ("recorded", self.line, where, index, rows[-1], bare(inputs), bare(outputs))
 
     def see(self, x: Variable) -> None:
         """Keep the tensor that this Variable has now; what its `value` is later is not what this run computed with."""
@@ -110,14 +113,14 @@ class Recorder(Observer):
         self.log += ("pass_begun", line, where, L, seed, wanted, none, prune)
 
     def visit_begun(self, index: int, dL_doutputs: list) -> None:
-        self.log += ("visit_begun", self.line, None, index, dL_doutputs)
+        self.log += ("visit_begun", self.line, None, index, bare(dL_doutputs))
         # rules of our own operators are nobody's source line; what they record came from the call of grad
         self.where = None if self.tape.rows[index][0].__class__ is HandWritten else _NOWHERE
 
     def visited(self, index: int, state: str, dL_doutputs: list, dL_dinputs: list) -> None:
         if self.then is not None:
             self.see_again(dL_dinputs)
-        self.log += ("visited", self.line, None, index, state, dL_doutputs, dL_dinputs)
+        self.log += ("visited", self.line, None, index, state, bare(dL_doutputs), bare(dL_dinputs))
         self.where = _NOWHERE  # additions that follow are grad's own
 
     def see_again(self, gradients: Sequence[Variable | None]) -> None:
@@ -168,6 +171,11 @@ class Recorder(Observer):
 
 
 _NOWHERE = (None, 0)
+
+
+def bare(variables: Sequence[Variable | None]) -> Sequence[Variable | None] | Variable | None:
+    """One Variable without what it came in: thousands of tuples less for Python's collector to look through."""
+    return variables[0] if len(variables) == 1 else variables
 
 
 def said(error: BaseException) -> str:
