@@ -112,6 +112,12 @@ class Watch:
         with traced(self._enter):
             yield
 
+    def knows(self, slots: list[Slot]) -> None:
+        """What was there before the first line ran."""
+        code = self.codes[0]
+        for value in (slot.value for slot in slots if isinstance(slot.value, torch.Tensor)):
+            self.seen[id(value)] = Seen(value, code, code.co_firstlineno, code.co_firstlineno, _mark(value))
+
     def _enter(self, frame: types.FrameType, event: str, arg: Any) -> Callable | None:
         if frame.f_code not in self.codes:
             return None

@@ -103,6 +103,7 @@ def _line_in_backward(rule: Rule, which: str | int) -> Place | None:
         return None
     ran: Ran = rule.alone.forward()
     watch = source.Watch((code,), lambda: ran.slots)
+    watch.knows(ran.slots)
     incoming = [g if g is None else g.clone() for g in rule.all_incoming()]
     with watch.watching():
         rule.alone.backward(ran, incoming, copies=False)
