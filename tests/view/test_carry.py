@@ -66,7 +66,6 @@ def test_the_file_is_named_after_what_is_shown(monkeypatch):
 @pytest.mark.parametrize("name", ["step", "compare", "pytorch"])
 def test_each_page_can_be_saved(name):
     app = AppTest.from_file(str(APP), default_timeout=60).run()
-    if name != "step":
-        app.switch_page(f"pages/{name}.py").run()
+    app.switch_page(f"pages/{name}.py").run()
     assert not app.exception and not app.error
     assert [button.proto.label for button in app.get("download_button")] == ["Save as HTML"]

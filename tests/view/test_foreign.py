@@ -103,7 +103,7 @@ def test_numbers_of_every_dtype_are_shown(dtype, size):
 def test_what_nobody_can_read_is_not_shown():
     value = Value(0, "x", (1,) * 70, torch.zeros([1] * 70), note="")
     assert value_text(value) == ""
-    assert payload(Trace([Leaf(index=0, value=value)], [], [value]))["values"][0][3:] == [0, 0, -1]
+    assert payload(Trace([Leaf(index=0, value=value)], [], [value]))["values"][0][3:] == (0, 0, -1)
 
 
 def test_repeated_numbers_cost_what_they_take():
@@ -135,7 +135,7 @@ def test_the_text_that_came_with_a_trace_is_shown(tmp_path):
     for event in trace.events:
         object.__setattr__(event, "source", ("/elsewhere/ops.py", 12))
     trace.program = ""
-    assert payload(trace)["sources"] == [["ops.py", 11, ["def f(a, b):", "    return a * b"]]]
+    assert payload(trace)["sources"] == [("ops.py", 11, ["def f(a, b):", "    return a * b"])]
 
 
 ADDRESSES = ["https://evil.example/x", "HTTP://evil.example", "www.evil.example", "me@evil.example"]
