@@ -2,5 +2,6 @@
 interface Window {
   simplegrad: any;
   simplegradDrafts: any;
+  simplegradUntold: any;
   Plotly: any;
 }

@@ -83,7 +83,7 @@ class Learn {
   drawRail() {
     const solved = kept(SOLVED);
     const done = (each) => each.exercises.every((id) => solved[id]);
-    const focused = document.activeElement?.dataset?.number;
+    const focused = /** @type {HTMLElement | null} */ (document.activeElement)?.dataset.number;
     this.rail.replaceChildren(...this.data.rail.map((each) => element("button", {
       type: "button", title: each.title, "data-number": each.number, "data-solved": String(done(each)),
       "aria-label": `Lesson ${each.number}: ${each.title}${done(each) ? ", solved" : ""}`,
