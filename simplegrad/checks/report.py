@@ -152,8 +152,7 @@ class Remainders:
     rate: float
 
     def __str__(self) -> str:
-        power = f"power {self.rate:.1f} (right: {self.order + 1})" if self.rate == self.rate else "no power to be told"
-        return f"{power} for {self.input} at order {self.order}"
+        return f"power {self.rate:.1f} (right: {self.order + 1}) for {self.input} at order {self.order}"
 
     def as_json(self) -> dict:
         return {
@@ -275,8 +274,9 @@ class Report:
         for order, errors in sorted(self.errors.items()):
             each = ", ".join(f"{name} {error:.2g}" for name, error in errors.items())
             lines.append(f"  order {order}: largest error {each}")
-        if self.evidence:
-            lines.append(f"  remainders of Taylor expansions fall with {', '.join(map(str, self.evidence))}")
+        told = [str(each) for each in self.evidence if each.rate == each.rate]
+        if told:
+            lines.append(f"  remainders of Taylor expansions fall with {', '.join(told)}")
         for finding in self.findings:
             lines += ["", *described(finding)]
         if self.tried:
