@@ -5,10 +5,10 @@ from __future__ import annotations
 import networkx as nx
 
 from ..trace import calls as kinds
-from ..trace.calls import Call, Filled, Held
+from ..trace.calls import Call, Filled
 from ..trace.events import Entry, Value, Visited
-from .answer import UNKNOWN, Cause, Link
-from .faded import by_hook, changed_after, contributions, last_filled, norm_of
+from .answer import Cause, Link
+from .filled import contributions, norm_of
 from .run import Run
 
 # They write an infinity because they were told to.
@@ -25,20 +25,6 @@ EXPLICIT = {
     "tril",
 }
 EXPLICIT |= {"masked_scatter", "masked_scatter_", "tensor", "zeros_like", "empty", "index_fill", "index_fill_", "triu_"}
-
-
-def why_nan(run: Run, name: str, held: Held | None, value: Value) -> Cause:
-    filled = last_filled(run, value)
-    if filled is None:
-        return Cause(UNKNOWN, f"No pass of this trace filled the gradient of {name}: it is from before.")
-    if not filled.after_kind:
-        changed = changed_after(run, name, held, value, "nan")
-        if changed is not None:
-            return changed
-    if filled.came is not None and not filled.came.nonfinite and filled.before is None and filled.after_kind:
-        return by_hook(run, name, held, value, filled.pass_id)
-    found = born(run, value, filled)
-    return found or Cause(UNKNOWN, f"Where the NaN in the gradient of {name} was born cannot be told from this trace.")
 
 
 def born(run: Run, value: Value, filled: Filled) -> Cause | None:

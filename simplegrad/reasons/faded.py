@@ -8,6 +8,8 @@ from ..trace import calls as kinds
 from ..trace.calls import Call, Filled, Held
 from ..trace.events import Accumulated, Entry, Value, Visited
 from .answer import UNKNOWN, Cause, Link
+from .changed import changed_after
+from .filled import contributions, last_filled, norm_of
 from .run import Run
 
 # Autograd's names of operations, by what their derivative does.
@@ -131,17 +133,6 @@ ENOUGH = 1e-3  # a factor that far from one says where a gradient faded
 NOTHING = (0.0, "")
 
 
-def norm_of(value: Value | None) -> float | None:
-    """Its norm; None where it is not known, infinity where it is not finite."""
-    if value is None:
-        return None
-    if value.nonfinite:
-        return float("inf")
-    if value.norm is None and value.tensor is not None:
-        return float(value.tensor.detach().double().norm())
-    return value.norm
-
-
 def why_faded(run: Run, name: str, held: Held | None, value: Value, state: str, row: int | None) -> Cause:
     filled = last_filled(run, value)
     changed = changed_after(run, name, held, value, state)
@@ -162,96 +153,10 @@ def why_faded(run: Run, name: str, held: Held | None, value: Value, state: str, 
     return found or Cause(UNKNOWN, f"Where the gradient of {name} became {state} cannot be told from this trace.")
 
 
-def last_filled(run: Run, value: Value) -> Filled | None:
-    found = [filled for filled in run.filled.get(value, ()) if filled.came is not None and filled.accumulates]
-    return found[-1] if found else None
-
-
 # -- what happened to it after the pass, or by a hook of the leaf's own -----------------------------------------
 
 
-def changed_after(run: Run, name: str, held: Held | None, value: Value, state: str) -> Cause | None:
-    filled = last_filled(run, value)
-    if filled is None:
-        return None
-    brought, after = norm_of(filled.came), filled.after
-    end = run.end_of(filled.pass_id)
-    is_bad = after is not None and is_in(state, after, filled.after_kind)
-    if not is_bad:
-        marks = run.marks(kinds.GRAD_SET, kinds.ZERO_GRAD, kinds.CLIP, kinds.UNSCALE)
-        later = [call for call in marks if value in call.leaves and call.event >= end and not call.within]
-        return _cleared(run, name, later[-1], filled) if later else None
-    if brought is not None and not is_in(state, brought, "") and filled.before is None:
-        return by_hook(run, name, held, value, filled.pass_id)
-    return None
-
-
-def is_in(state: str, norm: float, kind: str) -> bool:
-    if kind:
-        return state == "nan"
-    return {"zero": norm == 0, "tiny": norm < 1e-6, "huge": norm > 1e3, "nan": norm == float("inf")}.get(state, False)
-
-
-def _cleared(run: Run, name: str, call: Call, filled: Filled) -> Cause:
-    came = Link(
-        f"the pass fills it, norm {filled.after:.4g}" if filled.after else "the pass fills it",
-        None,
-        run.end_of(filled.pass_id),
-    )
-    if call.kind == kinds.CLIP:
-        return _clipped(run, name, call, came)
-    if call.kind == kinds.UNSCALE:
-        return Cause("loss_scale", f"Taking the scale of the loss out again did this to {name}.", call.source, (came,))
-    if call.kind == kinds.ZERO_GRAD or call.name in ("zero_", "_foreach_zero_", "fill_"):
-        what = "zero_grad()" if call.kind == kinds.ZERO_GRAD else f"{call.name}()"
-        sentence = f"The gradient of {name} was computed and then set to zero after backward, by {what}."
-        return Cause("zeroed", sentence, call.source, (came, Link(what, call.source, call.event)))
-    sentence = f"The gradient of {name} was changed after backward, by {call.name}."
-    return Cause("zeroed", sentence, call.source, (came, Link(call.name, call.source, call.event)))
-
-
-def _clipped(run: Run, name: str, call: Call, came: Link) -> Cause:
-    way = next((each.split(".")[-1] for each in call.via if each.startswith("clip_grad.clip_grad")), "clip_grad_norm_")
-    broken = [f for f in run.trace.filled if f.after_kind and any(f.value is leaf for leaf in call.leaves)]
-    more, chain = "", [came]
-    if broken:
-        other = broken[-1]
-        what = {"inf": "an infinity (inf)", "nan": "a NaN"}.get(other.after_kind, "no finite number")
-        more = f": the gradient of {other.value.name} has {what}, so the total norm is not finite"
-        from .broken import born  # the other half of the story
-
-        birth = born(run, other.value, other)
-        chain += [Link(f"{other.value.name} gets {what}", birth.source if birth else None, None)]
-    sentence = (
-        f"{way} made it so, because of another parameter{more}, and every gradient is multiplied by the same factor."
-    )
-    if not broken:
-        sentence = f"{way} scaled the gradient of {name}, together with all the others."
-    return Cause("clip", sentence, call.source, (*chain, Link(f"{way} changes all gradients", call.source, call.event)))
-
-
-def by_hook(run: Run, name: str, held: Held | None, value: Value, pass_id: int) -> Cause:
-    inside = [c for c in run.calls if c.pass_id == pass_id and c.within == "hook" and c.source is not None]
-    own = [c for c in inside if held is not None and any(_in_hook(c, hook) for hook in held.hooks)]
-    mine = [c for c in own if c.outputs] or own
-    source = mine[-1].source if mine else held.hooks[-1] if held is not None and held.hooks else None
-    if source is None:
-        registered = [c for c in run.marks(kinds.HOOK) if value in c.inputs]
-        source = registered[-1].source if registered else None
-    sentence = f"A hook on {name} replaces its gradient: what the pass brought is not what .grad holds."
-    return Cause("hook", sentence, source, (Link("the hook runs", source, None),))
-
-
-def _in_hook(call: Call, hook: tuple[str, int]) -> bool:
-    """Whether the call's line stands in the function that begins at the hook's line."""
-    return call.source[0] == hook[0] and 0 <= call.source[1] - hook[1] < 40
-
-
 # -- on the way back -----------------------------------------------------------------------------------------------
-
-
-def contributions(run: Run, pass_id: int, value: Value) -> list[Accumulated]:
-    return [event for event in run.came.get((pass_id, value), ()) if event.contribution is not None]
 
 
 def walk_up(run: Run, pass_id: int, value: Value) -> Iterator[tuple[Entry, Accumulated, Visited, Value]]:

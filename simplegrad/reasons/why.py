@@ -10,9 +10,11 @@ from ..checks.report import Place
 from ..trace.calls import Held
 from ..trace.events import Value
 from ..trace.trace import Trace
-from .answer import Cause, Link, Why, place_of
-from .broken import why_nan
-from .faded import last_filled, why_faded
+from .answer import UNKNOWN, Cause, Link, Why, place_of
+from .broken import born
+from .changed import changed_after
+from .faded import why_faded
+from .filled import by_hook, last_filled
 from .lost import why_none
 from .run import Run, run_of
 from .stale import leftover, why_stale
@@ -130,3 +132,17 @@ def cause_of(run: Run, subject: Subject, state: str) -> Cause:
         return Cause("none", f"{name} has a gradient of ordinary size; nothing is wrong with it that the trace shows.")
     row = subject.row if held is not None and held.grad not in ("none", "zero") else None
     return why_faded(run, name, held, value, state, row)
+
+
+def why_nan(run: Run, name: str, held: Held | None, value: Value) -> Cause:
+    filled = last_filled(run, value)
+    if filled is None:
+        return Cause(UNKNOWN, f"No pass of this trace filled the gradient of {name}: it is from before.")
+    if not filled.after_kind:
+        changed = changed_after(run, name, held, value, "nan")
+        if changed is not None:
+            return changed
+    if filled.came is not None and not filled.came.nonfinite and filled.before is None and filled.after_kind:
+        return by_hook(run, name, held, value, filled.pass_id)
+    found = born(run, value, filled)
+    return found or Cause(UNKNOWN, f"Where the NaN in the gradient of {name} was born cannot be told from this trace.")
