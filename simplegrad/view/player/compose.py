@@ -226,7 +226,7 @@ def gradients(trace: Trace) -> None:
                 lines.append(f"d{event.run.loss.name}/d{x.name} = {value}")
     if lines:
         st.markdown("**Gradients**")
-        st.code(shortened("\n".join(lines)), language=None)
+        st.code(shortened("\n".join(lines)), language=None, wrap_lines=True)
 
 
 def shortened(text: str) -> str:
