@@ -14,6 +14,7 @@ REPORT = "checks.report"
 BELOW = {
     "torch_private": set(),
     "extras": set(),
+    "source_text": set(),
     "ops": set(),
     "engine": {"ops"},
     "trace": {"engine"},
@@ -35,8 +36,9 @@ BELOW = {
     "lessons": {"engine", "trace", "aggregates", "language", "compiler", "checks", REPORT},
 }
 BELOW["view"] = set(BELOW) - {"notebook"}
-for _part in set(BELOW) - {"torch_private", "extras"}:  # what may be missing, anybody may ask
-    BELOW[_part] = BELOW[_part] | {"torch_private", "extras", "__version__", "attached"}
+ANYBODYS = {"torch_private", "extras", "source_text"}
+for _part in set(BELOW) - ANYBODYS:
+    BELOW[_part] = BELOW[_part] | ANYBODYS | {"__version__", "attached"}
 LIBRARIES = {
     "ops": {"torch"},
     "engine": {"torch"},
@@ -109,6 +111,13 @@ def test_pages_are_thin():
         assert parts_of_ours(imported(path)) <= {"view"}, path
         assert libraries(imported(path)) <= {"streamlit", *(ROUTERS if path.name == "app.py" else ())}, path
         assert len(path.read_text().splitlines()) <= (100 if path.name == "app.py" else 60), path
+
+
+def test_one_module_parses_python():
+    """Its lock is of use where nobody passes it by."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if path != PACKAGE / "source_text.py":
+            assert "ast.parse(" not in path.read_text(), path
 
 
 def test_nothing_of_a_text_is_run():

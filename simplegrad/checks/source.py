@@ -9,6 +9,7 @@ import linecache
 import types
 from collections.abc import Iterator
 
+from .. import source_text
 from .report import Place
 
 
@@ -36,7 +37,7 @@ def cells_of(function: object) -> dict[str, object]:
 @functools.lru_cache(maxsize=64)
 def _parsed(text: str) -> ast.Module | None:
     try:
-        return ast.parse(text)
+        return source_text.parsed(text)
     except (SyntaxError, ValueError):
         return None
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import ast
 import re
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from .. import source_text
 from .errors import ProgramError, error_at, lines_of
 from .limits import DEFAULT_LIMITS, Limits
 from .names import DEFINED, MODULE, F, is_reserved
@@ -77,9 +77,7 @@ def leaf_alone(call: ast.Call) -> Parsed:
 def tree(text: str, lines: Sequence[str]) -> ast.Module:
     """The syntax tree, at most DEEPEST levels deep. Raises ProgramError."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Python's doubts about a text that is being typed are for no log
-            module = ast.parse(text, FILE)
+        module = source_text.parsed(text, FILE)
     except SyntaxError as error:
         raise syntax_error(error, lines) from None
     except (RecursionError, MemoryError):

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from types import FunctionType
 
+from simplegrad import source_text
 from simplegrad.torch_bridge.where import OWN, kind_of
 from simplegrad.trace.events import Source
 
@@ -67,9 +68,9 @@ def _definitions(cls: type) -> Iterator[tuple[str, ast.ClassDef]]:
 @lru_cache(maxsize=64)
 def parsed(file: str) -> ast.Module:
     try:
-        return ast.parse("".join(linecache.getlines(file)))
+        return source_text.parsed("".join(linecache.getlines(file)))
     except (SyntaxError, ValueError):
-        return ast.parse("")
+        return ast.Module([], [])
 
 
 def _walk(node: ast.AST, branch: int | None) -> Iterator[tuple[ast.AST, int | None]]:

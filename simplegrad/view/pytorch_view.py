@@ -13,6 +13,7 @@ from operator import add
 
 import torch
 
+from .. import source_text
 from ..checks.report import UNVERIFIED, Finding, Report, short
 from ..files import UserFiles
 from ..language.errors import nearest
@@ -458,7 +459,7 @@ def block_around(file: str, line: int, texts: Chunks | None = None) -> tuple[str
 def _blocks(text: str) -> tuple[tuple[int, int], ...]:
     """Spans of classes, smallest first; then those of functions."""
     try:
-        nodes = list(ast.walk(ast.parse(text)))
+        nodes = list(ast.walk(source_text.parsed(text)))
     except (SyntaxError, ValueError):
         return ()
     spans = []

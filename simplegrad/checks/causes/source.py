@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from simplegrad import source_text
 from simplegrad.checks.report import Place
 from simplegrad.checks.subjects.slots import Slot
 from simplegrad.checks.tracing import traced
@@ -32,7 +33,7 @@ def statements(code: types.CodeType) -> tuple[ast.stmt, ...]:
     """The statements of a function, at the line numbers of its file; none where the source cannot be had."""
     try:
         lines, first = inspect.getsourcelines(code)
-        tree = ast.parse(textwrap.dedent("".join(lines)))
+        tree = source_text.parsed(textwrap.dedent("".join(lines)))
     except (OSError, TypeError, SyntaxError):
         return ()
     ast.increment_lineno(tree, first - 1)
@@ -252,7 +253,7 @@ def _text(code: types.CodeType, node: ast.stmt) -> str:
     numbers = range(node.lineno, (node.end_lineno or node.lineno) + 1)
     text = textwrap.dedent("".join(linecache.getline(code.co_filename, n) for n in numbers)).rstrip()
     try:
-        alone = len(ast.parse(text).body) == 1
+        alone = len(source_text.parsed(text).body) == 1
     except SyntaxError:
         alone = False
     return text if alone else ast.unparse(node)
