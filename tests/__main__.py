@@ -1,8 +1,7 @@
 """`python -m tests`: all tests, and before them the browser that some of them drive, if this machine has none.
 
-Arguments go to pytest: `python -m tests -k store`. The tests run one after another: those in a browser look at times
-and frames that other work would disturb, and sharing the cores saves the rest little, since every worker has to import
-torch (`-n 2 --ignore=tests/browser` does it all the same).
+Those that need no browser share the cores; those in one run after them, one after another, since they look at times and
+frames that other work would disturb. Arguments go to pytest, which then runs once: `python -m tests -k store`.
 
 `python -m tests --core`: what works without streamlit and plotly, without a browser.
 """
@@ -54,7 +53,10 @@ def main() -> int:
     if not has_browser():
         print(HOW, file=sys.stderr)
         return 1
-    return tested(*sys.argv[1:])
+    if sys.argv[1:]:
+        return tested(*sys.argv[1:])
+    workers = str(min(4, os.cpu_count() or 1))  # each imports torch: more would need gigabytes
+    return tested("-n", workers, "--ignore=tests/browser") or tested("tests/browser")
 
 
 def tested(*arguments: str) -> int:
