@@ -56,11 +56,18 @@ _MODULES = {
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
 
-# Methods that show, or ask what lies above their class: `attached` gives them to it, and each is imported when called.
+# Methods that keep, show, or ask what lies above their class: `attached` gives them to it, and each is imported when
+# called. One whose name begins with a point is given no object.
 _SHOWN = {"show": "view.display:show", "_repr_mimebundle_": "view.display:mimebundle"}
 _METHODS = {
     "CompiledAggregate": {"_repr_mimebundle_": "view.display:compiled_mimebundle"},
-    "Trace": {"to_html": "view.html:trace_html", "why": "reasons.why:why", **_SHOWN},
+    "Trace": {
+        "save": "trace.store:save",
+        ".load": "trace.store:load",
+        "to_html": "view.html:trace_html",
+        "why": "reasons.why:why",
+        **_SHOWN,
+    },
     "Comparison": {"to_html": "view.html:comparison_html", **_SHOWN},
     "Report": {"to_html": "view.html:report_html", **_SHOWN},
 }
@@ -113,16 +120,17 @@ def __getattr__(name: str) -> Any:
 def attached(cls: Class) -> Class:
     """A class with its methods of _METHODS: what it shows is written above it, and known to it by name alone."""
     for name, where in _METHODS[cls.__name__].items():
-        setattr(cls, name, _late(name, where))
+        late = _late(name.removeprefix("."), where)
+        setattr(cls, late.__name__, staticmethod(late) if name.startswith(".") else late)
     return cls
 
 
 def _late(name: str, where: str) -> Any:
-    def method(self: Any, *arguments: Any, **options: Any) -> Any:
+    def method(*arguments: Any, **options: Any) -> Any:
         module, function = where.split(":")
         if name == "_repr_mimebundle_" and not _can_show():
-            return {"text/plain": repr(self)}
-        return getattr(import_module(f".{module}", __name__), function)(self, *arguments, **options)
+            return {"text/plain": repr(arguments[0])}
+        return getattr(import_module(f".{module}", __name__), function)(*arguments, **options)
 
     method.__name__, method.__qualname__ = name, name
     method.__doc__ = f"See simplegrad.{where.replace(':', '.')}."

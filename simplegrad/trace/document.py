@@ -181,7 +181,7 @@ class Reader:
         trace._filled = self.beside("filled", Filled)
         trace.pass_count = len(trace.passes)
         try:
-            Replay(trace)
+            Replay(trace.events, trace.value_named)
         except (LookupError, AttributeError):
             self.wrong("its passes and visits do not nest")
         return trace

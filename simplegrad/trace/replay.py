@@ -7,10 +7,9 @@ bisection, so going to any event costs the same, and memory grows with the numbe
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from .events import (
     Accumulated,
@@ -29,9 +28,6 @@ from .events import (
     VisitBegun,
     Visited,
 )
-
-if TYPE_CHECKING:
-    from .trace import Trace
 
 UNREACHED, NONE, ZERO, NONFINITE, VALUE = "unreached", "none", "zero", "nonfinite", "value"
 PENDING, ACTIVE, PROPAGATED, PARTIAL, SKIPPED, PRUNED = (
@@ -53,11 +49,14 @@ class Gradient:
 
 
 class Replay:
-    """The histories of a trace. `at(k)` is the state after its first k events."""
+    """The histories of a trace's events. `at(k)` is the state after the first k of them.
 
-    def __init__(self, trace: Trace):
-        self.trace = trace
-        self.events = trace.events
+    `value_named`: name -> the trace's value, or None; for those of which no event tells.
+    """
+
+    def __init__(self, events: list[Event], value_named: Callable[[str], Value | None]):
+        self.events = events
+        self.value_named = value_named
         self.pass_begins: list[int] = []  # indices of PassBegun events
         self.runs: list[PassHistory] = []
         self.recorded_at: list[int] = []  # indices of Recorded events
@@ -272,7 +271,7 @@ class GradientTable(Mapping):
         replay = self._state._replay
         history = replay.named.get(name)
         value = history and history.before(replay.tape_at(self._state.k) + 1)
-        value = value or replay.trace.value_named(name)
+        value = value or replay.value_named(name)
         if value is None:
             raise KeyError(name)
         return self._state.gradient(value)

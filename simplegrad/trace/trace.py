@@ -27,7 +27,12 @@ class Trace:
     `title` and `program` say what ran (the text of a program of the small language, or "").
     """
 
-    if TYPE_CHECKING:  # given to it by `attached`: see simplegrad/view/html.py
+    if TYPE_CHECKING:  # given to it by `attached`: see store.py, and simplegrad/view/html.py
+
+        def save(self, path: str | os.PathLike[str]) -> None: ...
+
+        @staticmethod
+        def load(path: str | os.PathLike[str]) -> Trace: ...
 
         def to_html(
             self,
@@ -160,26 +165,13 @@ class Trace:
 
     @cached_property
     def _replay(self) -> Replay:
-        return Replay(self)
+        return Replay(self.events, self.value_named)
 
     def transcript(self) -> str:
         """What the notebook would have printed."""
         from .transcript import transcript
 
         return transcript(self.events, self.printed)
-
-    def save(self, path: str | os.PathLike) -> None:
-        """One file, in the format that store.py describes."""
-        from .store import save
-
-        save(self, path)
-
-    @staticmethod
-    def load(path: str | os.PathLike) -> Trace:
-        """A saved trace. Raises TraceFileError for a damaged or foreign file."""
-        from .store import load
-
-        return load(path)
 
     def __repr__(self) -> str:
         return f"<Trace of {len(self.events)} events, {len(self.entries)} entries, {self.pass_count} passes>"

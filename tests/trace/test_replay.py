@@ -163,7 +163,7 @@ def test_before_and_after_a_pass_nothing_is_unreached_and_none():
 
 def histories(trace) -> int:
     """How many facts a replay of the trace keeps."""
-    replay = Replay(trace)
+    replay = Replay(trace.events, trace.value_named)
     changes = [h for run in replay.runs for h in (*run.gradients.values(), *run.entries.values())]
     return sum(len(each.indices) for each in changes) + len(replay.value_known_at) + len(replay.recorded_at)
 
