@@ -445,3 +445,52 @@ def test_an_escape_in_a_function_that_backward_calls_is_named_at_the_third_order
     assert (finding.entry, finding.slot) == ("CubeGradient", "saved_tensors[1]")
     assert finding.made_at.text == "six = 6 * x"
     assert list(check_function(SquareTwice.apply, (points(),), order=3).errors[3]) == ["x", "incoming gradient"]
+
+
+class TwiceAsMuch(Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.exp()
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        return g * x.exp() * 2
+
+
+class IntoABuffer(Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        out = x.new_zeros(400)
+        out[5:9] = x.sin()
+        return out
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        return -g[5:9] * x.cos()
+
+
+class ToTheLargest(Function):
+    @staticmethod
+    def forward(ctx, x):
+        scale = x.abs().max() / 7
+        return (x / scale).round() * scale
+
+    @staticmethod
+    def backward(ctx, g):
+        return g
+
+
+@pytest.mark.parametrize(("fn", "size"), [(TwiceAsMuch, 64), (IntoABuffer, 4)])
+def test_of_many_elements_each_of_which_moves_one_the_forward_is_not_constant(fn, size):
+    x = torch.linspace(-1, 1, size).add(0.01).requires_grad_()
+    report = check(fn.apply, x, order=1)
+    assert report.faults and not report.surrogate
+
+
+def test_rounding_to_a_scale_taken_from_the_largest_is_constant_nearly_everywhere():
+    report = check(ToTheLargest.apply, torch.linspace(-1, 1, 64).add(0.01).requires_grad_())
+    assert report.ok and report.surrogate

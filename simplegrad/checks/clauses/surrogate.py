@@ -56,6 +56,7 @@ def _values(rule: Rule, at: list[torch.Tensor]) -> list[torch.Tensor] | None:
 def _is_constant(rule: Rule, seen: list, j: int, i: int) -> bool:
     """Whether output j stays the same when input i moves a little, anywhere, and yet depends on it."""
     h = 1e-7 if rule.bits == 64 else 1e-4
+    varied = _varied(rule, seen, j, i)
     generator = torch.Generator().manual_seed(32)
     for at, outputs in seen:
         x = plain(at[i].detach())
@@ -64,15 +65,15 @@ def _is_constant(rule: Rule, seen: list, j: int, i: int) -> bool:
         there = _values(rule, [*at[:i], x + step, *at[i + 1 :]])
         if there is None or j >= len(there):
             return False
-        same = _mostly_same(outputs[j], there[j], rule.bits)
-        if not same and not _rests_on_few(rule, at, outputs, j, i, step):
+        apart = _apart(outputs[j], there[j], rule.bits)
+        if not _are_few(apart, varied) and not _rests_on_few(rule, at, outputs, j, i, step):
             return False
-    return _depends(rule, seen, j, i)
+    return bool(varied.any())
 
 
 def _rests_on_few(rule: Rule, at: list, outputs: list, j: int, i: int, step: torch.Tensor) -> bool:
     """Whether an output of its input's shape moves with hardly any element of it: rounding to a scale taken from the
-    largest, say. A few elements are tried alone."""
+    largest, say. A few elements are tried alone, which then move nothing at all: not themselves either."""
     count = step.numel()
     if outputs[j].shape != step.shape or count < 4:
         return False
@@ -82,28 +83,34 @@ def _rests_on_few(rule: Rule, at: list, outputs: list, j: int, i: int, step: tor
         alone = torch.zeros_like(step)
         alone.view(-1)[k] = step.reshape(-1)[k]
         there = _values(rule, [*at[:i], plain(at[i].detach()) + alone, *at[i + 1 :]])
-        still += there is not None and j < len(there) and _mostly_same(outputs[j], there[j], rule.bits)
+        still += there is not None and j < len(there) and not bool(_apart(outputs[j], there[j], rule.bits).any())
     return still >= MOST * len(tried)
 
 
-def _depends(rule: Rule, seen: list, j: int, i: int) -> bool:
-    """Whether another input i, far off, gives another output j."""
+def _varied(rule: Rule, seen: list, j: int, i: int) -> torch.Tensor:
+    """Which elements of output j another input i, far off, gives another value. Those of a buffer that input i is
+    written into in one place are constant for no reason of its own."""
     given, outputs = seen[0]
+    varied = torch.zeros(outputs[j].shape, dtype=torch.bool, device=outputs[j].device)
     for at, _ in seen[1:]:
         there = _values(rule, [*given[:i], at[i], *given[i + 1 :]])
-        if there is not None and j < len(there) and not _mostly_same(outputs[j], there[j], rule.bits, few=0.0):
-            return True
-    return False
+        if there is not None and j < len(there) and there[j].shape == varied.shape:
+            varied |= _apart(outputs[j], there[j], rule.bits)
+    return varied
 
 
-def _mostly_same(a: torch.Tensor, b: torch.Tensor, bits: int, few: float = FEW) -> bool:
+def _apart(a: torch.Tensor, b: torch.Tensor, bits: int) -> torch.Tensor:
+    """Which elements differ by more than rounding; all of them where the shapes do."""
     if a.shape != b.shape:
-        return False
+        return torch.ones(a.shape, dtype=torch.bool, device=a.device)
     if not a.numel():
-        return True
+        return torch.zeros(a.shape, dtype=torch.bool, device=a.device)
     largest = a.abs().double().nan_to_num(0, 0, 0).max()
-    apart = ((a - b).abs().double() > (1e-12 if bits == 64 else 1e-6) * largest).sum()
-    return float(apart) <= few * a.numel()
+    return (a - b).abs().double() > (1e-12 if bits == 64 else 1e-6) * largest
+
+
+def _are_few(apart: torch.Tensor, varied: torch.Tensor) -> bool:
+    return apart.shape == varied.shape and int((apart & varied).sum()) <= FEW * int(varied.sum())
 
 
 def _is_unchanged(seen: list, j: int, i: int) -> bool:
