@@ -69,6 +69,7 @@ _METHODS = {
         **_SHOWN,
     },
     "Comparison": {"to_html": "view.html:comparison_html", **_SHOWN},
+    "RunComparison": {"to_html": "view.html:comparison_html", **_SHOWN},
     "Report": {"to_html": "view.html:report_html", **_SHOWN},
 }
 

@@ -61,6 +61,11 @@ class Backward:
                 return self.told(a, b)
         return self.other_leaf() if agreed else self.unpaired()
 
+    def told_pairs(self) -> dict[tuple[int, int], bool]:
+        """Visits of both passes that are partners -> whether what they hand on differs."""
+        visits = [(self.left.visits[i], self.right.visits[j]) for i, j in self.pairs]
+        return {(a.index, b.index): differs(list(zip(a.outgoing, b.outgoing))) for a, b in visits}
+
     def is_replaced(self, a: Visited, b: Visited, size: float) -> bool:
         """Whether the same came to what differs: then a hook of the tensor's own stands between."""
         ends = zip(a.entry.outputs, b.entry.outputs, a.incoming, b.incoming)

@@ -6,7 +6,7 @@ from functools import cached_property
 
 from ..trace import calls as kinds
 from ..trace.calls import Call
-from ..trace.events import PassBegun, Value
+from ..trace.events import Entry, PassBegun, Recorded, Value
 from ..trace.trace import Trace
 from .gaps import apart, differs, norm_of, rounding
 from .pairing import paired
@@ -150,11 +150,32 @@ class Forward:
         side = "left" if how == MISSING else "right"
         left, right = (call, other) if how == MISSING else (other, call)
         what = f"{shown(call)} runs on the {side} only"
-        return parting_of(FORWARD, how, call, left, right, f"{in_module(call)}, {what}, and what follows differs.")
+        sentence = f"{in_module(call)}, {what}, and what follows differs."
+        return parting_of(FORWARD, how, call, left, right, sentence, steps=self.steps_of(left, right))
 
     def made_of(self, how: str, a: Call, b: Call, what: str, place: Call | None = None) -> Parting:
         sentence = f"{in_module(b)}, {what}." if how == INPUT else f"{in_module(b)}, {shown(b)} {what}: {norms(a, b)}."
-        return parting_of(FORWARD, how, b, a, b, sentence, place)
+        return parting_of(FORWARD, how, b, a, b, sentence, place, self.steps_of(a, b))
+
+    def steps_of(self, left: Call, right: Call) -> tuple[int, int]:
+        return self.step_of(0, left), self.step_of(1, right)
+
+    def told_pairs(self) -> dict[tuple[int, int], bool]:
+        """Events that tell of both calls of a pair -> whether the results differ."""
+        calls = [(self.calls[0][i], self.calls[1][j]) for i, j in self.pairs]
+        steps = {pair: (self.step_of(0, pair[0]), self.step_of(1, pair[1])) for pair in calls if all(map(_told, pair))}
+        return {step: self.is_other(*pair) for pair, step in steps.items()}
+
+    def step_of(self, side: int, call: Call) -> int:
+        """The event at which a call is seen: what it recorded; of what autograd did not follow, the next one."""
+        return self.recorded[side].get(call.entries[-1], call.event) if call.entries else call.event
+
+    @cached_property
+    def recorded(self) -> list[dict[Entry, int]]:
+        return [
+            {event.entry: event.index for event in trace.events if isinstance(event, Recorded)}
+            for trace in (self.left, self.right)
+        ]
 
     @cached_property
     def partner(self) -> dict[Call, Call]:
@@ -171,6 +192,10 @@ class Forward:
             if lost and not call.followed and any(norm_of(y) is not None for y in call.outputs):
                 return call
         return None
+
+
+def _told(call: Call) -> bool:
+    return bool(call.entries)
 
 
 def computes(call: Call) -> bool:

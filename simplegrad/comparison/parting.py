@@ -68,7 +68,14 @@ _NAMED |= {"layer_norm": "NativeLayerNorm", "linear": "Addmm", "contiguous": "Cl
 
 
 def parting_of(
-    where: str, how: str, named: Call, left: Call, right: Call, sentence: str, place: Call | None = None
+    where: str,
+    how: str,
+    named: Call,
+    left: Call,
+    right: Call,
+    sentence: str,
+    place: Call | None = None,
+    steps: tuple[int | None, int | None] = (None, None),
 ) -> Parting:
     at = place or right
     return Parting(
@@ -80,8 +87,8 @@ def parting_of(
         place_of(at.source),
         f"{where[0].upper()}{where[1:]}: {sentence}",
         born=how != INPUT,
-        left_step=left.event,
-        right_step=right.event,
+        left_step=steps[0],
+        right_step=steps[1],
     )
 
 

@@ -7,31 +7,53 @@ pass. Of a value its norm is compared, and its numbers where both runs kept them
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-from ..trace.events import Visited
+from .. import attached
+from ..trace.events import Value, Visited
 from ..trace.trace import Trace
-from .backward import Backward, one_pass_more, passes_of
+from .backward import Backward, PassRun, one_pass_more, passes_of
 from .forward import COMPUTES, Forward
-from .gaps import is_known, norm_of
+from .gaps import differs, is_known, norm_of
 from .parting import Parting
+from .walk import Step, begun, walked
+
+Ends = tuple[Value | None, Value | None]  # of a module: a result and a gradient
 
 
 @dataclass(frozen=True)
 class LayerRow:
-    """One module: norms of the last result in it and of the last gradient, on both sides; None where unknown."""
+    """One module: norms of the last result in it and of the last gradient, on both sides; None where unknown.
+    `differs`: whether one of the two is another one, beyond rounding."""
 
     module: str
     left: float | None
     right: float | None
     left_gradient: float | None = None
     right_gradient: float | None = None
+    differs: bool = False
 
 
+@attached
 @dataclass
 class RunComparison:
-    """`compare(a, b)` of two PyTorch traces; worked out when it is asked for."""
+    """`compare(a, b)` of two PyTorch traces; worked out when it is asked for. It has a page, as a Comparison has."""
+
+    if TYPE_CHECKING:  # given to it by `attached`: see simplegrad/view/html.py
+
+        def to_html(
+            self,
+            path: str | os.PathLike[str] | None = None,
+            *,
+            title: str | None = None,
+            step: int | None = None,
+            include_plotlyjs: bool | str = True,
+        ) -> str | None: ...
+
+        def show(self, height: int = ..., **options: object) -> None: ...
 
     left: Trace
     right: Trace
@@ -51,16 +73,53 @@ class RunComparison:
     def divergence(self) -> Parting | None:
         if not self.is_judged:
             return None
-        forward = Forward(self.left, self.right)
-        found = forward.parting()
-        runs = [passes_of(trace) for trace in (self.left, self.right)]
-        for number, (left, right) in enumerate(zip(*runs), 1):
+        found = self._forward.parting()
+        for both in self._backwards:
             if found is not None:
                 return found
-            found = Backward(number, left, right, forward).parting()
-        if found is None and len(runs[0]) != len(runs[1]):
-            found = one_pass_more(runs)
+            found = both.parting()
+        if found is None and len(self._passes[0]) != len(self._passes[1]):
+            found = one_pass_more(self._passes)
         return found
+
+    @cached_property
+    def _forward(self) -> Forward:
+        return Forward(self.left, self.right)
+
+    @cached_property
+    def _passes(self) -> list[list[PassRun]]:
+        return [passes_of(trace) for trace in (self.left, self.right)]
+
+    @cached_property
+    def _backwards(self) -> list[Backward]:
+        return [Backward(number, *both, self._forward) for number, both in enumerate(zip(*self._passes), 1)]
+
+    @cached_property
+    def _partners(self) -> dict[Step, bool]:
+        """Events that are partners -> whether their numbers differ."""
+        calls = self._forward.told_pairs()
+        return calls | {pair: differ for both in self._backwards for pair, differ in both.told_pairs().items()}
+
+    @cached_property
+    def steps(self) -> list[Step]:
+        """Pairs of event indices to walk through both runs; None where that side has nothing there and waits."""
+        pairs = [*self._partners, *begun(self.left, self.right)]
+        return walked(pairs, len(self.left.events), len(self.right.events))
+
+    @cached_property
+    def differing_steps(self) -> list[int]:
+        """Where in `steps` a result or a gradient differs from the other side's: something to stop at."""
+        return [number for number, pair in enumerate(self.steps) if self._partners.get(pair)]
+
+    @property
+    def first_step(self) -> int | None:
+        """Where in `steps` the runs part; None where they do not."""
+        found = self.divergence
+        if found is None:
+            return None
+        at = (found.left_step, found.right_step)
+        near = (n for n, pair in enumerate(self.steps) if any(x is not None and x == y for x, y in zip(pair, at)))
+        return next(near, 0)
 
     @property
     def sentence(self) -> str:
@@ -76,7 +135,7 @@ class RunComparison:
         sides = [_by_module(trace) for trace in (self.left, self.right)]
         names = list(dict.fromkeys([*sides[0], *sides[1]]))
         nothing = (None, None)
-        return [LayerRow(m, *_columns(sides[0].get(m, nothing), sides[1].get(m, nothing))) for m in names]
+        return [_row(m, sides[0].get(m, nothing), sides[1].get(m, nothing)) for m in names]
 
     def as_json(self) -> dict:
         found = self.divergence
@@ -102,20 +161,21 @@ class RunComparison:
         return "\n".join(lines)
 
 
-def _columns(left: tuple, right: tuple) -> tuple:
-    return left[0], right[0], left[1], right[1]
+def _row(module: str, left: Ends, right: Ends) -> LayerRow:
+    norms = [x and norm_of(x) for pair in zip(left, right) for x in pair]
+    return LayerRow(module, *norms, differs=differs(list(zip(left, right))))
 
 
-def _by_module(trace: Trace) -> dict[str, tuple]:
-    """module -> (norm of its last result, norm of the last gradient that came to an entry in it)"""
-    results: dict[str, float | None] = {}
-    gradients: dict[str, float | None] = {}
+def _by_module(trace: Trace) -> dict[str, Ends]:
+    """module -> (its last result, the largest gradient that came to an entry in it)"""
+    results: dict[str, Value] = {}
+    gradients: dict[str, Value] = {}
     for call in trace.calls:
         if call.kind in COMPUTES and call.outputs and not call.within:
-            results[call.module] = norm_of(call.outputs[-1])
+            results[call.module] = call.outputs[-1]
     for event in trace.events:
         if isinstance(event, Visited) and event.entry.group in results:
-            known = [norm for norm in map(norm_of, filter(None, event.outgoing)) if norm is not None]
+            known = [(norm, x) for x in event.outgoing if x is not None and (norm := norm_of(x)) is not None]
             if known:
-                gradients[event.entry.group] = max(known)
-    return {module: (norm, gradients.get(module)) for module, norm in results.items()}
+                gradients[event.entry.group] = max(known, key=lambda each: each[0])[1]
+    return {module: (result, gradients.get(module)) for module, result in results.items()}

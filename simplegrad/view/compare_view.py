@@ -10,6 +10,7 @@ from ..checks.report import Report, short
 from ..comparison.compare import Comparison, Cost, Result, compare
 from ..comparison.compare import Ghost as Pathway
 from ..comparison.divergence import Divergence, shown
+from ..comparison.runs import RunComparison
 from ..trace.trace import Trace
 from . import running
 from .compile_view import links_of
@@ -126,7 +127,7 @@ def differing_events(trace: Trace, reference: Trace) -> list[int]:
     return sorted({steps[k][0] for k in comparison.differing_steps if steps[k][0] >= 0})
 
 
-def rows(comparison: Comparison) -> list[list[int]]:
+def rows(comparison: Comparison | RunComparison) -> list[list[int]]:
     """The player's steps: the event that each side shows, -1 before its first; a side that waits keeps its own."""
     found, now = [], [-1, -1]
     for pair in comparison.steps:
@@ -229,10 +230,10 @@ def pathway_text(pathway: Pathway) -> str:
     return f"{here} Dropped gradient {lost}{exact}."
 
 
-def ghosts(comparison: Comparison, which: str) -> tuple[Ghost, ...]:
+def ghosts(comparison: Comparison | RunComparison, which: str) -> tuple[Ghost, ...]:
     """The missing pathways of one side as the figure draws them: from the dead end to each variable both sides have."""
-    found = []
-    for pathway in comparison.ghosts:
+    found: list[Ghost] = []
+    for pathway in getattr(comparison, "ghosts", ()):  # of two runs of PyTorch none are known
         if pathway.side == which:
             found += _drawn(pathway)
     return tuple(found)

@@ -26,8 +26,9 @@ from plotly.offline import get_plotlyjs, get_plotlyjs_version  # noqa: E402  # s
 
 from ..checks.report import Report  # noqa: E402
 from ..comparison.compare import Comparison  # noqa: E402
+from ..comparison.runs import RunComparison  # noqa: E402
 from ..trace import Trace  # noqa: E402
-from . import assets, compare_view, pytorch_view  # noqa: E402
+from . import assets, compare_view, pytorch_view, runs_view  # noqa: E402
 from .parts import player_part  # noqa: E402
 from .views import TraceView  # noqa: E402
 
@@ -56,7 +57,7 @@ def trace_html(
 
 
 def comparison_html(
-    comparison: Comparison,
+    comparison: Comparison | RunComparison,
     path: str | os.PathLike | None = None,
     *,
     title: str | None = None,
@@ -67,15 +68,15 @@ def comparison_html(
     """The page of two runs, side by side; at their first divergence unless `step` says where."""
     left, right = comparison.left, comparison.right
     names = [_name(left, "the left run"), _name(right, "the right run")]
-    found = comparison.divergence
+    found = runs_view.facts_of(comparison, names)
     told = {
         "title": title or f"{names[0]} beside {names[1]}",
-        "facts": compare_view.facts_of(comparison, names),
+        "facts": found,
         "tables": comparison_tables(comparison),
     }
     views = [TraceView(left, ghosts=compare_view.ghosts(comparison, "left"), name=names[0])]
     views.append(TraceView(right, ghosts=compare_view.ghosts(comparison, "right"), name=names[1]))
-    start = step if step is not None else found.step if found is not None else 0
+    start = step if step is not None else found["divergence"]["step"] if found["divergence"] else 0
     rows = {"aligned_steps": compare_view.rows(comparison), "differs": comparison.differing_steps}
     return _written(path, page(told, views, start, include_plotlyjs, address, **rows))
 
@@ -117,7 +118,10 @@ def _name(trace: Trace, otherwise: str) -> str:
     return ", f = ".join(filter(None, [trace.title, trace.aggregate])) or otherwise
 
 
-def comparison_tables(comparison: Comparison) -> list[dict]:
+def comparison_tables(comparison: Comparison | RunComparison) -> list[dict]:
+    if not isinstance(comparison, Comparison):
+        cells = [row["cells"] for row in runs_view.layer_rows(comparison)]
+        return [{"title": "layers: norms", "columns": list(runs_view.LAYER_COLUMNS), "rows": cells}]
     results = compare_view.result_rows(comparison.results)
     columns = ["pass", "gradient", "left", "right", "difference", "verdict"]
     rows = [[row[name] for name in columns] for row in results]

@@ -7,10 +7,30 @@ import textwrap
 from urllib.parse import parse_qs, urlparse
 
 import pytest
+import torch
 from playwright.sync_api import Page, expect
+from torch import nn
+
+from simplegrad import record_torch
+
+from .conftest import Server
 
 READY = "[data-testid=player][data-ready=true]"
 PLAYER = "[data-testid=player]"
+
+
+@pytest.fixture(scope="module")
+def two_runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    for name, activation in (("a", nn.GELU()), ("b", nn.ReLU())):
+        torch.manual_seed(0)
+        model, x = nn.Sequential(nn.Linear(4, 4), activation, nn.Linear(4, 2)), torch.randn(3, 4)
+        with record_torch(model, values="norm") as trace:
+            model(x).square().mean().backward()
+        trace.save(folder / f"{name}.trace")
+    running = Server(str(folder / "a.trace"), str(folder / "b.trace")).wait()
+    yield running
+    running.stop()
 
 
 def open_compare(page: Page, url: str, query: str = "") -> None:
@@ -188,3 +208,16 @@ def test_names_stand_clear_of_the_nodes_beside_them(server, page):
         drawn = page.locator(f".st-key-{chart} .js-plotly-plot")
         drawn.locator("text", has_text="v10").wait_for()
         assert drawn.evaluate(NAMES_ON_NODES) == []
+
+
+def test_two_saved_runs_step_together_and_part_where_the_page_says(page: Page, two_runs):
+    open_compare(page, two_runs.url)
+    found = page.get_by_test_id("first-divergence")
+    expect(found).to_contain_text("relu is computed in another way")
+    found.locator("button").click()
+    expect(event(page, 0)).to_contain_text("Gelu")
+    expect(event(page, 1)).to_contain_text("Relu")
+    page.wait_for_url(re.compile(r"left=file%3Aa\.trace&right=file%3Ab\.trace.*step=[1-9]"))
+    expect(page.locator("[data-testid=layers] tr.sg-differs[data-layer='1']")).to_be_visible()
+    page.keyboard.press("End")
+    expect(event(page, 1)).to_contain_text("pass")

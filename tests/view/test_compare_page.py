@@ -5,9 +5,11 @@ import textwrap
 from pathlib import Path
 
 import pytest
+import torch
 from streamlit.testing.v1 import AppTest
+from torch import nn
 
-from simplegrad import registry
+from simplegrad import Variable, grad, record, record_torch, registry
 
 from .conftest import components, player_of
 
@@ -130,3 +132,80 @@ def test_a_program_that_does_not_call_f_is_told_to_be_one_run():
     assert not page.exception
     assert "does not call f" in page.info[0].value
     assert not opened().info
+
+
+# --- two saved runs -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    for name, activation, values in (("a", nn.GELU(), "norm"), ("b", nn.ReLU(), "norm"), ("bare", nn.ReLU(), "none")):
+        torch.manual_seed(0)
+        model, x = nn.Sequential(nn.Linear(4, 4), activation, nn.Linear(4, 2)), torch.randn(3, 4)
+        with record_torch(model, values=values) as trace:
+            model(x).square().mean().backward()
+        trace.save(folder / f"{name}.trace")
+    with record() as trace:
+        grad(Variable(torch.rand(2)).sum(), [])
+    trace.save(folder / "tape.trace")
+    return folder
+
+
+@pytest.fixture
+def given(saved, monkeypatch):
+    def files(*names):
+        monkeypatch.setattr(sys, "argv", ["app.py", *(str(saved / f"{name}.trace") for name in names)])
+
+    return files
+
+
+def test_two_traces_of_the_command_line_stand_side_by_side(given):
+    given("a", "b")
+    page = opened()
+    assert not page.exception
+    (told,) = [data for data in components(page) if data.get("part")]
+    assert told["names"] == ["a.trace", "b.trace"]
+    assert told["divergence"]["title"] == "forward" and "relu" in told["divergence"]["sentence"]
+    assert player_of(page)["query"] == {"left": "file:a.trace", "right": "file:b.trace"}
+    assert player_of(page)["differs"][0] == told["divergence"]["step"]
+    markup = " ".join(each.proto.body for each in page.get("html"))
+    assert 'data-testid="layers"' in markup and 'class="sg-differs" data-layer="1"' in markup
+
+
+def test_the_sides_may_be_exchanged_and_the_same_run_agrees_with_itself(given):
+    given("a", "b")
+    page = opened(left="file:b.trace", right="file:a.trace")
+    assert "gelu" in facts_of_runs(page)["divergence"]["sentence"]
+    page.selectbox(key="pick-run-right").select("b.trace").run()
+    assert facts_of_runs(page)["divergence"] is None
+    assert facts_of_runs(page)["same"] == "The runs agree, up to rounding."
+
+
+def facts_of_runs(page):
+    (told,) = [data for data in components(page) if data.get("part")]
+    return told
+
+
+def test_runs_without_numbers_are_not_said_to_agree(given):
+    given("a", "bare")
+    assert facts_of_runs(opened(left="file:a.trace", right="file:bare.trace"))["judged"] is False
+
+
+def test_one_trace_alone_and_a_run_of_another_kind_are_told(given):
+    given("a", "tape")
+    page = opened(left="file:a.trace", right="file:gone.trace")
+    assert "gone.trace" in page.warning[0].value and not page.exception
+    page = opened(left="file:a.trace", right="file:tape.trace")
+    assert "one trace is of a torch run" in page.warning[0].value and not page.exception
+    given("a")
+    assert "Two saved runs stand side by side here" in opened(left="file:a.trace").info[0].value
+
+
+def test_from_two_runs_a_menu_leads_back_to_programs(given):
+    given("a", "b")
+    page = opened()
+    page.selectbox(key="pick-program").select("gradient-of-gradient").run()
+    assert not page.exception and facts(page)["verdict"]["code"] == "escaped_temporary"
+    page.selectbox(key="pick-program").select("runs").run()
+    assert facts_of_runs(page)["names"] == ["a.trace", "b.trace"]

@@ -3,8 +3,8 @@
 import { html } from "./dom.js";
 import { clauseTable, fact, goTo, taylor, verdict } from "./facts.js";
 
-export function divergence({ divergence: found, same, names, ghosts, player }) {
-  if (!found) return fact("right", "same", { "data-testid": "first-divergence", "data-kind": "none" }, html("p", {}, same));
+export function divergence({ divergence: found, same, judged = true, names, ghosts, player }) {
+  if (!found) return fact(judged ? "right" : "unknown", judged ? "same" : "unknown", { "data-testid": "first-divergence", "data-kind": "none" }, html("p", {}, same));
   const cells = [["left", names[0], found.left], ["right", names[1], found.right]].map(([side, name, has]) =>
     html("div", { class: "sg-has", "data-side": side }, html("small", {}, `${side}: ${name}`), html("code", {}, has)));
   const facts = { "data-testid": "first-divergence", "data-kind": found.kind, "data-pass": found.title, "data-variable": found.variable, "data-step": found.step };

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -14,8 +14,10 @@ from streamlit.delta_generator import DeltaGenerator
 
 from ...checks.check import check
 from ...comparison.compare import Comparison
+from ...files import UserFiles
 from ...language import EXAMPLES, ProgramError
 from ...language.starter import own_program
+from ...trace.trace import Trace
 from .. import assets
 from ..compare_view import (
     COST_COLUMNS,
@@ -36,13 +38,17 @@ from ..compare_view import (
 )
 from ..html import comparison_html
 from ..offered import offered
+from ..runs_view import Runs, is_of_runs, runs_from_query
 from ..session import NONE_MODES, PRUNE_MODES, Shown, view_of
 from ..views import TraceView
 from . import carry, chart, page, panel, player
+from .runs import runs_page
 from .state import PageState
+from .tables import made_row, table
 
 FIELDS = ("program", "aggregate", "left", "right", "none", "prune", "step", "compiled")
 OWN = "own"  # in the menu of programs: made of the left aggregate's example inputs
+RUNS = "runs"  # in the menu of programs: two traces that were saved
 PLAYER = "compare"
 _HERE = Path(__file__).parent
 
@@ -51,8 +57,18 @@ def compare_page() -> None:
     """Choose a program and two aggregates, see where they part, and walk through both at once."""
     page.through_router()
     files = page.user_files()
-    version = page.files_version(files)
-    sides = sides_now(page.saved_traces(files))
+    traces = page.saved_traces(files)
+    if isinstance(sides_now(traces), Runs):
+        runs_page(state(), traces, lambda column: choose_program(column, RUNS, [RUNS, *EXAMPLES]), runs_side_by_side)
+    else:
+        programs(files)
+    if files is not None:
+        page.watch(files)
+
+
+def programs(files: UserFiles | None) -> None:
+    """One program, run with either aggregate."""
+    version, sides = page.files_version(files), state().shown
     file = menus(sides)
     try:
         traces = trace_of_side(sides, "left", version), trace_of_side(sides, "right", version)
@@ -73,8 +89,6 @@ def compare_page() -> None:
                 title, lambda: comparison_html(comparison, title=title, step=here.shown.step), "save-compare"
             )
         side_by_side(sides, comparison, version)
-    if files is not None:
-        page.watch(files)
 
 
 def side_by_side(sides: Sides, comparison: Comparison, version: object) -> None:
@@ -90,11 +104,8 @@ def side_by_side(sides: Sides, comparison: Comparison, version: object) -> None:
         view_of(trace, state().opened.get(number, ()), ghosts(comparison, which))
         for number, (which, trace) in enumerate(traces.items())
     ]
-    stepping(views, sides, rows(comparison), comparison.differing_steps)
-    titles = sides.left, right_title(sides.left, sides.right)
-    for number, column in enumerate(st.columns(2)):
-        with column:
-            one_side(views[number], number, titles[number])
+    titles = f"f is {sides.left}", f"f is {right_title(sides.left, sides.right)}"
+    both_sides(views, sides, rows(comparison), comparison.differing_steps, titles)
     tables(comparison)
     with for_verdict.empty(), st.spinner(f"check tries {sides.left} at several points and orders …"):
         verdict = verdict_of(sides.left, check, version)
@@ -105,9 +116,30 @@ def side_by_side(sides: Sides, comparison: Comparison, version: object) -> None:
             st.code(verdict.report, language=None)
 
 
+def runs_side_by_side(
+    facts: dict, views: list[TraceView], runs: Runs, steps: list[list[int]], differs: list[int], titles: Sequence[str]
+) -> None:
+    told("divergence", facts)
+    both_sides(views, runs, steps, differs, titles)
+
+
+def both_sides(
+    views: list[TraceView],
+    shown: Sides | Runs,
+    steps: list[list[int]],
+    differs: list[int],
+    titles: Sequence[str],
+) -> None:
+    """The player, and under it what it moves: a column for each run."""
+    stepping(views, shown, steps, differs)
+    for number, column in enumerate(st.columns(2)):
+        with column:
+            one_side(views[number], number, titles[number])
+
+
 def one_side(view: TraceView, side: int, title: str) -> None:
     name = ("left", "right")[side]
-    st.html(f'<h3 data-testid="side-{name}" class="sg-side">{name}: f is {html.escape(title)}</h3>')
+    st.html(f'<h3 data-testid="side-{name}" class="sg-side">{name}: {html.escape(title)}</h3>')
     panel("event", side=side, player=PLAYER)
     chart(view, side=side, player=PLAYER, key=f"chart-{name}")
     panel("gradients", "tape", side=side, player=PLAYER)
@@ -116,7 +148,7 @@ def one_side(view: TraceView, side: int, title: str) -> None:
 
 
 @st.fragment
-def stepping(views: list[TraceView], sides: Sides, aligned: list[list[int]], differs: list[int]) -> None:
+def stepping(views: list[TraceView], sides: Sides | Runs, aligned: list[list[int]], differs: list[int]) -> None:
     here = state()
     paused = player(
         views,
@@ -139,24 +171,29 @@ def stepping(views: list[TraceView], sides: Sides, aligned: list[list[int]], dif
 # --- what the page remembers --------------------------------------------------------------------------------------
 
 
-def state() -> PageState[Sides]:
+def state() -> PageState[Sides | Runs]:
     return PageState.of("compare")
 
 
-def sides_now(traces: dict) -> Sides:
+def sides_now(traces: dict[str, Trace]) -> Sides | Runs:
     """What the address says when it says something new; else what the page showed before, or the other pages show."""
     here = state()
     here.default = Sides()
     said = here.news(FIELDS)
     if said:
-        here.keep(sides_from_query(said, traces))
+        here.keep(runs_from_query(said, traces) if is_of_runs(said) else sides_from_query(said, traces))
         for name in FIELDS:
             st.session_state.pop(f"pick-{name}", None)
+    if here.shown is None and sum(trace.kind == "torch" for trace in traces.values()) > 1:
+        here.keep(Runs())  # who gives two recorded runs wants to see both
     if here.shown is None:
         both = page.shown_last()
         both = replace(both if not both.saved else Shown(), step=0, problems=())
         here.keep(Sides(both, both.aggregate, default_right(both.aggregate)))
     sides = here.shown
+    if isinstance(sides, Runs):
+        gone = {side: "" for side in ("left", "right") if getattr(sides, side) not in traces}
+        return here.keep(replace(sides, **gone))
     if sides.left not in offered or sides.right not in rights(sides.left):  # its file was saved without it
         left = sides.left if sides.left in offered else Shown().aggregate
         sides = here.keep(replace(sides, left=left, right=default_right(left)))
@@ -178,10 +215,10 @@ def clamped(sides: Sides, steps: int) -> Sides:
 def menus(sides: Sides) -> DeltaGenerator:
     both = sides.both
     own = [OWN] if offered[sides.left].example is not None else []
-    programs = [*EXAMPLES, *(["text"] if both.text else []), *own]
+    listed = [*EXAMPLES, *(["text"] if both.text else []), *own, RUNS]
     with st.container(key="menus"):
         program, left, right, options, file = st.columns([3, 3, 3, 1.6, 1.3])
-    choose(program, "Program", "program", programs, both.program, lambda name: program_title(name, sides.left))
+    choose_program(program, both.program, listed, sides.left)
     choose(left, "Left: f is", "left", list(offered), sides.left, lambda name: f"left: {name}")
     choose(
         right,
@@ -197,7 +234,13 @@ def menus(sides: Sides) -> DeltaGenerator:
     return file.popover("file", help="save this page", width="stretch")
 
 
+def choose_program(column: DeltaGenerator, now: str, listed: list[str], left: str = "") -> None:
+    choose(column, "Program", "program", listed, now, lambda name: program_title(name, left))
+
+
 def program_title(name: str, left: str) -> str:
+    if name == RUNS:
+        return "two saved runs"
     if name == OWN:
         return f"made of the example inputs of {left}"
     return EXAMPLES[name].title if name in EXAMPLES else "your own program"
@@ -216,7 +259,11 @@ def choose(column, label: str, field: str, options: list[str], now: str, titles:
 def changed(field: str) -> None:
     """Something else was chosen: both sides begin at their first step."""
     here, chosen = state(), st.session_state[f"pick-{field}"]
-    sides = here.shown
+    if field == "program" and chosen == RUNS:
+        here.keep(Runs())
+        here.begin_anew({})
+        return
+    sides = Sides() if isinstance(here.shown, Runs) else here.shown
     both = replace(sides.both, step=0, problems=())
     if field in ("left", "right"):
         sides = replace(sides, **{field: chosen})
@@ -267,38 +314,26 @@ def tables(comparison: Comparison) -> None:
 
 def results_table(comparison: Comparison) -> str:
     body = [
-        _row(
+        made_row(
             [row["pass"], row["gradient"], row["left"], row["right"], row["difference"], row["verdict"]],
             f'data-verdict="{html.escape(row["verdict"])}" class="{"" if row["agrees"] else "sg-differs"}"',
         )
         for row in result_rows(comparison.results)
     ]
     head = ["pass", "gradient", "left", "right", "largest difference", "verdict"]
-    return _table("results", head, body)
+    return table("results", head, body)
 
 
 def costs_table(comparison: Comparison) -> str:
     body = []
     for row in cost_rows(comparison.costs):
         cells = [" | ".join("–" if side is None else str(side) for side in row[name]) for name in COST_COLUMNS]
-        body.append(_row([row["pass"], *cells]))
-    return _table("costs", ["", *COST_COLUMNS.values()], body)
+        body.append(made_row([row["pass"], *cells]))
+    return table("costs", ["", *COST_COLUMNS.values()], body)
 
 
 def partners_table(comparison: Comparison) -> str:
     found = partner_rows(comparison)
-    body = [_row([left, right, kind], f'data-kind="{kind}"') for left, right, kind in found[:1000]]
+    body = [made_row([left, right, kind], f'data-kind="{kind}"') for left, right, kind in found[:1000]]
     more = f"<p>and {len(found) - 1000} more</p>" if len(found) > 1000 else ""
-    return _table("partners", ["left", "right", ""], body) + more
-
-
-def _table(testid: str, head: list[str], body: list[str]) -> str:
-    titles = "".join(f"<th>{html.escape(title)}</th>" for title in head)
-    return (
-        f'<div class="sg-scroll"><table class="sg-table" data-testid="{testid}"><thead><tr>{titles}</tr></thead>'
-        f"<tbody>{''.join(body)}</tbody></table></div>"
-    )
-
-
-def _row(cells: list[str], attributes: str = "") -> str:
-    return f"<tr {attributes}>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
+    return table("partners", ["left", "right", ""], body) + more
