@@ -108,8 +108,9 @@ class RunComparison:
 
     @cached_property
     def differing_steps(self) -> list[int]:
-        """Where in `steps` a result or a gradient differs from the other side's: something to stop at."""
-        return [number for number, pair in enumerate(self.steps) if self._partners.get(pair)]
+        """Where in `steps` the runs part, and where a result or a gradient differs: something to stop at."""
+        found = {number for number, pair in enumerate(self.steps) if self._partners.get(pair)}
+        return sorted(found if self.first_step is None else {*found, self.first_step})
 
     @property
     def first_step(self) -> int | None:
