@@ -14,7 +14,7 @@ import torch
 
 from .. import attached
 from ..aggregates import Aggregate
-from ..engine import RawTensorError, TapeEntry, Variable, operators
+from ..engine import RawTensorError, TapeEntry, Variable
 from .code import MOST_BODIES, Code, lines_of, name_nodes
 from .forward import traced_forward
 from .fused import fused_body
@@ -84,7 +84,7 @@ class CompiledAggregate(Aggregate):
         lines = [f"{node.name} = {writer.expression(node)}" for node in order]
         returned = ", ".join(node.name for node in results)
         text = lines_of(f"def {name}({', '.join(n.name for n in inputs)}):", lines, [f"return {returned}"])
-        return function_of(text, name, f"{name}, recorded", put=operators.put)
+        return function_of(text, name, f"{name}, recorded", tensor=False)
 
     def __call__(self, *inputs: Variable, **named: Variable):
         """Compute, and append one entry to the tape."""
@@ -263,7 +263,7 @@ class Bodies(dict):
             text = code.fallback_text(pattern)
             more = {code.body_name(self.case.all): self[self.case.all]}
         name = code.body_name(pattern)
-        self[pattern] = function_of(text, name, name, put=operators.put, **more)
+        self[pattern] = function_of(text, name, name, tensor=False, **more)
         return self[pattern]
 
 

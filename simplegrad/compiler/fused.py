@@ -36,7 +36,7 @@ def fused_body(case: Case, pattern: tuple[bool, ...]) -> Callable | None:
     name_nodes(expression)
     tensors = {leaf: case.made.shapes.value(node) for node, leaf in copied.inputs.items()}
     inner = type(case)(SimpleNamespace(expression=expression, written=name, fused=True), Shapes(tensors), fast=True)
-    return function_of(copied.text(name, case), name, put=None, compute=inner.forward)
+    return function_of(copied.text(name, case), name, compute=inner.forward)
 
 
 class Copied:
@@ -60,14 +60,14 @@ class Copied:
                 args = (self.copies.get(x) or self.by_shape[shaped_like(x)], *rest)
             else:
                 args = tuple(self.copied(arg) for arg in node.args)
-            self.copies[node] = self.graph(node.op, *args, attrs=node.attrs, kind=node.kind)
+            self.copies[node] = self.graph(node.op, *args, kind=node.kind)
         return self.copies[node]
 
     def copied(self, arg):
         if isinstance(arg, Node):
             return self.copy(arg)
-        if isinstance(arg, tuple):
-            return tuple(self.copied(each) for each in arg)
+        if isinstance(arg, (tuple, list)):
+            return type(arg)([self.copied(each) for each in arg])
         if isinstance(arg, slice):
             return slice(self.copied(arg.start), self.copied(arg.stop), self.copied(arg.step))
         return arg

@@ -4,26 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from numbers import Real
+from typing import Protocol
 
 from ..language.limits import check_time
+from ..ops import TABLE, Op
 
 # What a node stands for: a float tensor that gradients flow through, a boolean tensor, a tensor that is a constant, a
 # size (an int), a shape.
 VALUE, MASK, CONSTANT, SIZE, SHAPE = "value", "mask", "constant", "size", "shape"
 
+# Numbers that stand in a text, and a condition as 1 and 0. A reverse part that reads them makes them anew.
+LITERALS = {
+    name: Op(name, f"Variable.constant({text})", None, (), in_torch=text)
+    for name, text in {
+        "constant": "torch.tensor({})",
+        "filled": "torch.full(({},), {})",
+        "indicator": "{}.to(torch.get_default_dtype())",
+    }.items()
+}
+
+
+def operation(name: str) -> Op:
+    """The operator that a node's `op` says."""
+    return TABLE.get(name) or LITERALS[name]
+
 
 class Node:
-    """One operation: `op` on `args` (nodes and numbers), with `attrs` (what is not computed: dims, an index).
+    """One operation: `op`, a name of the table, on its arguments there: nodes, numbers, dims, an index.
 
-    `name` is what it is called in the code, `line` the text of the statement that it came from. Made by `Graph` only.
+    `name` is what it is called in the code. Made by `Graph` only.
     """
 
-    __slots__ = ("op", "args", "attrs", "kind", "number", "name", "chosen", "about", "is_gradient", "shaped")
+    __slots__ = ("op", "args", "kind", "number", "name", "chosen", "about", "is_gradient", "shaped")
 
-    def __init__(self, op: str, args: tuple, attrs: tuple, kind: str, number: int):
+    def __init__(self, op: str, args: tuple, kind: str, number: int):
         self.op = op
         self.args = args
-        self.attrs = attrs
         self.kind = kind
         self.number = number  # its place: arguments come before what is made of them
         self.name = ""
@@ -38,7 +54,7 @@ class Node:
         return (each for each in flat(self.args) if isinstance(each, Node))
 
     def __repr__(self) -> str:
-        return f"<{self.number} {self.name} {self.op}{self.attrs or ''}>"
+        return f"<{self.number} {self.name} {self.op}>"
 
 
 def flat(args: Iterable) -> Iterator:
@@ -51,23 +67,33 @@ def flat(args: Iterable) -> Iterator:
             yield each
 
 
+class KnownShapes(Protocol):
+    """What is known of shapes where a reverse part is made."""
+
+    def same(self, a: Node, b: Node) -> bool: ...
+
+    def rank(self, node: Node) -> int: ...
+
+
 class Graph:
-    """Makes nodes, and gives the one that is there already where op, arguments and attributes are the same."""
+    """Makes nodes, and gives the one that is there already where op and arguments are the same."""
 
     def __init__(self):
         self.nodes: list[Node] = []
         self.known: dict[tuple, Node] = {}
         self.watcher: Callable[[Node], None] | None = None  # told of each new node
         self.reads_tensors = False  # `x.value` is x: an aggregate's forward is read, which computes on raw tensors
+        self.shapes: KnownShapes | None = None  # while an expression is read, shapes are not known
 
-    def __call__(self, op: str, *args, attrs: tuple = (), kind: str = VALUE) -> Node:
-        simpler = simplified(op, args, attrs)
+    def __call__(self, op: str, *args, kind: str = VALUE) -> Node:
+        args = self.unspread(op, args)
+        simpler = simplified(op, args)
         if simpler is not None:
             return simpler
-        key = (op, tuple(map(_key, ordered(op, args))), repr(attrs), kind)
+        key = (op, tuple(map(_key, ordered(op, args))), kind)
         if key not in self.known:
             check_time()
-            node = self.known[key] = Node(op, tuple(args), attrs, kind, len(self.nodes))
+            node = self.known[key] = Node(op, tuple(args), kind, len(self.nodes))
             self.nodes.append(node)
             if self.watcher is not None:
                 self.watcher(node)
@@ -75,17 +101,25 @@ class Graph:
 
     def leaf(self, op: str, name: str, kind: str = VALUE) -> Node:
         """A node that no other is the same as: an input, an incoming gradient, a captured constant."""
-        node = Node(op, (), (name,), kind, len(self.nodes))
+        node = Node(op, (), kind, len(self.nodes))
         node.name, node.chosen = name, True
         self.nodes.append(node)
         return node
+
+    def unspread(self, op: str, args: tuple) -> tuple:
+        """A gradient that was spread need not be where the operation spreads it anyway."""
+        if op in ("mul", "div", "scaled") and self.shapes is not None:
+            g, other = args
+            if isinstance(g, Node) and g.op == "expand" and isinstance(other, Node) and other.kind in (VALUE, CONSTANT):
+                return (g.args[0], other) if self.shapes.same(g, other) else args
+        return args
 
 
 def _key(arg) -> tuple:
     if isinstance(arg, Node):
         return ("node", id(arg))
     if isinstance(arg, (tuple, list)):
-        return ("several", *map(_key, arg))
+        return (type(arg).__name__, *map(_key, arg))
     if isinstance(arg, slice):
         return ("slice", _key(arg.start), _key(arg.stop), _key(arg.step))
     return (type(arg).__name__, repr(arg))  # 1, 1.0 and True are three; so are 0.0 and -0.0
@@ -98,9 +132,9 @@ def ordered(op: str, args: tuple) -> tuple:
     return args
 
 
-def simplified(op: str, args: tuple, attrs: tuple) -> Node | None:
+def simplified(op: str, args: tuple) -> Node | None:
     """Times 1.0 and the like are gone, as in the engine; and what is undone again."""
-    if op in ("neg", "transpose", "t") and args[0].op == op and sorted(args[0].attrs) == sorted(attrs):
+    if op in ("neg", "transpose", "t") and args[0].op == op and sorted(args[0].args[1:]) == sorted(args[1:]):
         return args[0].args[0]
     if op in ("mul", "div", "pow") and is_number(args[1], 1) or op in ("add", "sub") and is_number(args[1], 0):
         return args[0]

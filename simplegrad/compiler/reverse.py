@@ -1,42 +1,23 @@
-"""Reverse accumulation, as a graph: what the outgoing gradients are computed from, for each pattern of Nones."""
+"""The reverse part as a graph: what the outgoing gradients are computed from, for each pattern of Nones.
+
+It is the engine's own loop, `backward`, over the nodes of forward; gradients are symbols, and what is added up and
+multiplied makes nodes.
+"""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from .graph import CONSTANT, MASK, SHAPE, SIZE, VALUE, Graph, Node, needed_for
-from .rules import MADE_ANEW, RULES
+from ..engine.grad import backward
+from ..ops.shapes import summed
+from .graph import CONSTANT, LITERALS, MASK, SHAPE, SIZE, VALUE, Graph, Node, needed_for, operation
 from .shapes import Shapes
-from .symbols import Symbol, bare, wrapped
+from .symbols import Symbol, wrapped
 
 _CONSTANT_NAMES = {"le": "off", "lt": "less", "gt": "more", "ge": "least", "eq": "ties", "ne": "differs"}
-_CONSTANT_NAMES |= {"halves": "share", "shares": "share", "and": "both", "or": "either"}
-
-
-class Context:
-    """What a partial may ask for: ranks, and whether two shapes are the same."""
-
-    def __init__(self, shapes: Shapes):
-        self.shapes = shapes
-
-    def rank(self, x: Symbol) -> int:
-        return self.shapes.rank(x.node)
-
-    def spread(self, g: Symbol, x: Symbol) -> Symbol:
-        """The gradient of a sum: the same one for each element that was added."""
-        return g if self.shapes.same(g.node, x.node) else g.expand(x.shape)
-
-    def times(self, g: Symbol, x: Symbol | float) -> Symbol:
-        """g * x; a gradient that was spread need not be where the product spreads it anyway."""
-        if g.node.op == "expand" and isinstance(x, Symbol) and self.shapes.same(g.node, x.node):
-            g = Symbol(g.graph, g.node.args[0])
-        return g * x
-
-    def fit(self, g: Symbol, x: Symbol) -> Symbol:
-        """Where forward broadcast x, sum what was repeated."""
-        return g if self.shapes.same(g.node, x.node) else g.sum_to_size(x.shape)
+_CONSTANT_NAMES |= {"half_of_ties": "share", "shares": "share", "and": "both", "or": "either"}
 
 
 def forked(graph: Graph) -> Graph:
@@ -48,75 +29,95 @@ def forked(graph: Graph) -> Graph:
 
 def accumulated(graph: Graph, shapes: Shapes, incoming: Mapping[Node, Node]) -> tuple[dict, dict]:
     """The gradient table: for each node that one reaches, the node that computes its gradient; and the forward
-    operation that the last contribution to it came through.
+    operation that the last contribution to it came through."""
+    on = OnSymbols(graph, shapes)
+    dL_d = {node: Symbol(graph, g) for node, g in incoming.items()}
+    backward([(node, inputs_of(node), node) for node in reversed(needed_for(incoming)) if node.args], dL_d, on)
+    graph.watcher = None
+    return {node: g.node for node, g in dL_d.items()}, on.through
 
-    Entries in reverse order, slots in order, as `grad` goes: sums are the same to the last bit.
+
+def inputs_of(node: Node) -> list[Node]:
+    """The arguments that gradients flow to."""
+    return [x for _, x, _ in slots_of(node)]
+
+
+def slots_of(node: Node) -> Iterator[tuple]:
+    """(the vjp, the argument that it is of, what the vjp is told besides: the place in a list)"""
+    if node.kind not in (SIZE, SHAPE):
+        op = operation(node.op)
+        for place, arg in enumerate(node.args):
+            vjp = op.vjp(place)
+            several = enumerate(arg) if isinstance(arg, list) and op.each else [(None, arg)]
+            for at, x in several if vjp is not None else ():
+                if isinstance(x, Node) and x.kind == VALUE:
+                    yield vjp, x, () if at is None else (at,)
+
+
+class OnSymbols:
+    """Gradients are symbols: each contribution is a node, named and shaped after what it is a gradient of.
+
+    `through`: node -> the forward operation that hands it its last contribution.
     """
-    table, through = dict(incoming), {}
-    context = Context(shapes)
-    for node in reversed(needed_for(incoming)):
-        if node in table and node.args:
-            for arg, contribution in contributions(graph, context, node, table[node]):
-                if arg in table:
-                    with Naming(graph, node, arg):
-                        contribution = graph("add", table[arg], contribution)
-                    shapes.like(contribution, arg)
-                table[arg], through[arg] = contribution, node
-    return table, through
 
+    keep = None
 
-def contributions(graph: Graph, context: Context, node: Node, gradient: Node) -> Iterable[tuple[Node, Node]]:
-    """What `node` hands back to each of its arguments, in that argument's shape."""
-    rule, g, r = RULES[node.op], Symbol(graph, gradient), Symbol(graph, node)
-    args = [wrapped(graph, arg) for arg in node.args]
-    if rule.several is not None:
-        with Naming(graph, node):
-            pairs = list(zip(node.args[0], map(bare, rule.several(context, g, r, *args))))
-        for arg, contribution in pairs:
-            name_gradient(contribution, arg)
-        yield from pairs
-        return
-    for arg, partial in zip(node.args, rule.partials):
-        if partial is None or not isinstance(arg, Node) or arg.kind != VALUE:
-            continue
-        with Naming(graph, node, arg):
-            contribution = partial(context, g, r, *args)
-            if contribution is None:
-                continue
-            if node.op == "put":  # g[index], whose shape may depend on the values of a condition
-                context.shapes.like(contribution.node, arg)
-            contribution = context.fit(contribution, Symbol(graph, arg)).node
-        context.shapes.like(contribution, arg)
-        yield arg, contribution
+    def __init__(self, graph: Graph, shapes: Shapes):
+        self.graph = graph
+        self.shapes = shapes
+        self.through: dict[Node, Node] = {}
+        self.tell = self
+        self.about: tuple[Node, Node] | None = None  # the forward node, and which argument's gradient is made
+        graph.watcher = self.made
 
+    def rule(self):
+        return self.propagate
 
-def name_gradient(node: Node, of: Node) -> None:
-    if not node.chosen:
-        node.name = f"dL_d{of.name}"
+    def nothing_came(self, entry: tuple) -> None:
+        pass
 
+    def propagate(self, entry: tuple, g: Symbol) -> Iterator[Symbol | None]:
+        """One contribution at a time, so that what adds it up is named with it."""
+        node = entry[0]
+        self.about = node, node
+        op, r = operation(node.op), Symbol(self.graph, node)
+        args = [wrapped(self.graph, arg) for arg in node.args]
+        given = [shape_of(arg) for arg in args] if op.shapes else args
+        for vjp, x, more in slots_of(node):
+            self.about = node, x
+            yield self.fitted(op, vjp(g, r, *given, *more), x)
 
-class Naming:
-    """Names what is made while it lasts: dL_dt for what depends on a gradient, dr_dt for a partial, of r = f(t)."""
+    def fitted(self, op, dL_dx: Symbol | None, x: Node) -> Symbol | None:
+        """The contribution in the shape of x: what was broadcast is summed."""
+        if dL_dx is None:
+            return None
+        if op.shapes:  # its vjps see to that; of g[condition] no shape is known beforehand
+            self.shapes.like(dL_dx.node, x)
+        dL_dx = summed(dL_dx, Symbol(self.graph, x).shape)
+        self.shapes.like(dL_dx.node, x)
+        return dL_dx
 
-    def __init__(self, graph: Graph, node: Node, arg: Node | None = None):
-        self.graph, self.node, self.arg = graph, node, arg
-
-    def __enter__(self) -> Naming:
-        self.graph.watcher = self.made
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.graph.watcher = None
+    def added(self, x: Node, contribution: Symbol | None, total: Symbol | None) -> None:
+        if contribution is not None:
+            self.shapes.like(total.node, x)
+            self.through[x] = self.about[0]
 
     def made(self, made: Node) -> None:
-        made.about = self.node
-        x = self.arg or self.node
+        """Name it: dL_dt for what depends on a gradient, dr_dt for a factor of it, of r = f(t)."""
+        made.about, x = self.about
         if made.kind in (MASK, CONSTANT):
-            made.name = f"{_CONSTANT_NAMES.get(made.op, made.op)}_{self.node.name}"
+            made.name = f"{_CONSTANT_NAMES.get(made.op, made.op)}_{made.about.name}"
         elif any(each.is_gradient for each in made.nodes):
             made.name, made.is_gradient = f"dL_d{x.name}", True
         else:
-            made.name = f"d{self.node.name}_d{x.name}"
+            made.name = f"d{made.about.name}_d{x.name}"
+
+
+def shape_of(arg):
+    """For a vjp that reads no numbers: shapes in the place of the values that gradients flow to."""
+    if isinstance(arg, list):
+        return [shape_of(each) for each in arg]
+    return arg.shape if isinstance(arg, Symbol) else arg
 
 
 @dataclass
@@ -146,6 +147,7 @@ class Differentiated:
 
     def __init__(self, graph: Graph, inputs: Sequence[Node], results: Sequence[Node], shapes: Shapes):
         self.graph = forked(graph)
+        self.graph.shapes = shapes
         self.inputs = list(inputs)
         self.results = list(results)
         self.shapes = shapes
@@ -197,7 +199,7 @@ class Differentiated:
     def gradient(self, graph: Graph, output: Node) -> Node:
         """The node of the gradient that comes in for this output: the same one in all patterns."""
         if output not in self.gradients:
-            leaf = Node("incoming", (), (output.name,), VALUE, 1 << 30)
+            leaf = Node("incoming", (), VALUE, 1 << 30)
             leaf.name, leaf.chosen, leaf.is_gradient = f"dL_d{output.name}", True, True
             self.gradients[output] = leaf
             self.shapes.like(leaf, output)
@@ -212,7 +214,7 @@ class Differentiated:
             node = waiting.pop()
             if node.op == "incoming":
                 continue
-            if node in forward and node.op not in MADE_ANEW or must_be_kept(node, forward, at_hand):
+            if node in forward and node.op not in LITERALS or must_be_kept(node, forward, at_hand):
                 reads.append(node)
                 continue
             order.append(node)
@@ -227,15 +229,16 @@ def _number(node: Node) -> int:
 
 
 def must_be_kept(node: Node, forward: set[Node], at_hand: set[Node]) -> bool:
-    """A condition on forward values of which one is gone when the reverse part runs: forward computes it instead."""
-    if node.kind != MASK:
+    """A condition (or weights) on forward values of which one is gone when the reverse part runs: forward computes it
+    instead."""
+    if node.kind not in (MASK, CONSTANT):
         return False
-    direct, masks, seen = set(), [node], {node}
-    while masks:
-        for each in masks.pop().nodes:
+    direct, constants, seen = set(), [node], {node}
+    while constants:
+        for each in constants.pop().nodes:
             if each.kind == VALUE:
                 direct.add(each)
-            elif each.kind == MASK and each not in seen:
+            elif each.kind in (MASK, CONSTANT) and each not in seen:
                 seen.add(each)
-                masks.append(each)
+                constants.append(each)
     return direct <= forward and not direct <= at_hand

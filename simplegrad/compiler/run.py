@@ -12,8 +12,9 @@ from types import CodeType, FunctionType
 
 import torch
 
-from ..engine import TapeEntry, Variable, cat, gradient_tape, operators, stack, where
-from ..ops import TABLE
+from ..engine import TapeEntry, Variable, gradient_tape
+from ..ops import FUNCTIONS, TABLE
+from ..ops.numbers import operand
 
 MOST_SOURCES = 256  # texts of compiled code that tracebacks and debuggers can look up; the oldest are let go
 _numbers = itertools.count()
@@ -28,25 +29,19 @@ def show_source(filename: str, text: str) -> None:
         linecache.cache.pop(_shown.popleft(), None)
 
 
-def put_tensor(g: torch.Tensor, shape: tuple, index: tuple) -> torch.Tensor:
-    """Zeros of `shape` with g added at `index`: the backward of indexing, on raw tensors."""
-    positions = torch.arange(shape.numel(), device=g.device).reshape(shape)[index].flatten()
-    return g.new_zeros(shape.numel()).index_add(0, positions, g.reshape(-1)).reshape(shape)
-
-
 def namespace(tensor: bool = True, **more) -> dict:
-    """The names that generated code may say."""
+    """The names that generated code may say; `tensor`: code that computes on raw tensors, not on Variables."""
     names = {
         "__builtins__": builtins,
         "torch": torch,
         "Variable": Variable,
         "TapeEntry": TapeEntry,
         "gradient_tape": gradient_tape,
+        "_operand": operand,
     }
-    names |= {"where": where, "cat": cat, "stack": stack, "put": put_tensor if tensor else operators.put}
-    names |= {name: getattr(operators, name) for name in ("scaled", "tanh_backward", "sigmoid_backward")}
-    names |= {name: TABLE[name] for name in ("softplus", "logsigmoid", "masked", "relu_backward")}
-    names["_operand"] = operators.operand
+    for name, op in TABLE.items():
+        if op.by_name:
+            names[name] = op.forward if tensor else FUNCTIONS.get(name, op)
     return names | more
 
 
@@ -60,9 +55,9 @@ def code_of(text: str, name: str, title: str = "") -> CodeType:
     return next(each for each in module.co_consts if isinstance(each, CodeType) and each.co_name == name)
 
 
-def function_of(text: str, name: str, title: str = "", **more) -> Callable:
+def function_of(text: str, name: str, title: str = "", tensor: bool = True, **more) -> Callable:
     """The function that stands in the text, with the names that generated code may say and `more`."""
-    return FunctionType(code_of(text, name, title), namespace(**more), name)
+    return FunctionType(code_of(text, name, title), namespace(tensor, **more), name)
 
 
 def module_of(text: str, title: str) -> dict:

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 import torch
 
 from ..language.limits import check_time
-from ..ops import TABLE
-from .graph import CONSTANT, MASK, SHAPE, SIZE, VALUE, Node
+from .graph import CONSTANT, MASK, SHAPE, SIZE, VALUE, Node, flat, operation
 from .run import function_of
+from .symbols import keeps_shape
 from .write import Writer
 
 
@@ -87,12 +87,14 @@ class Unknown(Shapes):
         return self.tokens[node]
 
     def _token(self, node: Node):
-        if node.op in ("expand", "sum_to_size", "reshape") and [a.kind for a in node.nodes][1:] == [SHAPE]:
-            return self.token(list(node.nodes)[1].args[0])
-        if node.op == "put":
-            return self.token(node.args[1].args[0])
-        if node.op not in POINTWISE:
+        if node.op in ("expand", "sum_to_size", "reshape", "put", "add_at"):
+            sizes = [*flat((node.args[1],))]
+            if len(sizes) == 1 and isinstance(sizes[0], Node) and sizes[0].op == "shape":
+                return self.token(sizes[0].args[0])
+        if not keeps_shape(node):
             return node
+        if operation(node.op).alike:
+            return self.token(node.args[0])
         tokens = {self.token(a) for a in node.nodes if a.kind not in (SIZE, SHAPE)}
         kept = {a for a in tokens if not any(a is not b and self.covers(b, a) for b in tokens)}
         return kept.pop() if len(kept) == 1 else node
@@ -101,14 +103,8 @@ class Unknown(Shapes):
         """`big` was made pointwise of `small`, so that its shape has that one broadcast already."""
         if big is small:
             return True
-        parts = [self.token(a) for a in big.nodes if a.kind not in (SIZE, SHAPE)] if big.op in POINTWISE else []
+        parts = [self.token(a) for a in big.nodes if a.kind not in (SIZE, SHAPE)] if keeps_shape(big) else []
         return any(part is not big and self.covers(part, small) for part in parts)
-
-
-POINTWISE = {"add", "sub", "mul", "div", "pow", "maximum", "minimum", "neg", "exp", "log", "sqrt", "sin", "cos", "tanh"}
-POINTWISE |= {"sigmoid", "relu", "abs", "detach", "alias", "tanh_backward", "sigmoid_backward", "where", "scaled"}
-POINTWISE |= {op.name for op in TABLE.values() if op.pointwise}
-POINTWISE |= {"softmax", "lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not", "sign", "largest", "shares"}
 
 
 def bodiless(value):

@@ -15,14 +15,16 @@ from ..language.names import NOTEBOOK, F
 from ..language.nodes import seeds
 from ..language.parse import Parsed, parse
 from ..language.rewrite import written
+from ..ops import ALIASES, FUNCTIONS, METHODS
 from ..trace import LimitError
 from .graph import Graph, needed_for
-from .symbols import FUNCTIONS, METHODS, CompileError, Mask, Shape, Size, Symbol, Thing, bare, getitem
+from .symbols import CompileError, Mask, Shape, Size, Symbol, Thing, bare
 from .tracing import Expression, parameters_of, result_node
 
 LIMITS = Limits(text=20_000, statements=5_000, elements=1_000)  # elements: of a constant that stands in the text
 MOST_NODES = 5_000
-_METHODS = METHODS | {"size": Symbol.size, "numel": Symbol.numel, "detach": Symbol.detach}
+_METHODS = METHODS | ALIASES | {"size": Symbol.size, "numel": Symbol.numel, "detach": Symbol.detach}
+_FUNCTIONS = FUNCTIONS | ALIASES
 _RANDOM = ("rand", "randn")
 
 
@@ -142,7 +144,7 @@ class Compiled(Machine):
         return isinstance(value, Size)
 
     def as_numbers(self, condition: Mask) -> Symbol:
-        return condition.make("indicator", condition)
+        return condition.numbers()
 
     def condition(self, node: ast.expr, compute: Callable, *operands):
         return self.guarded(node, compute, operands)
@@ -174,7 +176,7 @@ class Compiled(Machine):
             return value[parts[0]]
         if not isinstance(value, Symbol):
             raise RunError(f"{self.text(node)}: {shown(value)} has no elements.")
-        return self.apply(node, name, getitem, [value, parts if len(parts) > 1 else parts[0]])
+        return self.apply(node, name, Symbol.__getitem__, [value, parts if len(parts) > 1 else parts[0]])
 
     def spread(self, number: int, value) -> Sequence:
         return (value,) if isinstance(value, Shape) else super().spread(number, value)
@@ -205,7 +207,7 @@ class Compiled(Machine):
             self.check_where(node, arguments)
         if function in ("cat", "stack", "concat", "concatenate"):
             self.check_joined(node, list(arguments), keywords)
-        return self.symbolic(node, function, FUNCTIONS, arguments, keywords, name)
+        return self.symbolic(node, function, _FUNCTIONS, arguments, keywords, name)
 
     def symbolic(self, node: ast.Call, name: str, known: dict, arguments: Sequence, keywords: dict, result: str | None):
         """An operator on symbols. Text is a name for the result."""
@@ -229,12 +231,12 @@ class Compiled(Machine):
             )
         sizes = [each for each in arguments if isinstance(each, (Size, Shape))]
         if sizes and function in ("zeros", "ones"):
-            make = self.graph("filled", tuple(map(bare, arguments)), attrs=(float(function == "ones"),))
+            make = self.graph("filled", tuple(map(bare, arguments)), float(function == "ones"))
             return self.named(Symbol(self.graph, make), name)
         if sizes:
             raise RunError(f"{self.text(node)}: of sizes that are met at the call there are zeros and ones.")
         numbers = self.leaf(node, function, arguments, keywords)
-        return self.named(Symbol(self.graph, self.graph("constant", attrs=(written(numbers),))), name)
+        return self.named(Symbol(self.graph, self.graph("constant", written(numbers))), name)
 
 
 class Forward(Compiled):

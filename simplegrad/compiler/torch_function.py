@@ -8,9 +8,10 @@ from collections.abc import Callable
 
 import torch
 
+from ..ops import TABLE, Op
 from .code import Code, lines_of
 from .reverse import Differentiated
-from .run import module_of, put_tensor
+from .run import module_of
 from .shapes import Shapes, Unknown
 
 MOST_PATTERNS = 8  # with more patterns than these, only that of a first backward gets a body of its own
@@ -69,10 +70,14 @@ class Module:
 
     def text(self) -> str:
         bodies = [self.code.body_text(pattern) for pattern in self.patterns]
-        helper = inspect.getsource(put_tensor).replace("def put_tensor", "def put")
-        helpers = [helper] if any(" put(" in body for body in bodies) else []
+        helpers = [source_of(op) for op in TABLE.values() if self.needs(op)]
         parts = [f'"""{self.code.what}\n\n{_ABOUT}"""\n\nimport torch\n', self.wrapper(), self.class_text()]
         return "\n\n".join([*parts, *bodies, self.table(), *helpers])
+
+    def needs(self, op: Op) -> bool:
+        """Whether the code says a function of ours, which has to stand in the module too."""
+        used = any(node.op == op.name for node in self.made.graph.nodes)
+        return used and op.by_name and op.in_torch is None
 
     def wrapper(self) -> str:
         names = ", ".join(self.code.names[n] for n in self.made.inputs)
@@ -132,6 +137,10 @@ class Module:
     def table(self) -> str:
         rows = [f"    {pattern}: {self.code.body_name(pattern)}," for pattern in self.patterns]
         return "\n".join(["BODIES = {", *rows, "}\n"])
+
+
+def source_of(op: Op) -> str:
+    return inspect.getsource(op.forward).replace(f"def {op.forward.__name__}", f"def {op.name}")
 
 
 _ABOUT = """The temporaries that backward reads are outputs of the Function, and the wrapper hides them. So a second

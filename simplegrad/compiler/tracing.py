@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from ..ops.methods import UnsupportedError
 from .graph import Graph, Node
 from .symbols import CompileError, Shape, Size, Symbol, Thing
 
@@ -69,6 +70,8 @@ def called(function: Callable, symbols: Sequence[Symbol]) -> tuple[object, dict]
         return function(*symbols), local
     except CompileError:
         raise
+    except UnsupportedError as error:
+        raise CompileError(str(error)) from error
     except ValueError as error:
         if "unpack" in str(error):
             raise CompileError(

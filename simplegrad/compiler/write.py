@@ -7,14 +7,14 @@ from collections.abc import Mapping, Set
 from functools import cached_property
 from numbers import Real
 
-from .graph import CONSTANT, MASK, SHAPE, SIZE, Node
-from .rules import RULES
+from ..ops import Op
+from .graph import CONSTANT, MASK, SHAPE, SIZE, Node, operation
 from .symbols import shaped_like
 
-_SPREAD = ("index", "put", "cat", "stack")  # the parts of their lists are arguments of their own
 _FACTORS = ("add", "sub", "mul", "div")  # where a number costs torch more than a tensor
-_OURS = ("tanh_backward", "sigmoid_backward", "scaled")  # the engine's, which take tensors too
-_LOOSE = ("add", "sub", "mul", "div", "matmul", "neg", "pow", "lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not")
+_SIZES = {"size_add": "{} + {}", "size_sub": "{} - {}", "size_mul": "{} * {}"}
+_TIGHT = ("{} ", "-{}", "~{}")  # how an operator begins beside which a sum stands in brackets
+_SIZES |= {"size_floor": "{} // {}", "size_div": "{} / {}", "size_pow": "{} ** {}"}
 
 
 class Writer:
@@ -47,18 +47,26 @@ class Writer:
         return {shaped_like(n): n for n in sorted(self.known, key=lambda n: n.number)}
 
     def expression(self, node: Node) -> str:
+        op = operation(node.op)
         raw = self.tensor or node.kind in (MASK, CONSTANT)
-        args: list[str] = []
-        for place, arg in enumerate(node.args):
-            if not isinstance(arg, tuple):
-                args.append(self.operand(arg, raw and node.op not in ("halves", "shares"), node, place))
-            elif node.op in _SPREAD:
-                args += [self.part(each, raw or node.op == "put", spelled=node.op == "put") for each in arg]
-            else:
-                args.append(self.sizes(arg))
+        args = [self.argument(op, arg, raw, place) for place, arg in enumerate(node.args)]
         if self.fast and node.op in _FACTORS:
             args = self.factors(node, args)
-        return RULES[node.op].text(args, node.attrs, self.tensor and not (self.fast and node.op in _OURS))
+        return op.written(args, self.form(op))
+
+    def form(self, op: Op):
+        """How the operator is written where this code runs."""
+        return op.in_torch if self.tensor and op.in_torch is not None and not (self.fast and op.by_name) else op.code
+
+    def argument(self, op: Op, arg, raw: bool, place: int) -> str:
+        if isinstance(arg, tuple):
+            return f"({self.parts(arg, raw, spelled=True)},)" if op.by_name else self.parts(arg, raw)
+        if isinstance(arg, list):
+            return ", ".join(self.operand(each, raw) for each in arg)
+        text = self.operand(arg, raw)
+        code = op.code if isinstance(op.code, str) else ""
+        tight = place == 0 and text.startswith("-") or " " in text and isinstance(arg, Node) and code[:3] in _TIGHT
+        return f"({text})" if tight else text
 
     def factors(self, node: Node, args: list[str]) -> list[str]:
         """A number beside a tensor, as a tensor. (Not of number / x: see the engine's `operand`.)"""
@@ -67,15 +75,11 @@ class Writer:
             return [args[0], f"_operand({args[1]}, {args[0]})"]
         return [f"_operand({args[0]}, {args[1]})", args[1]] if left and node.op != "div" else args
 
-    def operand(self, arg, raw: bool, node: Node | None = None, place: int = 0) -> str:
-        if isinstance(arg, str):
-            return arg
+    def operand(self, arg, raw: bool) -> str:
         if not isinstance(arg, Node):
-            text = number_text(arg)
-            return f"({text})" if text.startswith("-") and node is not None and place == 0 else text
+            return number_text(arg) if isinstance(arg, Real) else str(arg)
         if arg.kind in (SIZE, SHAPE):
-            text = self.size(arg)
-            return f"({text})" if " " in text and node is not None and node.op in _LOOSE else text
+            return self.size(arg)
         name = self.names[arg]
         if not raw or arg.kind in (MASK, CONSTANT):
             return name
@@ -84,7 +88,7 @@ class Writer:
     def size(self, node: Node) -> str:
         """A size or a shape, in place."""
         if node.op in ("size", "shape", "numel", "shape_part"):
-            (x, *_) = node.args
+            x = node.args[0]
             x = x if x in self.known else self.alike.get(x, x)
             shape = f"{self.names[x]}.shape"
             if x in self.known:
@@ -93,33 +97,33 @@ class Writer:
                 self.kept_shapes[x] = None
                 shape = f"{self.names[x]}_shape"
             if node.op == "size":
-                return f"{shape}[{node.attrs[0]}]"
+                return f"{shape}[{node.args[1]}]"
             if node.op == "shape_part":
                 return f"{shape}[{self.part(node.args[1], False)}]"
             return f"{shape}.numel()" if node.op == "numel" else shape
-        return RULES[node.op].text([self.inner_size(arg) for arg in node.args], (), True)
+        return _SIZES[node.op].format(*map(self.inner_size, node.args))
 
     def inner_size(self, arg) -> str:
         text = self.size(arg) if isinstance(arg, Node) else str(arg)
         return f"({text})" if " " in text else text
 
-    def sizes(self, sizes: tuple) -> str:
-        if len(sizes) == 1 and isinstance(sizes[0], Node) and sizes[0].kind == SHAPE:
-            return self.size(sizes[0])
-        texts = [self.operand(each, False) for each in sizes]
-        stars = ["*" if isinstance(each, Node) and each.kind == SHAPE else "" for each in sizes]
+    def parts(self, parts: tuple, raw: bool, spelled: bool = False) -> str:
+        """Sizes, dims, the parts of an index: `2, *x.shape`. A shape alone stands as it is."""
+        several = len(parts) > 1
+        texts = [self.part(each, raw, spelled) for each in parts]
+        stars = ["*" * several if isinstance(each, Node) and each.kind == SHAPE else "" for each in parts]
         return ", ".join(star + text for star, text in zip(stars, texts)) or "()"
 
     def part(self, part, raw: bool, spelled: bool = False) -> str:
-        """A part of an index: `0`, `1:`, `...`, `None`; within `put`, which has no brackets, a slice is spelled out."""
+        """`0`, `1:`, `...`, `None`, `[0, 2]`; in brackets that are a tuple's, a slice is spelled out."""
         if isinstance(part, slice):
             ends = [end if end is None else self.operand(end, False) for end in (part.start, part.stop, part.step)]
             if spelled:
                 return f"slice({', '.join(map(str, ends[:2] if ends[2] is None else ends))})"
             return ":".join("" if end is None else end for end in (ends[:2] if ends[2] is None else ends))
-        if part is Ellipsis:
-            return "..."
-        return "None" if part is None else self.operand(part, raw)
+        if isinstance(part, (list, tuple)):
+            return f"[{', '.join(self.part(each, raw) for each in part)}]"
+        return "..." if part is Ellipsis else self.operand(part, raw)
 
 
 def number_text(number: Real) -> str:

@@ -9,7 +9,7 @@ from numbers import Real
 
 import torch
 
-from ..ops import FUNCTIONS, Op, choosing, joining, linear, named_operator, pointwise, shapes
+from ..ops import FUNCTIONS, Op, choosing, linear, named_operator, pointwise, shapes
 from ..ops import methods as _methods
 from ..ops.numbers import operand
 from .errors import RawTensorError
@@ -445,9 +445,6 @@ def signature_of(ours: Callable) -> str:
 
 
 Variable.__torch_function__ = classmethod(torch_function)
-# what code that the compiler writes calls by these names
-put, scaled, tanh_backward = shapes.put, choosing.scaled, pointwise.tanh_backward
-sigmoid_backward, _joining = pointwise.sigmoid_backward, joining
 
 
 def cast(x, dtype: torch.dtype):

@@ -120,10 +120,6 @@ class Variable(Operators):
     def argmin(self, dim: int | None = None, keepdim: bool = False) -> torch.Tensor:
         return self.value.argmin(dim, keepdim)
 
-    def detach(self) -> Variable:
-        """The same value as a new leaf: no gradient flows through it."""
-        return Variable.constant(self.value)
-
     def __copy__(self) -> Variable:
         """A leaf of its own: two Variables never share a gradient."""
         return Variable.constant(self.value)

@@ -6,35 +6,43 @@ import operator
 
 import torch
 
-from .table import op
+from .table import Op, op
 
 # --- conditions and weights: plain tensors, whatever they are computed from ---------------------------------------
 
-less = op("lt", "{} < {}", operator.lt)
-op("le", "{} <= {}", operator.le)
-op("gt", "{} > {}", operator.gt)
-op("ge", "{} >= {}", operator.ge)
-op("eq", "{} == {}", operator.eq)
-op("ne", "{} != {}", operator.ne)
-op("and", "{} & {}", operator.and_)
-op("or", "{} | {}", operator.or_)
-op("not", "~{}", operator.invert)
-sign = op("sign", "{}.sign()", torch.sign)
+
+def condition(name: str, text: str, forward) -> Op:
+    CONDITIONS[name] = op(name, text, forward, pointwise=True)
+    return CONDITIONS[name]
+
+
+CONDITIONS: dict[str, Op] = {}
+lt = condition("lt", "{} < {}", operator.lt)
+le = condition("le", "{} <= {}", operator.le)
+gt = condition("gt", "{} > {}", operator.gt)
+ge = condition("ge", "{} >= {}", operator.ge)
+eq = condition("eq", "{} == {}", operator.eq)
+ne = condition("ne", "{} != {}", operator.ne)
+both = condition("and", "{} & {}", operator.and_)
+either = condition("or", "{} | {}", operator.or_)
+negated = condition("not", "~{}", operator.invert)
+sign = op("sign", "{}.sign()", torch.sign, pointwise=True)
 
 
 def _half_of_ties(mine: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     return torch.where(mine == other, 0.5, 1.0).to(torch.result_type(mine, other))
 
 
-half_of_ties = op("half_of_ties", "half_of_ties({}, {})", _half_of_ties)
+half_of_ties = op("half_of_ties", "half_of_ties({}, {})", _half_of_ties, pointwise=True)
 
 
 def _shares(x: torch.Tensor, dim) -> torch.Tensor:
+    """1 where x is largest along dim, or an equal share for each tie."""
     largest = (x == x.amax(() if dim is None else dim, True)).to(x.dtype)
     return largest / largest.sum(dim, keepdim=True)
 
 
-shares = op("shares", "shares({}, {})", _shares)  # 1 where x is largest along dim, or an equal share for each tie
+shares = op("shares", "shares({}, {})", _shares, alike=True)
 
 # --- choosing by them ----------------------------------------------------------------------------------------------
 
@@ -45,7 +53,15 @@ masked = op(
     lambda g, r, x, mask: masked(g, mask),
     pointwise=True,
 )
-scaled = op("scaled", "{} * {}", operator.mul, lambda g, r, x, weights: scaled(g, weights), pointwise=True)
+scaled = op(
+    "scaled",
+    "{} * {}",
+    operator.mul,
+    lambda g, r, x, weights: scaled(g, weights),
+    pointwise=True,
+    code="scaled({}, {})",  # on Variables the weights are a raw tensor, with which they do not multiply
+    in_torch="{} * {}",
+)
 where = op(
     "where",
     "where({}, {}, {})",

@@ -19,7 +19,7 @@ def piece(g, shapes, dim: int, place: int):
     if len(shapes[place]) != g.ndim:
         return None
     start, stop = _sum(sizes[:place]), _sum(sizes[: place + 1])
-    return g[along(dim, slice(start or None, None if place == len(shapes) - 1 else stop))]
+    return g[along(dim, slice(start if place else None, None if place == len(shapes) - 1 else stop))]
 
 
 def _sum(sizes):

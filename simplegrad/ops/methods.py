@@ -456,6 +456,10 @@ class Operators:
     def unbind(self, dim: int = 0) -> tuple[Self, ...]:
         return tuple(self.select(dim, i) for i in range(self.shape[dim]))
 
+    def detach(self) -> Self:
+        """The same value as a new leaf: no gradient flows through it."""
+        return pointwise.detach(self)
+
     def contiguous(self, memory_format=torch.contiguous_format) -> Self:
         return self
 

@@ -49,9 +49,9 @@ def power_exponent(g, r, a, b):
 
 pow = pointwise("pow", "{} ** {}", operator.pow, power_base, power_exponent)
 remainder = pointwise(
-    "remainder", "{} % {}", torch.remainder, lambda g, r, a, b: g, lambda g, r, a, b: -(g * floor_of(a, b))
+    "remainder", "{} % {}", torch.remainder, lambda g, r, a, b: g, lambda g, r, a, b: -scaled(g, floor_of(a, b))
 )
-floor_of = op("floor_of", "({} / {}).floor()", lambda a, b: torch.floor_divide(a, b))
+floor_of = pointwise("floor_of", "floor_of({}, {})", torch.floor_divide, in_torch="torch.floor_divide({}, {})")
 atan2 = pointwise(
     "atan2",
     "{}.atan2({})",
@@ -115,6 +115,7 @@ clamp = pointwise(
     torch.clamp,
     lambda g, r, x, low, high: let_through(let_through(g, low, x, low), high, high, x),
 )
+detach = pointwise("detach", "{}.detach()", lambda x: x, None)
 clone = op("clone", "{}.clone()", torch.clone, lambda g, r, x: g, pointwise=True)
 alias = op("alias", "{}", lambda x: x.view_as(x), lambda g, r, x: g, pointwise=True, in_torch="{0}.view_as({0})")
 step = op("step", "{}.{}()", lambda x, name: getattr(x, name)(), lambda g, r, x, name: times(g, 0.0), pointwise=True)

@@ -15,7 +15,8 @@ def reduced(name: str):
 
     def text(x: str, dim: str, keepdim: str) -> str:
         dim = f"({dim})" if "," in dim else dim
-        said = [f"dim={dim}"] * (dim != "None") + ["keepdim=True"] * (keepdim == "True")
+        needs_dim = keepdim == "True" and name != "amax"  # torch's sum takes no keepdim alone
+        said = [f"dim={dim}"] * (dim != "None" or needs_dim) + ["keepdim=True"] * (keepdim == "True")
         return f"{x}.{name}({', '.join(said)})"
 
     return text
@@ -26,7 +27,9 @@ def restored(g, shape, dim, keepdim: bool):
     if keepdim or dim is None or not len(shape):
         return g
     dims = (dim,) if isinstance(dim, int) else dim
-    for each in sorted(each % len(shape) for each in dims):
+    if min(dims) < 0 <= max(dims):
+        dims = [each % len(shape) for each in dims]
+    for each in sorted(dims, key=abs):  # from the outside in: 0, 1, … or -1, -2, …
         g = g.unsqueeze(each)
     return g
 
@@ -58,7 +61,7 @@ mean = op(
     "mean",
     reduced("mean"),
     lambda x, dim, keepdim: x.mean(dim, keepdim),
-    lambda g, r, shape, dim, keepdim: over(spread(g, shape, dim, keepdim), count(shape, dim)),
+    lambda g, r, shape, dim, keepdim: spread(over(g, count(shape, dim)), shape, dim, keepdim),
     shapes=True,
 )
 amax = op(
@@ -72,27 +75,37 @@ logsumexp = op(
     reduced("logsumexp"),
     lambda x, dim, keepdim: x.logsumexp(tuple(range(x.ndim)) if dim is None else dim, keepdim),
     lambda g, r, x, dim, keepdim: restored(g, x.shape, dim, keepdim) * (x - restored(r, x.shape, dim, keepdim)).exp(),
+    in_torch=lambda x, dim, keepdim: reduced("logsumexp")(
+        x, f"tuple(range({x}.dim()))" if dim == "None" else dim, keepdim
+    ),
 )
 softmax = op(
-    "softmax", "{}.softmax(dim={})", lambda x, dim: x.softmax(dim), lambda g, r, x, dim: softmax_backward(g, r, dim)
+    "softmax",
+    "{}.softmax(dim={})",
+    lambda x, dim: x.softmax(dim),
+    lambda g, r, x, dim: softmax_backward(g, r, dim),
+    alike=True,
 )
 log_softmax = op(
     "log_softmax",
     "{}.log_softmax(dim={})",
     lambda x, dim: x.log_softmax(dim),
     lambda g, r, x, dim: g - r.exp() * g.sum(dim=dim, keepdim=True),
+    alike=True,
 )
 softmax_backward = op(
     "softmax_backward",
-    "softmax_backward({}, {}, dim={})",
+    "softmax_backward({}, {}, {})",
     lambda d, s, dim: torch_private.softmax_backward(d, s, dim, d.dtype),
     lambda g, r, d, s, dim: softmax_backward(g, s, dim),  # of (d - (d * s).sum(dim, True)) * s
     lambda g, r, d, s, dim: g * d - g * (d * s).sum(dim=dim, keepdim=True) - d * (g * s).sum(dim=dim, keepdim=True),
-    in_torch="torch._softmax_backward_data({0}, {1}, {2}, {0}.dtype)",
+    alike=True,
+    in_torch="torch.ops.aten._softmax_backward_data({0}, {1}, {2}, {0}.dtype)",
 )
 cumsum = op(
     "cumsum",
     "{}.cumsum(dim={})",
     lambda x, dim: x.cumsum(dim),
     lambda g, r, x, dim: g.flip(dim).cumsum(dim).flip(dim),
+    alike=True,
 )

@@ -23,7 +23,7 @@ sum_to_size = moving(
     "sum_to_size",
     lambda x, sizes: f"{x}.sum_to_size({sizes})" if sizes else f"{x}.sum()",
     lambda x, sizes: x.sum_to_size(sizes) if sizes else x.sum(),
-    lambda g, r, shape, sizes: g.expand(shape),
+    lambda g, r, shape, sizes: g if g.shape == shape else g.expand(shape),
 )
 
 
@@ -32,16 +32,19 @@ def summed(g, shape):
     return g if g.shape == shape else g.sum_to_size(shape)
 
 
-unsqueeze = moving("unsqueeze", "{}.unsqueeze({})", torch.unsqueeze, lambda g, r, shape, dim: g.reshape(shape))
+unsqueeze = moving("unsqueeze", "{}.unsqueeze({})", torch.unsqueeze, lambda g, r, shape, dim: g.squeeze(dim))
 squeeze = moving(
     "squeeze",
-    lambda x, dims: f"{x}.squeeze({'' if dims == 'None' else dims})",
+    lambda x, dims: f"{x}.squeeze({'' if dims == 'None' else f'({dims})' if ',' in dims else dims})",
     lambda x, dims: x.squeeze() if dims is None else x.squeeze(dims),
     lambda g, r, shape, dims: g.reshape(shape),
 )
 flatten = moving("flatten", "{}.flatten({}, {})", torch.flatten, lambda g, r, shape, start, end: g.reshape(shape))
 transpose = moving(
-    "transpose", "{}.transpose({}, {})", torch.transpose, lambda g, r, shape, dim0, dim1: g.transpose(dim0, dim1)
+    "transpose",
+    lambda x, *dims: f"{x}.mT" if {*dims} == {"-1", "-2"} else f"{x}.transpose({', '.join(dims)})",
+    torch.transpose,
+    lambda g, r, shape, dim0, dim1: g.transpose(dim0, dim1),
 )
 t = moving("t", "{}.t()", torch.t, lambda g, r, shape: g.t())
 reversed_dims = moving("T", "{}.T", lambda x: x.permute(*range(x.ndim - 1, -1, -1)), lambda g, r, shape: g.T)
@@ -55,20 +58,22 @@ def _inverse(dims, count: int) -> list[int]:
     return [positive.index(dim) for dim in range(count)]
 
 
-flip = moving("flip", "{}.flip({})", torch.flip, lambda g, r, shape, dims: g.flip(*dims))
+flip = moving("flip", "{}.flip({})", torch.flip, lambda g, r, shape, dims: g.flip(*dims), alike=True)
 roll = moving(
     "roll",
     "{}.roll(({}), ({}))",
     torch.roll,
     lambda g, r, shape, shifts, dims: g.roll(tuple([-shift for shift in shifts]), dims),
+    alike=True,
 )
-triu = moving("triu", "{}.triu({})", torch.triu, lambda g, r, shape, diagonal: g.triu(diagonal))
-tril = moving("tril", "{}.tril({})", torch.tril, lambda g, r, shape, diagonal: g.tril(diagonal))
+triu = moving("triu", "{}.triu({})", torch.triu, lambda g, r, shape, diagonal: g.triu(diagonal), alike=True)
+tril = moving("tril", "{}.tril({})", torch.tril, lambda g, r, shape, diagonal: g.tril(diagonal), alike=True)
 pad = moving(
     "pad",
     "pad({}, ({}), value={})",
     lambda x, pad, value: torch.nn.functional.pad(x, pad, value=value),
     lambda g, r, shape, sizes, value: pad(g, tuple([-n for n in sizes]), 0.0),
+    code="pad({}, {}, value={})",
     in_torch="torch.nn.functional.pad({}, ({}), value={})",
 )
 
@@ -78,6 +83,7 @@ cast = moving(
     "{}.to({})",
     lambda x, dtype, before: x.to(dtype),
     lambda g, r, shape, dtype, before: cast(g, before, dtype),
+    alike=True,
 )
 
 # --- places --------------------------------------------------------------------------------------------------------
@@ -99,7 +105,13 @@ put = moving(  # zeros of a shape with g added at an index: a place taken twice 
     lambda g, shape, index: f"zeros({shape}).index_put([{index}], {g})",
     _put,
     lambda g, r, of_g, shape, index: g[index],
+    code="put({}, {}, {})",
 )
+
+
+def _add_at(g: torch.Tensor, shape: torch.Size, dim: int, index: torch.Tensor) -> torch.Tensor:
+    return g.new_zeros(shape).scatter_add(dim, index, g)
+
 
 gather = moving(
     "gather", "{}.gather({}, {})", torch.gather, lambda g, r, shape, dim, index: add_at(g, shape, dim, index)
@@ -107,8 +119,9 @@ gather = moving(
 add_at = moving(  # zeros of a shape with g added at places along a dimension: the backward of gather
     "add_at",
     lambda g, shape, dim, index: f"zeros({shape}).scatter_add({dim}, {index}, {g})",
-    lambda g, shape, dim, index: g.new_zeros(shape).scatter_add(dim, index, g),
+    _add_at,
     lambda g, r, of_g, shape, dim, index: g.gather(dim, index),
+    code="add_at({}, {}, {}, {})",
 )
 index_put = moving(
     "index_put",
@@ -117,14 +130,21 @@ index_put = moving(
     lambda g, r, shape, index, of_values, accumulate: g if accumulate else emptied(g, index),
     None,
     lambda g, r, shape, index, of_values, accumulate: summed(g[index], of_values),
+    alike=True,
 )
+
+
+def _emptied(g: torch.Tensor, index: tuple) -> torch.Tensor:
+    return g.index_put(index, g.new_zeros(()))
 
 
 emptied = moving(
     "emptied",
     "{}.index_put([{}], 0)",
-    lambda g, index: g.index_put(index, g.new_zeros(())),
+    _emptied,
     lambda g, r, shape, index: emptied(g, index),
+    alike=True,
+    code="emptied({}, {})",
 )
 scatter = moving(
     "scatter",
@@ -134,12 +154,14 @@ scatter = moving(
     None,
     None,
     lambda g, r, shape, dim, index, of_source: picked(g, dim, index, of_source),
+    alike=True,
 )
 scattered_number = moving(
     "scatter_number",
     "{}.scatter({}, {}, {})",
     torch.scatter,
     lambda g, r, shape, dim, index, number: scattered_number(g, dim, index, 0),
+    alike=True,
 )
 scatter_add = moving(
     "scatter_add",
@@ -149,6 +171,7 @@ scatter_add = moving(
     None,
     None,
     lambda g, r, shape, dim, index, of_source: picked(g, dim, index, of_source),
+    alike=True,
 )
 
 
@@ -159,8 +182,8 @@ def picked(g, dim, index, shape):
 
 
 def padded_to(g, shape):
-    sizes = [n for have, want in zip(reversed(g.shape), reversed(shape)) for n in (0, want - have)]
-    return pad(g, tuple(sizes), 0.0)
+    missing = [shape[place] - g.shape[place] for place in reversed(range(len(shape)))]
+    return pad(g, tuple([n for each in missing for n in (0, each)]), 0.0)
 
 
 index_add = moving(
@@ -171,4 +194,5 @@ index_add = moving(
     None,
     None,
     lambda g, r, shape, dim, index, of_source: g.index_select(dim, index),
+    alike=True,
 )

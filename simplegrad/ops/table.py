@@ -24,23 +24,39 @@ class Op:
     """`name`; `text`: how it is written, of the texts of its arguments (a format, or a function of them); `forward`: on
     tensors; `vjps`: one for each argument, None for one that no gradient flows to (those at the end may be left out).
 
-    `pointwise`: the result has the shape that the arguments broadcast to. `shapes`: its vjps are given shapes in place
-    of the values that gradients flow to: they read no numbers. `each`: the first argument is a list, and the one vjp
-    has its place in that list as its last argument. `reads` says which of (r, *arguments) some vjp reads: only those
-    are kept for it.
+    `pointwise`: the result has the shape that the arguments broadcast to. `alike`: it has that of the first argument.
+    `shapes`: its vjps are given shapes in place of the values that gradients flow to: they read no numbers. `each`: the
+    first argument is a list, and the one vjp has its place in that list as its last argument. `reads` says which of
+    (r, *arguments) some vjp reads: only those are kept for it. `code` and `in_torch` are for code that the compiler
+    writes, on Variables and on raw tensors, where that is not the text that a person reads.
     """
 
-    __slots__ = ("name", "text", "forward", "vjps", "pointwise", "shapes", "each", "in_torch", "parameters", "rules")
+    __slots__ = ("name", "text", "forward", "vjps", "pointwise", "alike", "shapes", "each", "code", "in_torch")
+    __slots__ += ("parameters", "rules")
 
-    def __init__(self, name, text, forward, vjps, pointwise=False, shapes=False, each=False, in_torch=None):
+    def __init__(
+        self,
+        name: str,
+        text: str | Callable[..., str],
+        forward: Callable,
+        vjps: Sequence[Callable | None],
+        pointwise: bool = False,
+        alike: bool = False,
+        shapes: bool = False,
+        each: bool = False,
+        code: str | None = None,
+        in_torch: str | Callable[..., str] | None = None,
+    ):
         self.name = name
         self.text = text
         self.forward = forward
         self.vjps = tuple(vjps)
         self.pointwise = pointwise
+        self.alike = alike
         self.shapes = shapes
         self.each = each
-        self.in_torch = in_torch  # how raw tensors write it, where that is not the same
+        self.code = code or text
+        self.in_torch = in_torch
         self.parameters = parameters_of(self.vjps, forward)
         self.rules: dict = {}  # what the engine makes of it, for each kind of arguments
 
@@ -69,8 +85,15 @@ class Op:
         count = max([1 + len(self.parameters), *(vjp.__code__.co_argcount - 1 for vjp in vjps)])
         return tuple([any(reads(vjp, 1 + place) for vjp in vjps) for place in range(count)])
 
-    def written(self, texts: Sequence[str]) -> str:
-        return self.text.format(*texts) if isinstance(self.text, str) else self.text(*texts)
+    @property
+    def by_name(self) -> bool:
+        """Whether code says `name(arguments)`: then the name has to be known where that code runs."""
+        return isinstance(self.code, str) and self.code.startswith(f"{self.name}(")
+
+    def written(self, texts: Sequence[str], form: str | Callable[..., str] | None = None) -> str:
+        """The text of its arguments, put into `text` (or another form of it)."""
+        form = self.text if form is None else form
+        return form.format(*texts) if isinstance(form, str) else form(*texts)
 
     def __repr__(self) -> str:
         return self.name
