@@ -21,9 +21,9 @@ from pathlib import Path
 
 import torch
 
+from simplegrad.graph import node_count
 from simplegrad.language import Program, pack
 from simplegrad.trace.trace import Trace
-from simplegrad.view.graph import node_count
 
 ROOT = Path(__file__).parent.parent
 FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"

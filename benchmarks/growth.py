@@ -20,10 +20,10 @@ from statistics import median
 import torch
 
 from simplegrad import Tape, Trace, Variable, grad, record
+from simplegrad.graph import Picture, picture
 from simplegrad.trace import store
 from simplegrad.trace.replay import Replay
 from simplegrad.view.collector import collector_paused
-from simplegrad.view.graph import TapeGraph, build
 from simplegrad.view.layout import Layout, layout
 
 SHORT, LONG = 1_000, 100_000
@@ -52,12 +52,12 @@ def recorded(entries: int) -> Trace:
     return trace
 
 
-def graphed(trace: Trace) -> TapeGraph:
+def graphed(trace: Trace) -> Picture:
     with collector_paused():  # as in TraceView
-        return build(trace, budget=10 * len(trace))  # nothing is collapsed
+        return picture(trace, budget=10 * len(trace))  # nothing is collapsed
 
 
-def laid_out(graph: TapeGraph) -> Layout:
+def laid_out(graph: Picture) -> Layout:
     with collector_paused():
         return layout(graph)
 

@@ -1,4 +1,4 @@
-"""Imports go one way: engine -> trace -> {language, comparison, compiler, torch} -> checks -> lessons -> view."""
+"""Imports go one way: engine -> trace -> graph -> {reasons, comparison, compiler, torch} -> checks -> lessons -> view."""
 
 import ast
 import sys
@@ -28,7 +28,8 @@ BELOW = {
     "packages": {"aggregates", "problems", "targets", "files"},
     "files": {"trace", "aggregates", "problems", "targets", "settings", "patience"},
     "comparison": {"ops", "engine", "trace", REPORT},
-    "reasons": {"engine", "trace", REPORT},
+    "graph": {"trace"},
+    "reasons": {"graph", "engine", "trace", REPORT},
     "checks": {"comparison", "ops", "engine", "trace", "aggregates", "language", "files", "targets", "torch_bridge"},
     "compiler": {"ops", "engine", "trace", "aggregates", "language", REPORT},
     "gallery": set(),
@@ -44,6 +45,7 @@ LIBRARIES = {
     "engine": {"torch"},
     "trace": {"torch", "safetensors", "numpy"},
     "language": {"torch", "numpy"},
+    "graph": {"networkx"},
 }
 
 

@@ -41,8 +41,8 @@ def _in_forward(run: Run, value: Value, loss: Value) -> Cause | None:
             continue
         came_in = [x for x in call.inputs if x.nonfinite]
         if came_in:
-            given = [x for x in came_in if run.giver.get(x) is None]
-            if given and not any(run.giver.get(x) for x in came_in):
+            given = [x for x in came_in if run.graph.call_giving(x) is None]
+            if given and not any(run.graph.call_giving(x) for x in came_in):
                 has = f"{given[0].name} has {_what(given[0].nonfinite)} before anything was computed"
                 sentence = f"{has}; {call.name} reads it."
                 return Cause("nonfinite", sentence, call.source, (Link(sentence, call.source, call.event),))
@@ -55,15 +55,15 @@ def _in_forward(run: Run, value: Value, loss: Value) -> Cause | None:
 
 
 def _is_explicit(run: Run, x: Value) -> bool:
-    call = run.giver.get(x)
+    call = run.graph.call_giving(x)
     return call is not None and call.name in EXPLICIT
 
 
 def _before(run: Run, loss: Value) -> list[Call]:
     """Calls that lead to the loss, in order; all of them where the loss is not known."""
-    if loss not in run.flow:
+    if loss not in run.graph:
         return run.flowing
-    leading = nx.ancestors(run.flow, loss)
+    leading = nx.ancestors(run.graph.flow, loss)
     return [call for call in run.flowing if call in leading]
 
 
@@ -102,9 +102,9 @@ def _birth(run: Run, value: Value, call: Call, bad: Value) -> Cause:
 
 
 def _where_hides(run: Run, bad: Value) -> str:
-    if bad not in run.flow:
+    if bad not in run.graph:
         return ""
-    after = [c for c in nx.descendants(run.flow, bad) if isinstance(c, Call) and c.name == "where"]
+    after = [c for c in nx.descendants(run.graph.flow, bad) if isinstance(c, Call) and c.name == "where"]
     if not after:
         return ""
     return "; where hides it forward, but its gradient is zero times inf"

@@ -84,9 +84,8 @@ def _is_meant(run: Run, held: Held, state: str, cause: Cause) -> bool:
     if cause.cause == "frozen":
         return not cause.chain
     if cause.cause == "non_leaf":
-        return (
-            held.value is None or held.value in run.giver
-        )  # it came from before: nothing can reach what it was made of
+        # what came from before: nothing can reach what it was made of
+        return held.value is None or run.graph.call_giving(held.value) is not None
     return cause.cause == "not_a_parameter"
 
 

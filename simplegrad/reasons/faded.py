@@ -292,7 +292,7 @@ def _zero_factor(
             factor = "the number 0"
         elif zero:
             factor = f"{zero[0].name}, which is all zeros"
-            given = run.giver.get(zero[0])
+            given = run.graph.call_giving(zero[0])
             if given is not None:
                 chain = (Link(f"{given.name} gives the zeros", given.source, given.event), *chain)
     return Cause("zero_factor", f"{shown} multiplies what comes from {name} by {factor}.", source, chain)
@@ -304,7 +304,7 @@ def _data_changed(run: Run, name: str, entry: Entry, chain: tuple) -> Cause | No
     call = run.call_of(entry)
     own |= {*call.inputs, *call.outputs} if call is not None else set()
     for changed in run.marks(kinds.IN_PLACE):
-        through = run.giver.get(changed.inputs[0]) if changed.inputs else None
+        through = run.graph.call_giving(changed.inputs[0]) if changed.inputs else None
         is_hidden = changed.name == "data" or (through is not None and through.name == "data")
         if is_hidden and not changed.within and own & {*changed.aliases, *changed.outputs}:
             if call is not None and changed.id < call.id and not own & set(entry.outputs) & set(changed.aliases):
@@ -412,7 +412,7 @@ def not_selected(run: Run, name: str, value: Value, row: int) -> Cause:
     """One row is zero: the index never took it."""
     reads = [
         call
-        for call in run.readers.get(value, ())
+        for call in run.graph.calls_reading(value)
         if call.name in ("embedding", "embedding_bag", "__getitem__", "index_select", "gather", "take")
     ]
     source = reads[-1].source if reads else None

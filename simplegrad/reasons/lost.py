@@ -29,7 +29,7 @@ def why_none(run: Run, name: str, held: Held | None, value: Value | None) -> Cau
 def not_a_leaf(run: Run, name: str, held: Held | None, value: Value | None) -> Cause | None:
     """A result, whose gradient is thrown away; or a tensor that no gradient is asked for."""
     if held is None:
-        made = run.giver.get(value) if value is not None else None
+        made = run.graph.call_giving(value) if value is not None else None
         if made is None or not made.followed:
             return None
         source = made.source
@@ -41,7 +41,7 @@ def not_a_leaf(run: Run, name: str, held: Held | None, value: Value | None) -> C
                 return Cause("not_a_parameter", sentence, held.made_at)
         return None
     else:
-        made = run.giver.get(value) if value is not None else None
+        made = run.graph.call_giving(value) if value is not None else None
         source = made.source if made is not None and made.source is not None else held.made_at
     made_by = f" of {made.name}" if made is not None else ""
     sentence = (
@@ -133,39 +133,15 @@ def _returned_none(run: Run, name: str, entry: Entry, slot: int, visit: Visited)
 
 def _entries_towards(run: Run, value: Value) -> list[Entry]:
     """Entries from which the leaf can be reached, those nearest to it first."""
-    found, seen, todo = [], set(), deque([value])
-    readers = _entry_readers(run)
-    while todo:
-        for entry in readers.get(todo.popleft(), ()):
-            if entry not in seen:
-                seen.add(entry)
-                found.append(entry)
-                todo += entry.outputs
-    return found
-
-
-def _entry_readers(run: Run) -> dict[Value, list[Entry]]:
-    if "_entry_readers" not in run.__dict__:
-        found: dict[Value, list[Entry]] = {}
-        for entry in run.trace.entries:
-            for x in entry.inputs:
-                found.setdefault(x, []).append(entry)
-        run.__dict__["_entry_readers"] = found
-    return run.__dict__["_entry_readers"]
+    if value not in run.graph:
+        return []
+    layers = nx.bfs_layers(run.graph.tape, value)
+    return [node for layer in layers for node in layer if isinstance(node, Entry)]
 
 
 def leads_to(run: Run, x: Value, leaf: Value) -> bool:
     """Whether a gradient of x would be handed on to the leaf."""
-    seen, todo = set(), [x]
-    while todo:
-        value = todo.pop()
-        if value is leaf:
-            return True
-        if value not in seen:
-            seen.add(value)
-            entry = run.maker.get(value)
-            todo += entry.inputs if entry is not None else ()
-    return False
+    return x in run.graph and leaf in run.graph and nx.has_path(run.graph.tape, leaf, x)
 
 
 def frozen(run: Run, name: str, held: Held | None, value: Value | None) -> Cause | None:
@@ -214,7 +190,7 @@ def never_read(run: Run, name: str, held: Held | None, value: Value | None) -> C
 
 
 def _reads(run: Run, value: Value) -> list[Call]:
-    return run.readers.get(value, []) + run.reads_inside.get(value, [])
+    return run.graph.calls_reading(value) + run.reads_inside.get(value, [])
 
 
 def _is_part_of_copy(call: Call) -> bool:
@@ -223,10 +199,10 @@ def _is_part_of_copy(call: Call) -> bool:
 
 def _copies(run: Run, value: Value | None) -> list[Call]:
     """Copies of a value that a pass reached."""
-    if value is None or value not in run.flow:
+    if value is None or value not in run.graph:
         return []
     found = []
-    for thing in nx.descendants(run.flow, value):
+    for thing in nx.descendants(run.graph.flow, value):
         if isinstance(thing, Call) and thing.kind == kinds.COPY and any(run.filled.get(x) for x in thing.outputs):
             found.append(thing)
     return sorted(found, key=lambda call: call.id)
@@ -261,7 +237,7 @@ def _cuts(run: Run, value: Value) -> tuple[list[Call], list[Call]]:
     cuts, ends, seen, todo = [], [], {value}, deque([value])
     while todo:
         x = todo.popleft()
-        for call in run.readers.get(x, ()):
+        for call in run.graph.calls_reading(x):
             if not _follows(run, call, x):
                 if call not in cuts:
                     cuts.append(call)
@@ -270,7 +246,7 @@ def _cuts(run: Run, value: Value) -> tuple[list[Call], list[Call]]:
                 if out not in seen:
                     seen.add(out)
                     todo.append(out)
-                    if not run.readers.get(out) and out not in run.losses:
+                    if not run.graph.calls_reading(out) and out not in run.losses:
                         ends.append(call)
     return cuts, ends
 
@@ -294,9 +270,9 @@ def _goes_on(run: Run, call: Call) -> bool:
 
 def _leaves_after(run: Run, call: Call) -> Call | None:
     """A call that takes numbers out of torch, of what this one gave."""
-    if call not in run.flow:
+    if call not in run.graph:
         return None
-    found = [c for c in nx.descendants(run.flow, call) if isinstance(c, Call) and c.kind == kinds.LEAVES]
+    found = [c for c in nx.descendants(run.graph.flow, call) if isinstance(c, Call) and c.kind == kinds.LEAVES]
     return min(found, key=lambda c: c.id) if found else None
 
 

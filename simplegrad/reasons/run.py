@@ -8,12 +8,11 @@ from functools import cached_property
 
 import networkx as nx
 
+from ..graph.whole import FLOWS, graph_of
 from ..trace import calls as kinds
 from ..trace.calls import Call, Filled, Held
 from ..trace.events import Accumulated, Entry, Pass, PassBegun, Value, Visited
 from ..trace.trace import Trace
-
-_FLOWS = (kinds.OPERATION, kinds.FUNCTION, kinds.IN_PLACE, kinds.LEAVES, kinds.NEW_LEAF, kinds.COPY, kinds.SCALE)
 
 
 class Run:
@@ -21,6 +20,7 @@ class Run:
 
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
+        self.graph = graph_of(trace)
         self.calls = trace.calls
         self.held = {held.path: held for held in trace.held}
         self.visits: dict[tuple[int | None, Entry], Visited] = {}
@@ -35,7 +35,6 @@ class Run:
                 self.came[event.pass_id, event.value].append(event)
             elif isinstance(event, PassBegun):
                 self.begun[event.run.id] = event
-        self.maker: dict[Value, Entry] = {value: entry for entry in trace.entries for value in entry.outputs}
         self.by_id = {entry.id: entry for entry in trace.entries}
         self.filled: dict[Value, list[Filled]] = defaultdict(list)
         for filled in trace.filled:
@@ -46,39 +45,17 @@ class Run:
     @cached_property
     def flowing(self) -> list[Call]:
         """Calls of the forward part that make values of values, those inside of a custom Function aside."""
-        return [c for c in self.calls if c.kind in _FLOWS and c.within in ("", "recomputed") and c.inside is None]
-
-    @cached_property
-    def readers(self) -> dict[Value, list[Call]]:
-        found: dict[Value, list[Call]] = defaultdict(list)
-        for call in self.flowing:
-            for value in dict.fromkeys(call.inputs):
-                found[value].append(call)
-        return found
+        return [call for call in self.calls if call in self.graph]
 
     @cached_property
     def reads_inside(self) -> dict[Value, list[Call]]:
         """The same for what runs in the forward of a custom Function."""
         found: dict[Value, list[Call]] = defaultdict(list)
         for call in self.calls:
-            if call.inside is not None and call.kind in _FLOWS:
+            if call.inside is not None and call.kind in FLOWS:
                 for value in call.inputs:
                     found[value].append(call)
         return found
-
-    @cached_property
-    def giver(self) -> dict[Value, Call]:
-        return {value: call for call in self.flowing for value in call.outputs if value not in call.inputs}
-
-    @cached_property
-    def flow(self) -> nx.DiGraph:
-        """Values and calls: what was read by what, and what gave what, whether or not autograd followed."""
-        graph = nx.DiGraph()
-        for call in self.flowing:
-            graph.add_edges_from((value, call) for value in call.inputs)
-            graph.add_edges_from((call, value) for value in call.outputs if value not in call.inputs)
-            graph.add_edges_from((call, value) for value in call.aliases)
-        return graph
 
     @cached_property
     def losses(self) -> list[Value]:
@@ -89,8 +66,8 @@ class Run:
     def leads_to_a_loss(self) -> set:
         found: set = set()
         for loss in self.losses:
-            if loss in self.flow:
-                found |= {loss} | nx.ancestors(self.flow, loss)
+            if loss in self.graph:
+                found |= {loss} | nx.ancestors(self.graph.flow, loss)
         return found
 
     def marks(self, *wanted: str) -> Iterator[Call]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..graph import graph_of
 from ..trace.events import Accumulated, Entry, PassBegun, Read, Value, Visited
 from ..trace.nonfinite import find_nonfinite, kind_of
 from ..trace.trace import Trace
@@ -35,7 +36,7 @@ def why_on_tape(trace: Trace, name: str) -> Why:
 
 def _none(trace: Trace, value: Value, begun: PassBegun) -> Cause:
     run = begun.run
-    readers = [entry for entry in trace.entries if value in entry.inputs and entry.pass_id != run.id]
+    readers = [entry for entry in graph_of(trace).readers(value) if entry.pass_id != run.id]
     if not readers:
         return Cause("unused", f"No operation reads {value.name}, so no gradient can come to it.")
     for event in trace.events:

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 
 from ..checks.report import Place
+from ..graph import likeness
 from ..trace.calls import Held
 from ..trace.events import Value
 from ..trace.trace import Trace
@@ -72,11 +73,16 @@ def found(run: Run, name: str) -> Subject:
         ends = [h for p, h in run.held.items() if p.endswith(f".{path}")]
         if len(ends) == 1:
             return Subject(name, ends[0], ends[0].value, row)
-    near = difflib.get_close_matches(
-        name, list(dict.fromkeys([*run.held, *(v.name for v in run.trace.values)])), 3, 0.5
-    )
+    near = _like(run, name)
     hint = f" Did you mean {' or '.join(near)}?" if near else f" It has {', '.join(list(run.held)[:8])}."
     raise KeyError(f"this trace has no tensor called {name!r}.{hint}")
+
+
+def _like(run: Run, name: str) -> list[str]:
+    """Names that have this one in them; else those that are spelt like it."""
+    names = list(dict.fromkeys([*run.held, *(value.name for value in run.trace.values)]))
+    ranked = sorted((likeness(each, name), place) for place, each in enumerate(names) if likeness(each, name) < 3)
+    return [names[place] for _, place in ranked[:3]] or difflib.get_close_matches(name, names, 3, 0.5)
 
 
 def _readings(run: Run, name: str) -> list[tuple[str, int | None]]:

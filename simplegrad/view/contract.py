@@ -87,6 +87,14 @@ class SourceRow(NamedTuple):
     lines: list[str]
 
 
+class ModuleRow(NamedTuple):
+    """Entries that follow each other in one module (or region), by its path: something to search for."""
+
+    name: str
+    first: int
+    count: int
+
+
 class NodeRow(NamedTuple):
     """A node of the drawing, in the order of the chart's markers."""
 
@@ -114,7 +122,7 @@ class EdgeRow(NamedTuple):
     y3: float
 
 
-ROWS = (EventRow, EntryRow, ValueRow, PassRow, SourceRow, NodeRow, EdgeRow)
+ROWS = (EventRow, EntryRow, ValueRow, PassRow, SourceRow, ModuleRow, NodeRow, EdgeRow)
 
 
 def javascript() -> str:

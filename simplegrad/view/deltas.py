@@ -13,6 +13,7 @@ import math
 import os
 from collections.abc import Callable
 
+from ..graph.search import modules_of
 from ..trace.events import (
     Accumulated,
     Entry,
@@ -33,7 +34,7 @@ from ..trace.events import (
 from ..trace.looks import Looks
 from ..trace.texts import LONGEST, around, is_ours, lines_of
 from ..trace.trace import Trace
-from .contract import NOT_FINITE, NOWHERE, UNKNOWN, WIDTHS, EntryRow, EventRow, PassRow, SourceRow, ValueRow
+from .contract import NOT_FINITE, NOWHERE, UNKNOWN, WIDTHS, EntryRow, EventRow, ModuleRow, PassRow, SourceRow, ValueRow
 from .sentences import Narrator, formulas, shape_text
 
 ENTRY_STATES = ("pending", "active", "propagated", "partial", "skipped", "pruned")
@@ -64,6 +65,7 @@ def payload(trace: Trace, asked: Callable[[], None] = lambda: None) -> dict:
         "entries": [encoder.entry(entry) for entry in trace.entries],
         "values": [encoder.value(value) for value in trace.values],
         "passes": [PassRow(run.title, run.loss.name, [x.id for x in run.wanted]) for run in trace.passes],
+        "modules": [ModuleRow(each.title, each.entries[0].id, len(each.entries)) for each in modules_of(trace.entries)],
         "program": trace.program.splitlines(),
         "sources": encoder.sources(),
         "bindings": {variable: name for name, variable in getattr(trace, "bindings", {}).items() if name != variable},

@@ -8,14 +8,16 @@ from __future__ import annotations
 import html
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import plotly.graph_objects as go
 
+from ..graph import Picture, Unit
 from .contract import EdgeRow, NodeRow
-from .graph import Edge, TapeGraph, Unit
 from .layout import LANE_GAP, Layout
 from .palette import OKABE_ITO
 from .sentences import shape_text
+from .symbols import symbol_of
 
 GREY = "rgba(125,137,152,{})"
 ROW_PX, ROOMY_PX, MARGIN_PX = 42, 62, 12  # roomy where all rows fit: then numbers stand at the nodes
@@ -43,6 +45,16 @@ class Node:
     name: str
     hover: str
     pass_id: int = -1
+
+
+class Edge(NamedTuple):
+    """A value that a unit reads, both units by number; the ids are -1 where either end is a collapsed group."""
+
+    source: int
+    target: int
+    value: int = -1
+    entry: int = -1
+    slot: int = -1
 
 
 @dataclass(slots=True)
@@ -92,7 +104,7 @@ class Drawing:
         }
 
 
-def drawing(graph: TapeGraph, places: Layout, ghosts: Sequence[Ghost] = ()) -> Drawing:
+def drawing(graph: Picture, places: Layout, ghosts: Sequence[Ghost] = ()) -> Drawing:
     """All nodes and edges with their coordinates."""
     result = Drawing()
     for unit in graph.units:
@@ -105,8 +117,9 @@ def drawing(graph: TapeGraph, places: Layout, ghosts: Sequence[Ghost] = ()) -> D
     result.ghosts = list(_ghosts_between(result.nodes, ghosts))
     ends = _value_places(graph, places)
     occupied = {(unit.lane, *place) for unit, place in zip(graph.units, places.place)}
-    far = _far_reads(graph, places)
-    for edge in graph.edges:
+    edges = [Edge(a.number, b.number, *(key or ())) for a, b, key in graph.edges(keys=True)]
+    far = _far_reads(graph, edges, places)
+    for edge in edges:
         start = ends.get((edge.source, edge.value)) or places.xy(graph.units[edge.source])
         if edge.value < 0 and abs(places.place[edge.target][0] - places.place[edge.source][0]) > FAR:
             continue  # of a collapsed group: hundreds of them would hide everything, and tell nothing
@@ -127,11 +140,11 @@ def _nodes_of(unit: Unit, places: Layout) -> list[Node]:
         (entry,) = unit.entries
         return [Node(x, y, "hole", entry.id, "hole", "", "", unit.title, unit.lane - 1)]
     if unit.kind == "group":
-        return [Node(x, y, "group", unit.key, "group", unit.symbol, "", unit.title)]
+        return [Node(x, y, "group", unit.key, "group", symbol_of(unit), "", unit.title)]
     nodes = []
     if unit.entries:
         entry = unit.entries[0]
-        nodes.append(Node(x, y, "entry", entry.id, unit.kind, unit.symbol, "", f"{entry.id}: {unit.title}"))
+        nodes.append(Node(x, y, "entry", entry.id, unit.kind, symbol_of(unit), "", f"{entry.id}: {unit.title}"))
     for number, value in enumerate(unit.values):
         vx, vy = places.value_xy(unit, number)
         kind = "value" if unit.entries else unit.kind
@@ -147,7 +160,7 @@ def _ghosts_between(nodes: list[Node], ghosts: Sequence[Ghost]) -> Iterator[tupl
             yield (*places[ghost.source], *places[ghost.target], ghost)
 
 
-def _value_places(graph: TapeGraph, places: Layout) -> dict[tuple[int, int], tuple[float, float]]:
+def _value_places(graph: Picture, places: Layout) -> dict[tuple[int, int], tuple[float, float]]:
     return {
         (unit.number, value.id): places.value_xy(unit, number)
         for unit in graph.units
@@ -155,7 +168,7 @@ def _value_places(graph: TapeGraph, places: Layout) -> dict[tuple[int, int], tup
     }
 
 
-def _curve(edge, graph: TapeGraph, places: Layout, start, occupied) -> Curve:
+def _curve(edge, graph: Picture, places: Layout, start, occupied) -> Curve:
     """Within a lane edges leave and enter sideways; between lanes they leave and enter up or down."""
     source, target = graph.units[edge.source], graph.units[edge.target]
     (x0, y0), (x1, y1) = start, places.xy(target)
@@ -170,18 +183,18 @@ def _curve(edge, graph: TapeGraph, places: Layout, start, occupied) -> Curve:
     return Curve(tuple(round(p, 3) for p in points), edge.value, edge.entry, edge.slot, same)
 
 
-def _far_reads(graph: TapeGraph, places: Layout) -> dict[Edge, str]:
+def _far_reads(graph: Picture, edges: list[Edge], places: Layout) -> dict[Edge, str]:
     """Edges of values that many entries far away read, with the value's name."""
     far: dict[tuple[int, int], list[Edge]] = {}
-    for edge in graph.edges:
+    for edge in edges:
         reach = places.place[edge.target][0] - places.place[edge.source][0]
         if edge.value >= 0 and abs(reach) > FAR:
             far.setdefault((edge.source, edge.value), []).append(edge)
     named = {value.id: value.name for unit in graph.units for value in unit.values}
-    return {edge: _short(named[value]) for (_, value), edges in far.items() if len(edges) > FAR_TIMES for edge in edges}
+    return {edge: _short(named[value]) for (_, value), all_ in far.items() if len(all_) > FAR_TIMES for edge in all_}
 
 
-def _named_end(edge: Edge, graph: TapeGraph, places: Layout, labels: list, name: str) -> Curve:
+def _named_end(edge: Edge, graph: Picture, places: Layout, labels: list, name: str) -> Curve:
     """A short arrow into the entry, from the value's name."""
     target = graph.units[edge.target]
     x, y = places.xy(target)

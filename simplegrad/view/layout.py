@@ -4,7 +4,8 @@ Forward runs left to right in the top lane, a column for each step away from the
 and runs right to left; what a pass recorded stands under the entry whose propagate recorded it, so a column is as wide
 as the widest thing that any pass put under it. Positions are in slots (across) and rows (down, per lane).
 
-All that is worked out about units stands in lists, by their number: see TapeGraph.
+All that is worked out about units stands in lists, by their number: what is near on the tape is then near in memory,
+and a long tape costs no more for an entry than a short one, although no cache holds it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import math
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-from .graph import TapeGraph, Unit
+from ..graph import Picture, Unit
 
 LANE_GAP = 0.75  # rows between two lanes
 SIDE = 0.38  # of a slot: how far an entry's outputs stand from it
@@ -48,8 +49,8 @@ class Layout:
         return self.tops[-1] + self.rows[-1] if self.rows else 1.0
 
 
-def layout(graph: TapeGraph) -> Layout:
-    """Places for all units of a graph. Work grows linearly with its units and edges."""
+def layout(graph: Picture) -> Layout:
+    """Places for all units of a picture. Work grows linearly with its units and edges."""
     columns = _Columns(graph)
     slots = columns.slots()
     result = Layout(first=min(slots, default=0), last=max(slots, default=0), rows=[1] * len(graph.lanes))
@@ -81,8 +82,9 @@ class _Block:
 class _Columns:
     """Which column of its block each unit stands in, and which slot that is."""
 
-    def __init__(self, graph: TapeGraph):
+    def __init__(self, graph: Picture):
         self.graph = graph
+        self.needs = [[need.number for need in graph.pred[unit]] for unit in graph]  # the units that each one reads
         self.forward = _Block(None)
         self.blocks: dict[int, _Block] = {}  # of the passes; by owner and lane, as one number
         self.lanes: list[int] = []
@@ -103,7 +105,7 @@ class _Columns:
                 base = highest + 2
             last_lane = lane
             before, wish = -1 if lane else base, None
-            for need in unit.needs:
+            for need in self.needs[number]:
                 if need < number:  # a collapsed group reads later ones, too
                     if wish is None and lanes[need] == lane:
                         wish = need
@@ -138,7 +140,7 @@ class _Columns:
         """What reads nothing in its block stands right before the first there that reads it, not at the far end."""
         nearest: dict[int, float] = dict.fromkeys(sources, math.inf)
         for reader in block.members:
-            for need in self.graph.units[reader].needs:
+            for need in self.needs[reader]:
                 if need in nearest and self.level[reader] < nearest[need]:
                     nearest[need] = self.level[reader]
         for source, level in nearest.items():

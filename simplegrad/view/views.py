@@ -9,19 +9,19 @@ from threading import RLock
 import plotly.graph_objects as go
 
 from ..checks.report import Report
+from ..graph import NODE_BUDGET, Picture, graph_of, node_count, picture
 from ..trace import looks
 from ..trace.trace import Trace
 from . import deltas
 from .bounded import Bounded
 from .collector import collector_paused
 from .figure import Drawing, Ghost, drawing, figure
-from .graph import NODE_BUDGET, TapeGraph, build, node_count
 from .layout import layout
 from .running import asker
 
 EVENT_BYTES = 600  # of a trace, tensors aside: benchmarks/growth.py
 NODE_BYTES = 2_000  # of a picture, for each node in it
-ENTRY_BYTES = 200  # the same, for each entry of the tape, drawn or not
+ENTRY_BYTES = 1_000  # the same, for each entry of the tape, drawn or not: the trace's graph has its nodes
 MOST_OPENED = 3  # pictures of one trace with other groups opened, or other ghosts, that are kept
 _numbers = itertools.count()
 
@@ -69,9 +69,10 @@ class TraceView:
         return bytes_of(self.trace) + len(self.payload) + (1 + MOST_OPENED) * picture
 
     @once
-    def graph(self) -> TapeGraph:
+    def graph(self) -> Picture:
         with collector_paused():
-            return build(self.trace, self.opened)
+            self._whole = graph_of(self.trace)  # kept for those who open a group, or ask why
+            return picture(self.trace, self.opened)
 
     @once
     def drawing(self) -> Drawing:
@@ -97,7 +98,7 @@ class TraceView:
         if not self.drawing.groups or not 0 <= step < len(self.trace.events):
             return None
         entry = getattr(self.trace.events[step], "entry", None)
-        home = self.graph.home_of(entry) if entry is not None else None
+        home = self.graph.home.get(entry)
         return home.key if home is not None and home.key in self.drawing.groups else None
 
     @property

@@ -94,5 +94,5 @@ def test_who_was_stopped_takes_nobody_along():
 
 def test_the_parts_of_a_view_are_made_once(monkeypatch):
     maker, view = Maker(), TraceView(chain(3))
-    monkeypatch.setattr("simplegrad.view.views.build", lambda trace, opened: maker())
+    monkeypatch.setattr("simplegrad.view.views.picture", lambda trace, opened: maker())
     assert asked_at_once(maker, lambda: view.graph) == [1] * MANY

@@ -6,11 +6,12 @@ import weakref
 import torch
 
 from simplegrad import Tape, Variable, grad, record
-from simplegrad.view import graph as graph_module
+from simplegrad.graph import NODE_BUDGET, graph_of, node_count, picture
+from simplegrad.graph import units as units_module
+from simplegrad.graph import whole as whole_module
 from simplegrad.view import layout as layout_module
 from simplegrad.view import sentences
 from simplegrad.view.bounded import Bounded
-from simplegrad.view.graph import NODE_BUDGET, build, node_count
 from simplegrad.view.layout import layout
 from simplegrad.view.views import TraceView, bytes_of
 from tests.counting import lines_run
@@ -32,10 +33,12 @@ def lines_of_graph_and_layout(length: int) -> tuple[float, float]:
     """Of either, for each unit and edge; nothing is collapsed."""
     trace = products(length)
     assert len(trace) > 0  # its events are made when they are asked for
-    building, graph = lines_run(graph_module, lambda: build(trace, budget=10**9))
+    whole, kept = lines_run(whole_module, lambda: graph_of(trace))
+    building, graph = lines_run(units_module, lambda: picture(trace, budget=10**9))
     laying_out, _ = lines_run(layout_module, lambda: layout(graph))
-    size = len(graph.units) + len(graph.edges)
-    return building / size, laying_out / size
+    assert graph_of(trace) is kept  # made once: the picture reads it
+    size = len(graph.units) + graph.number_of_edges()
+    return (whole + building) / size, laying_out / size
 
 
 def test_graph_and_layout_do_as_much_per_unit_and_edge_on_a_tape_sixteen_times_as_long():
@@ -46,7 +49,7 @@ def test_graph_and_layout_do_as_much_per_unit_and_edge_on_a_tape_sixteen_times_a
 def test_a_tape_that_fits_is_not_collapsed():
     trace = products(200)
     assert node_count(trace) <= NODE_BUDGET
-    assert not any(unit.kind == "group" for unit in build(trace).units)
+    assert not any(unit.kind == "group" for unit in picture(trace).units)
 
 
 def test_what_is_sent_for_the_picture_does_not_grow_with_the_tape():
@@ -61,11 +64,11 @@ def test_what_is_sent_for_the_picture_does_not_grow_with_the_tape():
 def test_what_many_visits_recorded_is_not_piled_up_when_its_owner_is_collapsed():
     trace = products(2_000)
     view = TraceView(trace)
-    group = view.graph.home_of(trace.entries[-400]).key
+    group = view.graph.home[trace.entries[-400]].key
     opened = TraceView(trace, [group])
     rows = max(layout(opened.graph).rows)
     entries = next(unit for unit in view.graph.units if unit.key == group).entries
-    assert len(entries) == 250 and all(opened.graph.home_of(entry).key == f"e{entry.id}" for entry in entries)
+    assert len(entries) == 250 and all(opened.graph.home[entry].key == f"e{entry.id}" for entry in entries)
     assert rows <= 8
 
 

@@ -2,17 +2,17 @@
 
 import pytest
 
+from simplegrad.graph import NODE_BUDGET, picture
 from simplegrad.language import EXAMPLES
 from simplegrad.view import layout as layout_module
 from simplegrad.view.figure import drawing, figure
-from simplegrad.view.graph import NODE_BUDGET, build
 from simplegrad.view.layout import layout
 
 from .conftest import chain, example
 
 
 def placed(trace, **options):
-    graph = build(trace, **options)
+    graph = picture(trace, **options)
     return graph, layout(graph)
 
 
@@ -27,18 +27,17 @@ def test_no_two_units_stand_at_one_place(name, prune):
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_forward_runs_to_the_right(name):
     graph, places = placed(example(name))
-    for edge in graph.edges:
-        if graph.units[edge.source].lane == graph.units[edge.target].lane == 0:
-            assert places.place[edge.source][0] < places.place[edge.target][0]
+    for source, target in graph.edges():
+        if source.lane == target.lane == 0:
+            assert places.place[source.number][0] < places.place[target.number][0]
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_what_one_visit_recorded_runs_to_the_left(name):
     graph, places = placed(example(name))
-    for edge in graph.edges:
-        source, target = graph.units[edge.source], graph.units[edge.target]
+    for source, target in graph.edges():
         if source.lane and (source.lane, source.under) == (target.lane, target.under) and source.under is not None:
-            assert places.place[edge.source][0] > places.place[edge.target][0]
+            assert places.place[source.number][0] > places.place[target.number][0]
 
 
 def test_there_is_a_lane_for_forward_and_one_for_each_pass(wrong):
@@ -50,7 +49,7 @@ def test_there_is_a_lane_for_forward_and_one_for_each_pass(wrong):
 def test_an_entry_of_a_pass_stands_within_the_columns_of_the_entry_that_recorded_it(wrong):
     graph, places = placed(wrong)
     by_slot = {unit.key: slot for unit, (slot, _) in zip(graph.units, places.place)}
-    f = graph.home_of(wrong.entries[0]).number
+    f = graph.home_of(wrong.entries[0])
     under_f = [unit.key for unit in graph.units if unit.under == f and unit.kind != "hole"]
     assert len(under_f) == 4  # v3, t, v4, v5
     assert all(by_slot["v0"] < by_slot[key] < by_slot["e1"] for key in under_f)
@@ -61,50 +60,51 @@ def test_a_skipped_entry_is_a_hole_in_the_lane_of_the_pass(wrong):
     holes = [unit for unit in graph.units if unit.kind == "hole"]
     assert [(hole.entries[0].id, hole.lane) for hole in holes] == [(1, 2), (0, 2)]
     assert [places.place[hole.number][0] for hole in holes] == [
-        places.place[graph.home_of(hole.entries[0]).number][0] for hole in holes
+        places.place[graph.home_of(hole.entries[0])][0] for hole in holes
     ]
 
 
 def test_an_escaped_temporary_has_an_edge_out_and_none_in(wrong):
-    graph = build(wrong).networkx()
-    (escaped,) = (key for key, data in graph.nodes(data=True) if data["kind"] == "read")
+    graph = picture(wrong)
+    (escaped,) = (unit for unit in graph if unit.kind == "read")
     assert graph.in_degree(escaped) == 0
     assert graph.out_degree(escaped) == 2  # v4 = v2 * t, and the second pass's v18 = v13 * t
 
 
 def test_a_right_aggregate_has_no_escaped_temporary():
-    graph = build(example("gradient-of-gradient", "simple_variable")).networkx()
-    assert "read" not in {kind for _, kind in graph.nodes(data="kind")}
+    graph = picture(example("gradient-of-gradient", "simple_variable"))
+    assert "read" not in {unit.kind for unit in graph}
 
 
 def test_a_value_read_twice_by_one_entry_has_two_edges():
-    graph = build(example("zero-gradients")).networkx()  # a * a
-    assert graph.number_of_edges("v0", "e0") == 2
+    graph = picture(example("zero-gradients"))  # a * a
+    units = {unit.key: unit for unit in graph}
+    assert graph.number_of_edges(units["v0"], units["e0"]) == 2
 
 
 def test_a_long_tape_is_collapsed_and_opens_a_group_at_a_time():
     trace = chain(3000, passes=2)
-    closed = build(trace)
+    closed = picture(trace)
     assert len(trace.entries) > 2 * NODE_BUDGET
     assert len(closed.units) < 200
-    assert set(closed.home) == {entry.id for entry in trace.entries}
+    assert set(closed.home) == set(trace.entries)
     group = next(unit for unit in closed.units if unit.kind == "group")
-    opened = build(trace, [group.key])
-    assert {opened.home_of(entry).key for entry in group.entries} == {f"e{entry.id}" for entry in group.entries}
+    opened = picture(trace, [group.key])
+    assert {opened.home[entry].key for entry in group.entries} == {f"e{entry.id}" for entry in group.entries}
     assert group.key not in {unit.key for unit in opened.units}
 
 
 def test_what_is_drawn_is_bounded_however_much_is_opened():
     trace = chain(12_000)
-    groups = [unit.key for unit in build(trace).units if unit.kind == "group"]
+    groups = [unit.key for unit in picture(trace).units if unit.kind == "group"]
     graph, places = placed(trace, opened=groups)
     assert len(drawing(graph, places).nodes) <= NODE_BUDGET
 
 
 def test_a_step_inside_of_a_group_finds_it():
     trace = chain(3000)
-    graph = build(trace)
-    assert graph.home_of(trace.entries[1500]).kind == "group"
+    graph = picture(trace)
+    assert graph.home[trace.entries[1500]].kind == "group"
 
 
 def test_finding_a_free_row_does_not_walk_over_the_taken_ones():
@@ -128,7 +128,7 @@ def test_the_work_of_the_layout_grows_with_the_tape():
     for length in (200, 400):
         graph, places = placed(chain(length))
         drawn = drawing(graph, places)
-        sizes.append((len(graph.units), len(graph.edges), len(drawn.curves), sum(places.rows)))
+        sizes.append((len(graph.units), graph.number_of_edges(), len(drawn.curves), sum(places.rows)))
     small, large = sizes
     assert all(b <= 2 * a for a, b in zip(small, large))
 

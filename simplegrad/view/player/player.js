@@ -1,7 +1,7 @@
 // The controls, the keys, and what holds the sides, panels and charts of one player together.
 
 import { Card } from "./card.js";
-import { ENTRY, EVENT, PASS, VALUE } from "./contract.js";
+import { ENTRY, EVENT, MODULE, PASS, VALUE } from "./contract.js";
 import { html, set, setText, svg } from "./dom.js";
 import { SUMS } from "./history.js";
 import { Marks } from "./marks.js";
@@ -252,7 +252,7 @@ export class Player {
     if (to >= 0) this.go(this.stepOf(side, to));
   }
 
-  /** Entries and variables that a text may mean, the likeliest first: [how likely, key, what is shown]. */
+  /** Entries, variables and modules that a text may mean, the likeliest first: [how likely, key, what is shown]. */
   matches(text) {
     const gradient = /^d[^/\s]+\/d(.+)$/.exec(text.trim()), wanted = (gradient ? gradient[1] : text).trim().toLowerCase();
     if (!wanted) return [];
@@ -266,6 +266,10 @@ export class Player {
       const statement = trace.entries[entry][ENTRY.statement], rank = String(entry) === wanted ? 0 : 1 + likeness(statement, wanted);
       if (rank < Infinity) found.push([rank, `e${entry}`, `${entry}: ${statement}`]);
     });
+    trace.modules.forEach((module) => {
+      const rank = likeness(module[MODULE.name], wanted), first = module[MODULE.first], count = module[MODULE.count];
+      if (rank < Infinity) found.push([rank, `e${first}`, `${module[MODULE.name]}: ${count === 1 ? `entry ${first}` : `${count} entries from ${first} on`}`]);
+    });
     return found.sort((a, b) => a[0] - b[0]).slice(0, MOST_FOUND);
   }
 
@@ -277,7 +281,7 @@ export class Player {
       row.addEventListener("mousedown", (event) => { event.preventDefault(); this.choose(i); });
       return row;
     }));
-    if (this.find.value.trim() && !this.results.length) this.found.append(html("li", { class: "sg-empty" }, "no entry or variable is called that"));
+    if (this.find.value.trim() && !this.results.length) this.found.append(html("li", { class: "sg-empty" }, "no entry, variable or module is called that"));
     this.found.hidden = !this.find.value.trim();
     this.find.setAttribute("aria-expanded", String(!this.found.hidden));
     this.mark(0);

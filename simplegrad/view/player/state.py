@@ -8,7 +8,7 @@ from typing import Generic, Protocol, Self, TypeVar
 
 import streamlit as st
 
-from ..graph import OPEN_GROUPS
+from ...graph import OPEN_GROUPS
 from . import Paused
 
 MARKS = ("break", "watch")  # breakpoints and watched gradients

@@ -1,0 +1,27 @@
+"""What stands inside of a node."""
+
+from ..graph import Unit
+from ..trace.events import Entry
+
+SYMBOLS = {
+    "add": "+", "add_number": "+", "sub": "−", "sub_number": "−", "number_sub": "−", "mul": "×", "mul_number": "×",
+    "div": "÷", "div_number": "÷", "number_div": "÷", "pow": "^", "pow_number": "^", "number_pow": "^", "neg": "−x",
+    "sum": "Σ", "mean": "mean", "expand": "⇔", "sum_to_size": "Σ↓", "matmul": "@", "sqrt": "√", "sigmoid": "σ",
+    "sigmoid_backward": "σ′", "tanh_backward": "tanh′", "softmax": "smax", "logsumexp": "lse", "transpose": "T",
+    "permute": "perm", "reshape": "rsh", "index": "[ ]", "put": "[ ]=", "maximum": "max", "minimum": "min",
+    "relu_backward": "relu′", "softmax_backward": "smax′",
+    "where": "?:", "where_left": "?:", "where_right": "?:", "masked": "mask", "scaled": "×w", "stack": "stk",
+}  # fmt: skip
+
+
+def symbol_of(unit: Unit) -> str:
+    if unit.kind == "group":
+        return str(len(unit.entries))
+    return _of_entry(unit.entries[0]) if unit.kind in ("entry", "aggregate") else ""
+
+
+def _of_entry(entry: Entry) -> str:
+    if entry.aggregate:
+        return "f"
+    name = entry.operator
+    return SYMBOLS.get(name) or name.removesuffix("0").removesuffix("Backward")[:5] or "·"
