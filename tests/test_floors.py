@@ -1,4 +1,4 @@
-"""Imports go one way: engine -> trace -> graph -> {reasons, comparison, compiler, torch} -> checks -> lessons -> view."""
+"""Imports go one way: engine -> trace -> graph -> reasons, comparison, compiler, torch -> checks -> lessons -> view."""
 
 import ast
 import sys

@@ -83,10 +83,10 @@ def test_a_trace_that_grew_has_another_graph():
     with Tape(), record() as trace:
         x = Variable.constant(torch.ones(2), name="x")
         first = graph_of(trace)
-        y = x * x
+        x * x
         grown = graph_of(trace)
-    assert first is not grown and len(first) == 1
-    assert [node.name for node in grown if not isinstance(node, Entry)] == ["x", y.name]
+    assert first is not grown
+    assert [len(first), len(grown)] == [1, 3]
 
 
 def test_calls_say_what_flowed_where_autograd_did_not_follow(trained):
