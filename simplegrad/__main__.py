@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.command == "diff":
         from .comparison.command import main as diff
 
-        return diff(given.left, given.right, given.json)
+        return diff(given.left, given.right, given.json, given.output)
     if given.command == "why":
         from .reasons.command import main as why
 
@@ -71,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
     compared.add_argument("left", metavar="A.trace")
     compared.add_argument("right", metavar="B.trace")
     compared.add_argument("--json", action="store_true", help="print the comparison as JSON")
+    compared.add_argument("-o", "--output", metavar="FILE", help="write one HTML file that steps through both, too")
 
     asked = commands.add_parser(
         "why",

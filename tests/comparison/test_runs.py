@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 
 import pytest
 import torch
@@ -10,9 +11,10 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from simplegrad import Trace, compare, record_torch
+from simplegrad import Program, Trace, compare, record_torch
 from simplegrad.__main__ import main
 from simplegrad.comparison.pairing import paired
+from simplegrad.language import EXAMPLES
 
 
 def net(kind=nn.GELU, **more) -> nn.Module:
@@ -230,3 +232,11 @@ def test_pairing_is_in_order_and_matches_a_long_stretch_by_what_stands_once():
     left, right = [*range(5000), "x", *range(5000, 9000)], [*range(4000), "y", *range(4000, 9000)]
     pairs = paired(left, right)
     assert len(pairs) == 9000 and all(left[i] == right[j] for i, j in pairs) and pairs == sorted(pairs)
+
+
+def test_two_programs_are_told_as_data_too(tmp_path, capsys):
+    for name, aggregate in (("left", "simple_variable_wrong"), ("right", "simple")):
+        Program.parse(EXAMPLES["gradient-of-gradient"].text).run(aggregate).save(tmp_path / f"{name}.trace")
+    assert main(["diff", str(tmp_path / "left.trace"), str(tmp_path / "right.trace"), "--json"]) == 1
+    said = json.loads(capsys.readouterr().out)
+    assert said["agrees"] is False and said["divergence"]["variable"] == "t"

@@ -10,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 from torch import nn
 
 from simplegrad import Variable, grad, record, record_torch, registry
+from simplegrad.__main__ import main
 
 from .conftest import components, player_of
 
@@ -209,3 +210,11 @@ def test_from_two_runs_a_menu_leads_back_to_programs(given):
     assert not page.exception and facts(page)["verdict"]["code"] == "escaped_temporary"
     page.selectbox(key="pick-program").select("runs").run()
     assert facts_of_runs(page)["names"] == ["a.trace", "b.trace"]
+
+
+def test_the_command_line_writes_both_runs_as_a_file(saved, tmp_path, capsys):
+    runs = [str(saved / f"{name}.trace") for name in "ab"]
+    assert main(["diff", *runs, "-o", str(tmp_path / "both.html")]) == 1
+    assert "relu is computed in another way" in capsys.readouterr().out
+    assert "<title>a.trace beside b.trace" in (tmp_path / "both.html").read_text()
+    assert main(["diff", *runs, "-o", str(tmp_path / "no" / "such" / "folder.html")]) == 2
