@@ -117,8 +117,8 @@ class State:
             self.arrays.append((value, value.copy()))
         elif isinstance(value, dict | list | collections.deque):
             self.holders.append((value, value.copy()))
-        elif isinstance(getattr(value, "__dict__", None), dict):
-            self.holders.append((value.__dict__, value.__dict__.copy()))
+        elif isinstance(own := _attributes(value), dict):
+            self.holders.append((own, own.copy()))
 
     def restore(self, thorough: bool = False) -> None:
         """Put back what changed. `thorough`: compare numbers too, since kernels change tensors past their version."""
@@ -144,6 +144,14 @@ class State:
             put_back(kept)
         for holder, kept in self.holders:
             _put_back(holder, kept)
+
+
+def _attributes(value: Any) -> Any:
+    """What it keeps under names, without asking a `__getattr__` of its own, which may answer anything."""
+    try:
+        return object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return None
 
 
 def _version(tensor: torch.Tensor) -> int:

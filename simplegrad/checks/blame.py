@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 
 from ..engine import WrongCountError, WrongShapeError
 from ..trace import Trace
-from ..trace.events import Accumulated, Failed, Read, Visited
+from ..trace.events import Accumulated, Read
 from . import escape as escapes
+from . import naming
 from .case import Case, HandEntry, Run
 from .causes.partial import explained_partials
 from .climb import climb
 from .escape import Escape, Flow, changing_numbers, escapes_at
-from .fixes import declare_fix, none_fix, unwrap_fix, with_fixes
-from .raised import code_for, finding_of, ordinal, raised_at
+from .fixes import declare_fix, unwrap_fix
+from .raised import finding_of, ordinal
 from .report import Finding, Place
 from .source import place
-from .survey import Answer, Question, Truth, ask
+from .survey import Truth, Wrong
 
 
 @dataclass
@@ -29,100 +30,25 @@ class Explained:
     trace: Trace | None = None
 
 
-def explained(case: Case, truth: Truth, answers: Sequence[Answer], order: int) -> Explained:
-    """Findings for all wrong answers; `unexplained` where nothing was found that accounts for them."""
+def explained(case: Case, truth: Truth, wrong: Sequence[Wrong], order: int) -> Explained:
+    """Findings for all that is wrong; `unexplained` where nothing was found that accounts for it."""
     found = Explained()
-    wrong = first_wrong(answers)
-    left = [after for answer in wrong for after in after_none(case, truth, answer, found)]
-    lowest = min((finding.order for finding in found.findings), default=0)
-    found.findings = named_first([finding for finding in found.findings if finding.order == lowest])
-    raised = [answer for answer in left if answer.error is not None]
-    numbers = [answer for answer in left if answer.error is None]
-    raised_findings(case, raised, found)
+    raised_findings(case, [each for each in wrong if each.error is not None], found)
+    numbers = [each for each in wrong if each.error is None]
     if numbers or not found.findings:
         number_findings(case, truth, numbers, found, order)
     if not found.findings:
-        found.findings.append(unexplained(case, wrong[0]))
+        found.findings.append(unexplained(wrong[0]))
     if found.trace is None:
         found.trace = trace_of(case, wrong[0])
-    found.findings = [with_step(finding, found.trace) for finding in merged(found.findings)]
-    found.findings = with_fixes(case, case.run(case.values(0)), found.findings)
+    found.findings = merged(found.findings)
     return found
-
-
-def first_wrong(answers: Sequence[Answer]) -> list[Answer]:
-    """Of each question the wrong answer of the lowest order."""
-    found: dict[Question, Answer] = {}
-    for answer in answers:
-        known = found.get(answer.question)
-        if not answer.ok and (known is None or answer.level < known.level):
-            found[answer.question] = answer
-    return list(found.values())
-
-
-# --- None ------------------------------------------------------------------------------------------------------------
-
-
-def after_none(case: Case, truth: Truth, answer: Answer, found: Explained) -> list[Answer]:
-    """What of a wrong answer is left once every None is replaced by zeros: what that repairs is a None not handled."""
-    try:
-        again = ask(case, truth, replace(answer.question, zeros=True), answer.point, answer.seed, answer.level)
-    except Exception:
-        return [answer]
-    own = answer.error is not None and not isinstance(answer.error, WrongShapeError | WrongCountError)
-    if not again.checked or (again.error is not None if own else not again.ok):
-        return [answer]
-    found.findings.append(none_finding(case, answer))
-    return [] if again.ok else [again]
-
-
-def named_first(findings: list[Finding]) -> list[Finding]:
-    """Those that name a slot, if any do."""
-    return [finding for finding in findings if finding.slot] or findings
-
-
-def none_finding(case: Case, answer: Answer) -> Finding:
-    run = case.run(case.values(answer.point))
-    question = answer.question
-    climb(case, run, question.outputs(run), answer.seed, 1)
-    entry = run.entries[question.entry] if question.entry is not None else _sole(run)
-    slots = missing_slots(entry, question, run) if entry else []
-    names = ", ".join(f"dL/d{name}" for name in slots) or "an incoming gradient"
-    what = f"{type(answer.error).__name__}: {answer.error}".split("\n")[0] if answer.error else "the numbers differ"
-    verb = "raises where zeros would do" if answer.error else "does not give what it gives for zeros"
-    at = (raised_at(answer.error) if answer.error else None) or _left_at(case, entry)
-    return Finding(
-        "none_not_handled",
-        f"With {names} None, a known zero, propagate {verb}: {what}.",
-        entry=entry.text if entry else "",
-        slot=slots[0] if slots else "",
-        read_at=at,
-        order=answer.level,
-        fix=none_fix(slots),
-    )
-
-
-def missing_slots(entry: HandEntry, question: Question, run: Run) -> list[str]:
-    if question.entry is not None:
-        return [name for slot, name in enumerate(entry.names[1]) if slot not in question.slots]
-    last = {id(y) for y in run.outputs}  # `in` a list would compare numbers
-    return [name for y, name in zip(entry.outputs, entry.names[1]) if id(y) not in last]
-
-
-def _sole(run: Run) -> HandEntry | None:
-    return run.entries[0] if len(run.entries) == 1 else None
-
-
-def _left_at(case: Case, entry: HandEntry | None) -> Place | None:
-    """The line that propagate ran last."""
-    line = case.watch.last.get(entry.code) if entry else None
-    return place(entry.code.co_filename, line) if line else None
 
 
 # --- what was raised -------------------------------------------------------------------------------------------------
 
 
-def raised_findings(case: Case, answers: Sequence[Answer], found: Explained) -> None:
+def raised_findings(case: Case, answers: Sequence[Wrong], found: Explained) -> None:
     for answer in answers:
         run = case.run(case.values(answer.point))
         if isinstance(answer.error, WrongShapeError | WrongCountError):
@@ -135,7 +61,7 @@ def raised_findings(case: Case, answers: Sequence[Answer], found: Explained) -> 
             found.trace = trace_of(case, answer)
 
 
-def trace_of(case: Case, answer: Answer) -> Trace:
+def trace_of(case: Case, answer: Wrong) -> Trace:
     """The run that gave this answer, as a trace; a run that raised ends with the error."""
     run = case.run(case.values(answer.point), traced=True)
     going = climb(case, run, answer.question.outputs(run), answer.seed, max(answer.level, 1))
@@ -147,7 +73,7 @@ def trace_of(case: Case, answer: Answer) -> Trace:
 # --- wrong numbers ---------------------------------------------------------------------------------------------------
 
 
-def number_findings(case: Case, truth: Truth, answers: list[Answer], found: Explained, order: int) -> None:
+def number_findings(case: Case, truth: Truth, answers: list[Wrong], found: Explained, order: int) -> None:
     """First what escapes already at order 1 (in forward); then first gradients; then what escapes at higher orders."""
     first = [answer for answer in answers if answer.level == 1]
     if any(tried(escape_findings, case, truth, answer, 1, found, True) for answer in first):
@@ -170,7 +96,7 @@ def tried(rule: Callable, *args):
         return None
 
 
-def number_cut_findings(case, truth, answer: Answer, level: int, found: Explained, strict: bool) -> bool:
+def number_cut_findings(case, truth, answer: Wrong, level: int, found: Explained, strict: bool) -> bool:
     """A number taken out of a tensor: to the tape a constant, though it moves with the inputs."""
     cuts = [] if strict else changing_numbers(case, answer.question, answer.point, answer.seed, level)
     for run, index in cuts[:1]:
@@ -191,7 +117,7 @@ def number_cut_findings(case, truth, answer: Answer, level: int, found: Explaine
     return bool(cuts)
 
 
-def escape_findings(case: Case, truth: Truth, answer: Answer, level: int, found: Explained, strict: bool) -> bool:
+def escape_findings(case: Case, truth: Truth, answer: Wrong, level: int, found: Explained, strict: bool) -> bool:
     """Add what escapes; `strict`: only if it accounts for the whole difference."""
     flow = escapes_at(case, truth, answer.question, answer.point, answer.seed, level)
     if flow is None or not flow.escapes or (strict and not flow.verified):
@@ -199,7 +125,7 @@ def escape_findings(case: Case, truth: Truth, answer: Answer, level: int, found:
     groups: dict[tuple, list[Escape]] = {}
     for each in flow.escapes:
         made = each.made
-        name = re.sub(r"_\d+$", "", escapes.name_of(flow.run, each.variable)) if not each.in_pass else ""
+        name = re.sub(r"_\d+$", "", naming.name_of(flow.run, each.variable)) if not each.in_pass else ""
         groups.setdefault((each.in_pass, made and (made.code, made.line), name), []).append(each)
     found.findings += [escape_finding(case, flow, group) for group in groups.values()]
     found.trace = flow.run.trace
@@ -208,7 +134,7 @@ def escape_findings(case: Case, truth: Truth, answer: Answer, level: int, found:
 
 def escape_finding(case: Case, flow: Flow, group: list[Escape]) -> Finding:
     run, one = flow.run, group[0]
-    name = escapes.name_of(run, one.variable)
+    name = naming.name_of(run, one.variable)
     with run.tape:
         value_name = one.variable.name
     entry = reader_of(run, one)
@@ -231,7 +157,7 @@ def escape_finding(case: Case, flow: Flow, group: list[Escape]) -> Finding:
         dropped=dropped,
         fix=unwrap_fix(name)
         if one.in_pass
-        else declare_fix(run, entry, escapes.python_name(run, one.variable))
+        else declare_fix(run, entry, naming.python_name(run, one.variable))
         if entry
         else "",
     )
@@ -297,14 +223,13 @@ def step_of(flow: Flow, name: str) -> int | None:
 # --- the whole -------------------------------------------------------------------------------------------------------
 
 
-def unexplained(case: Case, answer: Answer) -> Finding:
-    wrong = ", ".join(answer.wrong)
-    gap = max(answer.errors.get(answer.level, {}).values(), default=0.0)
+def unexplained(wrong: Wrong) -> Finding:
+    names, gap = ", ".join(wrong.by), max(wrong.by.values(), default=0.0)
     return Finding(
         "unexplained",
-        f"The {ordinal(answer.level)} order is wrong in {wrong or 'its gradients'} (by up to {gap:.3g}), and no cause "
-        f"was found that accounts for it.",
-        order=answer.level,
+        f"The {ordinal(wrong.level)} order is wrong in {names or 'its gradients'} (along a random direction by up to "
+        f"{gap:.3g}), and no cause was found that accounts for it.",
+        order=wrong.level,
     )
 
 
@@ -316,16 +241,3 @@ def merged(findings: Sequence[Finding]) -> list[Finding]:
         if key not in found or (finding.dropped and not found[key].dropped):
             found[key] = finding
     return list(found.values())
-
-
-def with_step(finding: Finding, trace: Trace) -> Finding:
-    """The event that shows it, where that is not known yet: the error, or the visit of the entry."""
-    if finding.step is not None:
-        return finding
-    events = trace.events
-    failed = [e.index for e in events if isinstance(e, Failed)]
-    visits = [e.index for e in events if isinstance(e, Visited) and e.entry.aggregate and e.state != "skipped"]
-    return replace(finding, step=next(iter(failed or visits), None))
-
-
-__all__ = ["Explained", "code_for", "explained"]

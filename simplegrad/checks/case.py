@@ -132,6 +132,7 @@ class Run:
     length: int = 0  # of the tape, after forward
     made: dict[int, Made] = field(default_factory=dict)  # Variables made by hand, by their id
     recorder: Recorder | None = None  # where a trace was asked for
+    args: list[Any] = field(default_factory=list)  # what the target was given
 
     @property
     def entries(self) -> list[HandEntry]:
@@ -165,6 +166,7 @@ class Case:
     mode: str = AUTOGRAD
     watch: Watch = field(default_factory=Watch)
     was_evened: bool = False  # whether it was also asked where all elements are of one size
+    args: list[Any] = field(default_factory=list)  # what the target was given last
 
     @property
     def names(self) -> list[str]:
@@ -202,10 +204,10 @@ class Case:
         made = self.watch.made = {}
         with tape, torch.set_grad_enabled(graph), quiet_random():
             leaves = [x.detach().clone().requires_grad_(graph) for x in values]
-            args = self.arguments(leaves)
+            args = self.args = self.arguments(leaves)
             wanted = [arg for arg, kind in zip(args, self.kinds) if kind == "wanted"]
             observer.known |= {arg.key for arg in args if isinstance(arg, Variable)}
-            run = Run(tape, observer, leaves, wanted, made=made, recorder=recorder)
+            run = Run(tape, observer, leaves, wanted, made=made, recorder=recorder, args=args)
             run.outputs = outputs_of((target or self.target)(*args))
         run.length = len(tape)
         return run

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from ..aggregates import Aggregate, name_of, registry
-from ..comparison.equal import difference
 from ..engine import Variable
 from ..torch_private import CHECK, needs
 from ..trace.nonfinite import kind_of_tensor
-from .alike import random_state_kept
-from .blame import explained
-from .case import PLAIN, Case, NotAVariable, labels_of, quiet_random
-from .causes.contract import changed_inputs, named
-from .clauses.on_tape import first_clauses, other_clauses
-from .climb import climb
-from .notes import coverage_of, notes_of
-from .numbers import largest
-from .raised import first_line, raised_at
-from .report import BROKEN, Finding, Report, what_is
-from .source import code_of, place, return_line
-from .steady import steady_findings
-from .survey import Answer, Truth, chosen_truth, patterns_said, settled, survey
+from .case import Case, labels_of
+from .on_tape import check_on_tape
+from .report import Report, what_is
+from .subjects.opening import undisturbed
 
 
 def check(
@@ -64,69 +54,8 @@ def check(
             f"gradient is not meant to be forward's derivative. Leave it out."
         )
     needs(CHECK)
-    with random_state_kept(), torch.inference_mode(False), torch.enable_grad():
+    with undisturbed(target, inputs):
         return check_on_tape(case_of(target, inputs), reference_of(target, reference), order)
-
-
-def check_on_tape(case: Case, reference: Callable | None, order: int) -> Report:
-    """The check of a function of Variables."""
-    report = Report(case.name)
-    failure = opened(case)
-    if failure is not None:
-        report.findings.append(failure)
-        report.tell(1, BROKEN, "forward does not run")
-        return report
-    truth = chosen_truth(case, reference)
-    report.findings += reference_findings(case, truth)
-    if report.findings:  # other values: whether its gradients are right is asked of its own forward
-        truth = chosen_truth(case, None)
-    report.truth = truth.text
-    with case.environment(), quiet_random():
-        examine(case, truth, report, order)
-    return report
-
-
-def examine(case: Case, truth: Truth, report: Report, order: int) -> None:
-    """Ask all questions; explain what is wrong, or note what could be cheaper."""
-    first = case.run(case.values(0))
-    report.patterns = patterns_said(first)
-    report.findings += changed_inputs(case)
-    report.findings += steady_findings(case)
-    if report.unverified:
-        return
-    first_clauses(case, report)
-    answers = settled(case, truth, list(survey(case, truth, order)))
-    report.errors = errors_of(answers)
-    wrong = [answer for answer in answers if not answer.ok]
-    if wrong:
-        found = explained(case, truth, answers, order)
-        told = bool(report.faults)
-        causes = named(case, truth, found.findings, any(each.code == "not_linear" for each in report.findings))
-        report.findings += [each for each in causes if not (told and each.code == "unexplained")]
-        report.trace = found.trace
-    other_clauses(case, report, answers, order)
-    report.findings += notes_of(case, [] if not wrong else report.findings)
-    if report.trace is None:
-        report.trace = traced(case, order)
-    report.coverage = coverage_of(case)
-
-
-def errors_of(answers: Sequence[Answer]) -> dict[int, dict[str, float]]:
-    """The largest error per order and input, over all questions."""
-    found: dict[int, dict[str, float]] = {}
-    for answer in answers:
-        for level, errors in answer.errors.items():
-            row = found.setdefault(level, dict.fromkeys(errors, 0.0))
-            for name, error in errors.items():
-                row[name] = max(row[name], error)
-    return found
-
-
-def traced(case: Case, order: int):
-    """A trace of the whole climb at the given inputs."""
-    run = case.run(case.values(0), traced=True)
-    climb(case, run, [y for y in run.outputs if y.value.is_floating_point()], 11, order)
-    return run.trace
 
 
 # --- arguments -----------------------------------------------------------------------------------------------------
@@ -214,62 +143,3 @@ def reference_of(target: Callable, reference: Any) -> Callable | None:
             f"check(reference=…): expected a function or an aggregate's name, got {type(reference).__name__}."
         )
     return reference
-
-
-def opened(case: Case) -> Finding | None:
-    """Find a way to run forward: in float64 or as given, integers as Variables or as tensors. What fails is told."""
-    failure: Exception | None = None
-    for dtype in (torch.float64, None):
-        for held in ("held", "plain"):
-            for mode in (case.mode, PLAIN):
-                kinds = [held if kind == "held" else kind for kind in case.kinds]
-                trial = Case(case.target, case.given, kinds, case.name, case.labels, dtype, mode)
-                try:
-                    trial.run(trial.values(0))
-                except Exception as error:  # whatever a user's forward raises is what is reported
-                    failure = failure or error
-                    continue
-                case.kinds, case.dtype = kinds, dtype
-                return None
-    return forward_failed(failure, case)
-
-
-def forward_failed(error: Exception, case: Case) -> Finding:
-    code = code_of(case.target)
-    if isinstance(error, NotAVariable):
-        sentence = f"{error}: wrap what forward computed, r = Variable(...), and return r."
-        at = place(code.co_filename, return_line(code)) if code else None
-        return Finding("raw_tensor_captured", sentence, read_at=at, order=0)
-    at = raised_at(error) or (place(code.co_filename, code.co_firstlineno) if code else None)
-    return Finding("raises", f"its forward raises {type(error).__name__}: {first_line(error)}", read_at=at, order=0)
-
-
-def reference_findings(case: Case, truth: Truth) -> list[Finding]:
-    """Whether target and reference compute the same values at all."""
-    if truth.reference is None:
-        return []
-    values = case.values(0)
-    ours, theirs = case.run(values).outputs, referenced(case, truth, values)
-    gaps = [difference(r.value.detach(), s.value.detach()) for r, s in zip(ours, theirs)]
-    scale = max((largest(s.value) for s in theirs), default=0.0)
-    if len(ours) == len(theirs) and max(gaps, default=0.0) <= 1e-6 * scale + 1e-9:
-        return []
-    shapes = [", ".join(str(tuple(y.shape)) for y in outputs) for outputs in (ours, theirs)]
-    how = f"the largest difference is {max(gaps, default=0.0):.3g}"
-    if shapes[0] != shapes[1]:
-        how = f"its outputs have the shapes {shapes[0]}, the reference's {shapes[1]}"
-    sentence = f"forward does not compute what the reference computes: {how}. Its gradients are held against its own."
-    return [Finding("wrong_value", sentence, order=0)]
-
-
-def referenced(case: Case, truth: Truth, values: list[torch.Tensor]) -> list[Variable]:
-    """What the reference computes. Raises ValueError where it cannot be run at all: nothing can be held against it."""
-    try:
-        return case.run(values, truth.reference).outputs
-    except Exception as error:  # whatever somebody's reference raises
-        at = raised_at(error)
-        where = f" (at {at})" if at else ""
-        raise ValueError(
-            f"check({case.name}): its reference could not be run: {type(error).__name__}: {first_line(error)}{where}. "
-            f"It takes the same inputs as {case.name}, and returns Variables."
-        ) from error

@@ -7,8 +7,6 @@ gradients and the dropped ones together must be the derivative; only then is the
 
 from __future__ import annotations
 
-import ast
-import re
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,7 +16,7 @@ from ..engine import Variable
 from .case import PLAIN, Case, Reading, Run
 from .climb import Climb, Gradients, climb, differences, size, step_of, tolerance, torch_grad, worst
 from .report import Place
-from .source import assigned_at, cells_of, line_reading, names_at, place, return_line, statement_at
+from .source import assigned_at, cells_of, line_reading, names_at, place, return_line
 from .survey import Question, Truth
 from .watch import Made, is_ours
 
@@ -166,34 +164,7 @@ def changing_numbers(case: Case, question: Question, point: int, seed: int, leve
     return [(run, op.index) for op, a, b in both if op.visit in run.probe.by_hand and a.text != b.text]
 
 
-# --- naming ----------------------------------------------------------------------------------------------------------
-
-
-def name_of(run: Run, variable: Variable) -> str:
-    """What to call it: the name that it was given, else the one that it has in the source."""
-    with run.tape:
-        given = variable.name
-    return python_name(run, variable) if re.fullmatch(r"v\d+(_\d+)?", given) else given
-
-
-def python_name(run: Run, variable: Variable) -> str:
-    """The name that propagate closes over, or the one that it was assigned to; else its name on the tape."""
-    for entry in run.entries:
-        for name, held in cells_of(entry.propagate).items():
-            if held is variable or (isinstance(held, list | tuple) and any(x is variable for x in held)):
-                return name
-    with run.tape:
-        return assigned_name(run.made.get(id(variable))) or variable.name
-
-
-def assigned_name(made: Made | None) -> str:
-    """The variable that the statement which made it assigns, if it is one."""
-    if made is None or made.code is None:
-        return ""
-    node = statement_at(made.code.co_filename, made.line)
-    if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
-        return node.targets[0].id
-    return ""
+# --- places ----------------------------------------------------------------------------------------------------------
 
 
 def made_at(escape: Escape) -> Place | None:

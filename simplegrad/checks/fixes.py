@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from .case import Case, HandEntry, Run
-from .escape import python_name
+from .naming import python_name
 from .report import Finding
 from .source import statement_at
 

@@ -8,7 +8,7 @@ weights one output (or those elements of it that are of one size) at random: <gr
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,8 +26,10 @@ EPS = {64: 1e-15, 32: 1e-6}
 
 
 class Map(Protocol):
-    """`at`: the point; `names`: of the inputs; `made`: of the outputs."""
+    """`at`: the point; `names`: of the inputs; `made`: of the outputs. `exact`: the right gradients, like `vjp`, where
+    they are known otherwise than by differences."""
 
+    exact: Callable | None
     at: list[torch.Tensor]
     names: list[str]
     made: list[str]
@@ -74,6 +76,7 @@ class Answer:
     looks: list[Look]
     settled: bool = True
     why: str = ""  # where it was not settled
+    at_given: bool = True  # whether it is wrong at the given point
 
     @property
     def ok(self) -> bool:
@@ -131,7 +134,8 @@ def voted(points: Sequence[list[Look] | str], tolerance: float) -> Answer:
     for looks in finite:
         for key, look in {(look.output, look.input): look for look in differing(looks, tolerance)}.items():
             wrong.setdefault(key, []).append(look)
-    return Answer([seen[0] for seen in wrong.values() if len(seen) * 2 > len(finite)], finite[0])
+    chosen = [seen[0] for seen in wrong.values() if len(seen) * 2 > len(finite)]
+    return Answer(chosen, finite[0], at_given=any(look in chosen for look in told[0]))
 
 
 def attempted(map: Map, draw: int, jitter: float, quick: float = 0.0) -> list[Look] | str:
@@ -162,6 +166,7 @@ def look_at(map: Map, at: list[torch.Tensor], draw: int, quick: float = 0.0) -> 
     rows = [_flat(weights, base) for _, weights in weightings]
     # an infinite element is not moved, whatever its gradient, and makes 0 * inf of what it is multiplied with
     told_of = all(bool(torch.isfinite(plain(x)).all()) for x in at)
+    right = [_flat(map.exact(at, weights), at) for _, weights in weightings] if map.exact else None
     found = []
     for i, way in directions:
         d = _flat([way if k == i else None for k in range(len(at))], at)
@@ -169,7 +174,10 @@ def look_at(map: Map, at: list[torch.Tensor], draw: int, quick: float = 0.0) -> 
         told = [float(part.sum()) for part in parts]
         scales = [float(part.square().sum().sqrt()) for part in parts]
         natural = [float((w * y)[w != 0].square().sum().sqrt()) for w in rows]
-        slopes = _slopes(map, at, base, i, way, rows, told, [quick * s for s in scales] if quick else None)
+        if right is not None:
+            slopes = [Slope(float((t * d)[(d != 0) & (told_of | t.isfinite())].sum()), 0.0) for t in right]
+        else:
+            slopes = _slopes(map, at, base, i, way, rows, told, [quick * s for s in scales] if quick else None)
         for (j, _), t, s, scale, size in zip(weightings, told, slopes, scales, natural, strict=True):
             noise = EPS[map.bits] * size / (1e-5 if map.bits == 64 else 1e-2)
             found.append(Look(map.made[j], map.names[i], t, s, scale, noise))

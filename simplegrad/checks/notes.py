@@ -11,9 +11,9 @@ from torch.overrides import TorchFunctionMode
 from ..engine import Variable
 from .case import Case, HandEntry, Operation, Run, quiet_random
 from .climb import climb
+from .questions import MOST_OUTPUTS, Question
 from .report import Finding, Place
 from .source import code_of, lines_of, place
-from .survey import Question, questions_of
 
 # Operations that only look at a value in another shape: to do them twice costs nothing.
 FREE = ("expand", "reshape", "transpose", "permute", "sum_to_size", "index")
@@ -37,16 +37,13 @@ def zero_notes(case: Case) -> list[Finding]:
     first = case.run(case.values(0))
     counts: dict[int, dict[str, int]] = {}
     lines: dict[int, Place | None] = {}
-    for question in questions_of(first):
-        if question.entry is None:
-            continue
-        entry = first.entries[question.entry]
-        missing = [name for slot, name in enumerate(entry.names[1]) if slot not in question.slots]
-        if len(missing) == 1 and len(entry.outputs) > 1:
-            count, at = operations_on_zeros(case, question)
+    for place_, entry in enumerate(first.entries):
+        for slot, name in enumerate(entry.names[1]) if 1 < len(entry.outputs) <= MOST_OUTPUTS else ():
+            others = tuple(k for k in range(len(entry.outputs)) if k != slot)
+            count, at = operations_on_zeros(case, Question(place_, others))
             if count:
-                counts.setdefault(question.entry, {})[missing[0]] = count
-                lines.setdefault(question.entry, at)
+                counts.setdefault(place_, {})[name] = count
+                lines.setdefault(place_, at)
     return [zero_note(first.entries[place_], each, lines[place_]) for place_, each in counts.items()]
 
 

@@ -15,7 +15,7 @@ import torch
 
 from .numbers import directions, inner, moved
 from .report import Remainders
-from .subjects.function import Forward, Gradient, Subject
+from .subjects.subject import Forward, Gradient, Subject
 
 STEPS = tuple(10.0 ** (-k / 2) for k in range(2, 10))
 EPS = {64: 2.0**-52, 32: 2.0**-23}

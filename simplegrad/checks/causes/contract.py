@@ -1,86 +1,21 @@
-"""What a `propagate` may do wrong whatever it computes: the codes that a Function's clauses have, told on the tape.
-
-None for an input that needs a gradient, every gradient away by one factor, an input written over.
-"""
+"""What wrong first gradients of the tape have in common: one factor for all of them, or None where one is needed."""
 
 from __future__ import annotations
 
-import types
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 
 from ...engine import Variable
-from ..case import PLAIN, Case, Run
+from ..case import Case, Run
+from ..climb import Gradients, climb
 from ..numbers import largest
-from ..report import Finding, Place
-from ..source import code_of, place
-from ..steady import gradients
+from ..report import Finding
 from ..survey import Question, Truth
-from ..tracing import traced
 from .common import explanation_of
 
 OF_NUMBERS = ("missing_use", "wrong_partial", "double_counted", "unexplained")
-
-
-# --- before the numbers are asked ------------------------------------------------------------------------------------
-
-
-def changed_inputs(case: Case) -> list[Finding]:
-    """An input that forward writes over."""
-    before, case.mode = case.mode, PLAIN
-    try:
-        run = case.run(case.values(0))
-    except Exception:  # what it raises is told with its line elsewhere
-        return []
-    finally:
-        case.mode = before
-    changed = [
-        name
-        for name, x, value in zip(case.names, run.wanted, case.values(0), strict=True)
-        if x.value.shape != value.shape or not torch.allclose(x.value, value, rtol=0, atol=0, equal_nan=True)
-    ]
-    if not changed:
-        return []
-    sentence = (
-        f"forward changes its input {' and '.join(changed)} in place: whoever else reads it, entries that were "
-        "recorded before among them, finds other numbers there."
-    )
-    at, fix = writing_line(case), f"{changed[0]}.value.clone()  # and change the copy"
-    return [Finding("input_mutated", sentence, slot=changed[0], read_at=at, order=0, fix=fix)]
-
-
-def writing_line(case: Case) -> Place | None:
-    """The statement of the target after which an input has another version."""
-    code, found, last = code_of(case.target), None, None
-
-    def versions(frame: types.FrameType) -> list[int]:
-        held = [x for x in frame.f_locals.values() if isinstance(x, Variable)]
-        return [x.value._version for x in held[: len(case.names)]]
-
-    def line(frame: types.FrameType, event: str, arg: Any) -> Callable:
-        nonlocal found, last
-        now = versions(frame)
-        if last is not None and found is None and now[: len(last[1])] != last[1]:
-            found = last[0]
-        last = (frame.f_lineno, now)
-        return line
-
-    def entered(frame: types.FrameType, event: str, arg: Any) -> Callable | None:
-        nonlocal last
-        if frame.f_code is not code:
-            return None
-        last = (frame.f_lineno, versions(frame))
-        return line
-
-    with traced(entered):
-        case.run(case.values(0))
-    return place(code.co_filename, found) if code is not None and found is not None else None
-
-
-# --- what wrong numbers have in common -------------------------------------------------------------------------------
 
 
 def named(case: Case, truth: Truth, findings: list[Finding], is_told: bool) -> list[Finding]:
@@ -114,6 +49,13 @@ def common_factor(case: Case, truth: Truth, run: Run) -> float | None:
     near = round(factor, 4)
     same = all(largest(g - near * t) <= 1e-5 * max(largest(g), largest(t)) for g, t in pairs)
     return near if same and near not in (0.0, 1.0) else None
+
+
+def gradients(case: Case, run: Run) -> Gradients:
+    going = climb(case, run, Question().outputs(run), 11, 1)
+    if going.error is not None:
+        raise going.error
+    return [None if g is None else g.detach().clone() for g in going.levels[0][: len(run.wanted)]]
 
 
 def told_as(findings: Sequence[Finding], code: str, sentence: str, explanation: str = "") -> list[Finding]:

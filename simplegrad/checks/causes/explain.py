@@ -13,7 +13,7 @@ from simplegrad.checks.causes import source
 from simplegrad.checks.causes.cut import DATA, cut_of
 from simplegrad.checks.causes.detector import INNER, UNTRACKED, Examination, Examiner, Held
 from simplegrad.checks.causes.dropped import dropped_gradients
-from simplegrad.checks.causes.owner import Owner
+from simplegrad.checks.causes.owner import NOT_THE_USERS, Owner, user_line
 from simplegrad.checks.causes.reads import read_at
 from simplegrad.checks.causes.returned import refused
 from simplegrad.checks.causes.trail import Note, followed
@@ -25,8 +25,6 @@ from simplegrad.checks.subjects.problem import Problem
 from simplegrad.torch_bridge.calls import Call
 
 OURS = pathlib.Path(__file__).parent.parent.parent
-NOT_THE_USERS = (*(f"{OURS}/{part}/" for part in ("checks", "compiler", "engine", "ops", "torch_bridge")), "<")
-NOT_THE_USERS += (str(pathlib.Path(torch.__file__).parent),)
 ORDINAL = {1: "first", 2: "second", 3: "third"}
 
 
@@ -281,13 +279,6 @@ def heading_of(fn: Any) -> Place | None:
     is_apply = isinstance(owner, type) and issubclass(owner, torch.autograd.Function)
     code = source.code_of(owner.forward if is_apply else fn.forward if isinstance(fn, torch.nn.Module) else fn)
     return None if code is None or code.co_filename.startswith(NOT_THE_USERS) else source.heading(code)
-
-
-def user_line(error: Exception) -> Place | None:
-    """The last line of a traceback that is neither PyTorch's nor ours."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.lineno]
-    own = [f for f in frames if not f.filename.startswith(NOT_THE_USERS)]
-    return Place(own[-1].filename, own[-1].lineno, own[-1].lineno, own[-1].line or "") if own else None
 
 
 def wrong_gradient(rule: Rule, found: Answer) -> list[Finding]:

@@ -5,13 +5,25 @@ from __future__ import annotations
 import functools
 import site
 import sysconfig
+import traceback
 import types
 from pathlib import Path
 
 import torch
 
+from ..report import Place
+
 OURS = Path(__file__).resolve().parents[2]
 OURS_TO_SHOW = "gallery"  # Functions of ours that stand for somebody's
+NOT_THE_USERS = (*(f"{OURS}/{part}/" for part in ("checks", "compiler", "engine", "ops", "torch_bridge")), "<")
+NOT_THE_USERS += (str(Path(torch.__file__).parent),)
+
+
+def user_line(error: BaseException) -> Place | None:
+    """The last line of a traceback that is neither PyTorch's nor ours."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.lineno]
+    own = [f for f in frames if not f.filename.startswith(NOT_THE_USERS)]
+    return Place(own[-1].filename, own[-1].lineno, own[-1].lineno, own[-1].line or "") if own else None
 
 
 @functools.cache

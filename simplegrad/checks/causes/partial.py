@@ -13,8 +13,8 @@ from ...engine import Variable
 from ..calls import TapeExamined, examine, incoming_of, propagated, tensors_of
 from ..case import PLAIN, Case, HandEntry, Run
 from ..climb import size, torch_grad
-from ..escape import name_of
 from ..lines import TapePlaces, appended_at, read_line
+from ..naming import name_of
 from ..report import Finding
 from ..source import place
 from .contributions import missing_or_double, scaled_use, wrong_partial

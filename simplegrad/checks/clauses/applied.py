@@ -30,9 +30,9 @@ def applied(rule: Rule, values: list[torch.Tensor]) -> list[torch.Tensor]:
     return [several[i] for i in rule.places]
 
 
-def returned_at(run: Callable[[], Any], function: Callable) -> Place | None:
+def returned_at(run: Callable[[], Any], function: Callable | types.CodeType | None) -> Place | None:
     """The statement at which this function returned last while `run` ran."""
-    code, found = source.code_of(function), None
+    code, found = function if isinstance(function, types.CodeType) else source.code_of(function), None
 
     def line(frame: types.FrameType, event: str, arg: Any) -> Callable:
         nonlocal found
@@ -57,7 +57,7 @@ def raised_in(error: Exception, function: Callable) -> Place | None:
 
 def parted(rule: Rule, one: Callable[[], Any], other: Callable[[], Any]) -> Place | None:
     """The first statement of backward that computes something else in the one run than in the other."""
-    code = source.code_of(rule.call.backward)
+    code = rule.code
     if code is None:
         return None
     first, second = (followed(run, (code,), Owner(code)) for run in (one, other))

@@ -12,7 +12,8 @@ from torch.autograd import forward_ad
 from ...torch_bridge.calls import plain_copy
 from ..numbers import directions, inner, slope
 from ..report import BROKEN, HOLDS, NOT_TRIED, Finding
-from ..subjects.function import Rule, gradient_of
+from ..subjects.function import Rule
+from ..subjects.subject import gradient_of
 from .applied import applied, raised_in, returned_at
 from .tried import Tried, told_once
 

@@ -3,37 +3,80 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
-from simplegrad.checks.causes import source
-from simplegrad.checks.numbers import plain
-from simplegrad.checks.report import Finding
-from simplegrad.checks.subjects.alone import Alone
-from simplegrad.torch_bridge.calls import Call
-from simplegrad.torch_private import is_wrapped
+from ...torch_bridge.calls import Call
+from ...torch_private import is_wrapped
+from ..causes import source
+from ..numbers import plain
+from ..report import Finding, Place
+from ..subjects.alone import Alone
+from ..subjects.subject import Rule
 
 STEPS = (1e-3, 1e-5, 1e-7)
 GROWS = 5.0  # times from step to step: the derivative itself is infinite there
 
 
-def nonfinite(calls: list[Call]) -> list[Finding]:
-    """Functions whose backward made a NaN or an infinity of finite numbers, where forward has a finite slope."""
-    return [found for call in calls if call.incoming is not None and (found := _nonfinite(call)) is not None]
+@dataclass
+class AsGiven:
+    """One backward as it ran: what came (values and incoming gradients), and a gradient for each of the `names`."""
+
+    name: str
+    said: str  # "backward of Sinh", "propagate"
+    names: Sequence[str]
+    came: list[Any]
+    gradients: list[Any]
+    at: Callable[[], Place | None]
+    moved: Callable[[int, torch.Tensor], list[Any]]  # forward's outputs, one input moved by so much
 
 
-def _nonfinite(call: Call) -> Finding | None:
-    came = [*call.args, *call.outputs, *call.incoming]
-    if not all(_is_finite(x) for x in came if isinstance(x, torch.Tensor)):
+def of_call(call: Call) -> AsGiven:
+    names, code = call.parameter_names, source.code_of(call.backward)
+
+    def moved(i: int, step: torch.Tensor) -> list[Any]:
+        alone = Alone(call)
+        values = list(alone.values)
+        values[i] = plain(values[i].detach()) + step
+        return list(alone.forward(values).outputs)
+
+    return AsGiven(
+        call.name,
+        f"backward of {call.name}",
+        [names[i] for i in call.differentiated],
+        [*call.args, *call.outputs, *call.incoming],
+        [call.returned[i] if i < len(call.returned) else None for i in call.differentiated],
+        lambda: source.place(code, source.return_line(code)) if code else None,
+        moved,
+    )
+
+
+def of_rule(rule: Rule) -> AsGiven:
+    run = rule.run(rule.values)
+    came = [*rule.values, *run.outputs, *rule.incoming]
+
+    def moved(i: int, step: torch.Tensor) -> list[Any]:
+        return rule.run([x + step if k == i else x for k, x in enumerate(rule.values)]).outputs
+
+    gradients = run.gradients(rule.incoming)
+    return AsGiven(rule.name, rule.backward_said, rule.names, came, gradients, rule.returned_at, moved)
+
+
+def nonfinite(given: Sequence[AsGiven]) -> list[Finding]:
+    """What made a NaN or an infinity of finite numbers, where forward has a finite slope."""
+    return [found for each in given if (found := _nonfinite(each)) is not None]
+
+
+def _nonfinite(given: AsGiven) -> Finding | None:
+    if not all(_is_finite(x) for x in given.came if isinstance(x, torch.Tensor)):
         return None
-    for i in call.differentiated:
-        gradient = call.returned[i] if i < len(call.returned) else None
-        if (
-            isinstance(gradient, torch.Tensor)
-            and not _is_finite(gradient)
-            and not _is_infinite_slope(call, i, gradient)
-        ):
-            return _finding(call, call.parameter_names[i], gradient)
+    for i, (name, gradient) in enumerate(zip(given.names, given.gradients, strict=True)):
+        unbounded = isinstance(gradient, torch.Tensor) and not _is_finite(gradient)
+        if unbounded and not _is_infinite_slope(given, i, gradient):
+            return _finding(given, name, gradient)
     return None
 
 
@@ -43,44 +86,40 @@ def _is_finite(x: torch.Tensor) -> bool:
     return bool(torch.isfinite(plain(x.detach())).all())
 
 
-def _finding(call: Call, name: str, gradient: torch.Tensor) -> Finding:
+def _finding(given: AsGiven, name: str, gradient: torch.Tensor) -> Finding:
     values = plain(gradient.detach())
     kind = "nan" if bool(values.isnan().any()) else "an infinity"
     count = int((~torch.isfinite(values)).sum())
-    code = source.code_of(call.backward)
     return Finding(
         "nonfinite_gradient",
-        f"At the given inputs backward of {call.name} gives {kind} for {name} ({count} of {values.numel()} elements), "
+        f"At the given inputs {given.said} gives {kind} for {name} ({count} of {values.numel()} elements), "
         f"where forward's values and the incoming gradient are finite.",
-        entry=call.name,
+        entry=given.name,
         slot=name,
-        read_at=source.place(code, source.return_line(code)) if code else None,
+        read_at=given.at(),
         order=1,
     )
 
 
-def _is_infinite_slope(call: Call, i: int, gradient: torch.Tensor) -> bool:
+def _is_infinite_slope(given: AsGiven, i: int, gradient: torch.Tensor) -> bool:
     """Whether forward itself is infinitely steep at each element whose gradient is infinite, as a root is at 0."""
     values = plain(gradient.detach())
     if bool(values.isnan().any()):
         return False
     try:
-        alone = Alone(call)
         way = torch.where(torch.isfinite(values), torch.zeros_like(values), torch.ones_like(values))
-        slopes = [_slope(alone, i, way, h) for h in STEPS]
+        base = given.moved(i, 0 * way)
+        slopes = [_slope(given, i, way, h, base) for h in STEPS]
     except Exception:  # not defined beside the point
         return False
     return all(b > GROWS * a > 0 for a, b in zip(slopes, slopes[1:]))
 
 
-def _slope(alone: Alone, i: int, way: torch.Tensor, h: float) -> float:
+def _slope(given: AsGiven, i: int, way: torch.Tensor, h: float, base: list[Any]) -> float:
     """The steeper of the slopes to the two sides, as a number without a sign."""
-    base, found = alone.forward().outputs, []
+    found = []
     for sign in (1, -1):
-        values = list(alone.values)
-        k = alone.call.differentiated.index(i)
-        values[k] = plain(values[k].detach()) + sign * h * way
-        pairs = zip(alone.forward(values).outputs, base, strict=True)
+        pairs = zip(given.moved(i, sign * h * way), base, strict=True)
         apart = [float((a - b).abs().double().sum()) for a, b in pairs if isinstance(a, torch.Tensor)]
         found.append(sum(apart) / h)
     return max((x for x in found if math.isfinite(x)), default=0.0)

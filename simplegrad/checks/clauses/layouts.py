@@ -7,17 +7,14 @@ numbers are given in each layout; whatever differs from the contiguous one was r
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 
-from ...torch_bridge.calls import plain_copy
-from ..numbers import plain
 from ..report import BROKEN, HOLDS, NOT_TRIED, Finding
-from ..subjects.function import Rule
-from .applied import applied, parted
+from ..subjects.subject import Rule, Run
+from .applied import parted
 from .tried import Tried, apart, told_once
 
 GRADIENT = "the incoming gradient"
@@ -25,10 +22,10 @@ GRADIENT = "the incoming gradient"
 
 def layouts(rule: Rule) -> Tried:
     """Whether backward gives the same for the same incoming gradients, however they lie in memory."""
-    graph = Graph(rule)
+    run = rule.run(rule.values)
     dense = [w.contiguous() for w in rule.incoming]
     try:
-        once, again = graph.gradients(dense), graph.gradients(dense)
+        once, again = run.returned(dense), run.returned(dense)
     except Exception as error:  # that a graph is gone through twice is another clause's question
         return Tried(NOT_TRIED, f"two backwards of one graph: {told_once(error)}")
     if any(map(apart, once, again)):
@@ -37,14 +34,14 @@ def layouts(rule: Rule) -> Tried:
     for k, weight in enumerate(dense):
         for variant in variants(weight):
             try:
-                wrong = graph.differing(dense, k, variant)
+                wrong = differing(run, dense, k, variant)
             except Exception as error:  # it is heard of: right or not, nothing wrong comes out
                 refusal = refusal or f"raises for a gradient that is {variant.name}: {told_once(error)}"
                 continue
             if wrong:
                 broken.append((k, variant, wrong))
     if broken:
-        return Tried(BROKEN, broken[0][1].name, [layout_assumed(rule, graph, dense, broken)])
+        return Tried(BROKEN, broken[0][1].name, [layout_assumed(rule, run, dense, broken)])
     return Tried(HOLDS, refusal)
 
 
@@ -55,26 +52,16 @@ class Variant:
     laid_out: torch.Tensor  # the same numbers
 
 
-class Graph:
-    """One forward, and as many backwards of it as are asked for."""
+def pair(dense: list[torch.Tensor], k: int, variant: Variant) -> tuple[list, list]:
+    """What comes in, contiguous and laid out otherwise."""
+    ours = [*dense[:k], variant.contiguous, *dense[k + 1 :]]
+    return ours, [*dense[:k], variant.laid_out, *dense[k + 1 :]]
 
-    def __init__(self, rule: Rule) -> None:
-        self.leaves = [plain_copy(x).requires_grad_() for x in rule.values]
-        self.outputs = applied(rule, [leaf.clone() for leaf in self.leaves])
 
-    def gradients(self, incoming: list[torch.Tensor]) -> list[torch.Tensor | None]:
-        """What backward returns for exactly these tensors: a copy would lie in memory in its own way."""
-        found = torch.autograd.grad(self.outputs, self.leaves, incoming, retain_graph=True, allow_unused=True)
-        return [None if g is None else plain(g.detach()) for g in found]
-
-    def pair(self, dense: list[torch.Tensor], k: int, variant: Variant) -> tuple[list, list]:
-        ours = [*dense[:k], variant.contiguous, *dense[k + 1 :]]
-        return ours, [*dense[:k], variant.laid_out, *dense[k + 1 :]]
-
-    def differing(self, dense: list[torch.Tensor], k: int, variant: Variant) -> list[int]:
-        """The inputs whose gradient is another one for this layout of the k-th incoming gradient."""
-        found, expected = (self.gradients(incoming) for incoming in reversed(self.pair(dense, k, variant)))
-        return [i for i, (a, b) in enumerate(zip(expected, found, strict=True)) if apart(a, b)]
+def differing(run: Run, dense: list[torch.Tensor], k: int, variant: Variant) -> list[int]:
+    """The inputs whose gradient is another one for this layout of the k-th incoming gradient."""
+    found, expected = (run.returned(incoming) for incoming in reversed(pair(dense, k, variant)))
+    return [i for i, (a, b) in enumerate(zip(expected, found, strict=True)) if apart(a, b)]
 
 
 def variants(weight: torch.Tensor) -> Iterator[Variant]:
@@ -114,36 +101,28 @@ def strided(weight: torch.Tensor) -> torch.Tensor:
     return room[..., 1::2]
 
 
-def layout_assumed(rule: Rule, graph: Graph, dense: list, broken: list[tuple[int, Variant, list[int]]]) -> Finding:
+def layout_assumed(rule: Rule, run: Run, dense: list, broken: list[tuple[int, Variant, list[int]]]) -> Finding:
     which, variant, wrong = broken[0]
-    names = " and ".join(rule.names[i] for i in wrong)
-    slot = GRADIENT if len(dense) == 1 else f"{GRADIENT} of output {rule.places[which]}"
-    ours, theirs = graph.pair(dense, which, variant)
-    gap = largest_gap(graph.gradients(theirs)[wrong[0]], graph.gradients(ours)[wrong[0]])
+    names = " and ".join(rule.arguments[i] for i in wrong)
+    slot = GRADIENT if len(dense) == 1 else f"{GRADIENT} of {rule.made[which]}"
+    ours, theirs = pair(dense, which, variant)
+    gap = largest_gap(run.returned(theirs)[wrong[0]], run.returned(ours)[wrong[0]])
     sentence = (
-        f"backward of {rule.name} gives something else where {slot} is {variant.name} than where the same numbers are "
+        f"{rule.backward_said} gives something else where {slot} is {variant.name} than where the same numbers are "
         f"contiguous: the gradient of {names} is then off by {gap:.3g}. It reads memory as if it were contiguous."
     )
-    at = parted(rule, lambda: graph.gradients(ours), lambda: graph.gradients(theirs))
+    at = parted(rule, lambda: run.returned(ours), lambda: run.returned(theirs))
     fix = fix_of(rule, which, any(each.name == OFFSET for _, each, _ in broken))
     return Finding("layout_assumed", sentence, entry=rule.name, slot=slot, read_at=at, order=1, fix=fix)
 
 
 def fix_of(rule: Rule, which: int, copies: bool) -> str:
     """A line for the start of backward, with the name that it has for this gradient."""
-    name = parameters(rule.call.backward)[1:][rule.places[which] :][:1]
+    name = rule.incoming_name(which)
     if not name:
         return ""
     how = "clone(memory_format=torch.contiguous_format)" if copies else "contiguous()"
-    return f"{name[0]} = {name[0]}.{how}  # first of all in backward"
-
-
-def parameters(function: Callable) -> list[str]:
-    try:
-        found = inspect.signature(inspect.unwrap(function)).parameters.values()
-    except (TypeError, ValueError):
-        return []
-    return [p.name for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return f"{name} = {name}.{how}  # first of all in backward"
 
 
 def largest_gap(a: torch.Tensor | None, b: torch.Tensor | None) -> float:

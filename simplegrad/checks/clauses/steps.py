@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,10 +10,12 @@ from typing import Any
 
 import torch
 
-from simplegrad.checks.causes import source
-from simplegrad.checks.numbers import plain
-from simplegrad.checks.report import Place
-from simplegrad.checks.tracing import traced
+from ...engine import Variable
+from ..causes import source
+from ..numbers import plain
+from ..report import Place
+from ..subjects.subject import Rule
+from ..tracing import traced
 
 LARGEST = 1 << 16  # elements; of a larger tensor it is not kept what it was at each line
 
@@ -28,6 +31,10 @@ class Steps:
     def watching(self) -> Any:
         return traced(self._enter)
 
+    def left_at(self) -> Place | None:
+        """The statement by which it returned."""
+        return source.place(self.code, self.ran[-1][0]) if self.ran else None
+
     def _enter(self, frame: types.FrameType, event: str, arg: Any) -> Callable | None:
         if frame.f_code is not self.code:
             return None
@@ -35,21 +42,29 @@ class Steps:
         return self._step
 
     def _step(self, frame: types.FrameType, event: str, arg: Any) -> Callable:
-        values = {name: _copy(x) for name, x in frame.f_locals.items() if _is_kept(x)}
-        self.ran.append((self._line, values))
+        self.ran.append((self._line, _copies(frame.f_locals)))
         if event == "return":
             given = arg if isinstance(arg, tuple | list) else (arg,)
-            self.ran.append((frame.f_lineno, {f"<{i}>": _copy(x) for i, x in enumerate(given) if _is_kept(x)}))
+            self.ran.append((frame.f_lineno, _copies({f"<{i}>": x for i, x in enumerate(given)})))
         self._line = frame.f_lineno
         return self._step
+
+
+def _copies(named: dict[str, Any]) -> dict[str, torch.Tensor]:
+    tensors = {name: x.value if isinstance(x, Variable) else x for name, x in named.items()}
+    return {name: plain(x.detach()).clone() for name, x in tensors.items() if _is_kept(x)}
 
 
 def _is_kept(x: Any) -> bool:
     return isinstance(x, torch.Tensor) and x.numel() <= LARGEST and x.layout is torch.strided
 
 
-def _copy(x: torch.Tensor) -> torch.Tensor:
-    return plain(x.detach()).clone()
+def stepped(rule: Rule, incoming: list[Any], kept: Any = None, graph: bool = False) -> Steps:
+    """The lines of one backward by itself, as far as it comes."""
+    kept, steps = rule.forward() if kept is None else kept, Steps(rule.code)
+    with contextlib.suppress(Exception), steps.watching():
+        rule.backward(kept, incoming, graph=graph)
+    return steps
 
 
 def parting(a: Steps, b: Steps, holds: Callable[[torch.Tensor, torch.Tensor], bool]) -> Place | None:

@@ -85,7 +85,7 @@ class Alone:
         args = [plain_copy(arg) if isinstance(arg, torch.Tensor) else arg for arg in self.call.args]
         for place, value in zip(self.call.differentiated, values or self.values, strict=True):
             args[place] = plain_copy(value).requires_grad_()
-        leaves = list(args)
+        leaves = self.args = list(args)
         ctx = AloneCtx(self.call, self.needs)
         if graph:  # not leaves, so that an in-place forward may change them
             args = [a.clone() if needed else a for a, needed in zip(args, self.needs, strict=True)]

@@ -1,35 +1,86 @@
-"""A custom Function's call as a rule that is run by itself, and the maps whose gradients are judged.
-
-`Rule` and `Problem` (a whole function) are both run through PyTorch's own engine, at other values and with other
-incoming gradients; what is asked of them does not depend on which it is.
-"""
+"""A custom Function's call as a rule that is run by itself, through PyTorch's own engine."""
 
 from __future__ import annotations
 
 import functools
-from typing import Any, Protocol
+import inspect
+import types
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import torch
 
 from simplegrad.checks.alike import seed
-from simplegrad.checks.numbers import directions, inner, inner_graph, moved, plain
-from simplegrad.checks.subjects.alone import Alone
+from simplegrad.checks.causes import source
+from simplegrad.checks.causes.owner import user_line
+from simplegrad.checks.changed import copied, is_changed, line_of_change
+from simplegrad.checks.looks import beside
+from simplegrad.checks.numbers import directions, inner_graph, unlike
+from simplegrad.checks.report import Place
+from simplegrad.checks.subjects.alone import Alone, Ran
+from simplegrad.checks.subjects.subject import Gradients, gradient_of
 from simplegrad.torch_bridge.calls import Call, plain_copy
 
 
-class Subject(Protocol):
-    """What is differentiated: `names` of the `values`, and one incoming gradient for each output."""
+class GivesNothing(torch.autograd.Function):
+    """What comes after an output, and has no gradient for it."""
 
-    names: list[str]
-    values: list[torch.Tensor]
-    incoming: list[torch.Tensor]
-    bits: int
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return x.clone()
 
-    def outputs(self, values: list[torch.Tensor]) -> tuple[list[torch.Tensor], list[torch.Tensor]]: ...
+    @staticmethod
+    def backward(ctx: Any, g: torch.Tensor) -> None:
+        return None
+
+
+class TorchRun:
+    """One forward that autograd has recorded, of a Function or of a whole function."""
+
+    def __init__(self, leaves: list[torch.Tensor], outputs: list[torch.Tensor], made: Sequence[int] = ()) -> None:
+        self.leaves, self.followed = leaves, outputs
+        self.places = made or range(len(outputs))  # which of the subject's outputs these are
+        self.needed = [leaf for leaf in leaves if leaf.requires_grad]
+
+    @property
+    def outputs(self) -> list[torch.Tensor]:
+        return [out.detach() for out in self.followed]
+
+    def gradients(self, incoming: Sequence[torch.Tensor | None], graph: bool = False, keep: bool = False) -> Gradients:
+        return self._asked([None if g is None else g.clone() for g in incoming], graph, keep)
+
+    def returned(self, incoming: list[torch.Tensor]) -> Gradients:
+        return self._asked(incoming, False, True)
+
+    def _asked(self, incoming: Sequence[torch.Tensor | None], graph: bool, keep: bool) -> Gradients:
+        pairs = [(out, incoming[i]) for out, i in zip(self.followed, self.places) if incoming[i] is not None]
+        if not pairs:  # an output may depend on the others alone
+            return [None] * len(self.leaves)
+        outputs, given = zip(*pairs)
+        options = {"create_graph": graph, "retain_graph": keep or graph, "allow_unused": True}
+        found = iter(torch.autograd.grad(outputs, self.needed, given, **options))
+        return [next(found) if leaf.requires_grad else None for leaf in self.leaves]
+
+    def undefined(self) -> Gradients:
+        """What it gives where the engine comes to it with no gradient at all."""
+        unknown = [GivesNothing.apply(out) for out in self.followed]
+        given = [torch.ones_like(out) for out in unknown]
+        return list(torch.autograd.grad(unknown, self.needed, given, allow_unused=True))
+
+    def second(self, incoming: list[torch.Tensor], weights: Sequence[torch.Tensor]) -> Gradients:
+        given = [None if v is None else v.clone().requires_grad_() for v in incoming]
+        first = self.gradients(given, graph=True)  # copies, since a backward may change what it is given in place
+        terms = [inner_graph(g, u) for g, u in zip(first, weights, strict=True) if g is not None and g.requires_grad]
+        wanted = [*self.leaves, *(v for v in given if v is not None)]
+        return list(torch.autograd.grad(sum(terms), wanted, allow_unused=True)) if terms else [None] * len(wanted)
 
 
 class Rule:
     """One call of a custom Function, alone: a hand-written backward beside its forward."""
+
+    has_modes, is_whole = True, False
+    truth = None
 
     def __init__(self, call: Call, bits: int = 64) -> None:
         self.call, self.bits = call, bits
@@ -42,21 +93,80 @@ class Rule:
         self.places = self.differentiable
 
     @functools.cached_property
-    def gradient(self) -> list[Any]:
+    def gradient(self) -> Gradients:
         """What backward gives at the given values, all of it wanted."""
         return gradient_of(self, self.values, self.incoming)
+
+    # -- what it is called -----------------------------------------------------------------------------------------
 
     @property
     def name(self) -> str:
         return self.call.name
 
+    @property
+    def backward_said(self) -> str:
+        return f"backward of {self.name}"
+
+    @property
+    def forward_said(self) -> str:
+        return f"forward of {self.name}"
+
+    @property
+    def arguments(self) -> list[str]:
+        return self.names
+
+    @property
+    def made(self) -> list[str]:
+        """Names of its differentiable outputs."""
+        return ["its output"] if len(self.places) == 1 else [f"output {i}" for i in self.places]
+
+    @property
+    def code(self) -> types.CodeType | None:
+        return source.code_of(self.call.backward)
+
+    def returned_at(self) -> Place | None:
+        return source.place(self.code, source.return_line(self.code)) if self.code else None
+
+    def raised_at(self, error: Exception) -> Place | None:
+        return user_line(error)
+
+    def incoming_name(self, which: int) -> str:
+        """What backward calls the incoming gradient of this output; empty where that cannot be told."""
+        try:
+            found = inspect.signature(inspect.unwrap(self.call.backward)).parameters.values()
+        except (TypeError, ValueError):
+            return ""
+        names = [p.name for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)][1:]
+        return names[self.places[which]] if self.places[which] < len(names) else ""
+
+    def unknown(self, left: list[str]) -> str:
+        """That nothing comes in for these outputs, as the beginning of a sentence."""
+        return f"Where nothing uses {' and '.join(left)},"
+
+    def none_fix(self, left: list[str]) -> str:
+        return "gradient is None  # ask this of each incoming gradient, or leave out ctx.set_materialize_grads(False)"
+
+    def wanting(self, names: list[str]) -> str:
+        """That only these gradients are wanted, as the beginning of a sentence."""
+        return f"Where only {' and '.join(names)} requires grad,"
+
+    needs_fix = "if ctx.needs_input_grad[i]: ...  # ask of each input for itself"
+
+    # -- through the engine ----------------------------------------------------------------------------------------
+
+    def run(self, values: list[torch.Tensor], needs: tuple[int, ...] | None = None) -> TorchRun:
+        return self._run(*self.outputs(values, needs))
+
+    def again(self, values: list[torch.Tensor]) -> TorchRun:
+        return self._run(*self.applied(values))
+
+    def _run(self, leaves: list[torch.Tensor], outputs: list[torch.Tensor]) -> TorchRun:
+        return TorchRun(leaves, outputs, [self.places.index(i) for i in self.differentiable])
+
     def outputs(
         self, values: list[torch.Tensor], needs: tuple[int, ...] | None = None
     ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        """(leaves, outputs that autograd can follow) of one `apply`, from the same state each time.
-
-        `needs`: which of the values require grad; all of them by default.
-        """
+        """(leaves, outputs that autograd can follow) of one `apply`, from the same state each time."""
         self.alone.state.restore()
         seed()
         self.held = [plain_copy(arg) if isinstance(arg, torch.Tensor) else arg for arg in self.call.args]
@@ -81,89 +191,83 @@ class Rule:
         given = iter(incoming or self.incoming)
         return [next(given) if i in self.places else g for i, g in enumerate(self.call.incoming or [])]
 
-    @property
-    def made(self) -> list[str]:
-        """Names of its differentiable outputs."""
-        return ["its output"] if len(self.places) == 1 else [f"output {i}" for i in self.places]
+    # -- by itself -------------------------------------------------------------------------------------------------
+
+    def forward(self) -> Ran:
+        return self.alone.forward()
+
+    def backward(self, kept: Ran, incoming: list[Any], graph: bool = False, copies: bool = True) -> Gradients:
+        return self.alone.backward(kept, incoming, graph=graph, copies=copies)
+
+    def given(self, kept: Ran) -> list[tuple[str, torch.Tensor, torch.Tensor]]:
+        """Of those that are not differentiated, the ones that nobody means to be written to (see `_is_spoilt`)."""
+        dirty, found = kept.ctx.__dict__.get("dirty_tensors") or (), []
+        triples = zip(self.call.parameter_names, kept.args, self.call.args, strict=True)
+        for place, (name, now, was) in enumerate(triples):
+            if not _is_dense(was) or any(now is marked for marked in dirty):
+                continue
+            if place in self.call.differentiated or (is_changed(now, was) and self._is_spoilt(place, now)):
+                found.append((name, now, was))
+        return found
+
+    def _is_spoilt(self, place: int, now: torch.Tensor) -> bool:
+        """Whether an argument that was written over is no statistic of the inputs or a buffer for them, which are meant
+        to be: it becomes the same whatever the inputs are, and the next call with it gives another result."""
+        after = copied(now)
+        args = tuple(after if i == place else arg for i, arg in enumerate(self.call.args))
+        ours, theirs = (Alone(call).forward().outputs for call in (self.call, replace(self.call, args=args)))
+        pairs = [(a, b) for a, b in zip(ours, theirs, strict=True) if isinstance(a, torch.Tensor)]
+        if not any(is_changed(a, b) for a, b in pairs):
+            return False
+        elsewhere = self.alone.forward(beside(self.values, 4, 1e-1)).args[place]
+        return not is_changed(elsewhere, after)
+
+    def reads(self, kept: Ran) -> list[tuple[str, torch.Tensor]]:
+        return [(slot.name, slot.value) for slot in kept.slots if slot.path[0].kind == "name" and _is_dense(slot.value)]
+
+    def changed_by_forward(self, name: str) -> Place | None:
+        codes, place = self.forward_codes(), self.call.parameter_names.index(name)
+
+        def watched(run: Any, ctx: Any) -> Any:
+            nonlocal found
+            found = line_of_change(codes, lambda: results.append(run()), lambda: self.alone.args[place])
+            return results[-1]
+
+        results, found = [], None
+        self.alone.forward(around=watched)
+        return found or (source.heading(codes[0]) if codes else None)
+
+    def own(self, name: str) -> str:
+        """What to write so that an argument is changed with leave."""
+        return f"ctx.mark_dirty({name})  # and return it; or compute on {name}.clone()"
+
+    def forward_codes(self) -> list[types.CodeType]:
+        methods = [self.call.cls.forward, *([self.call.cls.setup_context] if self.call.has_setup else [])]
+        return [code for code in map(source.code_of, methods) if code is not None]
+
+    def shared(self) -> tuple[str, Place | None]:
+        ran = self.alone.forward()
+        before = {slot.path: slot.value.detach().clone() for slot in ran.slots if _is_dense(slot.value)}
+        code = source.code_of(self.call.cls.forward)
+        watch = source.Watch((code,) if code else (), lambda: self.alone.find_slots(ran.ctx))
+        args = list(ran.args)
+        for place, value in zip(self.call.differentiated, beside(self.values, 3, 1e-2), strict=True):
+            args[place] = value.detach().clone()
+        with watch.watching(), torch.no_grad():
+            self.alone._forward(type(ran.ctx)(self.call, self.alone.needs), args)
+        for slot in self.alone.find_slots(ran.ctx):
+            if slot.path in before and _is_dense(slot.value) and unlike([slot.value], [before[slot.path]], 0.0):
+                line = source.line_naming(code, slot.name) if any(slot.value is arg for arg in args) else None
+                if line:  # what it was given may be written to, a running statistic, but not kept without a copy
+                    return slot.name, source.place(code, line)
+                seen = watch.seen.get(id(slot.value))
+                return slot.name, source.place(seen.code, seen.last) if seen is not None else None
+        return "", source.heading(code) if code else None
+
+
+def _is_dense(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.layout is torch.strided
 
 
 def _is_followed(out: Any) -> bool:
     return isinstance(out, torch.Tensor) and out.requires_grad
-
-
-class Forward:
-    """Order 1: forward, with the gradients that backward gives."""
-
-    def __init__(self, subject: Subject) -> None:
-        self.subject, self.bits = subject, subject.bits
-        self.at, self.names = subject.values, subject.names
-        self.made = getattr(subject, "made", None) or [f"output {i}" for i in range(len(subject.incoming))]
-
-    def values(self, at: list[torch.Tensor]) -> list[torch.Tensor]:
-        return [out.detach() for out in self.subject.outputs(at)[1]]
-
-    def vjp(self, at: list[torch.Tensor], weights: list[torch.Tensor]) -> list[torch.Tensor | None]:
-        leaves, outputs = self.subject.outputs(at)
-        return list(torch.autograd.grad(outputs, leaves, [w.clone() for w in weights], allow_unused=True))
-
-
-class Gradient:
-    """Order 2: the first-order gradient as backward gives it, by the inputs and by the incoming gradients."""
-
-    def __init__(self, subject: Subject) -> None:
-        self.subject, self.bits = subject, subject.bits
-        self.count = len(subject.values)
-        self.at = [*subject.values, *subject.incoming]
-        several = len(subject.incoming) > 1
-        own = [f"incoming gradient {i}" if several else "incoming gradient" for i in range(len(subject.incoming))]
-        self.names = [*subject.names, *own]
-        self.made = [f"the gradient of {name}" for name in subject.names]
-
-    def values(self, at: list[torch.Tensor]) -> list[torch.Tensor | None]:
-        leaves, outputs = self.subject.outputs(at[: self.count])
-        incoming = [v.clone() for v in at[self.count :]]
-        found = torch.autograd.grad(outputs, leaves, incoming, allow_unused=True)
-        return [None if g is None else g.detach() for g in found]
-
-    def vjp(self, at: list[torch.Tensor], weights: list[torch.Tensor]) -> list[torch.Tensor | None]:
-        leaves, outputs = self.subject.outputs(at[: self.count])
-        incoming = [v.clone().requires_grad_() for v in at[self.count :]]
-        copies = [v.clone() for v in incoming]  # since a backward may change what it is given in place
-        first = torch.autograd.grad(outputs, leaves, copies, allow_unused=True, create_graph=True)
-        terms = [inner_graph(g, u) for g, u in zip(first, weights, strict=True) if g is not None and g.requires_grad]
-        wanted = [*leaves, *incoming]
-        return list(torch.autograd.grad(sum(terms), wanted, allow_unused=True)) if terms else [None] * len(wanted)
-
-
-def gradient_of(
-    subject: Subject, values: list[torch.Tensor], incoming: list[torch.Tensor], graph: bool = False
-) -> list[Any]:
-    """The first-order gradients, as ordinary tensors."""
-    leaves, outputs = subject.outputs(values)
-    given = [v.clone() for v in incoming]
-    found = torch.autograd.grad(outputs, leaves, given, allow_unused=True, create_graph=graph)
-    return [None if g is None else plain(g.detach()) for g in found]
-
-
-class Along:
-    """A map of which only one way is asked: the inputs all move together, by one number."""
-
-    names = ["one way"]
-
-    def __init__(self, map: Any, ways: list[torch.Tensor], draw: int = 0) -> None:
-        self.map, self.bits, self.made = map, map.bits, map.made
-        rest = map.at[len(ways) :]  # incoming gradients, which move as they like
-        self.ways = [*ways, *directions(rest, torch.Generator().manual_seed(draw), scaled=False)]
-        self.at = [torch.zeros((), dtype=torch.float64)]
-
-    def point(self, at: list[torch.Tensor]) -> list[torch.Tensor]:
-        h = float(at[0])
-        return [moved(x, way.to(plain(x).dtype), h) for x, way in zip(self.map.at, self.ways, strict=True)]
-
-    def values(self, at: list[torch.Tensor]) -> list[torch.Tensor | None]:
-        return self.map.values(self.point(at))
-
-    def vjp(self, at: list[torch.Tensor], weights: list[torch.Tensor]) -> list[torch.Tensor | None]:
-        found = self.map.vjp(self.point(at), weights)
-        told = sum(inner(g, way) for g, way in zip(found, self.ways, strict=True))
-        return [torch.tensor(told, dtype=torch.float64)]

@@ -13,9 +13,10 @@ from typing import Any
 import torch
 
 from simplegrad.checks.alike import State, seed
-from simplegrad.checks.numbers import directions, inner, inner_graph, moved, plain
+from simplegrad.checks.numbers import directions, inner, moved, plain
 from simplegrad.checks.report import what_is
 from simplegrad.checks.subjects.alone import steps_around
+from simplegrad.checks.subjects.function import TorchRun
 from simplegrad.checks.subjects.operator import as_written
 from simplegrad.checks.subjects.parameters import Parameters
 from simplegrad.torch_bridge.calls import Call, recorded_calls
@@ -40,6 +41,9 @@ class Problem:
     Floating inputs are taken to double precision where `fn` allows it: with float32 finite differences see little.
     """
 
+    is_whole = True
+    truth = None
+
     def __init__(self, fn: Callable, inputs: tuple[Any, ...], bits: int = 64) -> None:
         self.flat, self.spec = tree_flatten(tuple(inputs))
         self.places = [i for i, leaf in enumerate(self.flat) if _wanted(leaf)]
@@ -48,7 +52,7 @@ class Problem:
                 f"none of the inputs requires grad ({', '.join(map(what_is, inputs))}), so there is nothing to "
                 "differentiate: pass floating tensors made with requires_grad=True for the inputs to check"
             )
-        self.fn, self.bits, self.inputs = fn, bits, inputs
+        self.fn, self.bits, self.inputs, self.original = fn, bits, inputs, fn
         self.precision: Callable[[], AbstractContextManager] = nullcontext  # `with problem.precision():` around numbers
         self.is_rounded = False  # computed in half precision, say, so that differences of forward are steps
         self.is_forward = True  # what an error was raised in
@@ -84,10 +88,16 @@ class Problem:
         outputs = [out for out in tree_flatten(result)[0] if isinstance(out, torch.Tensor) and out.requires_grad]
         return leaves, outputs
 
+    def run(self, values: list[torch.Tensor], needs: tuple[int, ...] | None = None) -> TorchRun:
+        return TorchRun(*self.outputs(values))
+
     def first_order(self, values: list[torch.Tensor], incoming: list[torch.Tensor]) -> list[Any]:
         """The gradients for the inputs, given the gradients that come in to the outputs."""
-        leaves, outputs = self.outputs(values)
-        return list(torch.autograd.grad(outputs, leaves, [v.clone() for v in incoming], allow_unused=True))
+        return self.run(values).gradients(incoming)
+
+    @property
+    def made(self) -> list[str]:
+        return [f"output {i}" for i in range(len(self.incoming))]
 
     def probe(self) -> None:
         """Run once to see which outputs there are and which custom Functions are called.
@@ -117,15 +127,6 @@ class Problem:
                 raise
             self.not_leaves = True  # it changes its input in place, which PyTorch forbids on a leaf
             return self.outputs(self.values)
-
-    # -- second order --------------------------------------------------------------------------------------------
-
-    def second_order(self, values: list[torch.Tensor], weights: list[torch.Tensor]) -> list[Any]:
-        """Autograd's derivative of <weights, first-order gradient> for the inputs and then the incoming gradients."""
-        leaves, outputs = self.outputs(values)
-        incoming = [v.clone().requires_grad_() for v in self.incoming]
-        first = followed_gradient(outputs, leaves, incoming)
-        return differentiated(first, weights, leaves + incoming)
 
     def value(self, values: list[torch.Tensor], incoming: list[torch.Tensor], weights: list[torch.Tensor]) -> float:
         """<weights, first-order gradient>."""
@@ -216,19 +217,6 @@ def _is_bare(calls: list[Call], leaves: list[torch.Tensor], outputs: list[torch.
     return len(own) == len(leaves) and all(a is b for a, b in zip(own, leaves, strict=True))
 
 
-def followed_gradient(outputs: list, leaves: list, incoming: list[torch.Tensor]) -> tuple[Any, ...]:
-    """First-order gradient with a graph; copies go in, since a backward may change what it is given in place."""
-    return torch.autograd.grad(outputs, leaves, [v.clone() for v in incoming], allow_unused=True, create_graph=True)
-
-
-def differentiated(first: Any, weights: list, wanted: list) -> list[Any]:
-    """Derivatives of <weights, first>; zeros (None) where autograd sees no way."""
-    terms = [inner_graph(g, u) for g, u in zip(first, weights, strict=True) if g is not None and g.requires_grad]
-    if not terms:
-        return [None] * len(wanted)
-    return list(torch.autograd.grad(sum(terms), wanted, allow_unused=True))
-
-
 def input_names(fn: Callable, inputs: tuple[Any, ...]) -> list[str]:
     """Names of the differentiated inputs: the parameters of `fn`, or of the Function's forward."""
     parameters = parameters_of(fn)
@@ -297,7 +285,9 @@ def _functions_of(fn: Any) -> list[types.FunctionType]:
         fn = fn.func
     fn = getattr(fn, "__func__", fn)
     found = inspect.unwrap(fn) if callable(fn) else fn
-    return [found] if isinstance(found, types.FunctionType) and not found.__module__.startswith("torch.") else []
+    return (
+        [found] if isinstance(found, types.FunctionType) and not (found.__module__ or "").startswith("torch.") else []
+    )
 
 
 def _roots_of(fn: Callable) -> list[Any]:

@@ -1,0 +1,188 @@
+"""A PyTorch function opened for a check: whether it runs as it is given, and then in double precision, if it can."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from ...torch_bridge.calls import Call
+from ...torch_private import operator_called
+from ..alike import State, random_state_kept
+from ..causes import explain
+from ..clauses.given import nonfinite, of_call
+from ..report import BROKEN, HOLDS, NOT_TRIED, Finding, Report
+from .alone import outer_steps
+from .problem import HALF, NothingToDifferentiate, Problem, everything_around, parameters_of
+from .widened import Pretended, Widened, casts_down
+
+
+@contextlib.contextmanager
+def undisturbed(fn: Callable, inputs: Any) -> Iterator[None]:
+    """With gradients on and no warnings; what `fn` changes, reached by arguments, closures or globals, is put back."""
+    with random_state_kept(), warnings.catch_warnings(), torch.inference_mode(False), torch.enable_grad():
+        warnings.simplefilter("ignore")
+        kept = everything_around(fn, inputs)
+        try:
+            yield
+        finally:
+            kept.restore(thorough=True)
+
+
+def refuse_compiled(fn: Any) -> None:
+    """Compiled code splits the recorded graph; what is found in it would be about the compiler's code."""
+    owner = getattr(fn, "__self__", None)
+    if any(hasattr(x, "_torchdynamo_orig_callable") or hasattr(x, "_orig_mod") for x in (fn, owner) if x is not None):
+        raise TypeError(
+            "code compiled by torch.compile cannot be checked: its graph is split and its custom Functions are "
+            "rewritten. Pass the function or module from before torch.compile."
+        )
+
+
+def name_of(fn: Any) -> str:
+    """What to call the function: its class for `MyFunction.apply` and modules, "lib::op" for an operator."""
+    if (operator := operator_called(fn)) is not None:
+        return operator[0]
+    owner = getattr(fn, "__self__", None)
+    if isinstance(owner, type):
+        return owner.__name__
+    if isinstance(fn, torch.nn.Module):
+        return type(fn).__name__
+    return getattr(fn, "__name__", type(fn).__name__)
+
+
+def lifted(fn: Callable, times: int) -> Callable:
+    """The gradient of `fn` as a function of the same inputs, `times` times over."""
+    names = parameters_of(fn)
+    for _ in range(times):
+        fn = _gradient_of(fn)
+        # its inputs go by their names still
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        fn.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in names])
+    return fn
+
+
+def _gradient_of(fn: Callable) -> Callable:
+    def gradient(*inputs: Any) -> tuple[torch.Tensor, ...]:
+        wanted = [x for x in inputs if isinstance(x, torch.Tensor) and x.requires_grad]
+        outputs = fn(*inputs)
+        several = outputs if isinstance(outputs, tuple | list) else (outputs,)
+        outputs = [out for out in several if isinstance(out, torch.Tensor) and out.requires_grad]
+        weights = [torch.full_like(out, 1.0).detach() for out in outputs]
+        found = torch.autograd.grad(outputs, wanted, weights, create_graph=True, allow_unused=True)
+        return tuple(g for g in found if g is not None)
+
+    return gradient
+
+
+def runs_as_given(fn: Callable, inputs: tuple[Any, ...], report: Report) -> bool:
+    """Clause 1: whether forward and backward run at the inputs as they are, and finite gradients come out."""
+    given = Problem(fn, inputs, 32)
+    try:
+        given.probe()
+    except NothingToDifferentiate as reason:
+        report.tell(1, NOT_TRIED, "there is nothing to differentiate")
+        report.findings.append(Finding("unverified", f"{reason}; there is no gradient to differentiate again."))
+        return False
+    except Exception as error:  # whatever a user's forward or backward raises is what is reported
+        if "incompatible with .grad()" in str(error):  # a reentrant checkpoint: only `.backward()` gets through it
+            report.tell(1, NOT_TRIED, "torch.autograd.grad is refused")
+            report.findings.append(Finding("unverified", f"{type(error).__name__}: {explain.said(error)}"))
+            return False
+        told = explain.raised(error, report.name, 1, given.calls, given.is_forward)
+        if told.read_at is None and given.is_forward:  # not even entered: the arguments do not fit
+            told = replace(told, read_at=explain.heading_of(fn))
+        report.findings.append(told)
+        report.tell(1, BROKEN, "it raises")
+        return False
+    finally:
+        given.state.restore(thorough=True)
+    found = nonfinite([of_call(call) for call in given.calls if call.incoming is not None])
+    report.findings += found
+    report.tell(1, BROKEN if found else HOLDS)
+    return True
+
+
+def opened(fn: Callable, inputs: tuple[Any, ...], report: Report) -> Problem | None:
+    """The function run once, in double precision or else as it is; None where there is nothing to go on with."""
+    failure: tuple | None = None
+    for bits, precision in ways_of_running(inputs):
+        problem = Problem(fn, inputs, bits)
+        problem.precision = precision
+        try:
+            with problem.precision():
+                problem.probe()
+        except NothingToDifferentiate as reason:
+            report.findings.append(Finding("unverified", f"{reason}; there is no gradient to differentiate again."))
+            return None
+        except Exception as error:  # whatever a user's forward or backward raises is what is reported
+            failure = failure or (error, report.name, 1, problem.calls, problem.is_forward)
+            continue
+        problem = in_double(problem)
+        holders = [step for call in problem.calls for step in outer_steps(call)]
+        problem.state.restore(thorough=True)
+        problem.state = State(problem.kept, [*problem.outer, *holders])
+        return problem
+    told = explain.raised(*failure)
+    if told.read_at is None and failure[-1]:  # not even entered: the arguments do not fit
+        told = replace(told, read_at=explain.heading_of(fn))
+    report.findings.append(told)
+    return None
+
+
+def ways_of_running(inputs: tuple[Any, ...]) -> Iterator[tuple[int, Callable]]:
+    """In double precision; in double that says it is half, for what takes half only; else as it is given."""
+    yield 64, contextlib.nullcontext
+    half = next((x.dtype for x in inputs if isinstance(x, torch.Tensor) and x.dtype in HALF), None)
+    if half is not None:
+        yield 64, lambda: Pretended(half)
+    if any(_is_narrow(x) for x in inputs):
+        yield 32, contextlib.nullcontext
+
+
+def in_double(problem: Problem) -> Problem:
+    """Where a Function casts down what is in double precision: the same without that, if it can do without."""
+    if problem.bits == 32 or not any(map(casts_down, distinct(problem.calls))):
+        return problem
+    for precision in (Widened, lambda: Pretended(torch.float32)):
+        wide = Problem(problem.fn, problem.inputs, 64)
+        wide.precision = precision
+        try:
+            with wide.precision():
+                wide.probe()
+        except Exception:  # it insists on what it asked for
+            continue
+        return wide
+    problem.is_rounded = True
+    return problem
+
+
+def _is_narrow(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.dtype in (
+        torch.float32,
+        torch.float16,
+        torch.bfloat16,
+        torch.complex64,
+    )
+
+
+def distinct(calls: list[Call]) -> list[Call]:
+    """One call, the first, of each kind: by Function, by kinds of its arguments, and by those that are no tensors."""
+    kinds: dict[Any, Call] = {}
+    for call in calls:
+        if call.incoming is not None:
+            kinds.setdefault((call.cls, call.differentiated, *map(_kind, call.args)), call)
+    return list(kinds.values())
+
+
+def _kind(arg: Any) -> Any:
+    """What tells one call's argument from another's: of a tensor how many axes it has, else what it is."""
+    if isinstance(arg, torch.Tensor):
+        return arg.dtype, arg.dim()
+    told = arg is None or isinstance(arg, str | int | float | bool | tuple | list | dict)
+    return repr(arg)[:200] if told else type(arg)
