@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import ast
 import threading
-import warnings
+
+from simplegrad.quiet import muted
 
 TRIES = 20  # others in the process, who do not take our lock, parse too
 _one_at_a_time = threading.Lock()
@@ -16,8 +17,7 @@ def parsed(text: str, file: str = "<unknown>") -> ast.Module:
     """What `ast.parse` gives, from any thread. Raises what it raises (SyntaxError, ValueError, RecursionError)."""
     for tries_left in reversed(range(TRIES)):
         try:
-            with _one_at_a_time, warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Python's doubts about a text that is being typed are for no log
+            with _one_at_a_time, muted():  # Python's doubts about a text that is being typed are for no log
                 return ast.parse(text, file)
         except SystemError:
             if not tries_left:

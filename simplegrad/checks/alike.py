@@ -1,82 +1,20 @@
-"""Keep every evaluation alike: the same random numbers, and what a run wrote elsewhere undone before the next one.
+"""Keep every evaluation alike: what a run wrote elsewhere is undone before the next one.
 
-A forward may draw random numbers, update running statistics in place, count its calls or append to a cache. Finite
-differences are only meaningful when each evaluation starts from the same state.
+A forward may update running statistics in place, count its calls or append to a cache. Finite differences are only
+meaningful when each evaluation starts from the same state. Random numbers: see chance.py.
 """
 
 from __future__ import annotations
 
 import collections
-import contextlib
 import random
-from collections.abc import Callable, Iterator
-from contextvars import ContextVar
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 
-from simplegrad.checks.subjects.slots import walk
-
-SEED = 20
-
-
-def seed() -> None:
-    """The random numbers of torch, numpy and Python, from the start."""
-    torch.default_generator.manual_seed(SEED)  # torch.manual_seed asks every backend: ten times slower
-    if _uses_cuda():
-        torch.cuda.manual_seed_all(SEED)
-    drawn = _drawn.get()
-    if drawn is None or "numpy" in drawn:
-        np.random.seed(SEED)
-    if drawn is None or "python" in drawn:
-        random.seed(SEED)
-
-
-# Where a whole run, forward and backward, drew none of Python's or numpy's random numbers, they are not seeded for the
-# hundreds of runs that follow: that is a third of the time of a small one. None: not known yet.
-_drawn: ContextVar[frozenset[str] | None] = ContextVar("simplegrad_drawn", default=None)
-
-
-@contextlib.contextmanager
-def drawing_seen(run: Callable[[], Any]) -> Iterator[Any]:
-    """Do `run()`, which seeds as usual, and give what it returns; inside, only what it drew from is seeded again."""
-    token = _drawn.set(None)
-    try:
-        np.random.seed(SEED)
-        random.seed(SEED)
-        before = _states()
-        result = run()
-        after = _states()
-        _drawn.set(frozenset(name for name in before if before[name] != after[name]))
-        yield result
-    finally:
-        _drawn.reset(token)
-
-
-def _states() -> dict[str, Any]:
-    kind, keys, *rest = np.random.get_state()
-    return {"python": random.getstate(), "numpy": (kind, keys.tobytes(), *rest)}
-
-
-@contextlib.contextmanager
-def random_state_kept() -> Iterator[None]:
-    """Whatever is drawn inside, the caller's random numbers go on as if nothing had been."""
-    kept = torch.get_rng_state(), np.random.get_state(), random.getstate()
-    on_devices = torch.cuda.get_rng_state_all() if _uses_cuda() else None
-    try:
-        yield
-    finally:
-        torch.set_rng_state(kept[0])
-        np.random.set_state(kept[1])
-        random.setstate(kept[2])
-        if on_devices is not None:
-            torch.cuda.set_rng_state_all(on_devices)
-
-
-def _uses_cuda() -> bool:
-    """A process that has not begun to use CUDA is not made to."""
-    return torch.cuda.is_available() and torch.cuda.is_initialized()
+from simplegrad.checks.subjects.slots import opaque, walk
 
 
 class State:
@@ -106,18 +44,20 @@ class State:
                 self.tensors.append((value, _version(value), value.detach().clone()))
             if value.requires_grad and value.is_leaf:
                 self.grads.append((value, value.grad, None if value.grad is None else value.grad.detach().clone()))
-        elif isinstance(value, torch.Generator):
+        elif isinstance(value, torch.Generator) and value is not torch.default_generator:
             self.generators.append((value.set_state, value.get_state()))
         elif isinstance(value, np.random.Generator):
             own = value.bit_generator
             self.generators.append((lambda kept, own=own: setattr(own, "state", kept), own.state))
+        elif isinstance(value, np.random.RandomState):
+            self.generators.append((value.set_state, value.get_state()))
         elif isinstance(value, random.Random):
             self.generators.append((value.setstate, value.getstate()))
         elif isinstance(value, np.ndarray):
             self.arrays.append((value, value.copy()))
         elif isinstance(value, dict | list | collections.deque):
             self.holders.append((value, value.copy()))
-        elif isinstance(own := _attributes(value), dict):
+        elif not opaque(value) and isinstance(own := _attributes(value), dict):
             self.holders.append((own, own.copy()))
 
     def restore(self, thorough: bool = False) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ..targets import Target
-from .alike import random_state_kept
+from .chance import one_at_a_time, random_state_kept
 from .report import Report
 
 
@@ -59,7 +59,7 @@ def attempt(target: Target, *, seed: int | None = None, inputs: tuple | None = N
 def prepared(target: Target, seed: int | None) -> tuple[Any, tuple]:
     if seed is None:
         return target.prepared()
-    with random_state_kept():
+    with one_at_a_time(), random_state_kept():
         torch.manual_seed(seed)
         np.random.seed(seed)
         random.seed(seed)

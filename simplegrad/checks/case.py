@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import inspect
-import random
 import types
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 
 from ..engine import Observer, Tape, TapeEntry, Variable, grad
 from ..engine.tape import function_name
 from ..trace import Trace
 from ..trace.recorder import Recorder
+from .chance import seed
 from .looks import evened
 from .source import code_of
 from .watch import Made, Watch
@@ -202,7 +200,8 @@ class Case:
         tape.observers = (observer, recorder) if recorder else (observer,)
         graph = (mode or self.mode) is not PLAIN
         made = self.watch.made = {}
-        with tape, torch.set_grad_enabled(graph), quiet_random():
+        with tape, torch.set_grad_enabled(graph):
+            seed()
             leaves = [x.detach().clone().requires_grad_(graph) for x in values]
             args = self.args = self.arguments(leaves)
             wanted = [arg for arg, kind in zip(args, self.kinds) if kind == "wanted"]
@@ -235,22 +234,6 @@ class Case:
         kept = torch.autograd.graph.allow_mutation_on_saved_tensors() if self.mode is MUTATION else nullcontext()
         with self.watch, kept:
             yield
-
-
-@contextmanager
-def quiet_random():
-    """The same random numbers in every run, and none taken from the caller's."""
-    generator = torch.default_generator  # torch.manual_seed would also queue work for devices, some ms a time
-    state = generator.get_state()
-    generator.manual_seed(0)
-    random.seed(0)  # the caller's own are put back when the check ends
-    np.random.seed(0)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # such as torch's, of tensors that only record because it is a check
-            yield
-    finally:
-        generator.set_state(state)
 
 
 def moved(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

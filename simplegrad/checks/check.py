@@ -12,7 +12,8 @@ from ..engine import Variable
 from ..torch_private import CHECK, needs
 from ..trace.nonfinite import kind_of_tensor
 from .case import Case, labels_of
-from .on_tape import check_on_tape
+from .chance import with_equal_chances
+from .on_tape import check_on_tape, evaluated
 from .report import Report, what_is
 from .subjects.opening import undisturbed
 
@@ -54,8 +55,13 @@ def check(
             f"gradient is not meant to be forward's derivative. Leave it out."
         )
     needs(CHECK)
-    with undisturbed(target, inputs):
-        return check_on_tape(case_of(target, inputs), reference_of(target, reference), order)
+    case, reference = case_of(target, inputs), reference_of(target, reference)
+
+    def judge() -> Report:
+        with undisturbed(target, inputs):
+            return check_on_tape(case_of(target, inputs), reference, order)
+
+    return with_equal_chances(judge, lambda: evaluated(case), case.name)
 
 
 # --- arguments -----------------------------------------------------------------------------------------------------

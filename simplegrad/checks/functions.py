@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -10,11 +11,11 @@ import torch
 
 from ..torch_bridge.calls import Call
 from ..torch_private import CHECK, CHECK_FUNCTION, is_wrapped, needs
-from .alike import drawing_seen
 from .causes import explain
 from .causes.detector import Examination, Examiner
 from .causes.first_order import why_wrong, with_lines
 from .causes.guard import guard_finding
+from .chance import one_at_a_time, random_state_kept, with_equal_chances
 from .clauses.batched import batched
 from .clauses.forward_mode import forward_mode
 from .clauses.layouts import layouts
@@ -67,12 +68,31 @@ def check_function(
     needs(CHECK)
     needs(CHECK_FUNCTION)
     refuse_compiled(fn)
-    inputs = inputs if isinstance(inputs, tuple | list) else (inputs,)
-    report = Report(name or name_of(fn))
-    with undisturbed(fn, inputs), drawing_seen(lambda: runs_as_given(fn, tuple(inputs), report)) as runs:
-        if not runs:
+    inputs, name = tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,), name or name_of(fn)
+
+    def judge() -> Report:
+        return judged_once(fn, inputs, Report(name), order, reference, surrogate)
+
+    return with_equal_chances(judge, lambda: evaluated(fn, inputs), name)
+
+
+def evaluated(fn: Callable, inputs: tuple[Any, ...]) -> None:
+    """Forward, its gradient, and the gradient of that, once, as far as they go."""
+    with undisturbed(fn, inputs), suppress(Exception):
+        run = (problem := Problem(fn, inputs, 32)).run(problem.values)
+        weights = [torch.ones_like(out) for out in run.outputs]
+        first = run.gradients(weights, keep=True)
+        run.second(weights, [None if g is None else torch.ones_like(g) for g in first])
+
+
+def judged_once(
+    fn: Callable, inputs: tuple[Any, ...], report: Report, order: int, reference: Callable | None, surrogate: bool
+) -> Report:
+    """The check itself."""
+    with undisturbed(fn, inputs):
+        if not runs_as_given(fn, inputs, report):
             return report
-        problem = opened(fn, tuple(inputs), report)
+        problem = opened(fn, inputs, report)
         if problem is None:
             return report
         precision = "double precision" if problem.bits == 64 else "single precision: the function takes no other"
@@ -101,7 +121,7 @@ def measured(problem: Problem, fn: Callable, inputs: tuple[Any, ...], order: int
     def measure() -> list[Remainders]:
         if problem.is_rounded:
             return []
-        with undisturbed(fn, inputs), problem.precision():
+        with one_at_a_time(), random_state_kept(), undisturbed(fn, inputs), problem.precision():
             return remainders(problem, order)
 
     return measure

@@ -9,7 +9,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from ..engine import Variable
-from .case import Case, HandEntry, Operation, Run, quiet_random
+from .case import Case, HandEntry, Operation, Run
 from .climb import climb
 from .questions import MOST_OUTPUTS, Question
 from .report import Finding, Place
@@ -179,8 +179,7 @@ def line_of(case: Case, index: int) -> Place | None:
 def coverage_of(case: Case) -> list[Place]:
     """Lines of the propagates seen that no pass and no pattern ran; neighbours in one Place."""
     found = []
-    with quiet_random():
-        run = case.run(case.values(0))
+    run = case.run(case.values(0))
     roots = {code_of(entry.propagate) for entry in run.entries} - {None}
     for code in roots:
         ran = set().union(*(lines for each, lines in case.watch.lines.items() if within(each, code)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -13,8 +14,9 @@ from ..engine import Variable
 from ..trace import Trace
 from ..trace.events import Failed, Visited
 from .blame import explained, trace_of
-from .case import PLAIN, Case, NotAVariable, quiet_random
+from .case import PLAIN, Case, NotAVariable
 from .causes.contract import named
+from .chance import one_at_a_time, random_state_kept
 from .clauses.given import nonfinite, of_rule
 from .clauses.layouts import layouts
 from .climb import climb
@@ -27,6 +29,7 @@ from .raised import first_line, raised_at
 from .report import BROKEN, HOLDS, NOT_TRIED, Finding, Remainders, Report
 from .road import Judging, explained_once, judged
 from .source import code_of, place, return_line
+from .subjects.opening import undisturbed
 from .subjects.subject import Rule, Subject
 from .subjects.tape import TapeGradient, TapeSubject, Through, rules_on
 from .survey import Question, Truth, Wrong, chosen_truth
@@ -46,7 +49,7 @@ def check_on_tape(case: Case, reference: Callable | None, order: int) -> Report:
     if report.findings:  # other values: whether its gradients are right is asked of its own forward
         truth = chosen_truth(case, None)
     report.truth = truth.text
-    with case.environment(), quiet_random():
+    with case.environment():
         judging = OnTape(case, truth, report, order)
         if judging.repeats() and judging.runs_as_given():
             judged(judging)
@@ -63,10 +66,18 @@ def measured(case: Case, order: int) -> Callable[[], list[Remainders]]:
     """Takes the remainders of Taylor expansions when somebody asks for them."""
 
     def measure() -> list[Remainders]:
-        with case.environment(), quiet_random():
+        with one_at_a_time(), random_state_kept(), undisturbed(case.target, case.given), case.environment():
             return remainders(TapeSubject(case), order)
 
     return measure
+
+
+def evaluated(case: Case) -> None:
+    """Forward, its gradients, and the gradients of those, once, as far as they go."""
+    with undisturbed(case.target, case.given), suppress(Exception):
+        opened(case)
+        run = case.run(case.values(0))
+        climb(case, run, [y for y in run.outputs if y.value.is_floating_point()], 11, 2)
 
 
 class OnTape(Judging):

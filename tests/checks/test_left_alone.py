@@ -1,7 +1,9 @@
 """What a check may not leave changed: state that a function reaches, gradients, random numbers, who traces."""
 
+import queue
 import random
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -126,3 +128,30 @@ def test_who_traced_before_sees_the_lines_of_backward():
     assert report.verdict == "escaped_temporary" and report.faults[0].made_at is not None
     assert ("backward", first + 2) in seen
     assert {name for name, _ in seen} == {"forward", "backward"}
+
+
+def test_what_other_threads_wait_for():
+    """A lock, an event or a queue that a function reaches is somebody's who waits: it is not put back."""
+    rung, told = threading.Event(), queue.Queue()
+
+    def forward(x):
+        rung.set()
+        told.put(1)
+        return Sinh.apply(x)
+
+    check(forward, rows())
+    assert rung.is_set() and told.qsize() > 1
+
+
+def test_a_generator_of_the_functions_own():
+    for own in (np.random.RandomState(1), np.random.default_rng(1), random.Random(1), torch.Generator().manual_seed(1)):
+
+        def factor(own=own):
+            if isinstance(own, torch.Generator):
+                return torch.rand(1, generator=own).item()
+            return own.random()
+
+        def forward(x, factor=factor):
+            return Sinh.apply(x * factor())
+
+        assert check(forward, rows()).ok, own

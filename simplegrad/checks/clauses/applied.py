@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from ..alike import seed
 from ..causes import source
 from ..causes.owner import Owner
 from ..causes.trail import followed
+from ..chance import seed
 from ..report import Place
 from ..subjects.function import Rule
 from ..tracing import traced

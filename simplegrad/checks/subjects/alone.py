@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch.autograd.function import FunctionCtx
 
-from simplegrad.checks.alike import State, seed
+from simplegrad.checks.alike import State
+from simplegrad.checks.chance import seed
 from simplegrad.checks.subjects.slots import CTX_OWN, Path, Slot, Step, holds_data, put, slots_of, used_names
 from simplegrad.torch_bridge.calls import Call, plain_copy
 

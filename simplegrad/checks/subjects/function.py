@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from simplegrad.checks.alike import seed
 from simplegrad.checks.causes import source
 from simplegrad.checks.causes.owner import user_line
+from simplegrad.checks.chance import seed
 from simplegrad.checks.changed import copied, is_changed, line_of_change
 from simplegrad.checks.looks import beside
 from simplegrad.checks.numbers import directions, inner_graph, unlike

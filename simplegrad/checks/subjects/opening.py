@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import torch
 
+from ...quiet import muted
 from ...torch_bridge.calls import Call
 from ...torch_private import operator_called
-from ..alike import State, random_state_kept
+from ..alike import State
 from ..causes import explain
 from ..clauses.given import nonfinite, of_call
 from ..report import BROKEN, HOLDS, NOT_TRIED, Finding, Report
@@ -25,8 +25,7 @@ from .widened import Pretended, Widened, casts_down
 @contextlib.contextmanager
 def undisturbed(fn: Callable, inputs: Any) -> Iterator[None]:
     """With gradients on and no warnings; what `fn` changes, reached by arguments, closures or globals, is put back."""
-    with random_state_kept(), warnings.catch_warnings(), torch.inference_mode(False), torch.enable_grad():
-        warnings.simplefilter("ignore")
+    with muted(), torch.inference_mode(False), torch.enable_grad():
         kept = everything_around(fn, inputs)
         try:
             yield

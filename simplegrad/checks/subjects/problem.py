@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from simplegrad.checks.alike import State, seed
+from simplegrad.checks.alike import State
+from simplegrad.checks.chance import seed
 from simplegrad.checks.numbers import directions, inner, moved, plain
 from simplegrad.checks.report import what_is
 from simplegrad.checks.subjects.alone import steps_around

@@ -34,6 +34,9 @@ CTX_OWN = {
     "_forward_cls",
 }
 LIBRARIES = ("torch", "numpy", "builtins", "functools", "collections", "contextlib", "inspect", "typing", "math")
+# Whose objects belong to several threads at once: a lock or a queue that is put back to what it was stops somebody.
+SHARED = ("threading", "_thread", "queue", "_queue", "asyncio", "concurrent", "multiprocessing", "logging", "socket")
+LIBRARIES += (*SHARED, "subprocess", "contextvars", "io", "_io")
 
 
 @dataclass(frozen=True)

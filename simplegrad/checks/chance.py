@@ -1,0 +1,234 @@
+"""Random numbers in a check: every evaluation draws the same ones, from generators that belong to the whole process.
+
+A check begins without touching torch's, numpy's or Python's own generators. Where they are then where they were,
+nothing was drawn, and there is nothing more to do: no other thread is waited for. Where one moved, it is asked whether
+the subject draws at all, or another thread did. A subject that does is judged with a seed before each evaluation: one
+such check at a time, and in a process with other threads until two runs of the check agree on where each of their
+evaluations left the generators. Another thread that drew meanwhile would have moved them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+import torch
+
+from .report import NOT_TRIED, Finding, Report
+
+SEED = 20
+RUNS = 6  # of a whole check, until two of them agree
+SAMPLES, SAMPLING = 30, 0.3  # evaluations, and seconds after which no other is begun
+WAITING = 30.0  # seconds for the turn of a check; one that never ends keeps no other from going on
+
+_turn = threading.RLock()
+
+
+# -- the generators of this process ------------------------------------------------------------------------------------
+
+
+def seed_all() -> None:
+    """The random numbers of torch, numpy and Python, from the start."""
+    torch.default_generator.manual_seed(SEED)  # torch.manual_seed asks every backend: ten times slower
+    if _uses_cuda():
+        torch.cuda.manual_seed_all(SEED)
+    np.random.seed(SEED)
+    random.seed(SEED)
+
+
+def places() -> dict[str, Any]:
+    """Where each generator is."""
+    kind, keys, *rest = np.random.get_state()
+    found = {
+        "torch": torch.default_generator.get_state().numpy().tobytes(),
+        "numpy": (kind, keys.tobytes(), *rest),
+        "python": random.getstate(),
+    }
+    if _uses_cuda():
+        found["cuda"] = tuple(state.numpy().tobytes() for state in torch.cuda.get_rng_state_all())
+    return found
+
+
+@contextlib.contextmanager
+def random_state_kept() -> Iterator[None]:
+    """Whatever is drawn inside, the caller's random numbers go on as if nothing had been."""
+    put_back = putting_back()
+    try:
+        yield
+    finally:
+        put_back()
+
+
+def putting_back() -> Callable[[], None]:
+    """What puts the generators back where they are now."""
+    kept = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    on_devices = torch.cuda.get_rng_state_all() if _uses_cuda() else None
+
+    def put_back() -> None:
+        torch.set_rng_state(kept[0])
+        np.random.set_state(kept[1])
+        random.setstate(kept[2])
+        if on_devices is not None:
+            torch.cuda.set_rng_state_all(on_devices)
+
+    return put_back
+
+
+def _uses_cuda() -> bool:
+    """A process that has not begun to use CUDA is not made to."""
+    return torch.cuda.is_available() and torch.cuda.is_initialized()
+
+
+# -- what is done before an evaluation ---------------------------------------------------------------------------------
+
+_before: ContextVar[Callable[[], None]] = ContextVar("simplegrad_before_an_evaluation", default=seed_all)
+
+
+def seed() -> None:
+    """Stands before each evaluation of a check: what it draws is then what the others draw."""
+    _before.get()()
+
+
+@contextlib.contextmanager
+def evaluations(before: Callable[[], None]) -> Iterator[None]:
+    token = _before.set(before)
+    try:
+        yield
+    finally:
+        _before.reset(token)
+
+
+class Moved(BaseException):
+    """A generator is not where it was. No Exception: what runs a subject expects those of it."""
+
+
+class Untouched:
+    """Ends the check once something was drawn; it looks after 1, 2, 4, 8, … evaluations, and at the end."""
+
+    def __init__(self) -> None:
+        self.at_first, self.count = places(), 0
+
+    def __call__(self) -> None:
+        self.count += 1
+        if self.count & (self.count - 1) == 0:
+            self.look()
+
+    def look(self) -> None:
+        if places() != self.at_first:
+            raise Moved
+
+
+class Seeded:
+    """Notes where each evaluation left the generators."""
+
+    def __init__(self) -> None:
+        self.left: list[int] = []
+        self.begun = False
+
+    def __call__(self) -> None:
+        if self.begun:
+            self.note()
+        self.begun = True
+        seed_all()
+
+    def note(self) -> None:
+        self.left.append(hash(tuple(places().values())))
+
+
+# -- a check -----------------------------------------------------------------------------------------------------------
+
+
+def with_equal_chances(judge: Callable[[], Report], sample: Callable[[], Any], name: str) -> Report:
+    """What `judge()` says, of what runs alike each time. `judge` calls `seed()` before each evaluation of the subject.
+
+    `sample()` is one evaluation: forward, and its first and second derivatives. Where other threads draw so much that
+    no two runs agree, nothing was judged, and the report says so.
+    """
+    put_back, watching = putting_back(), Untouched()
+    try:
+        with evaluations(watching):
+            report = judge()
+            watching.look()
+        return report
+    except Moved:
+        pass
+    except BaseException:
+        if not others():  # then it was the subject that drew
+            put_back()
+        raise
+    return _drawing(judge, sample, name, put_back)
+
+
+def _drawing(judge: Callable, sample: Callable, name: str, put_back: Callable[[], None]) -> Report:
+    """The same, once a generator was seen to move."""
+    with one_at_a_time():
+        if not others() or not draws_nothing(sample):
+            try:
+                return _agreed(judge) or drawn_by_others(name)
+            finally:
+                put_back()
+    with evaluations(lambda: None):
+        return judge()
+
+
+def _agreed(judge: Callable[[], Report]) -> Report | None:
+    known: list[list[int]] = []
+    for _ in range(RUNS):
+        alone, seeded = not others(), Seeded()
+        with evaluations(seeded):
+            report = judge()
+        seeded.note()
+        if alone or seeded.left in known:
+            return report
+        known.append(seeded.left)
+    return None
+
+
+def draws_nothing(sample: Callable[[], Any]) -> bool:
+    """Whether an evaluation leaves each generator where it was, at least at one of several tries: another thread may
+    draw during the others."""
+    moving, end = set(places()), time.monotonic() + SAMPLING
+    for _ in range(SAMPLES):
+        before = places()
+        with evaluations(lambda: None):
+            sample()
+        after = places()
+        moving &= {name for name in before if before[name] != after[name]}
+        if not moving or time.monotonic() > end:
+            break
+    return not moving
+
+
+def others() -> bool:
+    """Whether this process has threads beside this one."""
+    return len(sys._current_frames()) > 1
+
+
+@contextlib.contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Alone among the checks that draw; after a long wait also beside one, which both then notice."""
+    mine = _turn.acquire(timeout=WAITING)
+    try:
+        yield
+    finally:
+        if mine:
+            _turn.release()
+
+
+def drawn_by_others(name: str) -> Report:
+    """Nothing was judged, and why."""
+    report, why = Report(name), "other threads draw random numbers"
+    sentence = (
+        f"Other threads of this process drew random numbers all the while, from generators that {name} draws from too "
+        f"as far as can be told: no two of {RUNS} runs of this check were alike. Check it while no other thread draws."
+    )
+    report.findings.append(Finding("unverified", sentence))
+    report.tell(9, NOT_TRIED, why)
+    return report
