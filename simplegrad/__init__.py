@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .checks.bundle import load_bundle
     from .checks.check import check
     from .checks.declared import surrogate
+    from .checks.real_calls import CallsReport, check_calls
     from .checks.report import Report
     from .comparison.compare import compare
     from .compiler import CompileError, compile_aggregate
@@ -42,6 +43,7 @@ _MODULES = {
     "checks.bundle": "load_bundle",
     "checks.check": "check",
     "checks.declared": "surrogate",
+    "checks.real_calls": "CallsReport check_calls",
     "checks.report": "Report",
     "comparison.compare": "compare",
     "compiler": "CompileError compile_aggregate",
@@ -71,11 +73,13 @@ _METHODS = {
     "Comparison": {"to_html": "view.html:comparison_html", **_SHOWN},
     "RunComparison": {"to_html": "view.html:comparison_html", **_SHOWN},
     "Report": {"to_html": "view.html:report_html", **_SHOWN},
+    "CallsReport": {"to_html": "view.html:calls_html"},
 }
 
 __all__ = [
     "Aggregate",
     "Birth",
+    "CallsReport",
     "CompileError",
     "Diagnosis",
     "Program",
@@ -91,6 +95,7 @@ __all__ = [
     "aggregate",
     "cat",
     "check",
+    "check_calls",
     "compare",
     "compile_aggregate",
     "current_tape",

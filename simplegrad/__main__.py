@@ -22,6 +22,7 @@ DONE, FAILED, COULD_NOT_RUN = 0, 1, 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0 when all went well, 1 for a run or check that failed, 2 for no run at all."""
+    arguments, passed_on = split(sys.argv[1:] if arguments is None else arguments)
     given, options = parser().parse_known_args(arguments)
     if options and given.command != "app":
         parser().error(f"unrecognized arguments: {' '.join(options)}")
@@ -34,6 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         format = "json" if given.json else given.format
         return check(given.target, given.order, format, surrogate=given.surrogate, inputs=given.inputs)
+    if given.command == "run":
+        from .checks.run_command import main as run
+
+        return run(given.script, passed_on or (), given.step, given.format, given.order, given.keep or None)
     if given.command == "diff":
         from .comparison.command import main as diff
 
@@ -132,7 +137,44 @@ def parser() -> argparse.ArgumentParser:
     )
     checked.add_argument("--json", action="store_true", help="the same as --format json")
     checked.add_argument("--inputs", metavar="KEPT", help="check on the inputs that a failing check has kept")
+
+    ran = commands.add_parser(
+        "run",
+        help="run a training script up to a step, and check the calls of custom Functions in it",
+        description="The script runs unchanged, up to the end of step N of its optimizers. Exit code 0: each distinct "
+        "call is correct; 1: a fault was found; 2: something was not judged, no call was seen, or the script failed.",
+        usage="simplegrad run [options] SCRIPT [-- ARGUMENTS OF THE SCRIPT]",
+    )
+    ran.add_argument("script", metavar="SCRIPT", help="a Python file that trains something")
+    ran.add_argument("--step", type=counted, default=1, metavar="N", help="which step is checked (default: the first)")
+    ran.add_argument("--order", type=counted, default=2, metavar="N", help="the highest derivative (default: 2)")
+    ran.add_argument(
+        "--format", choices=("text", "json", "github", "sarif", "junit"), default="text", help="what to print"
+    )
+    ran.add_argument(
+        "--keep",
+        metavar="FOLDER",
+        default="simplegrad-calls",
+        help="where the arguments of faulty calls are kept (default: simplegrad-calls; empty: nowhere)",
+    )
     return made
+
+
+def counted(text: str) -> int:
+    """A whole number, 1 or more."""
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def split(arguments: Sequence[str]) -> tuple[list[str], list[str] | None]:
+    """What stands before `--`, and behind it: None where there is none."""
+    given = list(arguments)
+    if given[:1] != ["run"] or "--" not in given:
+        return given, None
+    at = given.index("--")
+    return given[:at], given[at + 1 :]
 
 
 def versions() -> str:

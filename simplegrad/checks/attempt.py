@@ -44,7 +44,8 @@ def attempt(target: Target, *, seed: int | None = None, inputs: tuple | None = N
     began = time.perf_counter()
     made: tuple = ()
     try:
-        function, made = prepared(target, seed)
+        is_given = inputs is not None and target.kind != "case"  # of its own there may be none
+        function, made = (target.function, inputs) if is_given else prepared(target, seed)
         made = made if inputs is None else inputs
         called = frozenset() if target.kind == "aggregate" else functions_called(function, made)
         from .check import check  # the parts that compute are loaded once there is something to compute

@@ -28,7 +28,10 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, redirect_stdout
+from dataclasses import replace
 from typing import Any, TextIO
+
+import torch
 
 from ..files import UserFile
 from ..targets import Target
@@ -59,7 +62,7 @@ def main(
     out = out or sys.stdout
     with nullcontext() if format == "text" else redirect_stdout(sys.stderr):  # what the file itself prints
         try:
-            chosen, left = opened(target)
+            chosen, left = opened(target, has_inputs=inputs is not None)
             given = None if inputs is None else kept_inputs(inputs, chosen)
         except CouldNotRun as trouble:
             print(trouble, file=sys.stderr)
@@ -77,17 +80,32 @@ def main(
 
 
 def kept_inputs(path: str, chosen: list[Target]) -> tuple:
-    """The inputs of a bundle for the one target that was named. Raises CouldNotRun."""
+    """The inputs of a bundle for the one target that was named, which goes into the autocast that they were met in.
+
+    Raises CouldNotRun.
+    """
     if len(chosen) != 1:
         raise CouldNotRun(f"--inputs {path}: for one of them only. Say which: FILE::NAME.")
     try:
-        return load_bundle(path).inputs
+        kept = load_bundle(path)
     except (OSError, BundleError) as error:
         raise CouldNotRun(f"--inputs {error}") from None
+    match kept.about.get("autocast"):
+        case [str() as device, str() as dtype] if chosen[0].kind == "function" and dtype in AUTOCAST:
+            from .subjects.autocast import in_autocast
+
+            chosen[0] = replace(chosen[0], function=in_autocast(chosen[0].function, device, AUTOCAST[dtype]))
+    return kept.inputs
 
 
-def opened(target: str) -> tuple[list[Target], list[Target]]:
-    """What FILE or FILE::NAME names that has inputs to be checked on, and what has none. Raises CouldNotRun."""
+AUTOCAST = {str(dtype): dtype for dtype in (torch.bfloat16, torch.float16, torch.float32)}
+
+
+def opened(target: str, has_inputs: bool = False) -> tuple[list[Target], list[Target]]:
+    """What FILE or FILE::NAME names that has inputs to be checked on, and what has none. Raises CouldNotRun.
+
+    `has_inputs`: others than its own are given for the one that is named.
+    """
     path, _, name = target.rpartition("::") if "::" in target else (target, "", "")
     file = UserFile(path)
     file.refresh()
@@ -97,7 +115,7 @@ def opened(target: str) -> tuple[list[Target], list[Target]]:
         raise CouldNotRun(f"{path}: a saved trace holds no function to check. Give the Python file that it came from.")
     targets = file.content.targets
     if name:
-        return [named(targets, name, path)], []
+        return [named(targets, name, path, has_inputs)], []
     ready = [each for each in targets if each.is_ready]
     left = [each for each in targets if not each.is_ready]
     if not ready:
@@ -110,11 +128,11 @@ def opened(target: str) -> tuple[list[Target], list[Target]]:
     return ready, left
 
 
-def named(targets: list[Target], name: str, path: str) -> Target:
+def named(targets: list[Target], name: str, path: str, has_inputs: bool = False) -> Target:
     """The target of this name. Raises CouldNotRun with the nearest names there are, or for want of inputs."""
     for each in targets:
         if each.name == name:
-            if not each.is_ready:
+            if not each.is_ready and not has_inputs:
                 raise CouldNotRun(f"{path}::{name} has no example inputs. {_how_to_declare(each)}")
             return each
     names = [each.name for each in targets]

@@ -36,7 +36,11 @@ class Remark:
 
 
 def remarks(results: Sequence[Result]) -> Iterator[Remark]:
-    """Every finding of every result, and what could not be checked."""
+    """Every finding of every result, and what could not be checked; what several results say is said once."""
+    yield from dict.fromkeys(_remarks(results))
+
+
+def _remarks(results: Sequence[Result]) -> Iterator[Remark]:
     for each in results:
         target = each.target
         if each.report is None:

@@ -104,7 +104,7 @@ class Recording(Watcher):
         if outermost:
             self.enter(cls, before, wanted, outputs)
             if any(_holds_followed(arg) for arg in args):
-                self.nested.append((cls, *_caller()))
+                self.nested.append((cls, *caller()))
         return outputs
 
     def apply_node(self, plain: Callable, node: Any, grads: tuple) -> Any:
@@ -153,7 +153,7 @@ def _holds_followed(arg: Any, depth: int = 3) -> bool:
     return any(_differentiated(x) or _holds_followed(x, depth - 1) for x in items)
 
 
-def _caller() -> tuple[types.CodeType, int]:
+def caller() -> tuple[types.CodeType, int]:
     """Who called `apply`: the code and line nearest in the stack that are neither ours nor torch's."""
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_NOT_THEIRS):

@@ -24,6 +24,7 @@ need("HTML pages", "plotly")
 
 from plotly.offline import get_plotlyjs, get_plotlyjs_version  # noqa: E402  # said in our words where it is missing
 
+from ..checks.real_calls import CallsReport  # noqa: E402
 from ..checks.report import Report  # noqa: E402
 from ..comparison.compare import Comparison  # noqa: E402
 from ..comparison.runs import RunComparison  # noqa: E402
@@ -101,6 +102,12 @@ def report_html(
     views = [] if trace is None else [TraceView(trace)]
     start = step if step is not None else steps[0] if steps else 0
     return _written(path, page(told, views, start, include_plotlyjs if views else False, address))
+
+
+def calls_html(report: CallsReport, path: str | os.PathLike | None = None, **options: Any) -> str | None:
+    """The page of what `check_calls` found: all findings, the worst first, with their marked sources."""
+    options.setdefault("title", report.summary())
+    return report_html(report.merged(), path, **options)
 
 
 # -- what the file is told ---------------------------------------------------------------------------------------------
