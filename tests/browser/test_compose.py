@@ -80,7 +80,9 @@ def test_a_way_to_step_and_an_address_that_says_it(page, server):
     open_compose(page, server, "a = rand(3, seed=1)\n")
     type_at_end(page, "L0 = (a * a).sum()\ngrad(L0, [a])")
     expect(page.get_by_text("1 pass,", exact=False).first).to_be_visible()
-    page.get_by_role("button", name="Step through it").click()
+    leads = page.get_by_role("button", name="Step through it")
+    leads.click()
+    expect(leads).to_have_count(0)  # the player of Compose is ready, too
     page.wait_for_selector("[data-testid=player][data-ready=true]")
     page.keyboard.press("End")
     expect(page.locator("[data-testid=source] [data-current=true]")).to_have_text("grad(L0, [a])")
