@@ -107,6 +107,6 @@ def page(browser: Browser) -> Page:
     """A fresh browser profile, 1440 × 900."""
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     made = context.new_page()
-    made.set_default_timeout(20_000)
+    made.set_default_timeout(40_000)
     yield made
     context.close()
