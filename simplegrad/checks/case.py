@@ -18,6 +18,7 @@ from ..trace.recorder import Recorder
 from .chance import seed
 from .looks import evened
 from .source import code_of
+from .turns import mutation_allowed
 from .watch import Made, Watch
 
 EVENED = -1  # the point where all elements are of one size, in their order
@@ -231,7 +232,7 @@ class Case:
     @contextmanager
     def environment(self):
         """Around all runs: watched, and with tensors that autograd saved kept apart where forward changes them."""
-        kept = torch.autograd.graph.allow_mutation_on_saved_tensors() if self.mode is MUTATION else nullcontext()
+        kept = mutation_allowed() if self.mode is MUTATION else nullcontext()
         with self.watch, kept:
             yield
 

@@ -21,11 +21,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..torch_private import TorchDispatchMode
 from .report import NOT_TRIED, Finding, Report
 
 SEED = 20
-RUNS = 6  # of a whole check, until two of them agree
-SAMPLES, SAMPLING = 30, 0.3  # evaluations, and seconds after which no other is begun
+RUNS = 4  # of a whole check, until two of them agree
+SAMPLES, SAMPLING = 100, 1.0  # evaluations, and seconds after which no other is begun
 WAITING = 30.0  # seconds for the turn of a check; one that never ends keeps no other from going on
 
 _turn = threading.RLock()
@@ -148,8 +149,8 @@ class Seeded:
 def with_equal_chances(judge: Callable[[], Report], sample: Callable[[], Any], name: str) -> Report:
     """What `judge()` says, of what runs alike each time. `judge` calls `seed()` before each evaluation of the subject.
 
-    `sample()` is one evaluation: forward, and its first and second derivatives. Where other threads draw so much that
-    no two runs agree, nothing was judged, and the report says so.
+    `sample()` is one evaluation, which returns what it raised: forward, and its first and second derivatives. Where
+    other threads draw so much that no two runs agree, nothing was judged, and the report says so.
     """
     put_back, watching = putting_back(), Untouched()
     try:
@@ -192,18 +193,52 @@ def _agreed(judge: Callable[[], Report]) -> Report | None:
 
 
 def draws_nothing(sample: Callable[[], Any]) -> bool:
-    """Whether an evaluation leaves each generator where it was, at least at one of several tries: another thread may
-    draw during the others."""
-    moving, end = set(places()), time.monotonic() + SAMPLING
-    for _ in range(SAMPLES):
-        before = places()
-        with evaluations(lambda: None):
+    """Whether an evaluation calls nothing of torch's that draws, and leaves the other generators where they were at
+    least at one of several tries: another thread may draw during the rest."""
+    with evaluations(lambda: None):
+        torch_draws = draws_by_torch(sample)
+        moving = set(places()) - ({"torch", "cuda"} if torch_draws is False else set())
+        end = time.monotonic() + SAMPLING
+        for _ in range(0 if torch_draws else SAMPLES):
+            before = places()
             sample()
-        after = places()
-        moving &= {name for name in before if before[name] != after[name]}
-        if not moving or time.monotonic() > end:
-            break
+            after = places()
+            moving &= {name for name in before if before[name] != after[name]}
+            if not moving or time.monotonic() > end:
+                break
     return not moving
+
+
+def draws_by_torch(sample: Callable[[], Any]) -> bool | None:
+    """Whether an operation of torch draws in an evaluation; None where that cannot be told: an operator of somebody
+    else's runs in it, or it does not run when it is watched."""
+    if not hasattr(Operations, "__enter__"):  # this torch has no such mode
+        return None
+    with Operations() as seen:
+        watched = sample()
+    if seen.draw:
+        return True
+    return None if seen.foreign or type(watched) is not type(sample()) else False
+
+
+class Operations(TorchDispatchMode):
+    """Sees which operations this thread runs."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """torch would load its compiler, for a second and more, to say that it should not compile this."""
+        return False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.draw = self.foreign = False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        kwargs = kwargs or {}
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            self.draw = self.draw or kwargs.get("generator") in (None, torch.default_generator)
+        self.foreign = self.foreign or func.namespace not in ("aten", "prim", "prims")
+        return func(*args, **kwargs)
 
 
 def others() -> bool:

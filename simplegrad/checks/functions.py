@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -76,13 +75,17 @@ def check_function(
     return with_equal_chances(judge, lambda: evaluated(fn, inputs), name)
 
 
-def evaluated(fn: Callable, inputs: tuple[Any, ...]) -> None:
-    """Forward, its gradient, and the gradient of that, once, as far as they go."""
-    with undisturbed(fn, inputs), suppress(Exception):
-        run = (problem := Problem(fn, inputs, 32)).run(problem.values)
-        weights = [torch.ones_like(out) for out in run.outputs]
-        first = run.gradients(weights, keep=True)
-        run.second(weights, [None if g is None else torch.ones_like(g) for g in first])
+def evaluated(fn: Callable, inputs: tuple[Any, ...]) -> Exception | None:
+    """Forward, its gradient, and the gradient of that, once; what they raised, if they did."""
+    with undisturbed(fn, inputs):
+        try:
+            run = (problem := Problem(fn, inputs, 32)).run(problem.values)
+            weights = [torch.ones_like(out) for out in run.outputs]
+            first = run.gradients(weights, keep=True)
+            run.second(weights, [None if g is None else torch.ones_like(g) for g in first])
+        except Exception as error:  # a user's function may raise anything
+            return error
+    return None
 
 
 def judged_once(

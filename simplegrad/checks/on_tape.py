@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -72,12 +71,15 @@ def measured(case: Case, order: int) -> Callable[[], list[Remainders]]:
     return measure
 
 
-def evaluated(case: Case) -> None:
-    """Forward, its gradients, and the gradients of those, once, as far as they go."""
-    with undisturbed(case.target, case.given), suppress(Exception):
-        opened(case)
-        run = case.run(case.values(0))
-        climb(case, run, [y for y in run.outputs if y.value.is_floating_point()], 11, 2)
+def evaluated(case: Case) -> Exception | None:
+    """Forward, its gradients, and the gradients of those, once; what they raised, if they did."""
+    with undisturbed(case.target, case.given):
+        try:
+            opened(case)
+            run = case.run(case.values(0))
+            return climb(case, run, [y for y in run.outputs if y.value.is_floating_point()], 11, 2).error
+        except Exception as error:  # a user's function may raise anything
+            return error
 
 
 class OnTape(Judging):

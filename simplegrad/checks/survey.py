@@ -14,6 +14,7 @@ from .looks import held
 from .questions import Question, Wrong
 from .subjects.subject import Forward
 from .subjects.tape import TapeSubject, Through
+from .turns import mutation_allowed
 
 
 @dataclass
@@ -93,7 +94,7 @@ def is_followed(case: Case) -> bool:
 
 
 def autograd_allowed(case: Case):
-    return torch.autograd.graph.allow_mutation_on_saved_tensors() if case.mode is MUTATION else nullcontext()
+    return mutation_allowed() if case.mode is MUTATION else nullcontext()
 
 
 __all__ = ["Question", "Truth", "Wrong", "chosen_truth"]

@@ -223,3 +223,25 @@ def test_a_check_that_never_ends_keeps_no_other_from_ending(monkeypatch):
     finally:
         end.set()
         stuck.join()
+
+
+@torch.library.custom_op("chance::noisy", mutates_args=())
+def noisy(x: torch.Tensor) -> torch.Tensor:
+    return x + torch.rand_like(x)
+
+
+def test_who_drew_is_told_from_the_operations_of_this_thread():
+    """Also of what runs so long that another thread draws in each of its evaluations."""
+    own, x = torch.Generator(), torch.zeros(3)
+
+    def sample(function):
+        return lambda: (function(), None)[1]
+
+    with host_that_draws():
+        assert chance.draws_by_torch(sample(lambda: torch.ones(3).sin())) is False
+        assert chance.draws_by_torch(sample(lambda: torch.rand(3, generator=own))) is False
+        assert chance.draws_by_torch(sample(lambda: torch.rand(3))) is True
+        assert chance.draws_by_torch(sample(lambda: torch.nn.functional.dropout(x, 0.5))) is True
+        assert chance.draws_by_torch(sample(lambda: noisy(x))) is None
+        assert not chance.draws_nothing(sample(lambda: np.random.rand()))
+        assert not chance.draws_nothing(sample(lambda: noisy(x)))

@@ -14,6 +14,7 @@ from ..numbers import directions, inner, slope
 from ..report import BROKEN, HOLDS, NOT_TRIED, Finding
 from ..subjects.function import Rule
 from ..subjects.subject import gradient_of
+from ..turns import TakenByOthers, forward_mode_level
 from .applied import applied, raised_in, returned_at
 from .tried import Tried, told_once
 
@@ -36,6 +37,9 @@ def forward_mode(rule: Rule) -> Tried | None:
         if not raised_in(error, rule.call.cls.jvp):
             return Tried(NOT_TRIED, f"jvp could not be run: {told_once(error)}")
         return Tried(BROKEN, "jvp raises", [jvp_raises(rule, error)])
+    except TakenByOthers as error:
+        said = f"jvp of {rule.name} could not be tried: {error}. Check it while no other thread is."
+        return Tried(NOT_TRIED, str(error), [Finding("unverified", said, rule.name)])
     except Exception as error:  # it refuses, or forward mode does not know an operation of forward
         return Tried(NOT_TRIED, f"jvp could not be run: {told_once(error)}")
     found = wrong_of(rule, every, together)
@@ -61,7 +65,7 @@ def dual(rule: Rule, ways: list[torch.Tensor]) -> tuple[list[torch.Tensor], list
 
 def tangents(rule: Rule, ways: list[torch.Tensor]) -> list[torch.Tensor]:
     """What jvp gives for these directions: one tangent for each differentiable output, zeros where it gives None."""
-    with forward_ad.dual_level():
+    with forward_mode_level():
         _, outputs = dual(rule, ways)
         parts = [forward_ad.unpack_dual(out) for out in outputs]
         return [torch.zeros_like(p.primal) if p.tangent is None else p.tangent.detach().clone() for p in parts]
@@ -144,7 +148,7 @@ def over_reverse(rule: Rule, ways: list[torch.Tensor]) -> Tried:
 
 
 def gradient_tangents(rule: Rule, ways: list[torch.Tensor]) -> list[torch.Tensor | None]:
-    with forward_ad.dual_level():
+    with forward_mode_level():
         leaves, outputs = dual(rule, ways)
         found = torch.autograd.grad(outputs, leaves, [w.clone() for w in rule.incoming], allow_unused=True)
         parts = [None if g is None else forward_ad.unpack_dual(g) for g in found]
