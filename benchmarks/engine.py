@@ -1,6 +1,7 @@
-"""Double backward of a chain of pointwise operations: this engine beside torch.autograd, in turn, in one run.
+"""First and double backward of a chain of pointwise operations: this engine beside torch.autograd, in turn, in one run.
 
 The chain z = op(z), n times; g = dsum(z)/dx; then dsum(g * g)/dx. Both sides compute the same numbers, bit for bit.
+Times are CPU time of the process, so that what else the machine does counts for neither side.
 """
 
 from __future__ import annotations
@@ -49,6 +50,18 @@ def by_torch(chain: Callable, n: int, size: int) -> torch.Tensor:
     return torch.autograd.grad((g * g).sum(), x)[0]
 
 
+def first_by_torch(chain: Callable, n: int, size: int) -> torch.Tensor:
+    """Without create_graph: nobody differentiates again."""
+    x = torch.full((size,), 0.5, requires_grad=True)
+    return torch.autograd.grad(chain(x, x, torch.full((size,), 1.001), n).sum(), x)[0]
+
+
+def first_by_tape(chain: Callable, n: int, size: int) -> torch.Tensor:
+    with Tape():
+        x, b = Variable.constant(torch.full((size,), 0.5)), Variable.constant(torch.full((size,), 1.001))
+        return grad(chain(x, x, b, n).sum(), [x], prune="ahead")[0].value
+
+
 def by_tape(chain: Callable, n: int, size: int) -> torch.Tensor:
     with Tape():
         return on_this_tape(chain, n, size)
@@ -63,7 +76,7 @@ def by_tape_and_trace(chain: Callable, n: int, size: int) -> torch.Tensor:
     """With a look at the trace: what the second pass recorded is computed then, and events are made of all of it."""
     with Tape(), record() as trace:
         result = on_this_tape(chain, n, size)
-        assert len(trace.passes) == 2
+        assert len(trace.passes) == 2  # goes through all events
     return result
 
 
@@ -74,22 +87,22 @@ def on_this_tape(chain: Callable, n: int, size: int) -> torch.Tensor:
 
 
 def beside(ours: Callable, theirs: Callable, runs: int) -> tuple[float, float]:
-    """Median seconds of each, taken in turn after a warm-up, so that the machine's mood is the same for both."""
+    """Median CPU seconds of each, taken in turn after a warm-up, so that the machine's mood is the same for both."""
     times: tuple[list, list] = ([], [])
     for run in range(runs + 2):
         for side, function in zip(times, (ours, theirs)):
-            start = time.perf_counter()
+            start = time.process_time()
             function()
             if run > 1:
-                side.append(time.perf_counter() - start)
+                side.append(time.process_time() - start)
     return median(times[0]), median(times[1])
 
 
-def rows(what: str, goal: str, ours: Callable, n: int, size: int, runs: int) -> list[dict]:
+def rows(what: str, goal: str, ours: Callable, n: int, size: int, runs: int, theirs: Callable = by_torch) -> list[dict]:
     found = []
     for name, chain in CHAINS.items():
-        assert torch.equal(ours(chain, n, size), by_torch(chain, n, size)), f"{what}, {name}: the numbers differ"
-        mine, torchs = beside(partial(ours, chain, n, size), partial(by_torch, chain, n, size), runs)
+        assert torch.equal(ours(chain, n, size), theirs(chain, n, size)), f"{what}, {name}: the numbers differ"
+        mine, torchs = beside(partial(ours, chain, n, size), partial(theirs, chain, n, size), runs)
         detail = f"{name}: {mine * 1e3:.1f} ms beside torch's {torchs * 1e3:.1f} ms"
         found.append({"what": what, "goal": goal, "ratio": mine / torchs, "detail": detail})
     return found
@@ -115,18 +128,15 @@ def main(quick: bool = False) -> list[dict]:
     keep_freed_memory()
     short, long, runs = (100, 200, 2) if quick else (1000, 5000, 15)
     title = "double backward, chain of {:,} ops, {:,} elements"
+    first = f"first backward, chain of {short:,} ops, 4 elements, recorded by nobody"
+    recording, reading = title.format(short, 4) + ", recording", title.format(short, 4) + ", recording, all events read"
+    few = max(runs // 2, 2)
     return [
-        *rows(title.format(short, 4), "at most 1.0", by_tape, short, 4, runs),
-        *rows(title.format(long, 4), "at most 1.0", by_tape, long, 4, max(runs // 2, 2)),
-        *rows(title.format(short, 4) + ", recording", "at most 1.7", by_recorded_tape, short, 4, runs),
-        *rows(
-            title.format(short, 4) + ", recording and reading the events",
-            "no goal",
-            by_tape_and_trace,
-            short,
-            4,
-            runs // 2,
-        ),
+        *rows(title.format(short, 4), "at most 0.95", by_tape, short, 4, runs),
+        *rows(title.format(long, 4), "at most 0.85", by_tape, long, 4, few),
+        *rows(first, "at most 1.2", first_by_tape, short, 4, runs, first_by_torch),
+        *rows(recording, "at most 1.4", by_recorded_tape, short, 4, runs),
+        *rows(reading, "at most 8", by_tape_and_trace, short, 4, few),
         *rows(title.format(short, 100_000), "at most 1.05", by_tape, short, 100_000, 2 if quick else 5),
     ]
 
