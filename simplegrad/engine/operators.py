@@ -56,6 +56,8 @@ class Rule:
 
     def text(self, inputs: Sequence[str], saved: tuple) -> str:
         """How a transcript writes it."""
+        if len(inputs) == len(self.keeps) and self.op.text.__class__ is str and not self.op.each:
+            return self.op.text.format(*inputs)  # of Variables alone
         if self.op.each:
             return self.op.written([", ".join(inputs), *map(argument_text, saved[2:])])
         names = dict(zip(self.places, inputs))

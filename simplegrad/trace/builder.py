@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import CodeType
 from typing import TYPE_CHECKING
 
 import torch
 
-from ..engine import Key, Variable
+from ..engine import Key
 from ..engine.tape import HandWritten, output_keys
 from .events import (
     Accumulated,
@@ -23,10 +24,12 @@ from .events import (
     PassFailed,
     Read,
     Recorded,
+    Source,
     TapeReset,
     Value,
     VisitBegun,
     Visited,
+    opened,
 )
 
 if TYPE_CHECKING:
@@ -57,11 +60,12 @@ class Builder:
         self.tape = recorder.tape
         self.trace: Trace | None = None  # while events are made for it
         self.values: dict[Key, Value] = {}
+        self.ones: dict[Key, tuple[Value]] = {}  # each alone in a tuple, the same one wherever it stands alone
         self.entries: dict[int, Entry] = {}  # by place on the tape
         self.produced: set[Key] = {key for row in self.tape.rows for key in output_keys(row)}
         self.told: set[Key] = set()  # leaves, and values whose reading has been told
         self.passes: list[RunningPass] = []
-        self.sources: dict[tuple, tuple | None] = {}
+        self.sources: dict[tuple[int, int], tuple] = {}  # code (by id, and itself), instruction -> line
         self.kinds: dict[tuple, tuple] = {}
 
     def has_more(self) -> bool:
@@ -87,70 +91,90 @@ class Builder:
         finally:
             self.trace = None
 
-    def add(self, kind: type[Event], line: int | None, where: tuple | None, **fields) -> int:
-        running = self.passes[-1] if self.passes else None
-        index = len(self.trace._events)
-        fields.setdefault("parent", running and running.parent)
-        fields.setdefault("source", self.source(where))
-        event = kind(index=index, pass_id=running and running.run.id, line=line, **fields)
+    def add(self, kind: type[Event], line: int | None, source: Source | None, **fields) -> None:
+        """An event of the pass that runs, if one does."""
+        running, events = self.passes[-1] if self.passes else None, self.trace._events
+        parent, pass_id = (None, None) if running is None else (running.parent, running.run.id)
+        events.append(kind(index=len(events), parent=parent, pass_id=pass_id, line=line, source=source, **fields))
+
+    def begin(self, kind: type, line: int | None, source: Source | None) -> Event:
+        """The same of a kind that is `opened`, quickly. Once its own fields are set, `end` makes it what it is."""
+        running, events = self.passes[-1] if self.passes else None, self.trace._events
+        event = _new(kind)
+        event.index, event.line, event.source = len(events), line, source
+        if running is None:
+            event.parent = event.pass_id = None
+        else:
+            visit = running.visit
+            event.parent, event.pass_id = running.index if visit is None else visit, running.pass_id
+        return event
+
+    def end(self, event: Event, kind: type[Event]) -> None:
+        event.__class__ = kind
         self.trace._events.append(event)
-        return index
 
-    def source(self, where: tuple | None) -> tuple[str, int] | None:
-        if where is None or where[0] is None:
+    def source(self, code: CodeType | None, instruction: int) -> Source | None:
+        if code is None:
             return None
-        if where not in self.sources:
-            code, instruction = where
+        found = self.sources.get((id(code), instruction))
+        if found is None:
             lines = [line for start, stop, line in code.co_lines() if start <= instruction < stop]
-            self.sources[where] = (code.co_filename, lines[0]) if lines and lines[0] else None
-        return self.sources[where]
+            line = (code.co_filename, lines[0]) if lines and lines[0] else None
+            found = self.sources[id(code), instruction] = code, line
+        return found[1]
 
-    def value(self, variable: Variable | None, leaf: bool = False) -> Value | None:
-        if variable is None:
+    def value(self, key: Key | None) -> Value | None:
+        """Of a Variable that the recorder has seen."""
+        if key is None:
             return None
-        value = self.values.get(variable.key)
+        value = self.values.get(key)
         if value is None:
-            value = self.value_of_key(variable.key, variable)
-            value.leaf = leaf
-        if value.tensor is None:
-            value.tensor = self.recorder.tensors.get(variable.key, variable.value)
+            value = self.value_of_key(key)
+        if value.tensor is None and key in self.recorder.tensors:
+            value.tensor = self.recorder.tensors[key]
             value.shape, value.dtype = self.described(value.tensor)
-            self.trace._versions[value] = self.recorder.versions.get(variable.key, 0)
+            self.trace._versions[value] = self.recorder.versions.get(key, 0)
         return value
 
     def described(self, tensor: torch.Tensor) -> tuple[tuple[int, ...], str]:
         """Shape and dtype; the same two objects for all tensors alike, a tenth of the memory of an event."""
         alike = (tensor.shape, tensor.dtype)
-        if alike not in self.kinds:
-            self.kinds[alike] = tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")
-        return self.kinds[alike]
+        found = self.kinds.get(alike)
+        if found is None:
+            found = self.kinds[alike] = tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")
+        return found
 
-    def value_of_key(self, key: Key, variable: Variable | None = None) -> Value:
+    def value_of_key(self, key: Key) -> Value:
         """Also for a Variable that is only known to the tape: its tensor is told once somebody computes with it."""
         value = self.values.get(key)
         if value is None:
-            value = self.values[key] = Value(len(self.trace._values), self.tape.name_of(key, variable), ())
+            value = self.values[key] = Value(len(self.trace._values), self.tape.name_of(key), ())
             self.trace._values.append(value)
         return value
 
-    def gradients(self, variables) -> tuple[Value | None, ...]:
-        """Of several Variables, or of one that the recorder kept bare."""
-        if variables is None or isinstance(variables, Variable):
-            return (self.value(variables),)
-        return tuple([self.value(variable) for variable in variables])
+    def several(self, keys: tuple[Key | None, ...] | Key | None) -> tuple[Value | None, ...]:
+        """Of several Variables, or of one, whose key the recorder kept without a tuple."""
+        if keys.__class__ is tuple:
+            return self.ones.get(keys[0]) or self.one(keys[0]) if len(keys) == 1 else tuple(map(self.value, keys))
+        return self.ones.get(keys) or self.one(keys)
+
+    def one(self, key: Key | None) -> tuple[Value | None]:
+        found = self.ones[key] = (self.value(key),)
+        return found
 
     def entry(self, index: int) -> Entry:
         """The entry at this place of the tape, also one from before the recording."""
-        if index not in self.entries:
+        entry = self.entries.get(index)
+        if entry is None:
             row = self.tape.rows[index]
             inputs, outputs = (tuple([self.value_of_key(key) for key in keys]) for keys in (row[1], output_keys(row)))
-            self.add_entry(index, row, inputs, outputs, None, None, before=True)
-        return self.entries[index]
+            entry = self.add_entry(index, row, inputs, outputs, None, None, before=True)
+        return entry
 
-    def add_entry(self, index, row, inputs, outputs, line, where, before=False) -> Entry:
+    def add_entry(self, index, row, inputs, outputs, line, source, before=False) -> Entry:
         rule, saved = row[0], row[3]
         running = self.passes[-1] if self.passes and not before else None
-        by_hand = isinstance(rule, HandWritten)
+        by_hand = rule.__class__ is HandWritten
         entry = self.entries[index] = Entry(
             id=len(self.trace._entries),
             operator=rule.function_name if by_hand else rule.name,
@@ -161,95 +185,112 @@ class Builder:
             made_by=running and running.entry and running.entry.id,
             pass_id=running and running.run.id,
             line=line,
-            source=self.source(where),
+            source=source,
             propagate_source=_definition(rule.propagate_function) if by_hand else None,
         )
         self.trace._entries.append(entry)
         return entry
 
-    # --- one maker for each kind of row ---------------------------------------------------------------------------
+    # --- one maker for each kind of row; its arguments are the row's fields -----------------------------------------
 
-    def leaf(self, line, where, variable) -> None:
-        self.told.add(variable.key)
-        self.add(Leaf, line, where, value=self.value(variable, leaf=True))
+    def leaf(self, line, code, instruction, key) -> None:
+        self.told.add(key)
+        is_new, value = key not in self.values, self.value(key)
+        value.leaf = value.leaf or is_new
+        self.add(Leaf, line, self.source(code, instruction), value=value)
 
-    def recorded(self, line, where, index, row, inputs, outputs) -> None:
-        entry = self.add_entry(index, row, self.gradients(inputs), self.gradients(outputs), line, where)
-        for key, value in zip(row[1], entry.inputs):
+    def recorded(self, line, code, instruction, index) -> None:
+        row = self.tape.rows[index]
+        keys, output, source = row[1], row[2], self.source(code, instruction)
+        entry = self.add_entry(index, row, self.several(keys), self.several(output), line, source)
+        for key, value in zip(keys, entry.inputs):
             if key not in self.produced and key not in self.told:
                 self.told.add(key)
-                self.add(Read, line, where, value=value, entry=entry)
-        self.produced.update(output_keys(row))
-        self.add(Recorded, line, where, entry=entry)
+                self.add(Read, line, source, value=value, entry=entry)
+        self.produced.update(output) if output.__class__ is tuple else self.produced.add(output)
+        event = self.begin(_Recorded, line, source)
+        event.entry = entry
+        self.end(event, Recorded)
 
-    def pass_begun(self, line, where, L, seed, wanted, none, prune) -> None:
-        self.told.add(seed.key)
-        run = Pass(self.trace.pass_count, self.value(L), self.value(seed), self.gradients(wanted), none, prune)
+    def pass_begun(self, line, code, instruction, L, seed, wanted, none, prune) -> None:
+        self.told.add(seed)
+        gradients = tuple(map(self.value, wanted))
+        run = Pass(self.trace.pass_count, self.value(L), self.value(seed), gradients, none, prune)
         self.trace.pass_count += 1
-        outer = self.passes[-1].parent if self.passes else None
-        self.passes.append(RunningPass(run, len(self.trace._events), {run.loss: run.seed}))
-        self.add(PassBegun, line, where, run=run, parent=outer)
+        outer, events = self.passes[-1] if self.passes else None, self.trace._events
+        self.passes.append(RunningPass(run, run.id, len(events), {run.loss: run.seed}))
+        place = {"line": line, "source": self.source(code, instruction)}
+        events.append(PassBegun(index=len(events), parent=outer and outer.parent, pass_id=run.id, run=run, **place))
 
-    def visit_begun(self, line, where, index, incoming) -> None:
+    def visit_begun(self, line, index, incoming) -> None:
         running, entry = self.passes[-1], self.entry(index)
         running.visit = None
-        at = self.add(VisitBegun, line, where, entry=entry, incoming=self.gradients(incoming), **_own_source(entry))
-        running.visit, running.entry, running.slot = at, entry, 0
+        # a visit of a hand-written entry is at its propagate; other visits are the engine's own business
+        event = self.begin(_VisitBegun, line, entry.propagate_source)
+        event.entry, event.incoming = entry, self.several(incoming)
+        self.end(event, VisitBegun)
+        running.visit, running.entry, running.slot = event.index, entry, 0
 
-    def visited(self, line, where, index, state, incoming, outgoing) -> None:
-        running, entry = self.passes[-1], self.entry(index)
-        running.visit = None
-        gradients = {"incoming": self.gradients(incoming), "outgoing": self.gradients(outgoing)}
-        self.add(Visited, line, where, entry=entry, state=state, **gradients, **_own_source(entry))
+    def visited(self, line, index, state, incoming, outgoing) -> None:
+        self.passes[-1].visit = None
+        entry = self.entry(index)
+        event = self.begin(_Visited, line, entry.propagate_source)
+        event.entry, event.state = entry, state
+        event.incoming, event.outgoing = self.several(incoming), self.several(outgoing)
+        self.end(event, Visited)
 
-    def accumulated(self, line, where, key, contribution, total) -> None:
-        running, value = self.passes[-1], self.value_of_key(key)
-        first = value not in running.table
-        if total is not None:
-            running.table[value] = self.value(total)
-        fields = {"contribution": self.value(contribution), "total": self.value(total), "first": first}
-        self.add(Accumulated, line, where, entry=running.entry, slot=running.slot, value=value, **fields)
+    def accumulated(self, line, key, contribution, total) -> None:
+        running, value = self.passes[-1], self.values.get(key) or self.value_of_key(key)
+        event = self.begin(_Accumulated, line, None)
+        event.entry, event.slot, event.value = running.entry, running.slot, value
+        event.first = value not in running.table
+        came = event.contribution = self.value(contribution)
+        after = event.total = came if total == contribution else self.value(total)
+        if after is not None:
+            running.table[value] = after
         running.slot += 1
+        self.end(event, Accumulated)
 
-    def pass_ended(self, line, where, results) -> None:
+    def pass_ended(self, line, results) -> None:
         running = self.passes[-1]
         running.visit = None
         table = tuple(running.table.items())
-        self.add(PassEnded, line, where, run=running.run, table=table, results=self.gradients(results))
+        self.add(PassEnded, line, None, run=running.run, table=table, results=tuple(map(self.value, results)))
         self.passes.pop()
 
-    def pass_failed(self, line, where, error, message) -> None:
-        running = self.passes[-1]
+    def pass_failed(self, line, code, instruction, error, message) -> None:
+        running, source = self.passes[-1], self.source(code, instruction)
         entry = running.entry if running.visit is not None else None
         running.visit = None
-        self.add(PassFailed, line, where, run=running.run, entry=entry, error=error, message=message)
+        self.add(PassFailed, line, source, run=running.run, entry=entry, error=error, message=message)
         self.passes.pop()
 
-    def note(self, line, where, text) -> None:
+    def note(self, text) -> None:
         self.trace._notices.append(text.replace("this pass", f"pass {self.trace.pass_count - 1}"))
 
-    def replaced(self, line, where, key) -> None:
+    def replaced(self, key) -> None:
         notice = REPLACED.format(name=self.value_of_key(key).name)
         if notice not in self.trace._notices:
             self.trace._notices.append(notice)
 
-    def reset(self, line, where) -> None:
-        self.add(TapeReset, line, where)
-        self.entries.clear()
-        self.produced.clear()
-        self.values.clear()
+    def reset(self, line, code, instruction) -> None:
+        self.add(TapeReset, line, self.source(code, instruction))
+        for found in (self.entries, self.produced, self.values, self.ones):
+            found.clear()
 
-    def failed(self, line, where, error, message, limit) -> None:
+    def failed(self, line, code, instruction, error, message, limit) -> None:
         self.passes.clear()  # a run that was broken off in the middle of one, by what no pass sees
+        source = self.source(code, instruction)
         if limit is not None:
-            self.add(LimitReached, line, where, what=limit[0], limit=limit[1], message=message)
+            self.add(LimitReached, line, source, what=limit[0], limit=limit[1], message=message)
         else:
-            self.add(Failed, line, where, error=error, message=message)
+            self.add(Failed, line, source, error=error, message=message)
 
 
-@dataclass
+@dataclass(slots=True)
 class RunningPass:
     run: Pass
+    pass_id: int
     index: int  # of its PassBegun
     table: dict[Value, Value]
     visit: int | None = None  # index of the VisitBegun whose propagate is running
@@ -266,10 +307,8 @@ def _definition(propagate: Callable) -> tuple[str, int] | None:
     return (code.co_filename, code.co_firstlineno) if code else None
 
 
-def _own_source(entry: Entry) -> dict:
-    """A visit of a hand-written entry is at its propagate; other visits are the engine's own business."""
-    return {"source": entry.propagate_source} if entry.propagate_source else {}
-
+_new = object.__new__
+_Recorded, _VisitBegun, _Visited, _Accumulated = map(opened, (Recorded, VisitBegun, Visited, Accumulated))
 
 # What a row of the log says first: the name of what makes an event of it; and how many fields follow.
 _KINDS = ("leaf", "recorded", "pass_begun", "visit_begun", "visited", "accumulated", "pass_ended", "pass_failed")

@@ -58,6 +58,7 @@ class Recorder(Observer):
         self.tape = tape
         self.line: int | None = None
         self.log: list = []  # flat, a kind and its fields in turn: a tuple for each were much to keep, and to walk over
+        # (see builder.py: the makers' arguments are the fields); of Variables their keys
         self.where: tuple | None = None  # (code, instruction) of the running pass, for what its rules record
         self.then: tuple | None = None  # (line, (code, instruction)) of a pass that is told later
         self.tensors: dict[Key, torch.Tensor] = {}  # of each Variable, as it was when it was first seen
@@ -75,14 +76,15 @@ class Recorder(Observer):
         self.then = place
 
     def note(self, text: str) -> None:
-        self.log += ("note", self.line, None, text)
+        self.log += ("note", text)
 
     def leaf(self, variable: Variable) -> None:
         self.see(variable)
-        self.log += ("leaf", self.line, _caller(), variable)
+        code, instruction = _caller()
+        self.log += ("leaf", self.line, code, instruction, variable.key)
 
     def recorded(self, inputs: tuple, outputs: tuple) -> None:
-        rows, tensors = self.tape.rows, self.tensors
+        tensors = self.tensors
         seen = tensors.get
         for x in inputs:
             if seen(x.key) is not x.value:
@@ -95,32 +97,40 @@ class Recorder(Observer):
         except RuntimeError:  # of an inference mode: nobody counts
             for r in outputs:
                 tensors[r.key] = r.value
-        where, index = self.where or _caller(), len(rows) - 1
-        self.log += ("recorded", self.line, where, index, rows[-1], bare(inputs), bare(outputs))
+        code, instruction = self.where or _caller()
+        self.log += ("recorded", self.line, code, instruction, len(self.tape.rows) - 1)
 
     def see(self, x: Variable) -> None:
         """Keep the tensor that this Variable has now; what its `value` is later is not what this run computed with."""
         seen = self.tensors.setdefault(x.key, x.value)
         if seen is x.value:
-            self.versions.setdefault(x.key, 0 if x.value.is_inference() else x.value._version)
+            self.versions.setdefault(x.key, version_of(x.value))
         elif self.then is None:
-            self.log += ("replaced", self.line, None, x.key)
+            self.log += ("replaced", x.key)
+        if x.key not in self.tape.keys and getattr(x, "_given", None):
+            self.tape.name_of(x.key, x)  # of another tape, or of before a reset: this one does not know its name
 
     def pass_begun(self, L: Variable, seed: Variable, wanted: list, none: str, prune: str) -> None:
         for x in (L, seed, *wanted):
             self.see(x)
-        line, where = self.then or (self.line, _caller())
-        self.log += ("pass_begun", line, where, L, seed, wanted, none, prune)
+        line, (code, instruction) = self.then or (self.line, _caller())
+        keys = tuple(map(key_of, wanted))
+        self.log += ("pass_begun", line, code, instruction, L.key, seed.key, keys, none, prune)
 
     def visit_begun(self, index: int, dL_doutputs: list) -> None:
-        self.log += ("visit_begun", self.line, None, index, bare(dL_doutputs))
+        self.log += ("visit_begun", self.line, index, keys_of(dL_doutputs))
         # rules of our own operators are nobody's source line; what they record came from the call of grad
         self.where = None if self.tape.rows[index][0].__class__ is HandWritten else _NOWHERE
 
     def visited(self, index: int, state: str, dL_doutputs: list, dL_dinputs: list) -> None:
         if self.then is not None:
             self.see_again(dL_dinputs)
-        self.log += ("visited", self.line, None, index, state, bare(dL_doutputs), bare(dL_dinputs))
+        else:
+            tensors = self.tensors
+            for g in dL_dinputs:
+                if g is not None and g.key not in tensors:
+                    self.see(g)  # which a hand-written propagate made without recording how
+        self.log += ("visited", self.line, index, state, keys_of(dL_doutputs), keys_of(dL_dinputs))
         self.where = _NOWHERE  # additions that follow are grad's own
 
     def see_again(self, gradients: Sequence[Variable | None]) -> None:
@@ -128,29 +138,34 @@ class Recorder(Observer):
         for g in gradients:
             if g is not None:
                 self.tensors[g.key] = g.value
-                self.versions[g.key] = 0 if g.value.is_inference() else g.value._version
+                self.versions[g.key] = version_of(g.value)
 
     def accumulated(self, key: Key, contribution: Variable | None, total: Variable | None) -> None:
+        if total is None:
+            self.log += ("accumulated", self.line, key, None, None)
+            return
         if self.then is not None:
             self.see_again((total,))
-        self.log += ("accumulated", self.line, None, key, contribution, total)
+        self.log += ("accumulated", self.line, key, None if contribution is None else contribution.key, total.key)
 
     def pass_ended(self, dL_d: dict, results: list) -> None:
         self.where = None
         if self.then is not None:
             self.see_again(results)
-        self.log += ("pass_ended", self.line, None, results)
+        self.log += ("pass_ended", self.line, tuple(map(key_of, results)))
 
     def pass_failed(self, error: BaseException) -> None:
         self.where = None
-        self.log += ("pass_failed", self.line, _raised_at(error), type(error).__name__, said(error))
+        code, instruction = _raised_at(error)
+        self.log += ("pass_failed", self.line, code, instruction, type(error).__name__, said(error))
 
     def reset(self) -> None:
         trace = self.for_trace()
         if trace is not None:
             self.tape.catch_up()
         if not self.is_over:
-            self.log += ("reset", self.line, _caller())
+            code, instruction = _caller()
+            self.log += ("reset", self.line, code, instruction)
         if trace is not None:
             trace._built()  # names are about to be given out anew
         self.tensors.clear()
@@ -159,7 +174,8 @@ class Recorder(Observer):
     def failed(self, error: BaseException) -> None:
         self.tape.catch_up()
         limit = (error.what, error.limit) if isinstance(error, LimitError) else None
-        self.log += ("failed", self.line, _raised_at(error), type(error).__name__, said(error), limit)
+        code, instruction = _raised_at(error)
+        self.log += ("failed", self.line, code, instruction, type(error).__name__, said(error), limit)
 
     def finish(self) -> None:
         """The run is over. Who has the trace keeps it; it and what it was logged in are no cycle any more."""
@@ -173,9 +189,21 @@ class Recorder(Observer):
 _NOWHERE = (None, 0)
 
 
-def bare(variables: Sequence[Variable | None]) -> Sequence[Variable | None] | Variable | None:
-    """One Variable without what it came in: thousands of tuples less for Python's collector to look through."""
-    return variables[0] if len(variables) == 1 else variables
+def key_of(x: Variable | None) -> Key | None:
+    return None if x is None else x.key
+
+
+def keys_of(variables: Sequence[Variable | None]) -> tuple[Key | None, ...] | Key | None:
+    """Keys, not Variables: the log keeps nothing alive, and Python's collector has nothing in it to look through. Of
+    one, which is the usual number, without a tuple around it."""
+    if len(variables) == 1:
+        (x,) = variables
+        return None if x is None else x.key
+    return tuple(map(key_of, variables))
+
+
+def version_of(tensor: torch.Tensor) -> int:
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def said(error: BaseException) -> str:
@@ -185,7 +213,7 @@ def said(error: BaseException) -> str:
 
 def _caller() -> tuple:
     """(code, instruction) of the innermost frame that is a person's own."""
-    frame = sys._getframe(2)
+    frame = sys._getframe(3)  # past whoever called an observer, which is the engine
     while frame is not None and frame.f_code.co_filename in _INTERNAL:
         frame = frame.f_back
     return (frame.f_code, frame.f_lasti) if frame is not None and not _is_statement(frame.f_code) else _NOWHERE
