@@ -305,3 +305,12 @@ def test_a_trace_that_nobody_has_is_gone_at_once():
             assert gone() is None and kept() is None, f"events asked for: {asked}"
     finally:
         gc.enable()
+
+
+def test_a_trace_that_nobody_has_read_keeps_no_variable_alive():
+    with Tape(), record() as trace:
+        x = Variable.constant(torch.tensor([1.0, 2.0]))
+        y = weakref.ref(x * 2)
+        assert y() is None
+    assert [entry.operator for entry in trace.entries] == ["mul_number"]
+    assert trace.entries[0].outputs[0].tensor.tolist() == [2.0, 4.0]
