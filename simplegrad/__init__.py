@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .checks.real_calls import CallsReport, check_calls
     from .checks.report import Report
     from .comparison.compare import compare
+    from .comparison.ranks import RankReport, compare_ranks
     from .compiler import CompileError, compile_aggregate
     from .engine import (
         Tape,
@@ -46,6 +47,7 @@ _MODULES = {
     "checks.real_calls": "CallsReport check_calls",
     "checks.report": "Report",
     "comparison.compare": "compare",
+    "comparison.ranks": "RankReport compare_ranks",
     "compiler": "CompileError compile_aggregate",
     "engine": "Tape TapeEntry TapeError Variable add_optional cat current_tape fresh_name grad gradient_tape "
     "reset_tape stack where",
@@ -84,6 +86,7 @@ __all__ = [
     "Diagnosis",
     "Program",
     "ProgramError",
+    "RankReport",
     "Report",
     "Tape",
     "TapeEntry",
@@ -97,6 +100,7 @@ __all__ = [
     "check",
     "check_calls",
     "compare",
+    "compare_ranks",
     "compile_aggregate",
     "current_tape",
     "diagnose",

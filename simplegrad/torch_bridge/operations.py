@@ -104,6 +104,8 @@ def measure(tensor: torch.Tensor) -> tuple[Any, str | None]:
     """
     if tensor.dtype not in _FLOATS:
         return None, None
+    if type(tensor) is not _Tensor and type(tensor) is not _Parameter:
+        tensor = getattr(tensor, "_local_tensor", tensor)  # of a DTensor: all of it would be a collective
     if tensor.requires_grad:
         tensor = tensor.detach()
     try:

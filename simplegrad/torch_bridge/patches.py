@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch.autograd import graph as autograd_graph
 from torch.nn.modules import module as module_hooks
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
@@ -81,6 +83,20 @@ class Watcher:
         """`holder.zero_grad()`, of an optimizer or a module."""
         plain(holder, *args, **kwargs)
 
+    def mode_set(self, module: Any, is_training: bool) -> None:
+        """`module.train()` or `module.eval()`."""
+
+    def collective(self, plain: Callable, name: str, group: Any, args: tuple, kwargs: dict) -> Any:
+        """A method of a ProcessGroup, which is what each function of torch.distributed ends in; it gives a Work."""
+        return plain(group, *args, **kwargs)
+
+    def waited(self, plain: Callable, work: Any, args: tuple, kwargs: dict) -> Any:
+        """`work.wait()`: what the collective gives is there afterwards."""
+        return plain(work, *args, **kwargs)
+
+    def no_sync_begins(self, ddp: Any) -> None:
+        """`ddp.no_sync()` is called, of a DistributedDataParallel."""
+
 
 class _Opened:
     """A watcher at work; a context that outlives it (that of a task) is left with an empty shell."""
@@ -107,7 +123,10 @@ def watched_by(watcher: Watcher) -> Iterator[None]:
     mine = _mine()
     mine.append(opened)
     names = _NAMES if watcher.sees_modules else _AUTOGRAD
+    groups = _GROUP if watcher.sees_modules and is_distributed() else None
     names.hold()
+    if groups is not None:
+        groups.hold()
     _settle_mode()
     try:
         yield
@@ -116,7 +135,14 @@ def watched_by(watcher: Watcher) -> Iterator[None]:
         _opened.set(tuple(each for each in _opened.get() if each.watcher is not None))
         mine.remove(opened)  # of the thread that opened it, also where another one closes it
         names.release()
+        if groups is not None:
+            groups.release()
         _settle_mode()
+
+
+def is_distributed() -> bool:
+    """Whether this process is one of several, and has met the others."""
+    return dist.is_available() and dist.is_initialized()
 
 
 def _mine() -> list[_Opened]:
@@ -247,6 +273,40 @@ def _before_step(optimizer: Any, args: tuple, kwargs: dict) -> None:
 def _after_step(optimizer: Any, args: tuple, kwargs: dict) -> None:
     for watcher in current():
         watcher.optimizer_steps(optimizer, True)
+
+
+def _set_mode(plain: Callable, module: Any, mode: bool = True) -> Any:
+    if sys._getframe(2).f_code is not plain.__code__:  # of all below a module, which it sets too, nothing is told
+        for watcher in current():
+            watcher.mode_set(module, bool(mode))
+    return plain(module, mode)
+
+
+def _collective(name: str) -> Callable:
+    def stand_in(plain: Callable, group: Any, *args: Any, **kwargs: Any) -> Any:
+        call = plain
+        for watcher in current():
+            call = _joined(watcher.collective, call, name)
+        return call(group, *args, **kwargs)
+
+    return stand_in
+
+
+def _joined(method: Callable, plain: Callable, name: str) -> Callable:
+    return lambda group, *args, **kwargs: method(plain, name, group, args, kwargs)
+
+
+def _wait(plain: Callable, work: Any, *args: Any, **kwargs: Any) -> Any:
+    call = plain
+    for watcher in current():
+        call = _cleared(watcher.waited, call)
+    return call(work, *args, **kwargs)
+
+
+def _no_sync(plain: Callable, ddp: Any) -> Any:
+    for watcher in current():
+        watcher.no_sync_begins(ddp)
+    return plain(ddp)
 
 
 @contextlib.contextmanager
@@ -407,7 +467,32 @@ _MODULE_SPOTS = (
     (torch.inference_mode, "__enter__", _enter_inference),
     (torch.nn.Module, "zero_grad", _clear_gradients),
     (torch.optim.Optimizer, "zero_grad", _clear_gradients),
+    (torch.nn.Module, "train", _set_mode),
 )
+# What the functions of torch.distributed call. A backend has only some of them, a torch only some of the names.
+COLLECTIVES = tuple(
+    "allreduce allreduce_coalesced broadcast reduce allgather allgather_coalesced all_gather_single "
+    "all_gather_single_coalesced _allgather_base allgather_into_tensor_coalesced reduce_scatter reduce_scatter_single "
+    "reduce_scatter_single_coalesced _reduce_scatter_base reduce_scatter_tensor_coalesced alltoall alltoall_base "
+    "all_to_all_single gather scatter barrier monitored_barrier send recv recv_anysource".split()
+)
+
+
+def _group_spots() -> tuple:
+    """Of torch.distributed, where this torch has it."""
+    if not dist.is_available():
+        return ()
+    group, parallel = dist.ProcessGroup, torch.nn.parallel.DistributedDataParallel
+    methods = [(group, name, _collective(name)) for name in COLLECTIVES if name in vars(group)]
+    return (
+        *methods,
+        (dist.Work, "wait", _wait),
+        (parallel, "no_sync", _no_sync),
+        (dist, BUFFERS, _collective(BUFFERS)),
+    )
+
+
+BUFFERS = "_broadcast_coalesced"  # with it DistributedDataParallel sends buffers, from rank 0
 # torch's own hooks for all modules and optimizers: a name of Module with a slot would cost a millisecond to replace.
 _HOOKS = (
     (module_hooks.register_module_forward_pre_hook, (_module_begins,), {}),
@@ -419,3 +504,4 @@ _HOOKS = (
 )
 _AUTOGRAD = _Names(_AUTOGRAD_SPOTS)
 _NAMES = _Names(_MODULE_SPOTS, _AUTOGRAD)
+_GROUP = _Names(_group_spots())

@@ -34,7 +34,8 @@ from simplegrad.torch_bridge.operations import (
     tensors_of,
     version_of,
 )
-from simplegrad.torch_bridge.patches import Watcher, is_watching, opened_here, watched_by
+from simplegrad.torch_bridge.patches import Watcher, is_distributed, is_watching, opened_here, watched_by
+from simplegrad.torch_bridge.ranks import Ranks
 from simplegrad.torch_bridge.tell import Teller
 from simplegrad.torch_bridge.where import OWN, Context, Site, kind_of, raised_at, site
 from simplegrad.torch_private import (
@@ -147,6 +148,7 @@ class TorchRecorder(Watcher):
     is_over: bool = False  # watches no longer
     context: Context | None = None  # what runs: a module, a pass, a Function
     eyes: Eyes | None = None  # looks at what operations give, unless values is "none"
+    ranks: Ranks | None = None  # notes what ranks share, where this process is one of several
 
     def __post_init__(self) -> None:
         self.trace = Trace()
@@ -156,6 +158,8 @@ class TorchRecorder(Watcher):
         self.follows, self.is_full = self.values != "none", self.values == "full"
         self.tensors = Tensors(self.follows)
         self.models = Models(self.roots, self.given, self.log)
+        if is_distributed():
+            self.ranks = Ranks(self)
         self.notices.append("Operations that no backward pass reached are not shown.")
         if not self.follows:
             self.notices.append("No numbers were kept: where a NaN is born cannot be told from this trace.")
@@ -179,6 +183,8 @@ class TorchRecorder(Watcher):
             with self.careful("The state of the modules at the end could not be read"):
                 self.name_leaves()
                 if self.follows:
+                    if self.ranks is not None:
+                        self.ranks.finish()
                     self.models.finish(self)
             self._let_go()
 
@@ -220,7 +226,7 @@ class TorchRecorder(Watcher):
         self.tensors.by_address.clear()
         self.roots, self.given, self.context, self.outermost = [], {}, None, None
         # who has the trace keeps what was logged; without these, no cycle is left for Python's collector to find
-        self.eyes = self.trace = None
+        self.eyes = self.trace = self.ranks = None
         self.is_over = True
 
     def name_leaves(self) -> None:
@@ -280,7 +286,7 @@ class TorchRecorder(Watcher):
             if sort == PICKS:
                 self.indexed.update(ins)
             filled = self._gradients_changed(sort, func, args) if sort in (SETS, CHANGES) else ()
-            mode = _is_grad_enabled(), is_any_autocast()
+            mode = _is_grad_enabled(), is_any_autocast(), kwargs.get("reduction") if kwargs else None
             self.log.append(("call", sort, func, ins, outs, numbers, before, after, where, mode, self.depth, filled))
             if flawed:
                 self.eyes.see(func, args, kwargs, result, before, frame)
@@ -343,7 +349,11 @@ class TorchRecorder(Watcher):
             seen = self.models.runs(module, outer)
             self.context = Context("module", seen, outer)
             if self.follows:
-                self.log.append(("module", seen, site(sys._getframe(2), outer, self.outermost)))
+                if self.ranks is not None:
+                    self.ranks.module_begins(module)
+                keeps = not getattr(module, "require_backward_grad_sync", True)
+                mode = not module.training, keeps, _is_grad_enabled()
+                self.log.append(("module", seen, site(sys._getframe(2), outer, self.outermost), mode))
         except Exception as error:
             self.trouble("A module could not be noted", error)
 
@@ -377,7 +387,7 @@ class TorchRecorder(Watcher):
                 found = list(tensors_of(outputs))
                 given, numbers = self._arguments(args, kwargs, found)
                 outs = tuple([self.tensors.result(tensor) for tensor in found])
-                mode = _is_grad_enabled(), is_any_autocast()
+                mode = _is_grad_enabled(), is_any_autocast(), None
                 called = ("call", APPLIES, cls, given, outs, numbers, before, after, where, mode, self.depth, ())
                 self.log[row] = called
                 if any(self.tensors.rows[number].flaw for number in outs):
@@ -389,7 +399,7 @@ class TorchRecorder(Watcher):
             with self.careful("A new parameter could not be noted"), DisableTorchFunction():
                 ins, where = (self.tensors.number(data),), site(sys._getframe(1), self.context, self.outermost)
                 outs = (self.tensors.add(parameter, is_given=False),)
-                now, mode = sequence_number(), (_is_grad_enabled(), False)
+                now, mode = sequence_number(), (_is_grad_enabled(), False, None)
                 self.log.append(
                     ("call", GIVES, torch.nn.Parameter, ins, outs, (), now, now, where, mode, self.depth, ())
                 )
@@ -399,6 +409,27 @@ class TorchRecorder(Watcher):
             with self.careful("inference_mode could not be noted"):
                 where = site(sys._getframe(1), self.context, self.outermost)
                 self.log.append(("inference", where))
+
+    def mode_set(self, module: Any, is_training: bool) -> None:
+        if self.follows:
+            with self.careful("train() or eval() could not be noted"):
+                where = site(sys._getframe(1), self.context, self.outermost)
+                self.log.append(("mode", self.models.entry(module), is_training, where))
+
+    def no_sync_begins(self, ddp: Any) -> None:
+        if self.follows:
+            with self.careful("no_sync() could not be noted"):
+                self.log.append(("no_sync", site(sys._getframe(1), self.context, self.outermost)))
+
+    def collective(self, plain: Callable, name: str, group: Any, args: tuple, kwargs: dict) -> Any:
+        if self.ranks is None or not self.follows:
+            return plain(group, *args, **kwargs)
+        return self.ranks.collective(plain, name, group, args, kwargs)
+
+    def waited(self, plain: Callable, work: Any, args: tuple, kwargs: dict) -> Any:
+        if self.ranks is None:
+            return plain(work, *args, **kwargs)
+        return self.ranks.waited(plain, work, args, kwargs)
 
     def attribute_set(self, module: Any, name: str, value: Any) -> None:
         if self.follows:
@@ -432,6 +463,8 @@ class TorchRecorder(Watcher):
                 parameters = [p for group in holder.param_groups for p in group["params"]]
                 self.models.optimized(holder, parameters)
             numbers = tuple([self.tensors.number(p) for p in parameters])
+            if self.ranks is not None and what == "step" and not is_over:
+                self.ranks.optimizer_steps(parameters)
         self.log.append(
             (
                 "optimizer",
@@ -455,6 +488,10 @@ class TorchRecorder(Watcher):
             with self.careful("A pass could not be noted"), DisableTorchFunction():
                 reached = self._begin(outputs, args, kwargs, where)
             results = plain(outputs, *args, **kwargs)
+        except BaseException:
+            if self.ranks is not None and reached:
+                self.ranks.pass_ends(reached, is_over=False)
+            raise
         finally:
             self.context = outer
         with self.careful("The end of a pass could not be noted"), DisableTorchFunction():
@@ -475,6 +512,8 @@ class TorchRecorder(Watcher):
         befores = [(index, *self.grad_of(index)) for index in reached] if self.follows else []
         wanted = [self._place(edge) for edge in targets]
         self.log.append(("begun", where, places, seeds, wanted, accumulates, befores))
+        if self.ranks is not None and self.follows:
+            self.ranks.pass_begins(where, reached, accumulates)
         return reached
 
     def _end(self, args: tuple, kwargs: dict, results: Any, reached: list[int]) -> None:
@@ -482,6 +521,8 @@ class TorchRecorder(Watcher):
         found = [self._gradient(g) for g in results] if wanted else []
         self._look_at_pending()
         afters = [(index, *self.grad_of(index)) for index in reached] if self.follows else []
+        if self.ranks is not None and self.follows:
+            self.ranks.pass_ends(reached, is_over=True)
         self.measured.clear()
         self.log.append(("ended", found, afters))
 
@@ -516,6 +557,8 @@ class TorchRecorder(Watcher):
                 todo += [edge[0] for edge in here.edges if edge[0] is not None]
             else:
                 leaves.append(index)
+                if self.ranks is not None and index not in self.hooked and self.follows:
+                    self.hooked[index] = self.ranks.watch_leaf(index, node)
         self.log.append(("nodes_seen", first, len(self.nodes)))
         return leaves
 

@@ -32,6 +32,9 @@ from simplegrad.trace.events import (
 if TYPE_CHECKING:
     from simplegrad.torch_bridge.record import Gradient, Node, TorchRecorder
 
+# Rows that make calls, and go on where the graph is full.
+_BESIDE = {"call", "module", "optimizer", "inference", "attribute", "held", "mode", "no_sync", "pass_mark"}
+_BESIDE |= {"collective", "share"}
 UNSEEN_SUM = "a sum inside the engine, not seen"
 Place = tuple[int, int]  # (node, which of its outputs)
 
@@ -94,7 +97,7 @@ class Teller:
         self.recorder.log.clear()
         self.ahead = self._look_ahead(log)
         for row in log:
-            if row and (not self.done or row[0] in ("call", "module", "optimizer", "inference", "attribute", "held")):
+            if row and (not self.done or row[0] in _BESIDE):
                 getattr(self, row[0])(*row[1:])
         if not self.done:
             self._tell_aside()
@@ -438,6 +441,21 @@ class Teller:
 
     def attribute(self, *row: Any) -> None:
         self.calls.add("attribute", row)
+
+    def mode(self, *row: Any) -> None:
+        self.calls.add("mode", row)
+
+    def no_sync(self, *row: Any) -> None:
+        self.calls.add("no_sync", row)
+
+    def pass_mark(self, *row: Any) -> None:
+        self.calls.add("pass_mark", row)
+
+    def collective(self, *row: Any) -> None:
+        self.calls.add("collective", row)
+
+    def share(self, *row: Any) -> None:
+        self.calls.add("share", row)
 
     def held(self, rows: list) -> None:
         self.calls.held(rows)

@@ -26,6 +26,7 @@ from simplegrad.torch_bridge.where import innermost, line, module_path, part_of_
 from simplegrad.trace import calls as kinds
 from simplegrad.trace.calls import Call, Held
 from simplegrad.trace.events import Entry, Failed, Value
+from simplegrad.trace.ranks import Collective, Share
 
 if TYPE_CHECKING:
     from simplegrad.torch_bridge.tell import Teller
@@ -123,7 +124,7 @@ class CallTeller:
     # -- one method for each kind of row -------------------------------------------------------------------------------
 
     def call(self, row: tuple, event: int, pass_id: int | None) -> Call | None:
-        sort, func, ins, outs, numbers, before, after, where, (grad, autocast), depth, filled = row
+        sort, func, ins, outs, numbers, before, after, where, (grad, autocast, reduction), depth, filled = row
         via, decorated = where.via, where.decorated
         name = func.__name__ if sort == APPLIES else named(func)
         kind = self._kind(sort, name, ins, outs, via, filled)
@@ -147,7 +148,7 @@ class CallTeller:
             within=part_of_pass(where),
             pass_id=pass_id,
             numbers=tuple([float(number) for number in numbers if abs(number) < 1e300]),
-            note="autocast" if autocast else "",
+            note="autocast" if autocast else reduction if reduction == "sum" else "",
             decorated=(decorated.co_filename, decorated.co_firstlineno) if decorated is not None else None,
             leaves=tuple([self.value(number) for number in filled]),
             aliases=tuple([self.value(number) for number in self._aliases(outs) if number not in outs])
@@ -215,9 +216,50 @@ class CallTeller:
         return found
 
     def module(self, row: tuple, event: int, pass_id: int | None) -> Call:
-        seen, where = row
-        path = seen.path or ""
-        return self._mark(kinds.MODULE, seen.cls.__name__, event, where, pass_id, module=path)
+        seen, where, (evaluates, keeps, grad) = row
+        note = " ".join(word for word, is_so in (("eval", evaluates), ("no_sync", keeps)) if is_so)
+        return self._mark(
+            kinds.MODULE, seen.cls.__name__, event, where, pass_id, module=seen.path or "", note=note, grad=grad
+        )
+
+    def pass_mark(self, row: tuple, event: int, pass_id: int | None) -> Call:
+        return self._mark(kinds.PASS, "backward", event, row[0], pass_id)
+
+    def mode(self, row: tuple, event: int, pass_id: int | None) -> Call:
+        seen, is_training, where = row
+        name = "train" if is_training else "eval"
+        return self._mark(kinds.MODE, name, event, where, pass_id, module=seen.path or "", note=seen.cls.__name__)
+
+    def no_sync(self, row: tuple, event: int, pass_id: int | None) -> Call:
+        return self._mark(kinds.NO_SYNC, "no_sync", event, row[0], pass_id)
+
+    def collective(self, row: tuple, event: int, pass_id: int | None) -> Call:
+        (joined,) = row
+        ins, outs = (tuple([self.value(number) for number in numbers]) for numbers in (joined.ins, joined.outs))
+        via = tuple([named_code(code) for code in joined.where.via]) if joined.where is not None else ()
+        made = self._mark(
+            kinds.COLLECTIVE, joined.name, event, joined.where, pass_id, inputs=ins, outputs=outs, via=via
+        )
+        noted = Collective(
+            call=made.id,
+            op=joined.op,
+            ranks=joined.ranks,
+            root=joined.root,
+            state=joined.state,
+            owners=tuple([whose for each in joined.owners for whose in each]),
+            counts=tuple([len(each) for each in joined.owners]),
+            before=tuple(joined.before),
+            after=tuple(joined.after),
+            by=joined.by,
+        )
+        self.teller.trace._collectives.append(noted)
+        return made
+
+    def share(self, row: tuple, event: int, pass_id: int | None) -> None:
+        what, whose, state, prints, number = row
+        path = whose if isinstance(whose, str) else self.teller.nodes[whose].leaf[2]
+        value, before = None if number is None else self.value(number), len(self.teller.trace._calls)
+        self.teller.trace._shares.append(Share(what, path, state, pass_id, before, prints, value))
 
     def inference(self, row: tuple, event: int, pass_id: int | None) -> Call:
         (where,) = row

@@ -22,11 +22,14 @@ REQUIRES_GRAD = "requires_grad"
 GRAD_SET = "grad set"  # p.grad = ..., or a change in place of what .grad holds
 HOOK = "hook"  # one was registered
 ATTRIBUTE = "attribute"  # a tensor or a module became an attribute of a module: `note` is its path
-MODULE = "module"  # the forward of one begins
+MODULE = "module"  # the forward of one begins; `note` has "eval" where it does not train, "no_sync" of a DDP
 ZERO_GRAD, CLIP, SCALE, UNSCALE, STEP = "zero_grad", "clip", "scale", "unscale", "step"
-COLLECTIVE = "collective"
+COLLECTIVE = "collective"  # of torch.distributed; see ranks.py for what went in and came out
+MODE = "mode"  # train() or eval() of a module: `name` says which, `note` the class
+NO_SYNC = "no_sync"  # of a DistributedDataParallel
+PASS = "pass"  # one begins, of a run on several ranks
 CALL_KINDS = (OPERATION, LEAVES, NEW_LEAF, COPY, IN_PLACE, FUNCTION, GRAD_MODE, REQUIRES_GRAD, GRAD_SET, HOOK)
-CALL_KINDS += (ATTRIBUTE, MODULE, ZERO_GRAD, CLIP, SCALE, UNSCALE, STEP, COLLECTIVE)
+CALL_KINDS += (ATTRIBUTE, MODULE, ZERO_GRAD, CLIP, SCALE, UNSCALE, STEP, COLLECTIVE, MODE, NO_SYNC, PASS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

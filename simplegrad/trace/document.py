@@ -14,6 +14,7 @@ import torch
 from .calls import Call, Filled, Held
 from .events import KINDS, Entry, Event, Pass, Value
 from .looks import MOST_DIMENSIONS, can_be_looked_at, distinct
+from .ranks import Collective, Share
 from .replay import Replay
 from .texts import MOST_FILES, MOST_LINES, excerpts
 from .trace import Trace
@@ -24,7 +25,14 @@ LONGEST_NAME = 500  # characters of a name, an operator, a dtype; they stand in 
 LONGEST_TEXT = 1_000_000  # of anything else
 DAMAGED = "The file is damaged or was cut off. Copy it anew, or save the trace again with trace.save(path)."
 _ABOUT = ("title", "program", "aggregate", "kind")
-_BESIDE = {"calls": Call, "held": Held, "filled": Filled}  # lists of a trace beside its events
+_RANK = ("rank", "world", "seed")
+_BESIDE = {
+    "calls": Call,
+    "held": Held,
+    "filled": Filled,
+    "collectives": Collective,
+    "shares": Share,
+}  # lists of a trace beside its events
 # Of these, what a field usually is is left out.
 _USUAL = {
     kind: {field.name: field.default for field in dataclasses.fields(kind) if field.default is not dataclasses.MISSING}
@@ -59,6 +67,7 @@ class Writer:
         self.document = {"format": FORMAT, "version": VERSION, **about}
         self.document |= {**self.rows, "listed": listed, "tape": tape, "events": events}
         self.document |= {name: rows for name, rows in beside.items() if rows}
+        self.document |= {n: getattr(trace, n) for n in _RANK if getattr(trace, n) is not None}
 
     def place(self, thing: Value | Entry | Pass) -> int:
         """Where it stands in its list; put there now if it is new. What it refers to gets its place before it."""
@@ -88,7 +97,7 @@ class Writer:
     def event(self, event: Event) -> dict:
         return {"kind": event.kind, **self.fields(event)}
 
-    def fields(self, thing: Event | Entry | Pass | Call | Held | Filled) -> dict:
+    def fields(self, thing: Event | Entry | Pass | Call | Held | Filled | Collective | Share) -> dict:
         written, usual = {}, _USUAL.get(type(thing), {})
         for name, codec in _codecs(type(thing)):
             value = getattr(thing, name)
@@ -179,6 +188,10 @@ class Reader:
         trace._notices = [self.text(notice, "notices") for notice in self.list_of("notices", self.document)]
         trace._calls, trace._held = self.beside("calls", Call), self.beside("held", Held)
         trace._filled = self.beside("filled", Filled)
+        trace._collectives, trace._shares = self.beside("collectives", Collective), self.beside("shares", Share)
+        for name in _RANK:
+            self.at = name
+            setattr(trace, name, None if self.document.get(name) is None else self.whole(self.document[name]))
         trace.pass_count = len(trace.passes)
         try:
             Replay(trace.events, trace.value_named)

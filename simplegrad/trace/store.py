@@ -23,6 +23,9 @@ Nothing in it is ever executed: no pickle, and every index is looked at before i
     calls, held, filled    of a PyTorch run, where there are any: rows with the fields of calls.py. What a field usually
               is (its default there) is left out
 
+    collectives, shares    of a run on several ranks, in the same way, with the fields of ranks.py
+    rank, world, seed      of such a run: which process it was, of how many, and its torch.initial_seed()
+
 What has a `?` is left out where it is empty. A tensor whose layout no file holds (sparse, say) is left out, and the
 value's note says so. Tensors come back on the CPU.
 """
@@ -63,13 +66,14 @@ class TraceFileError(Exception):
 def save(trace: Trace, file: str | os.PathLike | BinaryIO) -> None:
     """Write a trace to a path, or into a file open for writing. What stood at the path stays until all is written.
 
+    `{rank}` in a path becomes the rank of the process that the trace is of (0 where it was alone).
     A symbolic link is followed, and the mode of an older file is kept. Raises TraceFileError for a trace that is too
     long to be read again, and OSError for a path that cannot be written or that is no regular file.
     """
     if hasattr(file, "write"):
         _write(trace, file)
         return
-    with replacing(file) as stream:
+    with replacing(os.fspath(file).replace("{rank}", str(trace.rank or 0))) as stream:
         save(trace, stream)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 from .. import attached
 from .calls import Call, Filled, Held
 from .events import Entry, Event, Failed, LimitReached, Pass, PassBegun, Value
+from .ranks import Collective, Share
 from .replay import Replay, State
 from .texts import Chunks
 
@@ -66,6 +67,11 @@ class Trace:
         self._calls: list[Call] = []
         self._held: list[Held] = []
         self._filled: list[Filled] = []
+        self.rank: int | None = None  # of a process of several (torch.distributed), and how many they are
+        self.world: int | None = None
+        self.seed: int | None = None
+        self._collectives: list[Collective] = []
+        self._shares: list[Share] = []
 
     def _built(self) -> Trace:
         """With events for all that was logged. Once the run is over, what made them is let go, and the tape with it."""
@@ -106,6 +112,16 @@ class Trace:
     def filled(self) -> list[Filled]:
         """Of a PyTorch run: what each pass did to the .grad of each leaf that it could reach."""
         return self._built()._filled
+
+    @property
+    def collectives(self) -> list[Collective]:
+        """Of a PyTorch run on several ranks: each collective that this one took part in. See ranks.py."""
+        return self._built()._collectives
+
+    @property
+    def shares(self) -> list[Share]:
+        """Of a PyTorch run on several ranks: prints of its gradients and parameters. See ranks.py."""
+        return self._built()._shares
 
     @property
     def notices(self) -> list[str]:
