@@ -43,6 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from .comparison.command import main as diff
 
         return diff(given.left, given.right, given.json, given.output)
+    if given.command == "ranks":
+        from .comparison.ranks.command import main as ranks
+
+        return ranks(given.files, given.format)
     if given.command == "why":
         from .reasons.command import main as why
 
@@ -77,6 +81,16 @@ def parser() -> argparse.ArgumentParser:
     compared.add_argument("right", metavar="B.trace")
     compared.add_argument("--json", action="store_true", help="print the comparison as JSON")
     compared.add_argument("-o", "--output", metavar="FILE", help="write one HTML file that steps through both, too")
+
+    several = commands.add_parser(
+        "ranks",
+        help="say which rank of a run on several processes is at fault",
+        description="Compare the traces of all ranks of one run (record_torch with save='run.{rank}.trace'). "
+        "Exit code 0: nothing is wrong that they show; 1: a rank is at fault; 2: they could not be compared.",
+        allow_abbrev=False,
+    )
+    several.add_argument("files", metavar="RUN.RANK.trace", nargs="+")
+    several.add_argument("--format", choices=("text", "json"), default="text", help="what to print")
 
     asked = commands.add_parser(
         "why",

@@ -30,7 +30,7 @@ def prints(tensor: torch.Tensor | None) -> tuple[float, ...]:
 
 
 def own_part(tensor: torch.Tensor) -> torch.Tensor:
-    """What this rank holds of a tensor that is spread over several (DTensor); looking at all of it would wait for them."""
+    """What this rank holds of a tensor that is spread over several (DTensor); to look at all of it takes them all."""
     return getattr(tensor, "_local_tensor", tensor)
 
 

@@ -16,7 +16,7 @@ from simplegrad.torch_bridge.model import joined
 from simplegrad.torch_bridge.operations import tensors_of
 from simplegrad.torch_bridge.patches import BUFFERS
 from simplegrad.torch_bridge.prints import own_part, prints
-from simplegrad.torch_bridge.where import Site, site
+from simplegrad.torch_bridge.where import OWN, Site, kind_of, site
 from simplegrad.torch_private import DisableTorchFunction
 from simplegrad.trace import ranks as kinds
 
@@ -40,6 +40,7 @@ _NAMES = {
 _IN_PLACE = {"allreduce", "allreduce_coalesced", "broadcast", "reduce", "recv", "recv_anysource", BUFFERS}
 _NUMBERED = {kinds.AFTER, kinds.BEFORE, kinds.AT_END}
 _ALONE = {"barrier", "monitored_barrier"}
+_OF_A_GROUP = re.compile(r"gloo|nccl|timed? ?out|closed by peer|collective", re.IGNORECASE)
 _OP = re.compile(r"PREMUL_SUM|SUM|AVG|PRODUCT|MIN|MAX|BAND|BOR|BXOR")
 
 
@@ -77,6 +78,7 @@ class Ranks:
         self.synced: dict[int, tuple[Any, Any]] = {}  # id of a parameter -> itself, the DDP whose forward ran
         self.local: dict[int, tuple[float, ...]] = {}  # leaf -> what it would hold after the pass without the others
         self.pass_at: Site | None = None
+        self.is_told = False  # that a pass ended in an error, waiting
 
     # -- collectives -----------------------------------------------------------------------------------------------
 
@@ -156,12 +158,22 @@ class Ranks:
         ddp = self.synced[id(leaves[mine[0]])][1]
         found = Joined("all_reduce", self.pass_at, op="avg", ranks=_ranks_of(ddp.process_group), by="DDP")
         found.state = kinds.DONE if is_over else kinds.WAITS
+        self.is_told = not is_over
         found.owners = [[f"{self.name_of(leaves[i])}.grad"] for i in mine]
         found.before = [x for i in mine for x in _padded(self.local.get(i, ()))]
         found.after = _all_prints([leaves[i].grad for i in mine]) if is_over else []
         number = self.recorder.tensors.number
         found.outs = tuple([number(leaves[i].grad) for i in mine if leaves[i].grad is not None])
         return found
+
+    def failed(self, error: BaseException) -> None:
+        """An error of the process group that came out of nothing noted: DDP agrees on its buckets in a forward."""
+        waits = any(joined.state != kinds.STARTED for _, joined in self.flying.values())
+        if waits or not _OF_A_GROUP.search(str(error)) or self.is_told:
+            return
+        groups = [ddp.process_group for _, ddp in self.synced.values()]
+        found = Joined("all_reduce", _site_of(error), ranks=_ranks_of(groups[-1] if groups else None), by="DDP buckets")
+        self.log.append(("collective", found))
 
     # -- passes ----------------------------------------------------------------------------------------------------
 
@@ -193,6 +205,13 @@ class Ranks:
             for index in reached if is_over else ():
                 self.share(kinds.AFTER, index, self.recorder.leaves[index].grad)
 
+    def counted(self, result: Any) -> str:
+        """`mean of 12`, for the loss that divides by the rows, or their weights, that it does not leave out."""
+        node = getattr(result, "grad_fn", None)
+        if node is None or not node.name().startswith("NllLoss") or node._saved_reduction != 1:
+            return ""
+        return f"mean of {node._saved_total_weight.item():g}"
+
     def share(self, what: str, whose: int | str, tensor: torch.Tensor | None) -> tuple[float, ...]:
         found = prints(tensor)
         is_part = tensor is not None and own_part(tensor) is not tensor
@@ -209,10 +228,10 @@ class Ranks:
 
     def finish(self) -> None:
         """At the end of the recording."""
-        for work, joined in list(self.flying.values()):
-            if joined.state == kinds.STARTED and work.is_completed():
-                self._finished(joined)
-                joined.state = kinds.STARTED
+        for work, started in list(self.flying.values()):
+            if started.state == kinds.STARTED and work.is_completed():
+                self._finished(started)
+                started.state = kinds.STARTED
         for path, tensor, is_parameter in self._tensors():
             self.share(kinds.VALUE, path, tensor)
             if is_parameter:
@@ -266,6 +285,16 @@ class Ranks:
                     self.owned[id(each)] = each, whose
                     memory, first, last = _span(own_part(each))
                     self.spans.setdefault(memory, []).append((first, last, whose))
+
+
+def _site_of(error: BaseException) -> Site:
+    """The own lines that an error came through."""
+    own, traceback = [], error.__traceback__
+    while traceback is not None:
+        if kind_of(traceback.tb_frame.f_code.co_filename) == OWN:
+            own.insert(0, (traceback.tb_frame.f_code, traceback.tb_lasti))
+        traceback = traceback.tb_next
+    return Site(own, [], None, False, None)
 
 
 def _given_and_gives(name: str, args: tuple) -> tuple[list, list]:

@@ -8,6 +8,7 @@ one). Whatever goes wrong in here is a notice of the trace, and nothing of the r
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import weakref
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +19,7 @@ import torch
 from torch.autograd import graph as autograd_graph
 
 from simplegrad.torch_bridge.finite import Eyes
+from simplegrad.torch_bridge.keep import PATIENCE, kept_in
 from simplegrad.torch_bridge.model import Models, locals_of
 from simplegrad.torch_bridge.operations import (
     APPLIES,
@@ -68,6 +70,8 @@ def record_torch(
     values: str | None = None,
     limit: int = MOST_NODES,
     names: Mapping[str, torch.Tensor] | None = None,
+    save: str | os.PathLike[str] | None = None,
+    patience: float = PATIENCE,
 ) -> Iterator[Trace]:
     """`with record_torch(model) as trace:` records what runs inside, in this thread or task, and the passes it begins.
 
@@ -76,7 +80,9 @@ def record_torch(
     gradient, which operations ran without autograd, and what became of each `.grad`; "full" also the gradients
     themselves, by reference. `limit`: how many autograd nodes at most; past it the run goes on and the trace ends with
     LimitReached. `names`: what to call tensors that neither a module nor a local variable names. `values` may come
-    first, as a string.
+    first, as a string. `save`: where to write the trace at the end, also of a run that raises; `{rank}` in it becomes
+    this process's rank under torch.distributed, and there it is written too when nothing has happened for `patience`
+    seconds, as where a rank waits for another that never comes.
 
     A run that raises keeps all that came before, with the error last. What cannot be recorded (torch.func, say) is
     told in `trace.notices`, and runs as it does without. Raises ValueError for another `values`, TypeError for what is
@@ -93,10 +99,12 @@ def record_torch(
             raise TypeError(f"record_torch takes modules, and values as a word; this is a {type(module).__name__}")
     recorder = TorchRecorder(values, limit, given, names or {}, outermost=sys._getframe(2))  # past contextlib
     trace = recorder.trace
-    with recorder.attached():
+    with kept_in(recorder, save, patience), recorder.attached():
         try:
             yield trace
         except BaseException as error:
+            if recorder.ranks is not None:
+                recorder.ranks.failed(error)
             recorder.log.append(("failed", error, raised_at(error)))
             raise
 
@@ -286,7 +294,10 @@ class TorchRecorder(Watcher):
             if sort == PICKS:
                 self.indexed.update(ins)
             filled = self._gradients_changed(sort, func, args) if sort in (SETS, CHANGES) else ()
-            mode = _is_grad_enabled(), is_any_autocast(), kwargs.get("reduction") if kwargs else None
+            told = kwargs.get("reduction") if kwargs else None
+            if self.ranks is not None and after != before:
+                told = self.ranks.counted(result) or told
+            mode = _is_grad_enabled(), is_any_autocast(), told
             self.log.append(("call", sort, func, ins, outs, numbers, before, after, where, mode, self.depth, filled))
             if flawed:
                 self.eyes.see(func, args, kwargs, result, before, frame)

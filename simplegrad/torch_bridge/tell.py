@@ -86,15 +86,15 @@ class Teller:
         self.aside: list[tuple] = []  # rows of what is not finite and belongs to no node, to be told in order
 
     def has_more(self) -> bool:
-        return bool(self.recorder.log)
+        return bool(self.recorder.log) or self.calls.has_news()
 
     def build(self, trace: Trace) -> None:
         """Events for all that was logged since the last time."""
         self.trace = trace
         if not self.recorder.is_over:
             self.recorder.name_leaves()
-        log = list(self.recorder.log)
-        self.recorder.log.clear()
+        log = self.recorder.log[:]
+        del self.recorder.log[: len(log)]  # the run may go on meanwhile, in its own thread
         self.ahead = self._look_ahead(log)
         for row in log:
             if row and (not self.done or row[0] in _BESIDE):

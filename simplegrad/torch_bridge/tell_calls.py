@@ -26,9 +26,10 @@ from simplegrad.torch_bridge.where import innermost, line, module_path, part_of_
 from simplegrad.trace import calls as kinds
 from simplegrad.trace.calls import Call, Held
 from simplegrad.trace.events import Entry, Failed, Value
-from simplegrad.trace.ranks import Collective, Share
+from simplegrad.trace.ranks import DONE, Collective, Share
 
 if TYPE_CHECKING:
+    from simplegrad.torch_bridge.ranks import Joined
     from simplegrad.torch_bridge.tell import Teller
 
 _NEW = {"tensor", "as_tensor", "asarray", "from_numpy", "frombuffer", "from_dlpack", "Parameter", "scalar_tensor"}
@@ -48,6 +49,7 @@ class CallTeller:
         self.paths: dict[int, str] = {}  # first number -> path of a tensor of a module
         self.versions: dict[Call, int] = {}  # of what calls changed in place
         self.is_explained = False
+        self.waiting: list[tuple[int, Joined, str]] = []  # collectives that had not come back: place, it, state told
         self.functions: list[tuple[int, int]] = []  # (depth, id of the call) of the Functions whose forward runs
 
     @property
@@ -66,6 +68,7 @@ class CallTeller:
                 if call.kind == kinds.IN_PLACE and row[3]:
                     self.versions[call] = self.rows[row[3][0]].version
         self.todo = []
+        self._tell_news()
         self._explain()
 
     def _explain(self) -> None:
@@ -148,7 +151,7 @@ class CallTeller:
             within=part_of_pass(where),
             pass_id=pass_id,
             numbers=tuple([float(number) for number in numbers if abs(number) < 1e300]),
-            note="autocast" if autocast else reduction if reduction == "sum" else "",
+            note="autocast" if autocast else _noted_reduction(reduction),
             decorated=(decorated.co_filename, decorated.co_firstlineno) if decorated is not None else None,
             leaves=tuple([self.value(number) for number in filled]),
             aliases=tuple([self.value(number) for number in self._aliases(outs) if number not in outs])
@@ -235,13 +238,20 @@ class CallTeller:
 
     def collective(self, row: tuple, event: int, pass_id: int | None) -> Call:
         (joined,) = row
-        ins, outs = (tuple([self.value(number) for number in numbers]) for numbers in (joined.ins, joined.outs))
         via = tuple([named_code(code) for code in joined.where.via]) if joined.where is not None else ()
-        made = self._mark(
-            kinds.COLLECTIVE, joined.name, event, joined.where, pass_id, inputs=ins, outputs=outs, via=via
-        )
-        noted = Collective(
-            call=made.id,
+        made = self._mark(kinds.COLLECTIVE, joined.name, event, joined.where, pass_id, via=via, **self._met(joined))
+        self.teller.trace._collectives.append(self._collective(joined, made.id))
+        if joined.state != DONE:
+            self.waiting.append((len(self.teller.trace._collectives) - 1, joined, joined.state))
+        return made
+
+    def _met(self, joined: Joined) -> dict[str, tuple[Value, ...]]:
+        ins, outs = (tuple([self.value(number) for number in numbers]) for numbers in (joined.ins, joined.outs))
+        return {"inputs": ins, "outputs": outs}
+
+    def _collective(self, joined: Joined, call: int) -> Collective:
+        return Collective(
+            call=call,
             op=joined.op,
             ranks=joined.ranks,
             root=joined.root,
@@ -252,8 +262,20 @@ class CallTeller:
             after=tuple(joined.after),
             by=joined.by,
         )
-        self.teller.trace._collectives.append(noted)
-        return made
+
+    def has_news(self) -> bool:
+        """Whether a collective that was told of as still going on has come back since."""
+        return any(joined.state != told for _, joined, told in self.waiting)
+
+    def _tell_news(self) -> None:
+        trace, waiting, self.waiting = self.teller.trace, self.waiting, []
+        for place, joined, told in waiting:
+            if joined.state != told:
+                call = trace._collectives[place].call
+                trace._collectives[place] = self._collective(joined, call)
+                trace._calls[call] = dataclasses.replace(trace._calls[call], **self._met(joined))
+            if joined.state != DONE:
+                self.waiting.append((place, joined, joined.state))
 
     def share(self, row: tuple, event: int, pass_id: int | None) -> None:
         what, whose, state, prints, number = row
@@ -319,6 +341,11 @@ class CallTeller:
             frozen_at=frozen_at,
             retains=row.retains,
         )
+
+
+def _noted_reduction(reduction: Any) -> str:
+    """Of a loss that does not simply take the mean of all."""
+    return reduction if isinstance(reduction, str) and (reduction == "sum" or reduction.startswith("mean of")) else ""
 
 
 def named_code(code: Any) -> str:

@@ -23,7 +23,8 @@ class Collective:
     started (nobody waited for it). `owners`: for each tensor given, whose it is: "fc.weight.grad", "fc.weight", or ""
     for what is neither a gradient nor part of a model; of a flat tensor that several gradients lie in, each.
     `counts`: how many owners each tensor has. `before`, `after`: prints of the tensors given, and of those it gave.
-    `by`: "" for a line of the program's own, else what torch did it for: "DDP", "DDP buffers", "join".
+    `by`: "" for a line of the program's own, else what torch did it for: "DDP", "DDP buffers",
+    "DDP buckets" (it agrees on their order in the second forward), "join".
     """
 
     call: int

@@ -28,19 +28,19 @@ def gradients(runs: list[RankRun], segments: list[Segment]) -> Found | None:
     paths = [
         path for path in _order(runs) if any(True for run, part in zip(runs, segments) for _ in run.came(part, path))
     ]
-    found, unknown = mixed(runs, segments, paths)
-    found = [each for each in found if any(abs(x) > 1e-6 for shares in each.shares for x in shares)]
+    found = mixed(runs, segments, paths)
+    found = [each for each in found if any(abs(x) > 1e-6 for shares in each.shares for x in shares or ())]
     found.sort(key=lambda each: paths.index(each.paths[0]))
+    for path in paths:
+        answer = _nonlinear(runs, segments, path)
+        if answer is not None:
+            return answer
     questions = (_not_reduced, _twice, _weights)
     for question in questions:
         for each in found:
             answer = question(runs, segments, each)
             if answer is not None:
                 return answer
-    for path in unknown:
-        answer = _nonlinear(runs, segments, path)
-        if answer is not None:
-            return answer
     return None
 
 
@@ -48,7 +48,7 @@ def _order(runs: list[RankRun]) -> list[str]:
     return list(dict.fromkeys(path for run in runs for path in run.order))
 
 
-# -- a backward that was left out ---------------------------------------------------------------------------------------
+# -- a backward that was left out ------------------------------------------------------------------
 
 
 def skipped(runs: list[RankRun]) -> Found | None:
@@ -93,10 +93,12 @@ def _is_global(run: RankRun, event: PassBegun) -> bool:
     return bool(found) and all(is_shared(run, each) for each in found)
 
 
-# -- kept for itself ----------------------------------------------------------------------------------------------------
+# -- kept for itself -------------------------------------------------------------------------------
 
 
 def _not_reduced(runs: list[RankRun], segments: list[Segment], each: Mixed) -> Found | None:
+    if not each.is_whole:
+        return _to_one(runs, segments, each)
     keeps = [k for k in range(len(runs)) if _keeps_its_own(each, k)]
     differ = any(not _same(each.shares[0], shares) for shares in each.shares[1:])
     if not differ or _averages_parameters(runs, segments, each.paths[0]):
@@ -110,6 +112,19 @@ def _not_reduced(runs: list[RankRun], segments: list[Segment], each: Mixed) -> F
     whose = f"{names([runs[k].rank for k in keeps])} keeps its own" if alone else "each rank keeps its own"
     sentence = f"The gradient of {path} was not reduced: {whose}. {reason}"
     return Found(NOT_REDUCED, runs[keeps[0]].rank if alone and len(keeps) == 1 else None, path, run, source, sentence)
+
+
+def _to_one(runs: list[RankRun], segments: list[Segment], each: Mixed) -> Found | None:
+    """What a `reduce` leaves on the ranks that do not get the sum means nothing."""
+    path, run = each.paths[0], runs[0]
+    mets = [met for met in collectives_of(run, segments[0], path) if met.call.name == "reduce"]
+    if not mets or _averages_parameters(runs, segments, path):
+        return None
+    sentence = (
+        f"The gradient of {path} was not reduced on all ranks: the reduce{at(mets[-1].call.source)} gives the sum to "
+        f"rank {mets[-1].noted.root} alone. all_reduce gives it to all."
+    )
+    return Found(NOT_REDUCED, None, path, run, mets[-1].call.source, sentence)
 
 
 def _keeps_its_own(each: Mixed, k: int) -> bool:
@@ -154,9 +169,9 @@ def _why_own(run: RankRun, segment: Segment, path: str, runs: list[RankRun]) -> 
     ddp = [c for c in forwards if c.name == "DistributedDataParallel"]
     if ddp and quiet and "no_sync" in ddp[-1].note:
         return quiet[-1].source, f"Its last backward belongs to a forward in no_sync(){at(quiet[-1].source)}."
-    if ddp and not [met for met in run.met if met.noted.by == "DDP" and f"{path}.grad" in met.owners]:
-        if quiet and "no_sync" in " ".join(c.note for c in ddp):
-            return quiet[-1].source, f"Its forward ran in no_sync(){at(quiet[-1].source)}."
+    is_reduced = any(met.noted.by == "DDP" and f"{path}.grad" in met.owners for met in run.met)
+    if quiet and not is_reduced and any("no_sync" in c.note for c in ddp):
+        return quiet[-1].source, f"Its forward ran in no_sync(){at(quiet[-1].source)}."
     if ddp:
         return _not_in_ddp(run, path, ddp[-1])
     others = [met for met in run.met if segment.first <= met.call.id < segment.last and run.gradients_in(met)]
@@ -201,19 +216,25 @@ def _apart(run: RankRun, call: Call, other: int) -> Source | None:
 
 
 def _not_in_ddp(run: RankRun, path: str, ddp: Call) -> tuple[Source | None, str]:
-    for call in run.calls:
-        if call.kind in (kinds.ATTRIBUTE, kinds.REQUIRES_GRAD):
-            if any(run.path_of(value) == path for value in (*call.inputs, *call.outputs)):
-                return call.source, f"It was changed here{at(call.source)}, after DDP had looked at the parameters."
+    for call in (c for c in run.calls if c.kind in (kinds.ATTRIBUTE, kinds.REQUIRES_GRAD)):
+        if any(run.path_of(value) == path for value in (*call.inputs, *call.outputs)):
+            return call.source, f"It was changed here{at(call.source)}, after DDP had looked at the parameters."
+    replaced = [c for c in run.calls if c.kind == kinds.ATTRIBUTE and any(map(run.path_of, c.outputs))]
+    if replaced:
+        source = replaced[-1].source
+        name = run.path_of(replaced[-1].outputs[0])
+        return source, f"{name} was replaced{at(source)} after DDP had looked: it waits for the one of before."
     held = run.held.get(path)
     made = held.made_at if held is not None else None
     return made or ddp.source, "DDP does not know this parameter."
 
 
-# -- twice --------------------------------------------------------------------------------------------------------------
+# -- twice -----------------------------------------------------------------------------------------
 
 
 def _twice(runs: list[RankRun], segments: list[Segment], each: Mixed) -> Found | None:
+    if not each.is_whole:
+        return None
     run, segment, path, world = runs[0], segments[0], each.paths[0], len(runs)
     reduces = [met for met in collectives_of(run, segment, path) if met.call.name in REDUCES]
     totals = {index: each.total(0, index) for _, index in each.keys}
@@ -270,11 +291,11 @@ def _names_world(run: RankRun, call: Call) -> bool:
     return "world" in text
 
 
-# -- weights --------------------------------------------------------------------------------------------------------------
+# -- weights ---------------------------------------------------------------------------------------
 
 
 def _weights(runs: list[RankRun], segments: list[Segment], each: Mixed) -> Found | None:
-    if any(not _same(each.shares[0], shares) for shares in each.shares[1:]):
+    if not each.is_whole or any(not _same(each.shares[0], shares) for shares in each.shares[1:]):
         return None
     return _uneven(runs, segments, each) or _divisor(runs, segments, each)
 
@@ -282,7 +303,7 @@ def _weights(runs: list[RankRun], segments: list[Segment], each: Mixed) -> Found
 def _uneven(runs: list[RankRun], segments: list[Segment], each: Mixed) -> Found | None:
     """Rows of one rank count more than those of another."""
     for index in dict.fromkeys(index for _, index in each.keys):
-        bring = [k for k in range(len(runs)) if (k, index) in each.keys and index < len(segments[k].passes)]
+        bring = [k for k in _bring(each, index) if index < len(segments[k].passes)]
         losses = [reductions(runs[k], segments[k].passes[index]) for k in bring]
         if len(bring) < 2 or not all(losses) or len(set(map(len, losses))) > 1:
             continue
@@ -296,12 +317,17 @@ def _uneven(runs: list[RankRun], segments: list[Segment], each: Mixed) -> Found 
     return _only_some(runs, each)
 
 
+def _bring(each: Mixed, index: int) -> list[int]:
+    """The ranks whose pass brought something else than zeros."""
+    return [k for k, at in each.keys if at == index and (k, at) not in each.silent]
+
+
 def _told_uneven(runs: list[RankRun], each: Mixed, index: int, those: tuple[Reduced, ...], shares: list) -> Found:
     call = _first_different(those)
     path, rows = each.paths[0], [reduced.rows for reduced in those]
     if not all(near(share, shares[0]) for share in shares) and len(set(rows)) == 1 and call is those[0].call:
         return _told_shares(runs, each, shares)
-    counted = ", ".join(f"{run.rank}: {n}" for run, n in zip(runs, rows))
+    counted = ", ".join(f"{run.rank}: {n:g}" for run, n in zip(runs, rows))
     by = "the batch size" if len(set(rows)) > 1 else "a number of its own"
     sentence = (
         f"Each rank's loss{at(call.source)} is divided by {by} (rows of rank {counted}), and the average over ranks "
@@ -323,7 +349,7 @@ def _first_different(those: tuple[Reduced, ...]) -> Call:
 def _only_some(runs: list[RankRun], each: Mixed) -> Found | None:
     """All ranks end with the same, in which some rank has no part although it brought something."""
     for index in dict.fromkeys(index for _, index in each.keys):
-        shares = [each.of(0, k, index) for k, _ in enumerate(runs) if (k, index) in each.keys]
+        shares = [each.of(0, k, index) for k in _bring(each, index)]
         if len(shares) == len(runs) and min(map(abs, shares)) < 1e-3 * max(map(abs, shares)):
             return _told_shares(runs, each, shares)
     return None
@@ -332,9 +358,20 @@ def _only_some(runs: list[RankRun], each: Mixed) -> Found | None:
 def _told_shares(runs: list[RankRun], each: Mixed, shares: list[float]) -> Found:
     path = each.paths[0]
     source, name = _last_touch(runs[0], path)
+    clips = [c for c in runs[0].calls if c.kind == kinds.CLIP]
+    if clips and _clips_before(runs[0], clips[-1], path):
+        sentence = (
+            f"Each rank clips its own gradient{at(clips[-1].source)} before the {name}{at(source)}: in that of {path} "
+            f"the ranks have different weights. Clip what was reduced."
+        )
+        return Found(WEIGHT, None, path, runs[0], clips[-1].source, sentence)
     told = ", ".join(f"{share:.3g} of rank {run.rank}" for run, share in zip(runs, shares))
     sentence = f"The {name}{at(source)} gives the gradient of {path} with wrong weights: {told}."
     return Found(WEIGHT, None, path, runs[0], source, sentence)
+
+
+def _clips_before(run: RankRun, clip: Call, path: str) -> bool:
+    return any(met.call.id > clip.id and path in run.gradients_in(met) for met in run.met)
 
 
 def _last_touch(run: RankRun, path: str) -> tuple[Source | None, str]:
@@ -398,17 +435,19 @@ def _told_divisor(run: RankRun, segment: Segment, path: str, share: float, world
     name = mets[-1].call.name if mets else "reduction"
     divisor = 1 / share
     by = f"divided by {divisor:.4g}" if divisor > 1.01 else "not divided at all"
+    summed = at(mets[-1].call.source) if mets else ""
     sentence = (
-        f"The sum over {world} ranks of the gradient of {path} (by the {name}{at(mets[-1].call.source) if mets else ''}) "
-        f"is {by}{at(source) if divides else ''}; an average divides by {world}, the number of ranks."
+        f"The sum over {world} ranks of the gradient of {path} (by the {name}{summed}) is {by}"
+        f"{at(source) if divides else ''}; an average divides by {world}, the number of ranks."
     )
     return Found(WEIGHT, None, path, run, source, sentence)
 
 
 def _nonlinear(runs: list[RankRun], segments: list[Segment], path: str) -> Found | None:
-    """What is no mixture of the ranks' gradients: a maximum, say; or kept by each for itself."""
+    """What is no mixture of the ranks' gradients: a maximum, say."""
     run = runs[0]
     mets = [met for met in collectives_of(run, segments[0], path) if met.noted.op in ("max", "min", "product")]
+    mets = [met for met in mets if f"{path}.grad" in met.owners]
     if mets:
         met = mets[-1]
         sentence = (

@@ -79,8 +79,10 @@ def _told(run: RankRun, met: Met, missing: RankRun) -> Found:
     what = f"the {met.call.name} of {_of(met, parameter)}".replace(" of nothing", "")
     where = at(met.call.source)
     reason = ""
-    held = missing.held.get(parameter)
-    if lacking or (held is not None and held.grad == "none" and run.held.get(parameter) is not None):
+    held = missing.held.get(parameter) if parameter in run.held else None
+    if lacking or (
+        held is not None and held.kind == "parameter" and held.grad == "none" and run.held.get(parameter) is not None
+    ):
         reason = f": {parameter}.grad is None on {names([missing.rank])}"
         if lacking:
             reason = f": nothing comes to {parameter} on {names([missing.rank])}, so its bucket is never complete"
@@ -98,6 +100,8 @@ def _told(run: RankRun, met: Met, missing: RankRun) -> Found:
 def _of(met: Met, parameter: str) -> str:
     if met.noted.by == "DDP":
         return "the gradients (DDP)"
+    if met.noted.by == "DDP buckets":
+        return "the order of the buckets (DDP)"
     if met.noted.by == "DDP buffers":
         return "the buffers (DDP)"
     return f"{parameter}'s gradient" if any(x.endswith(".grad") for x in met.owners) else parameter or "nothing"
@@ -116,6 +120,8 @@ def _lacking(run: RankRun, met: Met, missing: RankRun) -> tuple[bool, str]:
                 return True, first[0] if first else sorted(lost)[0].removesuffix(".grad")
     grads = run.gradients_in(met)
     owners = [*grads, *(whose.removesuffix(".grad") for whose in met.owners)]
+    if met.noted.by == "DDP buckets":
+        owners += run.order[:1]
     ordered = [path for path in run.order if path in owners]
     return False, next(iter([*ordered, *owners]), "")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
 from ...trace import calls as kinds
@@ -37,6 +38,9 @@ _PASSES_ON = ("neg", "to", "float", "double", "half", "view", "reshape", "squeez
 _ADDS = ("add", "__add__", "__radd__", "sub", "__sub__", "add_")
 
 
+_COUNTED = re.compile(r"mean of (\d+(?:\.\d+)?)$")  # note of a loss that leaves some rows out (ignore_index)
+
+
 @dataclass(frozen=True, eq=False)
 class Reduced:
     """One sum or mean over a batch, and what it is multiplied by on the way to the loss.
@@ -47,8 +51,8 @@ class Reduced:
 
     call: Call
     is_mean: bool
-    count: int
-    rows: int
+    count: float
+    rows: float
     factors: tuple[tuple[Call, float], ...]
     divisors: tuple[Value, ...] = ()
 
@@ -59,7 +63,7 @@ class Reduced:
     @property
     def weight(self) -> float:
         """Of one element."""
-        return self.scale / self.count if self.is_mean else self.scale
+        return self.scale / max(self.count, 1e-30) if self.is_mean else self.scale
 
 
 def reductions(run: RankRun, event: PassBegun) -> list[Reduced]:
@@ -80,7 +84,10 @@ def _walk(run: RankRun, value: Value, factors: tuple, divisors: tuple, found: li
         if value.shape == ():
             over = inputs[0].shape
             is_mean = name not in SUMS and call.note != "sum"
-            found.append(Reduced(call, is_mean, math.prod(over), over[0] if over else 1, factors, divisors))
+            counted = _COUNTED.match(call.note)
+            count = float(counted[1]) if counted else math.prod(over)
+            rows = count if counted else over[0] if over else 1
+            found.append(Reduced(call, is_mean, count, rows, factors, divisors))
     elif name in _DIVIDES or name in _SCALES:
         power = -1 if name in _DIVIDES else 1
         other, by = (inputs[1:], None) if len(inputs) > 1 else ((), call.numbers[0] if call.numbers else None)

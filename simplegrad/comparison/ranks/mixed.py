@@ -18,7 +18,13 @@ class Mixed:
 
     paths: tuple[str, ...]
     keys: tuple[Key, ...]
-    shares: tuple[tuple[float, ...], ...]  # [rank][key]
+    shares: tuple[tuple[float, ...] | None, ...]  # [rank][key]; None where no mixture explains what a rank ends with
+
+    silent: frozenset[Key] = frozenset()  # passes that brought zeros
+
+    @property
+    def is_whole(self) -> bool:
+        return all(shares is not None for shares in self.shares)
 
     def of(self, k: int, source: int, index: int) -> float:
         return self.shares[k][self.keys.index((source, index))] if (source, index) in self.keys else 0.0
@@ -27,22 +33,19 @@ class Mixed:
         return sum(share for (_, at), share in zip(self.keys, self.shares[k]) if at == index)
 
 
-def mixed(runs: list[RankRun], segments: list[Segment], paths: list[str]) -> tuple[list[Mixed], list[str]]:
-    """For groups of the parameters, and those for which it cannot be told."""
+def mixed(runs: list[RankRun], segments: list[Segment], paths: list[str]) -> list[Mixed]:
+    """For groups of the parameters; without those for which it cannot be told."""
     groups: dict[tuple, list[str]] = {}
     for path in paths:
         groups.setdefault(_signature(runs, segments, path), []).append(path)
-    found, unknown = [], []
-    for signature, group in groups.items():
-        solved = _solved(runs, segments, group, signature[0])
-        if solved is not None:
-            found.append(solved)
-            continue
-        for path in group:
-            alone = _solved(runs, segments, [path], signature[0]) if len(group) > 1 else None
-            found += [alone] if alone is not None else []
-            unknown += [path] if alone is None else []
-    return found, unknown
+    found = []
+    for (keys, _), group in groups.items():
+        together = _solved(runs, segments, group, keys)
+        if together is not None and together.is_whole:
+            found.append(together)
+        else:
+            found += filter(None, (_solved(runs, segments, [path], keys) for path in group))
+    return found
 
 
 def _signature(runs: list[RankRun], segments: list[Segment], path: str) -> tuple:
@@ -61,14 +64,7 @@ def touching(run: RankRun, segment: Segment, path: str) -> list[tuple]:
 
 
 def collectives_of(run: RankRun, segment: Segment, path: str) -> list:
-    return [met for met in run.met if segment.first <= met.call.id < segment.last and path in _gradients(run, met)]
-
-
-def _gradients(run: RankRun, met: object) -> list[str]:
-    known = run.__dict__.setdefault("_gradients", {})
-    if met not in known:
-        known[met] = run.gradients_in(met)
-    return known[met]
+    return [met for met in run.met if segment.first <= met.call.id < segment.last and path in run.gradients_in(met)]
 
 
 def _solved(runs: list[RankRun], segments: list[Segment], paths: list[str], keys: tuple[Key, ...]) -> Mixed | None:
@@ -111,8 +107,10 @@ def _fitted(paths: list[str], keys: tuple[Key, ...], a: torch.Tensor, b: torch.T
     inverse = torch.linalg.pinv(scaled, rtol=1e-4)
     solved = inverse @ b
     rest = (scaled @ solved - b).norm(dim=0)
-    if (rest > TOLERANCE * torch.maximum(b.norm(dim=0), torch.full_like(rest, 1e-12))).any():
+    fits = rest <= TOLERANCE * torch.maximum(b.norm(dim=0), torch.full_like(rest, 1e-12))
+    if not fits.any():
         return None
     shares = torch.zeros(a.shape[1], b.shape[1], dtype=torch.float64)
     shares[keep] = solved / size[keep].unsqueeze(1)
-    return Mixed(tuple(paths), keys, tuple(map(tuple, shares.T.tolist())))
+    found = [tuple(row) if fit else None for row, fit in zip(shares.T.tolist(), fits.tolist())]
+    return Mixed(tuple(paths), keys, tuple(found), frozenset(k for k, kept in zip(keys, keep.tolist()) if not kept))

@@ -67,12 +67,12 @@ def _birth(run: RankRun) -> _Birth | None:
         bad = [x for x in call.outputs if x.nonfinite]
         if not bad:
             continue
+        if _earlier_backward(run, call):
+            break
         if call.kind == kinds.COLLECTIVE and not any(x.nonfinite for x in call.inputs):
             return None
         if call.kind not in COMPUTES or (call.id not in leading and not call.pass_id and call.kind != kinds.GRAD_SET):
             continue
-        if _earlier_backward(run, call):
-            break
         if not any(x.nonfinite for x in call.inputs):
             if call.name in _EXPLICIT and bad[0].nonfinite == "inf":
                 continue

@@ -17,7 +17,6 @@ from ...trace.trace import Trace
 
 COMPUTES = (kinds.OPERATION, kinds.FUNCTION, kinds.IN_PLACE, kinds.NEW_LEAF, kinds.COPY, kinds.SCALE, kinds.GRAD_SET)
 REDUCES = ("all_reduce", "all_reduce_coalesced", "reduce", "reduce_scatter", "reduce_scatter_tensor")
-PRINTS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +47,7 @@ class RankRun:
         self.calls = trace.calls
         self.held: dict[str, Held] = {held.path: held for held in trace.held}
         self.met = [Met(each, self.calls[each.call]) for each in trace.collectives if each.call < len(self.calls)]
+        self._gradients: dict[Met, list[str]] = {}
         self.shares: dict[str, list[Share]] = defaultdict(list)
         for share in trace.shares:
             self.shares[share.what].append(share)
@@ -114,10 +114,15 @@ class RankRun:
 
     def gradients_in(self, met: Met) -> list[str]:
         """The parameters whose gradients a collective is given, also as parts of a flat tensor or as copies."""
+        if met not in self._gradients:
+            self._gradients[met] = self._find_gradients(met)
+        return self._gradients[met]
+
+    def _find_gradients(self, met: Met) -> list[str]:
         direct = [whose.removesuffix(".grad") for whose in met.owners if whose.endswith(".grad")]
         if direct:
             return direct
-        found, todo, seen = [], [x for x in met.call.inputs], set()
+        found, todo, seen = [], list(met.call.inputs), set()
         while todo:
             value = todo.pop()
             if value in seen:

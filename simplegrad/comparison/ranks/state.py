@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from ...trace import calls as kinds
 from ...trace import ranks as told
 from ...trace.calls import Call
@@ -133,7 +132,8 @@ def _changed(runs: list[RankRun], run: RankRun, base: RankRun, path: str, kind: 
             only = parting(call.stack, other.lines)
             if only is not None:
                 source, whose = decides(one.trace, only) or only, one
-                does = f" {capital(names([one.rank]))} changes it ({call.name}{at(call.source)}) and {names([other.rank])} does not."
+                who, not_who = capital(names([one.rank])), names([other.rank])
+                does = f" {who} changes it ({call.name}{at(call.source)}) and {not_who} does not."
                 break
         if source is not None:
             break
@@ -162,6 +162,8 @@ def changes(run: RankRun, path: str) -> list[Call]:
             touched = call.outputs
         elif call.kind == kinds.STEP:
             touched = call.leaves
+        elif call.kind == kinds.OPERATION and not call.within:
+            touched = call.outputs  # what a module was given in place of its own
         else:
             continue
         if any(run.path_of(value) == path for value in touched):
