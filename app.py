@@ -20,6 +20,7 @@ PAGES = {
     "compare": "Compare",
     "compile": "Compile",
     "pytorch": "PyTorch",
+    "ranks": "Ranks",
 }
 ICON = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16">
 <path d="M3 4h9M12 12H4" stroke="#0072B2" stroke-width="2"/>

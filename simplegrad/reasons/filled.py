@@ -5,7 +5,8 @@ from __future__ import annotations
 from ..trace import calls as kinds
 from ..trace.calls import Call, Filled, Held
 from ..trace.events import Accumulated, Value
-from .answer import Cause, Link
+from ..trace.ranks import CAME
+from .answer import UNKNOWN, Cause, Link
 from .run import Run
 
 
@@ -23,6 +24,29 @@ def norm_of(value: Value | None) -> float | None:
 def last_filled(run: Run, value: Value) -> Filled | None:
     found = [filled for filled in run.filled.get(value, ()) if filled.came is not None and filled.accumulates]
     return found[-1] if found else None
+
+
+def from_another_rank(run: Run, name: str) -> Cause | None:
+    """The collective that brought a NaN into a gradient which this rank itself had computed without one."""
+    for noted in reversed(run.trace.collectives):
+        call = run.calls[noted.call] if noted.call < len(run.calls) else None
+        if call is None or f"{name}.grad" not in noted.owners or not any(x.nonfinite for x in call.outputs):
+            continue
+        if any(x.nonfinite for x in call.inputs) or (noted.by == "DDP" and _was_flawed(run, name, call.pass_id)):
+            return None
+        what = "DDP's all_reduce" if noted.by == "DDP" else f"the {call.name}"
+        sentence = (
+            f"This rank's own gradient of {name} was finite; {what} brought the NaN from another rank. "
+            f"`simplegrad ranks`, with the traces of all ranks, says from which."
+        )
+        return Cause(UNKNOWN, sentence, call.source, (Link(f"{what} of {name}.grad", call.source, call.event),))
+    return None
+
+
+def _was_flawed(run: Run, name: str, pass_id: int | None) -> bool:
+    """Whether the pass itself brought what is not finite."""
+    found = (s for s in run.trace.shares if s.what == CAME and s.path == name and s.pass_id == pass_id)
+    return any(share.state == "nan" for share in found)
 
 
 def by_hook(run: Run, name: str, held: Held | None, value: Value, pass_id: int) -> Cause:

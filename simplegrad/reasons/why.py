@@ -15,7 +15,7 @@ from .answer import UNKNOWN, Cause, Link, Why, place_of
 from .broken import born
 from .changed import changed_after
 from .faded import why_faded
-from .filled import by_hook, last_filled
+from .filled import by_hook, from_another_rank, last_filled
 from .lost import why_none
 from .run import Run, run_of
 from .stale import leftover, why_stale
@@ -144,6 +144,9 @@ def why_nan(run: Run, name: str, held: Held | None, value: Value) -> Cause:
     filled = last_filled(run, value)
     if filled is None:
         return Cause(UNKNOWN, f"No pass of this trace filled the gradient of {name}: it is from before.")
+    foreign = from_another_rank(run, name)
+    if foreign is not None:
+        return foreign
     if not filled.after_kind:
         changed = changed_after(run, name, held, value, "nan")
         if changed is not None:

@@ -65,14 +65,14 @@ class Case:
     passes: int = 2
 
 
-def cases_of(files: UserFiles | None) -> dict[str, Case]:
-    """All that can be chosen, by its name in the URL: what the command line gave comes first."""
+def cases_of(files: UserFiles | None, opened: Mapping[str, Trace] | None = None) -> dict[str, Case]:
+    """All that can be chosen, by its name in the URL: what the command line gave comes first, then what was opened."""
     found: dict[str, Case] = {}
     for target in files.targets if files is not None else ():
         if target.kind != "aggregate" and target.is_ready:
             name = OWN + _own_name(target, found)
             found[name] = Case(name, f"{name.removeprefix(OWN)}, of your file", _about(target), target.prepared)
-    for name, trace in (files.traces if files is not None else {}).items():
+    for name, trace in {**(files.traces if files is not None else {}), **(opened or {})}.items():
         found[TRACE + name] = Case(TRACE + name, f"saved trace: {name}", "A run that was saved.", trace=trace)
     for name, exhibit in GALLERY.items():
         found[name] = Case(name, exhibit.title, exhibit.sentence, exhibit.prepared, passes=exhibit.passes)

@@ -13,6 +13,7 @@ from ...trace.store import load
 from . import page
 
 MOST_UPLOADED = 4  # traces that one visitor keeps opened; the oldest goes first
+MOST_RANKS = 16  # the same, of the ranks of one run
 
 
 def save_as_html(title: str, make: Callable[[], str], key: str) -> None:
@@ -38,15 +39,35 @@ def open_a_trace(show: Callable[[str], None]) -> None:
         st.error(page.as_it_stands(problem), icon=":material/error:")
 
 
+def open_traces(show: Callable[[str], None]) -> None:
+    """The same for several, as the ranks of one run are; each of them is smaller."""
+    st.file_uploader(
+        "Open the .trace of each rank",
+        type=["trace"],
+        key="upload",
+        accept_multiple_files=True,
+        on_change=_read,
+        args=(show,),
+        max_upload_size=16,
+    )
+    if problem := st.session_state.pop("upload-problem", ""):
+        st.error(page.as_it_stands(problem), icon=":material/error:")
+
+
 def _read(show: Callable[[str], None]) -> None:
-    file: Any = st.session_state.get("upload")
-    if file is None:
-        return
+    given: Any = st.session_state.get("upload")
+    several = given if isinstance(given, list) else [given]
+    for file in several[-MOST_RANKS:]:
+        if file is not None:
+            _opened(file, show, MOST_RANKS if len(several) > 1 else MOST_UPLOADED)
+
+
+def _opened(file: Any, show: Callable[[str], None], most: int) -> None:
     try:
         trace = load(file)
     except TraceFileError as error:
         st.session_state["upload-problem"] = str(error)
         return
     kept = {**st.session_state.get(page.UPLOADED, {}), file.name: trace}
-    st.session_state[page.UPLOADED] = dict(list(kept.items())[-MOST_UPLOADED:])
+    st.session_state[page.UPLOADED] = dict(list(kept.items())[-most:])
     show(file.name)

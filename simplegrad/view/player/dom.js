@@ -39,3 +39,13 @@ export function pressable(element, action, role = null) {
   });
   return element;
 }
+
+/** Light or dark, from the background that Streamlit tells the component. */
+export function readTheme(element) {
+  const colour = getComputedStyle(element).getPropertyValue("--st-background-color").trim() || getComputedStyle(document.body).backgroundColor;
+  const probe = html("span", { style: `color:${colour};display:none` });
+  document.body.append(probe);
+  const [r, g, b] = (getComputedStyle(probe).color.match(/[\d.]+/g) || [255, 255, 255]).map(Number);
+  probe.remove();
+  document.documentElement.dataset.sgTheme = 0.3 * r + 0.59 * g + 0.11 * b < 128 ? "dark" : "light";
+}

@@ -7,10 +7,12 @@ from collections.abc import Callable
 import streamlit as st
 
 from ...files import UserFiles
+from ..ranks_view import runs_of
 from . import page
 from .learn import learn_page
 from .pytorch import FIELDS as OF_PYTORCH
 from .pytorch import pytorch_page
+from .ranks import ranks_page
 from .state import MARKS
 from .step import step_page
 
@@ -29,6 +31,8 @@ def meant(files: UserFiles | None) -> Callable[[], None]:
         return pytorch_page
     if said & (set(page.FIELDS) - OF_BOTH):
         return step_page
+    if files is not None and runs_of(files.traces):
+        return ranks_page
     if files is not None:
         recorded = any(trace.kind == "torch" for trace in files.traces.values())
         return pytorch_page if recorded else step_page

@@ -1,7 +1,7 @@
 // Where a page mounts the parts of a player (Streamlit calls the default export for each): the player, panels, graphs,
 // and, seen nowhere, the traces, which are large and do not change with what is said about them.
 
-import { html } from "./dom.js";
+import { readTheme } from "./dom.js";
 import { GraphPainter } from "./graph.js";
 import { TraceHistory } from "./history.js";
 import { Panel } from "./panels.js";
@@ -9,16 +9,6 @@ import { Player } from "./player.js";
 import { shared } from "./shared.js";
 
 const GZIP = 0x1f;
-
-/** Light or dark, from the background that Streamlit tells the component. */
-function readTheme(element) {
-  const colour = getComputedStyle(element).getPropertyValue("--st-background-color").trim() || getComputedStyle(document.body).backgroundColor;
-  const probe = html("span", { style: `color:${colour};display:none` });
-  document.body.append(probe);
-  const [r, g, b] = (getComputedStyle(probe).color.match(/[\d.]+/g) || [255, 255, 255]).map(Number);
-  probe.remove();
-  document.documentElement.dataset.sgTheme = 0.3 * r + 0.59 * g + 0.11 * b < 128 ? "dark" : "light";
-}
 
 /** The data of a component; null for a trace, which is packed. */
 function decoded(data) {

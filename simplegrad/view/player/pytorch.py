@@ -40,7 +40,7 @@ _HERE = Path(__file__).parent
 def pytorch_page() -> None:
     """Choose a Function or a saved trace; read what is wrong with it, and walk through its passes."""
     files = page.user_files()
-    cases = cases_of(files)
+    cases = cases_of(files, st.session_state.get(page.UPLOADED))
     looked = looked_now(cases)
     file = menu(cases, looked)
     case = cases[looked.case]

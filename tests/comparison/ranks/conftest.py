@@ -23,6 +23,7 @@ def launch(processes: int, script: str, *arguments: str, timeout: float = 240) -
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
     command += ["--master-addr", "127.0.0.1", "--master-port", str(free_port()), script, *arguments]
     around = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+    around["PYTHONPATH"] = str(Path(__file__).parents[3])
     with subprocess.Popen(command, env=around, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
         try:
             said, _ = running.communicate(timeout=timeout)

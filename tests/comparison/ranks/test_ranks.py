@@ -148,3 +148,14 @@ def test_a_rank_that_waits_for_ever_leaves_its_trace(tmp_path):
     report = simplegrad.compare_ranks([Trace.load(tmp_path / f"run.{rank}.trace") for rank in range(2)])
     assert (report.what, report.rank, report.parameter) == ("hang", 0, "weight")
     assert report.place.text.strip() == "if dist.get_rank() == 1:"
+
+
+def test_a_nan_of_another_rank_is_not_laid_to_this_one(folder):
+    zero, _, two, _ = traces_of(folder, "a_constant_column")
+    answer = zero.why("first.weight")
+    assert (answer.state, answer.cause) == ("nan", "")
+    assert "another rank" in answer.sentence
+    assert two.why("first.weight").cause == "nonfinite"
+    for name in (name for name, (_, _, what, *_) in PROGRAMS.items() if what == "none"):
+        for trace in traces_of(folder, name):
+            assert not [each for each in simplegrad.diagnose(trace).findings if each.cause != "unused"], name

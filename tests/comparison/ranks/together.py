@@ -5,12 +5,9 @@ import os
 import sys
 import warnings
 from datetime import timedelta
-from pathlib import Path
 
 import torch
 import torch.distributed as dist
-
-sys.path.insert(0, str(Path(__file__).parents[3]))
 
 from simplegrad import record_torch
 from tests.comparison.ranks.programs import PROGRAMS
