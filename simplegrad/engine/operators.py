@@ -400,7 +400,7 @@ Variable.__hash__ = object.__hash__
 
 # What torch.nn.functional and torch.nn pass on where their caller said nothing.
 _SYMBOLS = {"__add__": "+", "__sub__": "-", "__mul__": "*", "__truediv__": "/", "__pow__": "**", "__matmul__": "@"}
-_NOT_ASKED = {"dtype": None, "out": None, "_stacklevel": None, "inplace": False}
+_NOT_ASKED = {"dtype": None, "out": None, "_stacklevel": None, "inplace": False, "size_average": None, "reduce": None}
 
 
 def torch_function(cls, func, types, args=(), kwargs=None):

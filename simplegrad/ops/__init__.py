@@ -3,9 +3,9 @@
 Read table.py first. A new operator is one line (see pointwise.py), and one method in methods.py if people call it.
 """
 
-from . import choosing, joining, linear, pointwise, reductions, shapes
+from . import choosing, composed, joining, linear, matrices, pointwise, reductions, shapes
 from .methods import ALIASES, FUNCTIONS, METHODS, Operators, named_operator
 from .table import TABLE, Op, op
 
 __all__ = ["ALIASES", "FUNCTIONS", "METHODS", "TABLE", "Op", "Operators", "named_operator", "op"]
-__all__ += ["choosing", "joining", "linear", "pointwise", "reductions", "shapes"]
+__all__ += ["choosing", "composed", "joining", "linear", "matrices", "pointwise", "reductions", "shapes"]

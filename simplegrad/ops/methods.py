@@ -124,6 +124,12 @@ class Operators:
     def atan2(self, other) -> Self:
         return pointwise.atan2(self, other)
 
+    def hypot(self, other) -> Self:
+        return pointwise.hypot(self, other)
+
+    def xlogy(self, other) -> Self:
+        return pointwise.xlogy(self, other)
+
     def neg(self) -> Self:
         return -self
 
@@ -210,6 +216,18 @@ class Operators:
 
     def erfc(self) -> Self:
         return pointwise.erfc(self)
+
+    def erfinv(self) -> Self:
+        return pointwise.erfinv(self)
+
+    def lgamma(self) -> Self:
+        return pointwise.lgamma(self)
+
+    def digamma(self) -> Self:
+        return pointwise.digamma(self)
+
+    def polygamma(self, n: int) -> Self:
+        return pointwise.polygamma(self, n)
 
     def sigmoid(self) -> Self:
         return pointwise.sigmoid(self)
@@ -334,7 +352,7 @@ class Operators:
     def prod(self, dim: int | None = None, keepdim: bool = False, *, dtype=None) -> Self:
         """The product along a dimension, pairs first, so that its gradients are right where there are zeros too."""
         x = _to(self, dtype)
-        if dim is None:
+        if dim is None or not x.ndim:
             return x.reshape(-1).prod(0) if x.ndim else x.clone()
         return _product(x, dim, keepdim)
 
@@ -460,6 +478,14 @@ class Operators:
         """The same value as a new leaf: no gradient flows through it."""
         return pointwise.detach(self)
 
+    def unfold(self, dimension: int, size: int, step: int) -> Self:
+        """Windows along a dimension, `step` apart; what is within one is a new last dimension."""
+        x = self if self.ndim else self.reshape(1)
+        dim = dimension % x.ndim
+        places = torch.arange((x.shape[dim] - size) // step + 1).unsqueeze(1) * step + torch.arange(size)
+        found = x[joining.along(dim, places)].movedim(dim + 1, -1)
+        return found if self.ndim else found.reshape(size)
+
     def contiguous(self, memory_format=torch.contiguous_format) -> Self:
         return self
 
@@ -485,7 +511,8 @@ class Operators:
         return shapes.index(self, joining.along(dim, index)) if self.ndim else self.reshape(1)[index].reshape(())
 
     def masked_select(self, mask) -> Self:
-        return self.expand(torch.broadcast_shapes(self.shape, mask.shape))[mask.expand(self.shape)]
+        shape = torch.broadcast_shapes(self.shape, mask.shape)
+        return self.expand(shape)[raw(mask).expand(shape)]
 
     def index_put(self, indices: Sequence, values, accumulate: bool = False) -> Self:
         """A new value, with `values` at these indices: what `x[indices] = values` is in place."""
@@ -522,17 +549,21 @@ class Operators:
     def type_as(self, other) -> Self:
         return self.to(other.dtype)
 
-    def float(self) -> Self:
+    def float(self, memory_format=None) -> Self:
         return self.to(torch.float32)
 
-    def double(self) -> Self:
+    def double(self, memory_format=None) -> Self:
         return self.to(torch.float64)
 
-    def half(self) -> Self:
+    def half(self, memory_format=None) -> Self:
         return self.to(torch.float16)
 
-    def bfloat16(self) -> Self:
+    def bfloat16(self, memory_format=None) -> Self:
         return self.to(torch.bfloat16)
+
+
+def raw(x):
+    return getattr(x, "value", x)
 
 
 def _has_dtype(each: object) -> bool:
@@ -580,7 +611,6 @@ def _extreme(x, name: str, dim, keepdim: bool):
 
 
 def _product(x, dim: int, keepdim: bool):
-    x = x if x.ndim else x.reshape(1)
     n = x.shape[dim]
     while n > 1:
         half = n // 2
@@ -606,10 +636,19 @@ def stack(tensors: Sequence, dim: int = 0):
 
 
 def pad(input, pad: Sequence[int], mode: str = "constant", value: Real | None = None):
-    """torch.nn.functional.pad, with a constant."""
-    if mode != "constant":
-        raise UnsupportedError(f"pad(…, mode={mode!r}): only mode='constant'.")
-    return shapes.pad(input, tuple(pad), 0.0 if value is None else value)
+    """torch.nn.functional.pad"""
+    if mode == "constant":
+        return shapes.pad(input, tuple(pad), 0.0 if value is None else value)
+    if mode not in ("reflect", "replicate", "circular"):
+        raise UnsupportedError(f"pad(…, mode={mode!r}): expected 'constant', 'reflect', 'replicate' or 'circular'.")
+    for place, (left, right) in enumerate(zip(pad[::2], pad[1::2])):
+        dim, cut = -1 - place, -min(left, 0)
+        n = input.shape[dim] - cut + min(right, 0)  # less than nothing takes away, before anything is added
+        at = torch.arange(-max(left, 0), n + max(right, 0))
+        mirrored = (n - 1) - ((n - 1) - at.abs()).abs()
+        at = {"reflect": mirrored, "replicate": at.clamp(0, n - 1), "circular": at % n}[mode]
+        input = input.index_select(dim, at + cut)
+    return input
 
 
 def linear_(input, weight, bias=None):
@@ -631,7 +670,20 @@ def vector_norm(x, ord: Real = 2, dim: Dim = None, keepdim: bool = False, *, dty
         return size.amin(dim, keepdim)
     if ord == 0:
         return where(x == 0, 0.0, size * 0.0 + 1.0).sum(dim, keepdim)
-    return size.sum(dim, keepdim) if ord == 1 else (size**ord).sum(dim, keepdim) ** (1.0 / ord)
+    return size.sum(dim, keepdim) if ord == 1 else _power_norm(size, ord, dim, keepdim)
+
+
+def _power_norm(size, ord: Real, dim, keepdim: bool):
+    """(sum of size**ord) ** (1 / ord). Where that is 0 its gradient is 0, as torch's; an element's too."""
+    wide, zero = (_is_zero(size, ord, dim, keep) for keep in (True, keepdim))
+    size = where(wide, 1.0, size)
+    none = size == 0
+    powers = choosing.masked(where(none, 1.0, size) ** ord, none) if 0 < ord < 1 else size**ord
+    return choosing.masked(powers.sum(dim, keepdim) ** (1.0 / ord), zero)
+
+
+def _is_zero(size, ord: Real, dim, keepdim: bool):
+    return (size.sum(dim, keepdim) if ord > 0 else size.amin(dim, keepdim)) == 0
 
 
 def linalg_norm(x, ord=None, dim: Dim = None, keepdim: bool = False, *, dtype=None):

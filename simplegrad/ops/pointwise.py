@@ -60,6 +60,19 @@ atan2 = pointwise(
     lambda g, r, a, b: g * (-a / (a * a + b * b)),
 )
 
+hypot = pointwise("hypot", "{}.hypot({})", torch.hypot, lambda g, r, a, b: g * (a / r), lambda g, r, a, b: g * (b / r))
+
+
+def log_unless_zero(g, a, b):
+    """g log(b). Where a is 0, log(0) counts for nothing."""
+    zero = (a == 0) & (b <= 0)
+    return masked(g, zero) * where(zero, 1.0, b).log()
+
+
+xlogy = pointwise(
+    "xlogy", "{}.xlogy({})", torch.xlogy, lambda g, r, a, b: log_unless_zero(g, a, b), lambda g, r, a, b: g * (a / b)
+)
+
 # --- of one ------------------------------------------------------------------------------------------------------
 
 neg = pointwise("neg", "-{}", operator.neg, lambda g, r, x: -g)
@@ -87,6 +100,15 @@ acosh = of_one("acosh", torch.acosh, lambda g, r, x: g * ((x - 1).rsqrt() * (x +
 atanh = of_one("atanh", torch.atanh, lambda g, r, x: g / (1 - x**2))
 erf = of_one("erf", torch.erf, lambda g, r, x: g * times((-(x * x)).exp(), 2 / math.sqrt(math.pi)))
 erfc = of_one("erfc", torch.erfc, lambda g, r, x: g * times((-(x * x)).exp(), -2 / math.sqrt(math.pi)))
+erfinv = of_one("erfinv", torch.erfinv, lambda g, r, x: g * times((r * r).exp(), math.sqrt(math.pi) / 2))
+lgamma = of_one("lgamma", torch.lgamma, lambda g, r, x: g * digamma(x))
+digamma = of_one("digamma", torch.digamma, lambda g, r, x: g * polygamma(x, 1))
+polygamma = pointwise(
+    "polygamma",
+    "{}.polygamma({})",
+    lambda x, n: torch.polygamma(n, x),
+    lambda g, r, x, n: g * polygamma(x, n + 1),
+)
 tanh = of_one("tanh", torch.tanh, lambda g, r, x: tanh_backward(g, r))
 sigmoid = of_one("sigmoid", torch.sigmoid, lambda g, r, x: sigmoid_backward(g, r))
 relu = of_one("relu", torch.relu, lambda g, r, x: relu_backward(g, r))

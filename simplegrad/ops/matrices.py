@@ -1,0 +1,43 @@
+"""Inverses, solutions and determinants of matrices, and of batches of them."""
+
+from __future__ import annotations
+
+import torch
+
+from .linear import matmul
+from .table import op
+
+inv = op("inv", "inv({})", torch.linalg.inv, lambda g, r, x: -(r.mT @ g @ r.mT), in_torch="torch.linalg.inv({})")
+solve = op(  # of matrices b, whose batches are those of a
+    "solve",
+    "solve({}, {})",
+    torch.linalg.solve,
+    lambda g, r, a, b: -matmul(solve(a.mT, g), r.mT),
+    lambda g, r, a, b: solve(a.mT, g),
+    in_torch="torch.linalg.solve({}, {})",
+)
+logdet = op(
+    "logdet",
+    "logdet({})",
+    torch.logdet,
+    lambda g, r, x: g.unsqueeze(-1).unsqueeze(-1) * inv(x).mT,
+    in_torch="torch.logdet({})",
+)
+
+
+def lower_half(x):
+    """The lower triangle, of its diagonal the half: what a symmetric matrix is twice."""
+    return (x.tril() + x.tril(-1)) * 0.5
+
+
+cholesky = op(  # r r.mT = x. Murray (2016), Differentiation of the Cholesky decomposition
+    "cholesky",
+    "cholesky({})",
+    torch.linalg.cholesky,
+    lambda g, r, x: symmetric(solve(r.mT, lower_half(r.mT @ g) @ inv(r))),
+    in_torch="torch.linalg.cholesky({})",
+)
+
+
+def symmetric(x):
+    return (x + x.mT) * 0.5
