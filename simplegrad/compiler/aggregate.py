@@ -8,18 +8,16 @@ import keyword
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from operator import attrgetter
-from types import FunctionType
 
 import torch
 
 from .. import attached
 from ..aggregates import Aggregate
-from ..engine import RawTensorError, TapeEntry, Variable
-from .code import MOST_BODIES, Code, lines_of, name_nodes
+from ..engine import RawTensorError, Variable
+from .case import Case
+from .code import lines_of, name_nodes
 from .forward import traced_forward
-from .fused import fused_body
 from .graph import SHAPE, SIZE, needed_for
-from .reverse import Differentiated
 from .run import function_of, namespace
 from .shapes import Shapes
 from .symbols import CompileError
@@ -120,7 +118,7 @@ class CompiledAggregate(Aggregate):
         shapes = Shapes.of_run(order, dict(zip(expression.inputs, tensors)), self.name)
         signature = shapes.signature([*expression.inputs, *order])
         if signature not in self.cases:
-            self.cases[signature] = Case(self, shapes)
+            self.cases[signature] = Case(expression, self.written, shapes, self.fused)
         return self.cases[signature]
 
     @cached_property
@@ -197,87 +195,6 @@ def check_name(name: str) -> None:
         raise ValueError(
             f"compile_aggregate(…, name={name!r}): expected a name as a function has one, that is not taken."
         )
-
-
-class Case:
-    """The code for one kind of shapes, and the bodies that were made so far."""
-
-    def __init__(self, aggregate: CompiledAggregate, shapes: Shapes, fast: bool = False):
-        expression = aggregate.expression
-        self.made = Differentiated(expression.graph, expression.inputs, expression.results, shapes)
-        self.code = Code(aggregate.written, expression.what, self.made, fast=fast)
-        self.bodies = Bodies(self)
-        self.twins = namespace(bodies=Twins(self.code))
-        self.fused = aggregate.fused
-        text = self.code.forward_text()
-        self.forward = function_of(text, self.code.name, self.code.name, bodies=self.bodies, TapeEntry=self.entry)
-
-    def entry(self, inputs: list, outputs: list, propagate: Callable) -> TapeEntry:
-        return tuple.__new__(TapeEntry, (inputs, outputs, propagate, self.on_tensors))
-
-    def on_tensors(self, propagate: Callable) -> Callable:
-        """The same `propagate`, with what it captured; only the bodies that it finds are others."""
-        return FunctionType(propagate.__code__, self.twins, None, None, propagate.__closure__)
-
-    @property
-    def seen(self) -> list[tuple[bool, ...]]:
-        """The patterns that passes brought so far, recorded ones first."""
-        return list(dict.fromkeys([*self.bodies, *self.twins["bodies"]]))
-
-    @property
-    def all(self) -> tuple[bool, ...]:
-        return (True,) * len(self.made.outputs)
-
-    @property
-    def first(self) -> tuple[bool, ...]:
-        """What a first pass sees: gradients of the results."""
-        return tuple(node in self.made.results for node in self.made.outputs)
-
-    def pattern(self, pattern: Sequence) -> tuple[bool, ...]:
-        pattern = tuple(each is not None and each is not False for each in pattern)
-        names = [self.code.names[node] for node in self.made.outputs]
-        if len(pattern) != len(names) or not any(pattern):
-            raise ValueError(
-                f"a pattern says for each of {', '.join(names)} whether its gradient comes in, and for one of them at "
-                f"least it does; {pattern} was given."
-            )
-        return pattern
-
-
-class Bodies(dict):
-    """Pattern -> the function made for it. Nothing is made before a pass brings the pattern."""
-
-    def __init__(self, case: Case):
-        super().__init__()
-        self.case = case
-
-    def __missing__(self, pattern: tuple[bool, ...]) -> Callable:
-        whole = fused_body(self.case, pattern) if self.case.fused else None
-        if whole is not None:
-            self[pattern] = whole
-            return whole
-        code, more = self.case.code, {}
-        if len(self) < MOST_BODIES or pattern == self.case.all:
-            text = code.body_text(pattern)
-        else:
-            text = code.fallback_text(pattern)
-            more = {code.body_name(self.case.all): self[self.case.all]}
-        name = code.body_name(pattern)
-        self[pattern] = function_of(text, name, name, tensor=False, **more)
-        return self[pattern]
-
-
-class Twins(dict):
-    """Pattern -> the body that computes on tensors, for passes that are deferred."""
-
-    def __init__(self, code: Code):
-        super().__init__()
-        self.code = code
-
-    def __missing__(self, pattern: tuple[bool, ...]) -> Callable:
-        name = self.code.body_name(pattern)
-        self[pattern] = function_of(self.code.twin_text(pattern), name)
-        return self[pattern]
 
 
 def guessed_shapes(count: int):

@@ -6,52 +6,45 @@ differentiates that is made of its graph in the same way, when a pass first need
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from types import SimpleNamespace
-from typing import TYPE_CHECKING
-
-from .code import lines_of, name_nodes
+from .code import Code, lines_of, name_nodes
 from .graph import SHAPE, SIZE, VALUE, Graph, Node
 from .reverse import Body
-from .run import function_of
 from .shapes import Shapes
 from .symbols import shaped_like
 from .tracing import Expression
 
-if TYPE_CHECKING:
-    from .aggregate import Case
-
 FEWEST = 6  # operations; an entry of its own costs as much as recording some five
 
 
-def fused_body(case: Case, pattern: tuple[bool, ...]) -> Callable | None:
-    """The body of this pattern as one entry; None where there is nothing to gain, or a size is not at hand."""
-    body = case.made.body(pattern)
-    if len(body.operations) < FEWEST or case.code.kept_shapes:
-        return None
-    copied = Copied(case, body)
-    name = case.code.body_name(pattern)
-    what = f"The gradients of {case.code.name}, of {', '.join(n.name for n in body.incoming if n is not None)}."
-    expression = Expression(copied.graph, list(copied.inputs.values()), copied.results, name, what)
-    name_nodes(expression)
-    tensors = {leaf: case.made.shapes.value(node) for node, leaf in copied.inputs.items()}
-    inner = type(case)(SimpleNamespace(expression=expression, written=name, fused=True), Shapes(tensors), fast=True)
-    return function_of(copied.text(name, case), name, compute=inner.forward)
+def is_worth_an_entry(body: Body, code: Code) -> bool:
+    return len(body.operations) >= FEWEST and not code.kept_shapes
 
 
 class Copied:
     """The graph of a body on its own: incoming gradients and what it reads are its inputs."""
 
-    def __init__(self, case: Case, body: Body):
+    def __init__(self, body: Body, code: Code):
         self.body = body
+        self.code = code
         self.graph = Graph()
-        reads = dict.fromkeys([*body.reads, *(n for n in case.code.asked_shapes if n not in body.reads)])
+        reads = dict.fromkeys([*body.reads, *(n for n in code.asked_shapes if n not in body.reads)])
         incoming = [node for node in body.incoming if node is not None]
-        self.inputs = {n: self.graph.leaf("input", case.code.names.get(n, n.name), n.kind) for n in (*incoming, *reads)}
+        self.inputs = {n: self.graph.leaf("input", code.names.get(n, n.name), n.kind) for n in (*incoming, *reads)}
         self.copies: dict[Node, Node] = dict(self.inputs)
         self.by_shape = {shaped_like(n): leaf for n, leaf in self.inputs.items()}
         made = [self.copy(node) for node in body.outgoing if node is not None and node not in self.inputs]
         self.results = list(dict.fromkeys(made))
+
+    def expression(self, name: str) -> Expression:
+        of = ", ".join(n.name for n in self.body.incoming if n is not None)
+        what = f"The gradients of {self.code.name}, of {of}."
+        expression = Expression(self.graph, list(self.inputs.values()), self.results, name, what)
+        name_nodes(expression)
+        return expression
+
+    @property
+    def shapes(self) -> Shapes:
+        return Shapes({leaf: self.code.made.shapes.value(node) for node, leaf in self.inputs.items()})
 
     def copy(self, node: Node) -> Node:
         if node not in self.copies:
@@ -72,15 +65,15 @@ class Copied:
             return slice(self.copied(arg.start), self.copied(arg.stop), self.copied(arg.step))
         return arg
 
-    def text(self, name: str, case: Case) -> str:
+    def text(self, name: str) -> str:
         """Called as every body is, with all gradients and all that forward captured."""
-        names = {node: case.code.names.get(node, node.name) for node in self.inputs}
+        names = {node: self.code.names.get(node, node.name) for node in self.inputs}
         made = {node: f"r{i}" for i, node in enumerate(self.results)}
-        pairs = zip(case.made.inputs, self.body.outgoing)
+        pairs = zip(self.code.made.inputs, self.body.outgoing)
         returned = [
             "None" if node is None else names[node] if node in self.inputs else made[self.copies[node]]
             for x, node in pairs
             if x.kind == VALUE
         ]
         call = f"{', '.join(made.values())} = compute({', '.join(names.values())})"
-        return lines_of(f"def {name}({case.code.parameters}):", [call, f"return [{', '.join(returned)}]"])
+        return lines_of(f"def {name}({self.code.parameters}):", [call, f"return [{', '.join(returned)}]"])

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 from weakref import ReferenceType, ref
-
-if TYPE_CHECKING:
-    from .variable import Variable
 
 # Two Variables never share a key, so two gradients never merge, whatever their names; and a key holds no value, so that
 # the tape keeps no tensor that no rule reads.
 Key = int
 _ERA = 1 << 40  # more Variables than one tape will ever see
 _eras = itertools.count()
+
+
+class Keyed(Protocol):
+    """A Variable, as its tape knows it. (`Variable` stands above the tape, since it asks the tape for its key.)"""
+
+    key: Key
+    value: Any
+    shape: Any
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def computed(self) -> bool: ...
 
 
 class Names:
@@ -37,7 +48,7 @@ class Names:
         self._set(key, self.free(name))
         return key
 
-    def of(self, key: Key, variable: Variable | None = None) -> str:
+    def of(self, key: Key, variable: Keyed | None = None) -> str:
         """`v0`, `v1`, … or the given name; with `_1`, `_2`, … behind it if another Variable of the tape has it."""
         name = self.given.get(key)
         if name is None:
@@ -55,13 +66,13 @@ class Names:
             name = f"{plain}_{suffix}"
         return name
 
-    def rename(self, variable: Variable, name: str) -> None:
+    def rename(self, variable: Keyed, name: str) -> None:
         """Give a Variable another name, in all that was recorded with it too."""
         self.owners.pop(self.given.pop(variable.key, None), None)
         name = self._set(variable.key, self.free(name))
         self.owners[name] = (variable.key, ref(variable))
 
-    def variable(self, name: str) -> Variable | None:
+    def variable(self, name: str) -> Keyed | None:
         """The Variable of this name, as long as somebody holds it."""
         reference = self.owners.get(name, (None, None))[1]
         return reference and reference()

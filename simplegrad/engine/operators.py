@@ -409,6 +409,9 @@ def torch_function(cls, func, types, args=(), kwargs=None):
         return getattr(Variable, name)(as_variable(_SYMBOLS.get(name, name), args[0]), *args[1:])
     ours = named_operator(name)
     if ours is None:
+        plain = without_gradient(name, func, args, kwargs or {})
+        if plain is not None:
+            return plain
         raise RawTensorError(
             f"torch.{name}: not an operator on Variables, so it cannot be recorded. "
             f"There are: {', '.join(sorted(FUNCTIONS))}."
@@ -417,6 +420,26 @@ def torch_function(cls, func, types, args=(), kwargs=None):
     if name != "where" and args:  # whose first is a condition
         args = (as_variable(name, args[0]), *args[1:])
     return called(f"torch.{name}", ours, args, kwargs)
+
+
+def without_gradient(name: str, func: Callable, args: tuple, kwargs: dict):
+    """What is no operator, and need not be: torch.isnan(x), torch.argsort(x) and torch.equal(x, y) give no numbers that
+    a gradient could flow through, torch.zeros_like(x) a leaf. None for all else."""
+    if name.endswith("_"):
+        return None
+    try:
+        result = func(*map(raw, args), **{key: raw(value) for key, value in kwargs.items()})
+    except Exception:
+        return None
+    if name.endswith("_like"):
+        return Variable.constant(result) if result.is_floating_point() else result
+    several = result if isinstance(result, (tuple, list)) else [result]
+    is_plain = all(isinstance(x, (bool, int, str, torch.dtype, torch.Size)) or is_counted(x) for x in several)
+    return result if is_plain else None
+
+
+def is_counted(x) -> bool:
+    return isinstance(x, torch.Tensor) and not x.is_floating_point() and not x.is_complex()
 
 
 def is_default(key: str, value) -> bool:

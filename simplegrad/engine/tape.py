@@ -6,15 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from operator import attrgetter
-from typing import TYPE_CHECKING, NamedTuple, overload
+from typing import Any, NamedTuple, Protocol, overload
 from weakref import ReferenceType, ref
 
 from .errors import OtherTapeError, UnknownNameError
-from .names import Key, Names, check_name
-
-if TYPE_CHECKING:
-    from .variable import Variable
-    from .watched import Observer
+from .names import Key, Keyed, Names, check_name
 
 _key, _shape = attrgetter("key"), attrgetter("shape")
 
@@ -28,8 +24,16 @@ class TapeEntry(NamedTuple):
 
     inputs: Sequence[str]
     outputs: Sequence[str]
-    propagate: Callable[[list[Variable | None]], Sequence[Variable | None]]
+    propagate: Callable[[list[Any]], Sequence[Any]]
     on_tensors: Callable[[Callable], Callable] | None = None
+
+
+class Listener(Protocol):
+    """What a tape tells whoever watches it. A pass tells more: see `Observer`."""
+
+    def recorded(self, inputs: tuple, outputs: tuple) -> None: ...
+
+    def reset(self) -> None: ...
 
 
 class Tape:
@@ -44,8 +48,8 @@ class Tape:
 
     def __init__(self):
         self.rows: list[tuple] = []
-        self.observers: tuple[Observer, ...] = ()
-        self.unread: tuple[ReferenceType[Observer], ...] = ()  # that watch no more, and yet are told of a reset
+        self.observers: tuple[Any, ...] = ()  # Observers: see watched.py
+        self.unread: tuple[ReferenceType[Listener], ...] = ()  # that watch no more, and yet are told of a reset
         self.eras: list[range] = []
         self.begin_era()
 
@@ -78,7 +82,7 @@ class Tape:
 
     clear = reset
 
-    def unwatch(self, observer: Observer) -> None:
+    def unwatch(self, observer: Listener) -> None:
         """Tell it nothing more but of a reset, which takes away names that it may not have asked for yet."""
         self.observers = tuple(each for each in self.observers if each is not observer)
         self.unread = (*(each for each in self.unread if each() is not None), ref(observer))
@@ -107,7 +111,7 @@ class Tape:
         for observer in self.observers:
             observer.recorded(tuple(inputs), tuple(outputs))
 
-    def adopt(self, x: Variable, where: str) -> None:
+    def adopt(self, x: Keyed, where: str) -> None:
         """An operand whose key is of another tape, or of before a reset: a leaf is one here too. Raises OtherTapeError
         for what was computed there, since no gradient finds its way back."""
         self.name_of(x.key, x)
@@ -119,7 +123,7 @@ class Tape:
                 f"Variable.constant({x.name}.value)."
             )
 
-    def find(self, kind: str, names: Sequence[str]) -> tuple[Sequence[Variable], tuple[Key, ...]]:
+    def find(self, kind: str, names: Sequence[str]) -> tuple[Sequence[Keyed], tuple[Key, ...]]:
         """The Variables that a hand-written entry names (they may stand for themselves), and their keys."""
         try:
             return names, tuple(map(_key, names))
@@ -127,7 +131,7 @@ class Tape:
             found = self.named(kind, names)
             return found, tuple(map(_key, found))
 
-    def named(self, kind: str, names: Sequence[str]) -> list[Variable]:
+    def named(self, kind: str, names: Sequence[str]) -> list[Keyed]:
         found = []
         for slot, name in enumerate(names):
             variable = name if hasattr(name, "key") else self.variable(name)
@@ -139,11 +143,11 @@ class Tape:
             found.append(variable)
         return found
 
-    def variable(self, name: str) -> Variable | None:
+    def variable(self, name: str) -> Any:
         """The Variable of this name, as long as somebody holds it."""
         return self.names.variable(name)
 
-    def name_of(self, key: Key, variable: Variable | None = None) -> str:
+    def name_of(self, key: Key, variable: Keyed | None = None) -> str:
         return self.names.of(key, variable)
 
     @contextmanager
@@ -165,7 +169,7 @@ class Tape:
             if self.new_key is once:
                 self.new_key = before
 
-    def rename(self, variable: Variable, name: str) -> None:
+    def rename(self, variable: Keyed, name: str) -> None:
         """Give a Variable another name, in all that was recorded with it too."""
         self.names.rename(variable, name)
 
@@ -232,7 +236,7 @@ class HandWritten:
         self.input_shapes = input_shapes
         self.on_tensors = on_tensors
 
-    def propagate(self, dL_doutputs: list, saved: tuple = ()) -> Sequence[Variable | None]:
+    def propagate(self, dL_doutputs: list, saved: tuple = ()) -> Sequence[Any]:
         return self.propagate_function(dL_doutputs)
 
     def text(self, inputs: Sequence[str], saved: tuple = ()) -> str:

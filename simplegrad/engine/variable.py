@@ -113,13 +113,6 @@ class Variable(Operators):
     def new_ones(self, *size, dtype: torch.dtype | None = None) -> Variable:
         return Variable.constant(self.value.new_ones(*size, dtype=dtype))
 
-    def argmax(self, dim: int | None = None, keepdim: bool = False) -> torch.Tensor:
-        """Places, a plain tensor: no gradient flows through them."""
-        return self.value.argmax(dim, keepdim)
-
-    def argmin(self, dim: int | None = None, keepdim: bool = False) -> torch.Tensor:
-        return self.value.argmin(dim, keepdim)
-
     def __copy__(self) -> Variable:
         """A leaf of its own: two Variables never share a gradient."""
         return Variable.constant(self.value)
@@ -152,3 +145,20 @@ class Variable(Operators):
 
     def __repr__(self) -> str:
         return f"Variable({self.value!r}, name={self.name!r})"
+
+
+def plain(name: str) -> Callable:
+    """A method whose result is a plain tensor, a number or a bool: no gradient flows through it."""
+
+    def method(self: Variable, *args, **kwargs):
+        args = [x.value if isinstance(x, Variable) else x for x in args]
+        return getattr(self.value, name)(*args, **kwargs)
+
+    method.__name__ = name
+    return method
+
+
+_PLAIN = "eq ne lt le gt ge isnan isinf isfinite isclose allclose equal any all logical_not nonzero count_nonzero "
+_PLAIN += "argmax argmin argsort long int bool is_floating_point stride is_contiguous numpy"
+for _name in _PLAIN.split():
+    setattr(Variable, _name, plain(_name))

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
 from .names import Key
-
-if TYPE_CHECKING:
-    from .variable import Variable
+from .variable import Variable
 
 
 class Observer:

@@ -388,7 +388,14 @@ def with_places(name: str) -> Callable:
     return found
 
 
-COMPOSED |= {name: with_places(name) for name in ("sort", "topk", "kthvalue", "cummax", "cummin")}
+COMPOSED |= {name: with_places(name) for name in ("sort", "topk", "kthvalue", "cummax", "cummin", "mode")}
+_median = with_places("median")
+
+
+@composed
+def median(x, dim: int | None = None, keepdim: bool = False):
+    """The lower of the two in the middle; along `dim`, (values, indices)."""
+    return x.reshape(-1).kthvalue((x.numel() + 1) // 2)[0] if dim is None else _median(x, dim, keepdim)
 
 
 @composed

@@ -642,11 +642,13 @@ def pad(input, pad: Sequence[int], mode: str = "constant", value: Real | None = 
     if mode not in ("reflect", "replicate", "circular"):
         raise UnsupportedError(f"pad(…, mode={mode!r}): expected 'constant', 'reflect', 'replicate' or 'circular'.")
     for place, (left, right) in enumerate(zip(pad[::2], pad[1::2])):
-        dim, cut = -1 - place, -min(left, 0)
-        n = input.shape[dim] - cut + min(right, 0)  # less than nothing takes away, before anything is added
-        at = torch.arange(-max(left, 0), n + max(right, 0))
+        dim, cut, n = -1 - place, 0, input.shape[-1 - place]
+        if mode == "circular":  # less than nothing takes away first
+            cut, n = -min(left, 0), n + min(left, 0) + min(right, 0)
+            left, right = max(left, 0), max(right, 0)
+        at = torch.arange(-left, n + right)
         mirrored = (n - 1) - ((n - 1) - at.abs()).abs()
-        at = {"reflect": mirrored, "replicate": at.clamp(0, n - 1), "circular": at % n}[mode]
+        at = {"reflect": mirrored, "replicate": at.clamp(0, n - 1), "circular": at % max(n, 1)}[mode]
         input = input.index_select(dim, at + cut)
     return input
 

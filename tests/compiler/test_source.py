@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-import simplegrad.compiler.aggregate as aggregate_module
+import simplegrad.compiler.case as case_module
 from simplegrad import Tape, Variable, compile_aggregate, grad, gradient_tape, record, registry
 from simplegrad.engine import RawTensorError
 
@@ -113,7 +113,7 @@ def test_the_none_pattern_of_the_results_follows():
 
 
 def test_patterns_beyond_the_most_go_through_the_general_body(monkeypatch):
-    monkeypatch.setattr(aggregate_module, "MOST_BODIES", 1)
+    monkeypatch.setattr(case_module, "MOST_BODIES", 1)
     monkeypatch.setattr("simplegrad.compiler.code.MOST_BODIES", 1)
     compiled = compile_aggregate(RMSNORM)
     with Tape() as tape:

@@ -1,0 +1,103 @@
+"""The code of a compiled aggregate for one kind of shapes, and the functions that were made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import FunctionType
+
+from ..engine import TapeEntry
+from .code import MOST_BODIES, Code
+from .fused import Copied, is_worth_an_entry
+from .reverse import Differentiated
+from .run import function_of, namespace
+from .shapes import Shapes
+from .tracing import Expression
+
+
+class Case:
+    """The code for one kind of shapes, and the bodies that were made so far."""
+
+    def __init__(self, expression: Expression, name: str, shapes: Shapes, fused: bool, fast: bool = False):
+        self.made = Differentiated(expression.graph, expression.inputs, expression.results, shapes)
+        self.code = Code(name, expression.what, self.made, fast=fast)
+        self.bodies = Bodies(self)
+        self.twins = namespace(bodies=Twins(self.code))
+        self.fused = fused
+        text = self.code.forward_text()
+        self.forward = function_of(text, self.code.name, self.code.name, bodies=self.bodies, TapeEntry=self.entry)
+
+    def entry(self, inputs: list, outputs: list, propagate: Callable) -> TapeEntry:
+        return tuple.__new__(TapeEntry, (inputs, outputs, propagate, self.on_tensors))
+
+    def on_tensors(self, propagate: Callable) -> Callable:
+        """The same `propagate`, with what it captured; only the bodies that it finds are others."""
+        return FunctionType(propagate.__code__, self.twins, None, None, propagate.__closure__)
+
+    def fused_body(self, pattern: tuple[bool, ...]) -> Callable | None:
+        """The body of this pattern as one entry; None where there is nothing to gain, or a size is not at hand."""
+        body = self.made.body(pattern)
+        if not is_worth_an_entry(body, self.code):
+            return None
+        copied, name = Copied(body, self.code), self.code.body_name(pattern)
+        inner = Case(copied.expression(name), name, copied.shapes, fused=True, fast=True)
+        return function_of(copied.text(name), name, compute=inner.forward)
+
+    @property
+    def seen(self) -> list[tuple[bool, ...]]:
+        """The patterns that passes brought so far, recorded ones first."""
+        return list(dict.fromkeys([*self.bodies, *self.twins["bodies"]]))
+
+    @property
+    def all(self) -> tuple[bool, ...]:
+        return (True,) * len(self.made.outputs)
+
+    @property
+    def first(self) -> tuple[bool, ...]:
+        """What a first pass sees: gradients of the results."""
+        return tuple(node in self.made.results for node in self.made.outputs)
+
+    def pattern(self, pattern: Sequence) -> tuple[bool, ...]:
+        pattern = tuple(each is not None and each is not False for each in pattern)
+        names = [self.code.names[node] for node in self.made.outputs]
+        if len(pattern) != len(names) or not any(pattern):
+            raise ValueError(
+                f"a pattern says for each of {', '.join(names)} whether its gradient comes in, and for one of them at "
+                f"least it does; {pattern} was given."
+            )
+        return pattern
+
+
+class Bodies(dict):
+    """Pattern -> the function made for it. Nothing is made before a pass brings the pattern."""
+
+    def __init__(self, case: Case):
+        super().__init__()
+        self.case = case
+
+    def __missing__(self, pattern: tuple[bool, ...]) -> Callable:
+        whole = self.case.fused_body(pattern) if self.case.fused else None
+        if whole is not None:
+            self[pattern] = whole
+            return whole
+        code, more = self.case.code, {}
+        if len(self) < MOST_BODIES or pattern == self.case.all:
+            text = code.body_text(pattern)
+        else:
+            text = code.fallback_text(pattern)
+            more = {code.body_name(self.case.all): self[self.case.all]}
+        name = code.body_name(pattern)
+        self[pattern] = function_of(text, name, name, tensor=False, **more)
+        return self[pattern]
+
+
+class Twins(dict):
+    """Pattern -> the body that computes on tensors, for passes that are deferred."""
+
+    def __init__(self, code: Code):
+        super().__init__()
+        self.code = code
+
+    def __missing__(self, pattern: tuple[bool, ...]) -> Callable:
+        name = self.code.body_name(pattern)
+        self[pattern] = function_of(self.code.twin_text(pattern), name)
+        return self[pattern]
