@@ -68,6 +68,8 @@ class Writer:
         self.document |= {**self.rows, "listed": listed, "tape": tape, "events": events}
         self.document |= {name: rows for name, rows in beside.items() if rows}
         self.document |= {n: getattr(trace, n) for n in _RANK if getattr(trace, n) is not None}
+        if trace.printed:
+            self.document["printed"] = [list(line) for line in trace.printed]
 
     def place(self, thing: Value | Entry | Pass) -> int:
         """Where it stands in its list; put there now if it is new. What it refers to gets its place before it."""
@@ -186,6 +188,7 @@ class Reader:
             setattr(trace, name, self.text(self.document.get(name, ""), name))
         trace.bindings = self.names("bindings")
         trace._notices = [self.text(notice, "notices") for notice in self.list_of("notices", self.document)]
+        trace.printed = self.printed(len(events))
         trace._calls, trace._held = self.beside("calls", Call), self.beside("held", Held)
         trace._filled = self.beside("filled", Filled)
         trace._collectives, trace._shares = self.beside("collectives", Collective), self.beside("shares", Share)
@@ -236,6 +239,17 @@ class Reader:
         if not (is_whole(first) and 0 < first <= MOST_LINES and isinstance(lines, list) and len(lines) <= MOST_LINES):
             self.wrong(f"[first line, lines] was expected, not {_said(row)}")
         return first, [self.text(line) for line in lines]
+
+    def printed(self, events: int) -> tuple[tuple[int, int | None, str], ...]:
+        """What the program printed; a file of before it was kept has none."""
+        self.at = "printed"
+        return tuple(self.printed_row(row, events) for row in self.listed(self.document.get("printed", [])))
+
+    def printed_row(self, row: object, events: int) -> tuple[int, int | None, str]:
+        after, line, text = row if isinstance(row, list) and len(row) == 3 else (None, None, None)
+        if not (is_whole(after) and after <= events and (line is None or is_whole(line))):
+            self.wrong(f"[events before it, line, text] was expected, not {_said(row)}")
+        return after, line, self.text(text)
 
     def source_row(self, row: object, index: int) -> tuple[str, int]:
         self.at = f"sources[{index}]"

@@ -20,6 +20,7 @@ Nothing in it is ever executed: no pickle, and every index is looked at before i
     passes    [{id, loss, seed?, wanted: [value or null…], none, prune}, …]; elsewhere, again its place
     events    [{kind, parent?, pass_id?, line?, source?, and the fields of its kind}, …], in order. The kinds and their
               fields are those of events.py; `run` is a pass, `table` a list of [value, value]
+    printed   [[how many events came before it, line of the program or null, text], …]: what the program printed
     calls, held, filled    of a PyTorch run, where there are any: rows with the fields of calls.py. What a field usually
               is (its default there) is left out
 

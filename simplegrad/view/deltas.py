@@ -67,6 +67,7 @@ def payload(trace: Trace, asked: Callable[[], None] = lambda: None) -> dict:
         "passes": [PassRow(run.title, run.loss.name, [x.id for x in run.wanted]) for run in trace.passes],
         "modules": [ModuleRow(each.title, each.entries[0].id, len(each.entries)) for each in modules_of(trace.entries)],
         "program": trace.program.splitlines(),
+        "printed": [[after, text] for after, _, text in trace.printed],
         "sources": encoder.sources(),
         "bindings": {variable: name for name, variable in getattr(trace, "bindings", {}).items() if name != variable},
         "notices": list(trace.notices),

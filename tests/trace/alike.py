@@ -19,7 +19,7 @@ def as_data(x):
     return x
 
 
-ABOUT = ("title", "program", "aggregate", "kind", "notices", "bindings", "pass_count")
+ABOUT = ("title", "program", "aggregate", "kind", "notices", "bindings", "printed", "pass_count")
 
 
 def assert_same(trace: Trace, other: Trace):

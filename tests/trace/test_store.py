@@ -87,6 +87,7 @@ def test_what_ran_comes_back():
     trace = recorded("no_pass")
     trace.title, trace.program, trace.aggregate, trace.kind = "Tïtle", "a = rand(3)\n", "simple", "torch"
     trace.notices[:], trace.bindings = ["one", "two \ud800"], {"x": "v0"}
+    trace.printed = ((0, 1, "a is"), (len(trace), None, "tensor([1.])"))
     assert_same(trace, through_a_file(trace))
 
 
@@ -363,6 +364,8 @@ MALICIOUS = {
     "passes[0]: a text was expected, not null": at("passes", 0, "none", to=None),
     "listed: a number from 0 was expected, not -5": at("listed", to=-5),
     "bindings: an object was expected, not []": at("bindings", to=[]),
+    "printed: a list was expected, not 3": at("printed", to=3),
+    'printed: [events before it, line, text] was expected, not [-1, 1, "a"]': at("printed", to=[[-1, 1, "a"]]),
     "notices: a text was expected, not 1": at("notices", to=[1]),
     "program: a text was expected, not []": at("program", to=[]),
     'events[0]: an event of a known kind was expected, not {"kind": "__class__"}': at(

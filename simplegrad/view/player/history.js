@@ -38,7 +38,7 @@ function historyIn(map, key) {
 /** One side of the player: a trace with all its histories. States are those after `k` events, as `trace.at(k)`. */
 export class TraceHistory {
   // of the payload: rows of contract.py
-  events; sentences; entries; values; passes; modules; program; sources; bindings; notices;
+  events; sentences; entries; values; passes; modules; program; printed; sources; bindings; notices;
   stack;
 
   constructor(payload) {

@@ -126,9 +126,11 @@ class SourcePart {
     const { trace } = panel, isProgram = trace.program.length > 0;
     const list = html("ol", { class: "sg-source", "data-testid": "source", "data-side": panel.side, "aria-label": isProgram ? "program" : "source" });
     this.title = html("h4", {}, isProgram ? "program" : "source");
-    this.element = html("div", { class: "sg-part sg-part-source", "data-tab": "program" }, this.title, list);
+    this.printed = html("pre", { class: "sg-printed", "data-testid": "printed", "data-side": panel.side, "aria-label": "printed so far", hidden: true });
+    this.element = html("div", { class: "sg-part sg-part-source", "data-tab": "program" }, this.title, list, this.printed);
     this.list = new LineList(panel, list, { ofFile: !isProgram });
     this.file = -1;
+    this.told = 0; // lines that are shown of what was printed
     if (isProgram) this.list.fill(1, trace.program);
     else this.showFile(trace.sources.findIndex((source) => source[SOURCE.lines].length));
   }
@@ -143,6 +145,7 @@ class SourcePart {
 
   draw(k) {
     const { trace } = this.panel, event = k ? trace.events[k - 1] : null;
+    this.drawPrinted(trace, k);
     if (trace.program.length) {
       for (const line of this.list.lines) set(line, "data-break", String(this.panel.player.marks.hits.has(`l${line.dataset.line}`)));
       this.list.mark(trace.line(k) || null);
@@ -152,7 +155,21 @@ class SourcePart {
     }
   }
 
-  reveal() { this.list.reveal(); }
+  /** What print() said until the next event: a line that is printed is none itself. */
+  drawPrinted({ printed }, k) {
+    const count = printed.filter(([after]) => after <= k).length;
+    if (count === this.told) return;
+    this.told = count;
+    this.printed.hidden = count === 0;
+    this.printed.textContent = printed.slice(0, count).map(([, text]) => text).join("\n");
+    this.grown = true;
+  }
+
+  reveal() {
+    this.list.reveal();
+    if (this.grown) this.printed.scrollTop = this.printed.scrollHeight;
+    this.grown = false;
+  }
 }
 
 /** The Python of the hand-written rule that runs now: beside a program only. */
