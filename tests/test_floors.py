@@ -35,8 +35,9 @@ BELOW = {
     "compiler": {"ops", "engine", "trace", "aggregates", "language", REPORT},
     "gallery": set(),
     "torch_bridge": {"engine", "trace", "gallery"},
-    "lessons": {"engine", "trace", "aggregates", "language", "compiler", "checks", REPORT},
+    "lessons": {"engine", "trace", "aggregates", "comparison", "language", "compiler", "checks", REPORT},
 }
+BELOW["lessons"] |= {"gallery", "torch_bridge"}  # what they record of PyTorch
 BELOW["view"] = set(BELOW) - {"notebook"}
 ANYBODYS = {"torch_private", "extras", "source_text", "quiet"}
 for _part in set(BELOW) - ANYBODYS:

@@ -3,8 +3,10 @@
 `judge("9a", text)` gives the Reply that the Learn page shows; a teacher's script may call it too.
 """
 
-from .course import Exercise, Lesson, Prediction, Remark, course, exercise
+from .beside import beside
+from .course import Exercise, Lesson, Prediction, Remark, Scene, course, exercise
 from .judge import Reply, judge
+from .runs import traces_of
 from .steps import step_of
 
 __all__ = [
@@ -13,8 +15,11 @@ __all__ = [
     "Prediction",
     "Remark",
     "Reply",
+    "Scene",
+    "beside",
     "course",
     "exercise",
     "judge",
     "step_of",
+    "traces_of",
 ]

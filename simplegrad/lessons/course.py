@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
 
@@ -20,6 +20,23 @@ class Remark:
 
 
 @dataclass(frozen=True)
+class Scene:
+    """A run to step through: of a program on the tape, of PyTorch (`record` names it, see recordings.py), or of both
+    beside each other.
+
+    `begin`: the step that it begins at; `aggregate`: what f stands for, or `compiled: (a + b) * b`.
+    """
+
+    label: str
+    begin: Mapping
+    remarks: tuple[Remark, ...]
+    program: str = ""
+    record: str = ""
+    aggregate: str = "simple"
+    none: str = "skip"
+
+
+@dataclass(frozen=True)
 class Answer:
     """One answer to choose. `reply`: what is said of it."""
 
@@ -30,7 +47,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Prediction:
-    """A question that is asked before a step; the event of the step is its answer."""
+    """A question that is asked before a step of the first scene; the event of the step is its answer."""
 
     before: Mapping
     question: str
@@ -74,19 +91,15 @@ class Exercise:
 
 @dataclass(frozen=True)
 class Lesson:
-    """`begin`: the step that it begins at; `aggregate`: what f stands for in its program."""
+    """`scenes`: what there is to step through; the first one stands at the top of the file."""
 
     number: int
     title: str
     aim: str
     text: tuple[str, ...]
-    program: str
-    begin: Mapping
-    remarks: tuple[Remark, ...]
+    scenes: tuple[Scene, ...]
     prediction: Prediction | None
     exercises: tuple[Exercise, ...]
-    aggregate: str = "simple"
-    none: str = "skip"
     table: tuple[tuple[str, ...], ...] = field(default=())  # rows of a table below the text
 
 
@@ -108,11 +121,17 @@ def _lesson(said: dict) -> Lesson:
     asked = said.pop("prediction", None)
     if asked is not None:
         asked = Prediction(asked["before"], asked["question"], tuple(Answer(**each) for each in asked["answers"]))
-    remarks = tuple(Remark(**each) for each in said.pop("remarks", ()))
+    first = {name: said.pop(name) for name in [each.name for each in fields(Scene)] if name in said}
+    scenes = tuple(_scene(each) for each in [{"label": "This lesson's program", **first}, *said.pop("scenes", ())])
     exercises = tuple(_exercise(each) for each in said.pop("exercises", ()))
     table = tuple(tuple(row) for row in said.pop("table", ()))
     text = tuple(said.pop("text"))
-    return Lesson(text=text, remarks=remarks, prediction=asked, exercises=exercises, table=table, **said)
+    return Lesson(text=text, scenes=scenes, prediction=asked, exercises=exercises, table=table, **said)
+
+
+def _scene(said: dict) -> Scene:
+    remarks = tuple(Remark(**each) for each in said.pop("remarks", ()))
+    return Scene(remarks=remarks, **said)
 
 
 def _exercise(said: dict) -> Exercise:

@@ -61,10 +61,14 @@ class Nothing:
         return value in self.behind[loss]
 
     def result(self, run: Pass, value: Value) -> str:
-        """What a pass returned for a value when it returned None: `None, a known zero: L0 does not depend on b`."""
+        """What a pass returned for a value when it returned None: `None, a known zero: L0 does not depend on b`.
+
+        Of what a hand-written backward keeps to itself autograd knows nothing: there it is said what autograd sees."""
         lost = self.swallowed.get(run.id, {})
         if lost:
             return f"None: nothing came. {self.where(lost)}"
+        if not self.depends(run.loss, value) and self.kind == "torch" and any(each.aggregate for each in self.entries):
+            return f"None: autograd sees no way from {run.loss.name} to {value.name}"
         if not self.depends(run.loss, value):
             return f"None, a known zero: {run.loss.name} does not depend on {value.name}"
         return "None, a known zero"

@@ -23,8 +23,10 @@ def player_part(
     differs: Sequence[int] = (),
     address: str = "",
     query: Mapping[str, str] | None = None,
+    hold: Mapping | None = None,
 ) -> dict:
-    """The controls. `address`: where the step is written in the browser's address, "query" or "fragment"."""
+    """The controls. `address`: where the step is written in the browser's address, "query" or "fragment"; `hold`: a
+    step that is not made before a question (its `id`) is answered."""
     letters = {f"entry-{name}": mark.letter for name, mark in palette.ENTRY_STATES.items()}
     letters |= {f"gradient-{name}": mark.letter for name, mark in palette.GRADIENT_STATES.items()}
     return {
@@ -40,6 +42,7 @@ def player_part(
         "differs": list(differs),
         "address": address,
         "query": {name: text for name, text in (query or {}).items() if name != "step"},
+        "hold": dict(hold) if hold else None,
         "charts": charts,
         "panels": panels,
         "letters": letters,

@@ -291,6 +291,10 @@ class Narrator:
         if event.state == "skipped":
             names = _joined(" and ", (f"d{loss}/d{x.name}" for x in entry.outputs))
             are = "is" if len(entry.outputs) == 1 else "are"
+            if self.kind == "torch":  # eager PyTorch's engine skips nothing: the node itself may ask
+                given = _joined("; ", (self.gives(x, g) for x, g in zip(entry.inputs, event.outgoing)))
+                because = f"{names} {are} undefined, and the engine skips no node"
+                return f"{what}, ran all the same: {because}. It gives {given}."
             return f"{what}, is skipped: {names} {are} None, a known zero, and so is all that it would give. No work."
         if event.state == "pruned":
             wanted = _joined(", ", (x.name for x in self.runs[-1].wanted)) if self.runs else "wanted"

@@ -62,6 +62,106 @@ def test_a_newcomers_path(page: Page, server, size):
     assert errors == []
 
 
+def tab_to(page: Page, holds: str) -> None:
+    """Tab until what has the focus is meant: `holds` is JavaScript about `it`."""
+    for _ in range(120):
+        page.keyboard.press("Tab")
+        if page.evaluate(f"(it => Boolean({holds}))(document.activeElement)"):
+            return
+    raise AssertionError(f"no Tab leads to {holds}")
+
+
+@pytest.mark.parametrize("size", [(1440, 700), (390, 844)])
+def test_a_newcomers_path_by_keyboard_alone(page: Page, server, size):
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    open_lesson(page, server, "/")
+    lesson, player, reply = (page.get_by_test_id(name) for name in ("lesson", "player", "reply"))
+    begin = step(page)
+    page.keyboard.press("End")
+    expect(player).to_have_attribute("data-step", str(begin))
+    assert page.evaluate("document.activeElement.closest('[data-testid=prediction]') !== null")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")  # the second answer
+    expect(page.get_by_test_id("prediction").get_by_role("status")).to_contain_text("Yes.")
+    expect(player).to_have_attribute("data-step", "2")
+    page.keyboard.press("ArrowRight")
+    expect(player).to_have_attribute("data-step", "3")
+
+    tab_to(page, "it.dataset.testid === 'next-lesson'")
+    page.keyboard.press("Enter")
+    expect(lesson).to_have_attribute("data-lesson", "2")
+    page.wait_for_selector(READY)
+    tab_to(page, "it.dataset.testid === 'exercise'")
+    page.keyboard.press("Control+a")
+    page.keyboard.insert_text(WRONG)
+    tab_to(page, "it.dataset.testid === 'check-answer'")
+    page.keyboard.press("Enter")
+    expect(reply).to_have_attribute("data-solved", "false")
+    expect(reply).to_contain_text("stand in each other's place")
+    tab_to(page, "it.dataset.testid === 'show-step'")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("The run of your answer to exercise 2")).to_be_visible()
+    page.wait_for_selector(READY)
+    tab_to(page, "it.dataset.testid === 'exercise'")
+    page.keyboard.press("Control+a")
+    page.keyboard.insert_text(WRONG.replace("dL_dr * a, dL_dr * b", "dL_dr * b, dL_dr * a"))
+    page.keyboard.press("Control+Enter")
+    expect(reply).to_have_attribute("data-solved", "true")
+    tab_to(page, "it.dataset.testid === 'next-lesson'")
+    page.keyboard.press("Enter")
+    expect(lesson).to_have_attribute("data-lesson", "3")
+
+
+def test_the_figure_waits_until_the_question_is_answered(page: Page, server):
+    open_lesson(page, server, "/learn?lesson=2")
+    player, asked = page.get_by_test_id("player"), page.get_by_test_id("prediction")
+    page.get_by_role("button", name="step 12").click()
+    for key in ("ArrowRight", "Shift+ArrowRight", "Control+ArrowRight", "End"):
+        page.keyboard.press(key)
+    for name in ("last event", "one event on", "pass of r: steps 4 to 16"):
+        page.get_by_role("button", name=name).first.click()
+    page.get_by_role("slider", name="step").fill("9")
+    expect(player).to_have_attribute("data-step", "4")
+    expect(page.get_by_role("slider", name="step")).to_have_value("4")
+    expect(asked.get_by_role("status")).to_contain_text("The figure waits here")
+    expect(page.get_by_test_id("count")).to_contain_text("answer the question")
+    page.get_by_role("button", name="one event back").click()
+    expect(player).to_have_attribute("data-step", "3")
+    asked.get_by_test_id("skip").click()
+    expect(player).to_have_attribute("data-step", "5")
+    page.keyboard.press("End")
+    expect(player).to_have_attribute("data-step", "16")
+    page.reload()  # what was answered, or skipped, is not asked again
+    page.wait_for_selector(READY, timeout=60_000)
+    expect(asked.get_by_role("status")).to_contain_text("Skipped")
+    page.keyboard.press("End")
+    expect(player).to_have_attribute("data-step", "16")
+
+
+def test_the_runs_of_a_lesson_are_chosen_by_name(page: Page, server):
+    open_lesson(page, server, "/learn?lesson=16")
+    expect(page.get_by_test_id("event")).to_have_count(2)  # the tape, and PyTorch beside it
+    expect(page.get_by_test_id("event").nth(1)).to_contain_text("z = Exp(")
+    page.get_by_test_id("scene").nth(1).click()
+    expect(page.get_by_test_id("scene").nth(1)).to_have_attribute("aria-pressed", "true")
+    expect(page.get_by_test_id("event")).to_have_count(1)
+    page.wait_for_selector(READY)
+    page.keyboard.press("End")
+    expect(page.get_by_test_id("event")).to_contain_text("is at version 1; expected version 0")
+    expect(page.get_by_test_id("source")).to_contain_text("y.mul_(x)")
+    page.locator('[data-scene="4"][data-step="61"]').click()
+    expect(page.get_by_test_id("event")).to_contain_text("[0.5211, -1.1752, 3.6269]")
+
+
+def test_the_menu_of_pages_marks_what_the_bare_address_shows(page: Page, server):
+    open_lesson(page, server, "/")
+    current = page.locator('[data-testid=stTopNavLink][aria-current="page"]')
+    expect(current).to_have_text("Learn")
+    page.get_by_role("link", name="Compose").click()
+    expect(page.get_by_test_id("lesson")).to_have_count(0)
+    expect(current).to_have_text("Compose")
+
+
 def test_what_is_solved_and_written_is_kept_by_the_browser(page: Page, server):
     open_lesson(page, server, "/learn?lesson=15")
     page.get_by_test_id("exercise").fill("a + b - a + b")

@@ -3,8 +3,9 @@ the reply that is meant for it."""
 
 import pytest
 
-from simplegrad import Program
-from simplegrad.lessons import course, exercise, judge, step_of
+from simplegrad.lessons import beside, course, exercise, judge, step_of, traces_of
+from simplegrad.lessons.recordings import RECORDED, recorded
+from simplegrad.view.deltas import payload
 
 LESSONS = {lesson.number: lesson for lesson in course()}
 EXERCISES = {each.id: each for lesson in course() for each in lesson.exercises}
@@ -18,14 +19,67 @@ def test_every_chapter_is_a_lesson():
 @pytest.mark.parametrize("number", LESSONS)
 def test_the_steps_of_a_lesson_are_there(number):
     lesson = LESSONS[number]
-    trace = Program.parse(lesson.program).run(lesson.aggregate, none=lesson.none)
-    assert (trace.error is not None) == (number == 9)
-    steps = [step_of(trace, remark.at) for remark in lesson.remarks]
-    assert None not in steps and steps == sorted(steps)
-    begin, asked = step_of(trace, lesson.begin), step_of(trace, lesson.prediction.before)
+    for scene in lesson.scenes:
+        trace, *others = traces_of(lesson, scene)
+        raises = scene.aggregate == "simple_type_error" or scene.record == "wrong_version"
+        assert (trace.error is not None) == raises
+        steps = [step_of(trace, each) for each in (scene.begin, *(remark.at for remark in scene.remarks))]
+        assert None not in steps and steps[1:] == sorted(steps[1:])
+        assert len(others) == (scene.record != "" and scene.program != "")
+    first, *_ = traces_of(lesson, lesson.scenes[0])
+    begin, asked = step_of(first, lesson.scenes[0].begin), step_of(first, lesson.prediction.before)
     assert begin is not None and asked is not None
-    assert begin <= asked, "the step that answers is not to be seen before the question"
+    assert begin < asked, "the step that answers is not to be seen before the question"
     assert 2 <= len(lesson.text) <= 4
+
+
+# --- runs of PyTorch -------------------------------------------------------------------------------------------------
+
+
+def test_the_lessons_on_pytorch_are_recorded_from_pytorch():
+    shown = {scene.record for number in (15, 16) for scene in LESSONS[number].scenes if scene.record}
+    assert shown == set(RECORDED)
+    assert all(recorded(name).kind == "torch" for name in shown)
+
+
+def results_of(trace) -> list[list[float]]:
+    ended = [event for event in trace.events if event.kind == "PassEnded"]
+    return [[x.tensor.tolist() for x in event.results] for event in ended]
+
+
+@pytest.mark.parametrize("number, place", [(15, 1), (16, 0)])
+def test_tape_and_pytorch_beside_each_other_go_through_the_same_gradients(number, place):
+    tape, torchs = traces_of(LESSONS[number], LESSONS[number].scenes[place])
+    for ours, theirs in zip(results_of(tape), results_of(torchs), strict=True):
+        assert [x for each in ours for x in each] == pytest.approx([x for each in theirs for x in each], rel=1e-5)
+    rows = beside(tape, torchs)
+    assert rows[0] == (0, 0) and rows[-1] == (len(tape) - 1, len(torchs) - 1)
+    assert all(a <= c and b <= d and (a, b) != (c, d) for (a, b), (c, d) in zip(rows, rows[1:]))
+    together = [(a, b) for (a, b), before in zip(rows, [(-1, -1), *rows]) if a != before[0] and b != before[1]]
+    kinds = {(tape.events[a].kind, torchs.events[b].kind) for a, b in together}
+    assert all(ours == theirs for ours, theirs in kinds) and len(together) > len(torchs) * 0.8
+
+
+def test_a_version_that_does_not_fit_is_the_last_event_of_its_run():
+    error = recorded("wrong_version").error
+    assert error.error == "RuntimeError" and "is at version 1; expected version 0" in error.message
+
+
+def test_a_view_of_a_base_that_was_changed_has_another_node():
+    entries = recorded("view_of_a_changed_base").entries
+    (of_row,) = [entry for entry in entries if entry.outputs[0].name == "row"]
+    assert of_row.operator == "AsStrided" and of_row.inputs[0].name == "base"
+
+
+def test_a_function_before_and_after_its_cure():
+    before, after = (payload(recorded(name))["sentences"][-1] for name in ("sinh_before", "sinh_after"))
+    assert "dL1/dx = None: autograd sees no way from L1 to x" in before
+    assert "[0.5211, -1.1752, 3.6269]" in after
+
+
+def test_a_node_that_is_given_nothing_runs_all_the_same():
+    told = payload(recorded("undefined_gradient"))["sentences"]
+    assert any("Asks(x), ran all the same" in each for each in told) and not any("skipped" in each for each in told)
 
 
 @pytest.mark.parametrize("number", LESSONS)

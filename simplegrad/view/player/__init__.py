@@ -60,6 +60,7 @@ def player(
     watches: str = "",
     differs: Sequence[int] = (),
     query: Mapping[str, str] | None = None,
+    hold: Mapping | None = None,
 ) -> Paused:
     """The controls: buttons, timeline, slider, keys. One trace, or several that move together.
 
@@ -68,6 +69,8 @@ def player(
     change `nonce` with it. `breakpoints`, `watches`: as the URL has them (marks.js says how they are written);
     `differs`: the steps at which a gradient differs from the reference. `query`: what the address says of the page; the
     browser writes it there with each step (None: it leaves the address alone).
+    `hold`: `{"step": 12, "id": "lesson-3"}`: no further than before this step, until the page's question of this id
+    is answered (shared.js says how the browser keeps that).
     `charts`, `panels`: how many to wait for before `data-ready` says true.
     Mount it inside an `st.fragment`, so that a reported step runs no more than that.
     """
@@ -84,6 +87,7 @@ def player(
         differs=differs,
         address="query" if query is not None else "",
         query=query,
+        hold=hold,
     )
     with st.container(key=f"{key}-controls", gap=None):  # player.css keeps it at the bottom of the window
         for side, view in enumerate(views):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import streamlit as st
 
@@ -19,9 +20,35 @@ from .step import step_page
 OF_BOTH = {"step", *MARKS}
 
 
+NAMES = {learn_page: "learn", pytorch_page: "pytorch", step_page: "step"}
+# In the menu of pages "/" has no entry of its own: the one of the page that is shown is marked, as Streamlit marks it.
+_MARK = """
+const LINKS = "[data-testid=stTopNavLink], [data-testid=stSidebarNavLink]";
+export default function ({ data }) {
+  const links = () => [...document.querySelectorAll(LINKS)].filter((link) => link.pathname.endsWith(`/${data.page}`));
+  const mark = () => links().forEach((link) => link.setAttribute("aria-current", "page"));
+  const later = () => setTimeout(mark, 250); // on a narrow screen the menu is there once it is opened
+  mark();
+  document.addEventListener("click", later);
+  return () => {
+    document.removeEventListener("click", later);
+    if (!location.pathname.endsWith(`/${data.page}`)) links().forEach((link) => link.removeAttribute("aria-current"));
+  };
+}
+"""
+
+
 def home_page() -> None:
     """Learn, PyTorch, or Step."""
-    meant(page.given_files())()
+    shown = meant(page.given_files())
+    with st.container(key="here"):
+        _marker()(key="here-mark", data={"page": NAMES[shown]})
+    shown()
+
+
+@cache
+def _marker():
+    return st.components.v2.component("simplegrad_here", html="<i></i>", js=_MARK)
 
 
 def meant(files: UserFiles | None) -> Callable[[], None]:

@@ -1,7 +1,7 @@
 // A lesson: the rail, its text, what to look at, the question before a step, and exercises with their replies. What is
 // solved, and what was typed, is kept in this browser.
 
-const SOLVED = "simplegrad-solved", TYPED = "simplegrad-answers";
+const SOLVED = "simplegrad-solved", TYPED = "simplegrad-answers", ANSWERED = "simplegrad-answered"; // shared.js reads the last
 
 function element(tag, properties = {}, ...children) {
   const made = document.createElement(tag);
@@ -39,7 +39,13 @@ class Learn {
     this.root = root;
     this.count = 0;
     this.areas = new Map();
+    this.onHeld = (event) => { if (event.detail === this.question) this.ask(); };
+    document.addEventListener("simplegrad-held", this.onHeld);
   }
+
+  leave() { document.removeEventListener("simplegrad-held", this.onHeld); }
+
+  get question() { return `lesson-${this.data.lesson.number}`; }
 
   load(data, send) {
     this.send = send;
@@ -49,6 +55,7 @@ class Learn {
     if (before?.lesson.number === data.lesson.number) {
       this.drawReplies();
       this.drawRail();
+      this.drawScenes();
     } else {
       this.draw();
     }
@@ -56,9 +63,18 @@ class Learn {
 
   tell(name, value) {
     this.count += 1;
-    // on a narrow screen the graph stands below the text: whoever asks for a step wants to see it
-    if (name === "go" && innerWidth <= 900) document.querySelector('[class*="st-key-lesson-"][class*="-tape-frame"]')?.scrollIntoView({ block: "center" });
     this.send(name, { ...value, n: `${Date.now()}-${this.count}` });
+  }
+
+  /** To a step of a scene of the lesson, or of the run of an answer. What is on the stage goes there by itself. */
+  go(step, scene, of = "lesson") {
+    // on a narrow screen the graph stands below the text: whoever asks for a step wants to see it
+    if (innerWidth <= 900) document.querySelector('[class*="st-key-lesson-"][class*="-tape-frame"]')?.scrollIntoView({ block: "center" });
+    if (of === "lesson" && !this.data.shown && this.data.scene === scene) {
+      document.dispatchEvent(new CustomEvent("simplegrad-go", { detail: { player: this.data.player, step } }));
+    } else {
+      this.tell("go", { step, scene, of });
+    }
   }
 
   draw() {
@@ -70,13 +86,14 @@ class Learn {
       element("p", { class: "sgl-aim" }, ...prose(lesson.aim)),
       ...lesson.text.map((text) => element("p", {}, ...prose(text))),
       this.table(lesson.table),
-      this.remarks(lesson.remarks),
+      ...this.scenes(lesson.scenes),
       this.prediction(lesson.prediction),
       ...lesson.exercises.map((each) => this.exercise(each)),
       this.onward());
     this.root.replaceChildren(this.rail, this.body);
     this.drawRail();
     this.drawReplies();
+    this.drawScenes();
     this.body.scrollTop = 0;
   }
 
@@ -100,23 +117,57 @@ class Learn {
     return element("div", { class: "sgl-table" }, element("table", {}, row(rows[0], "th"), ...rows.slice(1).map((each) => row(each, "td"))));
   }
 
-  remarks(list) {
+  /** What to look at, step by step, under the name of each run where there are several. */
+  scenes(list) {
+    this.titles = list.length < 2 ? [] : list.map((scene, i) => element("h3", { class: "sgl-scene" },
+      element("button", { type: "button", "data-testid": "scene", "data-scene": i, onclick: () => this.go(scene.begin, i) }, scene.label)));
+    return list.flatMap((scene, i) => [this.titles[i], this.remarks(scene.remarks, i)].filter(Boolean));
+  }
+
+  /** Which of the runs stands on the stage. */
+  drawScenes() {
+    this.titles.forEach((title, i) => title.firstChild.setAttribute("aria-pressed", String(!this.data.shown && i === this.data.scene)));
+  }
+
+  remarks(list, scene) {
     return element("ol", { class: "sgl-remarks", "aria-label": "steps to look at" }, ...list.map((each) => element("li", {},
-      element("button", { type: "button", "data-step": each.step, onclick: () => this.tell("go", { step: each.step, of: "lesson" }) }, `step ${each.step}`),
+      element("button", { type: "button", "data-step": each.step, "data-scene": scene, onclick: () => this.go(each.step, scene) }, `step ${each.step}`),
       " ", ...prose(each.text))));
   }
 
+  /** A question that holds the player before its step, until it is answered or skipped. */
   prediction(asked) {
     if (!asked) return null;
-    const said = element("p", { class: "sgl-said", role: "status" });
-    const answers = asked.answers.map((each) => element("button", { type: "button", "data-right": String(each.right), onclick: (event) => {
-      for (const other of answers) other.setAttribute("aria-pressed", String(other === event.currentTarget));
-      said.replaceChildren(element("b", {}, each.right ? "Yes. " : "No. "), ...prose(each.reply), " The step shows it.");
-      said.dataset.right = String(each.right);
-      this.tell("go", { step: asked.step, of: "lesson" });
-    } }, ...prose(each.text)));
-    return element("section", { class: "sgl-asked", "data-testid": "prediction", "aria-label": "before the step" },
-      element("h3", {}, "Before you step on"), element("p", {}, ...prose(asked.question)), element("div", { class: "sgl-answers" }, ...answers), said);
+    const question = this.question, said = element("p", { class: "sgl-said", role: "status" });
+    const show = (place) => {
+      answers.forEach((each, i) => each.setAttribute("aria-pressed", String(i === place)));
+      this.asked.dataset.answered = "true";
+      const answer = asked.answers[place];
+      said.replaceChildren(...(answer ? [element("b", {}, answer.right ? "Yes. " : "No. "), ...prose(answer.reply)] : ["Skipped."]), ` Look at step ${asked.step}.`);
+      said.dataset.right = answer ? String(answer.right) : "skipped";
+    };
+    const choose = (place) => {
+      (window.simplegradAnswered ??= {})[question] = place;
+      keep(ANSWERED, question, place);
+      delete this.asked.dataset.held;
+      show(place);
+      this.go(asked.step, 0);
+    };
+    const answers = asked.answers.map((each, i) => element("button", { type: "button", "aria-pressed": "false", onclick: () => choose(i) }, ...prose(each.text)));
+    this.asked = element("section", { class: "sgl-asked", "data-testid": "prediction", "aria-label": "before the step" },
+      element("h3", {}, `Before step ${asked.step}`), element("p", {}, ...prose(asked.question)),
+      element("div", { class: "sgl-answers" }, ...answers, element("button", { type: "button", class: "sgl-skip", "data-testid": "skip", onclick: () => choose(-1) }, "Skip this question")), said);
+    const before = window.simplegradAnswered?.[question] ?? kept(ANSWERED)[question];
+    if (before !== undefined) show(before);
+    return this.asked;
+  }
+
+  /** Somebody wanted to step past the question. */
+  ask() {
+    this.asked.dataset.held = "true";
+    this.asked.scrollIntoView({ block: "nearest" });
+    this.asked.querySelector(".sgl-said").textContent = "The figure waits here. Choose an answer, or skip the question.";
+    if (document.activeElement === document.body) this.asked.querySelector("button").focus({ preventScroll: true });
   }
 
   exercise(each) {
@@ -161,7 +212,7 @@ class Learn {
       reply.dataset.solved = String(said.solved);
       reply.replaceChildren(element("p", {}, element("b", {}, said.solved ? "Solved. " : "Not yet. "), ...prose(said.sentence)),
         said.place ? element("p", { class: "sgl-place" }, `line ${said.line}: `, element("code", {}, said.place)) : "",
-        said.step !== null ? element("button", { type: "button", "data-testid": "show-step", onclick: () => this.tell("go", { step: said.step, of: id }) }, "Show the step that shows it") : "");
+        said.step !== null ? element("button", { type: "button", "data-testid": "show-step", onclick: () => this.go(said.step, 0, id) }, "Show the step that shows it") : "");
     }
   }
 
@@ -177,5 +228,8 @@ export default function (component) {
   const root = component.parentElement.querySelector(".sg-learn-root");
   if (!lessons.has(root)) lessons.set(root, new Learn(root));
   lessons.get(root).load(component.data, component.setStateValue);
-  return () => lessons.delete(root);
+  return () => {
+    lessons.get(root)?.leave();
+    lessons.delete(root);
+  };
 }

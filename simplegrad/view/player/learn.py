@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -9,8 +10,7 @@ from threading import Thread
 
 import streamlit as st
 
-from ...language import Program
-from ...lessons import Lesson, Reply, course, judge, step_of
+from ...lessons import Lesson, Reply, Scene, beside, course, judge, step_of, traces_of
 from ...lessons.facts import warm
 from ...trace.trace import Trace
 from ..bounded import Bounded
@@ -26,10 +26,11 @@ LONGEST = 20_000  # characters of an answer
 
 @dataclass
 class Learning:
-    """What one session does. `shown`: a trace of an answer, and the exercise that it belongs to; `heard`: numbers of
-    what the browser told, so that each is heard once."""
+    """What one session does. `scene`: which run of the lesson; `shown`: the exercise whose answer's run is shown
+    instead, or ""; `heard`: numbers of what the browser told, so that each is heard once."""
 
     number: int = 1
+    scene: int = 0
     step: int | None = None
     nonce: int = 0
     shown: str = ""
@@ -38,12 +39,27 @@ class Learning:
 
     def open(self, number: int) -> None:
         if number != self.number:
-            self.number, self.step, self.shown = number, None, ""
+            self.number, self.scene, self.step, self.shown = number, 0, None, ""
             self.nonce += 1
 
-    def go(self, step: int, of: str) -> None:
-        self.step, self.shown = step, "" if of == "lesson" else of
+    def go(self, step: int | None, of: str, scene: int = 0) -> None:
+        self.step, self.scene, self.shown = step, scene, "" if of == "lesson" else of
         self.nonce += 1
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What is stepped through: one run, or two beside each other, joined by `rows`. `titles`: of the sides."""
+
+    views: tuple[TraceView, ...]
+    start: int
+    rows: list[tuple[int, int]] | None = None
+    titles: tuple[str, ...] = ("",)
+
+    @property
+    def key(self) -> str:
+        """Other traces have parts of their own: none of them meets what is not its own."""
+        return f"lesson-{'-'.join(view.id for view in self.views)}"
 
 
 def learn_page() -> None:
@@ -53,26 +69,46 @@ def learn_page() -> None:
     learning = st.session_state.setdefault("learning", Learning())
     asked_for(learning)
     lesson = course()[learning.number - 1]
-    trace, start = on_stage(learning, lesson)
-    view = view_of(trace)
-    key = f"lesson-{view.id}"  # another trace has parts of its own: none of them meets what is not its own
+    stage = on_stage(learning, lesson)
     with st.container(key="learn"):
-        text, stage = st.columns([5, 8], gap="medium")
+        text, picture = st.columns([5, 8], gap="medium")
     with text:
-        reading(learning, lesson)
-    with stage:
+        reading(learning, lesson, stage.key)
+    with picture:
         if learning.shown:
             said, back = st.columns([3, 2], vertical_alignment="center")
             said.markdown(f"The run of your answer to exercise {learning.shown}:")
-            back.button("Back to the lesson's own", on_click=learning.go, args=(begin_of(lesson), "lesson"))
-        panel("event", player=key)
-        chart(view, player=key, key=f"{key}-tape", height=330)
-        source, gradients = st.columns(2)
-        with source:
-            panel("source", player=key)
-        with gradients:
-            panel("gradients", player=key)
-    stepping(view, start, learning, key)
+            back.button("Back to the lesson's own", on_click=learning.go, args=(None, "lesson"))
+        draw(stage)
+    stepping(stage, learning)
+
+
+def draw(stage: Stage) -> None:
+    """The sentence and the graph of each side; below them the programs, and the gradients of a run that is alone."""
+    alone = len(stage.views) == 1
+    heights = [height_of(view, alone) for view in stage.views]
+    st.html(f"<style>.st-key-learn {{ --sgl-graphs: {sum(heights)}px; }}</style>")  # learn.css reckons with it
+    for side, (view, title) in enumerate(zip(stage.views, stage.titles)):
+        with st.container(gap=None):
+            if title:
+                st.html(f'<p class="sgl-side">{title}</p>')
+            panel("event", side=side, player=stage.key)
+            graph = f"{stage.key}-tape" if side == 0 else f"{stage.key}-other"
+            chart(view, side=side, player=stage.key, key=graph, height=heights[side])
+    for side, column in enumerate(st.columns(2)):
+        with column:
+            if side < len(stage.views):
+                panel("source", side=side, player=stage.key)
+            else:
+                panel("gradients", player=stage.key)
+    panel("python", player=stage.key)
+
+
+def height_of(view: TraceView, alone: bool) -> int:
+    """In pixels: the program and the gradients are to be in sight below it. From about 300 numbers stand at the nodes
+    of a graph of two lanes."""
+    natural = view.figure.layout.height
+    return min(natural, 230) if not alone else 300 if 300 < natural < 360 else min(natural, 320)
 
 
 @cache
@@ -94,30 +130,58 @@ def asked_for(learning: Learning) -> None:
         learning.open(int(said) if there else 1)
 
 
-def on_stage(learning: Learning, lesson: Lesson) -> tuple[Trace, int]:
-    """The trace that is shown, and the step to begin at."""
+def on_stage(learning: Learning, lesson: Lesson) -> Stage:
+    """The run of an answer, where that was asked for; else a scene of the lesson."""
     reply = learning.replies.get(learning.shown)
     if reply is not None and reply.trace is not None and len(reply.trace):
-        return reply.trace, min(learning.step or 0, len(reply.trace) - 1)
+        return Stage((view_of(reply.trace),), min(learning.step or 0, len(reply.trace) - 1))
     learning.shown = ""
-    return run_of(lesson), begin_of(lesson) if learning.step is None else learning.step
+    learning.scene = min(learning.scene, len(lesson.scenes) - 1)
+    traces, rows = run_of(lesson, learning.scene)
+    views = tuple(view_of(trace) for trace in traces)
+    start = step_in(lesson, learning.scene, lesson.scenes[learning.scene].begin)
+    titles = ("on the tape", "in PyTorch") if rows else ("",)
+    return Stage(views, start or 0 if learning.step is None else learning.step, rows, titles)
 
 
-def run_of(lesson: Lesson) -> Trace:
-    def run() -> Trace:
-        program = Program.parse(lesson.program.strip("\n"), title=lesson.title)
-        return program.run(lesson.aggregate, none=lesson.none)
+def run_of(lesson: Lesson, number: int) -> tuple[tuple[Trace, ...], list[tuple[int, int]] | None]:
+    """The traces of a scene, one or two, and how the steps of two go together."""
 
-    return RUNS.get(lesson.number, run, bytes_of)
+    def run() -> tuple[tuple[Trace, ...], list[tuple[int, int]] | None]:
+        traces = traces_of(lesson, lesson.scenes[number])
+        return traces, beside(*traces) if len(traces) == 2 else None
+
+    return RUNS.get((lesson.number, number), run, lambda made: sum(map(bytes_of, made[0])))
 
 
-def begin_of(lesson: Lesson) -> int:
-    return step_of(run_of(lesson), lesson.begin) or 0
+def step_in(lesson: Lesson, number: int, at: Mapping) -> int | None:
+    """The step of the scene that is meant: where there are two sides, the first that shows the tape's event."""
+    traces, rows = run_of(lesson, number)
+    event = step_of(traces[0], at)
+    if rows is None or event is None:
+        return event
+    return next(step for step, (mine, _) in enumerate(rows) if mine == event)
+
+
+def hold_of(learning: Learning, lesson: Lesson) -> dict | None:
+    """The question that is asked before a step of the lesson's first scene."""
+    if learning.shown or learning.scene or lesson.prediction is None:
+        return None
+    return {"step": step_in(lesson, 0, lesson.prediction.before), "id": f"lesson-{lesson.number}"}
 
 
 @st.fragment
-def stepping(view: TraceView, start: int, learning: Learning, key: str) -> None:
-    player([view], start=start, nonce=f"{learning.number}-{learning.nonce}", key=key, charts=1, panels=3)
+def stepping(stage: Stage, learning: Learning) -> None:
+    player(
+        stage.views,
+        aligned_steps=stage.rows,
+        start=stage.start,
+        nonce=f"{learning.number}-{learning.nonce}",
+        key=stage.key,
+        charts=len(stage.views),
+        panels=len(stage.views) + 3,
+        hold=hold_of(learning, course()[learning.number - 1]),
+    )
 
 
 # --- the text ----------------------------------------------------------------------------------------------------
@@ -131,10 +195,10 @@ def _component():
 
 
 @st.fragment
-def reading(learning: Learning, lesson: Lesson) -> None:
-    """The lesson, drawn in the browser; an answer runs this part alone."""
+def reading(learning: Learning, lesson: Lesson, stage: str) -> None:
+    """The lesson, drawn in the browser; an answer runs this part alone. `stage`: the key of the player beside it."""
     nothing = {f"on_{name}_change": _nothing for name in ("lesson", "go", "check")}
-    told = _component()(key="lesson", data=data_of(learning, lesson), **nothing)
+    told = _component()(key="lesson", data=data_of(learning, lesson, stage), **nothing)
     check, go, other = (news(learning, told, name) for name in ("check", "go", "lesson"))
     if other is not None and isinstance(other.get("number"), int) and 1 <= other["number"] <= len(course()):
         learning.open(other["number"])
@@ -142,7 +206,8 @@ def reading(learning: Learning, lesson: Lesson) -> None:
         st.query_params["lesson"] = str(other["number"])
         st.rerun()
     if go is not None and isinstance(go.get("step"), int) and isinstance(go.get("of"), str):
-        learning.go(max(go["step"], 0), go["of"])
+        scene = go.get("scene")
+        learning.go(max(go["step"], 0), go["of"], scene if isinstance(scene, int) and scene > 0 else 0)
         st.rerun()
     if check is not None and isinstance(check.get("text"), str):
         answer(learning, lesson, str(check.get("id")), check["text"][:LONGEST])
@@ -167,10 +232,12 @@ def cost_of(reply: Reply) -> int:
     return 1_000 + (0 if reply.trace is None else bytes_of(reply.trace))
 
 
-def data_of(learning: Learning, lesson: Lesson) -> dict:
-    trace = run_of(lesson)
+def data_of(learning: Learning, lesson: Lesson, stage: str) -> dict:
     asked = lesson.prediction
     return {
+        "player": stage,
+        "scene": learning.scene,
+        "shown": learning.shown,
         "rail": [
             {"number": each.number, "title": each.title, "exercises": [e.id for e in each.exercises]}
             for each in course()
@@ -181,11 +248,11 @@ def data_of(learning: Learning, lesson: Lesson) -> dict:
             "aim": lesson.aim,
             "text": lesson.text,
             "table": lesson.table,
-            "remarks": [{"text": each.text, "step": step_of(trace, each.at)} for each in lesson.remarks],
+            "scenes": [scene_told(lesson, number, scene) for number, scene in enumerate(lesson.scenes)],
             "prediction": asked
             and {
                 "question": asked.question,
-                "step": step_of(trace, asked.before),
+                "step": step_in(lesson, 0, asked.before),
                 "answers": [{"text": a.text, "reply": a.reply, "right": a.right} for a in asked.answers],
             },
             "exercises": [
@@ -195,6 +262,11 @@ def data_of(learning: Learning, lesson: Lesson) -> dict:
         },
         "replies": {name: said_of(reply) for name, reply in learning.replies.items()},
     }
+
+
+def scene_told(lesson: Lesson, number: int, scene: Scene) -> dict:
+    remarks = [{"text": each.text, "step": step_in(lesson, number, each.at)} for each in scene.remarks]
+    return {"label": scene.label, "begin": step_in(lesson, number, scene.begin) or 0, "remarks": remarks}
 
 
 def said_of(reply: Reply) -> dict:

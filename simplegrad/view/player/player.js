@@ -5,7 +5,7 @@ import { ENTRY, EVENT, MODULE, PASS, VALUE } from "./contract.js";
 import { html, set, setText, svg } from "./dom.js";
 import { SUMS } from "./history.js";
 import { Marks } from "./marks.js";
-import { REPORT_MS, shared } from "./shared.js";
+import { REPORT_MS, answered, shared } from "./shared.js";
 
 const BIG_GAP_MS = 60, ADDRESS_MS = 90;
 const READING_MS = 250, WORD_MS = 190; // a sentence: to look there, and for each of its words; formulas count as one
@@ -47,6 +47,8 @@ export class Player {
     // a report that comes after the click on another page's link would bring this page back
     this.onDown = (event) => { if (event.target.closest?.("a[href]")) { clearTimeout(this.report); clearTimeout(this.marks.timer); } };
     document.addEventListener("pointerdown", this.onDown, true);
+    this.onGo = (event) => { if (event.detail.player === this.data.player) { this.stop(); this.go(event.detail.step); } };
+    document.addEventListener("simplegrad-go", this.onGo); // of a text beside it
   }
 
   // --- what is shown ------------------------------------------------------------------------------------------
@@ -64,7 +66,7 @@ export class Player {
     const known = shared.steps.get(data.id);
     const start = known && known.nonce === data.nonce ? known.step : data.start;
     this.nonce = data.nonce;
-    this.step = Math.max(0, Math.min(this.steps - 1, start));
+    this.step = Math.max(0, Math.min(this.most, start));
     this.reported = data.start;
     this.slider.max = Math.max(0, this.steps - 1);
     this.root.querySelector(".sg-player").dataset.steps = this.steps;
@@ -82,8 +84,17 @@ export class Player {
     return Boolean(this.aligned && this.step > 0 && this.aligned[this.step][side] === this.aligned[this.step - 1][side]);
   }
 
+  /** The last step that may be shown: the one before a question, as long as it is not answered. */
+  get most() {
+    const { hold } = this.data;
+    return hold && !answered(hold.id) ? Math.min(hold.step, this.steps) - 1 : this.steps - 1;
+  }
+
+  get isHeld() { return this.step === this.most && this.most < this.steps - 1; }
+
   go(step) {
-    const to = Math.max(0, Math.min(this.steps - 1, step));
+    const to = Math.max(0, Math.min(this.most, step));
+    if (step > this.most && this.most < this.steps - 1) this.held();
     if (to === this.step) return;
     this.step = to;
     this.player.dataset.step = to;
@@ -91,6 +102,13 @@ export class Player {
     this.frame ??= requestAnimationFrame(() => this.paintNow());
     this.addressTimer ??= setTimeout(() => this.writeAddress(), ADDRESS_MS);
     this.reportLater();
+  }
+
+  /** Nobody passes the question: whoever asks it is told that somebody wanted to. */
+  held() {
+    this.stop();
+    this.slider.value = this.step;
+    document.dispatchEvent(new CustomEvent("simplegrad-held", { detail: this.data.hold.id }));
   }
 
   /** The step in the address, without an entry in the browser's history: Back leaves the page. */
@@ -110,7 +128,8 @@ export class Player {
     this.frame = null;
     this.player.dataset.step = this.step;
     if (this.slider.valueAsNumber !== this.step) this.slider.value = this.step;
-    setText(this.count, `step ${this.step} of ${Math.max(0, this.steps - 1)}`);
+    setText(this.count, `step ${this.step} of ${Math.max(0, this.steps - 1)}${this.isHeld ? ": answer the question to go on" : ""}`);
+    this.player.dataset.held = this.isHeld;
     set(this.slider, "aria-valuetext", this.steps ? `step ${this.step} of ${this.steps - 1}: ${this.sentenceAt(this.step)}` : "");
     this.drawCursor();
     this.marks.draw();
@@ -186,7 +205,9 @@ export class Player {
     const wait = () => { this.timer = setTimeout(tick, this.readingTime() / Number(this.speed.value)); };
     const tick = () => {
       if (this.step >= this.steps - 1) return this.stop();
-      this.go(this.step + 1);
+      const before = this.step;
+      this.go(before + 1);
+      if (this.step === before) return; // held
       if (this.marks.isStop(this.step)) this.stop();
       else wait();
     };
@@ -538,6 +559,7 @@ export class Player {
   leave() {
     document.removeEventListener("keydown", this.onKey, true);
     document.removeEventListener("pointerdown", this.onDown, true);
+    document.removeEventListener("simplegrad-go", this.onGo);
     clearInterval(this.looking);
     clearTimeout(this.report);
     clearTimeout(this.timer);

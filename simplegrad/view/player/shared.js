@@ -3,3 +3,11 @@
 // Longer than between two steps of somebody who steps twice a second: 20 of them would send 40 reports a second.
 export const REPORT_MS = 600;
 export const shared = (window.simplegrad ??= { players: new Map(), waiting: new Map(), steps: new Map(), traces: new Map() });
+
+const ANSWERED = "simplegrad-answered"; // by the id of a question: the place of the answer that was chosen, -1 where it was skipped
+
+/** What was answered in this browser; where it keeps nothing, on this page. learn.js writes it. */
+export function answered(id) {
+  if (window.simplegradAnswered?.[id] !== undefined) return true;
+  try { return id in JSON.parse(window.localStorage.getItem(ANSWERED) || "{}"); } catch { return false; }
+}
