@@ -59,6 +59,29 @@ class Item:
 
 
 @dataclass(frozen=True)
+class Template(Item):
+    """A function to write further, and a call of it: {name} stands for a name that no function has."""
+
+    @property
+    def snippet(self) -> str:
+        return self.filled("mine", "y", "x", "w")
+
+    def insert(self, text: str) -> str:
+        return "\n".join(filter(None, (text.rstrip(), self.statement(names_in(text), text)))) + "\n"
+
+    def statement(self, names: dict[str, bool], text: str = "") -> str:
+        """`text`: whose functions have names that are taken."""
+        taken = {*names, *_DEFINED.findall(text)}
+        free = (name for name in itertools.chain(["mine"], (f"mine{n}" for n in itertools.count(2))))
+        name, last = next(each for each in free if each not in taken), [*names] or ["a"]
+        leaf = "" if names else "a = rand(4, seed=1)\n\n"
+        return leaf + self.filled(name, new_name("= ", names), last[-1], last[-2:][0])
+
+    def filled(self, name: str, y: str, x: str, w: str) -> str:
+        return self.pattern.format(name=name, y=y, x=x, w=w)
+
+
+@dataclass(frozen=True)
 class Group:
     """Items under a heading."""
 
@@ -146,10 +169,27 @@ def of_table(offered: str) -> Group:
 PALETTE = (*PALETTE[:-1], of_table(" ".join(item.pattern for group in PALETTE for item in group.items)), PALETTE[-1])
 
 
+OWN = Template(
+    "an aggregate of your own",
+    """def {name}(a, b):
+    r = Variable(a.value - b.value)  # what it computes, on tensors
+
+    def propagate(dL_doutputs):
+        (dL_dr,) = dL_doutputs
+        return [dL_dr, -dL_dr]  # a gradient for each input, on Variables
+
+    gradient_tape.append(TapeEntry(inputs=[a.name, b.name], outputs=[r.name], propagate=propagate))
+    return r
+
+{y} = {name}({x}, {w})""",
+    "a function with a propagate to change, and a call of it",
+)
+
+
 def palette() -> tuple[Group, ...]:
-    """PALETTE, and after it the aggregates registered right now, `f` (the chosen one) before all."""
+    """PALETTE, and after it the aggregates: the chosen one, `f`, one to write, and those registered right now."""
     chosen = Item(F, "{y} = f({x}, {w})", "the aggregate that is chosen on the page")
-    return (*PALETTE, Group("Aggregates", (chosen, *(aggregate_item(each) for each in registry.values()))))
+    return (*PALETTE, Group("Aggregates", (chosen, OWN, *(aggregate_item(each) for each in registry.values()))))
 
 
 def aggregate_item(aggregate: Aggregate) -> Item:
@@ -165,12 +205,14 @@ def inputs(aggregate: Aggregate) -> int:
     )
 
 
-_ASSIGNMENT = re.compile(r"^[ \t]*\(?(\w+(?:[ \t]*,[ \t]*\w+)*)[ \t]*,?\)?[ \t]*=(?!=)(.*)", re.MULTILINE)
+_DEFINED = re.compile(r"^def[ \t]+(\w+)", re.MULTILINE)
+_ASSIGNMENT = re.compile(r"^\(?(\w+(?:[ \t]*,[ \t]*\w+)*)[ \t]*,?\)?[ \t]*=(?!=)(.*)", re.MULTILINE)
 _CALLED = re.compile(r"\s*(?:torch\.)?(\w+)\(")
 
 
 def names_in(text: str) -> dict[str, bool]:
-    """The names that a text assigns, in the order in which they were last assigned, and whether each is a leaf.
+    """The names that a text assigns outside of its functions, in the order in which they were last assigned, and
+    whether each is a leaf.
 
     Read line by line, so that a text that is no program yet, since one is typing in it, gives its names too.
     """

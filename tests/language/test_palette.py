@@ -1,11 +1,12 @@
 """The palette: what it inserts is a program, and it runs."""
 
 import pytest
+import torch
 
-from simplegrad import Program
+from simplegrad import Program, check
 from simplegrad.language import EXAMPLES, PALETTE
 from simplegrad.language.names import OPERATOR_FUNCTIONS
-from simplegrad.language.palette import names_in
+from simplegrad.language.palette import OWN, names_in, palette
 from simplegrad.ops import TABLE
 
 ITEMS = [item for group in PALETTE for item in group.items]
@@ -61,3 +62,27 @@ def test_every_operator_of_the_engine_is_offered():
     names = {op.name for op in TABLE.values() if op.pointwise and op.text == f"{{}}.{op.name}()"}
     assert names <= {function.__name__ for function in OPERATOR_FUNCTIONS.values()}
     assert {name for name in names - aside if name not in offered} == set()
+
+
+def test_an_aggregate_of_ones_own_is_offered_right_behind_the_chosen_one():
+    aggregates = palette()[-1]
+    assert aggregates.title == "Aggregates" and aggregates.items[1] is OWN
+    assert OWN.label == "an aggregate of your own"
+
+
+def test_the_template_is_a_right_aggregate_and_a_call_of_it():
+    program = Program.parse(OWN.insert(""))
+    assert program.run().error is None and program.aggregates == ("mine",)
+    mine = program.defined()["mine"]
+    assert check(mine, torch.rand(3), torch.rand(3)).verdict == "correct"
+
+
+def test_the_template_takes_names_that_are_free_and_the_last_that_are_there():
+    text = OWN.insert(OWN.insert("p = rand(2)\nq = rand(2)\n"))
+    program = Program.parse(text)
+    assert program.run().error is None and program.functions == ("mine", "mine2")
+    assert text.splitlines()[-1] == "y1 = mine2(y0, q)"
+
+
+def test_names_of_a_function_are_nothing_to_compute_with():
+    assert names_in("a = rand(2)\ndef f2(x):\n    t = x * x\n    return t\ny = f2(a)") == {"a": True, "y": False}

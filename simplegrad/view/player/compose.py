@@ -10,7 +10,7 @@ import streamlit as st
 import torch
 
 from ...language import EXAMPLES, Program, ProgramError, palette
-from ...language.palette import names_in
+from ...language.palette import Item, Template, names_in
 from ...trace.events import PassEnded
 from ...trace.trace import Trace
 from ..nothing import Nothing
@@ -118,12 +118,19 @@ def editor(shown: Shown, error: dict | None) -> None:
     groups = [
         [
             group.title,
-            [[item.label, item.statement(names) if names else item.snippet, item.sentence] for item in group.items],
+            [[item.label, written(item, names, shown.source), item.sentence] for item in group.items],
         ]
         for group in palette()
     ]
     data = {"text": shown.source, "draft": f"{session_number()}-{draft()}", "error": error, "groups": groups}
     _component()(key="editor", data=data, on_text_change=typed)
+
+
+def written(item: Item, names: dict[str, bool], text: str) -> str:
+    """What is inserted for it: with the names that are there, or as one reads it in a list."""
+    if isinstance(item, Template):
+        return item.statement(names, text)
+    return item.statement(names) if names else item.snippet
 
 
 def typed() -> None:
