@@ -6,6 +6,7 @@ from ..compiler import compile_aggregate
 from ..language import Program
 from ..trace.trace import Trace
 from .course import Lesson, Scene
+from .facts import warm
 from .recordings import recorded
 
 COMPILED = "compiled: "
@@ -26,4 +27,9 @@ def traces_of(lesson: Lesson, scene: Scene) -> tuple[Trace, ...]:
 def aggregate_of(scene: Scene):
     """What f stands for: a name, or what the compiler makes of an expression."""
     text = scene.aggregate.removeprefix(COMPILED)
-    return scene.aggregate if text == scene.aggregate else compile_aggregate(text)
+    if text == scene.aggregate:
+        return text
+    warm()  # no part of the run's own time
+    compiled = compile_aggregate(text)
+    assert compiled.propagate_source  # made now, for the same reason
+    return compiled
