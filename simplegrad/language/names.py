@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 from ..aggregates import registry
 from ..engine import add_optional
@@ -67,13 +68,17 @@ DEFINED = ("Variable", "TapeEntry", TAPE, "fresh_name", "reset_tape", "grad")
 def function_signature(name: str) -> inspect.Signature | None:
     """How a function of the language is called; None for an aggregate, whose file may still change."""
     if name in LEAVES:
-        return inspect.signature(getattr(Leaves(), name))
+        return _signature(getattr(_LEAVES, name))
     function = SPECIAL.get(name) or NOTEBOOK.get(name) or (None if name in registry else OPERATOR_FUNCTIONS.get(name))
-    return inspect.signature(function) if function else None
+    return _signature(function) if function else None
 
 
 def method_signature(name: str) -> inspect.Signature:
-    return inspect.signature(OPERATOR_METHODS.get(name) or PLAIN_METHODS[name])
+    return _signature(OPERATOR_METHODS.get(name) or PLAIN_METHODS[name])
+
+
+_LEAVES = Leaves()
+_signature = lru_cache(maxsize=1024)(inspect.signature)  # of operators: a millisecond each
 
 
 def is_reserved(name: str) -> bool:
