@@ -22,7 +22,8 @@ class Limits:
     `text`: characters of a program (a longer one is a ProgramError). `statements`: those that are run, in functions and
     loops too, and one more for each round of a loop. `depth`: calls within calls. `elements`: of one tensor. `total`:
     elements of all tensors of a run. `entries`: on the tape. `events`: of the trace. `lines` and `characters`: that are
-    printed; what goes beyond them is left out, and the run goes on. `seconds`: of the clock on the wall.
+    printed; what goes beyond them is left out, and the run goes on. `seconds`: of the clock on the wall, or with
+    `own_time` those in which its thread computed, however busy the machine is with others.
     """
 
     text: int = 100_000
@@ -35,6 +36,7 @@ class Limits:
     lines: int = 1_000
     characters: int = 50_000
     seconds: float = 10.0
+    own_time: bool = False
 
 
 DEFAULT_LIMITS = Limits()
@@ -56,7 +58,8 @@ class Guard(Observer):
         self.entries = 0
         self.events = 0
         self.total = 0
-        self.end = time.monotonic() + limits.seconds
+        self.clock = time.thread_time if limits.own_time else time.monotonic
+        self.end = self.clock() + limits.seconds
 
     def statement(self) -> None:
         """A statement is about to run, or a round of a loop."""
@@ -66,7 +69,7 @@ class Guard(Observer):
             raise over("statements", self.limits.statements, f"after {self.limits.statements} statements")
 
     def time(self) -> None:
-        now = time.monotonic()
+        now = self.clock()
         if now > self.end:
             raise over("seconds", self.limits.seconds, f"after {self.limits.seconds:g} seconds")
         if self.asked is not None and now >= self.next_asking:

@@ -21,7 +21,8 @@ from ..trace.events import Visited
 from ..trace.trace import Trace
 from .course import Exercise, exercise
 
-LIMITS = Limits(seconds=3.0, statements=200_000, depth=60)  # of one check of an answer, all of its runs together
+# Of one check of an answer, all of its runs together: a server that is busy with others takes nothing from it.
+LIMITS = Limits(seconds=3.0, own_time=True, statements=200_000, depth=60)
 TOLERANCE = 1e-4
 
 
