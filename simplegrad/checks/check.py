@@ -40,6 +40,7 @@ def check(
     Raises TypeError and ValueError for arguments that it cannot use. What the target raises is a finding.
     """
     target, inputs = resolved(target, inputs, order)
+    refuse_without_numbers(target, inputs)
     refuse_nan(target, inputs)
     if is_torch_function(target, inputs):
         if reference is not None and not callable(reference):
@@ -116,6 +117,17 @@ def called(target: Any) -> str:
     """What to call a target in a message: `Sinh` for `Sinh.apply`."""
     owner = getattr(target, "__self__", None)
     return owner.__name__ if isinstance(owner, type) else name_of(target)
+
+
+def refuse_without_numbers(target: Any, inputs: tuple) -> None:
+    """Under `torch.device("meta")` or a FakeTensorMode tensors have shapes only, of which nothing can be judged."""
+    made = [torch.zeros(1), *(x.value if isinstance(x, Variable) else x for x in inputs)]
+    if any(isinstance(x, torch.Tensor) and (x.is_meta or hasattr(x, "fake_mode")) for x in made):
+        where = "here torch makes" if made[0].is_meta or hasattr(made[0], "fake_mode") else "its inputs are"
+        raise ValueError(
+            f"check({called(target)}): {where} tensors without numbers, on the meta device or in a FakeTensorMode. "
+            f"A check computes: call it outside of these, with tensors that hold numbers."
+        )
 
 
 def refuse_nan(target: Any, inputs: tuple) -> None:

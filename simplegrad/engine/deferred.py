@@ -61,6 +61,7 @@ def may_wait(grad_pass: Pass) -> bool:
         and not tape.has_hand_written
         and tape.propagating is None
         and all(observer.may_wait for observer in tape.observers)
+        and not grad_pass.L.value.is_meta  # which autocast does not know
         and not torch.is_autocast_enabled("cpu")
         and not torch.is_autocast_enabled(grad_pass.L.value.device.type)
         and not function_mode_stack()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextvars import ContextVar
 from numbers import Real
 from types import FunctionType
 
@@ -12,6 +13,14 @@ import torch
 from .errors import RunError
 
 Check = Callable[[tuple], None]
+
+# What leaves are made of in this context; None: torch's default, which belongs to the process, so that a file that is
+# being read in another thread may have another one for a moment.
+leaf_dtype: ContextVar[torch.dtype | None] = ContextVar("simplegrad_leaf_dtype", default=None)
+
+
+def dtype_of_leaves() -> torch.dtype:
+    return leaf_dtype.get() or torch.get_default_dtype()
 
 
 class Leaves:
@@ -26,30 +35,30 @@ class Leaves:
         check_size(data, self.fits)
         check_numbers(data)
         try:
-            return torch.tensor(data, dtype=torch.get_default_dtype())
+            return torch.tensor(data, dtype=dtype_of_leaves())
         except (ValueError, TypeError) as error:
             said = str(error).split("\n")[0]
             raise RunError(f"all rows must be lists of the same length ({said}).") from None
 
     def rand(self, *sizes, seed=None) -> torch.Tensor:
         """rand(2, 3, seed=1): from 0 to 1, the same each time; without a seed, a seed by its place in the program"""
-        return torch.rand(self.sizes(sizes), generator=self.generator(seed))
+        return torch.rand(self.sizes(sizes), generator=self.generator(seed), dtype=dtype_of_leaves())
 
     def randn(self, *sizes, seed=None) -> torch.Tensor:
         """randn(2, 3, seed=1): around 0, with variance 1"""
-        return torch.randn(self.sizes(sizes), generator=self.generator(seed))
+        return torch.randn(self.sizes(sizes), generator=self.generator(seed), dtype=dtype_of_leaves())
 
     def zeros(self, *sizes) -> torch.Tensor:
-        return torch.zeros(self.sizes(sizes))
+        return torch.zeros(self.sizes(sizes), dtype=dtype_of_leaves())
 
     def ones(self, *sizes) -> torch.Tensor:
-        return torch.ones(self.sizes(sizes))
+        return torch.ones(self.sizes(sizes), dtype=dtype_of_leaves())
 
     def full(self, size, fill_value) -> torch.Tensor:
-        return torch.full(self.sizes((size,)), float(number(fill_value)))
+        return torch.full(self.sizes((size,)), float(number(fill_value)), dtype=dtype_of_leaves())
 
     def eye(self, n, m=None) -> torch.Tensor:
-        return torch.eye(*self.sizes((n, n if m is None else m)))
+        return torch.eye(*self.sizes((n, n if m is None else m)), dtype=dtype_of_leaves())
 
     def arange(self, start, end=None, step=1) -> torch.Tensor:
         """arange(6), arange(1, 7), arange(0, 1, 0.25)"""
@@ -57,10 +66,10 @@ class Leaves:
         if not number(step):
             raise RunError("the step must not be 0.")
         self.fits((max(math.ceil((number(end) - number(start)) / step), 0),))
-        return torch.arange(start, end, step, dtype=torch.get_default_dtype())
+        return torch.arange(start, end, step, dtype=dtype_of_leaves())
 
     def linspace(self, start, end, steps) -> torch.Tensor:
-        return torch.linspace(float(number(start)), float(number(end)), *self.sizes((steps,)))
+        return torch.linspace(float(number(start)), float(number(end)), *self.sizes((steps,)), dtype=dtype_of_leaves())
 
     def sizes(self, sizes: tuple) -> tuple[int, ...]:
         sizes = tuple(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes

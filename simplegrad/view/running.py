@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import replace
 from threading import Condition
 
+import torch
+
 from ..aggregates import Aggregate
 from ..language import DEFAULT_LIMITS, Program
+from ..language.leaves import leaf_dtype
 from ..settings import RUN_SECONDS, RUNS
 from ..trace.trace import Trace
 
@@ -60,5 +64,7 @@ def run(text: str, aggregate: str | Aggregate | Callable, none: str = "skip", pr
     """The trace of a program's text, within the limits of this server. Raises ProgramError for what is no program."""
     program = Program.parse(text)
     limits = replace(DEFAULT_LIMITS, seconds=RUN_SECONDS())
+    context = copy_context()
+    context.run(leaf_dtype.set, torch.float32)
     with turns.turn(asker.still):
-        return program.run(aggregate, none, prune, limits=limits, asked=asker.still)
+        return context.run(program.run, aggregate, none, prune, limits=limits, asked=asker.still)

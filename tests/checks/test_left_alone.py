@@ -8,9 +8,10 @@ import threading
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import Function
 
-from simplegrad import check
+from simplegrad import Variable, check
 
 SEEN, COUNTS = [], {"calls": 0}
 
@@ -155,3 +156,16 @@ def test_a_generator_of_the_functions_own():
             return Sinh.apply(x * factor())
 
         assert check(forward, rows()).ok, own
+
+
+@pytest.mark.parametrize("mode", [lambda: torch.device("meta"), FakeTensorMode])
+def test_where_no_tensor_has_numbers_nothing_is_judged(mode):
+    x = rows()
+    with mode():
+        y = torch.ones(3, requires_grad=True)
+        for target, given in ((Sinh.apply, x), (Sinh.apply, y), (lambda a: a * 2.0, Variable.constant(y.detach()))):
+            with pytest.raises(ValueError, match="tensors without numbers"):
+                check(target, given)
+    with pytest.raises(ValueError, match="its inputs are tensors without numbers"):
+        check(Sinh.apply, y)
+    assert check(Sinh.apply, x).ok

@@ -7,6 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import torch
 
 from simplegrad.settings import RUN_SECONDS
 from simplegrad.trace.events import LimitReached
@@ -121,3 +122,16 @@ def test_what_is_made_for_the_browser_of_a_closed_page_is_not_made_to_its_end(mo
         _ = view.payload
     monkeypatch.setattr(asker, "still", lambda: None)
     assert view.payload
+
+
+def test_what_a_file_sets_while_it_is_read_changes_no_visitors_run():
+    """torch's default dtype belongs to the process; a file with another one may be read in another thread."""
+    text = "x = rand(3)\ny = ones(3)\nz = linspace(0, 1, 3)\ngrad((x * y * z * 2.5).sum(), [x])\n"
+    before = run(text, "simple_variable")
+    torch.set_default_dtype(torch.float64)
+    try:
+        meanwhile = run(text, "simple_variable")
+    finally:
+        torch.set_default_dtype(torch.float32)
+    values = [[each.tensor for each in trace.values] for trace in (before, meanwhile)]
+    assert all(a.dtype == b.dtype and a.equal(b) for a, b in zip(*values, strict=True))
