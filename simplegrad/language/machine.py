@@ -18,6 +18,7 @@ from .leaves import shown
 from .names import is_function
 from .operations import Operations
 from .parse import Parsed
+from .torch_functions import FunctionCalls
 
 MOST_SOURCES = 256  # texts whose lines can be looked up, the latest ones
 _sources: OrderedDict[str, None] = OrderedDict()
@@ -51,7 +52,7 @@ class LineKeeper(Observer):
             self.recorder.line = self.lines.pop()
 
 
-class Machine(Operations):
+class Machine(FunctionCalls, Operations):
     """`recorder`: whose line is kept; `outputs`: what was printed, (after how many events, in which line, what)."""
 
     def __init__(self, source: str, parsed: Parsed, guard, f, modes, seeds, recorder=None):
@@ -63,6 +64,7 @@ class Machine(Operations):
         self.characters = 0
         self.noted: list[str] | None = None  # what was computed and asked, where somebody wants to know
         self.own = set(parsed.names)
+        self.classes: list[type] = []  # the torch Functions that it defines
         self.namespace = {"__builtins__": {}, "__name__": "program", **self.functions()}
 
     def functions(self) -> dict:
@@ -85,6 +87,7 @@ class Machine(Operations):
             "_range": self.range,
             "_result": self.result,
             "_machine": self,
+            **self.of_functions(),
         }
 
     def run(self) -> None:

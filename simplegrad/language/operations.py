@@ -38,6 +38,7 @@ class Operations(Arithmetic):
         self.leaves = Leaves(lambda shape: self.guard.shape(shape))
         self.seeds = seeds
         self.rounds: dict[ast.AST, int] = {}  # how often a random leaf was made
+        self.seen: list[tuple[str, object]] | None = None  # calls on raw tensors, where somebody wants to know them
 
     # --- functions and methods ---------------------------------------------------------------------------------------
 
@@ -100,7 +101,10 @@ class Operations(Arithmetic):
         if any(isinstance(each, str) for each in (*plain, *keywords.values())):
             raise RunError(f"{self.text(node)}: a raw tensor has no name. Variable(…, name='t') gives one.")
         self.fits(compute, plain, keywords)
-        return self.counted(self.guarded(node, compute, plain, keywords))
+        result = self.counted(self.guarded(node, compute, plain, keywords))
+        if self.seen is not None:
+            self.seen.append((getattr(compute, "__name__", ""), result))
+        return result
 
     def operator(self, node: ast.Call, compute: Callable, arguments: list, keywords: dict, written: Sequence, name):
         """An operator of the engine, as a function or a method; `written` are the nodes of the last arguments."""

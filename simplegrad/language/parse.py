@@ -17,10 +17,20 @@ from .names import DEFINED, MODULE, F, is_reserved
 from .reader import ExpressionReader
 from .scopes import Scope, given
 from .syntax import BINARY
+from .torch_functions import FunctionReader
 
 FILE = "<program>"
 DEEPEST = 120  # levels of nesting: each takes a few frames of the interpreter's 1000
 MOST_FUNCTIONS = 100
+# Lines that import from these may stand, and do nothing.
+IMPORTED = (
+    "typing",
+    "collections.abc",
+    "simplegrad",
+    "simplegrad.notebook",
+    "torch.autograd",
+    "torch.autograd.function",
+)
 DEEPEST_FUNCTION = 2  # `propagate` within an aggregate
 
 
@@ -103,7 +113,7 @@ def syntax_error(error: SyntaxError, lines: Sequence[str]) -> ProgramError:
     return ProgramError(f"{message}.", line, min(max(column, 1), len(text) + 1), text)
 
 
-class Reader(ExpressionReader):
+class Reader(FunctionReader, ExpressionReader):
     """The half that reads statements. What a statement is written as begins with `_at(line)`, which counts it."""
 
     def __init__(self, lines: Sequence[str], free: bool = False):
@@ -116,7 +126,7 @@ class Reader(ExpressionReader):
     def program(self, statements: Sequence[ast.stmt]) -> list[ast.stmt]:
         ours = [each for each in statements if not self.is_there(each)]
         self.scope.later = set(given(ours))
-        self.has_functions = any(isinstance(each, ast.FunctionDef) for each in statements)
+        self.has_functions = any(isinstance(each, ast.FunctionDef | ast.ClassDef) for each in statements)
         self.defined = {each.name for each in ours if isinstance(each, ast.FunctionDef)}
         at_top = {part.id for each in statements if not isinstance(each, ast.FunctionDef) for part in named(each)}
         self.names_results = self.free or "Variable" not in at_top  # else names are those that Python's run gives
@@ -197,14 +207,14 @@ class Reader(ExpressionReader):
         return []
 
     def read_ImportFrom(self, node: ast.ImportFrom) -> list[ast.stmt]:
-        if node.module not in ("typing", "collections.abc", "simplegrad", "simplegrad.notebook"):
+        if node.module not in IMPORTED:
             raise self.error(node, "nothing is imported: all operations are there already, by torch's names.")
         return []
 
-    def read_ClassDef(self, node: ast.ClassDef) -> list[ast.stmt]:
-        raise self.error(node, "classes cannot be defined here. Variable and TapeEntry are there already.")
-
     def read_Assign(self, node: ast.Assign) -> list[ast.stmt]:
+        kept = self.kept(node)
+        if kept is not None:
+            return kept
         first, value = node.targets[0], node.value
         if self.is_parallel(first, value):
             parts = [self.expression(part, self.result_name(name)) for name, part in zip(first.elts, value.elts)]

@@ -33,7 +33,7 @@ def given(statements: Sequence[ast.stmt]) -> Iterator[str]:
     """The names that these statements give a value to, those of functions they define not looked into."""
     for statement in statements:
         match statement:
-            case ast.FunctionDef(name=name):
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
                 yield name
             case ast.If(body=body, orelse=other):
                 yield from given([*body, *other])

@@ -15,12 +15,12 @@ UNARY = {ast.USub: "-", ast.UAdd: "+", ast.Invert: "~"}
 COMPARE = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="}
 
 STATEMENTS = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Expr, ast.Return, ast.FunctionDef, ast.If, ast.For)
-STATEMENTS += (ast.Pass, ast.Import, ast.ImportFrom, ast.ClassDef)
+STATEMENTS += (ast.Pass, ast.Import, ast.ImportFrom, ast.ClassDef, ast.With)
 EXPRESSIONS = (ast.Name, ast.Constant, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.IfExp, ast.List, ast.Tuple)
 EXPRESSIONS += (ast.Subscript, ast.Slice, ast.Attribute, ast.Call, ast.Starred)
 # Parts of these, which have no method of their own.
 PARTS = (ast.Module, ast.arguments, ast.arg, ast.keyword, ast.alias, ast.Load, ast.Store, ast.Not, ast.And, ast.Or)
-PARTS += (ast.Is, ast.IsNot, *BINARY, *UNARY, *COMPARE)
+PARTS += (ast.withitem, ast.Is, ast.IsNot, *BINARY, *UNARY, *COMPARE)
 READ = frozenset((*STATEMENTS, *EXPRESSIONS, *PARTS))
 
 _LOOP = "write the loop out, for x in […]: …, or write each element"
@@ -48,8 +48,6 @@ REFUSED = {
     ast.ExceptHandler: "an error ends the run, and is its last step: nothing catches it",
     ast.Raise: "there is no 'raise': a step that cannot be done ends the run",
     ast.Assert: "there is no 'assert': print(x) shows a value",
-    ast.With: "there is no 'with': the tape is there already",
-    ast.withitem: "there is no 'with': the tape is there already",
     ast.Match: "there is no 'match': write if c: … elif d: …",
     ast.match_case: "there is no 'match': write if c: … elif d: …",
     ast.Break: "there is no 'break': for i in range(n): … goes on to its end",
