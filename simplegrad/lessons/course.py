@@ -65,11 +65,12 @@ class Known:
 
 @dataclass(frozen=True)
 class Exercise:
-    """`kind`: "program", "propagate" or "expression"; `start`, `model`: texts; `solved`: the facts of a right answer.
+    """`kind`: "program", "propagate", "expression", or "function", of torch.autograd. `start`, `model`: texts.
+    `solved`: the facts of a right answer.
 
-    Of a propagate: `target` is the function to write, `reference` the same mathematics as a function called reference,
-    `inputs` the numbers that it is checked on, up to `order`. Of a program: `aggregate` is what f stands for.
-    `known`: what is said of other answers, the first that holds.
+    Of a propagate or a function: `target` is the function to write, `reference` the same mathematics as a function
+    called reference, `inputs` the numbers that it is checked on, up to `order`. Of a program: `aggregate` is what f
+    stands for. `known`: what is said of other answers, the first that holds.
     """
 
     id: str

@@ -38,6 +38,10 @@ class Facts:
     given: Mapping[str, torch.Tensor] = field(default_factory=dict)  # what formulas compute with
     gradients: Mapping[str, torch.Tensor | None] = field(default_factory=dict)
 
+    def with_facts(self, **more: object) -> Facts:
+        self.said |= more
+        return self
+
 
 # --- of a program ----------------------------------------------------------------------------------------------------
 

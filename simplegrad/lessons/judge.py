@@ -16,6 +16,7 @@ from ..trace import LimitError
 from ..trace.trace import Trace
 from .course import Exercise, exercise
 from .facts import Facts, formula, of_expression, of_program, of_propagate, same
+from .function_facts import of_function
 
 CLOSE = 2e-3  # numbers of a lesson are written with four digits
 TOO_LONG = (
@@ -61,7 +62,12 @@ def judge(name: str, text: str) -> Reply:
     return reply_of(asked, found, text)
 
 
-_KINDS = {"program": of_program, "propagate": of_propagate, "expression": of_expression}
+_KINDS = {
+    "program": of_program,
+    "propagate": of_propagate,
+    "expression": of_expression,
+    "function": of_function,
+}
 
 
 def reply_of(asked: Exercise, found: Facts, text: str) -> Reply:
@@ -71,8 +77,8 @@ def reply_of(asked: Exercise, found: Facts, text: str) -> Reply:
     line = line if line is not None else found.line
     step = finding.step if finding is not None else None
     trace = found.report.trace if found.report is not None and step is not None else found.trace
-    if step is None and found.trace is not None and found.said.get("error"):
-        step = len(found.trace) - 1
+    if step is None and found.trace is not None:
+        step = step_that_shows(found, line)
     lines = lines_of(text)
     return Reply(
         False,
@@ -84,6 +90,16 @@ def reply_of(asked: Exercise, found: Facts, text: str) -> Reply:
         trace,
         known.name if known is not None else "",
     )
+
+
+def step_that_shows(found: Facts, line: int | None) -> int | None:
+    """The event where the run failed; of a run of PyTorch, the last of the first pass that this line brought about."""
+    if found.said.get("error"):
+        return len(found.trace) - 1
+    if found.trace.kind != "torch":
+        return None
+    events = [each for each in found.trace.events if each.pass_id == 0 and each.source and each.source[1] == line]
+    return events[-1].index if events else len(found.trace) - 1
 
 
 def line_of(finding: Finding) -> int | None:
@@ -98,7 +114,7 @@ def otherwise(asked: Exercise, found: Facts, finding: Finding | None) -> str:
         return finding.sentence
     if found.message:
         return f"The run ends with an error: {found.message}"
-    return f"This is not it yet. {asked.hint}"
+    return "This is not it yet, and it is none of the mistakes that are known here. There is a hint below."
 
 
 def filled(sentence: str, found: Facts) -> str:

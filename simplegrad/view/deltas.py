@@ -84,6 +84,11 @@ def packed(data: dict) -> bytes:
     return gzip.compress(as_json(data), compresslevel=1, mtime=0)
 
 
+def _called(file: str) -> str:
+    """What a file is called on a page; the text of a program has no file."""
+    return "program" if file.startswith("<program ") else os.path.basename(file)
+
+
 class _Encoder:
     """Events, entries, values and sources of a trace as the rows of contract.py."""
 
@@ -160,8 +165,7 @@ class _Encoder:
     def sources(self) -> list[SourceRow]:
         """Each file that the trace touches, cut to what surrounds the lines touched."""
         return [
-            SourceRow(os.path.basename(file), *_excerpt(lines_of(file, self.texts), self.lines[file]))
-            for file in self.files
+            SourceRow(_called(file), *_excerpt(lines_of(file, self.texts), self.lines[file])) for file in self.files
         ]
 
 

@@ -127,6 +127,20 @@ def indented(lines: str, by: int) -> str:
     return "\n".join(" " * by + line for line in lines.strip("\n").splitlines() if line.strip())
 
 
+def mended(old: str = "", new: str = "", back: str = "", two: bool = False) -> str:
+    """The Function of exercise 16a with another line, another backward, and e as a second output."""
+    text = exercise("16a").start.replace(old, new) if old else exercise("16a").start
+    if two:
+        text = text.replace("ctx.e = e", "ctx.save_for_backward(e)") if back else text
+        text = text.replace("torch.log(1 + e)", "torch.log(1 + e), e")
+        text = text.replace("(ctx, dL_dy)", "(ctx, dL_dy, dL_de)").replace("apply(x)", "apply(x)[0]")
+    head, _, tail = text.partition("        return dL_dy * ctx.e / (1 + ctx.e)\n")
+    return f"{head}{indented(back, 8)}\n{tail}" if back else text
+
+
+SAVED = "(e,) = ctx.saved_tensors\n"
+X = "(x,) = ctx.saved_tensors\n"
+OF_RESULT = "return dL_dy * (1 - torch.exp(-ctx.y))"
 ONE = "(dL_dr,) = dL_doutputs\n"
 TWO = "dL_dr, dL_dt = dL_doutputs\n"
 ZERO = "{0} = Variable.constant(torch.zeros(())) if {0} is None else {0}\n"
@@ -295,16 +309,20 @@ WRONG = [
     ("15", "own_result", "exp(a) - b - a"),
     ("15", "division", "a / b - a - b"),
     ("15", "too_few", "a - b"),
-    ("16a", "not_returned", with_body("16a", "(dL_dy,) = dL_doutputs\nreturn [e * dL_dy / (1.0 + e)]")),
-    (
-        "16a",
-        "returned_not_used",
-        with_body(
-            "16a",
-            "dL_dy, dL_de = dL_doutputs\nif dL_dy is None:\n    return [None]\nreturn [dL_dy * e / (e + 1.0)]",
-            "[y.name, e.name]",
-        ),
-    ),
+    ("16a", "not_returned", mended("ctx.e = e", "ctx.save_for_backward(e)", f"{SAVED}return e * dL_dy / (1 + e)")),
+    ("16a", "returned_not_used", mended(back=f"{SAVED}return dL_dy * e / (1 + e)", two=True)),
+    ("16a", "non_differentiable", mended("ctx.e = e", "ctx.mark_non_differentiable(e)\n        ctx.e = e", two=True)),
+    ("16a", "no_grad_backward", mended(back="with torch.no_grad():\n    return dL_dy * ctx.e / (1 + ctx.e)")),
+    ("16a", "once", mended("method\n    def backward", "method\n    @once_differentiable\n    def backward")),
+    ("16a", "detached", mended("ctx.e = e", "ctx.e = e.detach()")),
+    ("16a", "one_gradient", exercise("16a").model.replace(", dL_de):", "):").replace(" + dL_de * e", "")),
+    ("16a", "two_returned", exercise("16a").model.replace(" + dL_de * e", ", dL_de * e")),
+    ("16a", "e_for_the_caller", exercise("16a").model.replace("apply(x)[0]", "apply(x)")),
+    ("16a", "again", mended("ctx.e = e", "ctx.save_for_backward(x)", f"{X}e = x.exp()\nreturn dL_dy * e / (1 + e)")),
+    ("16a", "no_chain", mended(back="return dL_dy / (1 + ctx.e)")),
+    ("16a", "no_incoming", mended(back="return ctx.e / (1 + ctx.e)")),
+    ("16a", "not_started", mended(back="return None")),
+    ("16a", "no_function", "def log1pexp(x):\n    return torch.log(1 + x.exp())"),
     (
         "16b",
         "after_reads_old",
@@ -367,7 +385,9 @@ RIGHT = [
     ),
     ("15", "a + b - a + b"),
     ("15", "((a - b) - a).tanh()"),
-    ("16a", with_body("16a", "(dL_dy,) = dL_doutputs\nreturn [dL_dy * (1.0 - (-y).exp())]")),
+    ("16a", mended("return torch.log(1 + e)", "y = torch.log(1 + e)\n        ctx.y = y\n        return y", OF_RESULT)),
+    ("16a", mended(back=f"{SAVED}first = dL_dy / (e + 1.0)\nreturn (first + dL_de) * e", two=True)),
+    ("16a", mended("ctx.e = e", "ctx.save_for_backward(x)", f"{X}return torch.sigmoid(x) * dL_dy")),
     ("16b", CHANGED + "y = x * x\nz = y.exp()\ny = x * y\nL0 = (z * y).sum()\ndx, = grad(L0, [x])"),
 ]
 
