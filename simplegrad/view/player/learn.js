@@ -198,7 +198,7 @@ class Learn {
       element("h3", {}, `Exercise ${each.id}. ${each.title}`), element("p", {}, ...prose(each.task)), area,
       element("div", { class: "sgl-row" },
         element("button", { type: "button", class: "sgl-main", "data-testid": "check-answer", "data-exercise": each.id, onclick: check, title: "Ctrl+Enter" }, "Check"),
-        element("button", { type: "button", onclick: () => { area.value = each.start; keep(TYPED, each.id, each.start); area.focus(); } }, "Begin anew"),
+        element("button", { type: "button", onclick: () => { area.value = each.start; keep(TYPED, each.id, each.start); area.focus(); } }, "Start over"),
       ), reply,
       element("details", { "data-testid": "hint" }, element("summary", {}, "A hint"), element("p", {}, ...prose(each.hint)),
         element("details", { "data-testid": "solution" }, element("summary", {}, "A solution"), element("pre", {}, each.model.trim()))));
@@ -212,7 +212,7 @@ class Learn {
       reply.dataset.solved = String(said.solved);
       reply.replaceChildren(element("p", {}, element("b", {}, said.solved ? "Solved. " : "Not yet. "), ...prose(said.sentence)),
         said.place ? element("p", { class: "sgl-place" }, `line ${said.line}: `, element("code", {}, said.place)) : "",
-        said.step !== null ? element("button", { type: "button", "data-testid": "show-step", onclick: () => this.go(said.step, 0, id) }, "Show the step that shows it") : "");
+        said.step !== null ? element("button", { type: "button", "data-testid": "show-step", onclick: () => this.go(said.step, 0, id) }, "Go to the step that shows it") : "");
     }
   }
 

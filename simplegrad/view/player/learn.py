@@ -78,7 +78,7 @@ def learn_page() -> None:
         if learning.shown:
             said, back = st.columns([3, 2], vertical_alignment="center")
             said.markdown(f"The run of your answer to exercise {learning.shown}:")
-            back.button("Back to the lesson's own", on_click=learning.go, args=(None, "lesson"))
+            back.button("Back to the lesson's run", on_click=learning.go, args=(None, "lesson"))
         draw(stage)
     stepping(stage, learning)
 
