@@ -67,7 +67,7 @@ da, db = grad(a * a, [a, b])
     Example(
         "exercise",
         "Both incoming gradients at once",
-        "With '*a' behind f(a, b), the second pass reaches the result of f as well as its temporary: neither is None.",
+        "The second pass reaches the result of f as well as its temporary: neither is None.",
         """\
 a = tensor([0.3605, 0.9889, 0.8768, 0.5413])
 b = tensor([0.2517, 0.3470, 0.8960, 0.3315])

@@ -56,6 +56,7 @@ class Trace:
         self._lock = threading.RLock()  # while it does: a trace may be read from several threads
         self.pass_count = 0
         self.title = ""
+        self.about = ""  # a sentence on what it shows, said at its first step
         self.program = ""
         self.aggregate = ""
         self.kind = "tape"  # or "torch": a real PyTorch run

@@ -57,6 +57,8 @@ def payload(trace: Trace, asked: Callable[[], None] = lambda: None) -> dict:
         events.append(row[: WIDTHS[row.kind]])  # without the fields that its kind has not
         sentences.append(narrator.tell(event) if room > 0 else "")
         room -= len(sentences[-1])
+    if sentences and trace.about:
+        sentences[0] = f"{trace.about} {sentences[0]}"
     return {
         "kind": trace.kind,
         "title": trace.title,

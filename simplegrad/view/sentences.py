@@ -199,12 +199,16 @@ class Narrator:
     def __init__(self, kind: str = "tape"):
         self.kind = kind
         self.runs: list[Pass] = []
+        self.titles: dict[int | None, str] = {}  # of all passes so far
         self.counts: dict[tuple[int, Value], int] = {}
         self.sums: dict[tuple[int, Value], Value] = {}
         self.visiting: dict[int, Entry] = {}
         self.looks = looks.Looks()
         self.nothing = Nothing(kind)
         self.filled: dict[int, list[Value]] = {}  # pass -> leaves that a gradient came to
+        self.ran: dict[Entry, Pass] = {}  # entry -> the last pass that ran it
+        self.came: dict[int, tuple[Value | None, ...]] = {}  # visit -> its incoming gradients
+        self.filling: set[Value] = set()  # zeros that were made where a gradient was None, and what was made of them
         self.texts: dict[Value, str] = {}  # an event names what others named before it
 
     def tell(self, event: Event) -> str:
@@ -235,8 +239,17 @@ class Narrator:
     def leaf(self, event: Leaf) -> str:
         value = event.value
         if event.pass_id is not None:
-            return f"A constant is made: {self.equals(value)}. No entry stands behind it."
+            said = f"A constant is made: {self.equals(value)}. No entry stands behind it."
+            if not self.fills(event):
+                return said
+            self.filling.add(value)
+            return f"{said} It stands in for a gradient that is None."
         return f"{self.equals(value)} is a leaf: no entry made it, and gradients may end here."
+
+    def fills(self, event: Leaf) -> bool:
+        """Whether it is a zero that is computed with where a gradient is None."""
+        none_came = None in self.came.get(event.parent, ()) or bool(self.runs) and self.runs[-1].none == "zeros"
+        return none_came and event.value.tensor is not None and self.looks.is_zero(event.value.tensor)
 
     def recorded(self, event: Recorded) -> str:
         entry = event.entry
@@ -246,7 +259,17 @@ class Narrator:
         owner = self.visiting.get(event.parent)
         if owner is None:
             return f"Adding up is recorded too: {what}."
-        return f"While entry {owner.id} propagates, what it computes is recorded: {what}."
+        return f"While entry {owner.id} propagates, what it computes is recorded: {what}.{self.on_zeros(entry)}"
+
+    def on_zeros(self, entry: Entry) -> str:
+        """What filling in zeros for a None costs, at each operation that reads them."""
+        read = [x.name for x in entry.inputs if x in self.filling]
+        if not read:
+            return ""
+        if entry.operator in ("mul", "mul_number", "neg", "sum", "expand"):
+            self.filling.update(entry.outputs)
+        are = "is zero, whatever comes" if len(read) == 1 else "are zero, whatever comes"
+        return f" {_joined(' and ', read)} {are}: with None in its place this would cost nothing."
 
     def read(self, event: Read) -> str:
         name, entry = event.value.name, event.entry
@@ -258,6 +281,7 @@ class Narrator:
     def begun(self, event: PassBegun) -> str:
         run = event.run
         self.runs.append(run)
+        self.titles[run.id] = run.title
         if run.seed is not None:
             self.sums[run.id, run.loss] = run.seed
             self.counts[run.id, run.loss] = 1
@@ -270,8 +294,17 @@ class Narrator:
 
     def visit(self, event: VisitBegun) -> str:
         entry = event.entry
-        self.visiting[event.index] = entry
-        return f"Entry {entry.id}, {_statement(entry)}: in {_came(self.loss, entry, event.incoming)}.{self.plan(event)}"
+        self.visiting[event.index], self.came[event.index] = entry, event.incoming
+        came = f"in {_came(self.loss, entry, event.incoming)}"
+        return f"Entry {entry.id}, {_statement(entry)}: {came}.{self.before(event)}{self.plan(event)}"
+
+    def before(self, event: VisitBegun) -> str:
+        """That the entry ran in an earlier pass, or was recorded by one: a gradient is differentiated."""
+        entry = event.entry
+        if entry in self.ran and self.ran[entry].id != event.pass_id:
+            return f" It runs again: it ran in the {self.ran[entry].title} already."
+        title = self.titles.get(entry.pass_id) if entry.pass_id != event.pass_id else None
+        return f" The {title} recorded it, and it runs like any other entry." if title else ""
 
     def plan(self, event: VisitBegun) -> str:
         entry = event.entry
@@ -299,6 +332,8 @@ class Narrator:
         if event.state == "pruned":
             wanted = _joined(", ", (x.name for x in self.runs[-1].wanted)) if self.runs else "wanted"
             return f"{what}, is pruned ahead: none of its inputs depends on {wanted}, so no wanted result needs it."
+        if self.runs:
+            self.ran[entry] = self.runs[-1]
         gives = _joined("; ", (self.gives(x, g) for x, g in zip(entry.inputs, event.outgoing)))
         if event.state == "partial":
             none = [x.name for x, g in zip(entry.outputs, event.incoming) if g is None]

@@ -65,7 +65,9 @@ class Shown:
 
     def run(self) -> Trace:
         """The trace of its program. Raises ProgramError for a text that is none."""
-        return running.run(self.source, offered[self.aggregate], self.none, self.prune)
+        trace = running.run(self.source, offered[self.aggregate], self.none, self.prune)
+        trace.about = EXAMPLES[self.program].sentence if self.program in EXAMPLES else trace.title and f"{trace.title}."
+        return trace
 
 
 def from_query(query: Mapping[str, str], traces: Collection[str] = ()) -> Shown:

@@ -99,3 +99,15 @@ def test_the_cache_keeps_what_was_used_last():
     made = []
     kept.get("a", lambda: made.append("again"))
     assert not made
+
+
+def test_the_first_step_says_what_the_program_is_about():
+    from simplegrad.view.session import Shown
+
+    shown = payload(Shown(program="zero-gradients", aggregate="simple").run())["sentences"]
+    assert (
+        shown[0].startswith("The loss does not depend on b: its gradient is a known zero") and "is a leaf" in shown[0]
+    )
+    own = payload(Shown(program="text", text="# Squares, twice\na = rand(2)\nb = a * a").run())["sentences"]
+    assert own[0].startswith("Squares, twice. a = [")
+    assert payload(Program.parse("a = rand(2)").run())["sentences"][0].startswith("a = [")

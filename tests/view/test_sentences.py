@@ -10,6 +10,8 @@ from simplegrad.view.sentences import FORMULAS, formulas, partials, sentences, v
 
 from .conftest import example
 
+EXAMPLE = "gradient-of-gradient"
+
 
 def told(text: str, **modes) -> list[str]:
     return sentences(Program.parse(text).run(**modes).events)
@@ -51,6 +53,45 @@ def test_an_escaped_temporary_is_named(wrong):
     assert sentences(wrong.events)[11].startswith(
         "t is read by entry 4, v4 = v2 * t, but no entry has t as its output and it is no leaf: an escaped temporary."
     )
+
+
+def test_an_entry_that_runs_again_says_so():
+    lines = sentences(example("gradient-of-gradient", "simple").events)
+    again = [line for line in lines if "It runs again: it ran in the pass of L0 already." in line]
+    assert len(again) == 1 and again[0].startswith("Entry 0, v0 = a + b")
+    recorded = [line for line in lines if "The pass of L0 recorded it, and it runs like any other entry." in line]
+    assert [line.split(":")[0] for line in recorded] == [
+        "Entry 6, v6 = v5 + v4",
+        "Entry 5, v5 = v3 * v0",
+        "Entry 4, v4 = v3 * b",
+        "Entry 3, v3 = v2.expand(4)",
+    ]
+
+
+def test_zeros_in_the_place_of_none_say_what_they_cost():
+    lines = sentences(example("gradient-of-gradient", "simple_variable_almost").events)
+    assert sum("It stands in for a gradient that is None." in line for line in lines) == 2
+    paid = [line for line in lines if "with None in its place this would cost nothing." in line]
+    assert len(paid) == 5 and all("whatever comes" in line for line in paid)
+    for aggregate in ("simple", "simple_variable"):
+        assert not any("would cost nothing" in line for line in sentences(example(EXAMPLE, aggregate).events))
+
+
+def test_a_zero_that_stands_for_no_none_is_a_constant_like_others():
+    lines = told(
+        """def mul(a, b):
+    r = Variable(a.value * b.value)
+    def propagate(dL_doutputs):
+        (g,) = dL_doutputs
+        z = Variable.constant(torch.zeros(()))
+        return [g * b + z, g * a]
+    gradient_tape.append(TapeEntry([a.name, b.name], [r.name], propagate))
+    return r
+a = Variable.constant(torch.ones(2))
+b = Variable.constant(torch.ones(2))
+grad(mul(a, b).sum(), [a, b])"""
+    )
+    assert not any("stands in" in line or "would cost nothing" in line for line in lines)
 
 
 def test_a_known_zero_adds_nothing():
