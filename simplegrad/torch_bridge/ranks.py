@@ -133,8 +133,9 @@ class Ranks:
             joined.outs = tuple([recorder.tensors.result(x, changes=True) for x in joined.results])
             joined.after = _all_prints(joined.results)
             changed = {id(x) for x in joined.results}
+            of_others = any(joined.owners) and not changed & {id(held[0]()) for held in recorder.held.values()}
             for index, held in list(recorder.held.items()):
-                if id(held[0]()) in changed:  # a collective does not count as a change in place
+                if of_others or id(held[0]()) in changed:  # a collective does not count as a change in place
                     recorder.held[index] = (held[0], None, *held[2:])
             joined.results = []
 
@@ -215,7 +216,7 @@ class Ranks:
     def share(self, what: str, whose: int | str, tensor: torch.Tensor | None) -> tuple[float, ...]:
         found = prints(tensor)
         is_part = tensor is not None and own_part(tensor) is not tensor
-        state = "none" if tensor is None else "local" if is_part else "value" if found else "nan"
+        state = "none" if tensor is None else "nan" if not found else "local" if is_part else "value"
         number = self.recorder.tensors.number(tensor) if what in _NUMBERED and tensor is not None else None
         self.log.append(("share", what, whose, state, found, number))
         return found

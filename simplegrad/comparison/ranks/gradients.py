@@ -107,11 +107,26 @@ def _not_reduced(runs: list[RankRun], segments: list[Segment], each: Mixed) -> F
         return None
     path, run = each.paths[0], runs[keeps[0] if keeps else 0]
     segment = segments[runs.index(run)]
-    source, reason = _why_own(run, segment, path, runs)
     alone = len(keeps) not in (0, len(runs))
+    source, reason = (_left_out(runs, segments, path, run) if alone else None) or _why_own(run, segment, path, runs)
     whose = f"{names([runs[k].rank for k in keeps])} keeps its own" if alone else "each rank keeps its own"
     sentence = f"The gradient of {path} was not reduced: {whose}. {reason}"
     return Found(NOT_REDUCED, runs[keeps[0]].rank if alone and len(keeps) == 1 else None, path, run, source, sentence)
+
+
+def _left_out(
+    runs: list[RankRun], segments: list[Segment], path: str, run: RankRun
+) -> tuple[Source | None, str] | None:
+    """A collective of the other ranks, whose group this one is not in."""
+    if collectives_of(run, segments[runs.index(run)], path):
+        return None
+    for other, segment in zip(runs, segments):
+        for met in collectives_of(other, segment, path):
+            if not met.noted.by and run.rank not in met.noted.ranks:
+                group = ", ".join(map(str, met.noted.ranks))
+                where = at(met.call.source)
+                return met.call.source, f"The {met.call.name}{where} is one of a group of ranks {group} alone."
+    return None
 
 
 def _to_one(runs: list[RankRun], segments: list[Segment], each: Mixed) -> Found | None:
@@ -174,6 +189,12 @@ def _why_own(run: RankRun, segment: Segment, path: str, runs: list[RankRun]) -> 
         return quiet[-1].source, f"Its forward ran in no_sync(){at(quiet[-1].source)}."
     if ddp:
         return _not_in_ddp(run, path, ddp[-1])
+    for event in segment.passes[-1:]:
+        leading = run.leads_to(event.run.loss)
+        for met in run.met:
+            if any(x is event.run.loss or run.giver.get(x) in leading for x in met.call.inputs):
+                where = at(met.call.source)
+                return met.call.source, f"The {met.call.name} of the loss{where} changes its number, not its gradients."
     others = [met for met in run.met if segment.first <= met.call.id < segment.last and run.gradients_in(met)]
     if others:
         met = others[-1]
@@ -247,8 +268,9 @@ def _twice(runs: list[RankRun], segments: list[Segment], each: Mixed) -> Found |
     if not (uneven or grown):
         return None
     mets = times[often[0]]
-    second = next((met for met in mets[1:] if not met.noted.by), mets[-1])
-    first = mets[0]
+    by_hand = [met for met in mets if not met.noted.by]
+    second = by_hand[0] if len(by_hand) == 1 else next((met for met in mets[1:] if not met.noted.by), mets[-1])
+    first = next(met for met in mets if met is not second)
     if first is second or first.call.source == second.call.source:
         before = f"by the same {second.call.name}{at(second.call.source)}, more than once"
     else:
@@ -396,18 +418,21 @@ def _divisor(runs: list[RankRun], segments: list[Segment], each: Mixed) -> Found
                 return _told_loss(run, path, named[0], world)
             continue
         total = share * world * (scale if scale is not None else 1.0)
-        if near(total, 1.0) or near(total * len(passes), 1.0) or not _is_wrong(share, world, scale):
+        if near(total, 1.0) or near(total * len(passes), 1.0):
+            continue
+        if not _is_wrong(share, world, scale, _numbers(run, segment, path)):
             continue
         return _told_divisor(run, segment, path, share, world)
     return None
 
 
-def _is_wrong(share: float, world: int, scale: float | None) -> bool:
-    """Whether it is one over a whole number, as somebody who divides by the wrong one gets it."""
+def _is_wrong(share: float, world: int, scale: float | None, numbers: list[float]) -> bool:
+    """Whether it is one over a whole number, as somebody who divides by the wrong one gets it. `numbers`: those that
+    stand in divisions of the gradient."""
     if share <= 0:
         return False
     divisor = 1 / share
-    whole = [*range(1, 2 * world + 1), world * world]
+    whole = [*range(1, 2 * world + 1), world * world, math.prod(numbers) if numbers else 1]
     if not any(near(divisor, d) for d in whole if d != world):
         return False
     return scale is not None or divisor > 1.5  # a sum may be meant, where nobody knows what the loss divides by
@@ -421,16 +446,25 @@ def _told_loss(run: RankRun, path: str, call: Call, world: int) -> Found:
     return Found(WEIGHT, None, path, run, call.source, sentence)
 
 
+def _divisions(run: RankRun, segment: Segment, path: str) -> list[Call]:
+    """What divides or multiplies this gradient, by hand."""
+    return [
+        call
+        for call in run.calls[segment.first : segment.last]
+        if call.kind in (kinds.GRAD_SET, kinds.OPERATION, kinds.IN_PLACE)
+        and call.name.strip("_") in ("div", "truediv", "mul", "true_divide")
+        and any(run.grads.get(x) == path for x in (*call.inputs, *call.outputs))
+    ]
+
+
+def _numbers(run: RankRun, segment: Segment, path: str) -> list[float]:
+    divisions = [call for call in _divisions(run, segment, path) if "mul" not in call.name]
+    return [number for call in divisions for number in call.numbers if number > 1]
+
+
 def _told_divisor(run: RankRun, segment: Segment, path: str, share: float, world: int) -> Found:
     mets = [met for met in collectives_of(run, segment, path) if not met.noted.by]
-    after = mets[-1].call.id if mets else 0
-    divides = [
-        c
-        for c in run.calls[after : segment.last]
-        if c.kind in (kinds.GRAD_SET, kinds.OPERATION, kinds.IN_PLACE)
-        and c.name.strip("_") in ("div", "truediv", "mul", "true_divide")
-        and any(x in run.grads and run.grads[x] == path for x in (*c.inputs, *c.outputs))
-    ]
+    divides = [c for c in _divisions(run, segment, path) if not mets or c.id > mets[-1].call.id]
     source = divides[-1].source if divides else mets[-1].call.source if mets else None
     name = mets[-1].call.name if mets else "reduction"
     divisor = 1 / share

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ...trace import calls as kinds
 from ...trace.events import Source
 from .found import HANG, ORDER, Found, at, capital, names
 from .lines import decides, parting
@@ -75,7 +76,7 @@ def _is_ahead(its: Met, met: Met) -> bool:
 
 def _told(run: RankRun, met: Met, missing: RankRun) -> Found:
     lacking, parameter = _lacking(run, met, missing)
-    source = _line(run, met, missing, lacking)
+    source = _line(run, met, missing, lacking, parameter)
     what = f"the {met.call.name} of {_of(met, parameter)}".replace(" of nothing", "")
     where = at(met.call.source)
     reason = ""
@@ -126,8 +127,13 @@ def _lacking(run: RankRun, met: Met, missing: RankRun) -> tuple[bool, str]:
     return False, next(iter([*ordered, *owners]), "")
 
 
-def _line(run: RankRun, met: Met, missing: RankRun, lacking: bool) -> Source | None:
+def _line(run: RankRun, met: Met, missing: RankRun, lacking: bool, parameter: str) -> Source | None:
     if lacking:
+        held = missing.held.get(parameter)
+        frozen = [c for c in missing.calls if c.kind == kinds.REQUIRES_GRAD]
+        if held is not None and not held.requires_grad and frozen:
+            only = parting(frozen[-1].stack, run.lines)
+            return (decides(missing.trace, only) or only) if only is not None else frozen[-1].source
         call = forward_only(run, missing)
         if call is not None:
             return decides(run.trace, call) or call

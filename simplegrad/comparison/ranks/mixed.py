@@ -89,7 +89,7 @@ def _solved(runs: list[RankRun], segments: list[Segment], paths: list[str], keys
 
 
 def _came(run: RankRun, segment: Segment, path: str, index: int) -> tuple[float, ...] | None:
-    prints = [share.prints for i, share in run.came(segment, path) if i == index]
+    prints = [each for i, each in run.came(segment, path) if i == index]
     if not prints or not all(prints):
         return None
     return tuple(map(sum, zip(*prints)))

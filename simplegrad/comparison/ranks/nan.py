@@ -54,7 +54,7 @@ def _is_flawed(run: RankRun) -> bool:
 
 def _parameter(run: RankRun, runs: list[RankRun]) -> str:
     for what in (told.CAME, told.AFTER, told.STEPPED, told.AT_END):
-        bad = {share.path for share in run.shares[what] if share.state == "nan"}
+        bad = {share.path for share in run.shares[what] if share.state == "nan" and share.path}
         if bad:
             return next((path for path in run.order if path in bad), sorted(bad)[0])
     return next(iter(run.order), "")

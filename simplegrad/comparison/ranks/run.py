@@ -16,6 +16,7 @@ from ...trace.ranks import Collective, Share
 from ...trace.trace import Trace
 
 COMPUTES = (kinds.OPERATION, kinds.FUNCTION, kinds.IN_PLACE, kinds.NEW_LEAF, kinds.COPY, kinds.SCALE, kinds.GRAD_SET)
+PRINTS = 8  # numbers of one tensor: see torch_bridge/prints.py
 REDUCES = ("all_reduce", "all_reduce_coalesced", "reduce", "reduce_scatter", "reduce_scatter_tensor")
 
 
@@ -119,6 +120,9 @@ class RankRun:
         return self._gradients[met]
 
     def _find_gradients(self, met: Met) -> list[str]:
+        hooked = [path for (path, _), (each, _) in self.in_hooks.items() if each is met]
+        if hooked:
+            return hooked
         direct = [whose.removesuffix(".grad") for whose in met.owners if whose.endswith(".grad")]
         if direct:
             return direct
@@ -177,12 +181,43 @@ class RankRun:
                 return found[-1]
         return next((s for s in self.shares[told.AT_END] if s.path == path), None)
 
-    def came(self, segment: Segment, path: str) -> Iterator[tuple[int, Share]]:
-        """(which pass of the segment, what it brought)"""
+    def came(self, segment: Segment, path: str) -> Iterator[tuple[int, tuple[float, ...]]]:
+        """(which pass of the segment, prints of what it brought): before a hook reduced it, where one did."""
         ids = [event.run.id for event in segment.passes]
         for share in self.shares[told.CAME]:
             if share.path == path and share.pass_id in ids:
-                yield ids.index(share.pass_id), share
+                _, before = self.in_hooks.get((path, share.pass_id), (None, share.prints))
+                yield ids.index(share.pass_id), before
+
+    @cached_property
+    def in_hooks(self) -> dict[tuple[str, int | None], tuple[Met, tuple[float, ...]]]:
+        """(parameter, pass) -> the collective that a hook of the gradient's own called, prints of what it was given."""
+        found = {}
+        for met in (each for each in self.met if each.call.within == "hook" and not each.noted.by):
+            for i in range(0, len(met.noted.after), PRINTS):
+                after, before = met.noted.after[i : i + PRINTS], met.noted.before[i : i + PRINTS]
+                for share in self.shares[told.CAME]:
+                    if share.pass_id == met.call.pass_id and _is_multiple(share.prints, after):
+                        scale = self._scale(share, met.call.inputs[i // PRINTS : i // PRINTS + 1])
+                        found[share.path, share.pass_id] = met, tuple([x * scale for x in before])
+        return found
+
+    def _scale(self, share: Share, given: tuple[Value, ...]) -> float:
+        """By how much what the pass brought is larger than what the hook gave to the collective."""
+        filled = [f for f in self.trace.filled if f.pass_id == share.pass_id and f.value.name == share.path]
+        brought = filled[0].came.norm if filled and filled[0].came is not None else None
+        norm = given[0].norm if given else None
+        return brought / norm if brought and norm else 1.0
+
+
+def _is_multiple(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+    """Whether one is the other times a number."""
+    size = sum(x * x for x in b)
+    if len(a) != len(b) or not size or not any(a):
+        return False
+    factor = sum(x * y for x, y in zip(a, b)) / size
+    largest = max(map(abs, a))
+    return all(abs(x - factor * y) <= 1e-4 * largest for x, y in zip(a, b))
 
 
 @dataclass(frozen=True, eq=False)

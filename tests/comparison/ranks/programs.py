@@ -10,6 +10,8 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel as DDP
 
 PROGRAMS = {}
@@ -402,6 +404,36 @@ def joined(rank, world, record, group):
     with record(model), ddp.join():
         for _ in range(2 - rank):
             F.mse_loss(ddp(x), y).backward()
+
+
+@program(2, "reduced_twice", None, "first.weight")
+def in_a_hook_and_by_ddp(rank, world, record, group):
+    def summed(gradient):
+        whole = gradient.clone()
+        dist.all_reduce(whole)  # here
+        return whole
+
+    model = made()
+    ddp = DDP(model)
+    x, y = rows(rank)
+    with record(model):
+        for p in model.parameters():
+            p.register_hook(summed)
+        F.mse_loss(ddp(x), y).backward()
+
+
+@program(2)
+def sharded(rank, world, record, group):
+    """FSDP2: each rank holds a part of each parameter."""
+    model = made()
+    fully_shard(model, mesh=init_device_mesh("cpu", (world,)))
+    x, y = rows(rank)
+    step = torch.optim.SGD(model.parameters(), 0.1)
+    with record(model):
+        for _ in range(2):
+            step.zero_grad()
+            F.mse_loss(model(x), y).backward()
+            step.step()
 
 
 @program(2)

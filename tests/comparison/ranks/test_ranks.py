@@ -90,6 +90,15 @@ def test_buckets_of_ddp_are_told(folder):
     assert found.before != pytest.approx(its.before, rel=1e-4, abs=1e-6)
 
 
+def test_shards_are_gathered_and_scattered(folder):
+    zero, _ = traces_of(folder, "sharded")
+    names = [zero.calls[each.call].name for each in zero.collectives]
+    assert set(names) == {"all_gather_into_tensor", "reduce_scatter_tensor"}  # and none of the recorder's own
+    assert names.count("reduce_scatter_tensor") == 2
+    assert all(each.state == "done" for each in zero.collectives)
+    assert {held.grad for held in zero.held} == {"value"}
+
+
 def test_what_else_ranks_differ_in(folder):
     report = simplegrad.compare_ranks(traces_of(folder, "seldom_used"))
     told = {(each.what, each.name): each.said for each in report.differences}
