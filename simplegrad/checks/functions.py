@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from ..torch_bridge.calls import Call
-from ..torch_private import CHECK, CHECK_FUNCTION, is_wrapped, needs
+from ..torch_private import CHECK, CHECK_FUNCTION, is_wrapped, needs, tree_flatten, tree_unflatten
+from ..trace import Trace
 from .causes import explain
 from .causes.detector import Examination, Examiner
 from .causes.first_order import why_wrong, with_lines
@@ -25,12 +26,13 @@ from .clauses.solver import is_solver
 from .clauses.surrogate import told_by_itself
 from .declared import is_surrogate
 from .looks import Answer, held
+from .recorded import differentiable, fresh, recorded, step_of
 from .report import BROKEN, HOLDS, NOT_TRIED, Finding, Remainders, Report
 from .road import TOLERANCE, Judging, at_order, explained_once, judge_order, judged
 from .subjects.function import Rule
 from .subjects.opening import distinct, lifted, name_of, opened, refuse_compiled, runs_as_given, undisturbed
 from .subjects.operator import worded
-from .subjects.problem import HALF, Problem
+from .subjects.problem import HALF, Problem, input_names
 from .subjects.subject import Along, Forward, Subject
 from .taylor import remainders
 
@@ -70,9 +72,13 @@ def check_function(
     inputs, name = tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,), name or name_of(fn)
 
     def judge() -> Report:
-        return judged_once(fn, inputs, Report(name), order, reference, surrogate)
+        judge_once(fn, inputs, report := Report(name), order, reference, surrogate)
+        return report
 
-    return with_equal_chances(judge, lambda: evaluated(fn, inputs), name)
+    report = with_equal_chances(judge, lambda: evaluated(fn, inputs), name)
+    report.trace = lambda: traced(fn, inputs, report, order)
+    report.findings = [replace(each, step=lambda each=each: step_of(each, report.trace)) for each in report.findings]
+    return report
 
 
 def evaluated(fn: Callable, inputs: tuple[Any, ...]) -> Exception | None:
@@ -88,16 +94,14 @@ def evaluated(fn: Callable, inputs: tuple[Any, ...]) -> Exception | None:
     return None
 
 
-def judged_once(
+def judge_once(
     fn: Callable, inputs: tuple[Any, ...], report: Report, order: int, reference: Callable | None, surrogate: bool
-) -> Report:
-    """The check itself."""
+) -> None:
+    """The check itself, into the report."""
     with undisturbed(fn, inputs):
-        if not runs_as_given(fn, inputs, report):
-            return report
-        problem = opened(fn, inputs, report)
+        problem = opened(fn, inputs, report) if runs_as_given(fn, inputs, report) else None
         if problem is None:
-            return report
+            return
         precision = "double precision" if problem.bits == 64 else "single precision: the function takes no other"
         report.truth = f"finite differences of forward and of the first-order gradient ({precision})"
         if reference is not None:
@@ -106,7 +110,7 @@ def judged_once(
             report.truth += ", and the reference in double precision"
         if is_half_only(problem):
             judge_half(problem, report, reference)
-            return report
+            return
         report.tell(
             12, HOLDS if problem.is_half else NOT_TRIED, "" if problem.is_half else "no input is in half precision"
         )
@@ -115,7 +119,7 @@ def judged_once(
             judged(judging)
     report.measure = measured(problem, fn, inputs, order)
     report.findings = explained_once(report)
-    return in_words_of_operators(report, judging.rules)
+    in_words_of_operators(report, judging.rules)
 
 
 def measured(problem: Problem, fn: Callable, inputs: tuple[Any, ...], order: int) -> Callable[[], list[Remainders]]:
@@ -130,14 +134,23 @@ def measured(problem: Problem, fn: Callable, inputs: tuple[Any, ...], order: int
     return measure
 
 
-def in_words_of_operators(report: Report, rules: list[Rule]) -> Report:
+def traced(fn: Callable, inputs: tuple[Any, ...], report: Report, order: int) -> Trace:
+    """The run, as it is given, with as many passes as show all that was found."""
+    passes = max([min(order, 2), *(each.order or 1 for each in report.findings)])
+    with one_at_a_time(), random_state_kept(), undisturbed(fn, inputs):
+        flat, spec = tree_flatten(inputs)
+        given = tree_unflatten([fresh(x) for x in flat], spec)
+        names = dict(zip(input_names(fn, given), differentiable(lambda: None, given)))
+        return recorded(fn, given, passes, names)
+
+
+def in_words_of_operators(report: Report, rules: list[Rule]) -> None:
     """Findings about an operator of torch.library say what somebody wrote: setup_context, backward, the operator."""
     known = {rule.name: rule.call.cls.operator for rule in rules if hasattr(rule.call.cls, "operator")}
     report.findings = [worded(each, known[each.entry]) if each.entry in known else each for each in report.findings]
     for number, why in ((10, "no Function in it has a jvp or a vmap rule"), (11, "no operator of torch.library in it")):
         if number not in report.tried:
             report.tell(number, NOT_TRIED, why)
-    return report
 
 
 def rules_of(problem: Problem) -> tuple[list[Rule], list[str]]:

@@ -82,6 +82,24 @@ class Place:
         return {"file": self.file, "first": self.first, "last": self.last, "text": self.text}
 
 
+class Later:
+    """A field that may be given as a function, which is called when somebody asks for the field."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.key = f"_{name}"
+
+    def __get__(self, instance: object, owner: type | None = None) -> object:
+        if instance is None:
+            return None  # the default
+        value = instance.__dict__.get(self.key)
+        if callable(value):
+            value = instance.__dict__[self.key] = value()
+        return value
+
+    def __set__(self, instance: object, value: object) -> None:
+        instance.__dict__[self.key] = value
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing that is wrong (or, for a code in NOTES, worth knowing) about a hand-written backward."""
@@ -93,7 +111,7 @@ class Finding:
     made_at: Place | None = None  # where the value was computed
     read_at: Place | None = None  # where propagate / backward read it
     order: int | None = None  # the first order of differentiation at which it shows
-    step: int | None = None  # index of the event in the report's trace that shows it
+    step: int | None = Later()  # index of the event in the report's trace that shows it
     dropped: dict[str, torch.Tensor] = field(default_factory=dict)  # input -> lost gradient, verified by numbers
     fix: str = ""  # code to write instead
     explanation: str = ""  # what made the wrong out of the right, in a few words: "a constant factor of 0.5"
@@ -186,7 +204,7 @@ class Report:
     truth: str = ""  # what it was held against, in words
     patterns: str = ""  # how many patterns of None were tried, and whether that was all
     coverage: list[Place] = field(default_factory=list)
-    trace: object | None = None  # a simplegrad Trace in which the findings' steps can be seen
+    trace: object | None = Later()  # a simplegrad Trace in which the findings' steps can be seen
     surrogate: str = ""  # why its gradient counts as one that is meant not to be forward's derivative
     measure: Callable[[], list[Remainders]] | None = None  # gives the evidence, which is made when it is asked for
     tried: dict[int, Clause] = field(default_factory=dict)

@@ -8,8 +8,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache, reduce
-from operator import add
+from functools import lru_cache
 
 import torch
 
@@ -19,7 +18,7 @@ from ..files import UserFiles
 from ..language.errors import nearest
 from ..targets import Target
 from ..torch_bridge.gallery import GALLERY
-from ..trace.events import Entry, VisitBegun
+from ..trace.events import Entry, Failed, VisitBegun
 from ..trace.nonfinite import Birth, find_nonfinite
 from ..trace.texts import Chunks, is_ours, lines_of
 from ..trace.trace import Trace
@@ -125,56 +124,20 @@ def trace_of_case(case: Case, version: object = ()) -> Trace:
 
 def recorded(case: Case) -> Trace:
     """The function run, its sum differentiated, and the sum of those gradients differentiated again."""
-    from ..torch_bridge.record import record_torch  # it loads torch.autograd's insides
+    from ..checks.recorded import fresh
+    from ..checks.recorded import recorded as run
 
     trace = Trace()
     try:
         function, inputs = case.prepared()
-        inputs = tuple(_fresh(x) for x in inputs)
-        with record_torch("full", names=_names(function, inputs)) as trace:
-            differentiated(function, inputs, case.passes)
-    except Exception as error:  # a user's code may raise anything; the trace has what came before
+        inputs = tuple(fresh(x) for x in inputs)
+        trace = run(function, inputs, case.passes, _names(function, inputs))
+    except Exception as error:  # a user's code may raise anything
         trace._notices.append(f"{RAISED} {type(error).__name__}: {_first_line(error)}")
+    if isinstance(failed := trace.events[-1] if trace.events else None, Failed):
+        trace._notices.append(f"{RAISED} {failed.error}: {failed.message}")
     trace.title, trace.kind = case.title, "torch"
     return trace
-
-
-def differentiated(function: Callable, inputs: tuple, passes: int) -> None:
-    """The pass of L0, the sum of the results; and that of L1, the sum of the gradients that the first one gave.
-
-    The results are multiplied by ones that require a gradient. What comes in to the first backward depends on
-    something then, as it does in a real loss, and autograd records what that backward computes.
-    """
-    wanted = _differentiable(function, inputs)
-    y = function(*inputs)
-    results = [each for each in _tensors(y) if each.requires_grad]
-    if passes == 1:
-        L0 = reduce(add, [each.sum() for each in results])
-        torch.autograd.grad(L0, wanted, allow_unused=True)
-        return
-    weights = [torch.ones_like(each).requires_grad_() for each in results]
-    ones = weights[0]  # a local name is what the trace calls it
-    L0 = reduce(add, [(each * weight).sum() for each, weight in zip(results, weights)])
-    found = torch.autograd.grad(L0, wanted, create_graph=True, allow_unused=True)
-    found = [g for g in found if g is not None and g.requires_grad]
-    if found:
-        L1 = reduce(add, [g.sum() for g in found])
-        torch.autograd.grad(L1, [*wanted, ones], allow_unused=True)
-
-
-def _fresh(x: object) -> object:
-    """A leaf of its own, so that nothing of one run is left in the next."""
-    return x.detach().clone().requires_grad_(x.requires_grad) if isinstance(x, torch.Tensor) else x
-
-
-def _differentiable(function: Callable, inputs: tuple) -> list[torch.Tensor]:
-    module = list(function.parameters()) if isinstance(function, torch.nn.Module) else []
-    return [x for x in (*inputs, *module) if isinstance(x, torch.Tensor) and x.requires_grad]
-
-
-def _tensors(results: object) -> list[torch.Tensor]:
-    several = results if isinstance(results, (tuple, list)) else (results,)
-    return [y for y in several if isinstance(y, torch.Tensor)]
 
 
 def _names(function: Callable, inputs: tuple) -> dict[str, torch.Tensor]:

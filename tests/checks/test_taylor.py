@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from simplegrad import check
+from simplegrad import TapeEntry, Variable, check, gradient_tape
 
 
 def function(first: float = 1.0, keeps: bool = False):
@@ -62,3 +62,25 @@ def test_asking_for_it_changes_nothing_outside():
     report = check(function(), X)
     before = torch.get_rng_state()
     assert report.evidence and torch.equal(before, torch.get_rng_state())
+
+
+def on_the_tape(first: float = 1.0, keeps: bool = False):
+    """The same as an aggregate."""
+
+    def sine(x):
+        kept = Variable(x.value.cos())
+        r = Variable(x.value.sin())
+        append = [x.name], [r.name], lambda g: [first * g[0] * (kept if keeps else x.cos())]
+        gradient_tape.append(TapeEntry(*append))
+        return r
+
+    return sine
+
+
+@pytest.mark.parametrize(
+    ("aggregate", "order", "expected"),
+    [(on_the_tape(), 2, {1: 2, 2: 3}), (on_the_tape(1.5), 1, {1: 1}), (on_the_tape(keeps=True), 2, {1: 2, 2: 2})],
+)
+def test_an_aggregate_has_the_same_evidence(aggregate, order, expected):
+    evidence = check(aggregate, Variable.constant(X.detach()), order=order).evidence
+    assert {each.order: each.rate for each in evidence} == pytest.approx(expected, abs=0.2)
