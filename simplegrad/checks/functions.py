@@ -15,6 +15,7 @@ from .causes import explain
 from .causes.detector import Examination, Examiner
 from .causes.first_order import why_wrong, with_lines
 from .causes.guard import guard_finding
+from .causes.hooks import Hook, changing, constant, written
 from .chance import one_at_a_time, random_state_kept, with_equal_chances
 from .clauses.batched import batched
 from .clauses.forward_mode import forward_mode
@@ -263,7 +264,10 @@ class OnFunctions(Judging):
             self.goes_on = False
             return
         self.by_hand = problem.cut_by_hand()
-        if problem.nested:
+        hooks, right_without = changing(problem, found, TOLERANCE[1][problem.bits])
+        if hooks and (right_without or any(one.writes for one in hooks)):
+            self.hooked(hooks, found)
+        elif problem.nested:
             report.tell(2, BROKEN, problem.nested[0][0].__name__)
             report.findings.append(explain.nested_tensors(problem, found))
             self.goes_on = False
@@ -273,6 +277,14 @@ class OnFunctions(Judging):
         else:
             report.tell(2, BROKEN, "the function as a whole")
             report.findings.append(explain.whole_differs(problem, found))
+
+    def hooked(self, hooks: list[Hook], found: Answer) -> None:
+        """Hooks that change a gradient: meant so, but for one that does it in place."""
+        report, said = self.report, " and ".join(one.said for one in hooks)
+        written_over = written(hooks, report.name)
+        report.findings += written_over or [explain.other_gradient(report.name, found, f"{said} changes it")]
+        report.tell(2, BROKEN if written_over else NOT_TRIED, f"{said} changes the gradient")
+        self.by_hand = said  # from here on the derivative of the gradient as it is
 
     # -- orders 2 and up -------------------------------------------------------------------------------------------
 
@@ -289,6 +301,8 @@ class OnFunctions(Judging):
         if self.unsteady:
             report.tell(4, NOT_TRIED, f"{self.unsteady[0].name} does not give the same again")
             return [rule for rule in self.rules if rule not in self.unsteady and not self.is_bare]
+        if self.by_hand and not self.rules:
+            report.tell(4, NOT_TRIED, f"{self.by_hand}: differences of the whole do not tell")
         return self.rules if composite and not self.is_bare else [self.problem]
 
     def leads_on(self, level: int) -> bool:
@@ -325,7 +339,8 @@ class OnFunctions(Judging):
             self.by_hand = cut
             return all([judge_order(self, rule, level) for rule in self.rules])
         why = self.not_its_own_fault(subject)
-        told = diagnosed(problem, self.calls_of(subject), found, level, why)
+        told = constant(problem, report.name, level) if subject.is_whole else []
+        told = told or diagnosed(problem, self.calls_of(subject), found, level, why)
         report.findings += told
         is_fault = any(each.kind == "fault" for each in told)
         name = report.name if subject.is_whole else subject.name

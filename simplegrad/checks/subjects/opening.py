@@ -15,6 +15,7 @@ from ...torch_bridge.calls import Call
 from ...torch_private import operator_called
 from ..alike import State
 from ..causes import explain
+from ..causes.overwritten import overwritten
 from ..clauses.given import nonfinite, of_call
 from ..report import BROKEN, HOLDS, NOT_TRIED, Finding, Report
 from .alone import outer_steps
@@ -93,7 +94,7 @@ def runs_as_given(fn: Callable, inputs: tuple[Any, ...], report: Report) -> bool
             report.tell(1, NOT_TRIED, "torch.autograd.grad is refused")
             report.findings.append(Finding("unverified", f"{type(error).__name__}: {explain.said(error)}"))
             return False
-        told = explain.raised(error, report.name, 1, given.calls, given.is_forward)
+        told = overwritten(given, explain.raised(error, report.name, 1, given.calls, given.is_forward))
         if told.read_at is None and given.is_forward:  # not even entered: the arguments do not fit
             told = replace(told, read_at=explain.heading_of(fn))
         report.findings.append(told)

@@ -1,0 +1,148 @@
+"""A tensor that an operation keeps for its backward, and that is changed in place before: which, by what, and where.
+
+PyTorch says the shape and the version. Run again, with what is kept watched, the statements tell themselves.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from ...torch_bridge.patches import Watcher, watched_by
+from ..report import Finding, Place
+from ..subjects.problem import Problem
+from . import source
+from .owner import NOT_THE_USERS
+
+SAID = "modified by an inplace operation"
+FRAMES = 12  # in which a name for a tensor is looked for
+
+
+@dataclass
+class Kept:
+    """A tensor as it was when an operation kept it."""
+
+    tensor: torch.Tensor
+    version: int
+    name: str
+    at: Place | None
+    changed_by: str = ""
+    changed_at: Place | None = None
+    by_optimizer: bool = False
+
+    @property
+    def is_changed(self) -> bool:
+        return self.tensor._version != self.version
+
+
+class Keeping(Watcher):
+    """Sees what is kept for backward, and after which operation it is no longer what it was."""
+
+    sees_operations = True
+
+    def __init__(self) -> None:
+        self.kept: list[Kept] = []
+        self.overwritten: Kept | None = None
+        self.stepping = 0
+
+    def pack(self, tensor: torch.Tensor) -> Kept:
+        frame = users_frame()
+        at = source.place(frame.f_code, frame.f_lineno) if frame is not None else None
+        one = Kept(tensor, tensor._version, name_in(frame, tensor), at)
+        self.kept.append(one)
+        return one
+
+    def unpack(self, one: Kept) -> torch.Tensor:
+        if one.is_changed and self.overwritten is None:
+            self.overwritten = one
+        return one.tensor
+
+    def optimizer_steps(self, optimizer: Any, is_over: bool) -> None:
+        if not is_over:
+            self.stepping += 1
+        else:
+            self._look(f"{type(optimizer).__name__}.step()")
+            self.stepping -= 1
+
+    def operation(self, plain: Callable, func: Callable, args: tuple, kwargs: dict) -> Any:
+        result = plain(*args, **kwargs)
+        if not self.stepping:
+            self._look(getattr(func, "__name__", str(func)))
+        return result
+
+    def _look(self, by: str) -> None:
+        frame = None
+        for one in self.kept:
+            if one.is_changed and not one.changed_by:
+                frame = frame or users_frame()
+                one.name = one.name or name_in(frame, one.tensor)  # what it was assigned to once it was made
+                one.changed_by, one.by_optimizer = by, self.stepping > 0
+                one.changed_at = source.place(frame.f_code, frame.f_lineno) if frame is not None else None
+
+
+def overwritten(problem: Problem, told: Finding) -> Finding:
+    """The finding, with the tensor, the line that changed it and what to do, where that is what PyTorch objects to."""
+    if SAID not in told.sentence:
+        return told
+    watch = Keeping()
+    try:
+        with watched_by(watch), torch.autograd.graph.saved_tensors_hooks(watch.pack, watch.unpack):
+            leaves, outputs = problem.outputs(problem.values)
+            given = [torch.ones_like(out) for out in outputs]
+            torch.autograd.grad(outputs, leaves, given, allow_unused=True)
+    except Exception:  # what was to be seen may have been seen before
+        pass
+    one = watch.overwritten
+    if one is None:
+        return told
+    name = one.name or f"a tensor of shape {tuple(one.tensor.shape)}"
+    by = f"`{one.changed_by}`" if one.changed_by else "another operation"
+    where = f" at line {one.changed_at.first}" if one.changed_at else ""
+    keeper = f"line {one.at.first}, `{one.at.text.strip()}`," if one.at else "an operation"
+    sentence = f"backward needs {name} as {keeper} read it, and {by}{where} changed it in place before backward ran."
+    return replace(
+        told,
+        sentence=f"{sentence} PyTorch says: {told.sentence}",
+        slot=one.name,
+        made_at=one.at,
+        read_at=one.changed_at or told.read_at,
+        fix=STEPPED if one.by_optimizer else IN_PLACE.format(name=one.name or "x"),
+    )
+
+
+STEPPED = (
+    "# call backward for every loss that was computed with the old weights before any optimizer.step(),\n"
+    "# or compute the loss again after the step"
+)
+IN_PLACE = "{name} = {name} + ...  # out of place: no trailing underscore, no +=, no out=; or change {name}.clone()"
+
+
+def users_frame() -> types.FrameType | None:
+    """The innermost frame that is neither PyTorch's nor ours."""
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith(NOT_THE_USERS):
+        frame = frame.f_back
+    return frame
+
+
+def name_in(frame: types.FrameType | None, tensor: torch.Tensor) -> str:
+    """What somebody calls it: a local variable, or a parameter of a module that one is; of a view, what it views."""
+    wanted = [tensor, *([tensor._base] if tensor._base is not None else [])]
+    for _ in range(FRAMES):
+        if frame is None:
+            break
+        if not frame.f_code.co_filename.startswith(NOT_THE_USERS):
+            for name, value in frame.f_locals.items():
+                if any(value is x for x in wanted):
+                    return name
+                if isinstance(value, torch.nn.Module):
+                    found = next((p for p, x in value.named_parameters() if any(x is y for y in wanted)), "")
+                    if found:
+                        return f"{name}.{found}"
+        frame = frame.f_back
+    return ""
