@@ -31,7 +31,7 @@ from .recorded import differentiable, fresh, recorded, step_of
 from .report import BROKEN, HOLDS, NOT_TRIED, Finding, Remainders, Report
 from .road import TOLERANCE, Judging, at_order, explained_once, judge_order, judged
 from .subjects.function import Rule
-from .subjects.opening import distinct, lifted, name_of, opened, refuse_compiled, runs_as_given, undisturbed
+from .subjects.opening import distinct, lifted, name_of, opened, refuse_compiled, run_as_given, undisturbed
 from .subjects.operator import worded
 from .subjects.problem import HALF, Problem, input_names
 from .subjects.subject import Along, Forward, Subject
@@ -100,7 +100,8 @@ def judge_once(
 ) -> None:
     """The check itself, into the report."""
     with undisturbed(fn, inputs):
-        problem = opened(fn, inputs, report) if runs_as_given(fn, inputs, report) else None
+        given = run_as_given(fn, inputs, report)
+        problem = opened(fn, inputs, report, given) if given is not None else None
         if problem is None:
             return
         precision = "double precision" if problem.bits == 64 else "single precision: the function takes no other"

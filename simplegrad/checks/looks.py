@@ -39,6 +39,9 @@ class Map(Protocol):
 
     def vjp(self, at: list[torch.Tensor], weights: list[torch.Tensor]) -> list[torch.Tensor | None]: ...
 
+    def both(self, at: list[torch.Tensor]) -> tuple[list[torch.Tensor | None], Callable]:
+        """The values, and what gives the gradients for some weights: of one run, where that is enough."""
+
 
 @dataclass(frozen=True)
 class Look:
@@ -158,11 +161,11 @@ def beside(at: list[torch.Tensor], draw: int, jitter: float) -> list[torch.Tenso
 def look_at(map: Map, at: list[torch.Tensor], draw: int, quick: float = 0.0) -> list[Look]:
     """Every output, weighted, beside every input, moved. `quick`: one step is enough where the two agree so far."""
     generator = torch.Generator().manual_seed(2000 + draw)
-    base = map.values(at)
+    base, vjp = map.both(at)
     y = _flat(base, base)
     weightings = [w for j in range(len(base)) for w in _weightings(base, j, generator)]
     directions = [d for i in range(len(at)) for d in _directions(at, i, generator)]
-    gradients = [_flat(map.vjp(at, weights), at) for _, weights in weightings]
+    gradients = [_flat(vjp(weights), at) for _, weights in weightings]
     rows = [_flat(weights, base) for _, weights in weightings]
     # an infinite element is not moved, whatever its gradient, and makes 0 * inf of what it is multiplied with
     told_of = all(bool(torch.isfinite(plain(x)).all()) for x in at)

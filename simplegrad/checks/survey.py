@@ -12,7 +12,7 @@ from .case import AUTOGRAD, MUTATION, PLAIN, Case
 from .climb import Gradients, Tolerance, difference_climb, tolerance, torch_climb
 from .looks import held
 from .questions import Question, Wrong
-from .subjects.subject import Forward
+from .subjects.subject import Forward, Map
 from .subjects.tape import TapeSubject, Through
 from .turns import mutation_allowed
 
@@ -66,7 +66,7 @@ def agrees_with(case: Case, reference: Callable) -> bool:
     return tolerance(case.bits, True).agree(ours, meant)
 
 
-class Follows:
+class Follows(Map):
     """What torch autograd says of forward, held against forward's values."""
 
     exact = None

@@ -21,12 +21,31 @@ def again(rule: Rule) -> Finding | None:
     """The first of the four that does not hold."""
     first = rule.gradient
     scale = max(map(largest, first), default=0.0)
+    if _all_the_same(rule, first, scale):
+        return None
     return (
         _twice(rule, first, scale)
         or _after_another_call(rule, first, scale)
         or _gradient_kept(rule, scale)
         or (_with_a_graph(rule, first, scale) if rule.has_modes else None)
     )
+
+
+def _all_the_same(rule: Rule, first: Gradients, scale: float) -> bool:
+    """Whether all of it holds where it is tried at one go; what does not is then tried for itself."""
+
+    def same(found: Gradients) -> bool:
+        return not unlike(found, first, TOLERANCE[rule.bits], scale)
+
+    try:
+        run = rule.run(rule.values)
+        given = run.returned([v.clone() for v in rule.incoming])
+        alike = same(given) and same(run.gradients(rule.incoming, keep=True))
+        _other_call(rule)
+        alike = alike and same(given) and same(run.gradients(rule.incoming))
+    except Exception:
+        return False
+    return alike and not (rule.has_modes and _with_a_graph(rule, first, scale))
 
 
 def forward_repeats(rule: Rule) -> bool:

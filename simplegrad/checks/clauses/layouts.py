@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from ..report import BROKEN, HOLDS, NOT_TRIED, Finding
-from ..subjects.subject import Rule, Run
+from ..subjects.subject import Gradients, Rule, Run
 from .applied import parted
 from .tried import Tried, apart, told_once
 
@@ -34,7 +34,7 @@ def layouts(rule: Rule) -> Tried:
     for k, weight in enumerate(dense):
         for variant in variants(weight):
             try:
-                wrong = differing(run, dense, k, variant)
+                wrong = differing(run, dense, k, variant, once)
             except Exception as error:  # it is heard of: right or not, nothing wrong comes out
                 refusal = refusal or f"raises for a gradient that is {variant.name}: {told_once(error)}"
                 continue
@@ -58,9 +58,11 @@ def pair(dense: list[torch.Tensor], k: int, variant: Variant) -> tuple[list, lis
     return ours, [*dense[:k], variant.laid_out, *dense[k + 1 :]]
 
 
-def differing(run: Run, dense: list[torch.Tensor], k: int, variant: Variant) -> list[int]:
-    """The inputs whose gradient is another one for this layout of the k-th incoming gradient."""
-    found, expected = (run.returned(incoming) for incoming in reversed(pair(dense, k, variant)))
+def differing(run: Run, dense: list[torch.Tensor], k: int, variant: Variant, once: Gradients) -> list[int]:
+    """The inputs whose gradient is another one for this layout of the k-th incoming gradient; `once`: for `dense`."""
+    ours, theirs = pair(dense, k, variant)
+    found = run.returned(theirs)
+    expected = once if variant.contiguous is dense[k] else run.returned(ours)
     return [i for i, (a, b) in enumerate(zip(expected, found, strict=True)) if apart(a, b)]
 
 

@@ -74,8 +74,9 @@ def _second(rule: Rule, known: tuple[int, ...]) -> Finding | None:
 
 
 def _nothing_known(rule: Rule) -> Finding | None:
-    """No gradient at all comes in, where whatever stands behind gives None; an entry of the tape is then skipped."""
-    if not rule.has_modes:
+    """No gradient at all comes in, where whatever stands behind gives None. An entry of the tape is skipped then, and a
+    Function that does not ask for None is given zeros."""
+    if not rule.takes_none:
         return None
     expected = rule.run(rule.values).gradients(_zeroed(rule, ()))
     try:

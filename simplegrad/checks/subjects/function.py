@@ -48,7 +48,10 @@ class TorchRun:
         return [out.detach() for out in self.followed]
 
     def gradients(self, incoming: Sequence[torch.Tensor | None], graph: bool = False, keep: bool = False) -> Gradients:
-        return self._asked([None if g is None else g.clone() for g in incoming], graph, keep)
+        found = self._asked([None if g is None else g.clone() for g in incoming], graph, keep)
+        if graph:
+            return found
+        return [None if g is None else g.clone() for g in found]  # it may be a buffer that backward writes to again
 
     def returned(self, incoming: list[torch.Tensor]) -> Gradients:
         return self._asked(incoming, False, True)
@@ -96,6 +99,11 @@ class Rule:
     def gradient(self) -> Gradients:
         """What backward gives at the given values, all of it wanted."""
         return gradient_of(self, self.values, self.incoming)
+
+    @functools.cached_property
+    def takes_none(self) -> bool:
+        """Whether forward says `ctx.set_materialize_grads(False)`."""
+        return self.alone.forward().ctx.__dict__.get("materialize_grads") is False
 
     # -- what it is called -----------------------------------------------------------------------------------------
 

@@ -80,7 +80,7 @@ def _gradient_of(fn: Callable) -> Callable:
     return gradient
 
 
-def runs_as_given(fn: Callable, inputs: tuple[Any, ...], report: Report) -> bool:
+def run_as_given(fn: Callable, inputs: tuple[Any, ...], report: Report) -> Problem | None:
     """Clause 1: whether forward and backward run at the inputs as they are, and finite gradients come out."""
     given = Problem(fn, inputs, 32)
     try:
@@ -88,35 +88,43 @@ def runs_as_given(fn: Callable, inputs: tuple[Any, ...], report: Report) -> bool
     except NothingToDifferentiate as reason:
         report.tell(1, NOT_TRIED, "there is nothing to differentiate")
         report.findings.append(Finding("unverified", f"{reason}; there is no gradient to differentiate again."))
-        return False
+        return None
     except Exception as error:  # whatever a user's forward or backward raises is what is reported
         if "incompatible with .grad()" in str(error):  # a reentrant checkpoint: only `.backward()` gets through it
             report.tell(1, NOT_TRIED, "torch.autograd.grad is refused")
             report.findings.append(Finding("unverified", f"{type(error).__name__}: {explain.said(error)}"))
-            return False
+            return None
         told = overwritten(given, explain.raised(error, report.name, 1, given.calls, given.is_forward))
         if told.read_at is None and given.is_forward:  # not even entered: the arguments do not fit
             told = replace(told, read_at=explain.heading_of(fn))
         report.findings.append(told)
         report.tell(1, BROKEN, "it raises")
-        return False
+        return None
     finally:
         given.state.restore(thorough=True)
     found = nonfinite([of_call(call) for call in given.calls if call.incoming is not None])
     report.findings += found
     report.tell(1, BROKEN if found else HOLDS)
-    return True
+    return given
 
 
-def opened(fn: Callable, inputs: tuple[Any, ...], report: Report) -> Problem | None:
-    """The function run once, in double precision or else as it is; None where there is nothing to go on with."""
+def opened(fn: Callable, inputs: tuple[Any, ...], report: Report, given: Problem | None = None) -> Problem | None:
+    """The function run once, in double precision or else as it is; None where there is nothing to go on with.
+
+    `given`: as it was run already, which is enough where all of it is in double precision.
+    """
     failure: tuple | None = None
     for bits, precision in ways_of_running(inputs):
-        problem = Problem(fn, inputs, bits)
+        if given is not None and given.is_double:
+            problem = given
+            problem.bits = 64
+        else:
+            problem = Problem(fn, inputs, bits)
         problem.precision = precision
         try:
             with problem.precision():
-                problem.probe()
+                if problem is not given:
+                    problem.probe()
         except NothingToDifferentiate as reason:
             report.findings.append(Finding("unverified", f"{reason}; there is no gradient to differentiate again."))
             return None

@@ -97,6 +97,12 @@ class Problem:
         return self.run(values).gradients(incoming)
 
     @property
+    def is_double(self) -> bool:
+        """Whether nothing of it can be taken to a higher precision."""
+        tensors = [x for x in tree_flatten(self.inputs)[0] if isinstance(x, torch.Tensor)]
+        return not isinstance(self.fn, torch.nn.Module) and not any(x.dtype in WIDER for x in tensors)
+
+    @property
     def made(self) -> list[str]:
         return [f"output {i}" for i in range(len(self.incoming))]
 

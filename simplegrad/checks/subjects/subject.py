@@ -62,6 +62,7 @@ class Rule(Subject, Protocol):
     backward_said: str  # "backward of Sinh", "propagate"
     forward_said: str
     arguments: list[str]  # what backward returns gradients for
+    takes_none: bool  # whether backward may be run with no gradient at all coming in
     has_modes: bool  # whether it is run with and without a graph, and whether inputs can do without a gradient
 
     def again(self, values: list[torch.Tensor]) -> Any:
@@ -113,7 +114,14 @@ def gradient_of(
     return [None if g is None else plain(g.detach()) for g in found]
 
 
-class Forward:
+class Map:
+    """What `looks` holds against differences."""
+
+    def both(self, at: list[torch.Tensor]) -> tuple[Gradients, Callable]:
+        return self.values(at), lambda weights: self.vjp(at, weights)
+
+
+class Forward(Map):
     """Order 1: forward, with the gradients that backward gives."""
 
     def __init__(self, subject: Subject) -> None:
@@ -126,12 +134,18 @@ class Forward:
     def vjp(self, at: list[torch.Tensor], weights: list[torch.Tensor]) -> Gradients:
         return self.subject.run(at).gradients(weights)
 
+    def both(self, at: list[torch.Tensor]) -> tuple[Gradients, Callable]:
+        run = self.subject.run(at)
+        if len(run.outputs) > 1:  # backward is run for each: one may change what the next one reads
+            return run.outputs, lambda weights: self.vjp(at, weights)
+        return run.outputs, run.gradients
+
     @property
     def exact(self) -> Callable | None:
         return self.subject.truth and type(self)(self.subject.truth).vjp
 
 
-class Gradient:
+class Gradient(Map):
     """Order 2: the first-order gradient as backward gives it, by the inputs and by the incoming gradients."""
 
     def __init__(self, subject: Subject) -> None:
@@ -161,7 +175,7 @@ class Gradient:
         return self.subject.truth and type(self)(self.subject.truth).vjp
 
 
-class Along:
+class Along(Map):
     """A map of which only one way is asked: the inputs all move together, by one number."""
 
     names, exact = ["one way"], None

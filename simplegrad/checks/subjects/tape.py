@@ -160,7 +160,7 @@ class Through:
 class TapeRule(TapeSubject):
     """One entry by hand, found again by its place among those that a run appends."""
 
-    has_modes = is_whole = False
+    has_modes = is_whole = takes_none = False
     needs_fix = ""
     backward_said, forward_said = "propagate", "forward"
 
