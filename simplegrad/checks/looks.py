@@ -165,6 +165,11 @@ def look_at(map: Map, at: list[torch.Tensor], draw: int, quick: float = 0.0) -> 
     y = _flat(base, base)
     weightings = [w for j in range(len(base)) for w in _weightings(base, j, generator)]
     directions = [d for i in range(len(at)) for d in _directions(at, i, generator)]
+    if len(weightings) > 1:  # backward is run for each: one may change what the next one reads
+
+        def vjp(weights: list[torch.Tensor]) -> list[torch.Tensor | None]:
+            return map.vjp(at, weights)
+
     gradients = [_flat(vjp(weights), at) for _, weights in weightings]
     rows = [_flat(weights, base) for _, weights in weightings]
     # an infinite element is not moved, whatever its gradient, and makes 0 * inf of what it is multiplied with

@@ -272,3 +272,24 @@ def test_what_the_operator_layer_does_not_know_stays_a_function():
 def test_every_clause_is_told(number):
     report = check(RIGHT["Swish"].fn, *RIGHT["Swish"].inputs)
     assert state(report, number)[0] in ("holds", "broken", "not tried")
+
+
+# --- many elements ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [10, 100, 600])
+def test_elements_of_many_sizes_are_weighted_in_parts(count):
+    def keeps_x(ctx, x):
+        ctx.save_for_backward(x)
+        return x**3
+
+    def cubed(factor):
+        def backward(ctx, g):
+            (x,) = ctx.saved_tensors
+            return factor * g * x**2
+
+        return type("Cube", (Function,), {"forward": staticmethod(keeps_x), "backward": staticmethod(backward)}).apply
+
+    x = torch.randn(count, dtype=torch.double, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    assert check(cubed(3.0), x).verdict == "correct"
+    assert not check(cubed(3.01), x).ok

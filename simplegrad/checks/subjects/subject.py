@@ -118,6 +118,7 @@ class Map:
     """What `looks` holds against differences."""
 
     def both(self, at: list[torch.Tensor]) -> tuple[Gradients, Callable]:
+        """The values, and what gives the gradients, once, for some weights."""
         return self.values(at), lambda weights: self.vjp(at, weights)
 
 
@@ -136,8 +137,6 @@ class Forward(Map):
 
     def both(self, at: list[torch.Tensor]) -> tuple[Gradients, Callable]:
         run = self.subject.run(at)
-        if len(run.outputs) > 1:  # backward is run for each: one may change what the next one reads
-            return run.outputs, lambda weights: self.vjp(at, weights)
         return run.outputs, run.gradients
 
     @property
