@@ -40,9 +40,9 @@ class State:
 
     def _keep(self, value: Any) -> None:
         if isinstance(value, torch.Tensor):
-            if value.layout == torch.strided:
+            if value.layout == torch.strided and not value.is_meta:  # which has no numbers
                 self.tensors.append((value, _version(value), value.detach().clone()))
-            if value.requires_grad and value.is_leaf:
+            if value.requires_grad and value.is_leaf and not value.is_meta:
                 self.grads.append((value, value.grad, None if value.grad is None else value.grad.detach().clone()))
         elif isinstance(value, torch.Generator) and value is not torch.default_generator:
             self.generators.append((value.set_state, value.get_state()))

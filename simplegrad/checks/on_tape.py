@@ -193,6 +193,7 @@ class OnTape(Judging):
     def tell(self) -> None:
         """What is wrong and why, what could be cheaper, and a trace in which it shows."""
         report, case = self.report, self.case
+        report.errors = {order: {k: row[k] for k in case.names if k in row} for order, row in report.errors.items()}
         told = bool(report.faults)
         if self.answers:
             found = explained(case, self.truth, self.answers, self.order)

@@ -23,16 +23,20 @@ from simplegrad.checks.subjects.subject import Gradients, gradient_of
 from simplegrad.torch_bridge.calls import Call, plain_copy
 
 
-class GivesNothing(torch.autograd.Function):
-    """What comes after an output, and has no gradient for it."""
+@functools.cache
+def gives_nothing() -> type[torch.autograd.Function]:
+    """What comes after an output, and has no gradient for it. Made when it is asked for: some torch cannot make one."""
 
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
-        return x.clone()
+    class GivesNothing(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+            return x.clone()
 
-    @staticmethod
-    def backward(ctx: Any, g: torch.Tensor) -> None:
-        return None
+        @staticmethod
+        def backward(ctx: Any, g: torch.Tensor) -> None:
+            return None
+
+    return GivesNothing
 
 
 class TorchRun:
@@ -67,7 +71,7 @@ class TorchRun:
 
     def undefined(self) -> Gradients:
         """What it gives where the engine comes to it with no gradient at all."""
-        unknown = [GivesNothing.apply(out) for out in self.followed]
+        unknown = [gives_nothing().apply(out) for out in self.followed]
         given = [torch.ones_like(out) for out in unknown]
         return list(torch.autograd.grad(unknown, self.needed, given, allow_unused=True))
 
