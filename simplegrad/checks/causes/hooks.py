@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from ... import source_text
 from ...torch_bridge.patches import Watcher, watched_by
 from ..looks import Answer, held
 from ..numbers import directions, inner, plain
@@ -79,7 +80,7 @@ class Hooks(Watcher):
 def tensor_in(at: Place | None) -> str:
     """What the tensor is called in the statement that registers a hook on it."""
     try:
-        calls = [n for n in ast.walk(ast.parse(at.text.strip())) if isinstance(n, ast.Call)] if at else []
+        calls = [n for n in ast.walk(source_text.parsed(at.text.strip())) if isinstance(n, ast.Call)] if at else []
     except SyntaxError:
         calls = []
     on = [c.func.value for c in calls if isinstance(c.func, ast.Attribute) and c.func.attr == "register_hook"]
