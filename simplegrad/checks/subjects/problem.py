@@ -281,7 +281,7 @@ def _doubled_module(fn: Callable) -> Callable:
 
 def everything_around(fn: Any, inputs: Any) -> State:
     """What `fn` can reach and change, as it is now."""
-    return State([*_roots_of(fn), *tree_flatten(inputs)[0]], steps_around(_functions_of(fn)))
+    return State([*_roots_of(fn), inputs], steps_around(_functions_of(fn)))
 
 
 def _functions_of(fn: Any) -> list[types.FunctionType]:
