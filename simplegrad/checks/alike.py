@@ -99,6 +99,8 @@ def _version(tensor: torch.Tensor) -> int:
 
 
 def _is_same(tensor: torch.Tensor, kept: torch.Tensor) -> bool:
+    if tensor.is_meta:
+        return True  # it has no numbers
     return torch.equal(tensor.detach(), kept) or (tensor.is_floating_point() and bool(tensor.isnan().any()))
 
 

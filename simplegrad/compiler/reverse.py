@@ -82,10 +82,11 @@ class OnSymbols:
         self.about = node, node
         op, r = operation(node.op), Symbol(self.graph, node)
         args = [wrapped(self.graph, arg) for arg in node.args]
-        given = [shape_of(arg) for arg in args] if op.shapes else args
+        if op.shapes:
+            args = [arg if op.vjp(place) is None else shape_of(arg) for place, arg in enumerate(args)]
         for vjp, x, more in slots_of(node):
             self.about = node, x
-            yield self.fitted(op, vjp(g, r, *given, *more), x)
+            yield self.fitted(op, vjp(g, r, *args, *more), x)
 
     def fitted(self, op, dL_dx: Symbol | None, x: Node) -> Symbol | None:
         """The contribution in the shape of x: what was broadcast is summed."""

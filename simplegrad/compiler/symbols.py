@@ -106,7 +106,7 @@ def check_sizes(what: str, sizes: object) -> None:
 
 
 def check_index(what: str, index: tuple) -> None:
-    for part in index:
+    for part in index if isinstance(index, tuple) else ():
         ends = (part.start, part.stop, part.step) if isinstance(part, slice) else ()
         if not all(end is None or isinstance(end, (int, Size)) for end in ends):
             raise CompileError("x[…]: the ends of a slice are whole numbers or sizes, x[1:], x[: y.shape[0]].")
@@ -120,6 +120,13 @@ def check_index(what: str, index: tuple) -> None:
 
 _CHECKS = {"dim": check_dim, "dims": check_dim, "dim0": check_dim, "dim1": check_dim}
 _CHECKS |= {"sizes": check_sizes, "index": check_index}
+
+
+def places_of(part):
+    """[True, False, True] as the places where it is True, whose number is known."""
+    if isinstance(part, list) and part and all(isinstance(each, bool) for each in part):
+        return [place for place, each in enumerate(part) if each]
+    return part
 
 
 def bare(arg):
@@ -217,6 +224,8 @@ class Shape(Thing):
         )
 
     def __eq__(self, other) -> bool:
+        if isinstance(other, tuple) and not other:  # `x.shape == ()` asks for a scalar
+            return self.graph.shapes is not None and not len(self)
         if self.graph.shapes is None:
             raise CompileError("a shape is met at the call: the compiled expression cannot choose by it.")
         return self.graph.shapes.same(self.node.args[0], other.node.args[0])
@@ -313,6 +322,12 @@ class Symbol(Thing, Operators):
     def name(self) -> str:
         return self.node.name
 
+    @property
+    def dtype(self) -> torch.dtype:
+        raise CompileError(
+            f"what dtype {self!r} has is met at the call, and nothing is cast in what is compiled: cast the inputs."
+        )
+
     def numel(self) -> Size:
         return self.make("numel", shaped_like(self.node), kind=SIZE)
 
@@ -350,6 +365,10 @@ class Symbol(Thing, Operators):
         raise CompileError(f"{self!r} has no value while the function is compiled: it cannot be made a number.")
 
     item = tolist = __float__ = __int__ = __index__ = _number
+
+    def __getitem__(self, index) -> Symbol:
+        parts = index if isinstance(index, tuple) else (index,)
+        return super().__getitem__(tuple(map(places_of, parts)))
 
     def __setitem__(self, index, value):
         raise CompileError("a value is never changed in place: build the new one with where, cat or stack.")

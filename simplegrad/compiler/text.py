@@ -214,7 +214,6 @@ class Compiled(Machine):
         self.check_lists(arguments, keywords)
         if name not in known:
             raise RunError(f"'{name}' cannot be compiled.")
-        arguments = [self.as_numbers(x) if isinstance(x, Mask) and name != "where" else x for x in arguments]
         keywords = dict(keywords)
         if name == "sum":
             texts = [x for x in arguments[1:] if isinstance(x, str)]

@@ -45,7 +45,11 @@ def read_function(function: Callable, reads_tensors: bool = False) -> Expression
 
 
 def parameters_of(function: Callable) -> list[str]:
-    parameters = inspect.signature(function).parameters.values()
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:
+        said = getattr(function, "__name__", "it")
+        raise CompileError(f"{said} does not say its parameters: call it in a function of yours.") from None
     if not parameters:
         raise CompileError("the function has no parameters: the inputs of an aggregate are its parameters.")
     for each in parameters:

@@ -16,9 +16,18 @@ from .variable import Variable
 from .watched import Told
 
 MANY_ENTRIES = 100_000
+_OF_TORCH = {
+    "create_graph": "leave it out, every gradient can be differentiated again.",
+    "retain_graph": "leave it out, the tape keeps its entries.",
+    "allow_unused": "leave it out, a gradient that is known to be zero is None.",
+    "materialize_grads": "write none='zeros'.",
+    "grad_outputs": "write grad((y * g).sum(), wanted) for the gradients of y with g coming in.",
+}
 
 
-def grad(L: Variable, wanted: Sequence[Variable], *, none: str = "skip", prune: str = "none") -> list[Variable | None]:
+def grad(
+    L: Variable, wanted: Sequence[Variable], *, none: str = "skip", prune: str = "none", **other: object
+) -> list[Variable | None]:
     """dL/dx for each wanted x, as Variables of x's shape and dtype to differentiate again; None is a known zero.
 
     An L that is not a scalar is seeded with ones: the gradient of its sum. `none="skip"` passes over an entry whose
@@ -26,6 +35,8 @@ def grad(L: Variable, wanted: Sequence[Variable], *, none: str = "skip", prune: 
     `prune="ahead"` leaves out, by one walk of the tape, whatever no wanted result depends on.
     Raises OtherTapeError, RawTensorError, WrongCountError, WrongShapeError; each says which entry and which slot.
     """
+    for name in other:
+        raise TypeError(f"grad(…, {name}=…): {_OF_TORCH.get(name, 'it takes none= and prune= only.')}")
     tape = current_tape()
     wanted = [wanted] if isinstance(wanted, Variable) else listed(wanted)
     check_arguments(tape, L, wanted, none, prune)

@@ -414,7 +414,7 @@ def torch_function(cls, func, types, args=(), kwargs=None):
             return plain
         raise RawTensorError(
             f"torch.{name}: not an operator on Variables, so it cannot be recorded. "
-            f"There are: {', '.join(sorted(FUNCTIONS))}."
+            f"There are: {', '.join(sorted(name for name in FUNCTIONS if name[0] != '_'))}."
         )
     kwargs = {key: value for key, value in (kwargs or {}).items() if not is_default(key, value)}
     if name != "where" and args:  # whose first is a condition
@@ -460,13 +460,14 @@ def called(what: str, ours: Callable, args: tuple, kwargs: dict):
     except TypeError as error:
         if f"{ours.__name__}()" not in str(error):
             raise
-        raise _methods.UnsupportedError(f"{what}: {error}. {signature_of(ours)}") from None
+        said = str(error).replace("Operators.", "")
+        raise _methods.UnsupportedError(f"{what}: {said}. {signature_of(ours)}") from None
 
 
 def signature_of(ours: Callable) -> str:
-    return f"On Variables it takes {ours.__name__}{inspect.signature(ours)}.".replace("self, ", "").replace(
-        " -> Self", ""
-    )
+    plain = inspect.Parameter.empty
+    parameters = [each.replace(annotation=plain) for each in inspect.signature(ours).parameters.values()]
+    return f"On Variables it takes {ours.__name__}{inspect.Signature(parameters)}.".replace("(self, ", "(x, ")
 
 
 Variable.__torch_function__ = classmethod(torch_function)

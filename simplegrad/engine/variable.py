@@ -12,6 +12,16 @@ from .errors import RawTensorError
 from .names import check_name
 from .tape import current_tape
 
+_ELSEWHERE = {
+    "backward": "gradients are results, da, db = grad(L, [a, b]).",
+    "grad": "gradients are results, da, db = grad(L, [a, b]).",
+    "data": "the tensor is x.value.",
+    "requires_grad": "all that is computed from a Variable can be differentiated.",
+    "requires_grad_": "all that is computed from a Variable can be differentiated.",
+    "cuda": "move the tensor before it becomes a Variable.",
+    "cpu": "the tensor is x.value, x.value.cpu().",
+}
+
 
 class Variable(Operators):
     """A tensor whose computation is recorded. Operators on it are torch's, by torch's names (see ops/methods.py).
@@ -128,6 +138,10 @@ class Variable(Operators):
     def __getattr__(self, name: str):
         if name.startswith("_"):
             raise AttributeError(name)
+        if name in _ELSEWHERE:
+            raise AttributeError(f"Variable has no '{name}': {_ELSEWHERE[name]}")
+        if name.endswith("_") and hasattr(type(self), name[:-1]):
+            raise AttributeError(f"Variable has no '{name}': a value never changes. Write y = x.{name[:-1]}(…).")
         near = difflib.get_close_matches(name, dir(type(self)), 1, 0.75)
         raise AttributeError(
             f"Variable has no '{name}'{f'; did you mean {near[0]!r}?' if near else ''}. An operator that is not there "

@@ -11,8 +11,8 @@ from .table import Op, op
 # --- conditions and weights: plain tensors, whatever they are computed from ---------------------------------------
 
 
-def condition(name: str, text: str, forward) -> Op:
-    CONDITIONS[name] = op(name, text, forward, pointwise=True)
+def condition(name: str, text: str, forward, pointwise: bool = True) -> Op:
+    CONDITIONS[name] = op(name, text, forward, pointwise=pointwise)
     return CONDITIONS[name]
 
 

@@ -588,7 +588,7 @@ def scaled_dot_product_attention(
     """softmax(query @ key.mT / sqrt(size) + mask) @ value"""
     if dropout_p or enable_gqa:
         raise UnsupportedError("scaled_dot_product_attention: only without dropout_p and enable_gqa.")
-    scores = query @ key.mT * (1 / math.sqrt(query.shape[-1]) if scale is None else scale)
+    scores = query @ key.mT * (query.shape[-1] ** -0.5 if scale is None else scale)
     if is_causal:
         attn_mask = torch.ones(query.shape[-2], key.shape[-2], dtype=torch.bool, device=query.device).tril()
     if attn_mask is not None and attn_mask.dtype == torch.bool:

@@ -84,6 +84,12 @@ class Operators:
     def __rmod__(self, other) -> Self:
         return pointwise.remainder(other, self)
 
+    def __floordiv__(self, other) -> Self:
+        return self.div(other, rounding_mode="floor")
+
+    def __rfloordiv__(self, other) -> Self:
+        return pointwise.step(other / self, "floor")
+
     def __matmul__(self, other) -> Self:
         return linear.matmul(self, other)
 
@@ -352,9 +358,10 @@ class Operators:
     def prod(self, dim: int | None = None, keepdim: bool = False, *, dtype=None) -> Self:
         """The product along a dimension, pairs first, so that its gradients are right where there are zeros too."""
         x = _to(self, dtype)
-        if dim is None or not x.ndim:
-            return x.reshape(-1).prod(0) if x.ndim else x.clone()
-        return _product(x, dim, keepdim)
+        if x.shape == ():
+            return x.clone()
+        x, dim = (x.reshape(-1), 0) if dim is None else (x, dim)
+        return _product(x, dim, keepdim) if isinstance(x.shape[dim], int) else reductions.prod(x, dim, bool(keepdim))
 
     def cumsum(self, dim: int, *, dtype=None) -> Self:
         return reductions.cumsum(_to(self, dtype), dim)
@@ -442,14 +449,13 @@ class Operators:
         return shapes.roll(self, tuple(_listed(shifts)), tuple(_listed(dims)))
 
     def repeat(self, *times: int, repeats: Sequence[int] | None = None) -> Self:
-        repeats = sizes_of(times if repeats is None else (repeats,))
-        sizes = (1,) * (len(repeats) - self.ndim) + tuple(self.shape)
-        apart = self.reshape(*[each for size in sizes for each in (1, size)])
-        spread = apart.expand(*[each for pair in zip(repeats, sizes) for each in pair])
-        return spread.reshape(*[many * size for many, size in zip(repeats, sizes)])
+        return shapes.repeat(self, sizes_of(times if repeats is None else (repeats,)))
 
     def chunk(self, chunks: int, dim: int = 0) -> tuple[Self, ...]:
-        return self.split(-(-self.shape[dim] // chunks) or 1, dim) if self.shape[dim] else (self,) * chunks
+        size = (self.shape[dim] + (chunks - 1)) // chunks
+        if not isinstance(size, int):  # met at the call: as many as were asked for
+            return tuple(self[joining.along(dim, slice(size * i, size * (i + 1)))] for i in range(chunks))
+        return self.split(size, dim) if size else (self,) * chunks
 
     def split(self, split_size, dim: int = 0) -> tuple[Self, ...]:
         """Parts of `split_size` along `dim`, the last one maybe shorter; or of the sizes in a list."""
@@ -508,7 +514,9 @@ class Operators:
         return shapes.gather(self, dim, index)
 
     def index_select(self, dim: int, index) -> Self:
-        return shapes.index(self, joining.along(dim, index)) if self.ndim else self.reshape(1)[index].reshape(())
+        if self.shape == ():
+            return self.reshape(1)[index].reshape(())
+        return shapes.index(self, joining.along(dim, index))
 
     def masked_select(self, mask) -> Self:
         shape = torch.broadcast_shapes(self.shape, mask.shape)
@@ -719,12 +727,9 @@ def einsum(equation: str, *operands):
     names = left.split(",")
     if len(names) != len(operands):
         raise UnsupportedError(f"einsum({equation!r}): {len(operands)} operands for {len(names)} terms.")
-    wide = max(x.ndim - len(term.replace("...", "")) for x, term in zip(operands, names)) if "." in left else 0
-    dots = "0123456789"[:wide]
-    terms = []
-    for x, term in zip(operands, names):
-        own = x.ndim - len(term.replace("...", ""))
-        terms.append(term.replace("...", dots[wide - own :]))
+    own = [x.ndim - len(term) + 3 if "." in term else 0 for x, term in zip(operands, names)]  # dims that ... stands for
+    dots = "0123456789"[: max(own)]
+    terms = [term.replace("...", dots[len(dots) - count :]) for term, count in zip(names, own)]
     counted = "".join(terms)
     asked = asked.replace("...", dots) if arrow else dots + "".join(sorted(
         i for i in set(counted) - set(dots) if counted.count(i) == 1

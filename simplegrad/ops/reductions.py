@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
+import torch
+
 from .. import torch_private
-from .choosing import scaled, shares
+from .choosing import condition, scaled, shares, where
 from .numbers import over
 from .table import op
 
@@ -70,6 +72,27 @@ amax = op(
     lambda x, dim, keepdim: x.amax(() if dim is None else dim, keepdim),
     lambda g, r, x, dim, keepdim: scaled(restored(g, x.shape, dim, keepdim), shares(x, dim)),
 )
+
+
+def _own_place(x: torch.Tensor, dim: int) -> torch.Tensor:
+    return torch.eye(x.shape[dim], dtype=torch.bool, device=x.device)
+
+
+own_place = condition("own_place", "own_place({}, {})", _own_place, pointwise=False)
+prod = op(
+    "prod",
+    reduced("prod"),
+    lambda x, dim, keepdim: x.prod(dim, keepdim),
+    lambda g, r, x, dim, keepdim: restored(g, x.shape, dim, keepdim) * of_the_others(x, dim),
+)
+
+
+def of_the_others(x, dim: int):
+    """At each place the product of all others along `dim`: right where some are 0, and at any order."""
+    rows = x.movedim(dim, -1)
+    return prod(where(own_place(rows, -1), 1.0, rows.unsqueeze(-2)), -1, False).movedim(-1, dim)
+
+
 logsumexp = op(
     "logsumexp",
     reduced("logsumexp"),

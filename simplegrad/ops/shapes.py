@@ -68,6 +68,21 @@ roll = moving(
 )
 triu = moving("triu", "{}.triu({})", torch.triu, lambda g, r, shape, diagonal: g.triu(diagonal), alike=True)
 tril = moving("tril", "{}.tril({})", torch.tril, lambda g, r, shape, diagonal: g.tril(diagonal), alike=True)
+
+
+def _folded(g, shape, times):
+    """Of the gradient of what was repeated, the sum of all copies."""
+    sizes = [1] * (len(times) - len(shape)) + [shape[i] for i in range(len(shape))]
+    apart = g.reshape(*[each for pair in zip(times, sizes) for each in pair])
+    return apart.sum(tuple(range(0, 2 * len(times), 2))).reshape(shape) if times else g
+
+
+repeat = moving(
+    "repeat",
+    of_sizes("repeat"),
+    lambda x, times: x.repeat(times),
+    lambda g, r, shape, times: _folded(g, shape, times),
+)
 pad = moving(
     "pad",
     "pad({}, ({}), value={})",

@@ -283,3 +283,29 @@ def test_layers_of_torch_take_variables():
     y = images.clone().requires_grad_()
     (theirs,) = torch.autograd.grad(torch.nn.functional.cross_entropy(network(y), labels), [y])
     torch.testing.assert_close(ours.value, theirs)
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        (lambda x: grad(x.sum(), [x], create_graph=True), r"create_graph=…\): leave it out, every gradient can be"),
+        (lambda x: grad(x, [x], grad_outputs=x), r"write grad\(\(y \* g\).sum\(\), wanted\)"),
+        (lambda x: torch.add(x, x, out=x.value), r"'out'. On Variables it takes add\(x, other, \*, alpha=1\)"),
+        (lambda x: x.backward(), r"gradients are results, da, db = grad\(L, \[a, b\]\)"),
+        (lambda x: x.add_(1), r"a value never changes. Write y = x.add\(…\)"),
+        (lambda x: x.mni(), r"Variable has no 'mni'. An operator"),
+        (lambda x: x.cuda(), "move the tensor before it becomes a Variable"),
+    ],
+)
+def test_what_torch_has_and_is_not_here_is_told(wrong, message):
+    with pytest.raises((TypeError, AttributeError), match=message):
+        wrong(Variable.constant(torch.rand(3)))
+
+
+def test_what_gives_no_numbers_is_a_plain_tensor():
+    x = Variable.constant(torch.tensor([3.0, 1.0, 2.0]))
+    assert torch.argsort(x).tolist() == x.argsort().tolist() == [1, 2, 0]
+    assert not torch.isnan(x).any() and x.gt(1).tolist() == [True, False, True]
+    zeros = torch.zeros_like(x)
+    assert isinstance(zeros, Variable) and not zeros.computed and not zeros.value.any()
+    assert torch.equal((x // 2).value, torch.tensor([1.0, 0.0, 1.0]))

@@ -1,0 +1,80 @@
+"""Forms that people write, compiled: the same gradients as recorded, plain and fused."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import simplegrad
+import simplegrad.compiler.fused as fused_module
+from simplegrad import Tape, Variable, check, compile_aggregate
+
+from .cases import M, V, assert_same, climbed, inputs_of
+
+TEXTS = [
+    "x[[0, 1]] * 2",
+    "x[[0, 1], [1, 2]] * 2",
+    "x[:, [0, 1, 1]].sin()",
+    "x[[True, False, True]].sin()",
+    "x[None, ..., 0] * x[-1, 0]",
+    "x[(x > 0.3) & (x < 0.9)].sum() * x",
+    "cat([x, x * 2, x]).sin()",
+    "(x > 0.4) * x",
+    "x.masked_fill(x > 0.5, 0.0) * x",
+    "x.prod() * x",
+    "x.prod(dim=1, keepdim=True) * x",
+    "x.repeat(2, 1).sin()",
+    "x.chunk(2, dim=1)[1].exp()",
+    "x.clamp(0.3, 0.8) * x",
+    "x.log_softmax(dim=-1) * x.cumsum(dim=1)",
+    "x.var(dim=-1, keepdim=True) * x.std()",
+    "maximum(x, 0.5) * x.max()",
+    "x.roll(1, 0) * x.flip(0)",
+]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_texts(text, monkeypatch):
+    monkeypatch.setattr(fused_module, "FEWEST", 1)
+    inputs = inputs_of([M])
+    for fused in (False, True):
+        compiled = compile_aggregate(text, fused=fused)
+        assert_same(climbed(compiled, inputs, 3), climbed(compiled.reference, inputs, 3))
+
+
+def test_places_may_be_an_input():
+    places = Variable.constant(torch.tensor([[0, 1], [2, 2], [3, 0]]))
+    for text in ("x.gather(1, i).sin()", "x[i[0]].sin() * x[0, 0]", "x.index_select(1, i[0]).sin()"):
+        compiled = compile_aggregate(text)
+        ours, theirs = (
+            climbed(lambda x, f=f: f(x, Variable.constant(places.value)), inputs_of([M]), 2)
+            for f in (compiled, compiled.reference)
+        )
+        assert_same(ours, theirs)
+
+
+FUNCTIONS = {
+    "relu": (lambda x: F.relu(x) * torch.nn.ReLU()(x), [M]),
+    "softmax": (lambda x: F.softmax(x, dim=-1) * torch.nn.Softmax(dim=0)(x), [M]),
+    "layer_norm": (lambda x, w: F.layer_norm(x, (4,), w), [M, V]),
+    "attention": (lambda q, k, v: F.scaled_dot_product_attention(q, k, v), [(2, 3, 4)] * 3),
+    "einsum": (lambda x, y: torch.einsum("ij,kj->ik", x, y), [M, M]),
+    "inverse": (lambda x: torch.linalg.inv(x @ x.mT * 0.1 + F.relu(x @ x.mT)), [(2, 2)]),
+    "loss": (F.mse_loss, [M, M]),
+    "joined": (lambda x: simplegrad.cat([simplegrad.where(x > 0.5, x, 0.0), simplegrad.stack([x, x])[0]]), [M]),
+    "mask": (lambda x: (x > 0.5) * x, [M]),
+    "compared": (lambda x: x * torch.where(x == 0, 1.0, x), [M]),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions(name):
+    function, shapes = FUNCTIONS[name]
+    compiled, inputs = compile_aggregate(function, name), inputs_of(shapes)
+    assert_same(climbed(compiled, inputs, 2), climbed(function, inputs, 2))
+
+
+def test_check_takes_one_that_has_been_called():
+    compiled = compile_aggregate("x * x.detach()")
+    with Tape():
+        compiled(Variable.constant(torch.rand(3)))
+    assert check(compiled, torch.rand(3)).verdict == "correct"
