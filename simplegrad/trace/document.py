@@ -11,10 +11,10 @@ from typing import NoReturn
 
 import torch
 
-from .calls import Call, Filled, Held
-from .events import KINDS, Entry, Event, Pass, Value
+from .calls import CALL_KINDS, Call, Filled, Held
+from .events import KINDS, Entry, Event, Pass, Recorded, Value, Visited
 from .looks import MOST_DIMENSIONS, can_be_looked_at, distinct
-from .ranks import Collective, Share
+from .ranks import DONE, STARTED, WAITS, Collective, Share
 from .replay import Replay
 from .texts import MOST_FILES, MOST_LINES, excerpts
 from .trace import Trace
@@ -38,6 +38,16 @@ _USUAL = {
     kind: {field.name: field.default for field in dataclasses.fields(kind) if field.default is not dataclasses.MISSING}
     for kind in _BESIDE.values()
 }
+# Texts that are one of a few, by which others look things up.
+_CHOICES = {
+    (Visited, "state"): ("propagated", "partial", "skipped", "pruned"),
+    (Pass, "none"): ("skip", "zeros"),
+    (Pass, "prune"): ("none", "ahead"),
+    (Call, "kind"): CALL_KINDS,
+    (Collective, "state"): (DONE, WAITS, STARTED),
+}
+_KINDS = ("tape", "torch")
+_NONFINITE = ("nan", "inf", "")
 # Fields that are left out where they are empty.
 _LEFT_OUT = {"parent", "pass_id", "line", "source", "propagate_source", "returns_at", "made_by", "group", "aggregate"}
 
@@ -186,6 +196,8 @@ class Reader:
         trace.texts = self.texts()
         for name in _ABOUT:
             setattr(trace, name, self.text(self.document.get(name, ""), name))
+        if trace.kind not in _KINDS:
+            self.wrong(f"kind is {_said(trace.kind)}, not one of {', '.join(_KINDS)}")
         trace.bindings = self.names("bindings")
         trace._notices = [self.text(notice, "notices") for notice in self.list_of("notices", self.document)]
         trace.printed = self.printed(len(events))
@@ -273,6 +285,8 @@ class Reader:
         tensor = None if key is None else self.tensor(key, shape)
         name, note = self.name(row.get("name")), self.name(row.get("note", ""))
         looked = None if row.get("nonfinite") is None else self.text(row["nonfinite"])
+        if looked not in (None, *_NONFINITE):
+            self.wrong(f"nonfinite is {_said(looked)}, not one of {', '.join(map(repr, _NONFINITE))}")
         norm = None if row.get("norm") is None else self.number(row["norm"])
         return Value(self.whole(row.get("id")), name, shape, tensor, dtype, bool(row.get("leaf")), note, looked, norm)
 
@@ -303,6 +317,8 @@ class Reader:
             if name in row:
                 field = row[name]
                 more[name] = None if field is None and codec.or_none else codec.read(self, field)
+                if more[name] not in _CHOICES.get((kind, name), (more[name],)):
+                    self.wrong(f"{name} is {_said(field)}, not one of {', '.join(_CHOICES[kind, name])}")
             elif name not in _LEFT_OUT and name not in _USUAL.get(kind, {}):
                 self.wrong(f"'{name}' is missing")
         return kind(**more)
@@ -322,6 +338,13 @@ class Reader:
                 self.wrong(f"its parent {event.parent} is no event before it")
             if event.pass_id is not None and event.pass_id not in passes:
                 self.wrong(f"there is no pass {event.pass_id}")
+        waiting = set(self.entries[: self.count("tape")])
+        for event in events:
+            self.at = f"events[{event.index}]"
+            if isinstance(event, Recorded):
+                if event.entry not in waiting:
+                    self.wrong("its entry is not one of the tape's, or was recorded before")
+                waiting.remove(event.entry)
         for place, entry in enumerate(self.entries):
             self.at = f"entries[{place}]"
             if entry.made_by is not None and entry.made_by not in entries:

@@ -379,6 +379,17 @@ MALICIOUS = {
     f"events[{RECORDED}]: 'entry' is missing": without("events", RECORDED, "entry"),
     f"events[{VISITED}]: a list was expected, not null": at("events", VISITED, "incoming", to=None),
     f"events[{ACCUMULATED}]: a number from 0 was expected, not -1": at("events", ACCUMULATED, "slot", to=-1),
+    f'events[{VISITED}]: state is "nan", not one of propagated, partial, skipped, pruned': at(
+        "events", VISITED, "state", to="nan"
+    ),
+    'passes[0]: none is "x", not one of skip, zeros': at("passes", 0, "none", to="x"),
+    'passes[0]: prune is "", not one of none, ahead': at("passes", 0, "prune", to=""),
+    "values[0]: nonfinite is \"zero\", not one of 'nan', 'inf', ''": at("values", 0, "nonfinite", to="zero"),
+    'kind: kind is "float32", not one of tape, torch': at("kind", to="float32"),
+    f"events[{RECORDED}]: its entry is not one of the tape's, or was recorded before": at("tape", to=0),
+    f"events[{RECORDED + 1}]: its entry is not one of the tape's, or was recorded before": at(
+        "events", RECORDED + 1, "entry", to=0
+    ),
     f"events[{ENDED}]: [value, gradient] was expected, not [0]": at("events", ENDED, "table", to=[[0]]),
 }
 
