@@ -1,7 +1,11 @@
 """What stands inside of a node."""
 
+import re
+
 from ..graph import Unit
 from ..trace.events import Entry
+
+LETTERS = 4  # in a square
 
 SYMBOLS = {
     "add": "+", "add_number": "+", "sub": "−", "sub_number": "−", "number_sub": "−", "mul": "×", "mul_number": "×",
@@ -10,6 +14,7 @@ SYMBOLS = {
     "sigmoid_backward": "σ′", "tanh_backward": "tanh′", "softmax": "smax", "logsumexp": "lse", "transpose": "T",
     "permute": "perm", "reshape": "rsh", "index": "[ ]", "put": "[ ]=", "maximum": "max", "minimum": "min",
     "relu_backward": "relu′", "softmax_backward": "smax′",
+    "mm": "@", "bmm": "@", "addmm": "@+", "view": "rsh", "unsafeview": "rsh", "t": "T", "expandasstrided": "⇔",
     "where": "?:", "where_left": "?:", "where_right": "?:", "masked": "mask", "scaled": "×w", "stack": "stk",
 }  # fmt: skip
 
@@ -23,5 +28,13 @@ def symbol_of(unit: Unit) -> str:
 def _of_entry(entry: Entry) -> str:
     if entry.aggregate:
         return "f"
-    name = entry.operator
-    return SYMBOLS.get(name) or name.removesuffix("0").removesuffix("Backward")[:5] or "·"
+    name = entry.operator.rstrip("0123456789").removesuffix("Backward") or entry.operator
+    return SYMBOLS.get(name) or SYMBOLS.get(name.lower()) or _initials(name) or "·"
+
+
+def _initials(name: str) -> str:
+    """Of NativeLayerNorm NLN, of log_softmax ls: no more than a square has room for."""
+    if len(name) <= LETTERS:
+        return name
+    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", name)
+    return "".join(word[0] for word in words)[:LETTERS] if len(words) > 1 else name[:LETTERS]

@@ -55,6 +55,19 @@ def test_a_visitor_keeps_a_few(session, tmp_path):
     assert list(session[page.UPLOADED]) == [f"{number}.trace" for number in range(2, carry.MOST_UPLOADED + 2)]
 
 
+def test_what_was_opened_is_in_the_menus_of_all_pages_with_traces(tmp_path):
+    (tmp_path / "it.trace").write_bytes(saved(tmp_path))
+    opened = {"mine.trace": Trace.load(tmp_path / "it.trace")}
+    for path, menu, choice in (
+        ("step", "choose-program", "saved trace: mine.trace"),
+        ("pytorch", "torch-case", "saved trace: mine.trace"),
+    ):
+        at = AppTest.from_file(APP, default_timeout=60)
+        at.session_state[page.UPLOADED] = opened
+        at.switch_page(f"pages/{path}.py").run()
+        assert choice in at.selectbox(key=menu).options
+
+
 def test_the_file_is_named_after_what_is_shown(monkeypatch):
     called = []
     monkeypatch.setattr(carry, "st", SimpleNamespace(download_button=lambda *given, **_: called.append(given)))

@@ -8,6 +8,8 @@ import { births, lookedAt } from "./pytorch.js";
 import { shared } from "./shared.js";
 
 const KEY = "player", CHART = { displaylogo: false, scrollZoom: true, displayModeBar: false, doubleClick: "reset", responsive: true };
+const LONGEST_MS = 1500; // that what is stepped through waits for the pictures
+const FRAME_MS = 300; // the longest wait for a frame: nobody sees a page in the background
 const ASK_MS = 300, ASK_TIMES = 20; // a notebook may draw the cell that carries it after this one
 const THEMES = ["as the system", "light", "dark"];
 
@@ -147,25 +149,39 @@ async function plotlyScript() {
   return carried && unzipped(unpackedText(carried));
 }
 
+/** The pictures need plotly's script alone; null where there is none. */
+async function drawn(plotly, pictures) {
+  const script = await plotly;
+  if (script) run(script);
+  if (window.Plotly) await Promise.all(pictures.map((picture) => picture.draw()));
+  else for (const picture of pictures) picture.element.replaceChildren(html("p", { class: "sg-notice" }, "The graph needs plotly's script, which is not here: in a notebook, run the cell that says %load_ext simplegrad. The texts say the same."));
+  await new Promise((shown) => { requestAnimationFrame(() => setTimeout(shown)); setTimeout(shown, FRAME_MS); });
+  performance.mark("simplegrad: picture");
+}
+
 async function show() {
+  const plotly = plotlyScript();  // unpacked while the rest is read
+  plotly.catch(() => {});  // told below, where it is awaited
   const told = JSON.parse(await unzipped(bytesOf("sg-told")));
   const pictures = told.sides.map((side, i) => new Picture(side, i));
   document.body.prepend(html("header", { class: "sg-head" }, html("h1", {}, told.title), themes()),
     html("main", {}, ...findings(told), ...(told.sides.length ? laidOut(told, pictures) : []), ...told.tables.map(table),
       ...told.notices.map((notice) => html("p", { class: "sg-notice" }, notice))));
   if (!told.sides.length) return;
+  const footer = html("footer", { class: "st-key-player-controls", "aria-label": "stepping" });
+  document.body.append(footer);
+  const pictured = drawn(plotly, pictures);
+  await Promise.race([pictured, new Promise((late) => { setTimeout(late, LONGEST_MS); })]);  // the texts work without
   const start = stepOfFragment();
   const data = Number.isInteger(start) ? { ...told.player, start } : told.player;
-  document.body.append(html("footer", { class: "st-key-player-controls" }, ...told.sides.map((_, i) => html("div", { hidden: true }, part(bytesOf(`sg-trace-${i}`)))), part(data, hear(pictures)),
-    ...pictures.map((picture) => picture.painter)));
+  footer.append(...told.sides.map((_, i) => html("div", { hidden: true }, part(bytesOf(`sg-trace-${i}`)))), part(data, hear(pictures)),
+    ...pictures.map((picture) => picture.painter));
   window.addEventListener("hashchange", () => {
     const step = stepOfFragment();
     if (Number.isInteger(step)) shared.players.get(KEY)?.go(step);
   });
-  const plotly = await plotlyScript();
-  if (plotly) run(plotly);
-  if (window.Plotly) await Promise.all(pictures.map((picture) => picture.draw().then(() => picture.readMore())));
-  else for (const picture of pictures) picture.element.replaceChildren(html("p", { class: "sg-notice" }, "The graph needs plotly's script, which is not here: in a notebook, run the cell that says %load_ext simplegrad. The texts say the same."));
+  await pictured;
+  for (const picture of pictures) await picture.readMore();
 }
 
 show().catch((error) => {

@@ -197,4 +197,4 @@ def beside(bodies: list[Listing]) -> None:
 
 def listing(each: Listing) -> None:
     st.markdown(f"**{page.as_it_stands(each.title)}** · {each.caption}")
-    st.code(each.code, language="python")
+    st.code(each.code, language="python", wrap_lines=True)

@@ -216,10 +216,16 @@ def results(trace: Trace | None, error: dict | None) -> None:
     gradients(trace)
     st.markdown("**Tape**")
     tape = "\n".join(f"{entry.id:>4}  {entry.statement}" for entry in trace.entries)
-    st.code(shortened(tape) or "nothing is recorded yet", language=None, height=260 if entries > 10 else "content")
+    listing(shortened(tape) or "nothing is recorded yet", 290 if entries > 10 else "content")
     st.markdown("**Transcript**, as the notebook prints it")
     text = shortened(trace.transcript())
-    st.code(text or "nothing is printed yet", language=None, height=300 if text.count("\n") > 12 else "content")
+    listing(text or "nothing is printed yet", 330 if text.count("\n") > 12 else "content")
+
+
+def listing(text: str, height: int | str) -> None:
+    """Scrolled by the box around it: that has a button in it, so that keys reach it too."""
+    with st.container(height=height, border=False):
+        st.code(text, language=None, wrap_lines=True)
 
 
 def gradients(trace: Trace) -> None:

@@ -20,6 +20,7 @@ function element(tag, properties = {}, ...children) {
 
 class Editor {
   setStateValue;
+  replacing = false;
 
   constructor(root, data) {
     this.area = element("textarea", { class: "sg-text", spellcheck: "false", autocapitalize: "off", autocomplete: "off", "aria-label": "program", "data-testid": "editor", wrap: "off" });
@@ -50,7 +51,7 @@ class Editor {
     if (data.text === untold.text) untold.draft = null;
     if (fresh) {
       const moved = untold.draft && sessionOf(untold.draft) !== sessionOf(data.draft);
-      this.area.value = moved ? untold.text : drafts.get(data.draft) ?? data.text;
+      this.replace(moved ? untold.text : drafts.get(data.draft) ?? data.text);
       this.told = data.text;
       if (this.area.value !== data.text) this.tellLater();
     }
@@ -58,7 +59,21 @@ class Editor {
     this.draw();
   }
 
+  /** Another text, so that the browser's undo brings the one before back: an example replaces what somebody wrote. */
+  replace(text) {
+    const { area } = this, focused = document.activeElement;
+    if (!area.value || !area.isConnected || area.value === text) { area.value = text; return; }
+    this.replacing = true;
+    area.focus({ preventScroll: true });
+    area.select();
+    if (!document.execCommand("insertText", false, text)) area.value = text;
+    area.setSelectionRange(0, 0);
+    this.replacing = false;
+    if (focused instanceof HTMLElement && focused !== area) focused.focus({ preventScroll: true });
+  }
+
   typed() {
+    if (this.replacing) return;
     drafts.clear();
     drafts.set(this.draft, this.area.value);
     Object.assign(untold, { draft: this.draft, text: this.area.value });

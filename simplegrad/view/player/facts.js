@@ -36,8 +36,9 @@ export function clauseTable(clauses) {
   const rows = clauses.map(({ number, name, state, why }) => html("tr", { "data-clause": number, "data-state": state },
     html("td", {}, String(number)), html("td", {}, name), html("td", { class: "sg-clause-state" }, html("span", { "aria-hidden": "true" }, STATES[state]), ` ${state}`), html("td", {}, why)));
   const count = (state) => clauses.filter((clause) => clause.state === state).length;
-  const said = `of ${clauses.length} clauses ${count("holds")} hold, ${count("broken")} ${count("broken") === 1 ? "is" : "are"} broken, ${count("not tried")} not tried`;
-  return html("details", { class: "sg-clauses", "data-testid": "clauses", open: count("broken") > 0 }, html("summary", {}, said),
+  const broken = clauses.filter((clause) => clause.state === "broken").map(({ number, name }) => `${number}, ${name}`).join("; ");
+  const said = `of ${clauses.length} clauses ${count("holds")} hold, ${count("broken")} ${count("broken") === 1 ? "is" : "are"} broken${broken ? ` (${broken})` : ""}, ${count("not tried")} not tried`;
+  return html("details", { class: "sg-clauses", "data-testid": "clauses" }, html("summary", {}, said),
     html("table", { class: "sg-table" }, html("thead", {}, html("tr", {}, ...["", "clause", "", ""].map((title) => html("th", {}, title)))), html("tbody", {}, ...rows)));
 }
 
@@ -92,7 +93,7 @@ export function source({ file, lines }) {
   const items = lines.map(([number, text, marks]) => html("li", { "data-line": number, "data-marks": marks.join(" ") || null },
     html("span", { class: "sg-marks" }, ...marks.map((mark) => html("abbr", { class: `sg-mark sg-mark-${mark}`, title: MARKS[mark][1] }, MARKS[mark][0]))),
     html("code", {}, text || " ")));
-  return html("section", {}, html("h4", {}, file), html("ol", { class: "sg-code", "data-testid": "marked-source", "aria-label": `source, ${file}` }, ...items));
+  return html("section", {}, html("h4", {}, file), html("ol", { class: "sg-code", "data-testid": "marked-source", "aria-label": `source, ${file}`, tabindex: 0 }, ...items));
 }
 
 export function markKey(sources) {

@@ -2,12 +2,13 @@
 // paths, rings and letters of ours. Only what changed since the last paint is written.
 
 import { ENTRY, EVENT, PASS, VALUE } from "./contract.js";
-import { svg } from "./dom.js";
+import { setText, svg } from "./dom.js";
 import { CAME, CLOSING, SUMS, VISITS } from "./history.js";
 
 const PX_PER_SLOT = 58, PX_PER_ROW = 40, FULL_PX = 42, FAR_PX = 30, FOLLOW_MS = 160;
 const FEW_EVENTS = 40; // between two paints: only what they touch is looked at
 const FEW_NODES = 70, NUMBERS_PX = 66, DIGIT_PX = 5.4; // numbers stand at the nodes of a small graph, where there is room
+const NAME_PX = 6.2, LONGEST_NAME = 14; // a letter of a name; letters
 const FLOW_MS = 450, STILL = window.matchMedia("(prefers-reduced-motion: reduce)");
 const SCREENS = 18; // to pan without drawing anew: Plotly draws lines to 20 screens away
 
@@ -95,8 +96,28 @@ export class GraphPainter {
     this.width = layout._size.w;
     const row = layout.yaxis.d2p(1) - layout.yaxis.d2p(0);
     this.room = this.isSmall && row >= 50 && slot >= NUMBERS_PX ? Math.floor(slot * 0.92 / DIGIT_PX) : 0;
+    this.fitNames(slot);
     this.placed = this.places();
     this.cull();
+  }
+
+  /** The end of each name, as far as the names beside it in its row leave room: `…in_proj_weight`. */
+  fitNames(slot) {
+    const rows = new Map();
+    this.drawing.nodes.forEach(([mark, , x, y], i) => {
+      if (mark !== "value") return;
+      const row = rows.get(y) ?? [];
+      row.push([x, i]);
+      rows.set(y, row);
+    });
+    for (const row of rows.values()) {
+      row.sort((a, b) => a[0] - b[0]);
+      row.forEach(([x, i], place) => {
+        const gap = Math.min(x - (row[place - 1]?.[0] ?? -Infinity), (row[place + 1]?.[0] ?? Infinity) - x) * Math.abs(slot);
+        const text = this.texts[i]?.querySelector?.("text") ?? this.texts[i];
+        if (text) setText(text, ending(this.trace.name(this.drawing.nodes[i][1]), Math.floor(gap / NAME_PX)));
+      });
+    }
   }
 
   /** What is out of sight is not painted: Plotly moves every marker and text by a transform of its own, and the
@@ -414,8 +435,14 @@ export class GraphPainter {
   }
 }
 
+/** A name, or the end of it; nothing where no letter would tell it from another. */
+function ending(name, room) {
+  const most = Math.min(room, LONGEST_NAME);
+  return name.length <= most ? name : most < 3 ? "" : `…${name.slice(1 - most)}`;
+}
+
 /** The numbers of a value to three digits, as many as fit into so many letters. */
-export function brief(text, letters) {
+function brief(text, letters) {
   const short = text.replace(/; norm.*\]$/, "]").replace(/-?\d+\.?\d*(e[+-]?\d+)?/g, (number) => String(Number(Number(number).toPrecision(3)))).replaceAll(", ", " ");
   return short.length <= letters ? short : `${short.slice(0, Math.max(1, letters - 1))}…`;
 }

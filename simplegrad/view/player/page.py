@@ -129,7 +129,7 @@ def forget_widgets() -> None:
 def program_error(error: ProgramError) -> None:
     """A text that is no program: what is wrong, and where."""
     st.error(as_it_stands(f"Line {error.line}, column {error.column}: {error.message}"), icon=":material/error:")
-    st.code(f"{error.text}\n{' ' * (error.column - 1)}^", language=None)
+    st.code(f"{error.text}\n{' ' * (error.column - 1)}^", language=None, wrap_lines=True)
 
 
 def messages(shown: Shown, files: UserFiles | None) -> None:
@@ -139,7 +139,7 @@ def messages(shown: Shown, files: UserFiles | None) -> None:
     for problem in files.problems if files is not None else ():
         st.error(as_it_stands(problem.headline), icon=":material/error:")
         if problem.text:
-            st.code(problem.excerpt, language=None)
+            st.code(problem.excerpt, language=None, wrap_lines=True)
 
 
 _JOINER = "\u2060"  # unseen, and no part of a word: what would become a link is none with it inside

@@ -39,7 +39,7 @@ function parameterTable({ parameters, player }) {
   if (!parameters?.length) return null;
   let by = -1, up = true;
   const filter = html("input", { class: "sg-find", type: "search", placeholder: "filter", "aria-label": "filter parameters" });
-  const body = html("tbody", {}), heads = COLUMNS.map(([title, column]) => html("th", { scope: "col" }, html("button", { type: "button", class: "sg-link", onclick: () => sort(column) }, title)));
+  const body = html("tbody", {}), heads = COLUMNS.map(([title, column]) => html("th", { scope: "col", "aria-sort": "none" }, html("button", { type: "button", class: "sg-link", onclick: () => sort(column) }, title)));
   const number = (value) => (value === null ? "" : value === 0 || (Math.abs(value) >= 0.001 && Math.abs(value) < 1e4) ? value.toFixed(4) : value.toExponential(2));
   const row = ([path, kind, shape, norm, gradient, state]) => html("tr", { "data-name": path, "data-state": state }, html("td", {}, html("code", {}, path), kind === "parameter" ? "" : ` (${kind})`), html("td", {}, shape), html("td", {}, number(norm)), html("td", {}, number(gradient)), html("td", {}, state),
     html("td", {}, html("button", { type: "button", class: "sg-link", "aria-label": `why ${path}`, onclick: () => shared.players.get(player)?.ask(path) }, "why?")));
@@ -48,17 +48,24 @@ function parameterTable({ parameters, player }) {
     if (by >= 0) shown.sort((a, b) => (a[by] === b[by] ? 0 : (a[by] ?? -Infinity) < (b[by] ?? -Infinity) ? -1 : 1) * (up ? 1 : -1));
     body.replaceChildren(...shown.slice(0, MOST_PARAMETERS).map(row));
   };
-  const sort = (column) => { up = by === column ? !up : true; by = column; draw(); };
+  const sort = (column) => {
+    up = by === column ? !up : true;
+    by = column;
+    heads.forEach((head, i) => head.setAttribute("aria-sort", COLUMNS[i][1] === by ? (up ? "ascending" : "descending") : "none"));
+    draw();
+  };
   filter.addEventListener("input", draw);
   draw();
   return html("details", { class: "sg-parameters", "data-testid": "parameters", open: true }, html("summary", {}, `${parameters.length} parameters`), filter,
-    html("div", { class: "sg-scroll" }, html("table", { class: "sg-table" }, html("thead", {}, html("tr", {}, ...heads, html("th", {}))), body)));
+    html("div", { class: "sg-scroll" }, html("table", { class: "sg-table" }, html("thead", {}, html("tr", {}, ...heads, html("td", {}))), body)));
 }
 
 /** Verdict and findings beside the marked sources. `births` is missing where no run was looked at. */
 export function lookedAt(told) {
   const found = told.births ? births(told) : [];
-  const left = html("div", { class: "sg-left" }, verdict(told.verdict), clauseTable(told.verdict.clauses), ...(told.diagnosis ?? []).map((each) => diagnosed(each, told.player)), ...told.findings.map((each) => finding(each, told.player)), ...found);
+  const said = verdict(told.verdict), isKnown = told.verdict.code !== "unchecked";  // that nothing was checked is said last
+  const left = html("div", { class: "sg-left" }, isKnown ? said : null, ...(told.diagnosis ?? []).map((each) => diagnosed(each, told.player)), ...told.findings.map((each) => finding(each, told.player)), ...found,
+    isKnown ? null : said, clauseTable(told.verdict.clauses));
   const right = html("div", { class: "sg-sources" }, ...told.sources.map(source), markKey(told.sources), parameterTable(told), taylor(told.verdict.evidence));
   return html("div", { class: "sg-told" }, left, right);
 }

@@ -15,6 +15,7 @@ from .. import assets
 from ..html import page as html_page
 from ..pytorch_view import (
     RAISED,
+    TRACE,
     Case,
     Looked,
     cases_of,
@@ -49,6 +50,7 @@ def pytorch_page() -> None:
     messages(looked, files)
     with file:
         save(case, trace, page.files_version(files))
+        carry.open_a_trace(opened)
     walk(case, trace, looked, page.files_version(files))
     if files is not None:
         page.watch(files)
@@ -157,11 +159,20 @@ def menu(cases: dict[str, Case], looked: Looked) -> DeltaGenerator:
         )
     if cases[looked.case].sentence:
         st.markdown(page.as_it_stands(cases[looked.case].sentence))
-    return file.popover("file", help="save this page", width="stretch")
+    return file.popover("file", help="save this page, or open a saved trace", width="stretch")
 
 
 def changed() -> None:
-    state().keep(Looked(st.session_state["torch-case"]))
+    chosen(st.session_state["torch-case"])
+
+
+def opened(name: str) -> None:
+    st.session_state.pop("torch-case", None)
+    chosen(TRACE + name)
+
+
+def chosen(case: str) -> None:
+    state().keep(Looked(case))
     state().begin_anew({})
 
 

@@ -1,0 +1,113 @@
+"""axe-core looks at every page, and at the HTML file: no serious and no critical fault.
+
+axe-core comes from npm, once, into pytest's cache; AXE=/path/to/axe.min.js says where another one lies.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from simplegrad import check
+from simplegrad.comparison.compare import compare
+from simplegrad.language import EXAMPLES
+
+AXE = "axe-core@4.14.1"
+PROGRAM = EXAMPLES["gradient-of-gradient"].program
+WRONG = "program=gradient-of-gradient&aggregate=simple_variable_wrong"
+PAGES = {
+    "learn": ("/learn", True),
+    "step": (f"/step?{WRONG}&step=55", True),
+    "compose": ("/compose", False),
+    "compare": (f"/compare?{WRONG}", True),
+    "compile": ("/compile", False),
+    "pytorch": ("/pytorch", True),
+    "an address that is wrong": ("/step?program=nonsense&step=9999", True),
+}
+FAULTS = """async () => (await axe.run(document, { resultTypes: ["violations"] })).violations
+  .filter(({ impact }) => impact === "serious" || impact === "critical")
+  .map(({ id, nodes }) => `${id}: ${nodes.slice(0, 3).map(({ html }) => html.slice(0, 160)).join(" | ")}`)"""
+
+
+@pytest.fixture(scope="session")
+def axe(request) -> str:
+    """Its script. Without npm or its registry there is none."""
+    if os.environ.get("AXE"):
+        return Path(os.environ["AXE"]).read_text()
+    folder = Path(request.config.cache.mkdir(AXE.replace("@", "-")))
+    script = folder / "node_modules" / "axe-core" / "axe.min.js"
+    if not script.exists():
+        if not shutil.which("npm"):
+            pytest.skip("axe-core comes from npm, which is not installed")
+        install = ["npm", "install", "--no-save", "--no-audit", "--no-fund", "--prefix", str(folder), AXE]
+        done = subprocess.run(install, capture_output=True, text=True, timeout=300)
+        if done.returncode:
+            pytest.skip(f"npm could not fetch {AXE}: {done.stderr[-300:]}")
+    return script.read_text()
+
+
+@pytest.fixture(params=["light", "dark"])
+def looked_at(browser: Browser, request):
+    context = browser.new_context(
+        viewport={"width": 1440, "height": 900}, color_scheme=request.param, reduced_motion="reduce", bypass_csp=True
+    )
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    yield page
+    context.close()
+
+
+def faults(page: Page, axe: str) -> list[str]:
+    if not page.evaluate("typeof axe === 'object'"):
+        page.evaluate(axe)
+    return page.evaluate(FAULTS)
+
+
+def ready(page: Page, has_player: bool = True) -> None:
+    if has_player:
+        expect(page.get_by_test_id("player")).to_have_attribute("data-ready", "true")
+    if page.get_by_test_id("stAppViewContainer").count():
+        page.wait_for_selector("[data-testid=stMain] [data-testid=stVerticalBlock]")
+        page.wait_for_selector("[data-testid=stSpinner]", state="detached", timeout=60_000)
+        page.wait_for_selector("[data-testid=stStatusWidget]", state="detached", timeout=60_000)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_has_no_serious_fault(looked_at: Page, server, axe, name):
+    address, has_player = PAGES[name]
+    looked_at.goto(server.url + address)
+    ready(looked_at, has_player)
+    assert faults(looked_at, axe) == []
+
+
+def test_what_opens_over_a_page_has_no_serious_fault(looked_at: Page, server, axe):
+    looked_at.goto(f"{server.url}/step?{WRONG}&step=55")
+    ready(looked_at)
+    found = {}
+    for button in ("legend", "breakpoints", "help: keys"):
+        looked_at.get_by_role("button", name=button, exact=True).click()
+        found[button] = faults(looked_at, axe)
+        looked_at.keyboard.press("Escape")
+    looked_at.keyboard.press("/")
+    looked_at.keyboard.type("v")
+    expect(looked_at.get_by_test_id("found").get_by_role("option").first).to_be_visible()
+    found["go to"] = faults(looked_at, axe)
+    assert {what: said for what, said in found.items() if said} == {}
+
+
+@pytest.mark.parametrize("what", ["trace", "comparison", "report"])
+def test_the_file_has_no_serious_fault(looked_at: Page, axe, tmp_path, what):
+    shown = {
+        "trace": lambda: PROGRAM.run("simple_variable_wrong"),
+        "comparison": lambda: compare(PROGRAM.run("simple_variable_wrong"), PROGRAM.run("simple")),
+        "report": lambda: check("simple_variable_wrong"),
+    }[what]()
+    shown.to_html(tmp_path / "it.html", step=20)
+    looked_at.goto(f"file://{tmp_path}/it.html")
+    ready(looked_at)
+    assert faults(looked_at, axe) == []
