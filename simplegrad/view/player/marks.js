@@ -117,7 +117,7 @@ export class Marks {
     this.list = html("div", { class: "sg-breaks", "data-testid": "breakpoints" });
     this.log = html("ol", { class: "sg-log", "data-testid": "log" });
     this.form = html("div", { class: "sg-form" }, "stop when ", this.kind, this.argument, button("add", () => this.add(), "add-breakpoint"));
-    this.popup = html("div", { class: "sg-popup sg-marks", "data-testid": "marks", hidden: true, role: "region", "aria-label": "breakpoints and watches", tabindex: -1 },
+    this.popup = html("div", { class: "sg-popup sg-marks", "data-testid": "marks", hidden: true, role: "region", "aria-label": "breakpoints and watches", tabindex: 0 },
       html("h4", {}, "breakpoints"), this.form, this.list,
       html("p", {}, "Also: b on the current entry, a click on the number of a tape row or of a source line, Shift + click on a node. n and p go to the next and the one before."),
       this.log, html("h4", {}, "watched gradients"), html("div", { class: "sg-form" }, this.watched, button("add", () => this.watch(), "add-watch")));

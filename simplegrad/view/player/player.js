@@ -384,11 +384,11 @@ export class Player {
     letters.addEventListener("change", () => { this.letterKeys = letters.checked; keepSetting("letter-keys", letters.checked ? "on" : "off"); });
     this.linkButton = html("button", { type: "button", class: "sg-button sg-text-button", "data-action": "link", title: "copy a link to this step", onclick: () => this.copyLink() }, "copy link");
     this.followBox = html("button", { type: "button", class: "sg-button sg-text-button", "aria-pressed": "true", title: "keep the current entry in the picture", "data-action": "follow", onclick: () => this.setFollowing(!this.following) }, "follow");
-    this.help = html("div", { class: "sg-popup", "data-testid": "help", hidden: true, role: "region", "aria-label": "keys", tabindex: -1 }, html("h4", {}, "keys"),
+    this.help = html("div", { class: "sg-popup", "data-testid": "help", hidden: true, role: "region", "aria-label": "keys", tabindex: 0 }, html("h4", {}, "keys"),
       html("dl", {}, ...KEYS.flatMap(([key, what]) => [html("dt", {}, key), html("dd", {}, what)])),
       html("p", {}, "A click on a row of the tape or on a variable goes to the next event that touches it; a click on a node shows what is known of it. Keys do nothing while you type in a field."),
       html("label", { class: "sg-setting" }, letters, " single letters are keys (b n p w / ?)"));
-    this.legend = html("div", { class: "sg-popup sg-legend", "data-testid": "legend", hidden: true, role: "region", "aria-label": "legend", tabindex: -1 });
+    this.legend = html("div", { class: "sg-popup sg-legend", "data-testid": "legend", hidden: true, role: "region", "aria-label": "legend", tabindex: 0 });
     const legendButton = html("button", { type: "button", class: "sg-button sg-text-button", "data-action": "legend", "aria-expanded": "false", onclick: (event) => this.toggle(this.legend, event) }, "legend");
     const marksButton = html("button", { type: "button", class: "sg-button sg-text-button", "data-action": "marks", title: "breakpoints and watched gradients", "aria-expanded": "false", onclick: (event) => this.toggle(this.marks.popup, event) }, "breakpoints");
     const helpButton = html("button", { type: "button", class: "sg-button sg-text-button", "data-action": "help", title: "keys (?)", "aria-label": "help: keys", "aria-expanded": "false", onclick: (event) => this.toggle(this.help, event) }, "?");
