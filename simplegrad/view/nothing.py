@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..trace.events import Accumulated, Entry, Event, Pass, PassBegun, Read, Recorded, Value
+from ..trace.events import Accumulated, Entry, Event, Pass, PassBegun, Read, Recorded, Value, Visited
 
 
 class Nothing:
@@ -16,6 +16,7 @@ class Nothing:
         self.entries: list[Entry] = []  # in the order in which they were recorded
         self.escaped: dict[Value, Entry] = {}  # read, though no entry made them -> by which entry first
         self.swallowed: dict[int, dict[Value, int]] = {}  # pass -> what an escaped temporary received, since which step
+        self.by_hand: dict[int | None, dict[Value, Entry]] = {}  # pass -> what a hand-written propagate gave None for
         self.runs: dict[int, tuple[Pass, int]] = {}  # pass -> itself, and how many entries there were when it began
         self.needed: dict[int, set[Value]] = {}  # pass -> what its wanted results depend through; made when asked for
         self.behind: dict[Value, set[Value]] = {}  # loss -> all that it was computed from; the same
@@ -31,6 +32,9 @@ class Nothing:
                 self.runs[run.id] = run, len(self.entries)
             case Accumulated(value=value, total=total) if value in self.escaped and total is not None:
                 self.swallowed.setdefault(event.pass_id, {}).setdefault(value, event.index)
+            case Visited(entry=entry, outgoing=outgoing) if entry.aggregate and any(event.incoming):
+                given = {x: entry for x, g in zip(entry.inputs, outgoing) if g is None}
+                self.by_hand.setdefault(event.pass_id, {}).update(given)
 
     def leaves_out(self, run: Pass) -> bool:
         """Whether the pass computes nothing that no wanted result needs; autograd does so when it is asked for some."""
@@ -71,7 +75,19 @@ class Nothing:
             return f"None: autograd sees no way from {run.loss.name} to {value.name}"
         if not self.depends(run.loss, value):
             return f"None, a known zero: {run.loss.name} does not depend on {value.name}"
+        for x, entry in self.by_hand.get(run.id, {}).items():
+            if x is value or self.depends(x, value):
+                return f"None: nothing came. The propagate of entry {entry.id} gave None for {x.name}"
         return "None, a known zero"
+
+    def passed_over(self, run_id: int | None, names: str, are: str) -> str:
+        """Why a pass has nothing for the outputs of an entry."""
+        lost = self.swallowed.get(run_id, {})
+        if lost:
+            return f"nothing has come to {names}, so nothing is passed on. {self.where(lost)}."
+        if self.by_hand.get(run_id):
+            return f"nothing has come to {names}, so nothing is passed on."
+        return f"{names} {are} None, a known zero, and so is all that it would give. No work."
 
     def where(self, lost: dict[Value, int]) -> str:
         each = [f"{temporary.name} received a gradient at step {step}" for temporary, step in lost.items()]

@@ -328,7 +328,7 @@ class Narrator:
                 given = _joined("; ", (self.gives(x, g) for x, g in zip(entry.inputs, event.outgoing)))
                 because = f"{names} {are} undefined, and the engine skips no node"
                 return f"{what}, ran all the same: {because}. It gives {given}."
-            return f"{what}, is skipped: {names} {are} None, a known zero, and so is all that it would give. No work."
+            return f"{what}, is skipped: {self.nothing.passed_over(event.pass_id, names, are)}"
         if event.state == "pruned":
             wanted = _joined(", ", (x.name for x in self.runs[-1].wanted)) if self.runs else "wanted"
             return f"{what}, is pruned ahead: none of its inputs depends on {wanted}, so no wanted result needs it."
@@ -351,7 +351,8 @@ class Narrator:
                 return (
                     f"None comes to {event.value.name} from {source}: no wanted result needs it, it was not asked for."
                 )
-            return f"None comes to {event.value.name} from {source}: a known zero adds nothing, {name} stays {stays}."
+            says = "by its propagate that is zero: it" if event.entry.aggregate else "a known zero"
+            return f"None comes to {event.value.name} from {source}: {says} adds nothing, {name} stays {stays}."
         if total is None:
             came = f"{event.contribution.name} comes to {event.value.name} from {source}"
             return f"{came}, but no wanted result needs it: it is left out."
