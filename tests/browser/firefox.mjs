@@ -18,8 +18,9 @@ try {
     const before = await page.evaluate(() => document.querySelector("[data-testid=player]").dataset.step);
     await page.keyboard.press(key);
     for (let i = 0; i < 100 && before === (await page.evaluate(() => document.querySelector("[data-testid=player]").dataset.step)); i++) await wait(50);
-    steps.push(await page.evaluate(() => document.querySelector("[data-testid=count]").textContent));
+    steps.push(Number(await page.evaluate(() => document.querySelector("[data-testid=player]").dataset.step)));
   }
+  await until(page, () => document.querySelector(".sg-ring"));
   const nodes = await page.evaluate(() => document.querySelectorAll(".sg-node").length);
   console.log(JSON.stringify({ steps, nodes, raised }));
 } finally {

@@ -28,5 +28,5 @@ def test_a_file_opens_in_firefox_and_steps_by_keys(request, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     said = json.loads(done.stdout)
-    assert said["steps"] == [f"step {step} of 69" for step in (1, 2, 1, 69)]
+    assert said["steps"] == [1, 2, 1, 69]
     assert said["nodes"] > 20 and said["raised"] == []
