@@ -59,9 +59,10 @@ class Visitor:
                 return time.perf_counter() - start
         raise ConnectionError("the server closed the connection")
 
-    def ask(self) -> None:
-        """The same, and do not wait."""
+    def ask(self, fragment: str = "") -> None:
+        """The same, and do not wait. `fragment`: the part of the page that runs alone, or all of it."""
         said = BackMsg()
+        said.rerun_script.fragment_id = fragment
         said.rerun_script.query_string = self.query
         said.rerun_script.page_name = "" if self.page_hash else self.name
         said.rerun_script.page_script_hash = self.page_hash

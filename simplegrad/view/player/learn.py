@@ -22,6 +22,7 @@ _HERE = Path(__file__).parent
 RUNS = Bounded(count=32, cost=60_000_000)  # of lessons, for all sessions
 REPLIES = Bounded(count=256, cost=60_000_000)
 LONGEST = 20_000  # characters of an answer
+KEY = "lesson"  # of the component
 
 
 @dataclass
@@ -197,9 +198,14 @@ def _component():
 @st.fragment
 def reading(learning: Learning, lesson: Lesson, stage: str) -> None:
     """The lesson, drawn in the browser; an answer runs this part alone. `stage`: the key of the player beside it."""
-    nothing = {f"on_{name}_change": _nothing for name in ("lesson", "go", "check")}
-    told = _component()(key="lesson", data=data_of(learning, lesson, stage), **nothing)
-    check, go, other = (news(learning, told, name) for name in ("check", "go", "lesson"))
+    told = _component()(
+        key=KEY,
+        data=data_of(learning, lesson, stage),
+        on_check_change=checked,
+        on_lesson_change=_nothing,
+        on_go_change=_nothing,
+    )
+    go, other = (news(learning, told, name) for name in ("go", "lesson"))
     if other is not None and isinstance(other.get("number"), int) and 1 <= other["number"] <= len(course()):
         learning.open(other["number"])
         learning.heard["address"] = str(other["number"])
@@ -209,9 +215,14 @@ def reading(learning: Learning, lesson: Lesson, stage: str) -> None:
         scene = go.get("scene")
         learning.go(max(go["step"], 0), go["of"], scene if isinstance(scene, int) and scene > 0 else 0)
         st.rerun()
+
+
+def checked() -> None:
+    """An answer came: judged before the page is drawn, so that it is drawn once, with the reply."""
+    learning = st.session_state["learning"]
+    check = news(learning, st.session_state.get(KEY), "check")
     if check is not None and isinstance(check.get("text"), str):
-        answer(learning, lesson, str(check.get("id")), check["text"][:LONGEST])
-        st.rerun(scope="fragment")
+        answer(learning, course()[learning.number - 1], str(check.get("id")), check["text"][:LONGEST])
 
 
 def news(learning: Learning, told, name: str) -> dict | None:
