@@ -55,6 +55,16 @@ def test_the_palette_inserts_behind_the_line_of_the_caret(page, server):
     assert re.fullmatch(r"a = rand\(3, seed=1\)\n\w+ = f\(a, a\)\nL0 = a\.sum\(\)\n", page.input_value(EDITOR))
 
 
+def test_the_palette_inserts_an_aggregate_of_ones_own_that_runs(page, server):
+    open_compose(page, server, "a = rand(3, seed=1)\nb = a * a\n")
+    page.click(EDITOR)
+    page.keyboard.press("Control+End")
+    page.click("details[data-group=Aggregates] [data-insert='an aggregate of your own']")
+    assert "def mine(a, b):" in page.input_value(EDITOR) and "y0 = mine(b, a)" in page.input_value(EDITOR)
+    expect(page.get_by_text("2 entries, 0 passes")).to_be_visible()
+    expect(page.get_by_test_id("problem")).to_be_empty()
+
+
 def test_what_is_wrong_is_kept_when_pages_are_switched(page, server):
     open_compose(page, server, "a = rand(3, seed=1)\n")
     type_at_end(page, "b = (a *")

@@ -510,3 +510,19 @@ def test_a_trace_that_the_browser_cannot_open_is_told(page, server):
     expect(told).to_be_visible(timeout=20_000)
     expect(told).to_contain_text("Reload the page")
     assert told.bounding_box()["height"] > 10
+
+
+def test_what_print_said_is_shown_as_it_is_printed(page: Page, server):
+    text = "a = tensor([1.0])\nprint('first', a)\nb = a * 2.0\nc = b * b\nprint('last', c)\n"
+    open_step(page, server, pack(text), "simple")
+    printed = page.get_by_test_id("printed")
+    expect(printed).to_have_text("first tensor([1.])")
+    press(page, "End")
+    expect(printed).to_have_text("first tensor([1.])\nlast tensor([4.])")
+    press(page, "Home")
+    expect(printed).to_have_text("first tensor([1.])")
+
+
+def test_the_first_step_says_what_the_program_is_about(page: Page, server):
+    open_step(page, server, "zero-gradients", "simple")
+    expect(page.get_by_test_id("event")).to_contain_text("The loss does not depend on b: its gradient is a known zero")
