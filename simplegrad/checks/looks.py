@@ -14,9 +14,7 @@ from typing import Protocol
 
 import torch
 
-from simplegrad.torch_private import DisableTorchFunctionSubclass
-
-from .numbers import STEPS, Slope, plain, steepest
+from .numbers import STEPS, Slope, close, drawn, moved, plain, steepest
 
 POINTS = ((0, 0.0), (1, 1e-3), (2, 1e-2))  # (draw, relative distance from the given point)
 DECADES = 4.0  # elements of one tensor whose sizes are further apart are moved, and weighted, apart
@@ -155,7 +153,7 @@ def beside(at: list[torch.Tensor], draw: int, jitter: float) -> list[torch.Tenso
     if not jitter:
         return at
     generator = torch.Generator().manual_seed(1000 + draw)
-    return [_stepped(x, way, jitter) for x, way in zip(at, [_draw(x, generator) * reach(x) for x in at], strict=True)]
+    return [moved(x, way, jitter) for x, way in zip(at, [drawn(x, generator) * reach(x) for x in at], strict=True)]
 
 
 def look_at(map: Map, at: list[torch.Tensor], draw: int, quick: float = 0.0) -> list[Look]:
@@ -202,25 +200,13 @@ def _slopes(map, at, base, i, way, rows, told, near) -> list[Slope]:
         steps[h] = [float(w[w != 0] @ change[w != 0]) / (2 * h) for w in rows]
         if near and len(steps) == 1 and all(abs(a - b) <= n for a, b, n in zip(steps[h], told, near, strict=True)):
             return [Slope(a, n) for a, n in zip(steps[h], near, strict=True)]
-        if len(steps) > 1 and all(_close(a, b) for a, b in zip(*list(steps.values())[:2], strict=True)):
+        if len(steps) > 1 and all(close(a, b) for a, b in zip(*list(steps.values())[:2], strict=True)):
             break
     return [steepest({h: row[k] for h, row in steps.items()}) for k in range(len(rows))]
 
 
-def _close(a: float, b: float) -> bool:
-    return abs(a - b) <= 1e-5 * max(abs(a), abs(b))
-
-
 def _with(at: list[torch.Tensor], i: int, way: torch.Tensor, h: float) -> list[torch.Tensor]:
-    return [_stepped(x, way, h) if k == i else x for k, x in enumerate(at)]
-
-
-def _stepped(x: torch.Tensor, way: torch.Tensor, h: float) -> torch.Tensor:
-    """`x + h * way`, infinite elements left where they are, also for a subclass whose `+` means something else."""
-    result = x.detach().clone()
-    with torch.no_grad(), DisableTorchFunctionSubclass():
-        result.add_(way.to(result.dtype), alpha=h)
-    return result
+    return [moved(x, way, h) if k == i else x for k, x in enumerate(at)]
 
 
 # -- sizes ---------------------------------------------------------------------------------------------------------
@@ -313,7 +299,7 @@ def _weightings(base: list, j: int, generator: torch.Generator) -> list[tuple[in
     if y is None or not y.numel():
         return []
     zeros = [None if other is None else torch.zeros_like(plain(other)) for other in base]
-    made = _draw(y, generator)
+    made = drawn(y, generator)
     masks = groups(y)
     return [(j, [*zeros[:j], torch.where(mask, made, torch.zeros_like(made)), *zeros[j + 1 :]]) for mask in masks]
 
@@ -323,14 +309,8 @@ def _directions(at: list, i: int, generator: torch.Generator) -> list[tuple[int,
     x = at[i]
     if not x.numel():
         return []
-    made = _draw(x, generator) * reach(x).to(plain(x).dtype)
+    made = drawn(x, generator) * reach(x).to(plain(x).dtype)
     return [(i, torch.where(mask, made, torch.zeros_like(made))) for mask in groups(x)]
-
-
-def _draw(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    x = plain(x.detach())
-    made = torch.randn(x.shape, generator=generator, dtype=torch.complex128 if x.is_complex() else torch.float64)
-    return made.to(x.dtype).to(x.device)
 
 
 def _flat(tensors: Sequence, like: Sequence) -> torch.Tensor:

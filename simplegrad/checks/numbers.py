@@ -41,7 +41,7 @@ def slope(evaluate: Callable[[float], float], bits: int = 64, noise: float = 0.0
     found: dict[float, float] = {}
     for h in STEPS[bits]:
         found[h] = (evaluate(h) - evaluate(-h)) / (2 * h)
-        if len(found) == 2 and _close(*found.values(), noise):
+        if len(found) == 2 and close(*found.values(), noise):
             break
     best = steepest(found)
     return Slope(best.value, best.error + noise)
@@ -58,7 +58,8 @@ def steepest(found: dict[float, float]) -> Slope:
     return Slope(found[small], gap)
 
 
-def _close(a: float, b: float, noise: float) -> bool:
+def close(a: float, b: float, noise: float = 0.0) -> bool:
+    """Whether two slopes agree so well that no third step size is tried."""
     return abs(a - b) <= 1e-5 * max(abs(a), abs(b)) + noise
 
 
@@ -94,7 +95,7 @@ def moved(value: torch.Tensor, direction: torch.Tensor, h: float) -> torch.Tenso
     """`value + h * direction` element by element, also for a subclass whose `+` means something else."""
     result = value.detach().clone()
     with torch.no_grad(), DisableTorchFunctionSubclass():
-        result.add_(direction, alpha=h)
+        result.add_(direction.to(result.dtype), alpha=h)
     return result
 
 
@@ -104,10 +105,14 @@ def directions(values: Iterable[torch.Tensor], generator: torch.Generator, scale
 
 
 def _direction(value: torch.Tensor, generator: torch.Generator, scaled: bool) -> torch.Tensor:
-    value = plain(value.detach())
-    draw = torch.randn(value.shape, generator=generator, dtype=_complex_or_double(value))
-    draw = draw.to(value.dtype).to(value.device)
-    return draw * size_of(value) if scaled else draw
+    return drawn(value, generator) * size_of(value) if scaled else drawn(value, generator)
+
+
+def drawn(like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Random numbers in the shape and the kind of a tensor."""
+    like = plain(like.detach())
+    draw = torch.randn(like.shape, generator=generator, dtype=_complex_or_double(like))
+    return draw.to(like.dtype).to(like.device)
 
 
 def _complex_or_double(value: torch.Tensor) -> torch.dtype:

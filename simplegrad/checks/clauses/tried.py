@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from ..numbers import unlike
 from ..report import Finding
 
 ROUNDING = {64: 1e-9, 32: 1e-4, 16: 5e-2}  # relative, of sums that may be added up in another order
@@ -22,15 +23,9 @@ class Tried:
 
 def apart(a: torch.Tensor | None, b: torch.Tensor | None) -> bool:
     """Whether two tensors differ beyond rounding; None is a zero, and NaN is the same as NaN."""
-    if a is None or b is None:
-        present = a if a is not None else b
-        return present is not None and bool((present != 0).any())
-    if a.shape != b.shape:
-        return True
-    a, b = a.detach(), b.detach()
-    bits = min(torch.finfo(x.dtype).bits if x.is_floating_point() or x.is_complex() else 64 for x in (a, b))
-    size = max((float(x.abs().nan_to_num(0, 0, 0).max()) for x in (a, b) if x.numel()), default=0.0)
-    return not torch.allclose(a, b.to(a.dtype), rtol=0, atol=ROUNDING.get(bits, ROUNDING[16]) * size, equal_nan=True)
+    real = [x for x in (a, b) if x is not None and (x.is_floating_point() or x.is_complex())]
+    bits = min((torch.finfo(x.dtype).bits for x in real), default=64)
+    return bool(unlike([a], [b], ROUNDING.get(bits, ROUNDING[16])))
 
 
 def told_once(error: Exception) -> str:
