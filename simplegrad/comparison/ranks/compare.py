@@ -16,6 +16,8 @@ from .run import RankRun
 from .state import at_the_end, state
 from .table import Difference, Row, differences, rows
 
+NO_NUMBERS = "No numbers were kept"  # so begins the notice of a trace that has none
+
 
 @dataclass(frozen=True)
 class RankReport:
@@ -96,6 +98,8 @@ def _runs(traces: Sequence[Trace]) -> list[RankRun]:
                 "compare_ranks takes traces that record_torch made after torch.distributed.init_process_group; one of "
                 "these knows no rank."
             )
+        if any(notice.startswith(NO_NUMBERS) for notice in trace.notices):
+            raise ValueError("compare_ranks needs numbers: record with values='norm', not with values='none'.")
     ranks = [trace.rank for trace in traces]
     if len(set(ranks)) < len(ranks):
         raise ValueError(f"two of the traces are of the same rank: {', '.join(map(str, sorted(ranks)))} came.")

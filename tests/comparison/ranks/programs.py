@@ -439,8 +439,9 @@ def sharded(rank, world, record, group):
 @program(2)
 def many_collectives(rank, world, record, group):
     """Each kind once; what goes in and what comes out is looked at by a test."""
-    model = made()
+    model, before = made(), dict(vars(dist.ProcessGroup))
     with record(model):
+        assert vars(dist.ProcessGroup)["allreduce"] is not before["allreduce"]
         x = torch.arange(4.0) + rank
         dist.all_reduce(x)
         dist.broadcast(x, src=1)
@@ -457,3 +458,20 @@ def many_collectives(rank, world, record, group):
             dist.send(torch.full((3,), 7.0), dst=1)
         else:
             dist.recv(torch.zeros(3), src=0)
+    assert dict(vars(dist.ProcessGroup)) == before
+
+
+@program(2)
+def the_same_numbers(rank, world, record, group):
+    """A step is the same to the last bit, recorded or not."""
+    found = []
+    for around in (lambda model: contextlib.nullcontext(), record):
+        model = made(Two, nn.BatchNorm1d(4))
+        ddp = DDP(model)
+        x, y = rows(rank)
+        with around(model):
+            F.mse_loss(ddp(x), y).backward()
+            dist.all_reduce(model.first.bias.grad)
+            model.first.bias.grad /= world
+        found.append([p.grad for p in model.parameters()] + list(model.buffers()))
+    assert all(torch.equal(a, b) for a, b in zip(*found))

@@ -117,6 +117,10 @@ def test_traces_that_do_not_belong_together(folder):
         simplegrad.compare_ranks([one])
     with pytest.raises(ValueError, match="knows no rank"):
         simplegrad.compare_ranks([zero, Trace()])
+    zero._notices.append("No numbers were kept: where a NaN is born cannot be told from this trace.")
+    with pytest.raises(ValueError, match="values='norm'"):
+        simplegrad.compare_ranks([zero, one])
+    zero._notices.pop()
     with pytest.raises(ValueError, match="different numbers"):
         simplegrad.compare_ranks([zero, traces_of(folder, "micro_batches")[1]])
 
