@@ -86,15 +86,15 @@ class Models:
 
     def learn(self, module: nn.Module, path: str) -> None:
         """Paths of what is below a module, and names of its parameters and buffers."""
-        for inner, each in module.named_modules():
-            at = joined(path, inner)
+        names = self.names
+        for at, each, *_ in modules_below(module, path):
             seen = self.entry(each)
             if seen.path is None:
                 seen.path = at
             for tensors in (each._parameters, each._buffers):
                 for name, tensor in tensors.items():
-                    if tensor is not None and id(tensor) not in self.names:
-                        self.names[id(tensor)] = weakref.ref(tensor), joined(at, name)
+                    if tensor is not None and id(tensor) not in names:
+                        names[id(tensor)] = weakref.ref(tensor), joined(at, name)
 
     def entry(self, module: nn.Module) -> Seen:
         found = self.modules.get(id(module))
@@ -231,16 +231,31 @@ def hooks_of(tensor: torch.Tensor) -> Iterator[Any]:
                 yield code
 
 
+def modules_below(root: nn.Module, path: str) -> Iterator[tuple[str, nn.Module, nn.Module | None, str]]:
+    """(path, module, the one that it is in, its name there), in the order of named_modules() and several times as
+    fast: a recording begins and ends with it."""
+    todo: list[tuple] = [(path, root, None, "")]
+    seen: set[int] = set()
+    while todo:
+        at, module, _, _ = here = todo.pop()
+        if module is None or id(module) in seen:
+            continue
+        seen.add(id(module))
+        yield here
+        if module._modules:
+            todo += reversed([(joined(at, name), each, module, name) for name, each in module._modules.items()])
+
+
 def tensors_below(root: nn.Module, path: str) -> Iterator[tuple]:
     """(path, kind, tensor, (class, name): who of the user's own classes holds it, or what it is in, and as what)."""
-    owners: dict[str, tuple[type, str] | None] = {"": None}
-    for inner, module in root.named_modules():
-        outer, _, name = inner.rpartition(".")
-        if inner:
-            parent = root.get_submodule(outer) if outer else root
-            owners[inner] = (type(parent), name) if _is_own(type(parent)) else owners.get(outer)
-        at, cls = joined(path, inner), type(module)
-        around = None if _is_own(cls) else owners.get(inner)
+    owners: dict[int, tuple[type, str] | None] = {}  # of a module, by its id
+    for at, module, outer, called in modules_below(root, path):
+        cls, around = type(module), None
+        if outer is not None:
+            around = (type(outer), called) if _is_own(type(outer)) else owners[id(outer)]
+        owners[id(module)] = around
+        if _is_own(cls):
+            around = None
         for name, tensor in module._parameters.items():
             if tensor is not None:
                 yield joined(at, name), "parameter", tensor, around or (cls, name)

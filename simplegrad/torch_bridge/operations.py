@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 import torch
@@ -181,29 +180,34 @@ class Tensors:
 
     def add(self, tensor: torch.Tensor, is_given: bool, given: tuple[int, ...] = ()) -> int:
         """`given`: what the operation that gave it was given; a view of one of these has its norm."""
-        node, address, number, rows = tensor.grad_fn, 0, len(self.rows), self.rows
+        node, number, rows = tensor.grad_fn, len(self.rows), self.rows
         if node is not None:
             node = (node._sequence_nr(), tensor.output_nr)
-        with suppress(Exception):  # sparse, fake, or of a transform
+        try:
             address = tensor.data_ptr()
+        except Exception:  # sparse, fake, or of a transform
+            address = 0
+        version = version_of(tensor)
         norm = flaw = None
         if self.measures:
-            seen = self._viewed(tensor, address, given) if address else None
+            seen = self._viewed(tensor, address, version, given) if address and given else None
             norm, flaw = measure(tensor) if seen is None else (seen.norm, seen.flaw)
         was = self.living.get(id(tensor))
-        first = rows[was[1]].first if was is not None and was[0]() is tensor else number
-        version, needs = version_of(tensor), tensor.requires_grad
+        if was is not None and was[0]() is tensor:
+            reference, first = was[0], rows[was[1]].first
+        else:
+            reference, first = weakref.ref(tensor), number
+        needs = tensor.requires_grad
         rows.append(Known(tensor.shape, tensor.dtype, needs, node, address, version, norm, flaw, is_given, first))
-        reference = weakref.ref(tensor) if first == number else was[0]
         self.living[id(tensor)] = (reference, number)
         if address:
             self.by_address[address] = (reference, number)
         return number
 
-    def _viewed(self, tensor: torch.Tensor, address: int, given: tuple[int, ...]) -> Known | None:
+    def _viewed(self, tensor: torch.Tensor, address: int, version: int, given: tuple[int, ...]) -> Known | None:
         for number in given:
             known = self.rows[number]
-            same = known.address == address and known.dtype is tensor.dtype and known.version == version_of(tensor)
+            same = known.address == address and known.version == version and known.dtype is tensor.dtype
             if same and known.shape.numel() == tensor.numel() and known.flaw is not None:
                 return known
         return None

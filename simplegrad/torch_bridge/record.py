@@ -13,6 +13,7 @@ import sys
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -223,7 +224,8 @@ class TorchRecorder(Watcher):
     def _let_go(self) -> None:
         """Indices instead of nodes: a graph, and what it saved, must not live on in a trace."""
         for index, (wrapper, node) in enumerate(zip(self.alive, self.nodes, strict=True)):
-            node.edges = self.edges_of(node)
+            if node.edges:
+                node.edges = self.edges_of(node)
             if node.leaf is None and index not in self.hooked:  # of the others, hooks have seen the shapes
                 node.shapes = tuple(tuple(meta.shape) for meta in wrapper._input_metadata)
         for handle in self.hooked.values():
@@ -248,9 +250,9 @@ class TorchRecorder(Watcher):
 
     def edges_of(self, node: Node) -> tuple[tuple[int, int] | None, ...]:
         """Where a node's input gradients go, by index."""
-        known = self.known
-        found = [(known.get(id(following)), output) for following, output in node.edges]
-        return tuple([None if edge[0] is None else edge for edge in found])
+        index_of = self.known.get
+        found = [(index_of(id(following)), output) for following, output in node.edges]
+        return tuple([edge if edge[0] is not None else None for edge in found])
 
     # -- what patches tell: operations ---------------------------------------------------------------------------
 
@@ -552,38 +554,40 @@ class TorchRecorder(Watcher):
     def _hook(self, roots: list[Any]) -> list[int]:
         """Register every node that can be reached, and a hook on each that is no leaf; indices of the leaves."""
         self._look_at_pending()
-        first, seen, todo, known, leaves = len(self.nodes), set(), roots, self.known, []
+        first, seen, todo, leaves = len(self.nodes), set(), roots, []
+        nodes, known, hooked, hook = self.nodes, self.known, self.hooked, self._visited()
         while todo:
             node = todo.pop()
-            if node in seen:
-                continue
-            seen.add(node)
             index = known.get(id(node))
             if index is None:
                 index = self._register(node)
-            here = self.nodes[index]
-            if here.leaf is None:
-                if index not in self.hooked and not self.full:
-                    self.hooked[index] = node.register_hook(self._visited(index))
-                todo += [edge[0] for edge in here.edges if edge[0] is not None]
-            else:
+            elif index in seen:
+                continue
+            seen.add(index)
+            here = nodes[index]
+            if here.leaf is not None:
                 leaves.append(index)
-                if self.ranks is not None and index not in self.hooked and self.follows:
-                    self.hooked[index] = self.ranks.watch_leaf(index, node)
-        self.log.append(("nodes_seen", first, len(self.nodes)))
+                if self.ranks is not None and index not in hooked and self.follows:
+                    hooked[index] = self.ranks.watch_leaf(index, node)
+                continue
+            if index not in hooked and not self.full:
+                hooked[index] = node.register_hook(partial(hook, index, here.name in _SAME_NUMBERS))
+            todo += [following for following, _ in here.edges if following is not None]
+        self.log.append(("nodes_seen", first, len(nodes)))
         return leaves
 
-    def _visited(self, index: int) -> Callable:
-        log, gradient, guard, opened = self.log, self._gradient, DisableTorchFunction, self.opened
-        keeps_norm = self.follows and self.nodes[index].name in _SAME_NUMBERS
+    def _visited(self) -> Callable:
+        """One hook for all nodes of a pass; each is registered with its index, and whether it hands on what came."""
+        log, gradient, guard = self.log, self._gradient, DisableTorchFunction
+        opened, follows = self.opened, self.follows
 
-        def hook(outgoing: tuple, incoming: tuple) -> None:
+        def hook(index: int, hands_on: bool, outgoing: tuple, incoming: tuple) -> None:
             if opened_here() is not opened and not is_watching(self):  # another thread's pass over the same graph
                 return
             try:
                 with guard():
                     came = [gradient(g) for g in incoming]
-                    if keeps_norm and len(outgoing) == len(came) == 1 and came[0] and outgoing[0] is not None:
+                    if hands_on and follows and len(outgoing) == len(came) == 1 and came[0] and outgoing[0] is not None:
                         went = [gradient(outgoing[0], came[0][5:])]
                     else:
                         went = [gradient(g) for g in outgoing]
