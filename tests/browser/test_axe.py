@@ -42,10 +42,10 @@ def axe(request) -> str:
     return (fetched(request.config, AXE) / "axe-core" / "axe.min.js").read_text()
 
 
-@pytest.fixture(params=["light", "dark"])
-def looked_at(browser: Browser, request):
+@pytest.fixture
+def looked_at(browser: Browser, theme: str):
     context = browser.new_context(
-        viewport={"width": 1440, "height": 900}, color_scheme=request.param, reduced_motion="reduce", bypass_csp=True
+        viewport={"width": 1440, "height": 900}, color_scheme=theme, reduced_motion="reduce", bypass_csp=True
     )
     page = context.new_page()
     page.set_default_timeout(20_000)
@@ -68,7 +68,9 @@ def ready(page: Page, has_player: bool = True) -> None:
         page.wait_for_selector("[data-testid=stStatusWidget]", state="detached", timeout=60_000)
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize(
+    ("name", "theme"), [*((name, "light") for name in PAGES), ("step", "dark"), ("pytorch", "dark")]
+)
 def test_a_page_has_no_serious_fault(looked_at: Page, server, axe, name):
     address, has_player = PAGES[name]
     looked_at.goto(server.url + address)
@@ -76,6 +78,7 @@ def test_a_page_has_no_serious_fault(looked_at: Page, server, axe, name):
     assert faults(looked_at, axe) == []
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
 def test_what_opens_over_a_page_has_no_serious_fault(looked_at: Page, server, axe):
     looked_at.goto(f"{server.url}/step?{WRONG}&step=55")
     ready(looked_at)
@@ -91,7 +94,9 @@ def test_what_opens_over_a_page_has_no_serious_fault(looked_at: Page, server, ax
     assert {what: said for what, said in found.items() if said} == {}
 
 
-@pytest.mark.parametrize("what", ["trace", "comparison", "report"])
+@pytest.mark.parametrize(
+    ("what", "theme"), [("trace", "light"), ("trace", "dark"), ("comparison", "light"), ("report", "dark")]
+)
 def test_the_file_has_no_serious_fault(looked_at: Page, axe, tmp_path, what):
     shown = {
         "trace": lambda: PROGRAM.run("simple_variable_wrong"),
