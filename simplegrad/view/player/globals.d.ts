@@ -3,5 +3,6 @@ interface Window {
   simplegrad: any;
   simplegradDrafts: any;
   simplegradUntold: any;
+  simplegradAnswered: any;
   Plotly: any;
 }
