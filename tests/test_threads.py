@@ -1,0 +1,93 @@
+"""Everything at once in one process: what each thread gets is what it gets alone, and nothing of it is left."""
+
+import gc
+import random
+import sys
+import threading
+import warnings
+
+import torch
+
+from simplegrad import Tape, Variable, check, grad, record, record_torch
+from tests.checks.test_left_alone import Escaping, Sinh
+from tests.checks.test_turns import WrongJvp
+
+ROUNDS = 2
+numbers = torch.Generator().manual_seed(4)
+DATA, WANTED = torch.randn(8, 3, generator=numbers), torch.randn(8, 1, generator=numbers)
+
+
+def model():
+    made = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1))
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.copy_(torch.linspace(-1, 1, parameter.numel()).reshape(parameter.shape))
+    return made
+
+
+def losses(module, steps=3):
+    optimizer, found = torch.optim.SGD(module.parameters(), 0.1), []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss = (module(DATA) - WANTED).square().mean()
+        loss.backward()
+        optimizer.step()
+        found.append(loss.item())
+    return found
+
+
+def recorded():
+    module = model()
+    with record_torch(module) as trace:
+        found = losses(module, 2)
+    return found, len(trace.events), len(trace.calls), trace.transcript()
+
+
+def taped():
+    with Tape(), record() as trace:
+        a = Variable(torch.linspace(0, 1, 4), name="a")
+        (first,) = grad((a.tanh() * a).sum(), [a])
+        grad((first * first).sum(), [a])
+    return trace.transcript()
+
+
+def verdict_of(cls):
+    return check(cls.apply, torch.linspace(0.1, 1, 4, dtype=torch.double).requires_grad_()).verdict
+
+
+WORK = {
+    "recording": recorded,
+    "another recording": recorded,
+    "a tape": taped,
+    "training": lambda: losses(model()),
+    "Sinh": lambda: verdict_of(Sinh),
+    "Escaping": lambda: verdict_of(Escaping),
+    "WrongJvp": lambda: verdict_of(WrongJvp),
+}
+
+
+def state():
+    names = torch.autograd.graph, torch.autograd.function.BackwardCFunction, torch.nn.Module, torch.inference_mode
+    told = [{k: v for k, v in vars(each).items() if not k.startswith("__w")} for each in names]
+    settings = torch.get_default_dtype(), torch.get_default_device(), torch.is_grad_enabled()
+    python = sys.gettrace(), sys.getprofile(), sys.getrecursionlimit(), gc.isenabled(), gc.get_threshold()
+    return told, settings, python, list(warnings.filters), random.getstate()
+
+
+def test_all_at_once():
+    alone = {name: work() for name, work in WORK.items()}  # imports what is loaded when it is used, too
+    before, found = state(), {name: [] for name in WORK}
+    start = threading.Barrier(len(WORK))
+
+    def run(name, work):
+        start.wait()
+        for _ in range(ROUNDS):
+            found[name].append(work())
+
+    threads = [threading.Thread(target=run, args=each) for each in WORK.items()]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert found == {name: [answer] * ROUNDS for name, answer in alone.items()}
+    assert state() == before
