@@ -12,9 +12,7 @@ from ..torch_bridge.calls import Call
 from ..torch_private import CHECK, CHECK_FUNCTION, is_wrapped, needs, tree_flatten, tree_unflatten
 from ..trace import Trace
 from .causes import explain
-from .causes.detector import Examination, Examiner
 from .causes.first_order import why_wrong, with_lines
-from .causes.guard import guard_finding
 from .causes.hooks import Hook, changing, constant, written
 from .chance import one_at_a_time, random_state_kept, with_equal_chances
 from .clauses.batched import batched
@@ -26,6 +24,7 @@ from .clauses.reference import beside_reference
 from .clauses.solver import is_solver
 from .clauses.surrogate import told_by_itself
 from .declared import is_surrogate
+from .diagnosis import DIFFERENT_RUNS, diagnosed, refused
 from .looks import Answer, held
 from .recorded import differentiable, fresh, recorded, step_of
 from .report import BROKEN, HOLDS, NOT_TRIED, Finding, Remainders, Report
@@ -358,22 +357,9 @@ class OnFunctions(Judging):
         return ""
 
 
-DIFFERENT_RUNS = "Two runs at one point give different gradients, also from the same random seed."
-
-
 def meant_otherwise(rule: Rule, found: Answer) -> str:
     made, names = rule.made, rule.names
     return told_by_itself(rule, [(made.index(look.output), names.index(look.input)) for look in found.wrong])
-
-
-def refused(problem: Problem, calls: list[Call], error: Exception, name: str, level: int) -> Finding:
-    """A second derivative that is refused in so many words is a note; any other error is a fault."""
-    guarded = [call for call in calls if call.is_guarded]
-    if guarded:
-        return guard_finding(problem, guarded, level)
-    if explain.is_refusal(error):
-        return explain.first_order_only(error, name, level)
-    return explain.raised(error, name, level, calls)
 
 
 def is_half_only(problem: Problem) -> bool:
@@ -397,36 +383,3 @@ def judge_half(problem: Problem, report: Report, reference: Callable | None) -> 
         for rule in rules_of(problem)[0]:
             report.findings += ownership(rule)
     report.tell(8, BROKEN if report.faults else HOLDS)
-
-
-def diagnosed(problem: Problem, calls: list[Call], found: Answer, level: int, why: str = "") -> list[Finding]:
-    """Findings for numbers that disagree: per Function what it is, or what is known about it as a whole."""
-    wrong = found.inputs
-    if not problem.is_deterministic():
-        return [Finding("unverified", DIFFERENT_RUNS)]
-    guarded = [call for call in calls if call.is_guarded]
-    findings = [guard_finding(problem, guarded, level)] if guarded else []
-    examined = [examined_call(problem, call) for call in distinct(calls) if not call.is_guarded]
-    for examiner, seen in examined:
-        findings += explain.findings_of(examiner, seen, level)
-    if findings or why:
-        return findings
-    has_nan = any(look.told != look.told for look in found.wrong)
-    return [explain.unexplained(calls, wrong, level, [seen for _, seen in examined], has_nan)]
-
-
-def examined_call(problem: Problem, call: Call) -> tuple[Examiner | None, Examination | None]:
-    """The examination that finds something, of two random directions; None where the call cannot be run alone."""
-    best: tuple[Examiner | None, Examination | None] = (None, None)
-    for draw in range(2):
-        try:
-            examiner = Examiner(call, draw, problem.bits, along=problem.ways_of(call, draw))
-            found = examiner.examine()
-            if found.cuts and examiner.follows_convention():
-                found.forget_cuts()
-        except Exception:  # it needs the engine around it; then numbers are all there is
-            continue
-        if found.finds:
-            return examiner, found
-        best = (examiner, found)
-    return best
