@@ -87,8 +87,10 @@ def packed(data: dict) -> bytes:
 
 
 def _called(file: str) -> str:
-    """What a file is called on a page; the text of a program has no file."""
-    return "program" if file.startswith("<program ") else os.path.basename(file)
+    """What a file is called on a page; the text of a program, and what the compiler wrote, have none."""
+    if file.startswith("<"):
+        return file[1:-1].rsplit(" ", 1)[0]
+    return os.path.basename(file)
 
 
 class _Encoder:

@@ -124,7 +124,7 @@ def test_the_figure_waits_until_the_question_is_answered(page: Page, server):
     expect(player).to_have_attribute("data-step", "4")
     expect(page.get_by_role("slider", name="step")).to_have_value("4")
     expect(asked.get_by_role("status")).to_contain_text("The figure waits here")
-    expect(page.get_by_test_id("count")).to_contain_text("answer the question")
+    expect(page.get_by_test_id("held")).to_contain_text("answer the question")
     page.get_by_role("button", name="one event back").click()
     expect(player).to_have_attribute("data-step", "3")
     asked.get_by_test_id("skip").click()

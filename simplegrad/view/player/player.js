@@ -128,7 +128,8 @@ export class Player {
     this.frame = null;
     this.player.dataset.step = this.step;
     if (this.slider.valueAsNumber !== this.step) this.slider.value = this.step;
-    setText(this.count, `step ${this.step} of ${Math.max(0, this.steps - 1)}${this.isHeld ? ": answer the question to go on" : ""}`);
+    setText(this.count, `step ${this.step} of ${Math.max(0, this.steps - 1)}`);
+    setText(this.heldNote, this.isHeld ? "answer the question to go on" : "");
     this.player.dataset.held = this.isHeld;
     set(this.slider, "aria-valuetext", this.steps ? `step ${this.step} of ${this.steps - 1}: ${this.sentenceAt(this.step)}` : "");
     this.drawCursor();
@@ -370,6 +371,7 @@ export class Player {
     this.speed = html("select", { class: "sg-speed", "aria-label": "speed", title: "speed: at 1× there is time to read each sentence" },
       ...[0.5, 1, 2, 4, 8, 20].map((n) => html("option", { value: n, selected: n === 1 }, `${n}×`)));
     this.count = html("span", { class: "sg-count", "data-testid": "count" });
+    this.heldNote = html("span", { class: "sg-count sg-held", "data-testid": "held" });
     this.place = html("span", { class: "sg-place", "data-testid": "place" });
     this.results = [];
     this.find = html("input", { class: "sg-find", type: "search", placeholder: "go to v5, or 4  ( / )", "aria-label": "go to entry or name", role: "combobox", "aria-expanded": "false", "aria-controls": "sg-found", autocomplete: "off" });
@@ -408,7 +410,7 @@ export class Player {
         html("div", { class: "sg-group" }, this.playButton, folds(this.speed)),
         html("div", { class: "sg-group" }, button("next", "one event on (→)"), folds(button("over", "over: the next entry (Shift + →)")), folds(button("out", "out: to the end of the pass (Ctrl + →)")), button("last", "last event (End)")),
         html("div", { class: "sg-group sg-breaking sg-folds" }, button("lastbreak", "the breakpoint before (p)"), button("nextbreak", "next breakpoint (n)")),
-        this.place, this.count, moreButton, html("div", { class: "sg-group sg-right sg-folds" }, html("div", { class: "sg-finder" }, this.find, this.found), this.followBox, this.linkButton, marksButton, legendButton, helpButton)),
+        this.place, this.count, this.heldNote, moreButton, html("div", { class: "sg-group sg-right sg-folds" }, html("div", { class: "sg-finder" }, this.find, this.found), this.followBox, this.linkButton, marksButton, legendButton, helpButton)),
       this.stripBox, this.slider, this.marks.watchLine, this.help, this.legend, this.marks.popup);
     this.root.replaceChildren(this.player);
     this.following = true;
