@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from simplegrad.checks.causes import owner
 from simplegrad.checks.causes.owner import Owner
 from simplegrad.checks.causes.trail import followed
 
@@ -98,3 +99,18 @@ def test_a_tracer_that_was_there_goes_on():
     finally:
         sys.settrace(before)
     assert seen.count("line") == 6 and "return" in seen
+
+
+def test_torch_is_a_library_wherever_it_is_installed(monkeypatch, tmp_path):
+    """In the user's own site-packages, or reached by a .pth file: nothing of sysconfig names that folder."""
+    elsewhere = dict.fromkeys(owner.sysconfig.get_paths(), str(tmp_path))
+    monkeypatch.setattr(owner.sysconfig, "get_paths", lambda: elsewhere)
+    monkeypatch.setattr(owner.site, "getsitepackages", lambda: [str(tmp_path)])
+    for cache in (owner._libraries, owner.package_of):
+        cache.cache_clear()
+    try:
+        mine = Owner(by_numpy.__code__)
+        assert mine.has(by_numpy.__code__) and not mine.has(torch.nn.functional.softmax.__code__)
+    finally:
+        for cache in (owner._libraries, owner.package_of):
+            cache.cache_clear()

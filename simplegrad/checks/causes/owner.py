@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import site
+import sys
 import sysconfig
 import traceback
 import types
@@ -30,6 +31,8 @@ def user_line(error: BaseException) -> Place | None:
 def _libraries() -> tuple[str, ...]:
     paths = sysconfig.get_paths()
     found = {paths["stdlib"], paths["platstdlib"], paths["purelib"], paths["platlib"], *site.getsitepackages()}
+    found |= {site.getusersitepackages(), str(Path(torch.__file__).parents[1])}
+    found |= {path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")}  # by a .pth, say
     return tuple(str(Path(path).resolve()) + "/" for path in found)
 
 
@@ -53,7 +56,7 @@ class Owner:
 
     def __init__(self, *codes: types.CodeType) -> None:
         nobodys = {package_of(torch.__file__), str(OURS)}
-        self.packages = {"", *(package_of(code.co_filename) for code in codes)} - nobodys
+        self.packages = {"", *({package_of(code.co_filename) for code in codes} - nobodys)}
         self.known: dict[types.CodeType, bool] = {}
 
     def has(self, code: types.CodeType) -> bool:
