@@ -116,7 +116,7 @@ def test_the_faulty_ones_have_their_lines(judged_step):
     _, report = judged_step
     lines = {each.name: each.report.faults[0].read_at.text for each in report.results if each.report.faults}
     assert lines["LayerNorm"].startswith("gx = scale")
-    assert lines["Gelu"].startswith(("slope = k * (1 + 0.0044715", "return g * (0.5 * (1 + t)"))
+    assert lines["Gelu"].startswith("slope = k * (1 + 0.0044715")
 
 
 def test_the_run_is_the_same_to_the_last_bit(judged_step):

@@ -26,6 +26,7 @@ from .culprit import Culprit, culprits
 from .examined import SMALL, Examined
 from .examined import same as equal
 from .partial import ignored, ordered
+from .repair import Repair, repair
 from .samples import Sample, Samples, differentiable, follows, is_real, same, samples_of
 from .suspects import Search
 from .trail import Ran
@@ -86,8 +87,15 @@ class Case:
     def culprit_of(self, slot: int) -> Culprit | None:
         return next((c for c in self.culprits if slot in c.slots), None)
 
+    @functools.cached_property
+    def repair(self) -> Repair | None:
+        """The one small change of backward's text that makes all gradients right."""
+        return repair(self.joint, self.culprits[0].statement if self.culprits else None)
+
     def place_of(self, slot: int) -> Place | None:
         """The statement that makes the gradient of an input wrong."""
+        if self.repair is not None and slot in self.joint.wrong:
+            return self.repair.place
         found = self.culprit_of(slot)
         return found.statement if found else self.returned_at
 
@@ -406,7 +414,7 @@ def everything(case: Case) -> list[Finding]:
 
 
 def whole_finding(case: Case, slots: list[int], found: Relation) -> Finding:
-    because = _because(case.culprit_of(slots[0]))
+    because = _because(case, slots[0])
     return case.finding(
         "wrong_gradient",
         f"All gradients that backward of {case.name} returns are {all_in_words(found)}{because}",
@@ -442,20 +450,25 @@ def with_explanation(case: Case, finding: Finding) -> Finding:
 
 def of_statement(case: Case, i: int) -> Finding:
     """What is left: the statement, and what repairs it."""
-    found = case.culprit_of(i)
-    words = explanation_of(relation(case.joint, [i])) or cause_in(found)
+    repaired = case.repair
+    written = f"`{repaired.before}` stands where `{repaired.after}` belongs" if repaired else ""
+    words = explanation_of(relation(case.joint, [i])) or written or cause_in(case.culprit_of(i))
     code = "wrong_partial" if is_only_use(case, i) else "wrong_gradient"
     return case.finding(
         code,
         f"What backward of {case.name} returns for {case.names[i]} is not the derivative of forward times the incoming "
-        f"gradient: {largest(case, i)}{_because(found)}",
+        f"gradient: {largest(case, i)}{_because(case, i)}",
         i,
         read_at=case.place_of(i),
         explanation=words,
+        fix=repaired.statement if repaired else "",
     )
 
 
-def _because(found: Culprit | None) -> str:
+def _because(case: Case, i: int) -> str:
+    if case.repair is not None:
+        return f". It goes wrong {place_in_words(case.repair.place)}: {case.repair.said}."
+    found = case.culprit_of(i)
     if found is None:
         return "."
     said = explained_by(found)
