@@ -84,3 +84,23 @@ class ByAHelper(Function):
 def test_what_a_helper_does_wrong_is_not_mended_where_it_is_called():
     fault = check(ByAHelper.apply, torch.rand(3, dtype=torch.double, requires_grad=True)).faults[0]
     assert fault.read_at.text == "return 3 * g * x" and "scaled" not in fault.fix
+
+
+class OfTheClass(Function):
+    power = 3
+
+    @classmethod
+    def forward(cls, ctx, x):
+        ctx.save_for_backward(x)
+        return x**cls.power
+
+    @classmethod
+    def backward(cls, ctx, g):
+        (x,) = ctx.saved_tensors
+        less = x ** (cls.power + 1)
+        return g * cls.power * less
+
+
+def test_a_class_method_is_changed_too():
+    fault = check(OfTheClass.apply, torch.rand(3, dtype=torch.double).add(0.5).requires_grad_()).faults[0]
+    assert fault.read_at.text == "less = x ** (cls.power + 1)" and "cls.power - 1" in fault.fix

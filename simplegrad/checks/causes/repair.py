@@ -62,8 +62,7 @@ def repair(samples: Samples, near: Place | None = None) -> Repair | None:
         found = list(trying.repairs()) if near is None or trying.has(near) else []
     except Exception:  # a text that cannot be had, or compiled by itself
         return None
-    places = {each.place for each in found}
-    if len(places) == 1:
+    if len({each.place for each in found}) == 1:
         return found[0]
     return next((each for each in found if each.place == near), None)
 
@@ -74,6 +73,7 @@ class Trying:
     def __init__(self, samples: Samples) -> None:
         self.samples, self.alone = samples, samples.alone
         self.function = inspect.unwrap(self.alone.call.backward)
+        self.owner = getattr(self.function, "__self__", None)  # of a class method
         self.function = getattr(self.function, "__func__", self.function)
         self.code = source.code_of(self.function)
         found = [n for n in source.statements(self.code) if isinstance(n, ast.FunctionDef)]
@@ -130,7 +130,7 @@ class Trying:
         closure = tuple(cells[name] for name in inner.co_freevars)
         made = types.FunctionType(inner, self.function.__globals__, self.tree.name, self.function.__defaults__, closure)
         made.__kwdefaults__ = self.function.__kwdefaults__
-        return made
+        return made if self.owner is None else types.MethodType(made, self.owner)
 
     def returned(self, function: Callable, sample: Sample, ran: Ran | None = None) -> list[Any]:
         ran = ran or self.alone.forward(sample.values)
