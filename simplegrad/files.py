@@ -31,6 +31,7 @@ from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 
 from .aggregates import Aggregate, registry
+from .locks import lock, rlock
 from .patience import TookTooLong, TorchSettings, torch_settings_kept, within
 from .problems import FileProblem, FileProblemError, at_line, lines_of, problem_of
 from .settings import READ_SECONDS
@@ -261,10 +262,10 @@ class UserFiles(Sequence[UserFile]):
         return {file.name: file.content.trace for file in self._files if file.content.trace is not None}
 
 
-_reading = threading.RLock()  # one file at a time: reading one touches sys.path, sys.modules and the registry
+_reading = rlock()  # one file at a time: reading one touches sys.path, sys.modules and the registry
 _helpers: dict[str, str] = {}  # modules that files imported from their own folders, by name
 _opened: dict[tuple[str, ...], UserFiles] = {}
-_opening = threading.Lock()
+_opening = lock()
 
 
 def from_command_line(argv: Sequence[str]) -> UserFiles:

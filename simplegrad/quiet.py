@@ -5,10 +5,11 @@ it changed where two threads overlap.
 from __future__ import annotations
 
 import contextlib
-import threading
 import warnings
 from collections.abc import Iterator
 from contextvars import ContextVar
+
+from simplegrad.locks import lock
 
 _muted: ContextVar[bool] = ContextVar("simplegrad_muted", default=False)
 
@@ -21,7 +22,7 @@ class _Muted:
 
 
 _FILTER = ("ignore", _Muted(), Warning, None, 0)
-_lock = threading.Lock()
+_lock = lock()
 _inside = 0
 _lists: list[list] = []  # those that the filter was put into: somebody's catch_warnings makes another
 

@@ -5,12 +5,12 @@ with a SystemError where two met (https://github.com/python/cpython/issues/10690
 from __future__ import annotations
 
 import ast
-import threading
 
+from simplegrad.locks import lock
 from simplegrad.quiet import muted
 
 TRIES = 20  # others in the process, who do not take our lock, parse too
-_one_at_a_time = threading.Lock()
+_one_at_a_time = lock()
 
 
 def parsed(text: str, file: str = "<unknown>") -> ast.Module:

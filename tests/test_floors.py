@@ -14,8 +14,9 @@ REPORT = "checks.report"
 BELOW = {
     "torch_private": set(),
     "extras": set(),
-    "source_text": {"quiet"},
-    "quiet": set(),
+    "source_text": {"quiet", "locks"},
+    "quiet": {"locks"},
+    "locks": set(),
     "ops": set(),
     "engine": {"ops"},
     "trace": {"engine"},
@@ -39,7 +40,7 @@ BELOW = {
 }
 BELOW["lessons"] |= {"gallery", "torch_bridge"}  # what they record of PyTorch
 BELOW["view"] = set(BELOW) - {"notebook"}
-ANYBODYS = {"torch_private", "extras", "source_text", "quiet"}
+ANYBODYS = {"torch_private", "extras", "source_text", "quiet", "locks"}
 for _part in set(BELOW) - ANYBODYS:
     BELOW[_part] = BELOW[_part] | ANYBODYS | {"__version__", "attached"}
 LIBRARIES = {

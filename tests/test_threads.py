@@ -1,14 +1,18 @@
 """Everything at once in one process: what each thread gets is what it gets alone, and nothing of it is left."""
 
 import gc
+import os
 import random
+import signal
 import sys
 import threading
 import warnings
 
+import pytest
 import torch
 
-from simplegrad import Tape, Variable, check, grad, record, record_torch
+from simplegrad import Tape, Variable, check, grad, quiet, record, record_torch, source_text
+from simplegrad.checks import chance, turns
 from tests.checks.test_left_alone import Escaping, Sinh
 from tests.checks.test_turns import WrongJvp
 
@@ -91,3 +95,30 @@ def test_all_at_once():
         each.join()
     assert found == {name: [answer] * ROUNDS for name, answer in alone.items()}
     assert state() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_child_forked_while_locks_are_held_waits_for_nobody():
+    """Those who held them in the parent are threads that the child has not."""
+    held, end = threading.Event(), threading.Event()
+
+    def hold():
+        with chance._turn, turns._levels, turns._mutations, quiet._lock, source_text._one_at_a_time:
+            held.set()
+            end.wait(60)
+
+    verdict_of(Sinh)
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert held.wait(10)
+    try:
+        child = os.fork()
+        if not child:
+            signal.alarm(20)  # a child that waits ends by this
+            free = [verdict_of(Sinh) == "correct", verdict_of(WrongJvp) == "wrong_jvp", bool(source_text.parsed("1"))]
+            with chance.one_at_a_time():
+                os._exit(0 if all(free) else 3)
+        assert os.waitpid(child, 0)[1] == 0
+    finally:
+        end.set()
+        holder.join()

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import random
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..locks import rlock
 from ..torch_private import TorchDispatchMode
 from .report import NOT_TRIED, Finding, Report
 
@@ -29,7 +29,7 @@ RUNS = 4  # of a whole check, until two of them agree
 SAMPLES, SAMPLING = 100, 1.0  # evaluations, and seconds after which no other is begun
 WAITING = 30.0  # seconds for the turn of a check; one that never ends keeps no other from going on
 
-_turn = threading.RLock()
+_turn = rlock()
 
 
 # -- the generators of this process ------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,9 +9,11 @@ from contextlib import contextmanager
 import torch
 from torch.autograd import forward_ad
 
+from ..locks import rlock
+
 WAITING, PAUSE = 2.0, 0.002  # seconds for somebody else's forward mode; between two looks at it
 
-_levels, _mutations = threading.RLock(), threading.RLock()
+_levels, _mutations = rlock(), rlock()
 
 
 class TakenByOthers(RuntimeError):

@@ -7,12 +7,12 @@ import hashlib
 import linecache
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from threading import Lock
 from types import CodeType, FunctionType
 
 import torch
 
 from ..engine import Observer, Variable
+from ..locks import lock
 from .errors import RunError
 from .leaves import shown
 from .names import is_function
@@ -22,7 +22,7 @@ from .torch_functions import FunctionCalls
 
 MOST_SOURCES = 256  # texts whose lines can be looked up, the latest ones
 _sources: OrderedDict[str, None] = OrderedDict()
-_lock = Lock()
+_lock = lock()
 
 
 def code_of(source: str, parsed: Parsed) -> CodeType:

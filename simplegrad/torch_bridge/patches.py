@@ -23,6 +23,7 @@ from torch.nn.modules import module as module_hooks
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from torch.overrides import TorchFunctionMode
 
+from simplegrad.locks import lock
 from simplegrad.torch_private import (
     BackwardCFunction,
     SingleLevelFunction,
@@ -427,7 +428,7 @@ class _Names:
 
     def __init__(self, spots: tuple, below: _Names | None = None) -> None:
         self.spots, self.below = spots, below
-        self.count, self.lock = 0, threading.Lock()
+        self.count, self.lock = 0, lock()
         self.replaced: list[_Replaced] = []
         self.handles: list[Any] = []  # of torch's own hooks for all modules and optimizers
 
