@@ -5,23 +5,25 @@ it changed where two threads overlap.
 from __future__ import annotations
 
 import contextlib
+import threading
 import warnings
 from collections.abc import Iterator
-from contextvars import ContextVar
 
 from simplegrad.locks import lock
 
-_muted: ContextVar[bool] = ContextVar("simplegrad_muted", default=False)
+
+class _Muted(threading.local):
+    """Stands where a filter has the pattern of its message, whose `match` Python asks: each thread's is its own.
+
+    Both are C functions. In one of Python another thread could run, and shift the filters that this one goes through.
+    """
+
+    match = {}.get  # None, whatever is asked
+    depth = 0
 
 
-class _Muted:
-    """Stands where a filter has the pattern of its message, which Python asks whether it matches."""
-
-    def match(self, text: str) -> bool:
-        return _muted.get()
-
-
-_FILTER = ("ignore", _Muted(), Warning, None, 0)
+_here = _Muted()
+_FILTER = ("ignore", _here, Warning, None, 0)
 _lock = lock()
 _inside = 0
 _lists: list[list] = []  # those that the filter was put into: somebody's catch_warnings makes another
@@ -29,13 +31,16 @@ _lists: list[list] = []  # those that the filter was put into: somebody's catch_
 
 @contextlib.contextmanager
 def muted() -> Iterator[None]:
-    """Warnings of this thread (or task) are not shown inside; those of others are, and what was shown once is kept."""
+    """Warnings of this thread are not shown inside; those of others are, and what was shown once is kept in mind."""
     _enter()
-    token = _muted.set(True)
+    _here.depth += 1
+    _here.match = repr  # a text that is not empty, whatever is asked
     try:
         yield
     finally:
-        _muted.reset(token)
+        _here.depth -= 1
+        if not _here.depth:
+            del _here.match
         _leave()
 
 

@@ -1,6 +1,5 @@
 """Warnings of one thread are muted, and of no other; nothing of it is left."""
 
-import asyncio
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -32,22 +31,6 @@ def test_this_thread_only(shown):
         other.join()
     warnings.warn("afterwards", stacklevel=1)
     assert texts(shown) == ["of another thread", "afterwards"]
-
-
-def test_this_task_only(shown):
-    async def quiet():
-        with muted():
-            await asyncio.sleep(0.01)
-            warnings.warn("mine", stacklevel=1)
-
-    async def loud():
-        warnings.warn("of another task", stacklevel=1)
-
-    async def both():
-        await asyncio.gather(quiet(), loud())
-
-    asyncio.run(both())
-    assert texts(shown) == ["of another task"]
 
 
 def test_one_within_another(shown):
