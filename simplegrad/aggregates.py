@@ -9,10 +9,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, update_wrapper
+from functools import update_wrapper
 from typing import Any, overload
 
 import torch
+
+from simplegrad.locks import cached_property
 
 from .engine import TapeEntry, Variable, add_optional, gradient_tape
 

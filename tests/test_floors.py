@@ -1,6 +1,7 @@
 """Imports go one way: engine -> trace -> graph -> reasons, comparison, compiler, torch -> checks -> lessons -> view."""
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -131,6 +132,15 @@ def test_one_module_mutes_warnings():
         if path != PACKAGE / "quiet.py":
             said = path.read_text()
             assert not any(word in said for word in ("catch_warnings", "simplefilter", "filterwarnings")), path
+
+
+def test_no_property_is_kept_under_a_lock_of_its_whole_class():
+    """functools.cached_property has one before Python 3.12; simplegrad.locks has one without."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if path != PACKAGE / "locks.py":
+            assert not re.search(r"functools import .*cached_property|functools\.cached_property", path.read_text()), (
+                path
+            )
 
 
 def test_nothing_of_a_text_is_run():

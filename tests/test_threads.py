@@ -13,6 +13,7 @@ import torch
 
 from simplegrad import Tape, Variable, check, grad, quiet, record, record_torch, source_text
 from simplegrad.checks import chance, turns
+from simplegrad.locks import cached_property
 from tests.checks.test_left_alone import Escaping, Sinh
 from tests.checks.test_turns import WrongJvp
 
@@ -122,3 +123,56 @@ def test_a_child_forked_while_locks_are_held_waits_for_nobody():
     finally:
         end.set()
         holder.join()
+
+
+def test_a_backward_that_never_ends_stops_no_other_check():
+    begun, end = threading.Event(), threading.Event()
+
+    class Waits(Sinh):
+        @staticmethod
+        def backward(ctx, g):
+            if threading.current_thread() is stuck:
+                begun.set()
+                end.wait(60)
+            return Sinh.backward(ctx, g)
+
+    stuck = threading.Thread(target=lambda: verdict_of(Waits))
+    stuck.start()
+    try:
+        assert begun.wait(30)
+        others = threading.Thread(target=lambda: found.append(verdict_of(Sinh)))
+        found = []
+        others.start()
+        others.join(30)
+        assert found == ["correct"]
+    finally:
+        end.set()
+        stuck.join()
+
+
+def test_a_property_that_is_being_computed_stops_no_other_object():
+    begun, end = threading.Event(), threading.Event()
+
+    class Slow:
+        def __init__(self, waits):
+            self.waits = waits
+
+        @cached_property
+        def made(self):
+            if self.waits:
+                begun.set()
+                end.wait(60)
+            return object()
+
+    thread = threading.Thread(target=lambda: Slow(True).made)
+    thread.start()
+    try:
+        assert begun.wait(10)
+        quick, found = Slow(False), []
+        other = threading.Thread(target=lambda: found.append(quick.made))
+        other.start()
+        other.join(10)
+        assert found == [quick.made]
+    finally:
+        end.set()
+        thread.join()

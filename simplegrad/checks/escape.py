@@ -8,9 +8,10 @@ gradients and the dropped ones together must be the derivative; only then is the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
+
+from simplegrad.locks import cached_property
 
 from ..engine import Variable
 from .case import PLAIN, Case, Reading, Run

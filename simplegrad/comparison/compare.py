@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
+
+from simplegrad.locks import cached_property
 
 from .. import attached
 from ..trace.events import Accumulated, Entry, Leaf, Pass, Recorded, Value, Visited

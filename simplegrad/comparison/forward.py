@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from simplegrad.locks import cached_property
 
 from ..trace import calls as kinds
 from ..trace.calls import Call

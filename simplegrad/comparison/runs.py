@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
+
+from simplegrad.locks import cached_property
 
 from .. import attached
 from ..trace.events import Value, Visited

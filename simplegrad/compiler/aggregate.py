@@ -6,10 +6,11 @@ import inspect
 import itertools
 import keyword
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from operator import attrgetter
 
 import torch
+
+from simplegrad.locks import cached_property
 
 from .. import attached
 from ..aggregates import Aggregate

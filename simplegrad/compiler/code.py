@@ -6,7 +6,8 @@ import builtins
 import itertools
 import keyword
 from collections.abc import Sequence
-from functools import cached_property
+
+from simplegrad.locks import cached_property
 
 from ..language.limits import check_time
 from .graph import SHAPE, SIZE, VALUE, Node, needed_for

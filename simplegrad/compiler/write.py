@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Set
-from functools import cached_property
 from numbers import Real
+
+from simplegrad.locks import cached_property
 
 from ..ops import Op
 from .graph import CONSTANT, MASK, SHAPE, SIZE, Node, operation

@@ -12,11 +12,12 @@ Nodes stand in the order of the run. A tape of 100,000 entries has 200,000 nodes
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
 from types import MappingProxyType
 from weakref import WeakKeyDictionary, ref
 
 import networkx as nx
+
+from simplegrad.locks import cached_property
 
 from ..trace import calls as kinds
 from ..trace.calls import Call

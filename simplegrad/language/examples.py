@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+
+from simplegrad.locks import cached_property
 
 from .program import Program
 

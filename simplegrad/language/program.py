@@ -6,9 +6,10 @@ import ast
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import torch
+
+from simplegrad.locks import cached_property
 
 from ..aggregates import Aggregate, name_of, registry
 from ..engine import Tape, Variable

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from functools import cached_property
 
 import networkx as nx
+
+from simplegrad.locks import cached_property
 
 from ..graph.whole import FLOWS, graph_of
 from ..trace import calls as kinds

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
+
+from simplegrad.locks import cached_property
 
 from .. import attached
 from .calls import Call, Filled, Held

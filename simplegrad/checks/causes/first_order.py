@@ -6,12 +6,13 @@ uses and slots are the tape's (`partial`, `contributions`). The line is found by
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+
+from simplegrad.locks import cached_property
 
 from ..climb import Gradients, Tolerance, size
 from ..forward import Done, Use, uses_of
@@ -80,14 +81,14 @@ class Case:
     def names(self) -> list[str]:
         return self.rule.names
 
-    @functools.cached_property
+    @cached_property
     def culprits(self) -> list[Culprit]:
         return culprits(self.joint)
 
     def culprit_of(self, slot: int) -> Culprit | None:
         return next((c for c in self.culprits if slot in c.slots), None)
 
-    @functools.cached_property
+    @cached_property
     def repair(self) -> Repair | None:
         """The one small change of backward's text that makes all gradients right."""
         return repair(self.joint, self.culprits[0].statement if self.culprits else None)
@@ -99,7 +100,7 @@ class Case:
         found = self.culprit_of(slot)
         return found.statement if found else self.returned_at
 
-    @functools.cached_property
+    @cached_property
     def ran(self) -> Ran:
         """Backward at the first sample, followed."""
         return Search(self.joint, self.joint.wrong).bases[0]
@@ -110,7 +111,7 @@ class Case:
             return None
         return self.ran.returned_at or source.place(self.code, source.return_line(self.code))
 
-    @functools.cached_property
+    @cached_property
     def examined(self) -> list[FunctionExamined]:
         """The rule for each of its outputs, a gradient coming in for that one alone."""
         outputs = self.joint.each[0].outputs or self.alone.forward().outputs

@@ -20,6 +20,7 @@ from simplegrad.checks.numbers import directions, inner_graph, unlike
 from simplegrad.checks.report import Place
 from simplegrad.checks.subjects.alone import Alone, Ran
 from simplegrad.checks.subjects.subject import Gradients, gradient_of
+from simplegrad.locks import cached_property
 from simplegrad.torch_bridge.calls import Call, plain_copy
 
 
@@ -99,12 +100,12 @@ class Rule:
         self.incoming = directions(outputs, torch.Generator().manual_seed(7), scaled=False)
         self.places = self.differentiable
 
-    @functools.cached_property
+    @cached_property
     def gradient(self) -> Gradients:
         """What backward gives at the given values, all of it wanted."""
         return gradient_of(self, self.values, self.incoming)
 
-    @functools.cached_property
+    @cached_property
     def takes_none(self) -> bool:
         """Whether forward says `ctx.set_materialize_grads(False)`."""
         return self.alone.forward().ctx.__dict__.get("materialize_grads") is False

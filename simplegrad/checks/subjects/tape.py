@@ -6,12 +6,13 @@ recorded before it. What its propagate returns for exactly these gradients is as
 
 from __future__ import annotations
 
-import functools
 import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+
+from simplegrad.locks import cached_property
 
 from ...engine import Variable
 from ...engine.grad import grad
@@ -185,7 +186,7 @@ class TapeRule(TapeSubject):
     def question(self) -> Question:
         return Question(self.place, tuple(range(len(self.entry.outputs))))
 
-    @functools.cached_property
+    @cached_property
     def gradient(self) -> Gradients:
         return self.run(self.values).gradients(self.incoming)
 

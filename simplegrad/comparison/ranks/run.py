@@ -6,7 +6,8 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+
+from simplegrad.locks import cached_property
 
 from ...trace import calls as kinds
 from ...trace import ranks as told
