@@ -60,7 +60,8 @@ def main() -> int:
 
 
 def tested(*arguments: str) -> int:
-    return subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=ROOT).returncode
+    one_thread = {"OMP_NUM_THREADS": "1", **os.environ}  # tensors are small, and the cores are taken by other tests
+    return subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=ROOT, env=one_thread).returncode
 
 
 if __name__ == "__main__":

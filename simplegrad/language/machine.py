@@ -191,10 +191,13 @@ class Machine(FunctionCalls, Operations):
 
     # --- what is printed ---------------------------------------------------------------------------------------------
 
+    @property
+    def prints(self) -> bool:
+        limits = self.guard.limits
+        return self.characters <= limits.characters and len(self.outputs) <= limits.lines
+
     def printed(self, line: str) -> None:
         limits = self.guard.limits
-        if self.characters > limits.characters or len(self.outputs) > limits.lines:
-            return
         self.characters += len(line) + 1
         if self.characters > limits.characters or len(self.outputs) == limits.lines:
             line = (

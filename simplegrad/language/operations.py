@@ -276,7 +276,8 @@ class Operations(Arithmetic):
     def print(self, node: ast.Call, arguments: Sequence) -> None:
         for each in arguments:
             check_size(each, self.guard.shape)
-        self.printed(" ".join(each if isinstance(each, str) else said(each) for each in arguments))
+        if self.prints:  # to write down a large tensor takes long
+            self.printed(" ".join(each if isinstance(each, str) else said(each) for each in arguments))
 
     # --- what a Machine adds -----------------------------------------------------------------------------------------
 
@@ -287,6 +288,8 @@ class Operations(Arithmetic):
     def is_own(self, function) -> bool:
         """Whether it is a function of the program."""
         return False
+
+    prints = True  # whether a line that is printed is kept
 
     def printed(self, line: str) -> None:
         """A line was printed."""

@@ -153,7 +153,7 @@ class FunctionCalls:
     def keep(self, number: int, ctx: object, name: str, value: object) -> None:
         if hasattr(FunctionCtx, name) or hasattr(type(ctx), name):
             raise RunError(f"{self.text(self.nodes[number])}: ctx has a {name} of its own: choose another name.")
-        setattr(self.context_of(number, ctx), name, value)
+        vars(self.context_of(number, ctx))[name] = value
 
     def of_context(self, number: int, ctx: object, name: str) -> object:
         kept = vars(self.context_of(number, ctx))
