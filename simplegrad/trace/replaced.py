@@ -17,7 +17,7 @@ try:
 except ImportError:  # Windows: there, unfinished files are known by their age alone
     fcntl = None
 
-GRACE, FORGOTTEN = 60, 24 * 3600  # seconds: younger ones are left alone; older ones are nobody's even without a lock
+FORGOTTEN = 24 * 3600  # seconds: where files have no locks, older ones are nobody's
 
 
 @contextmanager
@@ -30,16 +30,18 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
     place = os.path.realpath(path)
     mode = _mode_of(place)
     _clean(place)
-    unfinished = f"{_beginning(place)}{uuid4().hex}.unfinished"
+    stream, unfinished = _begun(place)
     try:
-        with open(unfinished, "xb") as stream:
-            _lock(stream)
+        with stream:
             if mode is not None:
                 os.chmod(unfinished, mode)
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(unfinished, place)
+            if fcntl is not None:
+                os.replace(unfinished, place)  # while it is locked: unlocked it is anybody's to take away
+        if fcntl is None:
+            os.replace(unfinished, place)  # Windows replaces no open file
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(unfinished)
@@ -68,14 +70,26 @@ def _beginning(place: str) -> str:
     return os.path.join(folder, f".{name}.")
 
 
-def _lock(stream: BinaryIO) -> bool:
-    """Whether it could be locked, which says that no living process writes it."""
+def _begun(place: str) -> tuple[BinaryIO, str]:
+    """A file to write to, locked, so that nobody takes it for one that a dead process has left."""
+    while True:
+        path = f"{_beginning(place)}{uuid4().hex}.unfinished"
+        stream = open(path, "xb")  # noqa: SIM115  # for whoever writes it
+        if _lock(stream) is not False and os.path.exists(path):
+            return stream, path
+        stream.close()  # who cleans had it in the moment before it was locked
+
+
+def _lock(stream: BinaryIO) -> bool | None:
+    """Whether it could be locked, which says that no living process writes it; None where files have no locks."""
     if fcntl is None:
-        return False
+        return None
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # locked by another process; or a file system without locks
+    except BlockingIOError:
         return False
+    except OSError:  # a file system without locks
+        return None
     return True
 
 
@@ -83,10 +97,9 @@ def _clean(place: str) -> None:
     """Take away what processes that are dead have left."""
     for path in glob.glob(f"{glob.escape(_beginning(place))}*.unfinished"):
         with contextlib.suppress(OSError):
-            age = time.time() - os.stat(path).st_mtime
-            if age < GRACE:
-                continue
             with open(path, "rb") as stream:
-                nobodys = _lock(stream) or (fcntl is None and age > FORGOTTEN)
-            if nobodys:
+                locked = _lock(stream)
+                if locked:
+                    os.unlink(path)
+            if locked is None and time.time() - os.stat(path).st_mtime > FORGOTTEN:
                 os.unlink(path)

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from simplegrad import Trace
-from simplegrad.trace.replaced import GRACE, replacing
+from simplegrad.trace.replaced import FORGOTTEN, replacing
 
 from .runs import recorded
 
@@ -92,9 +92,7 @@ def test_what_a_dead_process_left_is_taken_away(trace, path):
     died = subprocess.run([sys.executable, "-c", DYING, str(path)], check=False)
     assert died.returncode == -signal.SIGKILL
     (left,) = path.parent.iterdir()
-    trace.save(path)
-    assert left.exists()  # it is young: its process may only just have begun
-    os.utime(left, times=(0, time.time() - 2 * GRACE))
+    assert left.name.endswith(".unfinished")
     trace.save(path)
     assert [each.name for each in path.parent.iterdir()] == ["run.trace"]
 
@@ -102,7 +100,19 @@ def test_what_a_dead_process_left_is_taken_away(trace, path):
 def test_what_a_living_process_writes_is_left_alone(trace, path):
     with replacing(path) as stream:
         stream.write(b"half")
-        os.utime(stream.name, times=(0, time.time() - 2 * GRACE))
+        os.utime(stream.name, times=(0, time.time() - 2 * FORGOTTEN))
         trace.save(path)
         assert os.path.exists(stream.name)
     assert path.read_bytes() == b"half"
+
+
+def test_those_who_begin_and_clean_at_the_same_moment_never_meet(path):
+    def save(number: int) -> None:
+        for _ in range(30):
+            with replacing(path) as stream:
+                stream.write(bytes([number]))
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(save, range(4)))
+    assert path.read_bytes() in {bytes([number]) for number in range(4)}
+    assert [each.name for each in path.parent.iterdir()] == ["run.trace"]
