@@ -120,12 +120,14 @@ class Node:
     edges: tuple  # (node index, which of its outputs), None for an input without one; nodes while recording
     shapes: tuple[tuple[int, ...], ...] = ()
     custom: type | None = None
-    leaf: Any = None  # shape, dtype, name, tensor, norm, flaw and number of the variable that it accumulates into
+    leaf: Any = None  # shape, dtype, name, Kept, norm, flaw and number of the variable that it accumulates into
 
 
+# A tensor, and how often it had been changed in place when it was seen.
+Kept = tuple[torch.Tensor, int]
 # A gradient as a hook saw it, in a plain tuple since there are many: the id of the node that computed it (see `known`;
 # None without one), which output of it, shape, dtype; if asked for the tensor, its norm, and "nan", "inf" or "".
-Gradient = tuple[int | None, int, torch.Size, torch.dtype, torch.Tensor | None, Any, str | None]
+Gradient = tuple[int | None, int, torch.Size, torch.dtype, Kept | None, Any, str | None]
 
 
 @dataclass(eq=False)
@@ -647,7 +649,7 @@ class TorchRecorder(Watcher):
         if not self.follows:
             return tuple(variable.shape), variable.dtype, name, None, None, None, None
         number = self.tensors.number(variable)
-        known, kept = self.tensors.rows[number], variable.detach() if self.values == "full" else None
+        known, kept = self.tensors.rows[number], _kept(variable) if self.is_full else None
         return tuple(variable.shape), variable.dtype, name, kept, known.norm, known.flaw, number
 
     def _edge(self, tensor: Any) -> tuple[Any, int]:
@@ -678,7 +680,7 @@ class TorchRecorder(Watcher):
         known = self.measured.get(id(g))  # what one node hands on is what the next is given
         if known is None or known[0]() is not g or known[1] != g._version:
             known = self.measured[id(g)] = (weakref.ref(g), g._version, *(measured or measure(g)))
-        return node, output, g.shape, g.dtype, g.detach() if self.is_full else None, known[2], known[3]
+        return node, output, g.shape, g.dtype, _kept(g) if self.is_full else None, known[2], known[3]
 
     def _learn_names(self, frame: Any) -> None:
         """What the lines that start a pass call their tensors: local names, and parameters of local modules."""
@@ -700,3 +702,8 @@ class TorchRecorder(Watcher):
             if id(node) in self.known:
                 self.called.setdefault((self.known[id(node)], output), name)
         self.outputs = []
+
+
+def _kept(tensor: torch.Tensor) -> Kept:
+    kept = tensor.detach()  # counts the changes of the tensor, too
+    return kept, version_of(kept)

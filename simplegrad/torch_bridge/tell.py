@@ -30,7 +30,7 @@ from simplegrad.trace.events import (
 )
 
 if TYPE_CHECKING:
-    from simplegrad.torch_bridge.record import Gradient, Node, TorchRecorder
+    from simplegrad.torch_bridge.record import Gradient, Kept, Node, TorchRecorder
 
 # Rows that make calls, and go on where the graph is full.
 _BESIDE = {"call", "module", "optimizer", "inference", "attribute", "held", "mode", "no_sync", "pass_mark"}
@@ -195,10 +195,10 @@ class Teller:
         if place not in self.values:
             node = self.nodes[place[0]]
             if node.leaf is not None:
-                shape, dtype, name, tensor, norm, flaw, _ = node.leaf
+                shape, dtype, name, kept, norm, flaw, _ = node.leaf
                 norm, flaw = settled(norm, flaw)
-                kept = {"tensor": tensor, "norm": norm, "nonfinite": flaw}
-                value = self.values[place] = self.new_value(name, shape, dtype, leaf=True, **kept)
+                value = self.new_value(name, shape, dtype, leaf=True, norm=norm, nonfinite=flaw)
+                self.values[place] = self._keeping(value, kept)
                 self.add(Leaf, None, value=value)
             else:
                 shape = node.shapes[place[1]] if place[1] < len(node.shapes) else ()
@@ -210,17 +210,22 @@ class Teller:
         """A gradient as a Variable: the output of the node that computed it, or a constant."""
         if gradient is None:
             return None
-        node, output, shape, dtype, tensor, norm, flaw = gradient
+        node, output, shape, dtype, kept, norm, flaw = gradient
         norm, flaw = settled(norm, flaw)
-        note = "" if norm is None or tensor is not None else f"norm {norm:.4g}"
+        note = "" if norm is None or kept is not None else f"norm {norm:.4g}"
         index = self.recorder.known.get(node)
         if index is None:
-            return self.new_value("", shape, dtype, tensor=tensor, note=note, nonfinite=flaw, norm=norm)
+            return self._keeping(self.new_value("", shape, dtype, note=note, nonfinite=flaw, norm=norm), kept)
         value = self.value((index, output))
         value.shape, value.dtype = tuple(shape), str(dtype).removeprefix("torch.")
-        value.tensor = tensor if value.tensor is None else value.tensor
         value.note, value.nonfinite = value.note or note, value.nonfinite or flaw
         value.norm = norm if value.norm is None else value.norm
+        return self._keeping(value, kept)
+
+    def _keeping(self, value: Value, kept: Kept | None) -> Value:
+        """The value with its tensor, unless it has one; the trace says so if that is changed later."""
+        if kept is not None and value.tensor is None:
+            value.tensor, self.trace._versions[value] = kept
         return value
 
     def entry(self, index: int, made_by: Entry | None = None) -> Entry:

@@ -106,6 +106,47 @@ def test_incoming_gradients_are_the_sums_of_what_came():
     assert trace.at(len(trace)).gradients["x"].state == "value"
 
 
+def changed(trace):
+    return [notice.partition(" changed in place")[0] for notice in trace.notices if "changed in place" in notice]
+
+
+@pytest.mark.parametrize("values", ["norm", "full"])
+@pytest.mark.parametrize("when", ["inside", "after", "after it was read", "never"])
+def test_a_leaf_that_a_step_changed_later_is_a_notice(values, when):
+    w = vector()
+    optimizer = torch.optim.SGD([w], 0.1)
+    with record_torch(values) as trace:
+        (w * w).sum().backward()
+        if when == "inside":
+            optimizer.step()
+    if when == "after it was read":
+        assert changed(trace) == []
+    if when.startswith("after"):
+        optimizer.step()
+    assert changed(trace) == (["w was"] if values == "full" and when != "never" else [])
+
+
+def test_a_gradient_that_is_changed_after_its_pass_is_a_notice():
+    w = vector()
+    with record_torch("full") as trace:
+        w.exp().sum().backward()
+        w.grad.zero_()
+    (zeroed,) = [value for value in trace.values if value.tensor is not None and not value.tensor.any()]
+    assert changed(trace) == [f"{zeroed.name} was"]
+
+
+def test_what_changed_before_the_pass_saw_it_is_no_notice():
+    w = vector()
+    with record_torch("full") as trace:
+        with torch.no_grad():
+            w.mul_(2)
+        y = w * 3
+        y.add_(1)
+        y.sum().backward()
+    assert changed(trace) == []
+    assert torch.equal(trace.value_named("w").tensor, w)
+
+
 def test_values_norm_keeps_no_tensor():
     x = vector()
     with record_torch("norm") as trace:
