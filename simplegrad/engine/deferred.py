@@ -185,7 +185,7 @@ class Promise:
         tape.new_key, tape.catch_up = self.names.numbers.__next__, nothing_to_do
         _settled[tape] = tape.keys
         self.grad_pass.tape, watched = tape, self.awaited()
-        with self.watched(tape), tape, torch.inference_mode(self.modes[1]), torch.set_grad_enabled(self.modes[0]):
+        with self.watched(tape), tape, self.as_it_ran():
             recorded = self.grad_pass.run_now()
         if self.changed(recorded) and not (told and watched):
             self.error = ChangedInPlaceError(CHANGED_BETWEEN.format(self.grad_pass.L.name))
@@ -194,6 +194,17 @@ class Promise:
             result = reference()
             if result is not None:
                 result.becomes(recorded[place].key)
+
+    @contextmanager
+    def as_it_ran(self):
+        """In the modes of the pass, whatever they are now; under autocast none is put off."""
+        device = self.grad_pass.L.value.device.type
+        with torch.inference_mode(self.modes[1]), torch.set_grad_enabled(self.modes[0]):
+            if not (torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled(device)):
+                yield
+                return
+            with torch.autocast("cpu", enabled=False), torch.autocast(device, enabled=False):
+                yield
 
     def changed(self, recorded: list) -> bool:
         """Whether other gradients came than those that were given, which themselves nobody changed."""
