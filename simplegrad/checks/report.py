@@ -12,6 +12,7 @@ import torch
 from simplegrad.locks import cached_property
 
 from .. import attached
+from ..trace.looks import Looks
 
 CORRECT, UNVERIFIED = "correct", "unverified"
 
@@ -334,7 +335,7 @@ def short(value: torch.Tensor, most: int = 6) -> str:
     """A tensor in one line: all elements of a small one, shape and norm of a large one."""
     if value.numel() <= most:
         return str(plain(value)) if value.dtype == torch.bool else _numbers(value)
-    return f"shape {tuple(value.shape)}, norm {value.norm():.4g}"
+    return f"shape {tuple(value.shape)}, norm {Looks().norm(value):.4g}"
 
 
 def _numbers(value: torch.Tensor) -> str:

@@ -15,6 +15,7 @@ from simplegrad.locks import cached_property
 
 from .. import attached
 from ..trace.events import Accumulated, Entry, Leaf, Pass, Recorded, Value, Visited
+from ..trace.looks import added, zero
 from ..trace.trace import Trace
 from .align import Alignment, Side
 from .divergence import (
@@ -270,12 +271,12 @@ def _dropped(edges: list[GhostEdge], nodes: list[Value], lost: dict[Value, torch
     """Per variable of this side what all edges to it would bring, or what was found as a difference."""
     if lost:
         return {value.name: lost[value] for value in dict.fromkeys(edge.input for edge in edges) if value in lost}
-    brought: dict[str, torch.Tensor] = {}
+    brought: dict[str, torch.Tensor | None] = {}
     for edge in edges:
         if edge.input not in nodes and edge.gradient is not None:
-            before = brought.get(edge.input.name)
-            brought[edge.input.name] = edge.gradient if before is None else before + edge.gradient
-    return brought
+            name = edge.input.name
+            brought[name] = added(brought[name], edge.gradient) if name in brought else edge.gradient
+    return {name: gradient for name, gradient in brought.items() if gradient is not None}
 
 
 def _flows(trace: Trace, run: Pass) -> dict[tuple[Entry, int], Value]:
@@ -297,8 +298,8 @@ def differences(alignment: Alignment, end: DeadEnd) -> dict[Value, torch.Tensor]
             continue
         mine, its = tensor(one.gradient(end.run, value)), tensor(other.gradient(end.other_run, partner))
         if not same(mine, its):
-            found[value] = its - mine if mine is not None and its is not None else its if mine is None else -mine
-    return found
+            found[value] = its if mine is None else added(zero(mine) if its is None else its, mine, times=-1)
+    return {value: more for value, more in found.items() if more is not None}
 
 
 def _straight(alignment: Alignment, end: DeadEnd) -> Ghost:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import torch
 
 from ..trace.events import Value
+from ..trace.looks import Looks, along, wide
 
 EPS = {"float16": 2**-10, "bfloat16": 2**-7, "float64": 2**-52, "complex128": 2**-52}
 ROUNDINGS = 256  # how many a result may be off by, in units of its dtype's precision, before it counts as another one
@@ -16,7 +17,7 @@ AMPLIFIED = 200  # so much may an operation enlarge what came in as rounding
 
 def norm_of(value: Value) -> float | None:
     if value.tensor is not None and value.tensor.is_floating_point():
-        return float(value.tensor.detach().double().norm())
+        return Looks().norm(value.tensor)
     return value.norm
 
 
@@ -42,9 +43,24 @@ def apart(a: Value | None, b: Value | None) -> float | None:
 
 
 def _tensors_apart(a: torch.Tensor, b: torch.Tensor) -> float:
-    a, b = a.detach().double().nan_to_num(), b.detach().double().nan_to_num()
-    size = max(float(a.norm()), float(b.norm()))
-    return float((a - b).norm()) / size if size else 0.0
+    """Where one was expanded along a dimension, the other's mean along it is compared, and what lies off it is added:
+    the parts are orthogonal."""
+    count = a.numel()
+    a, b = wide(a).nan_to_num(), wide(b).nan_to_num()
+    size = max(_norm(a, count), _norm(b, count))
+    (mean_a, off_a), (mean_b, off_b) = _split(a, b), _split(b, a)
+    return math.hypot(_norm(mean_a - mean_b, count), _norm(off_a, count), _norm(off_b, count)) / size if size else 0.0
+
+
+def _split(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    dims = along(a, b)
+    mean = a.mean(dims, keepdim=True) if dims else a
+    return mean, a - mean
+
+
+def _norm(distinct: torch.Tensor, count: int) -> float:
+    """Of `count` elements that are these ones, repeated."""
+    return float(distinct.norm()) * math.sqrt(count / max(distinct.numel(), 1))
 
 
 def precision(*values: Value) -> float:

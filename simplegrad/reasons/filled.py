@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..trace import calls as kinds
 from ..trace.calls import Call, Filled, Held
 from ..trace.events import Accumulated, Value
+from ..trace.looks import Looks
 from ..trace.ranks import CAME
 from .answer import UNKNOWN, Cause, Link
 from .run import Run
@@ -17,7 +18,7 @@ def norm_of(value: Value | None) -> float | None:
     if value.nonfinite:
         return float("inf")
     if value.norm is None and value.tensor is not None:
-        return float(value.tensor.detach().double().norm())
+        return Looks().norm(value.tensor)
     return value.norm
 
 

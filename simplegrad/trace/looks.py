@@ -12,6 +12,8 @@ from collections.abc import Callable
 import torch
 
 MOST_DIMENSIONS = 64  # that torch's own operations take
+MOST_BRACKETS = 8  # dimensions of what is printed
+MOST_PRINTED = 2000  # numbers; of more than 1000, torch prints six along each dimension
 
 _FLOAT8 = {getattr(torch, name) for name in dir(torch) if name.startswith("float8_")}
 _WIDER = {torch.uint16: torch.int64, torch.uint32: torch.int64, torch.uint64: torch.float64}
@@ -29,6 +31,8 @@ def can_be_looked_at(tensor: torch.Tensor | None) -> bool:
 
 def distinct(tensor: torch.Tensor) -> torch.Tensor:
     """A view of it with nothing twice that expanding repeated."""
+    if tensor.layout is not torch.strided:
+        return tensor
     for dim, (size, stride) in enumerate(zip(tensor.shape, tensor.stride())):
         if stride == 0 and size > 1:
             tensor = tensor.narrow(dim, 0, 1)
@@ -39,6 +43,42 @@ def computable(tensor: torch.Tensor) -> torch.Tensor:
     """Its distinct numbers, in a dtype that torch computes with."""
     tensor = distinct(tensor.detach())
     return tensor.to(_WIDER[tensor.dtype]) if tensor.dtype in _WIDER else tensor
+
+
+def wide(tensor: torch.Tensor) -> torch.Tensor:
+    """Its distinct numbers as float64: with 1 for the size of each dimension that it was expanded along."""
+    return computable(tensor).double()
+
+
+def along(a: torch.Tensor, b: torch.Tensor) -> list[int]:
+    """The dimensions along which `a` has more numbers than `b`, both the distinct numbers of one shape."""
+    return [dim for dim, (mine, its) in enumerate(zip(a.shape, b.shape)) if mine > its]
+
+
+def zero(like: torch.Tensor) -> torch.Tensor:
+    """Zeros of its shape, in the memory of one."""
+    return torch.zeros((), dtype=like.dtype, device=like.device).expand(like.shape)
+
+
+def added(a: torch.Tensor | None, b: torch.Tensor, times: int = 1) -> torch.Tensor | None:
+    """`a + times * b`, of distinct numbers, expanded as they were. None where there is no `a` or one of another shape,
+    or where what was expanded along one dimension meets what was along another: far more sums than numbers."""
+    if a is None or a.shape != b.shape:
+        return None
+    shape, a, b = a.shape, computable(a), computable(b)
+    results = math.prod(map(max, zip(a.shape, b.shape)))
+    if results > 2**24 and results > a.numel() + b.numel():
+        return None
+    return torch.add(a, b, alpha=times).expand(shape)
+
+
+def printable(tensor: torch.Tensor) -> bool:
+    """Whether torch writes it as a short text, from little memory."""
+    if tensor.layout is not torch.strided or tensor.is_nested or tensor.is_meta:
+        return True
+    if tensor.dim() > MOST_BRACKETS or tensor.numel() > max(2**20, distinct(tensor).numel()):
+        return False
+    return tensor.numel() <= 1000 or math.prod(min(size, 6) for size in tensor.shape) <= MOST_PRINTED
 
 
 def memory(tensor: torch.Tensor) -> tuple[object, int]:
@@ -75,6 +115,8 @@ class Looks:
 
     def norm(self, tensor: torch.Tensor) -> float:
         """Of all elements, repeated ones too."""
+        if tensor.layout is not torch.strided:
+            return float(tensor.detach().double().norm())
         repeats = tensor.numel() / max(distinct(tensor).numel(), 1)
         return self._once(_norm, tensor) * math.sqrt(repeats)
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 
 from .events import Event, Failed, Leaf, LimitReached, PassBegun, PassEnded, PassFailed, Recorded, Value
+from .looks import printable
 
 _RULE = "-" * 24
 
@@ -50,7 +51,7 @@ def _at(event: Event) -> str:
 
 
 def _shown(value: Value) -> object:
-    """The tensor; where it was not kept, what is known of it. None would be a known zero."""
-    if value.tensor is not None:
+    """The tensor; where it was not kept or is too large a text, what is known of it. None would be a known zero."""
+    if value.tensor is not None and printable(value.tensor):
         return value.tensor
     return f"a {value.dtype} tensor of shape {value.shape}{f', {value.note}' if value.note else ''}"

@@ -11,6 +11,7 @@ from ..comparison.compare import Comparison, Cost, Result, compare
 from ..comparison.compare import Ghost as Pathway
 from ..comparison.divergence import Divergence, shown
 from ..comparison.runs import RunComparison
+from ..trace.looks import Looks
 from ..trace.trace import Trace
 from . import running
 from .compile_view import links_of
@@ -271,7 +272,7 @@ def dropped_text(variable: str, pathway: Pathway) -> str:
     if gradient is None:
         return ""
     if gradient.numel() > 4:
-        return f"{variable} misses a gradient of norm {float(gradient.norm()):.3g}"
+        return f"{variable} misses a gradient of norm {Looks().norm(gradient):.3g}"
     return f"{variable} misses {', '.join(f'{float(x):.3g}' for x in gradient.flatten())}"
 
 

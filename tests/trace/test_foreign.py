@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import random
 import resource
@@ -10,9 +11,14 @@ import zipfile
 import pytest
 import torch
 
-from simplegrad import Trace
+from simplegrad import Trace, diagnose
+from simplegrad.comparison.command import told
+from simplegrad.comparison.compare import compare
+from simplegrad.comparison.equal import Pool, difference, same
+from simplegrad.comparison.gaps import apart, norm_of
+from simplegrad.reasons.why import why
 from simplegrad.trace import TraceFileError, store
-from simplegrad.trace.looks import Looks, first
+from simplegrad.trace.looks import Looks, first, zero
 from simplegrad.trace.nonfinite import find_nonfinite
 from simplegrad.trace.texts import lines_of
 
@@ -90,19 +96,75 @@ def test_sizes_that_no_tensor_has(saved, shape):
     assert "a shape was expected" in refusal(rewritten(saved, at("values", 0, "shape", to=shape)))
 
 
-def test_what_is_repeated_is_looked_at_once():
-    """2**32 elements of one number: 16 GiB, if anything wrote them out."""
-    huge = torch.tensor(-2.0).expand(2**16, 2**16)
+@pytest.fixture
+def little_memory():
+    """1 GiB more than there is: 2**32 elements cannot be written out."""
     limit = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (_memory() + (1 << 30), limit[1]))
-    try:
-        (value,) = through_a_file(trace_of(huge)).values
-        looks = Looks()
-        assert (looks.largest(value.tensor), looks.norm(value.tensor)) == (2.0, 2.0 * 2**16)
-        assert (first(value.tensor, 3), value.is_zero) == ([-2.0] * 3, False)
-        assert find_nonfinite(trace_of(huge)) is None
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, limit)
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, limit)
+
+
+def test_what_is_repeated_is_looked_at_once(little_memory):
+    huge = torch.tensor(-2.0).expand(2**16, 2**16)
+    (value,) = through_a_file(trace_of(huge)).values
+    looks = Looks()
+    assert (looks.largest(value.tensor), looks.norm(value.tensor)) == (2.0, 2.0 * 2**16)
+    assert (first(value.tensor, 3), value.is_zero) == ([-2.0] * 3, False)
+    assert find_nonfinite(trace_of(huge)) is None
+
+
+HUGE = {
+    "of many dimensions": torch.ones(1).expand([2] * 32),
+    "of one": torch.ones(1).expand(2**32),
+    "of half precision": torch.ones(1, dtype=torch.bfloat16).expand(2**16, 2**16),
+    "of rows": torch.ones(1, 2**16).expand(2**16, 2**16),
+    "of columns": torch.ones(2**16, 1).expand(2**16, 2**16),
+}
+
+
+def huge_run(tensor):
+    """A run whose values are all this tensor."""
+    trace = recorded("simple_variable, none=skip, prune=none")
+    for value in trace.values:
+        value.tensor, value.shape = tensor, tuple(tensor.shape)
+    return through_a_file(trace)
+
+
+@pytest.mark.parametrize("kind", HUGE)
+def test_what_is_repeated_is_told_in_short(kind, little_memory):
+    run = huge_run(HUGE[kind])
+    (line, *_) = run.transcript().splitlines()
+    assert line.endswith(f"tensor of shape {tuple(HUGE[kind].shape)}") and len(line) < 200
+    assert str(diagnose(run)) and str(why(run, run.values[0].name))
+
+
+@pytest.mark.parametrize("kind", HUGE)
+def test_what_is_repeated_is_compared(kind, little_memory):
+    run, itself, other = (huge_run(tensor) for tensor in (HUGE[kind], HUGE[kind], zero(HUGE[kind])))
+    assert told(compare(run, itself)) == "The runs agree."
+    assert {row.difference for row in compare(run, itself).results} == {0.0}
+    found = compare(run, other)
+    assert {row.difference for row in found.results} == {1.0}
+    assert told(found) and found.ghosts is not None
+    (a, *_), (b, *_) = run.values, other.values
+    assert (norm_of(a), norm_of(b), apart(a, b)) == (2.0**16, 0.0, 1.0)
+
+
+def test_rows_beside_columns(little_memory):
+    rows, columns = HUGE["of rows"], HUGE["of columns"]
+    assert same(rows, columns) and difference(rows, (3 * columns[:, :1]).expand(columns.shape)) == 2.0
+    assert difference(rows, (math.nan * columns[:, :1]).expand(columns.shape)) == math.inf
+    (a, b) = trace_of(rows, columns).values
+    assert apart(a, b) == 0.0 and list(Pool([(0, a)]).equals(b)) == [0]
+
+
+def test_what_is_repeated_differs_as_it_would_written_out():
+    a, b = torch.rand(3, 1, 4).expand(3, 5, 4), torch.rand(1, 5, 4).expand(3, 5, 4)
+    assert difference(a, b) == difference(a.contiguous(), b.contiguous())
+    pairs = [trace_of(a, b).values, trace_of(a.contiguous(), b.contiguous()).values]
+    assert apart(*pairs[0]) == pytest.approx(apart(*pairs[1]))
+    assert list(Pool([(0, pairs[0][0])]).equals(pairs[1][0])) == [0]
 
 
 def _memory() -> int:
