@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from ..trace import calls as kinds
 from ..trace.calls import Held
-from ..trace.events import Failed
+from ..trace.events import Failed, PassFailed
 from ..trace.trace import Trace
 from .answer import Cause, place_of
 from .run import Run, run_of
@@ -39,9 +39,10 @@ def diagnose(trace: Trace) -> Diagnosis:
     if trace.kind != "torch":
         return Diagnosis((), ("This is no PyTorch run: ask trace.why(name) for a variable of it.",))
     run = run_of(trace)
+    notices = _failures(trace)
     if not run.begun or not run.held:
         missing = "No backward pass ran in it." if not run.begun else "It knows of no module."
-        return Diagnosis((), (missing,))
+        return Diagnosis((), (missing, *notices))
     found: dict[tuple, list[Finding]] = {}
     for held in run.held.values():
         finding = finding_of(run, held)
@@ -49,8 +50,16 @@ def diagnose(trace: Trace) -> Diagnosis:
             found.setdefault((finding.state, finding.cause, finding.place and str(finding.place)), []).append(finding)
     findings = [_together(group) for group in found.values()]
     findings.sort(key=lambda finding: GRAVITY.index(finding.state))
-    notices = [f"The run failed: {event.message}" for event in trace.events[-1:] if isinstance(event, Failed)]
     return Diagnosis(tuple(findings), tuple(notices))
+
+
+def _failures(trace: Trace) -> list[str]:
+    """The error that ended the run, and those of passes that the run caught."""
+    ended = [event for event in trace.events[-1:] if isinstance(event, Failed)]
+    last = (ended[0].error, ended[0].message) if ended else None
+    failed = [event for event in trace.events if isinstance(event, PassFailed) and (event.error, event.message) != last]
+    caught = [f"The {event.run.title} failed: {event.error}: {event.message}" for event in failed]
+    return [*dict.fromkeys(caught), *(f"The run failed: {event.message}" for event in ended)]
 
 
 def _together(group: list[Finding]) -> Finding:

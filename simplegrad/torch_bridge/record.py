@@ -40,7 +40,7 @@ from simplegrad.torch_bridge.operations import (
 from simplegrad.torch_bridge.patches import Watcher, is_distributed, is_watching, opened_here, watched_by
 from simplegrad.torch_bridge.ranks import Ranks
 from simplegrad.torch_bridge.tell import Teller
-from simplegrad.torch_bridge.where import OWN, Context, Site, kind_of, raised_at, site
+from simplegrad.torch_bridge.where import OWN, Context, Site, innermost, kind_of, raised_at, site
 from simplegrad.torch_private import (
     RECORD,
     BackwardCFunction,
@@ -51,6 +51,7 @@ from simplegrad.torch_private import (
     transforms_active,
 )
 from simplegrad.trace import Trace
+from simplegrad.trace.recorder import said
 
 VALUES = ("none", "norm", "full")
 MOST_NODES = 100_000
@@ -157,6 +158,7 @@ class TorchRecorder(Watcher):
     outermost: Any = None  # the frame that began the recording
     full: bool = False
     is_over: bool = False  # watches no longer
+    is_unseen: bool = False  # a pass runs whose beginning could not be noted
     context: Context | None = None  # what runs: a module, a pass, a Function
     eyes: Eyes | None = None  # looks at what operations give, unless values is "none"
     ranks: Ranks | None = None  # notes what ranks share, where this process is one of several
@@ -229,7 +231,8 @@ class TorchRecorder(Watcher):
             if node.edges:
                 node.edges = self.edges_of(node)
             if node.leaf is None and index not in self.hooked:  # of the others, hooks have seen the shapes
-                node.shapes = tuple(tuple(meta.shape) for meta in wrapper._input_metadata)
+                with self.careful("A shape could not be read"):
+                    node.shapes = tuple(tuple(meta.shape) for meta in wrapper._input_metadata)
         for handle in self.hooked.values():
             handle.remove()
         for kept in (self.alive, self.pending, self.hooked, self.leaves, self.measured, self.held, self.outputs):
@@ -496,22 +499,22 @@ class TorchRecorder(Watcher):
     def run_backward(self, plain: Callable, outputs: Any, args: tuple, kwargs: dict) -> Any:
         if self.full or self.is_transformed():
             return plain(outputs, *args, **kwargs)
-        outer, reached = self.context, None
+        outer, was_unseen, reached = self.context, self.is_unseen, None
         where = site(sys._getframe(1), outer, self.outermost)
         self.context = Context("pass", None, outer)
         try:
             with self.careful("A pass could not be noted"), DisableTorchFunction():
                 reached = self._begin(outputs, args, kwargs, where)
+            self.is_unseen = reached is None
             results = plain(outputs, *args, **kwargs)
-        except BaseException:
-            if self.ranks is not None and reached:
-                self.ranks.pass_ends(reached, is_over=False)
+        except BaseException as error:
+            if reached is not None:
+                self._failed(error, where, reached)
             raise
         finally:
-            self.context = outer
-        with self.careful("The end of a pass could not be noted"), DisableTorchFunction():
-            if reached is not None:
-                self._end(args, kwargs, results, reached)
+            self.context, self.is_unseen = outer, was_unseen
+        if reached is not None:
+            self._end(args, kwargs, results, reached)
         return results
 
     def _begin(self, outputs: Any, args: tuple, kwargs: dict, where: Site) -> list[int]:
@@ -528,18 +531,30 @@ class TorchRecorder(Watcher):
         wanted = [self._place(edge) for edge in targets]
         self.log.append(("begun", where, places, seeds, wanted, accumulates, befores))
         if self.ranks is not None and self.follows:
-            self.ranks.pass_begins(where, reached, accumulates)
+            with self.careful("What ranks share could not be noted"):
+                self.ranks.pass_begins(where, reached, accumulates)
         return reached
 
     def _end(self, args: tuple, kwargs: dict, results: Any, reached: list[int]) -> None:
         wanted = args[3] and not kwargs.get("accumulate_grad")
-        found = [self._gradient(g) for g in results] if wanted else []
-        self._look_at_pending()
-        afters = [(index, *self.grad_of(index)) for index in reached] if self.follows else []
-        if self.ranks is not None and self.follows:
-            self.ranks.pass_ends(reached, is_over=True)
+        found, afters = [], []
+        with self.careful("The end of a pass could not be noted"), DisableTorchFunction():
+            found = [self._gradient(g) for g in results] if wanted else []
+            self._look_at_pending()
+            afters = [(index, *self.grad_of(index)) for index in reached] if self.follows else []
+            if self.ranks is not None and self.follows:
+                self.ranks.pass_ends(reached, is_over=True)
         self.measured.clear()
         self.log.append(("ended", found, afters))
+
+    def _failed(self, error: BaseException, where: Site, reached: list[int]) -> None:
+        """The pass raises, and the run may catch that. Only words of the error are kept: its frames hold the graph."""
+        with self.careful("The end of a pass could not be noted"), DisableTorchFunction():
+            if self.ranks is not None and reached:
+                self.ranks.pass_ends(reached, is_over=False)
+            self._look_at_pending()
+        self.measured.clear()
+        self.log.append(("pass_failed", type(error).__name__, said(error), raised_at(error) or innermost(where)))
 
     def grad_of(self, index: int) -> tuple:
         """(norm, flaw) of a leaf's .grad; both None for none. What was looked at before is known by its version."""
@@ -586,6 +601,8 @@ class TorchRecorder(Watcher):
         def hook(index: int, hands_on: bool, outgoing: tuple, incoming: tuple) -> None:
             if opened_here() is not opened and not is_watching(self):  # another thread's pass over the same graph
                 return
+            if self.is_unseen:
+                return
             try:
                 with guard():
                     came = [gradient(g) for g in incoming]
@@ -601,7 +618,7 @@ class TorchRecorder(Watcher):
 
     def apply_node(self, plain: Callable, node: Any, grads: tuple) -> Any:
         index, outer = self.known.get(id(node)), self.context
-        if index is not None:
+        if index is not None and not self.is_unseen:
             with self.careful("A backward could not be noted"), DisableTorchFunction():
                 self.log.append(("visiting", index, [self._gradient(g) for g in grads]))
         self.context = Context("backward", type(node), outer)
@@ -644,13 +661,14 @@ class TorchRecorder(Watcher):
         return index
 
     def _leaf(self, index: int, variable: torch.Tensor) -> tuple:
-        self.leaves[index] = variable
-        name = self.names.get(id(variable), "")
+        shape, name = tuple(variable.shape), self.names.get(id(variable), "")
         if not self.follows:
-            return tuple(variable.shape), variable.dtype, name, None, None, None, None
+            self.leaves[index] = variable
+            return shape, variable.dtype, name, None, None, None, None
         number = self.tensors.number(variable)
         known, kept = self.tensors.rows[number], _kept(variable) if self.is_full else None
-        return tuple(variable.shape), variable.dtype, name, kept, known.norm, known.flaw, number
+        self.leaves[index] = variable
+        return shape, variable.dtype, name, kept, known.norm, known.flaw, number
 
     def _edge(self, tensor: Any) -> tuple[Any, int]:
         if isinstance(tensor, autograd_graph.GradientEdge):

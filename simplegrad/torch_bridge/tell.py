@@ -23,6 +23,7 @@ from simplegrad.trace.events import (
     Pass,
     PassBegun,
     PassEnded,
+    PassFailed,
     Recorded,
     Value,
     VisitBegun,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 # Rows that make calls, and go on where the graph is full.
 _BESIDE = {"call", "module", "optimizer", "inference", "attribute", "held", "mode", "no_sync", "pass_mark"}
 _BESIDE |= {"collective", "share"}
+_UNTOLD = "Part of what was noted could not be told"
 UNSEEN_SUM = "a sum inside the engine, not seen"
 Place = tuple[int, int]  # (node, which of its outputs)
 
@@ -91,17 +93,24 @@ class Teller:
     def build(self, trace: Trace) -> None:
         """Events for all that was logged since the last time."""
         self.trace = trace
+        careful, self.ahead = self.recorder.careful, []
         if not self.recorder.is_over:
-            self.recorder.name_leaves()
+            with careful(_UNTOLD):
+                self.recorder.name_leaves()
         log = self.recorder.log[:]
         del self.recorder.log[: len(log)]  # the run may go on meanwhile, in its own thread
-        self.ahead = self._look_ahead(log)
+        with careful(_UNTOLD):
+            self.ahead = self._look_ahead(log)
         for row in log:
             if row and (not self.done or row[0] in _BESIDE):
-                getattr(self, row[0])(*row[1:])
-        if not self.done:
-            self._tell_aside()
-        self.calls.finish()
+                try:
+                    getattr(self, row[0])(*row[1:])
+                except Exception as error:
+                    self.recorder.trouble(_UNTOLD, error)
+        with careful(_UNTOLD):
+            if not self.done:
+                self._tell_aside()
+            self.calls.finish()
 
     # -- reading ahead -------------------------------------------------------------------------------------------
 
@@ -116,9 +125,11 @@ class Teller:
                 for place in row[1]:
                     if place is not None:
                         open_[-1].contributions[place] = 1
-            elif kind == "visited":
+            elif kind == "visited" and open_:
                 self._read_visit(open_[-1], row, incoming, outgoing)
-            elif kind == "ended":
+            elif kind == "pass_failed" and open_:
+                open_.pop()
+            elif kind == "ended" and open_:
                 ahead = open_.pop()
                 ahead.results = row[0]
                 ahead.final.update({p: g for p, g in zip(ahead.targets, row[0], strict=False) if p and g})
@@ -294,7 +305,7 @@ class Teller:
             self.trace.pass_count, loss, starts[0] if starts else None, wanted, "skip", "ahead" if wanted else "none"
         )
         self.trace.pass_count += 1
-        running = Running(run, len(self.trace._events), places, self.ahead.pop())
+        running = Running(run, len(self.trace._events), places, self.ahead.pop() if self.ahead else Ahead())
         running.targets, running.accumulates = targets, accumulates
         running.befores = {index: settled(norm, flaw) for index, norm, flaw in befores}
         running.table.update({a: b for a, b in zip(losses, starts, strict=False) if b is not None})
@@ -384,6 +395,17 @@ class Teller:
             self._filled(running, index, settled(*after))
         self.passes.pop()
 
+    def pass_failed(self, error: str, message: str, where: tuple | None) -> None:
+        """What the pass made is its own; what follows belongs to it no longer."""
+        running = self.passes[-1]
+        self._tell_made(1 << 63, made_by=running.entry)
+        self._tell_aside()
+        entry = running.entry if running.visit is not None else None
+        running.visit = None
+        fields = {"run": running.run, "entry": entry, "error": error, "message": message}
+        self.calls.errors.append(self.add(PassFailed, self.source(where), **fields))
+        self.passes.pop()
+
     def _filled(self, running: Running, index: int, after: tuple) -> None:
         """What the pass did to the .grad of one leaf."""
         place, before = (index, 0), running.befores.get(index, (None, None))
@@ -467,7 +489,8 @@ class Teller:
 
     def failed(self, error: BaseException, where: tuple | None) -> None:
         self._tell_aside()
-        self.add(Failed, self.source(where), error=type(error).__name__, message=str(error))
+        index = self.add(Failed, self.source(where), error=type(error).__name__, message=str(error))
+        self.calls.errors.append(index)
 
     def limit(self, limit: int) -> None:
         message = f"The graph has more than {limit} autograd nodes; what came after that many is not in the trace."

@@ -25,7 +25,7 @@ from simplegrad.torch_bridge.tell_errors import explained
 from simplegrad.torch_bridge.where import innermost, line, module_path, part_of_pass, stack
 from simplegrad.trace import calls as kinds
 from simplegrad.trace.calls import Call, Held
-from simplegrad.trace.events import Entry, Failed, Value
+from simplegrad.trace.events import Entry, Value
 from simplegrad.trace.ranks import DONE, Collective, Share
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class CallTeller:
         self.looked: int = 0  # so many nodes are in `leaves`
         self.paths: dict[int, str] = {}  # first number -> path of a tensor of a module
         self.versions: dict[Call, int] = {}  # of what calls changed in place
-        self.is_explained = False
+        self.errors: list[int] = []  # events that tell one and are not explained yet
         self.waiting: list[tuple[int, Joined, str]] = []  # collectives that had not come back: place, it, state told
         self.functions: list[tuple[int, int]] = []  # (depth, id of the call) of the Functions whose forward runs
 
@@ -72,13 +72,13 @@ class CallTeller:
         self._explain()
 
     def _explain(self) -> None:
-        """What the error that ended the run leaves out."""
+        """What the errors of passes, and the one that ended the run, leave out."""
         trace = self.teller.trace
-        last = trace._events[-1] if trace._events else None
-        if isinstance(last, Failed) and not self.is_explained:
-            self.is_explained = True
-            more = explained(last.message, trace._calls, trace._entries, self.versions)
-            trace._events[-1] = dataclasses.replace(last, message=f"{last.message} {more}".strip())
+        while self.errors:
+            index = self.errors.pop()
+            event = trace._events[index]
+            more = explained(event.message, trace._calls, trace._entries, self.versions)
+            trace._events[index] = dataclasses.replace(event, message=f"{event.message} {more}".strip())
 
     # -- values ------------------------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from ..files import UserFiles
 from ..language.errors import nearest
 from ..targets import Target
 from ..torch_bridge.gallery import GALLERY
-from ..trace.events import Entry, Failed, VisitBegun
+from ..trace.events import Entry, Failed, PassFailed, VisitBegun
 from ..trace.nonfinite import Birth, find_nonfinite
 from ..trace.texts import Chunks, is_ours, lines_of
 from ..trace.trace import Trace
@@ -199,6 +199,10 @@ def births_of(trace: Trace) -> tuple[list[Birth], str]:
         nan = first if first is None or first.kind == "nan" else find_nonfinite(trace, ("nan",))
     except ValueError as error:
         return [], str(error)
+    failed = next((event for event in trace.events if isinstance(event, PassFailed)), None)
+    if first is None and failed is not None:
+        message = f"The {failed.run.title} failed: {failed.error}: {failed.message}"
+        return [], f"{message} Every number that came before it did is finite."
     return list(dict.fromkeys(birth for birth in (first, nan) if birth is not None)), ""
 
 

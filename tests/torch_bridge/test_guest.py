@@ -6,7 +6,7 @@ import weakref
 import pytest
 import torch
 from torch import nn
-from torch.func import grad, hessian, jacrev, vmap
+from torch.func import grad, hessian, jacrev, vjp, vmap
 
 from simplegrad import record_torch
 from simplegrad.trace.events import Failed
@@ -33,6 +33,44 @@ def test_transforms_run_as_they_do_without(values, transform):
     assert any("torch.func" in notice for notice in trace.notices)
     assert len(trace.passes) == 1
     assert not [notice for notice in trace.notices if "could not" in notice]
+
+
+def of_vjp():
+    x = torch.rand(3)
+    vjp(torch.sin, x)[1](x)
+
+
+def of_nested_tensors():
+    parts = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], requires_grad=True)
+    (parts * 2).to_padded_tensor(0).sum().backward()
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+@pytest.mark.parametrize("runs", [of_vjp, of_nested_tensors])
+def test_the_trace_of_a_pass_that_could_not_be_noted_can_be_read(values, runs, tmp_path):
+    with record_torch(values=values) as trace:
+        leaf = torch.ones(2, requires_grad=True)
+        runs()
+        (leaf * 2).sum().backward()
+    assert len(trace) == len(trace.events) > 0
+    assert [run.loss.dtype for run in trace.passes] == ["float32"]
+    assert any("A pass could not be noted" in notice for notice in trace.notices)
+    assert not [notice for notice in trace.notices if "state of the modules" in notice]
+    trace.save(tmp_path / "a.trace")
+
+
+def test_what_cannot_be_told_is_a_notice(monkeypatch):
+    def broken(*args):
+        raise ZeroDivisionError("a fault of the teller's own")
+
+    monkeypatch.setattr("simplegrad.torch_bridge.tell.Teller.visited", broken)
+    monkeypatch.setattr("simplegrad.torch_bridge.tell.Teller._look_ahead", broken)
+    with record_torch() as trace:
+        leaf = torch.ones(2, requires_grad=True)
+        (leaf * 2).sum().backward()
+    assert len(trace) == len(trace.events) > 0
+    assert trace.transcript()
+    assert any("could not be told: ZeroDivisionError: a fault of the teller's own" in n for n in trace.notices)
 
 
 def test_what_goes_wrong_in_the_recorder_is_a_notice(monkeypatch):

@@ -6,9 +6,21 @@ import pytest
 import torch
 from torch.autograd import Function
 
-from simplegrad import check
+from simplegrad import check, diagnose
 from simplegrad.torch_bridge.record import CompiledCode, record_torch
-from simplegrad.trace.events import Accumulated, Failed, Leaf, LimitReached, PassBegun, Recorded, VisitBegun, Visited
+from simplegrad.trace.events import (
+    Accumulated,
+    Failed,
+    Leaf,
+    LimitReached,
+    PassBegun,
+    PassEnded,
+    PassFailed,
+    Recorded,
+    VisitBegun,
+    Visited,
+)
+from simplegrad.view.pytorch_view import births_of
 
 
 class Cube(Function):
@@ -22,6 +34,16 @@ class Cube(Function):
         (x,) = ctx.saved_tensors
         slope = 3 * x**2
         return slope * g
+
+
+class Raises(Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x * 1
+
+    @staticmethod
+    def backward(ctx, g):
+        raise ValueError("boom")
 
 
 def vector():
@@ -212,6 +234,82 @@ def test_a_run_that_raises_keeps_what_came_before():
         y.backward()
     assert isinstance(trace.events[-1], Failed)
     assert len(trace.passes) == 2
+
+
+def raises_in_backward(x):
+    Raises.apply(x * 3).sum().backward()
+
+
+def raises_in_a_hook(x):
+    y = x * 3
+    y.register_hook(lambda g: 1 / 0)
+    y.sum().backward()
+
+
+def raises_for_a_freed_graph(x):
+    y = (x * x).sum()
+    y.backward()
+    y.backward()
+
+
+def raises_for_a_change_in_place(x):
+    y = x.exp()
+    loss = (y * y).sum()
+    y.mul_(2)
+    loss.backward()
+
+
+@pytest.mark.parametrize("values", ["none", "norm", "full"])
+@pytest.mark.parametrize(
+    "raises", [raises_in_backward, raises_in_a_hook, raises_for_a_freed_graph, raises_for_a_change_in_place]
+)
+def test_a_pass_whose_error_is_caught_has_failed_and_what_follows_belongs_to_none(raises, values):
+    x = vector()
+    with record_torch(values) as trace:
+        with pytest.raises((RuntimeError, ValueError, ZeroDivisionError)) as caught:
+            raises(x)
+        z = x * 2
+        z.sum().backward()
+    (failed,) = of(trace, PassFailed)
+    assert (failed.error, failed.entry is not None) == (caught.type.__name__, raises is raises_in_backward)
+    assert failed.message.startswith(str(caught.value))
+    assert failed.source[0] == __file__
+    assert f"failed at test_record.py:{failed.source[1]}: {failed.error}" in trace.transcript()
+    assert trace.error is None and isinstance(trace.events[-1], PassEnded)
+    after = [event for event in trace.events[failed.index + 1 :] if isinstance(event, Recorded)]
+    assert [(event.entry.operator, event.pass_id) for event in after] == [("Mul", None), ("Sum", None)]
+    assert of(trace, PassBegun)[-1].parent is None
+    assert f"The {failed.run.title} failed: {failed.error}" in str(diagnose(trace))
+    if values != "none":
+        births, unknown = births_of(trace)
+        assert not births and f"failed: {failed.error}" in unknown
+
+
+def test_a_caught_error_of_a_pass_says_which_tensor_was_changed():
+    with record_torch() as trace, contextlib.suppress(RuntimeError):
+        raises_for_a_change_in_place(vector())
+    (failed,) = of(trace, PassFailed)
+    assert "was changed by mul_ (test_record.py, line" in failed.message
+
+
+def test_a_pass_that_failed_within_another_leaves_that_one_open():
+    class Tries(Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 1
+
+        @staticmethod
+        def backward(ctx, g):
+            with torch.enable_grad(), contextlib.suppress(ValueError):
+                raises_in_backward(vector())
+            return g
+
+    x = vector()
+    with record_torch() as trace:
+        Tries.apply(x * 2).sum().backward()
+    outer, inner = [event.run for event in of(trace, PassBegun)]
+    assert [event.run for event in of(trace, PassFailed)] == [inner]
+    assert [event.run for event in of(trace, PassEnded)] == [outer]
 
 
 def test_a_limit_is_the_last_event_and_the_run_goes_on():
