@@ -289,9 +289,14 @@ def check_arguments(tape: Tape, L: Variable, wanted: Sequence[Variable], none: s
         if value not in known:
             raise ValueError(f"grad(…, {name}={value!r}): expected {known[0]!r} or {known[1]!r}.")
     for place, x in enumerate((L, *wanted)):
-        if isinstance(x, Variable) and tape.owns(x.key):
-            continue
         what = f"wanted[{place - 1}]" if place else "L"
+        if isinstance(x, Variable) and tape.owns(x.key):
+            if x.key not in tape.keys and x.computed:
+                raise OtherTapeError(
+                    f"grad: {what}, of shape {tuple(x.shape)}, was computed before this tape was reset, which "
+                    f"forgot how it was computed and used. Compute it again, or call grad before reset_tape()."
+                )
+            continue
         if not isinstance(x, Variable):
             raise RawTensorError(f"grad: {what} is a {type(x).__name__}, not a Variable.")
         raise OtherTapeError(

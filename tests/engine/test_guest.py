@@ -333,3 +333,15 @@ def test_a_pass_asked_for_under_autocast_only_is_what_it_was():
             twice = h + h  # the pass is recorded here
             assert h.name
     assert torch.equal(twice.value, 2 * h.value)
+
+
+@pytest.mark.parametrize("which", ["L", "wanted"])
+def test_what_was_computed_before_a_reset_has_no_gradient_and_no_known_zero(which):
+    with Tape() as tape:
+        x = Variable.constant(torch.ones(2), name="x")
+        old = (x * x).sum(name="old")
+        tape.reset()
+        new = (x * x).sum()
+        with pytest.raises(OtherTapeError, match=r"of shape \(\), was computed before this tape was reset"):
+            grad(old, [x]) if which == "L" else grad(new, [old])
+        assert grad(new, [x])[0].value.tolist() == [2, 2]  # a leaf stays one
