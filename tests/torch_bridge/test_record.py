@@ -20,7 +20,6 @@ from simplegrad.trace.events import (
     VisitBegun,
     Visited,
 )
-from simplegrad.view.pytorch_view import births_of
 
 
 class Cube(Function):
@@ -280,9 +279,6 @@ def test_a_pass_whose_error_is_caught_has_failed_and_what_follows_belongs_to_non
     assert [(event.entry.operator, event.pass_id) for event in after] == [("Mul", None), ("Sum", None)]
     assert of(trace, PassBegun)[-1].parent is None
     assert f"The {failed.run.title} failed: {failed.error}" in str(diagnose(trace))
-    if values != "none":
-        births, unknown = births_of(trace)
-        assert not births and f"failed: {failed.error}" in unknown
 
 
 def test_a_caught_error_of_a_pass_says_which_tensor_was_changed():

@@ -1,5 +1,6 @@
 """The PyTorch page without a browser: its cases, what it tells the browser, its URL, files and saved traces."""
 
+import contextlib
 import sys
 import textwrap
 from pathlib import Path
@@ -251,3 +252,14 @@ def test_an_example_that_raises_is_told_where_the_graph_would_be(tmp_path, monke
     monkeypatch.setattr("sys.argv", ["app.py", str(file)])
     page = opened(case="file:Broken")
     assert page.info[0].value == "The run raised ZeroDivisionError: division by zero"
+
+
+def test_a_pass_that_failed_and_was_caught_is_named_instead_of_finite_numbers():
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    with record_torch(values="norm") as trace:
+        loss = (x * x).sum()
+        loss.backward()
+        with contextlib.suppress(RuntimeError):
+            loss.backward()  # its graph is freed
+    births, unknown = view.births_of(trace)
+    assert not births and "failed: RuntimeError" in unknown
