@@ -149,7 +149,7 @@ def main(quick: bool = False) -> list[dict]:
     measure("engine", engine, short, long)
     measure("recording", recorded, short, long)
     traces = [recorded(small) for _ in short], [recorded(large)]
-    measure("replay", Replay, *traces)
+    measure("replay", lambda trace: Replay(trace.events, trace.value_named), *traces)
     measure("graph", graphed, *traces)
     measure("layout", laid_out, *[[graphed(trace) for trace in side] for side in traces])
     measure("saving", saved, *traces)
