@@ -11,7 +11,6 @@ from .test_floors import BELOW, PACKAGE, ROOT
 CIRCLES: dict[str, set[str]] = {}
 # The same where what is imported for its type alone counts too: such an arrow runs back up as well.
 TYPED: dict[str, set[str]] = CIRCLES | {
-    "trace": CIRCLES.get("trace", set()) | {"trace.builder", "trace.recorder"},
     "torch_bridge": {f"torch_bridge.{name}" for name in ("keep", "model", "ranks", "record", "tell", "tell_calls")},
 }
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import CodeType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
 from ..engine import Key
-from ..engine.tape import HandWritten, output_keys
+from ..engine.tape import HandWritten, Tape, output_keys
 from .events import (
     Accumulated,
     Entry,
@@ -33,7 +33,6 @@ from .events import (
 )
 
 if TYPE_CHECKING:
-    from .recorder import Recorder
     from .trace import Trace
 
 REPLACED = (
@@ -52,10 +51,22 @@ class LimitError(Exception):
         self.limit = limit
 
 
-class Builder:
-    """Makes events of the recorder's log."""
+class Logged(Protocol):
+    """What a recorder has written down: rows, the tensors that it saw, and how often each had been changed by then."""
 
-    def __init__(self, recorder: Recorder):
+    tape: Tape
+    log: list
+    tensors: dict[Key, torch.Tensor]
+    versions: dict[Key, int]
+
+    @property
+    def is_over(self) -> bool: ...  # nothing more will be written
+
+
+class Builder:
+    """Makes events of what was logged."""
+
+    def __init__(self, recorder: Logged):
         self.recorder = recorder
         self.tape = recorder.tape
         self.trace: Trace | None = None  # while events are made for it
