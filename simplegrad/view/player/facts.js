@@ -46,7 +46,7 @@ export function clauseTable(clauses) {
 export function taylor(evidence) {
   const shown = (evidence ?? []).filter(({ remainders }) => remainders.some((each) => each > 0));
   if (!shown.length) return null;
-  return html("div", { class: "sg-taylor", "data-testid": "taylor" }, html("h4", {}, "remainder of a Taylor expansion, by step size"),
+  return html("details", { class: "sg-taylor", "data-testid": "taylor" }, html("summary", {}, "remainder of a Taylor expansion, by step size"),
     html("div", { class: "sg-plots" }, ...shown.map(taylorPlot)));
 }
 
@@ -55,18 +55,18 @@ function taylorPlot({ order, input, steps, remainders, rate }) {
   const points = steps.map((step, i) => [Math.log10(step), Math.log10(remainders[i])]).filter(([, y]) => Number.isFinite(y));
   const [x0, x1] = extent(points.map(([x]) => x)), [y0, y1] = extent(points.map(([, y]) => y));
   const x = (value) => left + ((value - x0) / (x1 - x0 || 1)) * (width - left - 10), y = (value) => bottom - ((value - y0) / (y1 - y0 || 1)) * (bottom - 12);
-  const right = Number.isFinite(rate) && rate > wanted - 0.5;
-  const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": `order ${order}, ${input}: the remainder falls with the power ${told(rate)} of the step; ${wanted} is right` });
+  const look = !Number.isFinite(rate) ? "unknown" : rate > wanted - 0.5 ? "right" : "wrong";
+  const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": `the remainder by the size of the step, order ${order}, ${input}: ${told(rate, wanted)}` });
   svg("path", { d: `M${left},4V${bottom}H${width - 4}`, class: "sg-axis" }, picture);
-  svg("polyline", { points: points.map(([a, b]) => `${x(a).toFixed(1)},${y(b).toFixed(1)}`).join(" "), class: `sg-curve ${right ? "" : "sg-curve-wrong"}` }, picture);
-  for (const [a, b] of points) svg("circle", { cx: x(a), cy: y(b), r: 2.6, class: `sg-dot-${right ? "right" : "wrong"}` }, picture);
+  svg("polyline", { points: points.map(([a, b]) => `${x(a).toFixed(1)},${y(b).toFixed(1)}`).join(" "), class: `sg-curve sg-curve-${look}` }, picture);
+  for (const [a, b] of points) svg("circle", { cx: x(a), cy: y(b), r: 2.6, class: `sg-dot-${look}` }, picture);
   svg("text", { x: left + 2, y: height - 4, class: "sg-tick" }, picture).textContent = `1e${Math.round(x0)}`;
   svg("text", { x: width - 6, y: height - 4, class: "sg-tick", "text-anchor": "end" }, picture).textContent = `step 1e${Math.round(x1)}`;
-  return html("figure", { "data-order": order, "data-input": input, "data-rate": rate }, picture, html("figcaption", {}, `order ${order}, ${input}: rate ${told(rate)}${Number.isFinite(rate) ? `, ${wanted} is right` : ""}`));
+  return html("figure", { "data-order": order, "data-input": input, "data-rate": rate }, picture, html("figcaption", {}, `order ${order}, ${input}: ${told(rate, wanted)}`));
 }
 
 function extent(values) { return [Math.min(...values), Math.max(...values)]; }
-function told(rate) { return Number.isFinite(rate) ? rate.toFixed(1) : "not to be told"; }
+function told(rate, wanted) { return Number.isFinite(rate) ? `rate ${rate.toFixed(1)}, ${wanted} is right` : "no rate can be read off"; }
 
 function row(label, testid, ...content) {
   return [html("dt", {}, label), html("dd", { "data-testid": testid }, ...content)];
