@@ -6,18 +6,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..trace.events import Entry, Pass
+from .boxes import Box
 
 GROUP_LENGTH = 250  # entries that a collapsed group holds at most, unless there are too many groups
 GROUP_COUNT = 600
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Group:
-    """Consecutive entries of one pass (and program line, module or source line, where the tape is not too long)."""
+    """Consecutive entries of one pass (and program line, module or source line, where the tape is not too long), or
+    those of the module `box`."""
 
     key: str
     title: str
     entries: list[Entry]
+    box: Box | None = None
 
 
 def groups_of(entries: list[Entry], passes: Iterable[Pass]) -> list[Group]:

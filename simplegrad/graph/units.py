@@ -15,11 +15,12 @@ import networkx as nx
 from ..trace.calls import Call
 from ..trace.events import Entry, Value, Visited
 from ..trace.trace import Trace
-from .groups import Group, groups_of
+from .boxes import Box
+from .collapsed import Collapsed, collapsed
+from .groups import Group
 from .whole import TraceGraph, graph_of
 
 NODE_BUDGET = 3000  # squares, circles and holes in the page at once
-OPEN_GROUPS = 4  # opened at once; the one opened first closes again
 
 
 @dataclass(slots=True, eq=False)
@@ -27,7 +28,8 @@ class Unit:
     """`number`: its place in the picture.
 
     `lane`: 0 the forward part, p + 1 the pass p. `under`: the number of the unit whose propagate recorded it. `said`:
-    of a group, which one it is; of a hole, "skipped" or "pruned".
+    of a group, which one it is; of a hole, "skipped" or "pruned". `box`: the module that a group is, closed; None for
+    entries that only follow each other. `within`: the innermost open box around it.
     """
 
     number: int
@@ -37,10 +39,15 @@ class Unit:
     values: tuple[Value, ...] = ()
     entries: tuple[Entry, ...] = ()
     said: str = ""
+    box: Box | None = None
+    within: Box | None = None
 
     @property
     def key(self) -> str:
-        """Stable between redraws: e12 an entry, v7 a source, h1-12 a hole, g40 a group (by its first entry)."""
+        """Stable between redraws: e12 an entry, v7 a source, h1-12 a hole, g40 a group and m40-1 a module (by its
+        first entry)."""
+        if self.box is not None:
+            return self.box.key
         if not self.entries:
             return f"v{self.values[0].id}"
         first = self.entries[0].id
@@ -50,10 +57,21 @@ class Unit:
     def title(self) -> str:
         match self.kind:
             case "group":
+                if self.box is not None:
+                    return f"module {self.box.path}: {len(self.entries)} entries"
                 return f"{len(self.entries)} entries: {self.said}"
             case "hole":
                 return f"{self.said} in this pass: {self.entries[0].statement}"
         return self.entries[0].statement if self.entries else self.values[0].name
+
+
+@dataclass(slots=True, eq=False)
+class Frame:
+    """An open box: the module, its lane, and the numbers of the units that stand in it, those of boxes inside too."""
+
+    box: Box
+    lane: int
+    units: list[int]
 
 
 class Picture(nx.MultiDiGraph):
@@ -61,7 +79,7 @@ class Picture(nx.MultiDiGraph):
     entry, slot) by their ids, or None where either end is a collapsed group.
 
     `lanes`: their titles. `home`: entry -> the unit that shows it. `losses`: number of a seed -> that
-    of the unit that its loss stands in.
+    of the unit that its loss stands in. `frames`: the open boxes of modules, outer ones first.
     """
 
     def __init__(self, incoming_graph_data=None, **attributes):
@@ -69,6 +87,7 @@ class Picture(nx.MultiDiGraph):
         self.lanes: list[str] = []
         self.home: dict[Entry, Unit] = {}
         self.losses: dict[int, int | None] = {}
+        self.frames: list[Frame] = []
         super().__init__(incoming_graph_data, **attributes)
 
     def add(self, *fields) -> Unit:
@@ -87,39 +106,39 @@ class Picture(nx.MultiDiGraph):
         return [unit for unit in self if unit.kind == "group"]
 
 
-def node_count(trace: Trace) -> int:
-    """How many nodes the whole tape would draw."""
-    holes = sum(1 for event in trace.events if isinstance(event, Visited) and event.state in ("skipped", "pruned"))
-    return len(trace.entries) + len(trace.values) + holes
-
-
 def picture(trace: Trace, opened: Collection[str] = (), budget: int = NODE_BUDGET) -> Picture:
-    """What is drawn of a trace. A tape over the budget is collapsed into groups, but for those `opened` (by key)."""
+    """What is drawn of a trace. A tape over the budget is collapsed into groups, but for those `opened` (by key). A run
+    of PyTorch is drawn by its modules, as many of them open as there is room for; keys of `opened` are then those of
+    which a person has changed that."""
     graph = graph_of(trace)
     drawn = Picture()
     drawn.lanes = ["forward", *(run.title for run in trace.passes)]
-    builder = _Builder(drawn, graph, _collapsed(trace, graph, opened, budget), {x.id: x for x in trace.entries})
+    builder = _Builder(drawn, graph, collapsed(trace, graph.entries, opened, budget))
     for node, facts in graph.nodes(data=True):
         builder.draw(node, facts)
+    drawn.frames = _frames(drawn)
     return drawn
 
 
-def _collapsed(trace: Trace, graph: TraceGraph, opened: Collection[str], budget: int) -> dict[Entry, Group]:
-    """Entry -> the collapsed group that it is in."""
-    if node_count(trace) <= budget:
-        return {}
-    keep = set(list(opened)[-OPEN_GROUPS:])
-    groups = groups_of(graph.entries, trace.passes)
-    closed = (group for group in groups if group.key not in keep and len(group.entries) > 1)
-    return {entry: group for group in closed for entry in group.entries}
+def _frames(drawn: Picture) -> list[Frame]:
+    found: dict[Box, Frame] = {}
+    for unit in drawn.units:
+        box = unit.within
+        while box is not None:
+            if box not in found:
+                found[box] = Frame(box, unit.lane, [])
+            if unit.lane == found[box].lane:
+                found[box].units.append(unit.number)
+            box = box.outer
+    return sorted(found.values(), key=lambda frame: (frame.box.begin, frame.box.depth))
 
 
 class _Builder:
-    def __init__(self, drawn: Picture, graph: TraceGraph, collapsed: dict[Entry, Group], by_id: dict[int, Entry]):
+    def __init__(self, drawn: Picture, graph: TraceGraph, closed: Collapsed):
         self.drawn = drawn
         self.graph = graph
-        self.collapsed = collapsed
-        self.by_id = by_id
+        self.collapsed, self.around = closed.groups, closed.around
+        self.by_id = {entry.id: entry for entry in graph.entries}
         self.makers: dict[Value, Unit] = {}  # the unit that a value comes from
         self.groups: dict[str, Unit] = {}  # key -> a collapsed group that has been begun
 
@@ -139,8 +158,17 @@ class _Builder:
             return
         if by in self.collapsed or (self.collapsed and kind == "leaf" and pass_id is not None):
             return
+        if kind == "leaf" and self.is_inside(value):
+            return
         reads = self.graph.has_edge(value, by)  # then it stands where its reader does; else where it was made
-        self.source(value, kind, _lane(pass_id), self.under(by) if reads else self.drawn.home_of(by))
+        under = self.under(by) if reads else self.drawn.home_of(by)
+        self.source(value, kind, _lane(pass_id), under, self.around.get(by) if reads else None)
+
+    def is_inside(self, value: Value) -> bool:
+        """Whether it is a parameter of a closed box, or of one in it, and read there alone."""
+        groups = {self.collapsed.get(entry) for entry in self.graph.readers(value)} if self.collapsed else set()
+        (group,) = groups if len(groups) == 1 else (None,)
+        return group is not None and group.box is not None and value.name.startswith(f"{group.box.path}.")
 
     def draw_entry(self, entry: Entry) -> None:
         group = self.collapsed.get(entry)
@@ -164,20 +192,22 @@ class _Builder:
         """The unit of the entry whose propagate recorded this one."""
         return self.drawn.home_of(self.by_id.get(entry.made_by))
 
-    def source(self, value: Value, kind: str, lane: int, under: int | None) -> Unit:
+    def source(self, value: Value, kind: str, lane: int, under: int | None, within: Box | None = None) -> Unit:
         """The unit that a value comes from; a new one, if nothing made it."""
         if value not in self.makers:
-            self.makers[value] = self.drawn.add(kind, lane, under, (value,))
+            self.makers[value] = self.drawn.add(kind, lane, under, (value,), (), "", None, within)
         return self.makers[value]
 
     def own_unit(self, entry: Entry) -> Unit:
         kind = "aggregate" if entry.aggregate else "entry"
-        return self.drawn.add(kind, _lane(entry.pass_id), self.under(entry), entry.outputs, (entry,))
+        lane, within = _lane(entry.pass_id), self.around.get(entry)
+        return self.drawn.add(kind, lane, self.under(entry), entry.outputs, (entry,), "", None, within)
 
     def group_unit(self, group: Group, entry: Entry) -> Unit:
         unit = self.groups.get(group.key)
         if unit is None:
-            fields = ("group", _lane(entry.pass_id), self.under(entry), (), tuple(group.entries), group.title)
+            lane, within = _lane(entry.pass_id), self.around.get(entry)
+            fields = ("group", lane, self.under(entry), (), tuple(group.entries), group.title, group.box, within)
             unit = self.groups[group.key] = self.drawn.add(*fields)
         return unit
 
@@ -186,7 +216,7 @@ class _Builder:
         if maker is None:
             if unit.kind == "group" or (self.collapsed and unit.lane):
                 return
-            maker = self.source(value, "leaf", unit.lane, unit.under)
+            maker = self.source(value, "leaf", unit.lane, unit.under, unit.within)
         if "group" not in (maker.kind, unit.kind):
             self.drawn.add_edge(maker, unit, (value.id, entry.id, slot))
         elif not self.drawn.has_edge(maker, unit):

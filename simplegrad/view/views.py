@@ -94,12 +94,13 @@ class TraceView:
             return deltas.packed({"role": "trace", "id": self.id, **deltas.payload(self.trace, asker.still)})
 
     def group_at(self, step: int) -> str | None:
-        """The collapsed group that the event of this step happens in, if it does in one."""
+        """The collapsed group that the event of this step happens in, if it does in one that is no module: of a module
+        that is closed, stepping leaves it so."""
         if not self.drawing.groups or not 0 <= step < len(self.trace.events):
             return None
         entry = getattr(self.trace.events[step], "entry", None)
         home = self.graph.home.get(entry)
-        return home.key if home is not None and home.key in self.drawing.groups else None
+        return home.key if home is not None and home.kind == "group" and home.box is None else None
 
     @property
     def alt(self) -> str:

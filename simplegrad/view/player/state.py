@@ -8,9 +8,10 @@ from typing import Generic, Protocol, Self, TypeVar
 
 import streamlit as st
 
-from ...graph import OPEN_GROUPS
+from ...graph import ALL_CLOSED, ALL_OPEN
 from . import Paused
 
+MOST_TOGGLED = 100  # groups and modules of one picture that a person has opened or closed
 MARKS = ("break", "watch")  # breakpoints and watched gradients
 
 
@@ -69,23 +70,24 @@ class PageState(Generic[T]):
         self.marks_at_start = dict(self.marks)
 
     def open_group(self, group: str, side: int = 0) -> None:
-        """Draw a collapsed group in full; of many opened ones the first closes again."""
+        """Draw a collapsed group in full, or a module otherwise than it was; the picture heeds the last ones."""
         others = [each for each in self.opened.get(side, ()) if each != group]
-        self.opened[side] = tuple([*others, group][-OPEN_GROUPS:])
+        was_toggled = len(others) < len(self.opened.get(side, ()))
+        begin = [] if group in (ALL_OPEN, ALL_CLOSED) else others
+        self.opened[side] = tuple([*begin, *([] if was_toggled else [group])][-MOST_TOGGLED:])
 
     def hear(self, paused: Paused, groups: Mapping[int, str | None]) -> None:
         """The person paused at a step, changed marks, or clicked a collapsed group. `groups`: of each side the group
-        that the event of the kept step stands in; it opens, and so does what was clicked."""
+        that the event of the kept step stands in; it opens, and so does what was clicked, or closes."""
         if paused.step is not None and paused.step != self.shown.step:
             self.keep(self.shown.at(paused.step))
         if paused.breakpoints is not None:
             self.marks = {k: v for k, v in zip(MARKS, (paused.breakpoints, paused.watches or "")) if v}
-        wanted = {side: group for side, group in groups.items() if group is not None}
+        new = {side: group for side, group in groups.items() if group not in (None, *self.opened.get(side, ()))}
         if paused.click and paused.click != self.clicked:
             self.clicked = paused.click
             if paused.group is not None:
-                wanted[paused.side] = paused.group
-        new = {side: group for side, group in wanted.items() if group not in self.opened.get(side, ())}
+                new[paused.side] = paused.group
         for side, group in new.items():
             self.open_group(group, side)
         if new:
