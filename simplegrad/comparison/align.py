@@ -63,10 +63,10 @@ class Side:
         keys: dict[int | None, Hashable] = {None: None}
         for event in self.trace.events:
             match event:
-                case PassBegun(run=run, line=line):
-                    keys[run.id] = (line, ordinal[line])
+                case PassBegun(pass_=pass_, line=line):
+                    keys[pass_.id] = (line, ordinal[line])
                     ordinal[line] += 1
-                    self.passes.append((keys[run.id], run))
+                    self.passes.append((keys[pass_.id], pass_))
                 case Recorded(entry=entry, pass_id=pass_id, line=line):
                     # without program lines, what stands between two passes belongs together
                     chunk = len(self.passes) if line is None and pass_id is None else None
@@ -81,7 +81,7 @@ class Side:
                 case Read(value=value):
                     self.reads.setdefault(value, event)
 
-    def arrivals(self, run: Pass) -> dict[Value, Arrival]:
+    def arrivals(self, pass_: Pass) -> dict[Value, Arrival]:
         """How gradients came to each variable in a pass."""
         if self._arrivals is None:
             self._arrivals = defaultdict(dict)
@@ -90,13 +90,13 @@ class Side:
                     row = self._arrivals[event.pass_id]
                     first = row[event.value].first if event.value in row else event
                     row[event.value] = Arrival(first, event)
-        return self._arrivals.get(run.id, {})
+        return self._arrivals.get(pass_.id, {})
 
-    def gradient(self, run: Pass, value: Value) -> Value | None:
+    def gradient(self, pass_: Pass, value: Value) -> Value | None:
         """The gradient of a variable when the pass is over."""
-        if value is run.loss:
-            return run.seed
-        arrival = self.arrivals(run).get(value)
+        if value is pass_.loss:
+            return pass_.seed
+        arrival = self.arrivals(pass_).get(value)
         return arrival and arrival.last.total
 
 
@@ -133,11 +133,12 @@ class Alignment:
 
     def _passes(self) -> list[tuple[Pass | None, Pass | None]]:
         there = dict(self.right.passes)
-        partners = {run: there[key] for key, run in self.left.passes if key in there}
-        for run, other in partners.items():
-            self.left.pass_partner[run.id] = other.id
-            self.right.pass_partner[other.id] = run.id
-        return list(merged([run for _, run in self.left.passes], [run for _, run in self.right.passes], partners))
+        partners = {pass_: there[key] for key, pass_ in self.left.passes if key in there}
+        for pass_, other in partners.items():
+            self.left.pass_partner[pass_.id] = other.id
+            self.right.pass_partner[other.id] = pass_.id
+        left, right = ([pass_ for _, pass_ in side.passes] for side in (self.left, self.right))
+        return list(merged(left, right, partners))
 
     def _leaves(self) -> None:
         """A program's own leaves: the same line and the same name, or the same place on that line."""
@@ -171,8 +172,8 @@ class Alignment:
 
     def _seeds(self, left: list[Entry], right: list[Entry]) -> None:
         """Seeds and losses of the pass that the entries are of."""
-        mine = {run.id: run for _, run in self.left.passes}
-        theirs = {run.id: run for _, run in self.right.passes}
+        mine = {pass_.id: pass_ for _, pass_ in self.left.passes}
+        theirs = {pass_.id: pass_ for _, pass_ in self.right.passes}
         for entry in left[:1]:
             other = theirs.get(self.left.pass_partner.get(entry.pass_id))
             if other is not None and mine[entry.pass_id].seed is not None and other.seed is not None:
@@ -285,15 +286,15 @@ class Alignment:
     def _fixed(self) -> list[tuple[int, int]]:
         """Begins and ends of partner passes: nothing may be aligned across them."""
         ends = [
-            {(kind, event.run.id): event.index for event in side.trace.events if isinstance(event, kind)}
+            {(kind, event.pass_.id): event.index for event in side.trace.events if isinstance(event, kind)}
             for side in (self.left, self.right)
             for kind in (PassBegun, PassEnded)
         ]
         left, right = ends[0] | ends[1], ends[2] | ends[3]
         fixed = [
-            (index, right[kind, self.left.pass_partner[run]])
-            for (kind, run), index in left.items()
-            if (kind, self.left.pass_partner.get(run)) in right
+            (index, right[kind, self.left.pass_partner[pass_id]])
+            for (kind, pass_id), index in left.items()
+            if (kind, self.left.pass_partner.get(pass_id)) in right
         ]
         return sorted(fixed)
 
@@ -306,21 +307,21 @@ class Alignment:
         def entry(x: Entry):
             return side.entry_partner.get(x) if translated else x
 
-        run = side.pass_partner.get(event.pass_id) if translated else event.pass_id
+        pass_id = side.pass_partner.get(event.pass_id) if translated else event.pass_id
         match event:
             case Leaf(value=leaf) if value(leaf) is not None:
                 yield Leaf, value(leaf)
             case Recorded(entry=recorded) if entry(recorded) is not None:
                 yield Recorded, entry(recorded)
-            case PassBegun() | PassEnded() if run is not None:
-                yield type(event), run
+            case PassBegun() | PassEnded() if pass_id is not None:
+                yield type(event), pass_id
             case VisitBegun(entry=visited) | Visited(entry=visited) if entry(visited) is not None:
-                yield type(event), run, entry(visited)
+                yield type(event), pass_id, entry(visited)
             case Accumulated(value=reached, contribution=contribution, total=total) if value(reached) is not None:
                 if total is not None and value(total) is not None:
-                    yield Accumulated, run, value(reached), value(total)
+                    yield Accumulated, pass_id, value(reached), value(total)
                 elif contribution is None:
-                    yield Accumulated, run, value(reached), None, entry(event.entry)
+                    yield Accumulated, pass_id, value(reached), None, entry(event.entry)
 
 
 def _leaf_keys(side: Side) -> Iterator[tuple[tuple, Value]]:

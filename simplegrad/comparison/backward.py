@@ -16,35 +16,35 @@ from .parting import EXTRA, MISSING, VALUE, Parting, place_of
 
 
 @dataclass
-class PassRun:
-    run: Pass
+class PassVisits:
+    pass_: Pass
     begun: PassBegun
     visits: list[Visited]
     ended: PassEnded | None = None
     brought: dict[Value, Value] = field(default_factory=dict)  # what came to a value, before hooks of its own
 
 
-def passes_of(trace: Trace) -> list[PassRun]:
-    found: dict[int, PassRun] = {}
+def passes_of(trace: Trace) -> list[PassVisits]:
+    found: dict[int, PassVisits] = {}
     for event in trace.events:
         if isinstance(event, PassBegun):
-            found[event.run.id] = PassRun(event.run, event, [])
+            found[event.pass_.id] = PassVisits(event.pass_, event, [])
         elif isinstance(event, Visited) and event.pass_id in found:
             found[event.pass_id].visits.append(event)
         elif isinstance(event, Accumulated) and event.pass_id in found and event.total is not None:
             found[event.pass_id].brought[event.value] = event.total
-        elif isinstance(event, PassEnded) and event.run.id in found:
-            found[event.run.id].ended = event
+        elif isinstance(event, PassEnded) and event.pass_.id in found:
+            found[event.pass_.id].ended = event
     return list(found.values())
 
 
 class Backward:
     """One pass of both runs. An entry that is given the same and hands on something else is where they part."""
 
-    def __init__(self, number: int, left: PassRun, right: PassRun, forward: Forward):
+    def __init__(self, number: int, left: PassVisits, right: PassVisits, forward: Forward):
         self.number, self.left, self.right, self.forward = number, left, right, forward
         self.where = f"backward pass {number}"
-        self.pairs = paired(*[[_visit_key(visit) for visit in run.visits] for run in (left, right)])
+        self.pairs = paired(*[[_visit_key(visit) for visit in side.visits] for side in (left, right)])
 
     def parting(self) -> Parting | None:
         agreed = True
@@ -84,9 +84,9 @@ class Backward:
 
         return self.is_in(a, self.right, b) and self.is_in(b, self.left, a)
 
-    def is_in(self, visit: Visited, run: PassRun, other: Visited | None = None) -> bool:
+    def is_in(self, visit: Visited, there: PassVisits, other: Visited | None = None) -> bool:
         """Whether the other pass has its equal, in another place."""
-        alike = (v for v in run.visits if v is not other and _visit_key(v) == _visit_key(visit))
+        alike = (v for v in there.visits if v is not other and _visit_key(v) == _visit_key(visit))
         return any(self.are_equal(visit, mate) for mate in islice(alike, MOST_ALIKE))
 
     def are_equal(self, a: Visited, b: Visited) -> bool:
@@ -97,8 +97,8 @@ class Backward:
     def other_leaf(self) -> Parting | None:
         """Every entry hands on the same, and yet a `.grad` ends up as another one: a hook of the leaf's own did it."""
         sides = [
-            {row.value.name: row for row in trace.filled if row.pass_id == run.run.id}
-            for trace, run in ((self.forward.left, self.left), (self.forward.right, self.right))
+            {row.value.name: row for row in trace.filled if row.pass_id == side.pass_.id}
+            for trace, side in ((self.forward.left, self.left), (self.forward.right, self.right))
         ]
         largest = max((row.after or 0.0 for row in sides[0].values()), default=0.0)  # beside which others are rounding
         for name, row in sides[1].items():
@@ -166,8 +166,8 @@ class Backward:
         made = self.forward.made[1]
         for event in self.forward.right.events:
             if isinstance(event, PassEnded) and any(_is_one_of(x, event.results) for x in call.inputs if x not in made):
-                begun = next(e for e in self.forward.right.events if isinstance(e, PassBegun) and e.run is event.run)
-                return begun.source
+                begun = (e for e in self.forward.right.events if isinstance(e, PassBegun) and e.pass_ is event.pass_)
+                return next(begun).source
         return call.source
 
     def because(self, at: tuple[str, int] | None) -> str:
@@ -176,8 +176,8 @@ class Backward:
     def inside(self, b: Visited) -> tuple[str, int] | None:
         """Of a custom Function: the first line of its backward that computes something else."""
         sides = [
-            [c for c in trace.calls if c.within == "backward" and c.pass_id == run.run.id and c.kind in COMPUTES]
-            for trace, run in ((self.forward.left, self.left), (self.forward.right, self.right))
+            [c for c in trace.calls if c.within == "backward" and c.pass_id == side.pass_.id and c.kind in COMPUTES]
+            for trace, side in ((self.forward.left, self.left), (self.forward.right, self.right))
         ]
         pairs = paired(*[[key_of(c) for c in calls] for calls in sides])
         done = -1
@@ -228,7 +228,7 @@ def _line(trace: Trace, entry: Entry) -> tuple[str, int] | None:
     return entry.source
 
 
-def one_pass_more(runs: list[list[PassRun]]) -> Parting:
+def one_pass_more(runs: list[list[PassVisits]]) -> Parting:
     shorter = min(map(len, runs))
     how = MISSING if len(runs[0]) > len(runs[1]) else EXTRA
     more = (runs[0] if how == MISSING else runs[1])[shorter]

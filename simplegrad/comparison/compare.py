@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import torch
@@ -45,17 +46,19 @@ EQUAL, BOTH_ZERO, MISSING, DIFFERENT, NOT_REACHED = (
 class Result:
     """A wanted gradient of a pass, on both sides. `difference`: the largest of an element; None counts as zeros."""
 
-    run: Pass | None  # of the left side
-    other_run: Pass | None
+    pass_: Pass | None  # of the left side
+    other_pass: Pass | None
     variable: str
     left: Value | None
     right: Value | None
     difference: float | None
     verdict: str  # one of the five above
+    run = property(attrgetter("pass_"))  # its older name, which programs still say
+    other_run = property(attrgetter("other_pass"))
 
     @property
     def title(self) -> str:
-        return (self.run or self.other_run).title
+        return (self.pass_ or self.other_pass).title
 
     @property
     def agrees(self) -> bool:
@@ -98,11 +101,12 @@ class Ghost:
 
     side: str
     value: Value
-    run: Pass
+    pass_: Pass
     nodes: tuple[Value, ...]
     edges: tuple[GhostEdge, ...]
     dropped: dict[str, torch.Tensor]
     exact: bool = True
+    run = property(attrgetter("pass_"))  # its older name, which programs still say
 
 
 @attached
@@ -160,22 +164,22 @@ class Comparison:
         return list(found.values())
 
     def _losses(self) -> list[DeadEnd]:
-        wrong = {run for result in self.results if not result.agrees for run in (result.run, result.other_run)}
+        wrong = {pass_ for result in self.results if not result.agrees for pass_ in (result.pass_, result.other_pass)}
         ends = [*dead_ends(self.alignment, "left"), *dead_ends(self.alignment, "right")]
-        return [end for end in ends if end.run in wrong]
+        return [end for end in ends if end.pass_ in wrong]
 
     @cached_property
     def results(self) -> list[Result]:
-        return [result for run, other in self.alignment.passes for result in results_of(self, run, other)]
+        return [result for pass_, other in self.alignment.passes for result in results_of(self, pass_, other)]
 
     @cached_property
     def costs(self) -> list[tuple[str, Cost | None, Cost | None]]:
         """(title, left, right) of the forward part, of each pass, and of all; None where a side has no such pass."""
         rows = [("forward", cost(self.alignment.left, None), cost(self.alignment.right, None))]
-        for run, other in self.alignment.passes:
-            left = cost(self.alignment.left, run.id) if run else None
+        for pass_, other in self.alignment.passes:
+            left = cost(self.alignment.left, pass_.id) if pass_ else None
             right = cost(self.alignment.right, other.id) if other else None
-            rows.append(((run or other).title, left, right))
+            rows.append(((pass_ or other).title, left, right))
         return [*rows, ("in all", total(row[1] for row in rows), total(row[2] for row in rows))]
 
     def partner_text(self, entry: Entry, which: str) -> str:
@@ -198,18 +202,19 @@ def compare(left: Trace, right: Trace) -> Comparison | RunComparison:
     return RunComparison(left, right) if left.kind == "torch" else Comparison(left, right)
 
 
-def results_of(comparison: Comparison, run: Pass | None, other: Pass | None) -> list[Result]:
+def results_of(comparison: Comparison, pass_: Pass | None, other: Pass | None) -> list[Result]:
     """Every wanted gradient of a pass; None for a pass that a side does not have."""
-    ends = [ended(trace, each) if each else None for trace, each in ((comparison.left, run), (comparison.right, other))]
-    wanted = (run or other).wanted
+    sides = ((comparison.left, pass_), (comparison.right, other))
+    ends = [ended(trace, each) if each else None for trace, each in sides]
+    wanted = (pass_ or other).wanted
     rows = []
     for number, value in enumerate(wanted):
         found = [end.results[number] if end and number < len(end.results) else None for end in ends]
         if None in ends:
-            rows.append(Result(run, other, value.name, *found, None, NOT_REACHED))
+            rows.append(Result(pass_, other, value.name, *found, None, NOT_REACHED))
             continue
         left, right = tensor(found[0]), tensor(found[1])
-        rows.append(Result(run, other, value.name, *found, difference(left, right), verdict(left, right)))
+        rows.append(Result(pass_, other, value.name, *found, difference(left, right), verdict(left, right)))
     return rows
 
 
@@ -248,12 +253,12 @@ def total(costs) -> Cost:
 
 def ghost(alignment: Alignment, end: DeadEnd) -> Ghost:
     """What the other side has between a dead end and the variables that both have."""
-    if end.maker is None or end.other_run is None:
+    if end.maker is None or end.other_pass is None:
         return _straight(alignment, end)
     one, other = sides(alignment, end.side)
-    exact = same(tensor(end.gradient), tensor(other.gradient(end.other_run, end.partner)))
+    exact = same(tensor(end.gradient), tensor(other.gradient(end.other_pass, end.partner)))
     lost = {} if exact else differences(alignment, end)
-    flows = _flows(other.trace, end.other_run) if exact else {}
+    flows = _flows(other.trace, end.other_pass) if exact else {}
     nodes: list[Value] = []
     edges: list[GhostEdge] = []
     for entry in derivation(alignment, end)[1]:
@@ -264,7 +269,7 @@ def ghost(alignment: Alignment, end: DeadEnd) -> Ghost:
                 nodes.append(value)
             gradient = tensor(flow) if exact else lost.get(mine)
             edges.append(GhostEdge(mine or value, output, entry.statement, gradient, flow.name if flow else ""))
-    return Ghost(end.side, end.value, end.run, tuple(nodes), tuple(edges), _dropped(edges, nodes, lost), exact)
+    return Ghost(end.side, end.value, end.pass_, tuple(nodes), tuple(edges), _dropped(edges, nodes, lost), exact)
 
 
 def _dropped(edges: list[GhostEdge], nodes: list[Value], lost: dict[Value, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -279,12 +284,12 @@ def _dropped(edges: list[GhostEdge], nodes: list[Value], lost: dict[Value, torch
     return {name: gradient for name, gradient in brought.items() if gradient is not None}
 
 
-def _flows(trace: Trace, run: Pass) -> dict[tuple[Entry, int], Value]:
+def _flows(trace: Trace, pass_: Pass) -> dict[tuple[Entry, int], Value]:
     """(entry, slot) -> the contribution that it made in a pass."""
     return {
         (event.entry, event.slot): event.contribution
         for event in trace.events
-        if isinstance(event, Accumulated) and event.pass_id == run.id and event.contribution is not None
+        if isinstance(event, Accumulated) and event.pass_id == pass_.id and event.contribution is not None
     }
 
 
@@ -292,11 +297,11 @@ def differences(alignment: Alignment, end: DeadEnd) -> dict[Value, torch.Tensor]
     """Per variable of this side that has a partner: what the other side's gradient of it has more, if anything."""
     one, other = sides(alignment, end.side)
     found = {}
-    for value in (*end.run.wanted, *(end.reader.inputs if end.reader is not None else ())):
+    for value in (*end.pass_.wanted, *(end.reader.inputs if end.reader is not None else ())):
         partner = one.partner.get(value)
-        if partner is None or end.other_run is None:
+        if partner is None or end.other_pass is None:
             continue
-        mine, its = tensor(one.gradient(end.run, value)), tensor(other.gradient(end.other_run, partner))
+        mine, its = tensor(one.gradient(end.pass_, value)), tensor(other.gradient(end.other_pass, partner))
         if not same(mine, its):
             found[value] = its if mine is None else added(zero(mine) if its is None else its, mine, times=-1)
     return {value: more for value, more in found.items() if more is not None}
@@ -306,4 +311,4 @@ def _straight(alignment: Alignment, end: DeadEnd) -> Ghost:
     """The other side has no such value: straight to the variables whose gradients differ."""
     lost = differences(alignment, end)
     edges = [GhostEdge(value, end.value, "", gradient) for value, gradient in lost.items()]
-    return Ghost(end.side, end.value, end.run, (), tuple(edges), _dropped(edges, [], lost), False)
+    return Ghost(end.side, end.value, end.pass_, (), tuple(edges), _dropped(edges, [], lost), False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 
 import torch
 
@@ -26,11 +27,13 @@ class DeadEnd:
     value: Value
     partner: Value | None
     maker: Entry | None
-    run: Pass
-    other_run: Pass | None
+    pass_: Pass
+    other_pass: Pass | None
     gradient: Value
     event: int
     reader: Entry | None = None  # the aggregate whose propagate read it
+    run = property(attrgetter("pass_"))  # its older name, which programs still say
+    other_run = property(attrgetter("other_pass"))
 
 
 @dataclass(frozen=True)
@@ -48,16 +51,18 @@ class Divergence:
     step: int
     left_event: int | None = None
     right_event: int | None = None
-    run: Pass | None = None  # of the left side, where it has one
-    other_run: Pass | None = None
+    pass_: Pass | None = None  # of the left side, where it has one
+    other_pass: Pass | None = None
     variable: str = ""
     partner: str = ""
     dead_end: DeadEnd | None = None
+    run = property(attrgetter("pass_"))  # its older name, which programs still say
+    other_run = property(attrgetter("other_pass"))
 
 
-def of_gradient(run: Pass | None, value: Value | None) -> str:
+def of_gradient(pass_: Pass | None, value: Value | None) -> str:
     """`dL1/dt`"""
-    return f"d{run.loss.name}/d{value.name}" if run is not None and value is not None else "nothing"
+    return f"d{pass_.loss.name}/d{value.name}" if pass_ is not None and value is not None else "nothing"
 
 
 def shown(gradient: Value | None) -> str:
@@ -77,9 +82,9 @@ def tensor(value: Value | None) -> torch.Tensor | None:
 def dead_ends(alignment: Alignment, which: str) -> Iterator[DeadEnd]:
     """All of one side, by pass, in the order in which gradients came. A gradient of zeros loses nothing."""
     one, other = sides(alignment, which)
-    others = {run.id: run for _, run in other.passes}
-    for _, run in one.passes:
-        for value, arrival in one.arrivals(run).items():
+    others = {pass_.id: pass_ for _, pass_ in other.passes}
+    for _, pass_ in one.passes:
+        for value, arrival in one.arrivals(pass_).items():
             if arrival.last.total.is_zero or not _ends_at(value, one, other):
                 continue
             partner, read = one.partner.get(value), one.reads.get(value)
@@ -88,8 +93,8 @@ def dead_ends(alignment: Alignment, which: str) -> Iterator[DeadEnd]:
                 value,
                 partner,
                 other.made_by.get(partner),
-                run,
-                others.get(one.pass_partner.get(run.id)),
+                pass_,
+                others.get(one.pass_partner.get(pass_.id)),
                 arrival.last.total,
                 arrival.last.index,
                 one.visits.get(read.entry) if read is not None else None,
@@ -99,7 +104,7 @@ def dead_ends(alignment: Alignment, which: str) -> Iterator[DeadEnd]:
 def _ends_at(value: Value, one: Side, other: Side) -> bool:
     """Nothing on this side made it, and it is no leaf of the program: it was read from outside the tape, or it is a
     leaf here and computed over there."""
-    if value in one.made_by or value in {run.seed for _, run in one.passes}:
+    if value in one.made_by or value in {pass_.seed for _, pass_ in one.passes}:
         return False
     return value in one.reads or one.partner.get(value) in other.made_by
 
@@ -137,12 +142,12 @@ def _raised(alignment: Alignment) -> Iterator[tuple[int, Divergence]]:
     events = [error.index, _other_event(alignment, step, 1 - column)]
     before = (alignment.left, alignment.right)[column].trace.events[max(error.index - 1, 0)]
     raised_in = before.pass_id if isinstance(before, PassFailed) else error.pass_id
-    runs = next(
+    passes = next(
         ((a, b) for a, b in alignment.passes if (a, b)[column] and (a, b)[column].id == raised_in), (None, None)
     )
     if column:
         texts.reverse(), events.reverse()
-    yield step, Divergence("raised", sentence, *texts, step, *events, *runs)
+    yield step, Divergence("raised", sentence, *texts, step, *events, *passes)
 
 
 def _other_event(alignment: Alignment, step: int, column: int) -> int | None:
@@ -174,34 +179,34 @@ def _forward(alignment: Alignment) -> Iterator[tuple[int, Divergence]]:
 def _passes(alignment: Alignment) -> Iterator[tuple[int, Divergence]]:
     """The first pass whose results differ, and in it what is to blame."""
     place = steps_of(alignment, 0)
-    for run, other in alignment.passes:
-        if run is None or other is None:
+    for pass_, other in alignment.passes:
+        if pass_ is None or other is None:
             continue
-        ends = ended(alignment.left.trace, run), ended(alignment.right.trace, other)
+        ends = ended(alignment.left.trace, pass_), ended(alignment.right.trace, other)
         if None in ends or all(same(tensor(a), tensor(b)) for a, b in zip(ends[0].results, ends[1].results)):
             continue
-        yield place[ends[0].index], _blamed(alignment, run, other, ends)
+        yield place[ends[0].index], _blamed(alignment, pass_, other, ends)
         return
 
 
-def ended(trace: Trace, run: Pass) -> PassEnded | None:
-    return next((e for e in trace.events if isinstance(e, PassEnded) and e.run.id == run.id), None)
+def ended(trace: Trace, pass_: Pass) -> PassEnded | None:
+    return next((e for e in trace.events if isinstance(e, PassEnded) and e.pass_.id == pass_.id), None)
 
 
-def _blamed(alignment: Alignment, run: Pass, other: Pass, ends: tuple[PassEnded, PassEnded]) -> Divergence:
-    for which, its in (("left", run), ("right", other)):
+def _blamed(alignment: Alignment, pass_: Pass, other: Pass, ends: tuple[PassEnded, PassEnded]) -> Divergence:
+    for which, its in (("left", pass_), ("right", other)):
         for end in dead_ends(alignment, which):
-            if end.run is its:
-                return _dead_end(alignment, end, _consequence(run, ends))
-    return _gradient(alignment, run, other, ends)
+            if end.pass_ is its:
+                return _dead_end(alignment, end, _consequence(pass_, ends))
+    return _gradient(alignment, pass_, other, ends)
 
 
-def _consequence(run: Pass, ends: tuple[PassEnded, PassEnded]) -> str:
+def _consequence(pass_: Pass, ends: tuple[PassEnded, PassEnded]) -> str:
     """What a wanted gradient comes to because of it."""
-    for value, left, right in zip(run.wanted, ends[0].results, ends[1].results):
+    for value, left, right in zip(pass_.wanted, ends[0].results, ends[1].results):
         if not same(tensor(left), tensor(right)):
             both = [each.name if each is not None else "None" for each in (left, right)]
-            return f" In the end {of_gradient(run, value)} is {both[0]} on the left and {both[1]} on the right."
+            return f" In the end {of_gradient(pass_, value)} is {both[0]} on the left and {both[1]} on the right."
     return ""
 
 
@@ -209,34 +214,34 @@ def _dead_end(alignment: Alignment, end: DeadEnd, consequence: str) -> Divergenc
     """The gradient that reaches a value and goes nowhere, beside its partner's, which goes on."""
     column = 0 if end.side == "left" else 1
     there = ("left", "right")[1 - column]
-    here = of_gradient(end.run, end.value)
+    here = of_gradient(end.pass_, end.value)
     what = "the escaped temporary " if end.reader is not None else ""
     sentence = (
-        f"In the {end.run.title}, {here} = {end.gradient.name} reaches {what}{end.value.name} on the {end.side} and "
+        f"In the {end.pass_.title}, {here} = {end.gradient.name} reaches {what}{end.value.name} on the {end.side} and "
         f"goes nowhere: no entry has {end.value.name} as an output."
     )
     texts = [f"{here}: {shown(end.gradient)}, which goes nowhere", f"has no {end.value.name}"]
     event = None
-    if end.partner is not None and end.other_run is not None:
+    if end.partner is not None and end.other_pass is not None:
         texts[1], told, event = _partners(alignment, end)
         sentence += f" On the {there}, {told}."
     events, names = [end.event, event], [end.value.name, end.partner.name if end.partner else ""]
-    runs = [end.run, end.other_run]
+    passes = [end.pass_, end.other_pass]
     if column:
-        texts.reverse(), events.reverse(), names.reverse(), runs.reverse()
+        texts.reverse(), events.reverse(), names.reverse(), passes.reverse()
     step = steps_of(alignment, column)[end.event]
-    return Divergence("dead_end", sentence + consequence, *texts, step, *events, *runs, *names, dead_end=end)
+    return Divergence("dead_end", sentence + consequence, *texts, step, *events, *passes, *names, dead_end=end)
 
 
 def _partners(alignment: Alignment, end: DeadEnd) -> tuple[str, str, int | None]:
     """What becomes of a dead end's gradient on the other side: for the table, for the sentence, and the event."""
     _, other = sides(alignment, end.side)
-    its, name = other.gradient(end.other_run, end.partner), of_gradient(end.other_run, end.partner)
+    its, name = other.gradient(end.other_pass, end.partner), of_gradient(end.other_pass, end.partner)
     onward = _listed(names_reached(alignment, end))
     if its is None:
         return f"{name}: None", f"{name} is None", None
     goes = f", which goes on to {onward}" if onward else ""
-    arrival = other.arrivals(end.other_run)[end.partner]
+    arrival = other.arrivals(end.other_pass)[end.partner]
     if same(tensor(end.gradient), tensor(its)):
         return (
             f"{name}: {shown(its)}{goes}",
@@ -274,19 +279,19 @@ def derivation(alignment: Alignment, end: DeadEnd) -> tuple[list[Value], list[En
     return known, entries
 
 
-def _gradient(alignment: Alignment, run: Pass, other: Pass, ends: tuple[PassEnded, PassEnded]) -> Divergence:
+def _gradient(alignment: Alignment, pass_: Pass, other: Pass, ends: tuple[PassEnded, PassEnded]) -> Divergence:
     """The variable whose gradient is complete first and differs from its partner's."""
     place = steps_of(alignment, 0)
-    for a, b, left, right in _complete(alignment, run, other, ends):
+    for a, b, left, right in _complete(alignment, pass_, other, ends):
         if same(tensor(left), tensor(right)):
             continue
-        events = _completed_at(alignment.left, run, a), _completed_at(alignment.right, other, b)
-        texts = f"{of_gradient(run, a)}: {shown(left)}", f"{of_gradient(other, b)}: {shown(right)}"
+        events = _completed_at(alignment.left, pass_, a), _completed_at(alignment.right, other, b)
+        texts = f"{of_gradient(pass_, a)}: {shown(left)}", f"{of_gradient(other, b)}: {shown(right)}"
         by = _giver(alignment.left.trace, events[0])
-        sentence = f"In the {run.title}, {texts[0]} on the left{by}, and {texts[1]} on the right."
+        sentence = f"In the {pass_.title}, {texts[0]} on the left{by}, and {texts[1]} on the right."
         at = events[0] if events[0] is not None else ends[0].index
         at_right = events[1] if events[1] is not None else ends[1].index
-        return Divergence("gradient", sentence, *texts, place[at], at, at_right, run, other, a.name, b.name)
+        return Divergence("gradient", sentence, *texts, place[at], at, at_right, pass_, other, a.name, b.name)
     raise AssertionError("the results of a pass are among its gradients")
 
 
@@ -294,22 +299,22 @@ def differing_steps(alignment: Alignment) -> list[int]:
     """The steps at which a gradient is complete that differs from its partner's, or at which a pass ends without it."""
     place = steps_of(alignment, 0)
     found = set()
-    for run, other in alignment.passes:
-        ends = tuple(ended(side.trace, each) if each else None for side, each in _with_sides(alignment, run, other))
+    for pass_, other in alignment.passes:
+        ends = tuple(ended(side.trace, each) if each else None for side, each in _with_sides(alignment, pass_, other))
         if None in ends:
             continue
-        for a, _, left, right in _complete(alignment, run, other, ends):
+        for a, _, left, right in _complete(alignment, pass_, other, ends):
             if not same(tensor(left), tensor(right)):
-                at = _completed_at(alignment.left, run, a)
+                at = _completed_at(alignment.left, pass_, a)
                 found.add(place[at if at is not None else ends[0].index])
     return sorted(found)
 
 
-def _with_sides(alignment: Alignment, run: Pass | None, other: Pass | None) -> list[tuple[Side, Pass | None]]:
-    return [(alignment.left, run), (alignment.right, other)]
+def _with_sides(alignment: Alignment, pass_: Pass | None, other: Pass | None) -> list[tuple[Side, Pass | None]]:
+    return [(alignment.left, pass_), (alignment.right, other)]
 
 
-def _complete(alignment: Alignment, run: Pass, other: Pass, ends: tuple[PassEnded, PassEnded]) -> list[tuple]:
+def _complete(alignment: Alignment, pass_: Pass, other: Pass, ends: tuple[PassEnded, PassEnded]) -> list[tuple]:
     """(left value, right value, left gradient, right gradient) of all that both have, in the order of completion."""
     tables = dict(ends[0].table), dict(ends[1].table)
     rows = {}
@@ -317,7 +322,7 @@ def _complete(alignment: Alignment, run: Pass, other: Pass, ends: tuple[PassEnde
         a = alignment.right.partner.get(b)
         if a is not None and not _is_internal(alignment, b):
             rows[b] = (a, b, tables[0].get(a), tables[1][b])
-    for b, a, left, right in zip(other.wanted, run.wanted, ends[0].results, ends[1].results):
+    for b, a, left, right in zip(other.wanted, pass_.wanted, ends[0].results, ends[1].results):
         rows[b] = (a, b, left, right)
     last = len(alignment.right.trace.events)
     order = {b: _completed_at(alignment.right, other, b) or last for b in rows}
@@ -330,8 +335,8 @@ def _is_internal(alignment: Alignment, value: Value) -> bool:
     return alignment.right.made_by.get(value) in alignment.right.inside and any(readers)
 
 
-def _completed_at(side: Side, run: Pass, value: Value) -> int | None:
-    arrival = side.arrivals(run).get(value)
+def _completed_at(side: Side, pass_: Pass, value: Value) -> int | None:
+    arrival = side.arrivals(pass_).get(value)
     return arrival and arrival.last.index
 
 

@@ -58,7 +58,7 @@ class Forward:
     def other_loss(self, agreed: tuple[int, int]) -> Parting | None:
         """All pairs agree and yet a pass begins at another number: what made it has no partner."""
         losses = [
-            [event.run.loss for event in trace.events if isinstance(event, PassBegun)]
+            [event.pass_.loss for event in trace.events if isinstance(event, PassBegun)]
             for trace in (self.left, self.right)
         ]
         for x, y in zip(*losses):

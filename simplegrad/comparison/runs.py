@@ -16,7 +16,7 @@ from simplegrad.locks import cached_property
 from .. import attached
 from ..trace.events import Value, Visited
 from ..trace.trace import Trace
-from .backward import Backward, PassRun, one_pass_more, passes_of
+from .backward import Backward, PassVisits, one_pass_more, passes_of
 from .forward import COMPUTES, Forward
 from .gaps import differs, is_known, norm_of
 from .parting import Parting
@@ -88,7 +88,7 @@ class RunComparison:
         return Forward(self.left, self.right)
 
     @cached_property
-    def _passes(self) -> list[list[PassRun]]:
+    def _passes(self) -> list[list[PassVisits]]:
         return [passes_of(trace) for trace in (self.left, self.right)]
 
     @cached_property

@@ -128,9 +128,9 @@ def _read(graph: TraceGraph, event: Read, events: list[Event]) -> None:
 
 
 def _pass_begun(graph: TraceGraph, event: PassBegun, events: list[Event]) -> None:
-    run = event.run
-    if run.seed is not None:
-        graph.put(run.seed, {"kind": "seed", "pass_id": run.id, "by": graph.makers.get(run.loss)})
+    pass_ = event.pass_
+    if pass_.seed is not None:
+        graph.put(pass_.seed, {"kind": "seed", "pass_id": pass_.id, "by": graph.makers.get(pass_.loss)})
 
 
 def _visited(graph: TraceGraph, event: Visited, events: list[Event]) -> None:

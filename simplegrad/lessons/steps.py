@@ -23,14 +23,14 @@ def step_of(trace: Trace, at: Mapping) -> int | None:
 
 def fits(trace: Trace, event: Event, at: Mapping) -> bool:
     entry, value = getattr(event, "entry", None), getattr(event, "value", None)
-    run = getattr(event, "run", None) or getattr(event, "grad_pass", None)
-    if run is None and event.pass_id is not None:
-        run = trace.passes[event.pass_id]
+    pass_ = getattr(event, "pass_", None)
+    if pass_ is None and event.pass_id is not None:
+        pass_ = trace.passes[event.pass_id]
     asked = {
         "kind": event.kind == at.get("kind"),
         "entry": entry is not None and entry.statement.startswith(at.get("entry", "")),
         "value": value is not None and value.name == at.get("value"),
-        "loss": run is not None and run.loss.name == at.get("loss"),
+        "loss": pass_ is not None and pass_.loss.name == at.get("loss"),
         "state": getattr(event, "state", None) == at.get("state"),
     }
     return all(asked[word] for word in at if word != "nth")

@@ -29,7 +29,7 @@ EXPLICIT |= {"masked_scatter", "masked_scatter_", "tensor", "zeros_like", "empty
 
 def born(run: Run, value: Value, filled: Filled) -> Cause | None:
     """In the forward part, on the way to the loss; else in the backward, at the first entry that made it."""
-    loss = run.run(filled.pass_id).loss
+    loss = run.pass_of(filled.pass_id).loss
     forward = _in_forward(run, value, loss)
     return forward or _in_backward(run, value, filled.pass_id)
 

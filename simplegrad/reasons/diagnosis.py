@@ -58,7 +58,7 @@ def _failures(trace: Trace) -> list[str]:
     ended = [event for event in trace.events[-1:] if isinstance(event, Failed)]
     last = (ended[0].error, ended[0].message) if ended else None
     failed = [event for event in trace.events if isinstance(event, PassFailed) and (event.error, event.message) != last]
-    caught = [f"The {event.run.title} failed: {event.error}: {event.message}" for event in failed]
+    caught = [f"The {event.pass_.title} failed: {event.error}: {event.message}" for event in failed]
     return [*dict.fromkeys(caught), *(f"The run failed: {event.message}" for event in ended)]
 
 

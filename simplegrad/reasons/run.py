@@ -35,7 +35,7 @@ class Run:
             elif isinstance(event, Accumulated):
                 self.came[event.pass_id, event.value].append(event)
             elif isinstance(event, PassBegun):
-                self.begun[event.run.id] = event
+                self.begun[event.pass_.id] = event
         self.by_id = {entry.id: entry for entry in trace.entries}
         self.filled: dict[Value, list[Filled]] = defaultdict(list)
         for filled in trace.filled:
@@ -61,7 +61,7 @@ class Run:
     @cached_property
     def losses(self) -> list[Value]:
         """What the passes begin at, those within another pass aside."""
-        return [event.run.loss for event in self.begun.values() if event.parent is None]
+        return [event.pass_.loss for event in self.begun.values() if event.parent is None]
 
     @cached_property
     def leads_to_a_loss(self) -> set:
@@ -80,11 +80,11 @@ class Run:
 
     # -- passes ------------------------------------------------------------------------------------------------------
 
-    def pass_event(self, run_id: int) -> PassBegun:
-        return self.begun[run_id]
+    def pass_event(self, pass_id: int) -> PassBegun:
+        return self.begun[pass_id]
 
-    def run(self, pass_id: int) -> Pass:
-        return self.begun[pass_id].run
+    def pass_of(self, pass_id: int) -> Pass:
+        return self.begun[pass_id].pass_
 
     def end_of(self, pass_id: int) -> int:
         """Index of the last event of a pass."""

@@ -35,25 +35,25 @@ def why_on_tape(trace: Trace, name: str) -> Why:
 
 
 def _none(trace: Trace, value: Value, begun: PassBegun) -> Cause:
-    run = begun.run
-    readers = [entry for entry in graph_of(trace).readers(value) if entry.pass_id != run.id]
+    pass_ = begun.pass_
+    readers = [entry for entry in graph_of(trace).readers(value) if entry.pass_id != pass_.id]
     if not readers:
         return Cause("unused", f"No operation reads {value.name}, so no gradient can come to it.")
     for event in trace.events:
-        came = isinstance(event, Accumulated) and event.pass_id == run.id and event.value is value
+        came = isinstance(event, Accumulated) and event.pass_id == pass_.id and event.value is value
         if came and event.contribution is None:
             sentence = f"{event.entry.statement} hands on None to {value.name}: it is known to be zero."
             link = Link(sentence, event.entry.source, event.index)
             return Cause("skipped", sentence, event.entry.source, (link,))
     for event in trace.events:
-        if isinstance(event, Visited) and event.pass_id == run.id and event.entry in readers:
+        if isinstance(event, Visited) and event.pass_id == pass_.id and event.entry in readers:
             return _passed_over(trace, value, event)
     escaped = _escaped(trace, value, readers)
     if escaped is not None:
         return escaped
     entry = readers[0]
     sentence = (
-        f"{entry.statement} reads {value.name}, but does not lead to {run.loss.name}: the pass was not asked for it."
+        f"{entry.statement} reads {value.name}, but does not lead to {pass_.loss.name}: the pass was not asked for it."
     )
     return Cause("unused", sentence, entry.source)
 
@@ -84,7 +84,7 @@ def _escaped(trace: Trace, value: Value, readers: list[Entry]) -> Cause | None:
 
 def _zero(trace: Trace, value: Value, begun: PassBegun) -> Cause:
     for event in reversed(trace.events):
-        if isinstance(event, Visited) and event.pass_id == begun.run.id and value in event.entry.inputs:
+        if isinstance(event, Visited) and event.pass_id == begun.pass_.id and value in event.entry.inputs:
             sentence = f"{event.entry.statement} hands on zeros to {value.name}."
             return Cause(
                 "zero_factor", sentence, event.entry.source, (Link(sentence, event.entry.source, event.index),)

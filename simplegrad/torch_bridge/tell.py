@@ -45,7 +45,7 @@ Place = tuple[int, int]  # (node, which of its outputs)
 class Running:
     """A pass that has begun and not ended."""
 
-    run: Pass
+    pass_: Pass
     index: int  # of its PassBegun
     roots: list[Place]
     ahead: Ahead
@@ -259,7 +259,7 @@ class Teller:
             outputs=tuple(self.value((index, k)) for k in range(max(len(node.shapes), 1))),
             aggregate=node.custom is not None,
             made_by=made_by and made_by.id,
-            pass_id=running and running.run.id,
+            pass_id=running and running.pass_.id,
             source=source,
             propagate_source=_backward_of(node.custom),
             returns_at=source_text.return_of(node.custom) if node.custom else None,
@@ -274,7 +274,7 @@ class Teller:
         running = self.passes[-1] if self.passes else None
         index = len(self.trace._events)
         fields.setdefault("parent", running and running.parent)
-        self.trace._events.append(kind(index=index, pass_id=running and running.run.id, source=source, **fields))
+        self.trace._events.append(kind(index=index, pass_id=running and running.pass_.id, source=source, **fields))
         return index
 
     def source(self, where: Any) -> tuple[str, int] | None:
@@ -301,17 +301,17 @@ class Teller:
         outer = self.passes[-1] if self.passes else None
         starts = [self.gradient(seed) for seed in seeds]
         loss = losses[0] if losses else self.new_value("", ())
-        run = Pass(
+        pass_ = Pass(
             self.trace.pass_count, loss, starts[0] if starts else None, wanted, "skip", "ahead" if wanted else "none"
         )
         self.trace.pass_count += 1
-        running = Running(run, len(self.trace._events), places, self.ahead.pop() if self.ahead else Ahead())
+        running = Running(pass_, len(self.trace._events), places, self.ahead.pop() if self.ahead else Ahead())
         running.targets, running.accumulates = targets, accumulates
         running.befores = {index: settled(norm, flaw) for index, norm, flaw in befores}
         running.table.update({a: b for a, b in zip(losses, starts, strict=False) if b is not None})
         running.came.update(dict.fromkeys(places, 1))
         self.passes.append(running)
-        self.add(PassBegun, self.source(where), run=run, parent=outer and outer.parent)
+        self.add(PassBegun, self.source(where), pass_=pass_, parent=outer and outer.parent)
 
     def visiting(self, index: int, incoming: list) -> None:
         """A custom Function's backward is entered: what happens until it is left is inside."""
@@ -390,7 +390,7 @@ class Teller:
         for place, gradient in zip(running.targets, results, strict=False):
             known = running.table.get(self.value(place)) if place else None
             found.append(None if gradient is None else known or self.gradient(gradient))
-        self.add(PassEnded, None, run=running.run, table=tuple(running.table.items()), results=tuple(found))
+        self.add(PassEnded, None, pass_=running.pass_, table=tuple(running.table.items()), results=tuple(found))
         for index, *after in afters:
             self._filled(running, index, settled(*after))
         self.passes.pop()
@@ -402,7 +402,7 @@ class Teller:
         self._tell_aside()
         entry = running.entry if running.visit is not None else None
         running.visit = None
-        fields = {"run": running.run, "entry": entry, "error": error, "message": message}
+        fields = {"pass_": running.pass_, "entry": entry, "error": error, "message": message}
         self.calls.errors.append(self.add(PassFailed, self.source(where), **fields))
         self.passes.pop()
 
@@ -412,7 +412,7 @@ class Teller:
         came = running.table.get(self.values[place]) if place in self.values else None
         self.trace._filled.append(
             Filled(
-                pass_id=running.run.id,
+                pass_id=running.pass_.id,
                 value=self.value(place),
                 before=before[0],
                 after=after[0],

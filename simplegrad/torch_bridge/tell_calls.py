@@ -58,7 +58,7 @@ class CallTeller:
 
     def add(self, kind: str, row: tuple) -> None:
         running = self.teller.passes[-1] if self.teller.passes else None
-        self.todo.append((kind, row, len(self.teller.trace._events), running and running.run.id))
+        self.todo.append((kind, row, len(self.teller.trace._events), running and running.pass_.id))
 
     def finish(self) -> None:
         for kind, row, event, pass_id in self.todo:

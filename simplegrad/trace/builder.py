@@ -105,7 +105,7 @@ class Builder:
     def add(self, kind: type[Event], line: int | None, source: Source | None, **fields) -> None:
         """An event of the pass that runs, if one does."""
         running, events = self.passes[-1] if self.passes else None, self.trace._events
-        parent, pass_id = (None, None) if running is None else (running.parent, running.run.id)
+        parent, pass_id = (None, None) if running is None else (running.parent, running.pass_.id)
         events.append(kind(index=len(events), parent=parent, pass_id=pass_id, line=line, source=source, **fields))
 
     def begin(self, kind: type, line: int | None, source: Source | None) -> Event:
@@ -194,7 +194,7 @@ class Builder:
             outputs=outputs,
             aggregate=by_hand,
             made_by=running and running.entry and running.entry.id,
-            pass_id=running and running.run.id,
+            pass_id=running and running.pass_.id,
             line=line,
             source=source,
             propagate_source=_definition(rule.propagate_function) if by_hand else None,
@@ -226,12 +226,12 @@ class Builder:
     def pass_begun(self, line, code, instruction, L, seed, wanted, none, prune) -> None:
         self.told.add(seed)
         gradients = tuple(map(self.value, wanted))
-        run = Pass(self.trace.pass_count, self.value(L), self.value(seed), gradients, none, prune)
+        pass_ = Pass(self.trace.pass_count, self.value(L), self.value(seed), gradients, none, prune)
         self.trace.pass_count += 1
         outer, events = self.passes[-1] if self.passes else None, self.trace._events
-        self.passes.append(RunningPass(run, run.id, len(events), {run.loss: run.seed}))
-        place = {"line": line, "source": self.source(code, instruction)}
-        events.append(PassBegun(index=len(events), parent=outer and outer.parent, pass_id=run.id, run=run, **place))
+        self.passes.append(RunningPass(pass_, pass_.id, len(events), {pass_.loss: pass_.seed}))
+        place = {"line": line, "source": self.source(code, instruction), "parent": outer and outer.parent}
+        events.append(PassBegun(index=len(events), pass_id=pass_.id, pass_=pass_, **place))
 
     def visit_begun(self, line, index, incoming) -> None:
         running, entry = self.passes[-1], self.entry(index)
@@ -266,14 +266,14 @@ class Builder:
         running = self.passes[-1]
         running.visit = None
         table = tuple(running.table.items())
-        self.add(PassEnded, line, None, run=running.run, table=table, results=tuple(map(self.value, results)))
+        self.add(PassEnded, line, None, pass_=running.pass_, table=table, results=tuple(map(self.value, results)))
         self.passes.pop()
 
     def pass_failed(self, line, code, instruction, error, message) -> None:
         running, source = self.passes[-1], self.source(code, instruction)
         entry = running.entry if running.visit is not None else None
         running.visit = None
-        self.add(PassFailed, line, source, run=running.run, entry=entry, error=error, message=message)
+        self.add(PassFailed, line, source, pass_=running.pass_, entry=entry, error=error, message=message)
         self.passes.pop()
 
     def note(self, text) -> None:
@@ -300,7 +300,7 @@ class Builder:
 
 @dataclass(slots=True)
 class RunningPass:
-    run: Pass
+    pass_: Pass
     pass_id: int
     index: int  # of its PassBegun
     table: dict[Value, Value]

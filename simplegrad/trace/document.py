@@ -19,7 +19,7 @@ from .replay import Replay
 from .texts import MOST_FILES, MOST_LINES, excerpts
 from .trace import Trace
 
-FORMAT, VERSION = "simplegrad trace", 1
+FORMAT, VERSION = "simplegrad trace", 2
 MOST_ELEMENTS = 1 << 32  # of one tensor, expanded: what is repeated takes no memory, and is never written out
 LONGEST_NAME = 500  # characters of a name, an operator, a dtype; they stand in sentences again and again
 LONGEST_TEXT = 1_000_000  # of anything else
@@ -328,10 +328,12 @@ class Reader:
         kind = row.get("kind") if isinstance(row, dict) else None
         if not isinstance(kind, str) or kind not in KINDS:
             self.wrong(f"an event of a known kind was expected, not {_said(row)}")
+        if "run" in row:  # as files of version 1 call it
+            row = {"pass_": row["run"], **row}
         return self.made(KINDS[kind], row, self.at, index=index)
 
     def check_order(self, events: list[Event]) -> None:
-        passes, entries = {run.id for run in self.passes}, {entry.id for entry in self.entries}
+        passes, entries = {pass_.id for pass_ in self.passes}, {entry.id for entry in self.entries}
         for event in events:
             self.at = f"events[{event.index}]"
             if event.parent is not None and not event.parent < event.index:

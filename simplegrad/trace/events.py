@@ -135,10 +135,20 @@ class Read(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class PassBegun(Event):
-    """`grad(L0, [a, b])` begins: the table holds only dL0/dL0 = seed."""
+class OfPass(Event):
+    """A pass begins, ends or fails."""
 
-    run: Pass
+    pass_: Pass
+
+    @property
+    def run(self) -> Pass:
+        """Its older name, which programs still say."""
+        return self.pass_
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PassBegun(OfPass):
+    """`grad(L0, [a, b])` begins: the table holds only dL0/dL0 = seed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -176,20 +186,18 @@ class Accumulated(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class PassEnded(Event):
+class PassEnded(OfPass):
     """`grad` returns. `table` is dL_d, in the order in which gradients first came; `results` what it returns."""
 
-    run: Pass
     table: tuple[tuple[Value, Value], ...]
     results: tuple[Value | None, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class PassFailed(Event):
+class PassFailed(OfPass):
     """`grad` raises. What follows, where the program catches the error, belongs to no pass. `entry`: the one whose
     propagate raised, None where the pass itself did."""
 
-    run: Pass
     error: str  # the exception's class
     message: str
     entry: Entry | None = None

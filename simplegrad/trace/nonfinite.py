@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 
 import torch
 
@@ -34,7 +35,7 @@ class Birth:
     """Where the first NaN or infinity of a trace is born.
 
     `step`: index of the event that shows it; `value`: the Variable that has it; `kind`: "nan" or "inf" ("nan" for a
-    tensor with both); `where`: "forward" or "pass", then `run` is the pass. `entry`: the one that computed it, or whose
+    tensor with both); `where`: "forward" or "pass", then `pass_` is that. `entry`: the one that computed it, or whose
     propagate did; None for what `is_outside`: given to the run, not computed by it. `source`: the Python line, of the
     forward part where PyTorch or the engine computed a gradient of it; `line`: the line of the program.
     """
@@ -45,10 +46,11 @@ class Birth:
     where: str
     sentence: str
     entry: Entry | None = None
-    run: Pass | None = None
+    pass_: Pass | None = None
     source: Source | None = None
     line: int | None = None
     is_outside: bool = False
+    run = property(attrgetter("pass_"))  # its older name, which programs still say
 
     def __str__(self) -> str:
         return self.sentence
@@ -106,8 +108,8 @@ def _values_of(event: Event) -> Iterator[tuple[Value, str]]:
         case Recorded(entry=entry):
             yield from ((value, "input") for value in entry.inputs)
             yield from ((value, "output") for value in entry.outputs)
-        case PassBegun(run=run):
-            yield from ((value, "seed") for value in (run.loss, run.seed) if value is not None)
+        case PassBegun(pass_=pass_):
+            yield from ((value, "seed") for value in (pass_.loss, pass_.seed) if value is not None)
         case VisitBegun(incoming=incoming):
             yield from ((value, "incoming") for value in incoming if value is not None)
         case Visited(incoming=incoming, outgoing=outgoing):
@@ -123,7 +125,7 @@ class _Teller:
     def __init__(self, trace: Trace, event: Event, value: Value, kind: str):
         self.trace, self.event, self.value, self.kind = trace, event, value, kind
         self.entry: Entry | None = getattr(event, "entry", None)
-        self.run = next((run for run in trace.passes if run.id == event.pass_id), None)
+        self.pass_ = next((pass_ for pass_ in trace.passes if pass_.id == event.pass_id), None)
 
     def birth(self, part: str) -> Birth:
         outside = part in ("leaf", "read", "input", "seed")
@@ -135,10 +137,10 @@ class _Teller:
             step=self.event.index,
             value=self.value.name,
             kind=self.kind,
-            where="forward" if self.run is None else "pass",
+            where="forward" if self.pass_ is None else "pass",
             sentence=told[part](_shown(source, line)),
             entry=None if outside else self.entry,
-            run=self.run,
+            pass_=self.pass_,
             source=source,
             line=line,
             is_outside=outside,
@@ -173,13 +175,13 @@ class _Teller:
 
     @property
     def _in(self) -> str:
-        return "in the forward part" if self.run is None else f"in the {self.run.title}"
+        return "in the forward part" if self.pass_ is None else f"in the {self.pass_.title}"
 
     def _begins(self, verb: str) -> str:
         return f"{self._what[0].upper()}{self._what[1:]} {verb}"
 
     def _leaf(self, at: str) -> str:
-        if self.run is not None:
+        if self.pass_ is not None:
             return f"{self._begins('is made')} {self._in}{at}: the constant {self.value.name} has it."
         return f"{self._begins('came in')} from outside: {self.value.name} had it before anything was computed{at}."
 
@@ -199,8 +201,8 @@ class _Teller:
         )
 
     def _seed(self, at: str) -> str:
-        what = "its loss" if self.value is self.event.run.loss else "the gradient it begins with"
-        return f"{self._begins('came in')} from outside: the {self.event.run.title} begins{at}, and {what} has it."
+        what = "its loss" if self.value is self.event.pass_.loss else "the gradient it begins with"
+        return f"{self._begins('came in')} from outside: the {self.event.pass_.title} begins{at}, and {what} has it."
 
     def _computed(self, at: str) -> str:
         gives = f"{self.entry.statement} gives it"

@@ -59,7 +59,7 @@ class Replay:
         self.events = events
         self.value_named = value_named
         self.pass_begins: list[int] = []  # indices of PassBegun events
-        self.runs: list[PassHistory] = []
+        self.passes: list[PassHistory] = []
         self.recorded_at: list[int] = []  # indices of Recorded events
         self.resets = [0]  # where a new tape begins: 0, and the indices of TapeReset events
         self.value_known_at: dict[Value, int] = {}  # in the order of the indices
@@ -73,14 +73,14 @@ class Replay:
             case Recorded(entry=entry):
                 self.recorded_at.append(index)
                 self.know(index, *entry.inputs, *entry.outputs)
-            case PassBegun(run=run):
+            case PassBegun(pass_=pass_):
                 self.pass_begins.append(index)
-                self.runs.append(PassHistory(run, index))
-                stack.append(self.runs[-1])
-                self.running.add(index, self.runs[-1])
-                self.know(index, run.loss)
-                if run.seed is not None:
-                    self.runs[-1].gradient(run.loss).add(index, run.seed)
+                self.passes.append(PassHistory(pass_, index))
+                stack.append(self.passes[-1])
+                self.running.add(index, self.passes[-1])
+                self.know(index, pass_.loss)
+                if pass_.seed is not None:
+                    self.passes[-1].gradient(pass_.loss).add(index, pass_.seed)
             case VisitBegun(entry=entry):
                 stack[-1].entry(entry).add(index, ACTIVE)
             case Visited(entry=entry, state=state):
@@ -149,8 +149,8 @@ class History:
 
 
 class PassHistory:
-    def __init__(self, run: Pass, begin: int):
-        self.run = run
+    def __init__(self, pass_: Pass, begin: int):
+        self.pass_ = pass_
         self.begin = begin
         self.end: int | None = None
         self.gradients: dict[Value, History] = {}  # in the order in which they were first reached
@@ -169,7 +169,7 @@ _NOT_YET = object()
 class State:
     """The run after its first `k` events. Everything is looked up when asked for.
 
-    `event`: the last of the k events. `run`: the pass that runs, or the last that ran. `gradients`: its table,
+    `event`: the last of the k events. `pass_`: the pass that runs, or the last that ran. `gradients`: its table,
     variable name -> Gradient. `entries`: those on the tape so far; `entry_state(entry)`; `entry`: the current one.
     """
 
@@ -188,8 +188,13 @@ class State:
         return self._replay.running.before(self.k)
 
     @property
+    def pass_(self) -> Pass | None:
+        return self.history and self.history.pass_
+
+    @property
     def run(self) -> Pass | None:
-        return self.history and self.history.run
+        """Its older name, which programs still say."""
+        return self.pass_
 
     @property
     def in_pass(self) -> bool:

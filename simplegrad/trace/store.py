@@ -1,9 +1,9 @@
 """A trace in one file: a zip archive of `trace.json` (what happened) and `tensors.safetensors` (the numbers).
 
-Nothing in it is ever executed: no pickle, and every index is looked at before it is followed. `trace.json`, version 1:
+Nothing in it is ever executed: no pickle, and every index is looked at before it is followed. `trace.json`, version 2:
 
     format    "simplegrad trace"
-    version   1; a reader refuses what is newer than itself
+    version   2; a reader refuses what is newer than itself. In version 1 `pass_` was called `run`
     title, program, aggregate, kind, notices, bindings      of the Trace, as they are
     sources   [[file, line], …]; elsewhere a source is its place in this list
     values    [{id, name, shape, dtype, leaf?, note?, nonfinite?, norm?, tensor?}, …]; elsewhere a value is its place in
@@ -19,7 +19,7 @@ Nothing in it is ever executed: no pickle, and every index is looked at before i
               this, and never opens the files. Missing in files of before it was kept
     passes    [{id, loss, seed?, wanted: [value or null…], none, prune}, …]; elsewhere, again its place
     events    [{kind, parent?, pass_id?, line?, source?, and the fields of its kind}, …], in order. The kinds and their
-              fields are those of events.py; `run` is a pass, `table` a list of [value, value]
+              fields are those of events.py; `pass_` is a pass, `table` a list of [value, value]
     printed   [[how many events came before it, line of the program or null, text], …]: what the program printed
     calls, held, filled    of a PyTorch run, where there are any: rows with the fields of calls.py. What a field usually
               is (its default there) is left out

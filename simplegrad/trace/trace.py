@@ -153,7 +153,7 @@ class Trace:
 
     @property
     def passes(self) -> list[Pass]:
-        return [event.run for event in self.events if isinstance(event, PassBegun)]
+        return [event.pass_ for event in self.events if isinstance(event, PassBegun)]
 
     @property
     def error(self) -> Failed | LimitReached | None:

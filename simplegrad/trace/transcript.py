@@ -28,14 +28,14 @@ def lines(event: Event) -> Iterator[str]:
             yield f"{value.name} = {_shown(value)}"
         case Recorded(entry=entry) if not entry.aggregate:
             yield entry.statement
-        case PassBegun(run=run):
-            yield f"d{run.loss.name} {_RULE}"
-        case PassEnded(run=run, table=table):
+        case PassBegun(pass_=pass_):
+            yield f"d{pass_.loss.name} {_RULE}"
+        case PassEnded(pass_=pass_, table=table):
             for value, gradient in table:
-                yield f"d{run.loss.name}_d{value.name} = {gradient.name}"
+                yield f"d{pass_.loss.name}_d{value.name} = {gradient.name}"
             yield _RULE
-        case PassFailed(run=run):
-            yield f"d{run.loss.name} failed{_at(event)}: {event.error}: {event.message}"
+        case PassFailed(pass_=pass_):
+            yield f"d{pass_.loss.name} failed{_at(event)}: {event.error}: {event.message}"
             yield _RULE
         case Failed():
             yield f"the run failed{_at(event)}: {event.error}: {event.message}"

@@ -190,7 +190,7 @@ def facts_of(comparison: Comparison, names: list[str]) -> dict:
 def _divergence(found: Divergence) -> dict:
     return {
         "kind": found.kind,
-        "title": found.run.title if found.run is not None else "forward",
+        "title": found.pass_.title if found.pass_ is not None else "forward",
         "variable": found.variable,
         "sentence": found.sentence,
         "left": found.left,
@@ -284,7 +284,7 @@ def result_rows(results: Sequence[Result]) -> list[dict]:
     return [
         {
             "pass": each.title,
-            "gradient": f"d{(each.run or each.other_run).loss.name}/d{each.variable}",
+            "gradient": f"d{(each.pass_ or each.other_pass).loss.name}/d{each.variable}",
             "left": shown(each.left) if each.verdict != "not reached" or each.left else "",
             "right": shown(each.right) if each.verdict != "not reached" or each.right else "",
             "difference": "" if each.difference is None else f"{each.difference:.3g}",

@@ -18,7 +18,7 @@ class EventRow(NamedTuple):
 
     kind: str
     parent: int = NOWHERE  # the event that it is nested in
-    run: int = NOWHERE  # the pass
+    pass_id: int = NOWHERE
     line: int = 0  # of the program, 0 for none
     file: int = NOWHERE  # a place in `sources`
     file_line: int = 0
@@ -57,7 +57,7 @@ WIDTHS = {kind: _HEAD + (5 if kind in SUMS else len(what)) for kind, what in EVE
 
 class EntryRow(NamedTuple):
     statement: str
-    run: int  # the pass that recorded it
+    pass_id: int  # the pass that recorded it
     made_by: int  # the entry whose propagate recorded it
     line: int
     inputs: list[int]
@@ -102,7 +102,7 @@ class NodeRow(NamedTuple):
     id: int | str
     x: float
     y: float
-    run: int  # of a hole: the pass whose lane it stands in
+    pass_id: int  # of a hole: the pass whose lane it stands in
     kind: str
 
 

@@ -66,7 +66,7 @@ def payload(trace: Trace, asked: Callable[[], None] = lambda: None) -> dict:
         "sentences": sentences,
         "entries": [encoder.entry(entry) for entry in trace.entries],
         "values": [encoder.value(value) for value in trace.values],
-        "passes": [PassRow(run.title, run.loss.name, [x.id for x in run.wanted]) for run in trace.passes],
+        "passes": [PassRow(pass_.title, pass_.loss.name, [x.id for x in pass_.wanted]) for pass_ in trace.passes],
         "modules": [ModuleRow(each.title, each.entries[0].id, len(each.entries)) for each in modules_of(trace.entries)],
         "program": trace.program.splitlines(),
         "printed": [[after, text] for after, _, text in trace.printed],
@@ -116,8 +116,8 @@ class _Encoder:
                 return EventRow("recorded", *head, entry.id)
             case Read(value=value, entry=entry):
                 return EventRow("read", *head, value.id, entry.id)
-            case PassBegun(run=run):
-                return EventRow("begun", *head, run.id, _ids((run.loss, run.seed)))
+            case PassBegun(pass_=pass_):
+                return EventRow("begun", *head, pass_.id, _ids((pass_.loss, pass_.seed)))
             case VisitBegun(entry=entry, incoming=incoming):
                 return EventRow("visit", *head, entry.id, _ids(incoming))
             case Visited(entry=entry, state=state, incoming=incoming, outgoing=outgoing):
@@ -126,10 +126,10 @@ class _Encoder:
                 lost = value in self.narrator.nothing.escaped
                 kind = "nothing" if contribution is None else "lost" if lost else "accumulated"
                 return EventRow(kind, *head, entry.id, slot, value.id, *_ids((contribution, total)))
-            case PassEnded(run=run, results=results):
-                return EventRow("ended", *head, run.id, _ids(results))
-            case PassFailed(run=run):
-                return EventRow("broken", *head, run.id)
+            case PassEnded(pass_=pass_, results=results):
+                return EventRow("ended", *head, pass_.id, _ids(results))
+            case PassFailed(pass_=pass_):
+                return EventRow("broken", *head, pass_.id)
             case TapeReset():
                 return EventRow("reset", *head)
             case Failed() | LimitReached():

@@ -17,7 +17,7 @@ class Nothing:
         self.escaped: dict[Value, Entry] = {}  # read, though no entry made them -> by which entry first
         self.swallowed: dict[int, dict[Value, int]] = {}  # pass -> what an escaped temporary received, since which step
         self.by_hand: dict[int | None, dict[Value, Entry]] = {}  # pass -> what a hand-written propagate gave None for
-        self.runs: dict[int, tuple[Pass, int]] = {}  # pass -> itself, and how many entries there were when it began
+        self.passes: dict[int, tuple[Pass, int]] = {}  # pass -> itself, and how many entries there were when it began
         self.needed: dict[int, set[Value]] = {}  # pass -> what its wanted results depend through; made when asked for
         self.behind: dict[Value, set[Value]] = {}  # loss -> all that it was computed from; the same
 
@@ -28,29 +28,29 @@ class Nothing:
                 self.makers.update((x, entry) for x in entry.outputs)
             case Read(value=value, entry=entry):
                 self.escaped.setdefault(value, entry)
-            case PassBegun(run=run):
-                self.runs[run.id] = run, len(self.entries)
+            case PassBegun(pass_=pass_):
+                self.passes[pass_.id] = pass_, len(self.entries)
             case Accumulated(value=value, total=total) if value in self.escaped and total is not None:
                 self.swallowed.setdefault(event.pass_id, {}).setdefault(value, event.index)
             case Visited(entry=entry, outgoing=outgoing) if entry.aggregate and any(event.incoming):
                 given = {x: entry for x, g in zip(entry.inputs, outgoing) if g is None}
                 self.by_hand.setdefault(event.pass_id, {}).update(given)
 
-    def leaves_out(self, run: Pass) -> bool:
+    def leaves_out(self, pass_: Pass) -> bool:
         """Whether the pass computes nothing that no wanted result needs; autograd does so when it is asked for some."""
-        return bool(run.wanted) and (run.prune == "ahead" or self.kind == "torch")
+        return bool(pass_.wanted) and (pass_.prune == "ahead" or self.kind == "torch")
 
-    def is_asked_for(self, run_id: int | None, value: Value) -> bool:
+    def is_asked_for(self, pass_id: int | None, value: Value) -> bool:
         """Whether a wanted result of the pass depends on it: it is one, or was computed from one."""
-        run, length = self.runs.get(run_id, (None, 0))
-        if run is None or not self.leaves_out(run):
+        pass_, length = self.passes.get(pass_id, (None, 0))
+        if pass_ is None or not self.leaves_out(pass_):
             return True
-        if run_id not in self.needed:
-            found = self.needed[run_id] = set(run.wanted)
+        if pass_id not in self.needed:
+            found = self.needed[pass_id] = set(pass_.wanted)
             for entry in self.entries[:length]:
                 if any(x in found for x in entry.inputs):
                     found.update(entry.outputs)
-        return value in self.needed[run_id]
+        return value in self.needed[pass_id]
 
     def depends(self, loss: Value, value: Value) -> bool:
         """Whether entries lead from a value to the loss."""
@@ -64,28 +64,28 @@ class Nothing:
             self.behind[loss] = seen
         return value in self.behind[loss]
 
-    def result(self, run: Pass, value: Value) -> str:
+    def result(self, pass_: Pass, value: Value) -> str:
         """What a pass returned for a value when it returned None: `None, a known zero: L0 does not depend on b`.
 
         Of what a hand-written backward keeps to itself autograd knows nothing: there it is said what autograd sees."""
-        lost = self.swallowed.get(run.id, {})
+        lost = self.swallowed.get(pass_.id, {})
         if lost:
             return f"None: nothing came. {self.where(lost)}"
-        if not self.depends(run.loss, value) and self.kind == "torch" and any(each.aggregate for each in self.entries):
-            return f"None: autograd sees no way from {run.loss.name} to {value.name}"
-        if not self.depends(run.loss, value):
-            return f"None, a known zero: {run.loss.name} does not depend on {value.name}"
-        for x, entry in self.by_hand.get(run.id, {}).items():
+        if not self.depends(pass_.loss, value):
+            if self.kind == "torch" and any(each.aggregate for each in self.entries):
+                return f"None: autograd sees no way from {pass_.loss.name} to {value.name}"
+            return f"None, a known zero: {pass_.loss.name} does not depend on {value.name}"
+        for x, entry in self.by_hand.get(pass_.id, {}).items():
             if x is value or self.depends(x, value):
                 return f"None: nothing came. The propagate of entry {entry.id} gave None for {x.name}"
         return "None, a known zero"
 
-    def passed_over(self, run_id: int | None, names: str, are: str) -> str:
+    def passed_over(self, pass_id: int | None, names: str, are: str) -> str:
         """Why a pass has nothing for the outputs of an entry."""
-        lost = self.swallowed.get(run_id, {})
+        lost = self.swallowed.get(pass_id, {})
         if lost:
             return f"nothing has come to {names}, so nothing is passed on. {self.where(lost)}."
-        if self.by_hand.get(run_id):
+        if self.by_hand.get(pass_id):
             return f"nothing has come to {names}, so nothing is passed on."
         return f"{names} {are} None, a known zero, and so is all that it would give. No work."
 

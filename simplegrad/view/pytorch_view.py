@@ -201,7 +201,7 @@ def births_of(trace: Trace) -> tuple[list[Birth], str]:
         return [], str(error)
     failed = next((event for event in trace.events if isinstance(event, PassFailed)), None)
     if first is None and failed is not None:
-        message = f"The {failed.run.title} failed: {failed.error}: {failed.message}"
+        message = f"The {failed.pass_.title} failed: {failed.error}: {failed.message}"
         return [], f"{message} Every number that came before it did is finite."
     return list(dict.fromkeys(birth for birth in (first, nan) if birth is not None)), ""
 
@@ -308,12 +308,12 @@ def lanes(trace: Trace) -> list[dict]:
     for entry in trace.entries:
         counts[entry.pass_id] = counts.get(entry.pass_id, 0) + 1
     told = [{"title": "forward", "order": 0, "text": _entries(counts.get(None, 0), "recorded")}]
-    for run in trace.passes:
-        walked, order = _walked(trace, run.id), _order(trace, run.id)
+    for pass_ in trace.passes:
+        walked, order = _walked(trace, pass_.id), _order(trace, pass_.id)
         what = f"walks {_entries(walked, '')}".strip()
-        made = counts.get(run.id, 0)
+        made = counts.get(pass_.id, 0)
         records = f", and records {made} for the next" if made else ", and records none"
-        told.append({"title": run.title, "order": order, "text": what + records})
+        told.append({"title": pass_.title, "order": order, "text": what + records})
     return told
 
 
@@ -347,12 +347,12 @@ def _entries(count: int, verb: str) -> str:
     return f"{count} {'entry' if count == 1 else 'entries'} {verb}".strip()
 
 
-def _walked(trace: Trace, run: int) -> int:
+def _walked(trace: Trace, pass_id: int) -> int:
     states = ("propagated", "partial")
-    return sum(1 for event in trace.events if event.pass_id == run and getattr(event, "state", "") in states)
+    return sum(1 for event in trace.events if event.pass_id == pass_id and getattr(event, "state", "") in states)
 
 
-def _order(trace: Trace, run: int) -> int:
+def _order(trace: Trace, pass_id: int) -> int:
     """1 for a first backward; 2 for one that walks what a first backward recorded, and so on."""
     orders: dict[int, int] = {}
     for event in trace.events:
@@ -363,7 +363,7 @@ def _order(trace: Trace, run: int) -> int:
         walked = getattr(event, "state", "") in ("propagated", "partial")
         if walked and entry.pass_id is not None and entry.pass_id != event.pass_id:
             orders[event.pass_id] = max(orders[event.pass_id], orders.get(entry.pass_id, 1) + 1)
-    return orders.get(run, 1)
+    return orders.get(pass_id, 1)
 
 
 _WRONG = (

@@ -202,7 +202,7 @@ class Narrator:
 
     def __init__(self, kind: str = "tape"):
         self.kind = kind
-        self.runs: list[Pass] = []
+        self.passes: list[Pass] = []
         self.titles: dict[int | None, str] = {}  # of all passes so far
         self.counts: dict[tuple[int, Value], int] = {}
         self.sums: dict[tuple[int, Value], Value] = {}
@@ -221,7 +221,7 @@ class Narrator:
 
     @property
     def loss(self) -> str:
-        return self.runs[-1].loss.name if self.runs else "L"
+        return self.passes[-1].loss.name if self.passes else "L"
 
     def text(self, value: Value) -> str:
         """`value_text`, made once for each value: with large tensors it reads all their elements."""
@@ -252,7 +252,7 @@ class Narrator:
 
     def fills(self, event: Leaf) -> bool:
         """Whether it is a zero that is computed with where a gradient is None."""
-        none_came = None in self.came.get(event.parent, ()) or bool(self.runs) and self.runs[-1].none == "zeros"
+        none_came = None in self.came.get(event.parent, ()) or bool(self.passes) and self.passes[-1].none == "zeros"
         return none_came and event.value.tensor is not None and self.looks.is_zero(event.value.tensor)
 
     def recorded(self, event: Recorded) -> str:
@@ -283,18 +283,19 @@ class Narrator:
         )
 
     def begun(self, event: PassBegun) -> str:
-        run = event.run
-        self.runs.append(run)
-        self.titles[run.id] = run.title
-        if run.seed is not None:
-            self.sums[run.id, run.loss] = run.seed
-            self.counts[run.id, run.loss] = 1
-        name, wanted = run.loss.name, _joined(", ", (x.name for x in run.wanted))
-        seed = f" The table holds one row: d{name}/d{name} = {self.equals(run.seed)}." if run.seed is not None else ""
-        summed = f" {name} is no scalar, so this is the gradient of its sum." if run.loss.shape else ""
-        modes = {"zeros": " None is replaced by zeros.", "skip": ""}.get(run.none, "")
-        pruned = " What no wanted result depends on is pruned ahead." if run.prune == "ahead" else ""
-        return f"The {run.title} begins: grad({name}, [{wanted}]).{seed}{summed}{modes}{pruned}"
+        pass_ = event.pass_
+        self.passes.append(pass_)
+        self.titles[pass_.id] = pass_.title
+        if pass_.seed is not None:
+            self.sums[pass_.id, pass_.loss] = pass_.seed
+            self.counts[pass_.id, pass_.loss] = 1
+        name, wanted = pass_.loss.name, _joined(", ", (x.name for x in pass_.wanted))
+        row = "" if pass_.seed is None else f"d{name}/d{name} = {self.equals(pass_.seed)}"
+        seed = f" The table holds one row: {row}." if row else ""
+        summed = f" {name} is no scalar, so this is the gradient of its sum." if pass_.loss.shape else ""
+        modes = {"zeros": " None is replaced by zeros.", "skip": ""}.get(pass_.none, "")
+        pruned = " What no wanted result depends on is pruned ahead." if pass_.prune == "ahead" else ""
+        return f"The {pass_.title} begins: grad({name}, [{wanted}]).{seed}{summed}{modes}{pruned}"
 
     def visit(self, event: VisitBegun) -> str:
         entry = event.entry
@@ -334,10 +335,10 @@ class Narrator:
                 return f"{what}, ran all the same: {because}. It gives {given}."
             return f"{what}, is skipped: {self.nothing.passed_over(event.pass_id, names, are)}"
         if event.state == "pruned":
-            wanted = _joined(", ", (x.name for x in self.runs[-1].wanted)) if self.runs else "wanted"
+            wanted = _joined(", ", (x.name for x in self.passes[-1].wanted)) if self.passes else "wanted"
             return f"{what}, is pruned ahead: none of its inputs depends on {wanted}, so no wanted result needs it."
-        if self.runs:
-            self.ran[entry] = self.runs[-1]
+        if self.passes:
+            self.ran[entry] = self.passes[-1]
         gives = _joined("; ", (self.gives(x, g) for x, g in zip(entry.inputs, event.outgoing)))
         if event.state == "partial":
             none = [x.name for x, g in zip(entry.outputs, event.incoming) if g is None]
@@ -378,20 +379,20 @@ class Narrator:
         return f" It goes nowhere: no entry has {name} as its output, so what {name} was computed from misses it."
 
     def ended(self, event: PassEnded) -> str:
-        run = event.run
-        if run in self.runs:
-            self.runs.remove(run)
-        if not run.wanted:
-            return f"The {run.title} ends.{self.filled_leaves(run)}"
+        pass_ = event.pass_
+        if pass_ in self.passes:
+            self.passes.remove(pass_)
+        if not pass_.wanted:
+            return f"The {pass_.title} ends.{self.filled_leaves(pass_)}"
         rows = (
-            f"d{run.loss.name}/d{x.name} = {self.nothing.result(run, x) if g is None else self.equals(g)}"
-            for x, g in zip(run.wanted, event.results)
+            f"d{pass_.loss.name}/d{x.name} = {self.nothing.result(pass_, x) if g is None else self.equals(g)}"
+            for x, g in zip(pass_.wanted, event.results)
         )
-        return f"The {run.title} ends. It returns {_joined('; ', rows)}."
+        return f"The {pass_.title} ends. It returns {_joined('; ', rows)}."
 
-    def filled_leaves(self, run: Pass) -> str:
+    def filled_leaves(self, pass_: Pass) -> str:
         """A pass that returns nothing adds to `.grad` of the leaves that it reaches."""
-        leaves = self.filled.get(run.id, [])
+        leaves = self.filled.get(pass_.id, [])
         if not leaves:
             return " It reached no leaf." if self.kind == "torch" else " It returns nothing."
         named = [f"{x.name} ({shape_text(x.shape)})" for x in leaves[:MOST_LEAVES]]
@@ -401,10 +402,10 @@ class Narrator:
         )
 
     def broken_off(self, event: PassFailed) -> str:
-        if event.run in self.runs:
-            self.runs.remove(event.run)
+        if event.pass_ in self.passes:
+            self.passes.remove(event.pass_)
         where = f" in entry {event.entry.id}, {event.entry.statement}" if event.entry is not None else ""
-        return f"The {event.run.title} failed{where}: {event.error}: {event.message}. It returns nothing."
+        return f"The {event.pass_.title} failed{where}: {event.error}: {event.message}. It returns nothing."
 
     def reset(self, event: TapeReset) -> str:
         return "The tape is reset: it is empty, and names begin at v0 again."

@@ -88,7 +88,7 @@ def test_both_sides_enter_and_leave_a_pass_together(wrong):
 
 def test_wrong_parts_from_simple_in_the_pass_of_L1_at_the_gradient_of_t(wrong):
     found = wrong.divergence
-    assert (found.kind, found.run.loss.name, found.variable, found.partner) == ("dead_end", "L1", "t", "v0")
+    assert (found.kind, found.pass_.loss.name, found.variable, found.partner) == ("dead_end", "L1", "t", "v0")
     assert found.sentence == (
         "In the pass of L1, dL1/dt = v19 reaches the escaped temporary t on the left and goes nowhere: no entry has t "
         "as an output. On the right, the same gradient, dL1/dv0 = v20, goes on to a and b. In the end dL1/da is None "
@@ -131,7 +131,7 @@ def test_beside_an_aggregate_that_declares_the_temporary_its_output_is_the_partn
 
 def test_a_run_that_raises_diverges_where_it_raised():
     found = compared("simple_type_error")
-    assert (found.divergence.kind, found.divergence.run.loss.name) == ("raised", "L0")
+    assert (found.divergence.kind, found.divergence.pass_.loss.name) == ("raised", "L0")
     assert found.divergence.left_event == len(found.left) - 1
     assert found.divergence.left.startswith("RawTensorError: ")
     assert {result.verdict for result in found.results} == {NOT_REACHED}
@@ -154,7 +154,7 @@ def hand_written(partials, forward=lambda a, b: (a + b) * b):
 
 def test_a_wrong_partial_is_found_at_its_variable():
     found = compared(hand_written(lambda g, a, b: [g * b, g * (a + b)])).divergence  # lacks b's second use
-    assert (found.kind, found.run.loss.name, found.variable) == ("gradient", "L0", "b")
+    assert (found.kind, found.pass_.loss.name, found.variable) == ("gradient", "L0", "b")
     assert "on the left (from v0 = made(a, b)), and" in found.sentence
 
 
@@ -201,7 +201,7 @@ def test_steps_at_which_a_gradient_differs(wrong):
 
 def test_the_ghost_leads_from_t_to_a_and_b_with_the_dropped_gradient(wrong):
     (ghost,) = wrong.ghosts
-    assert (ghost.side, ghost.value.name, ghost.run.loss.name, ghost.nodes) == ("left", "t", "L1", ())
+    assert (ghost.side, ghost.value.name, ghost.pass_.loss.name, ghost.nodes) == ("left", "t", "L1", ())
     assert [(edge.input.name, edge.output.name, edge.text) for edge in ghost.edges] == [
         ("a", "t", "v0 = a + b"),
         ("b", "t", "v0 = a + b"),

@@ -46,7 +46,7 @@ def test_a_run_that_keeps_exactly_to_its_limits_goes_through():
 def test_entries_of_a_pass_count_too():
     trace = cut("a = rand(2)\nL = (a * a).sum()\ngrad(L, [a])", Limits(entries=3))
     assert trace.pass_count == 1 and len(trace.entries) == 3
-    assert trace.at(len(trace)).run.title == "pass of L"
+    assert trace.at(len(trace)).pass_.title == "pass of L"
 
 
 BIG = "a = rand(100000)\n"

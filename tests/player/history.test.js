@@ -8,11 +8,11 @@ import { TraceHistory, bisect, entryOf } from "../../simplegrad/view/player/hist
 
 const entry = (statement, inputs, outputs) => {
   const row = [];
-  Object.assign(row, { [ENTRY.statement]: statement, [ENTRY.run]: -1, [ENTRY.made_by]: -1, [ENTRY.line]: 1, [ENTRY.inputs]: inputs, [ENTRY.outputs]: outputs, [ENTRY.formulas]: [], [ENTRY.group]: "" });
+  Object.assign(row, { [ENTRY.statement]: statement, [ENTRY.pass_id]: -1, [ENTRY.made_by]: -1, [ENTRY.line]: 1, [ENTRY.inputs]: inputs, [ENTRY.outputs]: outputs, [ENTRY.formulas]: [], [ENTRY.group]: "" });
   return row;
 };
 const value = (name, largest = 1) => [name, "", "1", largest === 0 ? 1 : 0, 0, largest];
-const event = (kind, ...what) => [kind, -1, what.run ?? -1, 1, -1, 0, ...what];
+const event = (kind, ...what) => [kind, -1, what.pass_id ?? -1, 1, -1, 0, ...what];
 
 /** y = x * x and its pass, with a gradient of x of this size. */
 function squared(largest = 2) {

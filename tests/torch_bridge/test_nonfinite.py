@@ -70,7 +70,7 @@ def test_root_at_zero_in_backward(values):
         L = y.sum()
         L.backward()
     birth = find_nonfinite(trace)
-    assert (birth.kind, birth.where, birth.run.title) == ("inf", "pass", "pass of L")
+    assert (birth.kind, birth.where, birth.pass_.title) == ("inf", "pass", "pass of L")
     assert (birth.entry.operator, birth.source) == ("Sqrt", (__file__, line_of("the root")))
 
 
@@ -111,7 +111,7 @@ def test_only_in_the_second_backward(values):
         L1.backward()
     birth = find_nonfinite(trace)
     assert torch.isfinite(g).all()
-    assert (birth.where, birth.run.title) == ("pass", "pass of L1")
+    assert (birth.where, birth.pass_.title) == ("pass", "pass of L1")
     assert birth.source == (__file__, line_of("the power"))
 
 
@@ -134,7 +134,7 @@ def test_inside_a_custom_backward(values, create_graph):
         L = Slope.apply(x).sum()
         torch.autograd.grad(L, x, create_graph=create_graph)
     birth = find_nonfinite(trace)
-    assert (birth.where, birth.run.title) == ("pass", "pass of L")
+    assert (birth.where, birth.pass_.title) == ("pass", "pass of L")
     assert birth.source == (__file__, line_of("inside backward"))
 
 

@@ -278,7 +278,7 @@ def test_a_pass_whose_error_is_caught_has_failed_and_what_follows_belongs_to_non
     after = [event for event in trace.events[failed.index + 1 :] if isinstance(event, Recorded)]
     assert [(event.entry.operator, event.pass_id) for event in after] == [("Mul", None), ("Sum", None)]
     assert of(trace, PassBegun)[-1].parent is None
-    assert f"The {failed.run.title} failed: {failed.error}" in str(diagnose(trace))
+    assert f"The {failed.pass_.title} failed: {failed.error}" in str(diagnose(trace))
 
 
 def test_a_caught_error_of_a_pass_says_which_tensor_was_changed():
@@ -303,9 +303,9 @@ def test_a_pass_that_failed_within_another_leaves_that_one_open():
     x = vector()
     with record_torch() as trace:
         Tries.apply(x * 2).sum().backward()
-    outer, inner = [event.run for event in of(trace, PassBegun)]
-    assert [event.run for event in of(trace, PassFailed)] == [inner]
-    assert [event.run for event in of(trace, PassEnded)] == [outer]
+    outer, inner = [event.pass_ for event in of(trace, PassBegun)]
+    assert [event.pass_ for event in of(trace, PassFailed)] == [inner]
+    assert [event.pass_ for event in of(trace, PassEnded)] == [outer]
 
 
 def test_a_limit_is_the_last_event_and_the_run_goes_on():

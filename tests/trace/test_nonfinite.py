@@ -60,7 +60,7 @@ def test_root_at_zero_in_backward():
         y = x.sqrt()  # the root
         grad(y.sum(), [x])
     birth = find_nonfinite(trace)
-    assert (birth.kind, birth.where, birth.run) == ("inf", "pass", trace.passes[0])
+    assert (birth.kind, birth.where, birth.pass_) == ("inf", "pass", trace.passes[0])
     assert birth.source == (__file__, line_of("the root"))
     assert "in the backward of" in birth.sentence
 
@@ -85,7 +85,7 @@ def test_infinite_only_in_the_second_pass():
         grad(g.sum(), [x])
     birth = find_nonfinite(trace)
     assert birth.where == "pass"
-    assert birth.run is trace.passes[1]
+    assert birth.pass_ is trace.passes[1]
 
 
 def test_zero_times_infinity_in_the_second_pass():
@@ -94,7 +94,7 @@ def test_zero_times_infinity_in_the_second_pass():
         (g,) = grad((x**1.5).sum(), [x])
         grad((g * g).sum(), [x])
     first = find_nonfinite(trace)
-    assert (first.where, first.run) == ("pass", trace.passes[1])
+    assert (first.where, first.pass_) == ("pass", trace.passes[1])
     assert find_nonfinite(trace, kinds=("nan",)).kind == "nan"
 
 

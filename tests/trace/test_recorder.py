@@ -65,12 +65,12 @@ def test_events_nest(name):
                 open_ones.pop()  # the visit that it broke off
         assert event.parent == (open_ones[-1] if not isinstance(event, PassBegun) else event.parent)
         if isinstance(event, PassFailed):
-            assert trace.events[open_ones.pop()].run is event.run
+            assert trace.events[open_ones.pop()].pass_ is event.pass_
         if isinstance(event, (PassBegun, VisitBegun)):
             assert event.parent == open_ones[-1] or isinstance(event, VisitBegun)
             open_ones.append(index)
         if isinstance(event, PassEnded):
-            assert trace.events[open_ones.pop()].run is event.run
+            assert trace.events[open_ones.pop()].pass_ is event.pass_
 
 
 @pytest.mark.parametrize("name", RUNS)

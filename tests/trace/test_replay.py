@@ -24,7 +24,7 @@ from tests.trace.runs import RUNS, recorded
 
 @dataclass
 class Running:
-    run: object
+    pass_: object
     table: dict = field(default_factory=dict)
     entries: dict = field(default_factory=dict)
     ended: bool = False
@@ -49,9 +49,9 @@ class Naive:
             self.entries.append(event.entry)
             self.know(*event.entry.inputs, *event.entry.outputs)
         elif isinstance(event, PassBegun):
-            self.current = Running(event.run, {event.run.loss: event.run.seed})
+            self.current = Running(event.pass_, {event.pass_.loss: event.pass_.seed})
             self.stack.append(self.current)
-            self.know(event.run.loss)
+            self.know(event.pass_.loss)
         elif isinstance(event, VisitBegun):
             self.current.entries[event.entry] = "active"
         elif isinstance(event, Visited):
@@ -95,7 +95,7 @@ def test_at_every_k(name):
         assert [state.entry_state(entry) for entry in trace.entries] == [
             states.get(entry, "pending") for entry in trace.entries
         ]
-        assert state.run is (naive.current and naive.current.run)
+        assert state.pass_ is (naive.current and naive.current.pass_)
         if k:
             event = trace.events[k - 1]
             assert (state.event, state.line, state.source) == (event, event.line, event.source)
@@ -164,7 +164,7 @@ def test_before_and_after_a_pass_nothing_is_unreached_and_none():
 def histories(trace) -> int:
     """How many facts a replay of the trace keeps."""
     replay = Replay(trace.events, trace.value_named)
-    changes = [h for run in replay.runs for h in (*run.gradients.values(), *run.entries.values())]
+    changes = [h for each in replay.passes for h in (*each.gradients.values(), *each.entries.values())]
     return sum(len(each.indices) for each in changes) + len(replay.value_known_at) + len(replay.recorded_at)
 
 

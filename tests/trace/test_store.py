@@ -45,8 +45,8 @@ def test_every_run_comes_back_and_replays_identically(name):
         mine, other = trace.at(k), loaded.at(k)
         assert as_data(list(mine.gradients.items())) == as_data(list(other.gradients.items()))
         assert [mine.entry_state(e) for e in trace.entries] == [other.entry_state(e) for e in loaded.entries]
-        assert as_data([mine.entry, mine.run, mine.line, mine.source]) == as_data(
-            [other.entry, other.run, other.line, other.source]
+        assert as_data([mine.entry, mine.pass_, mine.line, mine.source]) == as_data(
+            [other.entry, other.pass_, other.line, other.source]
         )
 
 
@@ -67,8 +67,8 @@ def test_identities_come_back():
             assert event.value is by_id[event.value.id]
         if hasattr(event, "entry"):
             assert event.entry is loaded.entries[event.entry.id]
-        if hasattr(event, "run"):
-            assert event.run is loaded.passes[event.run.id]
+        if hasattr(event, "pass_"):
+            assert event.pass_ is loaded.passes[event.pass_.id]
 
 
 def test_what_is_equal_is_kept_once():
@@ -241,11 +241,31 @@ def test_a_foreign_document(saved):
 
 
 def test_a_newer_version(saved):
-    rewritten(saved, lambda document: document.update(version=2))
+    rewritten(saved, lambda document: document.update(version=3))
     assert refusal(saved) == (
-        "written by a newer simplegrad: its version is 2, and this one reads up to 1. Update simplegrad, or save the "
+        "written by a newer simplegrad: its version is 3, and this one reads up to 2. Update simplegrad, or save the "
         "trace with this one."
     )
+
+
+def test_a_file_of_version_1_opens_as_one_of_now(saved):
+    """Its events called a pass `run`."""
+    now = as_data(Trace.load(saved).events)
+
+    def older(document):
+        document["version"] = 1
+        for event in document["events"]:
+            if "pass_" in event:
+                event["run"] = event.pop("pass_")
+
+    assert as_data(Trace.load(rewritten(saved, older)).events) == now
+
+
+def test_what_programs_called_a_pass_before_still_works(saved):
+    trace = Trace.load(saved)
+    begun = next(event for event in trace if event.kind == "PassBegun")
+    assert begun.run is begun.pass_ is trace.passes[0]
+    assert trace.at(len(trace)).run is trace.at(len(trace)).pass_ is not None
 
 
 @pytest.mark.parametrize("version", [0, -1, None, "1", True, 1.0])
@@ -402,7 +422,7 @@ def test_a_document_that_is_wrong_inside(saved, says):
 
 @pytest.mark.parametrize("place", [-1, 10**6, 1.5, "0", True])
 def test_a_place_outside_of_its_list(saved, place):
-    for event, field in ((RECORDED, "entry"), (0, "value"), (PASS, "run"), (0, "source")):
+    for event, field in ((RECORDED, "entry"), (0, "value"), (PASS, "pass_"), (0, "source")):
         rewritten(saved, at("events", event, field, to=place))
         assert f"trace.json, events[{event}]: a place from 0 to " in refusal(saved)
         recorded("simple_variable, none=skip, prune=none").save(saved)

@@ -74,14 +74,15 @@ def test_what_follows_a_pass_that_raised_belongs_to_no_pass():
         M = (a * 3).sum(name="M")
         grad(M, [a])
     failed = next(event for event in trace if isinstance(event, PassFailed))
-    assert (failed.error, failed.entry.statement, failed.run.loss.name) == ("ZeroDivisionError", "r = failing(a)", "L")
+    assert (failed.error, failed.pass_.loss.name) == ("ZeroDivisionError", "L")
+    assert failed.entry.statement == "r = failing(a)"
     assert failed.message == "as planned (in the propagate of entry 0, 'r = failing(a)')"
     later = [entry for entry in trace.entries if entry.statement.endswith("a * 3") or entry.outputs[0].name == "M"]
     assert [(entry.pass_id, entry.made_by) for entry in later] == [(None, None)] * 2
     assert trace.error is None and [run.title for run in trace.passes] == ["pass of L", "pass of M"]
     assert [event.parent for event in trace if isinstance(event, PassBegun)] == [None, None]
     end = trace.at(len(trace))
-    assert end.run.title == "pass of M" and not trace.at(failed.index + 2).in_pass
+    assert end.pass_.title == "pass of M" and not trace.at(failed.index + 2).in_pass
     assert trace.at(failed.index + 1).gradients["a"].state == "unreached"  # broken off: not known to be zero
     assert any(line.startswith("dL failed at test_true.py:") for line in trace.transcript().splitlines())
 
@@ -101,7 +102,7 @@ def test_a_failed_pass_within_a_pass():
     with record() as trace:
         a = leaf(1.0, name="a")
         assert grad(tried(a).sum(name="L"), [a])[0].tolist() == [2.0]
-    assert isinstance(trace[-1], PassEnded) and trace[-1].run is trace.passes[0]
+    assert isinstance(trace[-1], PassEnded) and trace[-1].pass_ is trace.passes[0]
 
 
 def test_a_transcript_says_that_the_run_failed_and_where():

@@ -40,17 +40,17 @@ def run_of(operator: str, inputs: int, outputs: int, name: str = "x", tensor=Non
     ins, outs = tuple(new() for _ in range(inputs)), tuple(new() for _ in range(outputs))
     entry = Entry(0, operator, name, ins, outs, aggregate=operator == "f")
     loss, seed, g = new(), new(), new()
-    run = Pass(0, loss, seed, ins)
+    pass_ = Pass(0, loss, seed, ins)
     into, out = (g,) * outputs, (g,) * inputs
     come = [{"slot": 0, "value": x, "contribution": g, "total": g, "first": True} for x in ins]
     rows = [
         *((Leaf, {"value": x}) for x in ins),
         (Recorded, {"entry": entry}),
-        (PassBegun, {"run": run, "pass_id": 0}),
+        (PassBegun, {"pass_": pass_, "pass_id": 0}),
         (VisitBegun, {"entry": entry, "incoming": into, "pass_id": 0}),
         (Visited, {"entry": entry, "state": "partial", "incoming": into, "outgoing": out, "pass_id": 0}),
         *((Accumulated, {"entry": entry, "pass_id": 0, **each}) for each in come),
-        (PassEnded, {"run": run, "table": ((loss, seed),), "results": out, "pass_id": 0}),
+        (PassEnded, {"pass_": pass_, "table": ((loss, seed),), "results": out, "pass_id": 0}),
     ]
     events = [kind(index=number, **fields) for number, (kind, fields) in enumerate(rows)]
     trace = Trace(events, [entry], [*ins, *outs, loss, seed, g])

@@ -190,9 +190,9 @@ def _why_own(run: RankRun, segment: Segment, path: str, runs: list[RankRun]) -> 
     if ddp:
         return _not_in_ddp(run, path, ddp[-1])
     for event in segment.passes[-1:]:
-        leading = run.leads_to(event.run.loss)
+        leading = run.leads_to(event.pass_.loss)
         for met in run.met:
-            if any(x is event.run.loss or run.giver.get(x) in leading for x in met.call.inputs):
+            if any(x is event.pass_.loss or run.giver.get(x) in leading for x in met.call.inputs):
                 where = at(met.call.source)
                 return met.call.source, f"The {met.call.name} of the loss{where} changes its number, not its gradients."
     others = [met for met in run.met if segment.first <= met.call.id < segment.last and run.gradients_in(met)]

@@ -69,7 +69,7 @@ class Reduced:
 def reductions(run: RankRun, event: PassBegun) -> list[Reduced]:
     """Of the loss of one pass; [] where its shape is not one that is known."""
     found: list[Reduced] = []
-    _walk(run, event.run.loss, (), (), found, 0)
+    _walk(run, event.pass_.loss, (), (), found, 0)
     return found
 
 

@@ -86,7 +86,7 @@ def _birth(run: RankRun) -> _Birth | None:
 
 def _leading(run: RankRun) -> set[int]:
     """Calls that a loss was computed by, or that worked on gradients."""
-    found = {call.id for event in run.passes for call in run.leads_to(event.run.loss)}
+    found = {call.id for event in run.passes for call in run.leads_to(event.pass_.loss)}
     return found | {call.id for call in run.calls if any(x in run.grads for x in (*call.inputs, *call.outputs))}
 
 

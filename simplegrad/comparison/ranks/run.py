@@ -59,14 +59,14 @@ class RankRun:
         """Those that brought something to a leaf's .grad, in order."""
         bring = {share.pass_id for share in self.shares[told.CAME]}
         begun = [event for event in self.trace.events if isinstance(event, PassBegun)]
-        return [event for event in begun if event.run.id in bring or self._failed_in(event)]
+        return [event for event in begun if event.pass_.id in bring or self._failed_in(event)]
 
     def _failed_in(self, event: PassBegun) -> bool:
-        return any(met.waits and met.noted.by == "DDP" and met.call.pass_id == event.run.id for met in self.met)
+        return any(met.waits and met.noted.by == "DDP" and met.call.pass_id == event.pass_.id for met in self.met)
 
     def mark_of(self, event: PassBegun) -> Call | None:
         """The mark of a pass, which has all its lines."""
-        return next((c for c in self.calls if c.kind == kinds.PASS and c.pass_id == event.run.id), None)
+        return next((c for c in self.calls if c.kind == kinds.PASS and c.pass_id == event.pass_.id), None)
 
     @cached_property
     def lines(self) -> set[Source]:
@@ -159,11 +159,11 @@ class RankRun:
 
     @cached_property
     def segments(self) -> list[Segment]:
-        begun = {event.run.id for event in self.passes}
+        begun = {event.pass_.id for event in self.passes}
         steps = [call.id for call in self.calls if call.kind == kinds.STEP]
         found, first = [], 0
         for last in [*steps, len(self.calls)]:
-            passes = [e for e in self.passes if e.run.id in begun and first <= self._at(e) < last]
+            passes = [e for e in self.passes if e.pass_.id in begun and first <= self._at(e) < last]
             if passes or not found:
                 found.append(Segment(first, last, passes, last < len(self.calls)))
             first = last
@@ -184,7 +184,7 @@ class RankRun:
 
     def came(self, segment: Segment, path: str) -> Iterator[tuple[int, tuple[float, ...]]]:
         """(which pass of the segment, prints of what it brought): before a hook reduced it, where one did."""
-        ids = [event.run.id for event in segment.passes]
+        ids = [event.pass_.id for event in segment.passes]
         for share in self.shares[told.CAME]:
             if share.path == path and share.pass_id in ids:
                 _, before = self.in_hooks.get((path, share.pass_id), (None, share.prints))

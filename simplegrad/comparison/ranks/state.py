@@ -96,7 +96,7 @@ def _parameters(runs: list[RankRun], segments: list[Segment], index: int) -> Fou
 
 
 def _used(run: RankRun, segment: Segment) -> dict[str, tuple[float, ...]]:
-    ids = [event.run.id for event in segment.passes]
+    ids = [event.pass_.id for event in segment.passes]
     found = {}
     for share in run.shares[told.USED]:
         if share.pass_id in ids and share.state == "value":
@@ -189,7 +189,7 @@ def _read_buffers(run: RankRun, segment: Segment) -> dict[str, float]:
     found: dict[str, float] = {}
     leading: set[Call] = set()
     for event in segment.passes:
-        leading |= run.leads_to(event.run.loss)
+        leading |= run.leads_to(event.pass_.loss)
     for call in run.calls[segment.first : segment.last]:
         if call in leading and "batch_norm" not in call.name and "instance_norm" not in call.name:
             for value in call.inputs:

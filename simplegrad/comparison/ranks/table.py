@@ -65,11 +65,11 @@ def _row(run: RankRun) -> Row:
 
 
 def _cell(run: RankRun, event: PassBegun, joined: int) -> Cell:
-    filled = [each for each in run.trace.filled if each.pass_id == event.run.id and each.accumulates]
-    kind = next((each.after_kind for each in filled if each.after_kind), "") or event.run.loss.nonfinite or ""
+    filled = [each for each in run.trace.filled if each.pass_id == event.pass_.id and each.accumulates]
+    kind = next((each.after_kind for each in filled if each.after_kind), "") or event.pass_.loss.nonfinite or ""
     known = [each.after for each in filled if each.after is not None]
     gradient = sum(x * x for x in known) ** 0.5 if known else None
-    loss = norm_of(event.run.loss)
+    loss = norm_of(event.pass_.loss)
     return Cell(
         None if loss is None or loss == float("inf") else loss,
         gradient,

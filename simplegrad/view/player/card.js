@@ -50,7 +50,7 @@ export class Card {
   ofValue(trace, id, k) {
     const [state, gradient] = trace.gradient(id, k), value = trace.values[id];
     const maker = trace.entries.findIndex((entry) => entry[5].includes(id));
-    const loss = trace.run(k) ? trace.passes[trace.run(k).id][PASS.loss] : "L";
+    const loss = trace.passAt(k) ? trace.passes[trace.passAt(k).id][PASS.loss] : "L";
     const told = gradient >= 0 ? `${trace.values[gradient][VALUE.name]} = ${trace.values[gradient][VALUE.text]}` : state === "none" ? "None" : "nothing came yet";
     return [["shape", value[VALUE.shape]], ["value", trace.valueKnown(id, k) ? value[VALUE.text] : "not made yet"], [`d${loss}/d${trace.name(id)}`, told],
       ["made by", maker >= 0 ? `entry ${maker}: ${trace.entries[maker][ENTRY.statement]}` : value[VALUE.leaf] ? "nobody: a leaf" : "no entry"]].filter(([, text_]) => text_);

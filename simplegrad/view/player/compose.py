@@ -234,9 +234,9 @@ def gradients(trace: Trace) -> None:
     for event in trace.events:
         nothing.see(event)
         if isinstance(event, PassEnded):
-            for x, g in zip(event.run.wanted, event.results):
-                value = nothing.result(event.run, x) if g is None else f"{g.name} = {value_text(g)}"
-                lines.append(f"d{event.run.loss.name}/d{x.name} = {value}")
+            for x, g in zip(event.pass_.wanted, event.results):
+                value = nothing.result(event.pass_, x) if g is None else f"{g.name} = {value_text(g)}"
+                lines.append(f"d{event.pass_.loss.name}/d{x.name} = {value}")
     if lines:
         st.markdown("**Gradients**")
         st.code(shortened("\n".join(lines)), language=None, wrap_lines=True)

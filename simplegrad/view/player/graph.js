@@ -187,7 +187,7 @@ export class GraphPainter {
       if (SUMS.has(kind)) { node(`v${event[EVENT.third]}`); edge(`${id}:${event[EVENT.second]}`); }
       const entry = kind === "leaf" ? undefined : this.trace.entries[inner];
       if (!entry) continue;
-      for (const key of [`e${inner}`, `h${event[EVENT.run]}-${inner}`, this.homeOf.get(inner)]) node(key);
+      for (const key of [`e${inner}`, `h${event[EVENT.pass_id]}-${inner}`, this.homeOf.get(inner)]) node(key);
       for (const value of [...entry[4], ...entry[5]]) node(`v${value}`);
       entry[4].forEach((_, slot) => edge(`${inner}:${slot}`));
     }
@@ -296,7 +296,7 @@ export class GraphPainter {
     if (kind === "recorded") keys.push(`e${event[EVENT.subject]}`, ...this.trace.entries[event[EVENT.subject]][ENTRY.outputs].map((v) => `v${v}`));
     else if (kind === "leaf" || kind === "read") keys.push(`v${event[EVENT.subject]}`);
     else if (kind === "begun") keys.push(`v${event[EVENT.second][0]}`, `v${event[EVENT.second][1]}`);
-    else if (kind === "skipped" || kind === "pruned") keys.push(`e${event[EVENT.subject]}`, `h${event[EVENT.run]}-${event[EVENT.subject]}`);
+    else if (kind === "skipped" || kind === "pruned") keys.push(`e${event[EVENT.subject]}`, `h${event[EVENT.pass_id]}-${event[EVENT.subject]}`);
     else if (VISITS.has(kind)) keys.push(`e${event[EVENT.subject]}`);
     else if (SUMS.has(kind)) keys.push(`v${event[EVENT.third]}`);
     else if (kind === "ended") keys.push(...this.trace.passes[event[EVENT.subject]][PASS.wanted].map((v) => `v${v}`));

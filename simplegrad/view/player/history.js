@@ -49,7 +49,7 @@ export class TraceHistory {
     this.knownAt = [];
     this.entryAt = new Map(); // entry -> event that recorded it
     this.valueAt = new Map(); // variable -> event that made it known
-    this.runs = [];
+    this.passHistories = [];
     this.running = new History();
     this.lines = new History();
     this.touching = new Map(); // "e3", "v7", "h1-3" -> events
@@ -58,7 +58,7 @@ export class TraceHistory {
   }
 
   add(event, index) {
-    const kind = event[EVENT.kind], run = this.stack?.at(-1);
+    const kind = event[EVENT.kind], pass = this.stack?.at(-1);
     if (event[EVENT.line]) this.lines.add(index, event[EVENT.line]);
     if (kind === "recorded") {
       this.order.push(event[EVENT.subject]);
@@ -75,20 +75,20 @@ export class TraceHistory {
     } else if (kind === "begun") {
       const begun = { id: event[EVENT.subject], begin: index, end: -1, gradients: new Map(), entries: new Map(), edges: new Map() };
       const [loss, seed] = event[EVENT.second];
-      this.runs.push(begun);
+      this.passHistories.push(begun);
       (this.stack ??= []).push(begun);
       this.running.add(index, begun);
       if (seed >= 0) historyIn(begun.gradients, loss).add(index, seed);
       for (const value of [loss, seed]) this.touch(`v${value}`, index);
     } else if (VISITS.has(kind)) {
-      if (run) historyIn(run.entries, event[EVENT.subject]).add(index, kind === "visit" ? "active" : kind);
+      if (pass) historyIn(pass.entries, event[EVENT.subject]).add(index, kind === "visit" ? "active" : kind);
       this.touch(`e${event[EVENT.subject]}`, index);
-      if (kind === "skipped" || kind === "pruned") this.touch(`h${event[EVENT.run]}-${event[EVENT.subject]}`, index);
-      if (kind === "skipped" || kind === "pruned") this.dryEdges(run, event, index);
+      if (kind === "skipped" || kind === "pruned") this.touch(`h${event[EVENT.pass_id]}-${event[EVENT.subject]}`, index);
+      if (kind === "skipped" || kind === "pruned") this.dryEdges(pass, event, index);
     } else if (SUMS.has(kind)) {
       const [entry, slot, value, , total] = event.slice(EVENT.subject);
-      if (run) historyIn(run.gradients, value).add(index, total);
-      if (run) historyIn(run.edges, `${entry}:${slot}`).add(index, kind === "nothing" ? "dry" : "flow");
+      if (pass) historyIn(pass.gradients, value).add(index, total);
+      if (pass) historyIn(pass.edges, `${entry}:${slot}`).add(index, kind === "nothing" ? "dry" : "flow");
       this.touch(`v${value}`, index);
       this.touch(`e${entry}`, index);
     } else if (CLOSING.has(kind)) {
@@ -99,9 +99,9 @@ export class TraceHistory {
   }
 
   /** What a skipped entry would have passed on stays dry. */
-  dryEdges(run, event, index) {
+  dryEdges(pass, event, index) {
     const inputs = this.entries[event[EVENT.subject]][ENTRY.inputs];
-    if (run) inputs.forEach((_, slot) => historyIn(run.edges, `${event[EVENT.subject]}:${slot}`).add(index, "dry"));
+    if (pass) inputs.forEach((_, slot) => historyIn(pass.edges, `${event[EVENT.subject]}:${slot}`).add(index, "dry"));
   }
 
   known(value, index) {
@@ -118,26 +118,26 @@ export class TraceHistory {
   }
 
   get length() { return this.events.length; }
-  run(k) { return this.running.before(k); }
+  passAt(k) { return this.running.before(k); }
   line(k) { return k ? this.events[k - 1][EVENT.line] || this.lines.before(k) || 0 : 0; }
   entryCount(k) { return bisect(this.recordedAt, k); }
   valueCount(k) { return bisect(this.knownAt, k); }
-  entryKnown(entry, k) { return (this.entryAt.get(entry) ?? (this.entries[entry][ENTRY.run] < 0 ? -1 : Infinity)) < k; }
+  entryKnown(entry, k) { return (this.entryAt.get(entry) ?? (this.entries[entry][ENTRY.pass_id] < 0 ? -1 : Infinity)) < k; }
   valueKnown(value, k) { return (this.valueAt.get(value) ?? this.seedAt(value)) < k; }
 
   seedAt(value) {
-    const run = this.runs.find((each) => each.gradients.size && this.events[each.begin][EVENT.second][1] === value);
-    return run ? run.begin : Infinity;
+    const pass = this.passHistories.find((each) => each.gradients.size && this.events[each.begin][EVENT.second][1] === value);
+    return pass ? pass.begin : Infinity;
   }
 
-  entryState(entry, k) { return this.run(k)?.entries.get(entry)?.before(k) ?? "pending"; }
-  edgeState(key, k) { return this.run(k)?.edges.get(key)?.before(k); }
+  entryState(entry, k) { return this.passAt(k)?.entries.get(entry)?.before(k) ?? "pending"; }
+  edgeState(key, k) { return this.passAt(k)?.edges.get(key)?.before(k); }
 
   /** [state, the gradient's id or -1] of a variable in the current pass. */
   gradient(value, k) {
-    const run = this.run(k);
-    const found = run?.gradients.get(value)?.before(k);
-    if (found === undefined) return [run && !run.isBroken && run.end >= 0 && run.end < k ? "none" : "unreached", -1];
+    const pass = this.passAt(k);
+    const found = pass?.gradients.get(value)?.before(k);
+    if (found === undefined) return [pass && !pass.isBroken && pass.end >= 0 && pass.end < k ? "none" : "unreached", -1];
     if (found < 0) return ["none", -1];
     return [this.values[found][VALUE.largest] === NOT_FINITE ? "nonfinite" : this.values[found][VALUE.zero] ? "zero" : "value", found];
   }
@@ -157,18 +157,17 @@ export class TraceHistory {
   /** Step out: to the end (or the beginning) of the pass; in the forward part, to where the next pass begins. */
   out(s, direction) {
     const kindHere = this.events[s][EVENT.kind], isEdge = direction > 0 ? CLOSING.has(kindHere) : kindHere === "begun";
-    const pass = isEdge ? -1 : this.events[s][EVENT.run];
-    if (pass >= 0) {
-      const run = this.runs[pass];
-      return direction > 0 ? (run.end < 0 ? this.length - 1 : run.end) : run.begin;
+    const pass = isEdge ? undefined : this.passHistories[this.events[s][EVENT.pass_id]];
+    if (pass) {
+      return direction > 0 ? (pass.end < 0 ? this.length - 1 : pass.end) : pass.begin;
     }
     return this.find(s, direction, (event) => (direction > 0 ? event[EVENT.kind] === "begun" : CLOSING.has(event[EVENT.kind])));
   }
 
   /** What an entry was given and gave, as of the last visit before `k`: [kind, incoming, outgoing]. */
   visit(entry, k) {
-    const run = this.run(k);
-    const history = run?.entries.get(entry);
+    const pass = this.passAt(k);
+    const history = pass?.entries.get(entry);
     if (!history) return null;
     const place = bisect(history.indices, k);
     if (!place) return null;

@@ -174,7 +174,7 @@ export class Marks {
     const value = trace.values.findIndex((each) => each[0] === name), k = this.player.k(side);
     if (value < 0) return null;
     const [state, gradient] = trace.gradient(value, k), letter = this.player.letters[`gradient-${state}`];
-    const loss = trace.run(k) ? trace.passes[trace.run(k).id][PASS.loss] : "L";
+    const loss = trace.passAt(k) ? trace.passes[trace.passAt(k).id][PASS.loss] : "L";
     const text = gradient >= 0 ? `${trace.values[gradient][VALUE.name]} ${trace.values[gradient][VALUE.text]}` : state === "none" ? "None" : "nothing yet";
     const remove = html("button", { type: "button", class: "sg-x", "aria-label": `stop watching ${name}`, onclick: () => { this.watches = this.watches.filter((each) => each !== name); this.changed(); } }, "×");
     return html("span", { class: "sg-watch", "data-name": name, "data-side": side, "data-state": state }, chip("gradient", state, letter), html("b", {}, `d${loss}/d${name}`), html("span", { class: "sg-numbers" }, text), remove);

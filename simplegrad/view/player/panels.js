@@ -292,12 +292,12 @@ class GradientsPart {
 
   draw(k) {
     this.k = k;
-    const trace = this.panel.trace, run = trace.run(k), event = k ? trace.events[k - 1] : null;
+    const trace = this.panel.trace, pass = trace.passAt(k), event = k ? trace.events[k - 1] : null;
     const count = trace.valueCount(k);
     const value = event && (SUMS.has(event[EVENT.kind])) ? event[EVENT.third] : -1;
     const current = value < 0 ? -1 : bisect(trace.knownAt, trace.valueAt.get(value) ?? Infinity);
-    const ended = run && run.end >= 0 && run.end < k ? (run.isBroken ? ", broken off" : ", ended") : "";
-    setText(this.title, run ? `gradients d${trace.passes[run.id][PASS.loss]}/d…${ended}` : "gradients: no pass has begun");
+    const ended = pass && pass.end >= 0 && pass.end < k ? (pass.isBroken ? ", broken off" : ", ended") : "";
+    setText(this.title, pass ? `gradients d${trace.passes[pass.id][PASS.loss]}/d…${ended}` : "gradients: no pass has begun");
     this.list.show(count, current < count ? current : -1);
   }
 
@@ -344,7 +344,7 @@ class InspectorPart {
   visit(trace, id, k, slot) {
     const entry = trace.entries[id], inputs = entry[ENTRY.inputs], outputs = entry[ENTRY.outputs], formulas = entry[ENTRY.formulas];
     const [kind, incoming, outgoing] = trace.visit(id, k) || ["pending", [], []];
-    const loss = trace.run(k) ? trace.passes[trace.run(k).id][PASS.loss] : "L";
+    const loss = trace.passAt(k) ? trace.passes[trace.passAt(k).id][PASS.loss] : "L";
     const first = incoming.find((g) => g >= 0) ?? -1;
     const rows = outputs.map((v, i) => [`d${loss}/d${trace.name(v)}`, kind === "pruned" ? "not looked at" : "", incoming[i] ?? -1, kind === "pruned"]);
     const gives = kind === "skipped" || kind === "pruned" ? [] : inputs.map((v, i) => {
@@ -356,8 +356,8 @@ class InspectorPart {
 
   sum(trace, event, k) {
     const [entry, , value, contribution, total] = event.slice(EVENT.subject);
-    const run = trace.run(k), before = run?.gradients.get(value)?.before(k - 1) ?? NOTHING_YET;
-    const name = `d${trace.passes[run.id][PASS.loss]}/d${trace.name(value)}`;
+    const pass = trace.passAt(k), before = pass?.gradients.get(value)?.before(k - 1) ?? NOTHING_YET;
+    const name = `d${trace.passes[pass.id][PASS.loss]}/d${trace.name(value)}`;
     return [html("h4", {}, `what is added to ${name}`), this.table([["before", "", before], [`entry ${entry} gives`, "+", contribution], ["after", "=", total]])];
   }
 

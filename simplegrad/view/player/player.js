@@ -522,7 +522,7 @@ export class Player {
   drawSections(each) {
     const parts = [];
     for (let step = 0; step < this.steps; step++) {
-      const pass = this.eventAt(step)[EVENT.run] >= 0 || this.eventAt(step)[EVENT.kind] === "begun" ? Math.max(this.eventAt(step)[EVENT.run], 0) : -1;
+      const pass = this.eventAt(step)[EVENT.pass_id] >= 0 || this.eventAt(step)[EVENT.kind] === "begun" ? Math.max(this.eventAt(step)[EVENT.pass_id], 0) : -1;
       if (!parts.length || parts.at(-1).pass !== pass) parts.push({ pass, first: step, last: step });
       parts.at(-1).last = step;
     }
