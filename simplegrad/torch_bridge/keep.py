@@ -7,18 +7,15 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from simplegrad.torch_bridge.patches import is_distributed
-
-if TYPE_CHECKING:
-    from simplegrad.torch_bridge.record import TorchRecorder
+from simplegrad.torch_bridge.rows import Recorder
 
 PATIENCE = 10.0  # seconds
 
 
 @contextlib.contextmanager
-def kept_in(recorder: TorchRecorder, path: str | os.PathLike[str] | None, patience: float) -> Iterator[None]:
+def kept_in(recorder: Recorder, path: str | os.PathLike[str] | None, patience: float) -> Iterator[None]:
     """Write the trace to `path` when the run inside is over.
 
     One of several processes also writes what there is when nothing has happened for `patience` seconds: who waits in a
@@ -40,7 +37,7 @@ def kept_in(recorder: TorchRecorder, path: str | os.PathLike[str] | None, patien
         trace.save(path)
 
 
-def _watch(recorder: TorchRecorder, path: str | os.PathLike[str], patience: float, is_over: threading.Event) -> None:
+def _watch(recorder: Recorder, path: str | os.PathLike[str], patience: float, is_over: threading.Event) -> None:
     trace, log = recorder.trace, recorder.log
     last, since, is_saved = -1, time.monotonic(), False
     while not is_over.wait(min(1.0, patience / 4)):

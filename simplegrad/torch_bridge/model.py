@@ -6,17 +6,15 @@ import sys
 import weakref
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
 
 from simplegrad.torch_bridge.operations import measure
+from simplegrad.torch_bridge.rows import HeldRow, Recorder
 from simplegrad.torch_bridge.where import OWN, Context, Site, kind_of
 from simplegrad.torch_private import DisableTorchFunction
-
-if TYPE_CHECKING:
-    from simplegrad.torch_bridge.record import TorchRecorder
 
 TINY, HUGE = 1e-6, 1e3
 MOST_ROWS = 100_000
@@ -30,26 +28,6 @@ class Seen:
 
     def __init__(self, module: nn.Module, path: str | None) -> None:
         self.cls, self.path, self.reference = type(module), path, weakref.ref(module)
-
-
-class HeldRow(NamedTuple):
-    """What one tensor of a module was at the end of the run."""
-
-    path: str
-    kind: str
-    number: int | None
-    shape: tuple[int, ...]
-    dtype: torch.dtype
-    requires_grad: bool
-    is_leaf: bool
-    retains: bool
-    grad: str
-    norm: float | None
-    zero_rows: tuple[int, ...]
-    cls: type  # of the innermost module around it that a person wrote
-    name: str  # what that one calls it, or what it is in
-    hooks: tuple
-    optimizers: tuple[str, ...]
 
 
 class Models:
@@ -126,7 +104,7 @@ class Models:
 
     # -- what changes ----------------------------------------------------------------------------------------------
 
-    def attribute_set(self, module: nn.Module, name: str, value: Any, where: Site, recorder: TorchRecorder) -> None:
+    def attribute_set(self, module: nn.Module, name: str, value: Any, where: Site, recorder: Recorder) -> None:
         if not self.is_resolved:
             self.resolve()
         owner = self.modules.get(id(module))
@@ -152,7 +130,7 @@ class Models:
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
-    def finish(self, recorder: TorchRecorder) -> None:
+    def finish(self, recorder: Recorder) -> None:
         """A row with what all modules hold."""
         with DisableTorchFunction():
             indices = {id(leaf): index for index, leaf in recorder.leaves.items()}
@@ -164,7 +142,7 @@ class Models:
 
 
 class _Reader:
-    def __init__(self, recorder: TorchRecorder, holders: dict, indices: dict[int, int]) -> None:
+    def __init__(self, recorder: Recorder, holders: dict, indices: dict[int, int]) -> None:
         self.recorder, self.holders, self.indices = recorder, holders, indices
 
     def row(self, path: str, kind: str, tensor: torch.Tensor, owner: tuple[type, str]) -> HeldRow:

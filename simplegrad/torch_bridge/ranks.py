@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -16,12 +15,10 @@ from simplegrad.torch_bridge.model import joined
 from simplegrad.torch_bridge.operations import tensors_of
 from simplegrad.torch_bridge.patches import BUFFERS
 from simplegrad.torch_bridge.prints import own_part, prints
+from simplegrad.torch_bridge.rows import Joined, Recorder
 from simplegrad.torch_bridge.where import OWN, Site, kind_of, site
 from simplegrad.torch_private import DisableTorchFunction
 from simplegrad.trace import ranks as kinds
-
-if TYPE_CHECKING:
-    from simplegrad.torch_bridge.record import TorchRecorder
 
 # What a method of a ProcessGroup is called in torch.distributed.
 _NAMES = {
@@ -44,29 +41,10 @@ _OF_A_GROUP = re.compile(r"gloo|nccl|timed? ?out|closed by peer|collective", re.
 _OP = re.compile(r"PREMUL_SUM|SUM|AVG|PRODUCT|MIN|MAX|BAND|BOR|BXOR")
 
 
-@dataclass(eq=False)
-class Joined:
-    """One collective while it goes on."""
-
-    name: str
-    where: Site | None
-    op: str = ""
-    ranks: tuple[int, ...] = ()
-    root: int | None = None
-    by: str = ""
-    state: str = kinds.WAITS
-    ins: tuple[int, ...] = ()
-    outs: tuple[int, ...] = ()
-    owners: list[list[str]] = field(default_factory=list)
-    before: list[float] = field(default_factory=list)
-    after: list[float] = field(default_factory=list)
-    results: list[torch.Tensor] = field(default_factory=list)
-
-
 class Ranks:
     """Of one recorder. Its rows are ("collective", Joined), ("share", what, whose, state, prints, number)."""
 
-    def __init__(self, recorder: TorchRecorder) -> None:
+    def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
         self.log = recorder.log
         self.trace = recorder.trace

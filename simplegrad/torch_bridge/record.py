@@ -39,6 +39,7 @@ from simplegrad.torch_bridge.operations import (
 )
 from simplegrad.torch_bridge.patches import Watcher, is_distributed, is_watching, opened_here, watched_by
 from simplegrad.torch_bridge.ranks import Ranks
+from simplegrad.torch_bridge.rows import Gradient, Kept, Node
 from simplegrad.torch_bridge.tell import Teller
 from simplegrad.torch_bridge.where import OWN, Context, Site, innermost, kind_of, raised_at, site
 from simplegrad.torch_private import (
@@ -109,26 +110,6 @@ def record_torch(
                 recorder.ranks.failed(error)
             recorder.log.append(("failed", error, raised_at(error)))
             raise
-
-
-@dataclass(slots=True)
-class Node:
-    """An autograd node as it was when it was first reached."""
-
-    index: int
-    name: str
-    sequence: int
-    edges: tuple  # (node index, which of its outputs), None for an input without one; nodes while recording
-    shapes: tuple[tuple[int, ...], ...] = ()
-    custom: type | None = None
-    leaf: Any = None  # shape, dtype, name, Kept, norm, flaw and number of the variable that it accumulates into
-
-
-# A tensor, and how often it had been changed in place when it was seen.
-Kept = tuple[torch.Tensor, int]
-# A gradient as a hook saw it, in a plain tuple since there are many: the id of the node that computed it (see `known`;
-# None without one), which output of it, shape, dtype; if asked for the tensor, its norm, and "nan", "inf" or "".
-Gradient = tuple[int | None, int, torch.Size, torch.dtype, Kept | None, Any, str | None]
 
 
 @dataclass(eq=False)

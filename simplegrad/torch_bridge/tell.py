@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from simplegrad.torch_bridge import source as source_text
 from simplegrad.torch_bridge.operations import settled
+from simplegrad.torch_bridge.rows import Gradient, Kept, Node, Place, Recorder
 from simplegrad.torch_bridge.tell_calls import CallTeller
 from simplegrad.torch_bridge.where import innermost, line, module_path
 from simplegrad.trace import Trace
@@ -30,15 +31,11 @@ from simplegrad.trace.events import (
     Visited,
 )
 
-if TYPE_CHECKING:
-    from simplegrad.torch_bridge.record import Gradient, Kept, Node, TorchRecorder
-
 # Rows that make calls, and go on where the graph is full.
 _BESIDE = {"call", "module", "optimizer", "inference", "attribute", "held", "mode", "no_sync", "pass_mark"}
 _BESIDE |= {"collective", "share"}
 _UNTOLD = "Part of what was noted could not be told"
 UNSEEN_SUM = "a sum inside the engine, not seen"
-Place = tuple[int, int]  # (node, which of its outputs)
 
 
 @dataclass
@@ -72,7 +69,7 @@ class Ahead:
 class Teller:
     """Makes events of the recorder's log, when they are asked for."""
 
-    def __init__(self, recorder: TorchRecorder) -> None:
+    def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
         self.values: dict[Place, Value] = {}
         self.entries: dict[int, Entry] = {}

@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 import weakref
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from simplegrad.torch_bridge import source
-from simplegrad.torch_bridge.model import HeldRow
 from simplegrad.torch_bridge.operations import (
     APPLIES,
     GRAD_MODE,
@@ -21,16 +20,13 @@ from simplegrad.torch_bridge.operations import (
     named,
     settled,
 )
+from simplegrad.torch_bridge.rows import HeldRow, Joined, Telling
 from simplegrad.torch_bridge.tell_errors import explained
 from simplegrad.torch_bridge.where import innermost, line, module_path, part_of_pass, stack
 from simplegrad.trace import calls as kinds
 from simplegrad.trace.calls import Call, Held
 from simplegrad.trace.events import Entry, Value
 from simplegrad.trace.ranks import DONE, Collective, Share
-
-if TYPE_CHECKING:
-    from simplegrad.torch_bridge.ranks import Joined
-    from simplegrad.torch_bridge.tell import Teller
 
 _NEW = {"tensor", "as_tensor", "asarray", "from_numpy", "frombuffer", "from_dlpack", "Parameter", "scalar_tensor"}
 _COLLECTIVE = "distributed"
@@ -40,8 +36,8 @@ _TORCH = Path(torch.__file__).parent
 class CallTeller:
     """Rows are put down in order; calls are made of them at the end, when it is known which nodes a pass reached."""
 
-    def __init__(self, teller: Teller) -> None:
-        self.teller: Teller = weakref.proxy(teller)  # which has this one
+    def __init__(self, teller: Telling) -> None:
+        self.teller: Telling = weakref.proxy(teller)  # which has this one
         self.todo: list[tuple] = []  # kind of row, row, number of events before it, pass
         self.values: dict[int, Value] = {}  # by number
         self.leaves: dict[int, int] = {}  # first number of a leaf -> node
