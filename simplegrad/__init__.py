@@ -1,6 +1,7 @@
 """simplegrad: a visual debugger for reverse-mode autodiff tapes."""
 
 from importlib import import_module
+from os import PathLike
 from typing import TYPE_CHECKING, Any, TypeVar
 
 __version__ = "0.1.0"
@@ -125,6 +126,23 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'simplegrad' has no attribute {name!r}")
     found = globals()[name] = getattr(import_module(f".{_HOMES[name]}", __name__), name)
     return found
+
+
+class Shown:
+    """For type checkers: the methods that `attached` gives to whatever has a page."""
+
+    if TYPE_CHECKING:  # see simplegrad/view/html.py and display.py
+
+        def to_html(
+            self,
+            path: str | PathLike[str] | None = None,
+            *,
+            title: str | None = None,
+            step: int | None = ...,
+            include_plotlyjs: bool | str = True,
+        ) -> str | None: ...
+
+        def show(self, height: int = ..., **options: object) -> None: ...
 
 
 def attached(cls: Class) -> Class:

@@ -1,7 +1,7 @@
 """`python -m tests`: all tests, and before them the browser that some of them drive, if this machine has none.
 
-Those that need no browser share the cores; those in one run after them, one after another, since they look at times and
-frames that other work would disturb. Arguments go to pytest, which then runs once: `python -m tests -k store`.
+The tests share the cores; those in a browser run after the others, whose work would slow down what they wait for.
+Arguments go to pytest, which then runs once: `python -m tests -k store`.
 
 `python -m tests --core`: what works without streamlit and plotly, without a browser.
 """
@@ -18,6 +18,7 @@ CORE = (
     "trace/test_recorder.py engine/test_grad.py engine/test_tape.py language/test_command_line.py language/test_run.py "
     "compiler/test_source.py compiler/test_torch_function.py comparison checks/test_command.py checks/test_check.py"
 )
+SHARED = ("-n", str(min(4, os.cpu_count() or 1)))  # each worker imports torch: more would need gigabytes
 BROWSERS = ("chromium", "google-chrome")
 HOW = """\
 The tests drive a Chromium, and there is none here. Install Chromium or Chrome (https://www.chromium.org), and say
@@ -47,7 +48,7 @@ def install_browser() -> None:
 
 def main() -> int:
     if sys.argv[1:2] == ["--core"]:
-        return tested(*(f"tests/{part}" for part in CORE.split()), *sys.argv[2:])
+        return tested(*SHARED, *(f"tests/{part}" for part in CORE.split()), *sys.argv[2:])
     if not has_browser():
         install_browser()
     if not has_browser():
@@ -55,8 +56,7 @@ def main() -> int:
         return 1
     if sys.argv[1:]:
         return tested(*sys.argv[1:])
-    workers = str(min(4, os.cpu_count() or 1))  # each imports torch: more would need gigabytes
-    return tested("-n", workers, "--ignore=tests/browser") or tested("tests/browser")
+    return tested(*SHARED, "--ignore=tests/browser") or tested(*SHARED, "tests/browser")
 
 
 def tested(*arguments: str) -> int:

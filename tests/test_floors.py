@@ -43,7 +43,7 @@ BELOW["lessons"] |= {"gallery", "torch_bridge"}  # what they record of PyTorch
 BELOW["view"] = set(BELOW) - {"notebook"}
 ANYBODYS = {"torch_private", "extras", "source_text", "quiet", "locks"}
 for _part in set(BELOW) - ANYBODYS:
-    BELOW[_part] = BELOW[_part] | ANYBODYS | {"__version__", "attached"}
+    BELOW[_part] = BELOW[_part] | ANYBODYS | {"__version__", "attached", "Shown"}
 LIBRARIES = {
     "ops": {"torch"},
     "engine": {"torch"},

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import torch
 
 from simplegrad.locks import cached_property
 
-from .. import attached
+from .. import Shown, attached
 from ..trace.looks import Looks
 
 CORRECT, UNVERIFIED = "correct", "unverified"
@@ -193,7 +191,7 @@ def plain(value: torch.Tensor) -> list | float | str:
 
 @attached
 @dataclass
-class Report:
+class Report(Shown):
     """What `check` found out about one aggregate or Function. `str(report)` is made for a terminal.
 
     `errors[order][input]` is the largest absolute difference from the truth, over all elements and patterns of
@@ -210,19 +208,6 @@ class Report:
     surrogate: str = ""  # why its gradient counts as one that is meant not to be forward's derivative
     measure: Callable[[], list[Remainders]] | None = None  # gives the evidence, which is made when it is asked for
     tried: dict[int, Clause] = field(default_factory=dict)
-
-    if TYPE_CHECKING:  # given to it by `attached`: see simplegrad/view/html.py
-
-        def to_html(
-            self,
-            path: str | os.PathLike[str] | None = None,
-            *,
-            title: str | None = None,
-            step: int | None = None,
-            include_plotlyjs: bool | str = True,
-        ) -> str | None: ...
-
-        def show(self, height: int = ..., **options: object) -> None: ...
 
     @cached_property
     def evidence(self) -> list[Remainders]:

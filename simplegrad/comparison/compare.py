@@ -5,16 +5,14 @@ Pure functions of two traces; nothing is run again. `compare(left, right)` is th
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import TYPE_CHECKING
 
 import torch
 
 from simplegrad.locks import cached_property
 
-from .. import attached
+from .. import Shown, attached
 from ..trace.events import Accumulated, Entry, Leaf, Pass, Recorded, Value, Visited
 from ..trace.looks import added, zero
 from ..trace.trace import Trace
@@ -110,21 +108,8 @@ class Ghost:
 
 
 @attached
-class Comparison:
+class Comparison(Shown):
     """`compare(left, right)`: everything is worked out when it is asked for."""
-
-    if TYPE_CHECKING:  # given to it by `attached`: see simplegrad/view/html.py
-
-        def to_html(
-            self,
-            path: str | os.PathLike[str] | None = None,
-            *,
-            title: str | None = None,
-            step: int | None = None,
-            include_plotlyjs: bool | str = True,
-        ) -> str | None: ...
-
-        def show(self, height: int = ..., **options: object) -> None: ...
 
     def __init__(self, left: Trace, right: Trace):
         self.left = left

@@ -7,13 +7,11 @@ pass. Of a value its norm is compared, and its numbers where both runs kept them
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from simplegrad.locks import cached_property
 
-from .. import attached
+from .. import Shown, attached
 from ..trace.events import Value, Visited
 from ..trace.trace import Trace
 from .backward import Backward, PassVisits, one_pass_more, passes_of
@@ -40,21 +38,8 @@ class LayerRow:
 
 @attached
 @dataclass
-class RunComparison:
+class RunComparison(Shown):
     """`compare(a, b)` of two PyTorch traces; worked out when it is asked for. It has a page, as a Comparison has."""
-
-    if TYPE_CHECKING:  # given to it by `attached`: see simplegrad/view/html.py
-
-        def to_html(
-            self,
-            path: str | os.PathLike[str] | None = None,
-            *,
-            title: str | None = None,
-            step: int | None = None,
-            include_plotlyjs: bool | str = True,
-        ) -> str | None: ...
-
-        def show(self, height: int = ..., **options: object) -> None: ...
 
     left: Trace
     right: Trace

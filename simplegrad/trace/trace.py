@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from simplegrad.locks import cached_property
 
-from .. import attached
+from .. import Shown, attached
 from .calls import Call, Filled, Held
 from .events import Entry, Event, Failed, LimitReached, Pass, PassBegun, Value
 from .ranks import Collective, Share
@@ -23,31 +23,20 @@ IN_PLACE = (
 
 
 @attached
-class Trace:
+class Trace(Shown):
     """What `record()` gives. `events`: what happened, in order; `entries`: the tape; `values`: its Variables.
 
     `title` and `program` say what ran (the text of a program of the small language, or "").
     """
 
-    if TYPE_CHECKING:  # given to it by `attached`: see store.py, and simplegrad/view/html.py
+    if TYPE_CHECKING:  # given to it by `attached`: see store.py
 
         def save(self, path: str | os.PathLike[str]) -> None: ...
 
         @staticmethod
         def load(path: str | os.PathLike[str]) -> Trace: ...
 
-        def to_html(
-            self,
-            path: str | os.PathLike[str] | None = None,
-            *,
-            title: str | None = None,
-            step: int = 0,
-            include_plotlyjs: bool | str = True,
-        ) -> str | None: ...
-
         def why(self, name: str) -> Any: ...  # see simplegrad/reasons/why.py
-
-        def show(self, height: int = ..., **options: object) -> None: ...
 
     def __init__(self, events: Sequence[Event] = (), entries: Sequence[Entry] = (), values: Sequence[Value] = ()):
         self._events: list[Event] = list(events)

@@ -45,7 +45,7 @@ def trace_html(
     path: str | os.PathLike | None = None,
     *,
     title: str | None = None,
-    step: int = 0,
+    step: int | None = 0,
     include_plotlyjs: bool | str = True,
     address: str = "fragment",
 ) -> str | None:
@@ -54,7 +54,7 @@ def trace_html(
     `address`: where the step stands in the browser's address, "fragment" (run.html#step=12), or "" for nowhere.
     """
     told = {"title": title or trace.title or "A recorded run", "facts": _births(trace), "notices": list(trace.notices)}
-    return _written(path, page(told, [TraceView(trace)], step, include_plotlyjs, address))
+    return _written(path, page(told, [TraceView(trace)], step or 0, include_plotlyjs, address))
 
 
 def comparison_html(
