@@ -16,7 +16,6 @@ import hosting
 PAGES = {
     "learn": "Learn",
     "step": "Step",
-    "compose": "Compose",
     "compare": "Compare",
     "compile": "Compile",
     "pytorch": "PyTorch",
@@ -62,7 +61,8 @@ def main() -> None:
             st.components.v2.component("simplegrad_loading", html="<i></i>")()
         st.session_state["loaded"] = True
     home = st.Page("pages/home.py", title="simplegrad", default=True, visibility="hidden")  # what "/" alone means
-    pages = [home, *[st.Page(f"pages/{name}.py", title=PAGES[name]) for name in PAGES]]
+    older = st.Page("pages/compose.py", title="Step", visibility="hidden")  # links lead there
+    pages = [home, older, *[st.Page(f"pages/{name}.py", title=PAGES[name]) for name in PAGES]]
     chosen = st.navigation(pages, position="top")
     again = Path(__file__).with_name("pages") / "again.js"
     watching = st.components.v2.component("simplegrad_again", html="<i></i>", js=again.read_text())

@@ -1,5 +1,5 @@
-"""Compose: write a program in the notebook's own language, and see its tape and its errors as you type."""
+"""Where older links to Compose lead: Step, where programs are written now."""
 
-from simplegrad.view.player.compose import compose_page
+from simplegrad.view.player.home import compose_page
 
 compose_page()

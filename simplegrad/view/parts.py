@@ -23,10 +23,11 @@ def player_part(
     differs: Sequence[int] = (),
     address: str = "",
     query: Mapping[str, str] | None = None,
+    writes: bool = False,
     hold: Mapping | None = None,
 ) -> dict:
-    """The controls. `address`: where the step is written in the browser's address, "query" or "fragment"; `hold`: a
-    step that is not made before a question (its `id`) is answered."""
+    """The controls. `address`: where the step is written in the browser's address, "query" or "fragment"; `writes`: at
+    once, also without a step; `hold`: a step that is not made before a question (its `id`) is answered."""
     letters = {f"entry-{name}": mark.letter for name, mark in palette.ENTRY_STATES.items()}
     letters |= {f"gradient-{name}": mark.letter for name, mark in palette.GRADIENT_STATES.items()}
     return {
@@ -42,6 +43,7 @@ def player_part(
         "differs": list(differs),
         "address": address,
         "query": {name: text for name, text in (query or {}).items() if name != "step"},
+        "writes": writes,
         "hold": dict(hold) if hold else None,
         "charts": charts,
         "panels": panels,
@@ -50,9 +52,9 @@ def player_part(
     }
 
 
-def panel_part(parts: Sequence[str], *, player: str = "player", side: int = 0) -> dict:
-    """Texts of one side, one below the other."""
-    return {"role": "panel", "player": player, "side": side, "parts": list(parts)}
+def panel_part(parts: Sequence[str], *, player: str = "player", side: int = 0, tab: str = "gradients") -> dict:
+    """Texts of one side, one below the other. `tab`: the one that a narrow screen shows first."""
+    return {"role": "panel", "player": player, "side": side, "parts": list(parts), "tab": tab}
 
 
 def graph_part(view: TraceView, chart: str, *, player: str = "player", side: int = 0) -> bytes:

@@ -19,7 +19,7 @@ from ..parts import graph_part, panel_part, player_part
 from ..views import TraceView
 from ..why_view import answer
 
-PARTS = ("event", "tabs", "source", "python", "tape", "inspector", "gradients")
+PARTS = ("event", "tabs", "source", "printed", "python", "tape", "inspector", "gradients")
 # the wheel reaches Plotly only with Ctrl (graph.js): without it the page scrolls
 _CHART_OPTIONS = {"displaylogo": False, "scrollZoom": True, "displayModeBar": False, "doubleClick": "reset"}
 
@@ -60,6 +60,7 @@ def player(
     watches: str = "",
     differs: Sequence[int] = (),
     query: Mapping[str, str] | None = None,
+    writes: bool = False,
     hold: Mapping | None = None,
 ) -> Paused:
     """The controls: buttons, timeline, slider, keys. One trace, or several that move together.
@@ -68,7 +69,7 @@ def player(
     index stays the same waits. `start`: the step to show; to send a person who is already stepping somewhere else,
     change `nonce` with it. `breakpoints`, `watches`: as the URL has them (marks.js says how they are written);
     `differs`: the steps at which a gradient differs from the reference. `query`: what the address says of the page; the
-    browser writes it there with each step (None: it leaves the address alone).
+    browser writes it there with each step (None: it leaves the address alone), and at once if it `writes`.
     `hold`: `{"step": 12, "id": "lesson-3"}`: no further than before this step, until the page's question of this id
     is answered (shared.js says how the browser keeps that).
     `charts`, `panels`: how many to wait for before `data-ready` says true.
@@ -87,6 +88,7 @@ def player(
         differs=differs,
         address="query" if query is not None else "",
         query=query,
+        writes=writes,
         hold=hold,
     )
     with st.container(key=f"{key}-controls", gap=None):  # player.css keeps it at the bottom of the window
@@ -121,13 +123,14 @@ def player(
     )
 
 
-def panel(*parts: str, side: int = 0, player: str = "player", key: str | None = None) -> None:
-    """Texts of one side, one below the other: each of PARTS by its name. "tabs" is seen on narrow screens alone."""
+def panel(*parts: str, side: int = 0, player: str = "player", tab: str = "gradients") -> None:
+    """Texts of one side, one below the other: each of PARTS by its name. "tabs" is seen on narrow screens alone, and
+    shows `tab` first."""
     unknown = [part for part in parts if part not in PARTS]
     if unknown:
         raise ValueError(f"panel({', '.join(parts)}): '{unknown[0]}' is none of {', '.join(PARTS)}.")
-    data = panel_part(parts, player=player, side=side)
-    _component()(key=key or f"{player}-{'-'.join(parts)}-{side}", data=data)
+    data = panel_part(parts, player=player, side=side, tab=tab)
+    _component()(key=f"{player}-{'-'.join(parts)}-{side}", data=data)
 
 
 def chart(

@@ -94,7 +94,7 @@ def programs(files: UserFiles | None) -> None:
 def side_by_side(sides: Sides, comparison: Comparison, version: object) -> None:
     """All that shows two runs. The verdict comes last: whatever `check` takes, the rest can be used by then."""
     if not comparison.steps:
-        st.info("This program does nothing yet: give it a line such as a = rand(4), on the Compose page.")
+        st.info("This program does nothing yet: give it a line such as a = rand(4).")
         return
     for_verdict, for_divergence = st.container(key="compare-top").columns([2, 3])
     with for_divergence:

@@ -1,37 +1,36 @@
-// A small editor for programs: line numbers, the line of an error marked, and statements inserted at the caret.
-// What is typed stays typed: the server's text replaces it only when the server says so, by another `draft`.
+// The program beside the graph: where it is written, the line that runs now, the line of an error, and statements to put
+// in. What is typed stays typed: the server's text replaces it only when the server says so, by another `draft`.
+
+import { Code } from "./code.js";
+import { html } from "./dom.js";
+import { withPlayer } from "./shared.js";
 
 const TYPED_MS = 300;
 const drafts = (window.simplegradDrafts ??= new Map());
 // What was typed and is not yet part of what the server shows: it is told again where the server was away meanwhile.
 const untold = (window.simplegradUntold ??= { draft: null, text: null });
+// What can be undone, for when the page is left and opened again.
+const past = (window.simplegradPast ??= { text: null, kept: null });
+const OPEN_AT_FIRST = new Set(["Inputs", "Gradients", "Aggregates"]);
 const sessionOf = (draft) => draft.split("-")[0];
 
-function element(tag, properties = {}, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(properties)) {
-    if (name === "class") made.className = value;
-    else if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-    else if (value !== undefined && value !== null && value !== false) made.setAttribute(name, value === true ? "" : value);
-  }
-  made.append(...children);
-  return made;
-}
-
-class Editor {
-  setStateValue;
-  replacing = false;
+class ProgramEditor {
+  setStateValue; player; line = null; step = 0;
 
   constructor(root, data) {
-    this.area = element("textarea", { class: "sg-text", spellcheck: "false", autocapitalize: "off", autocomplete: "off", "aria-label": "program", "data-testid": "editor", wrap: "off" });
-    this.gutter = element("div", { class: "sg-gutter", "aria-hidden": "true" });
-    this.back = element("pre", { class: "sg-back", "aria-hidden": "true" });
-    this.message = element("div", { class: "sg-message", "data-testid": "problem", role: "status" });
-    this.palette = element("div", { class: "sg-palette", "data-testid": "palette" });
-    this.box = element("div", { class: "sg-editor" }, this.gutter, element("div", { class: "sg-page" }, this.back, this.area));
-    root.replaceChildren(this.box, this.message, this.palette);
-    this.area.addEventListener("input", () => this.typed());
-    this.area.addEventListener("blur", () => this.leaving || this.tell());
+    const place = html("div", { class: "sg-code", "data-testid": "source" });
+    const here = html("button", { type: "button", class: "sg-button sg-text-button", "data-action": "here", title: "the next event of the line with the caret (Ctrl + Enter)", onclick: () => this.goTo(this.code.lineOfCaret) }, "go to this line");
+    here.addEventListener("mousedown", (event) => event.preventDefault());
+    this.message = html("div", { class: "sg-message", "data-testid": "problem", role: "status", id: "sg-problem" });
+    this.groups = html("div", { class: "sg-groups" });
+    this.palette = html("details", { class: "sg-palette", "data-testid": "palette", open: data.unfolded }, html("summary", {}, "Insert a statement"), this.groups);
+    root.replaceChildren(html("div", { class: "sg-part sg-program", "data-tab": "program" }, html("div", { class: "sg-title" }, html("h4", {}, "program"), here), place, this.message, this.palette));
+    this.code = new Code(place, data.text, {
+      attributes: { "aria-label": "program", "data-testid": "editor", "aria-describedby": "sg-problem" },
+      changed: () => this.typed(), entered: (line) => this.goTo(line), numbered: (line) => this.player?.marks.toggle(`l${line}`),
+    });
+    if (past.text === data.text) this.code.restore(past.kept);
+    place.addEventListener("focusout", () => this.leaving || this.tell());
     // a report that comes after the click on another page's link would bring this page back; the draft is kept here
     this.onDown = (event) => {
       this.leaving = Boolean(event.target.closest?.("a[href]"));
@@ -40,8 +39,9 @@ class Editor {
     document.addEventListener("pointerdown", this.onDown, true);
     this.onAgain = () => this.again();
     window.addEventListener("simplegrad-again", this.onAgain);
-    this.area.addEventListener("scroll", () => this.scrolled());
     this.load(data);
+    this.panel = { side: 0, draw: (k) => this.at(k), reveal: () => this.reveal(), remount: () => this.at(this.player.k(0)) };
+    this.forget = withPlayer(data.player, (player) => this.join(player));
   }
 
   load(data) {
@@ -51,33 +51,22 @@ class Editor {
     if (data.text === untold.text) untold.draft = null;
     if (fresh) {
       const moved = untold.draft && sessionOf(untold.draft) !== sessionOf(data.draft);
-      this.replace(moved ? untold.text : drafts.get(data.draft) ?? data.text);
+      this.code.replace(moved ? untold.text : drafts.get(data.draft) ?? data.text);
       this.told = data.text;
-      if (this.area.value !== data.text) this.tellLater();
+      if (this.code.text !== data.text) this.tellLater();
     }
     this.drawPalette();
     this.draw();
   }
 
-  /** Another text, so that the browser's undo brings the one before back: an example replaces what somebody wrote. */
-  replace(text) {
-    const { area } = this, focused = document.activeElement;
-    if (!area.value || !area.isConnected || area.value === text) { area.value = text; return; }
-    this.replacing = true;
-    area.focus({ preventScroll: true });
-    area.select();
-    if (!document.execCommand("insertText", false, text)) area.value = text;
-    area.setSelectionRange(0, 0);
-    this.replacing = false;
-    if (focused instanceof HTMLElement && focused !== area) focused.focus({ preventScroll: true });
-  }
+  // --- what is typed --------------------------------------------------------------------------------------------
 
   typed() {
-    if (this.replacing) return;
     drafts.clear();
-    drafts.set(this.draft, this.area.value);
-    Object.assign(untold, { draft: this.draft, text: this.area.value });
-    this.draw();
+    drafts.set(this.draft, this.code.text);
+    Object.assign(untold, { draft: this.draft, text: this.code.text });
+    this.drawn = null;
+    this.drawMessage();
     this.tellLater();
   }
 
@@ -95,80 +84,102 @@ class Editor {
 
   tell() {
     clearTimeout(this.timer);
-    if (this.told === this.area.value || !this.setStateValue) return;
-    this.told = this.area.value;
+    if (this.told === this.code.text || !this.setStateValue) return;
+    this.told = this.code.text;
     this.setStateValue("text", { draft: this.draft, text: this.told });
   }
 
-  /** A statement on a line of its own, behind the line of the caret; the caret goes behind it. */
-  insert(statement) {
-    const text = this.area.value, caret = this.area.selectionEnd;
-    const end = text.indexOf("\n", caret) < 0 ? text.length : text.indexOf("\n", caret);
-    const start = text.lastIndexOf("\n", end - 1) + 1;
-    const before = text.slice(start, end).trim() ? "\n" : "";
-    this.area.focus();
-    this.area.setSelectionRange(end, end);
-    // insertText keeps the browser's undo; where it is not to be had, the text is replaced
-    if (!document.execCommand("insertText", false, before + statement)) this.area.setRangeText(before + statement, end, end, "end");
-    this.typed();
+  // --- where the run is -----------------------------------------------------------------------------------------
+
+  join(player) {
+    this.player = player;
+    player.panels.add(this.panel);
+    this.at(player.k(0));
+    player.ready();
   }
 
-  // --- drawing ------------------------------------------------------------------------------------------------
+  goTo(line) { this.player?.goToLine(0, line, false); }
+
+  /** After k events. Lines of a text that is being written are not those of the run. */
+  at(k) {
+    const trace = this.player.sides[0];
+    this.line = this.isOf(trace) ? trace.line(k) || null : null;
+    this.draw();
+  }
+
+  isOf(trace) {
+    if (this.compared?.trace !== trace || this.compared.doc !== this.code.doc) {
+      this.compared = { trace, doc: this.code.doc, same: trace.program.join("\n").trimEnd() === this.code.text.trimEnd() };
+    }
+    return this.compared.same;
+  }
+
+  reveal() {
+    if (this.line === this.revealed || this.code.hasFocus) return;
+    this.revealed = this.line;
+    if (this.line) this.code.reveal(this.line);
+  }
+
+  // --- drawing --------------------------------------------------------------------------------------------------
+
+  /** Whether the text is the one that the server spoke of. */
+  get isTold() { return this.told === this.code.text && this.data.text === this.code.text; }
 
   draw() {
-    const lines = this.area.value.split("\n"), error = this.data.error;
-    const valid = error && this.told === this.area.value;
-    this.area.style.height = `${Math.max(8, lines.length + 1) * 20 + 12}px`;
-    this.gutter.replaceChildren(...lines.map((_, i) => element("div", { class: valid && error.line === i + 1 ? "sg-wrong" : "", "data-line": i + 1 }, String(i + 1))));
-    this.back.replaceChildren(...lines.flatMap((line, i) => this.marked(line, valid && error.line === i + 1 ? error : null)));
-    this.area.setAttribute("aria-invalid", String(Boolean(valid)));
-    this.box.dataset.error = valid ? error.line : "";
-    if (!error) this.message.replaceChildren();
-    else this.message.replaceChildren(element("b", {}, `line ${error.line}, column ${error.column}: `), error.message, element("pre", {}, error.excerpt));
-    this.message.dataset.state = error ? (valid ? "error" : "old") : "fine";
-    this.scrolled();
+    const error = this.isTold ? this.data.error : null;
+    const breaks = [...(this.player?.marks.hits.keys() ?? [])].filter((mark) => /^l\d+$/.test(mark)).map((mark) => Number(mark.slice(1)));
+    const marks = { current: this.line, error: error && { line: error.line, column: error.column }, breaks };
+    if (JSON.stringify(marks) !== this.drawn) this.code.mark(marks);
+    this.drawn = JSON.stringify(marks);
+    this.drawMessage();
   }
 
-  marked(line, error) {
-    if (!error) return [line + "\n"];
-    const at = Math.min(error.column - 1, line.length), length = /^[\w.]+/.exec(line.slice(at))?.[0].length || 1;
-    return [element("span", { class: "sg-wrong-line" }, line.slice(0, at), element("mark", {}, line.slice(at, at + length) || " "), line.slice(at + length)), "\n"];
-  }
-
-  scrolled() {
-    this.back.style.transform = `translateX(${-this.area.scrollLeft}px)`;
+  drawMessage() {
+    const { error, old } = this.data, state = error ? (this.isTold ? "error" : "old") : "fine", told = JSON.stringify([error, old]);
+    this.message.dataset.state = state;
+    this.code.view.contentDOM.setAttribute("aria-invalid", String(state === "error"));
+    if (this.shown === told) return;
+    this.shown = told;
+    if (!error) return this.message.replaceChildren();
+    this.message.replaceChildren(html("b", {}, `line ${error.line}, column ${error.column}: `), error.message, old ? html("small", {}, "The graph shows the program as it ran last.") : "");
   }
 
   drawPalette() {
     const text = JSON.stringify(this.data.groups);
     if (text === this.shownPalette) return;
+    const before = this.shownPalette && new Set([...this.groups.querySelectorAll("details[open]")].map((each) => each.dataset.group));
     this.shownPalette = text;
-    const open = new Set([...this.palette.querySelectorAll("details[open]")].map((each) => each.dataset.group));
-    this.palette.replaceChildren(...this.data.groups.map(([title, items], number) => {
-      const buttons = items.map(([label, statement, sentence]) => {
-        const made = element("button", { type: "button", class: "sg-item", title: `${statement}\n${sentence}`, "data-insert": label, onclick: () => this.insert(statement) }, label);
-        made.addEventListener("mousedown", (event) => event.preventDefault());
-        return made;
-      });
-      const isOpen = this.shownOnce ? open.has(title) : number === 0 || title === "Gradients" || title === "Aggregates";
-      return element("details", { "data-group": title, open: isOpen }, element("summary", {}, title), element("div", { class: "sg-items" }, ...buttons));
-    }));
-    this.shownOnce = true;
+    this.groups.replaceChildren(...this.data.groups.map(([title, items]) => html("details", { "data-group": title, open: (before || OPEN_AT_FIRST).has(title) },
+      html("summary", {}, title), html("div", { class: "sg-items" }, ...items.map((item) => this.item(item))))));
+  }
+
+  item([label, statement, sentence]) {
+    const made = html("button", { type: "button", class: "sg-item", title: `${statement}\n${sentence}`, "data-insert": label, onclick: () => this.code.insert(statement) }, label);
+    made.addEventListener("mousedown", (event) => event.preventDefault());
+    return made;
+  }
+
+  leave() {
+    clearTimeout(this.timer);
+    Object.assign(past, { text: this.code.text, kept: this.code.kept() });
+    document.removeEventListener("pointerdown", this.onDown, true);
+    window.removeEventListener("simplegrad-again", this.onAgain);
+    this.forget();
+    this.player?.panels.delete(this.panel);
+    this.code.leave();
   }
 }
 
 const editors = new WeakMap();
 
-export default function (component) {
+export default function mountEditor(component) {
   const root = component.parentElement.querySelector(".sg-editor-root");
-  let editor = editors.get(root);
-  if (editor) editor.load(component.data);
-  else editors.set(root, (editor = new Editor(root, component.data)));
+  const editor = editors.get(root) ?? new ProgramEditor(root, component.data);
+  if (editors.has(root)) editor.load(component.data);
+  editors.set(root, editor);
   editor.setStateValue = component.setStateValue;
   return () => {
-    clearTimeout(editor.timer);
-    document.removeEventListener("pointerdown", editor.onDown, true);
-    window.removeEventListener("simplegrad-again", editor.onAgain);
+    editor.leave();
     editors.delete(root);
   };
 }

@@ -3,6 +3,7 @@ interface Window {
   simplegrad: any;
   simplegradDrafts: any;
   simplegradUntold: any;
+  simplegradPast: any;
   simplegradAnswered: any;
   Plotly: any;
 }

@@ -13,12 +13,12 @@ const FLOW_MS = 450, STILL = window.matchMedia("(prefers-reduced-motion: reduce)
 const SCREENS = 18; // to pan without drawing anew: Plotly draws lines to 20 screens away
 
 export class GraphPainter {
-  player; side; chartKey; drawing; attached; following;
+  player; side; chartKey; drawing; attached; following; of;
   /** @type {any} Plotly's element */ chart;
 
   /** `drawing`: nodes [mark, id, x, y, pass] in the chart's order, edges [value, entry, slot, eight coordinates]. */
   constructor(player, side, chartKey) {
-    Object.assign(this, { player, side, chartKey, drawing: null, chart: null, attached: false, following: true });
+    Object.assign(this, { player, side, chartKey, drawing: null, chart: null, attached: false, following: true, of: null });
   }
 
   setDrawing(drawing) {
@@ -39,12 +39,14 @@ export class GraphPainter {
   }
 
   get trace() { return this.player.sides[this.side]; }
+  /** Whether the player has the trace of this picture: after an edit either of them may be the first to come. */
+  get fits() { return this.of === null || this.of === this.trace.id; }
 
   /** Find the chart (again): Streamlit draws it when it likes, and may draw it anew. True once it can be painted. */
   attach() {
     /** @type {any} */
     const chart = document.querySelector(`.st-key-${CSS.escape(this.chartKey)} .js-plotly-plot`);
-    if (!this.drawing || !chart?._fullLayout?._plots?.xy || this.points(chart).length !== this.drawing.nodes.length) return false;
+    if (!this.drawing || !this.fits || !chart?._fullLayout?._plots?.xy || this.points(chart).length !== this.drawing.nodes.length) return false;
     if (chart !== this.chart) {
       this.chart = chart;
       this.shift = 0;
@@ -150,7 +152,7 @@ export class GraphPainter {
   }
 
   redo() {
-    if (!this.attached) return;
+    if (!this.attached || !this.fits) return;
     this.layer?.remove();
     this.under?.remove();
     this.layer = null;
@@ -160,7 +162,7 @@ export class GraphPainter {
   }
 
   paint(k) {
-    if (!this.attached) return;
+    if (!this.attached || !this.fits) return;
     if (!this.chart.isConnected) { this.attached = false; this.player.lookForCharts(); return; }
     this.layers();
     const { nodes } = this.drawing, changed = this.changedSince(this.paintedAt, k);

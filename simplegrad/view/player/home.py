@@ -1,4 +1,4 @@
-"""What stands at `/`: the lessons; what an older link, or somebody with files, wants to see, otherwise."""
+"""What stands at `/`: the lessons; what somebody with files wants to see, otherwise; and where older links lead."""
 
 from __future__ import annotations
 
@@ -41,9 +41,19 @@ export default function ({ data }) {
 def home_page() -> None:
     """Learn, PyTorch, or Step."""
     shown = meant(page.given_files())
-    with st.container(key="here"):
-        _marker()(key="here-mark", data={"page": NAMES[shown]})
+    mark(NAMES[shown])
     shown()
+
+
+def compose_page() -> None:
+    """Where programs were written before: Step, with all that can be put into one unfolded."""
+    mark("step")
+    step_page(unfolded=True)
+
+
+def mark(name: str) -> None:
+    with st.container(key="here"):
+        _marker()(key="here-mark", data={"page": name})
 
 
 @cache

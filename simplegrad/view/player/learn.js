@@ -1,6 +1,8 @@
 // A lesson: the rail, its text, what to look at, the question before a step, and exercises with their replies. What is
 // solved, and what was typed, is kept in this browser.
 
+import { Code } from "./code.js";
+
 const SOLVED = "simplegrad-solved", TYPED = "simplegrad-answers", ANSWERED = "simplegrad-answered"; // shared.js reads the last
 
 function element(tag, properties = {}, ...children) {
@@ -38,12 +40,20 @@ class Learn {
   constructor(root) {
     this.root = root;
     this.count = 0;
-    this.areas = new Map();
+    this.exercises = new Map();
     this.onHeld = (event) => { if (event.detail === this.question) this.ask(); };
     document.addEventListener("simplegrad-held", this.onHeld);
   }
 
-  leave() { document.removeEventListener("simplegrad-held", this.onHeld); }
+  leave() {
+    document.removeEventListener("simplegrad-held", this.onHeld);
+    this.leaveExercises();
+  }
+
+  leaveExercises() {
+    for (const { code } of this.exercises.values()) code.leave();
+    this.exercises.clear();
+  }
 
   get question() { return `lesson-${this.data.lesson.number}`; }
 
@@ -79,7 +89,7 @@ class Learn {
 
   draw() {
     const lesson = this.data.lesson;
-    this.areas.clear();
+    this.leaveExercises();
     this.rail = element("nav", { class: "sgl-rail", "aria-label": "lessons" });
     this.body = element("article", { class: "sgl-lesson", "data-testid": "lesson", "data-lesson": lesson.number },
       element("h2", {}, `${lesson.number}. ${lesson.title}`),
@@ -171,41 +181,31 @@ class Learn {
   }
 
   exercise(each) {
-    const area = element("textarea", {
-      "data-testid": "exercise", "data-exercise": each.id, "aria-label": `your answer to exercise ${each.id}`, spellcheck: "false",
-      autocapitalize: "off", autocomplete: "off", wrap: "off", rows: Math.min(24, Math.max(4, each.start.split("\n").length + 1)),
-    });
-    area.value = kept(TYPED)[each.id] ?? each.start;
-    area.addEventListener("input", () => keep(TYPED, each.id, area.value));
+    const place = element("div", { class: "sg-code" });
+    place.style.setProperty("--sg-code-least", `${Math.min(24, Math.max(4, each.start.split("\n").length + 1)) * 20 + 8}px`);
     const check = () => {
       reply.setAttribute("aria-busy", "true");
-      this.tell("check", { id: each.id, text: area.value });
+      this.tell("check", { id: each.id, text: code.text });
     };
-    area.addEventListener("keydown", (event) => {
-      event.stopPropagation(); // the player's keys are not meant
-      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
-        event.preventDefault();
-        check();
-      } else if (event.key === "Enter" && !event.shiftKey) {
-        const indent = /^[ ]*/.exec(area.value.slice(area.value.lastIndexOf("\n", area.selectionStart - 1) + 1))[0];
-        event.preventDefault();
-        document.execCommand("insertText", false, `\n${indent}`) || area.setRangeText(`\n${indent}`, area.selectionStart, area.selectionEnd, "end");
-      }
+    const code = new Code(place, kept(TYPED)[each.id] ?? each.start, {
+      attributes: { "aria-label": `your answer to exercise ${each.id}`, "data-testid": "exercise", "data-exercise": each.id },
+      changed: () => keep(TYPED, each.id, code.text), entered: check,
     });
+    const again = () => { code.replace(each.start); keep(TYPED, each.id, each.start); code.view.focus(); };
     const reply = element("div", { class: "sgl-reply", "data-testid": "reply", "data-exercise": each.id, role: "status" });
-    this.areas.set(each.id, { area, reply });
+    this.exercises.set(each.id, { code, reply });
     return element("section", { class: "sgl-exercise", "aria-label": `exercise ${each.id}` },
-      element("h3", {}, `Exercise ${each.id}. ${each.title}`), element("p", {}, ...prose(each.task)), area,
+      element("h3", {}, `Exercise ${each.id}. ${each.title}`), element("p", {}, ...prose(each.task)), place,
       element("div", { class: "sgl-row" },
         element("button", { type: "button", class: "sgl-main", "data-testid": "check-answer", "data-exercise": each.id, onclick: check, title: "Ctrl+Enter" }, "Check"),
-        element("button", { type: "button", onclick: () => { area.value = each.start; keep(TYPED, each.id, each.start); area.focus(); } }, "Start over"),
+        element("button", { type: "button", onclick: again }, "Start over"),
       ), reply,
       element("details", { "data-testid": "hint" }, element("summary", {}, "A hint"), element("p", {}, ...prose(each.hint)),
         element("details", { "data-testid": "solution" }, element("summary", {}, "A solution"), element("pre", {}, each.model.trim()))));
   }
 
   drawReplies() {
-    for (const [id, { reply }] of this.areas) {
+    for (const [id, { reply }] of this.exercises) {
       const said = this.data.replies[id];
       reply.removeAttribute("aria-busy");
       if (!said) continue;

@@ -13,6 +13,7 @@ import streamlit as st
 from ...lessons import Lesson, Reply, Scene, beside, course, judge, step_of, traces_of
 from ...lessons.facts import warm
 from ...trace.trace import Trace
+from .. import assets
 from ..bounded import Bounded
 from ..session import view_of
 from ..views import TraceView, bytes_of
@@ -190,7 +191,8 @@ def stepping(stage: Stage, learning: Learning) -> None:
 
 @cache
 def _component():
-    js, css = (_HERE / "learn.js").read_text(), (_HERE / "learn.css").read_text()
+    js = assets.script("learn")
+    css = "".join((_HERE / name).read_text() for name in ("code.css", "learn.css"))
     html = '<div class="sg-learn-root"></div>'
     return st.components.v2.component("simplegrad_learn", html=html, css=css, js=js, isolate_styles=False)
 

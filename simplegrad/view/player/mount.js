@@ -6,7 +6,7 @@ import { GraphPainter } from "./graph.js";
 import { TraceHistory } from "./history.js";
 import { Panel } from "./panels.js";
 import { Player } from "./player.js";
-import { shared } from "./shared.js";
+import { shared, withPlayer } from "./shared.js";
 
 const GZIP = 0x1f;
 
@@ -26,16 +26,6 @@ function traceOf(id) {
     shared.traces.set(id, place);
   }
   return shared.traces.get(id);
-}
-
-/** Something that belongs to a player, now or as soon as that one is mounted. */
-function withPlayer(key, action) {
-  const player = shared.players.get(key);
-  if (player) action(player);
-  const list = shared.waiting.get(key) || new Set();
-  list.add(action);
-  shared.waiting.set(key, list);
-  return () => list.delete(action);
 }
 
 const mounted = new WeakMap();
@@ -92,7 +82,7 @@ function showPlayer(held, root, data, traces, component) {
     shared.players.set(data.player, held.player);
     for (const action of shared.waiting.get(data.player) || []) action(held.player);
   } else if (player.id !== data.id || player.nonce !== data.nonce) player.load(data, traces);
-  else { player.data = data; player.drawTimeline(); for (const painter of player.painters.values()) painter.redo(); }
+  else { player.data = data; player.replaceAddress(); player.drawTimeline(); for (const painter of player.painters.values()) painter.redo(); }
   held.player.setStateValue = component.setStateValue;
 }
 
@@ -102,7 +92,7 @@ function mountPanel(root, data) {
     const remount = () => {
       if (!player.sides[data.side]) return;
       held.panel && player.panels.delete(held.panel);
-      held.panel = new Panel(root, player, data.side, data.parts);
+      held.panel = new Panel(root, player, data.side, data.parts, data.tab);
       held.panel.remount = remount;
       player.panels.add(held.panel);
       held.player = player;
@@ -120,6 +110,7 @@ function mountGraph(root, data) {
   const forget = withPlayer(data.player, (player) => {
     held.player = player;
     held.painter = new GraphPainter(player, data.side, data.chart);
+    held.painter.of = data.of;
     held.painter.setDrawing(data.drawing);
     player.painters.set(data.chart, held.painter);
     player.lookForCharts();

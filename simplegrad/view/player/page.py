@@ -103,7 +103,7 @@ def shown_now(traces: dict[str, Trace]) -> Shown:
 
 
 def state_of_step() -> PageState[Shown]:
-    """Shared by Step and Compose, which show the same program; Compare begins with it."""
+    """Of Step; Compare begins with its program."""
     return PageState.of("step")
 
 
@@ -117,13 +117,28 @@ def show(**changes) -> None:
     state = state_of_step()
     state.keep(replace(shown_last(), **{"step": 0, "problems": (), **changes}))
     state.begin_anew({} if "program" in changes else None)
+    state.change(is_edited=False)
+    if "program" in changes:
+        new_draft()
+
+
+def edit(text: str) -> None:
+    """Somebody wrote in the program: breakpoints stay, and the step near where it was (see program.ran_now)."""
+    state = state_of_step()
+    state.keep(replace(shown_last(), program="text", text=text, problems=()))
+    state.change(is_edited=True)
+
+
+def new_draft() -> None:
+    """The text did not come from the editor: it is to show this one."""
+    st.session_state["draft"] = st.session_state.get("draft", 0) + 1
 
 
 def forget_widgets() -> None:
     """What menus and the editor hold is older than the address."""
     for name in FIELDS:
         st.session_state.pop(f"choose-{name}", None)
-    st.session_state["draft"] = st.session_state.get("draft", 0) + 1
+    new_draft()
 
 
 def program_error(error: ProgramError) -> None:

@@ -126,11 +126,10 @@ class SourcePart {
     const { trace } = panel, isProgram = trace.program.length > 0;
     const list = html("ol", { class: "sg-source", "data-testid": "source", "data-side": panel.side, "aria-label": isProgram ? "program" : "source" });
     this.title = html("h4", {}, isProgram ? "program" : "source");
-    this.printed = html("pre", { class: "sg-printed", "data-testid": "printed", "data-side": panel.side, "aria-label": "printed so far", hidden: true });
-    this.element = html("div", { class: "sg-part sg-part-source", "data-tab": "program" }, this.title, list, this.printed);
+    this.printed = new PrintedPart(panel);
+    this.element = html("div", { class: "sg-part sg-part-source", "data-tab": "program" }, this.title, list, this.printed.box);
     this.list = new LineList(panel, list, { ofFile: !isProgram });
     this.file = -1;
-    this.told = 0; // lines that are shown of what was printed
     if (isProgram) this.list.fill(1, trace.program);
     else this.showFile(trace.sources.findIndex((source) => source[SOURCE.lines].length));
   }
@@ -145,7 +144,7 @@ class SourcePart {
 
   draw(k) {
     const { trace } = this.panel, event = k ? trace.events[k - 1] : null;
-    this.drawPrinted(trace, k);
+    this.printed.draw(k);
     if (trace.program.length) {
       for (const line of this.list.lines) set(line, "data-break", String(this.panel.player.marks.hits.has(`l${line.dataset.line}`)));
       this.list.mark(trace.line(k) || null);
@@ -155,19 +154,32 @@ class SourcePart {
     }
   }
 
-  /** What print() said until the next event: a line that is printed is none itself. */
-  drawPrinted({ printed }, k) {
-    const count = printed.filter(([after]) => after <= k).length;
+  reveal() {
+    this.list.reveal();
+    this.printed.reveal();
+  }
+}
+
+/** What print() said until the next event: a line that is printed is none itself. */
+class PrintedPart {
+  constructor(panel) {
+    this.panel = panel;
+    this.box = html("pre", { class: "sg-printed", "data-testid": "printed", "data-side": panel.side, "aria-label": "printed so far", hidden: true });
+    this.element = html("div", { class: "sg-part sg-part-printed", "data-tab": "program" }, this.box);
+    this.told = 0; // lines that are shown
+  }
+
+  draw(k) {
+    const { printed } = this.panel.trace, count = printed.filter(([after]) => after <= k).length;
     if (count === this.told) return;
     this.told = count;
-    this.printed.hidden = count === 0;
-    this.printed.textContent = printed.slice(0, count).map(([, text]) => text).join("\n");
+    this.box.hidden = count === 0;
+    this.box.textContent = printed.slice(0, count).map(([, text]) => text).join("\n");
     this.grown = true;
   }
 
   reveal() {
-    this.list.reveal();
-    if (this.grown) this.printed.scrollTop = this.printed.scrollHeight;
+    if (this.grown) this.box.scrollTop = this.box.scrollHeight;
     this.grown = false;
   }
 }
@@ -395,10 +407,10 @@ class EventPart {
 
 /** On a narrow screen, one of the texts at a time. */
 class TabsPart {
-  constructor() {
+  constructor(panel) {
     const tab = (name) => html("button", { type: "button", role: "tab", class: "sg-button sg-text-button", "data-shows": name, onclick: () => this.show(name) }, name);
     this.element = html("div", { class: "sg-tabs", role: "tablist", "aria-label": "texts" }, ...["gradients", "program", "tape", "arithmetic", "rule"].map(tab));
-    this.show(document.documentElement.dataset.sgTab ?? "gradients");
+    this.show(document.documentElement.dataset.sgTab ?? panel.tab);
   }
 
   show(name) {
@@ -409,14 +421,14 @@ class TabsPart {
   draw() {}
 }
 
-const PARTS = { tabs: TabsPart, source: SourcePart, python: PythonPart, tape: TapePart, gradients: GradientsPart, inspector: InspectorPart, event: EventPart };
+const PARTS = { tabs: TabsPart, source: SourcePart, printed: PrintedPart, python: PythonPart, tape: TapePart, gradients: GradientsPart, inspector: InspectorPart, event: EventPart };
 
 /** A mounted place for parts of one side. */
 export class Panel {
-  root; player; side;
+  root; player; side; tab;
 
-  constructor(root, player, side, parts) {
-    Object.assign(this, { root, player, side });
+  constructor(root, player, side, parts, tab = "gradients") {
+    Object.assign(this, { root, player, side, tab });
     this.parts = parts.map((name) => new PARTS[name](this));
     root.replaceChildren(...this.parts.map((part) => part.element));
   }

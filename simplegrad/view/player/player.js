@@ -75,6 +75,7 @@ export class Player {
     this.drawLegend();
     if (!same) for (const panel of [...this.panels]) panel.remount?.();
     this.paintNow();
+    this.replaceAddress();
     this.lookForCharts();
   }
 
@@ -122,6 +123,9 @@ export class Player {
     else url.search = String(new URLSearchParams({ ...query, step: this.step, ...this.marks.query() }));
     if (url.href !== window.location.href) window.history.replaceState(window.history.state, "", url);
   }
+
+  /** What was edited takes the place of what the address said before: Back leaves the page, not an edit. */
+  replaceAddress() { if (this.data.writes) this.writeAddress(); }
 
   paintNow() {
     cancelAnimationFrame(this.frame);

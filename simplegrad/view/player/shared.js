@@ -4,6 +4,16 @@
 export const REPORT_MS = 600;
 export const shared = (window.simplegrad ??= { players: new Map(), waiting: new Map(), steps: new Map(), traces: new Map() });
 
+/** Something that belongs to a player, now or as soon as that one is mounted, and again where it is mounted anew. */
+export function withPlayer(key, action) {
+  const player = shared.players.get(key);
+  if (player) action(player);
+  const list = shared.waiting.get(key) || new Set();
+  list.add(action);
+  shared.waiting.set(key, list);
+  return () => list.delete(action);
+}
+
 const ANSWERED = "simplegrad-answered"; // by the id of a question: the place of the answer that was chosen, -1 where it was skipped
 
 /** What was answered in this browser; where it keeps nothing, on this page. learn.js writes it. */

@@ -10,16 +10,31 @@ from ..views import TraceView
 from . import chart, panel
 
 PANELS = 5  # how many `stage` mounts, for the player to wait for
+PANELS_BESIDE_A_PROGRAM = 7
 
 
-def stage(view: TraceView, player: str, graph: str, above: Callable[[], None] | None = None) -> None:
+def stage(
+    view: TraceView,
+    player: str,
+    graph: str,
+    above: Callable[[], None] | None = None,
+    program: Callable[[], None] | None = None,
+    tab: str = "gradients",
+) -> None:
     """`player`: the key of the controls, which stand at the bottom of the window; `graph`: that of the picture.
-    `above` draws what belongs to the picture, over it."""
+    `above` draws what belongs to the picture, over it; `program` the editor, where the program can be changed. `tab`:
+    of the texts, the one that a narrow screen shows first."""
     with st.container(key="stage", gap="small"):
         panel("event", player=player)
-        beside, picture = st.columns([3, 9])
+        beside, picture = st.columns([3, 9] if program is None else [4, 9])
         with beside:
-            panel("tabs", "source", "gradients", player=player)
+            if program is None:
+                panel("tabs", "source", "gradients", player=player)
+            else:
+                with st.container(gap="xxsmall"):
+                    panel("tabs", player=player, tab=tab)
+                    program()
+                    panel("printed", "gradients", player=player)
         with picture:
             if above is not None:
                 above()

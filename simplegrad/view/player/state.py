@@ -38,7 +38,9 @@ class PageState(Generic[T]):
     shown: T | None = None
     default: T | None = None  # what an address without a word of this page means
     nonce: int = 0
+    is_edited: bool = False  # what is shown was typed: the browser writes the address, in the place of the one before
     written: dict[str, str] = field(default_factory=dict)
+    fields: tuple[str, ...] = ()  # what of an address belongs to this page
     marks: dict[str, str] = field(default_factory=dict)
     marks_at_start: dict[str, str] = field(default_factory=dict)  # the browser knows what it changed since
     opened: dict[int, tuple[str, ...]] = field(default_factory=dict)  # by side
@@ -50,12 +52,19 @@ class PageState(Generic[T]):
 
     def news(self, fields: Iterable[str]) -> dict[str, str]:
         """What the address says of this page, if that is something else than before; heard once."""
-        said = {name: st.query_params[name] for name in fields if name in st.query_params}
+        self.fields = tuple(fields)
+        said = {name: st.query_params[name] for name in self.fields if name in st.query_params}
         if not said or self.in_full(said) == self.written:
             return {}
         self.written = self.in_full(said)
+        self.is_edited = False
         self.begin_anew({name: st.query_params.get(name, "") for name in MARKS})
         return said
+
+    def change(self, is_edited: bool) -> None:
+        """Somebody typed, or chose something in a menu: what the address says now is older."""
+        self.is_edited = is_edited
+        self.written = self.in_full({name: st.query_params[name] for name in self.fields if name in st.query_params})
 
     def keep(self, shown: T) -> T:
         self.shown = shown
@@ -94,10 +103,10 @@ class PageState(Generic[T]):
             st.rerun()
 
     def write_address(self) -> None:
-        """Only where it says something else: each write is an entry in the browser's history."""
+        """Only where it says something else: each write is an entry in the browser's history. So is none of an edit."""
         wanted = {**self.shown.query(), **self.marks}
         self.written = self.in_full(self.shown.query())
-        if self.in_full(wanted) != self.in_full(st.query_params.to_dict()):
+        if not self.is_edited and self.in_full(wanted) != self.in_full(st.query_params.to_dict()):
             st.query_params.from_dict(wanted)
 
     def in_full(self, query: Mapping[str, str]) -> dict[str, str]:

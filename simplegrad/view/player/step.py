@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
@@ -10,70 +13,99 @@ from ...trace.trace import Trace
 from ..compare_view import Sides, default_right, differing_events, trace_of_side
 from ..html import trace_html
 from ..offered import offered
-from ..session import NONE_MODES, PRUNE_MODES, Shown, clamped, trace_of, view_of
+from ..session import NONE_MODES, PRUNE_MODES, Shown, clamped, view_of
 from ..views import TraceView
 from . import carry, page, player, why_answer
-from .stage import PANELS, stage
+from .program import Ran, program_part, ran_now, transcript
+from .stage import PANELS, PANELS_BESIDE_A_PROGRAM, stage
 
 MOST_COMPARED = 5_000  # events; comparing two runs of this size takes half a second
 
 
-def step_page() -> None:
-    """Choose a program and how it is run, and walk through the events of its trace."""
+def step_page(unfolded: bool = False) -> None:
+    """Choose a program or write one, see what it does as you write, and walk through the events of its run.
+
+    `unfolded`: what can be put into the program, and its inputs, are open from the start.
+    """
     files = page.user_files()
     traces = page.saved_traces(files)
     shown = page.shown_now(traces)
     file = menus(shown, traces)
-    try:
-        trace = traces[shown.saved] if shown.saved else trace_of(shown, page.files_version(files))
-    except ProgramError as error:
-        page.messages(shown, files)
-        page.program_error(error)
-        page.state_of_step().write_address()
-    else:
-        shown = page.state_of_step().keep(clamped(shown, trace))
-        page.messages(shown, files)
-        walk(trace, shown, differing(trace, shown, page.files_version(files)))
-        state = page.state_of_step()
-        with file:
-            carry.save_as_html(trace.title or "run", lambda: trace_html(trace, step=state.shown.step), "save-step")
+    version = page.files_version(files)
+    ran = Ran(traces[shown.saved], shown) if shown.saved else ran_now(version)
+    state = page.state_of_step()
+    if ran.trace is not None:
+        state.keep(clamped(state.shown, ran.trace))
+    page.messages(state.shown, files)
+    walk(ran, unfolded, differing(ran, version))
     with file:
+        if ran.trace is not None:
+            save(ran.trace)
         carry.open_a_trace(lambda name: page.show(program=f"file:{name}"))
     if files is not None:
         page.watch(files)
 
 
-def differing(trace: Trace, shown: Shown, version: object) -> list[int]:
+def save(trace: Trace) -> None:
+    state = page.state_of_step()
+    carry.save_as_html(trace.title or "run", lambda: trace_html(trace, step=state.shown.step), "save-step")
+
+
+def differing(ran: Ran, version: object) -> list[int]:
     """The events at which a gradient differs from what the aggregate's reference gives: something to stop at."""
+    trace, shown = ran.trace, ran.shown
     aggregate = None if shown.saved else offered[shown.aggregate]
-    if aggregate is None or aggregate.reference is None or not trace.aggregate or len(trace.events) > MOST_COMPARED:
+    if trace is None or aggregate is None or aggregate.reference is None or not trace.aggregate:
+        return []
+    if len(trace.events) > MOST_COMPARED:
         return []
     sides = Sides(shown, aggregate.name, default_right(aggregate.name))
     return differing_events(trace, trace_of_side(sides, "right", version))
 
 
-def walk(trace: Trace, shown: Shown, differs: list[int]) -> None:
-    """All that shows one trace."""
-    if not trace.events:
-        st.info("This program does nothing yet: give it a line such as a = rand(4), on the Compose page.")
+def walk(ran: Ran, unfolded: bool, differs: list[int]) -> None:
+    """The program, and all that shows its run."""
+    program = None if ran.shown.saved else partial(program_part, ran, unfolded)
+    if ran.trace is None or not ran.trace.events:
+        alone(ran, program)
         return
-    view = view_of(trace, page.state_of_step().opened.get(0, ()))
-    stage(view, "player", "tape")
-    stepping(view, shown, differs)
+    state = page.state_of_step()
+    view = view_of(ran.trace, state.opened.get(0, ()))
+    stage(view, "player", "tape", program=program, tab="program" if unfolded else "gradients")
+    stepping(view, PANELS if program is None else PANELS_BESIDE_A_PROGRAM, differs)
+    if program is not None:
+        transcript(ran.trace)
+
+
+def alone(ran: Ran, program: Callable[[], None] | None) -> None:
+    """The program, as long as it does nothing."""
+    page.state_of_step().change(is_edited=False)  # no player is there, which would write the address
+    with st.container(key="stage"):
+        beside, picture = st.columns([4, 9])
+        with picture:
+            if ran.error is not None:
+                said = f"Line {ran.error['line']}, column {ran.error['column']}: {ran.error['message']}"
+                st.error(page.as_it_stands(said), icon=":material/error:")
+            st.info("The graph is drawn as soon as the program does something, such as a = rand(4).")
+        with beside:
+            if program is not None:
+                program()
+    page.state_of_step().write_address()
 
 
 @st.fragment
-def stepping(view: TraceView, shown: Shown, differs: list[int]) -> None:
+def stepping(view: TraceView, panels: int, differs: list[int]) -> None:
     state = page.state_of_step()
     paused = player(
         [view],
-        start=shown.step,
+        start=state.shown.step,
         nonce=str(state.nonce),
         charts=1,
-        panels=PANELS,
+        panels=panels,
         breakpoints=state.marks_at_start.get("break", ""),
         watches=state.marks_at_start.get("watch", ""),
         query=state.shown.query(),
+        writes=state.is_edited,
         differs=differs,
     )
     why_answer(view.trace, paused, "player")

@@ -1,0 +1,2 @@
+// codemirror.js is made by a script (tools/codemirror/build.py), without its types.
+export const CodeMirror: any;
