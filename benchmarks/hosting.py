@@ -16,7 +16,6 @@ from simplegrad.language import pack
 from ._visitors import Visitor
 from .browser import percentile, server
 
-ROW_OF_PAGES = ("step", "compose", "compare", "step", "compile", "pytorch")
 COOKIE = "simplegrad_server=server{}"
 
 
@@ -78,11 +77,11 @@ def crowd(url: str, people: int, seconds: float, answers: int) -> tuple[list[flo
 
     def visit(number: int) -> tuple[float, list[float]]:
         time.sleep(comes[number])
-        with Visitor(url, ROW_OF_PAGES[number % 2], cookie=COOKIE.format(number % 2)) as visitor:
+        with Visitor(url, "step", cookie=COOKIE.format(number % 2)) as visitor:
             loaded, times = visitor.load(), []
             for each in range(answers):
                 time.sleep(draw.uniform(0.5, 1.5))
-                times.append(visitor.choose("Program" if number % 2 == 0 else "Begin", number + each))
+                times.append(visitor.choose("Program", number + each))
             return loaded, times
 
     found = at_once(people, visit)

@@ -23,7 +23,7 @@ WRONG = "program=gradient-of-gradient&aggregate=simple_variable_wrong"
 PAGES = {
     "learn": ("/learn", True),
     "step": (f"/step?{WRONG}&step=55", True),
-    "compose": ("/compose", False),
+    "compose": ("/compose", True),
     "compare": (f"/compare?{WRONG}", True),
     "compile": ("/compile", False),
     "pytorch": ("/pytorch", True),

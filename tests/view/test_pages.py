@@ -1,4 +1,4 @@
-"""The Step and Compose pages without a browser: click, then look at what is shown and that nothing was raised."""
+"""The Step page without a browser: click, then look at what is shown and that nothing was raised."""
 
 from __future__ import annotations
 
@@ -128,13 +128,6 @@ def test_a_run_that_raised_is_stepped_through_to_its_error():
     assert view["events"][-1][0] == "failed" and "RawTensorError" in view["sentences"][-1]
 
 
-def test_compose_shows_the_program_its_tape_and_its_transcript():
-    app = opened("compose")
-    shown = " ".join(code.value for code in app.code)
-    assert editor_of(app)["text"] == EXAMPLES["gradient-of-gradient"].text
-    assert "v3 = v2 * b" in shown and "dL1_db = v21" in shown and "dL1/da = None: nothing came" in shown
-
-
 def test_an_error_of_a_page_is_a_message(monkeypatch):
     app = opened()
     monkeypatch.setattr("simplegrad.view.player.step.menus", lambda *_: 1 / 0)
@@ -142,46 +135,64 @@ def test_an_error_of_a_page_is_a_message(monkeypatch):
     assert "This page stopped: ZeroDivisionError" in app.error[0].value and not app.exception
 
 
-def test_compose_begins_with_another_example():
-    app = opened("compose")
-    menu(app, "Begin").select("reuse").run()
+def test_the_editor_has_the_program_and_the_palette_what_can_be_put_into_it():
+    data = editor_of(opened())
+    assert data["text"] == EXAMPLES["gradient-of-gradient"].text and data["error"] is None
+    groups = dict(data["groups"])
+    assert {"Aggregates", "Gradients"} <= set(groups)
+    labels = [label for label, _, _ in groups["Aggregates"]]
+    assert "simple_variable_wrong" in labels and "an aggregate of your own" in labels
+
+
+def test_another_example_is_another_text_for_the_editor():
+    app = opened()
+    before = editor_of(app)
+    menu(app, "Program").select("reuse").run()
     fine(app)
-    assert editor_of(app)["text"] == EXAMPLES["reuse"].text
+    after = editor_of(app)
+    assert after["text"] == EXAMPLES["reuse"].text and after["draft"] != before["draft"]
 
 
-def test_compose_marks_an_error_at_its_line():
-    app = opened("compose", program=pack("a = rand(2)\nb = a.tanhh()"))
-    app.run()
-    error = editor_of(app)["error"]
+def test_an_error_is_marked_at_its_line():
+    error = editor_of(opened(program=pack("a = rand(2)\nb = a.tanhh()")))["error"]
     assert (error["line"], error["column"]) == (2, 7)
-    assert "Did you mean 'tanh'?" in error["message"] and error["excerpt"].endswith("^")
+    assert "Did you mean 'tanh'?" in error["message"]
 
 
-def test_compose_writes_the_value_of_an_input_into_the_text():
-    app = opened("compose")
+def test_what_a_run_raised_is_marked_at_its_line():
+    error = editor_of(opened(aggregate="simple_type_error"))["error"]
+    lines = EXAMPLES["gradient-of-gradient"].text.splitlines()
+    assert lines[error["line"] - 1].startswith("da, db = grad(L0") and "RawTensorError" not in error["message"]
+
+
+def test_the_value_of_an_input_is_written_into_the_text():
+    app = opened()
     app.text_input[0].set_value("[1, 2, 3, 4]").run()
     fine(app)
     assert editor_of(app)["text"].startswith("a = tensor([1.0, 2.0, 3.0, 4.0])")
+    assert player_of(app)["writes"]  # the browser writes the address: an edit is no entry of its history
 
 
 @pytest.mark.parametrize("value", ["[1, [2]]", "import os", "", "[NaN]", "{}", "[1e400]", "[" * 5000])
-def test_compose_refuses_what_is_no_list_of_numbers(value):
-    app = opened("compose")
+def test_what_is_no_list_of_numbers_is_refused(value):
+    app = opened()
     app.text_input[0].set_value(value).run()
     fine(app)
     assert editor_of(app)["text"] == EXAMPLES["gradient-of-gradient"].text
     assert "write a number, or a list of numbers" in app.error[0].value
 
 
-def test_compose_offers_operations_and_aggregates():
-    groups = dict(editor_of(opened("compose"))["groups"])
-    assert {"Aggregates", "Gradients"} <= set(groups)
-    assert "simple_variable_wrong" in [label for label, _, _ in groups["Aggregates"]]
+def test_an_edit_keeps_the_step_near_where_it_was():
+    """The input's numbers change, and with them every value; the events are the same."""
+    app = opened(step="31")
+    app.text_input[0].set_value("[1, 2, 3, 4]").run()
+    assert player_of(app)["start"] == 31
 
 
-def test_what_was_composed_is_what_step_shows():
-    app = opened("compose")
-    menu(app, "Begin").select("broadcasting").run()
+def test_a_link_to_compose_opens_the_same_program_unfolded():
+    app = opened("compose", program="broadcasting", step="3")
+    data, player = editor_of(app), player_of(app)
+    assert data["unfolded"] and data["text"] == EXAMPLES["broadcasting"].text and player["start"] == 3
     app.switch_page("pages/step.py").run()
     fine(app)
     assert player_of(app)["views"][0]["program"] == EXAMPLES["broadcasting"].text.splitlines()

@@ -86,7 +86,8 @@ def alone(ran: Ran, program: Callable[[], None] | None) -> None:
             if ran.error is not None:
                 said = f"Line {ran.error['line']}, column {ran.error['column']}: {ran.error['message']}"
                 st.error(page.as_it_stands(said), icon=":material/error:")
-            st.info("The graph is drawn as soon as the program does something, such as a = rand(4).")
+            else:
+                st.info("This program does nothing yet: write a line such as a = rand(4).")
         with beside:
             if program is not None:
                 program()
