@@ -24,5 +24,5 @@ def near(before: Trace, step: int, after: Trace) -> int:
 
 def said(event: Event) -> tuple:
     """What an event is about, by names: they outlive an edit of other lines."""
-    entry, value, run = (getattr(event, name, None) for name in ("entry", "value", "run"))
-    return event.kind, event.pass_id, entry and entry.statement, value and value.name, run and run.title
+    entry, value, pass_ = (getattr(event, name, None) for name in ("entry", "value", "pass_"))
+    return event.kind, event.pass_id, entry and entry.statement, value and value.name, pass_ and pass_.title
