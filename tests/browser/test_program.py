@@ -203,9 +203,11 @@ def test_nothing_is_cut_off(browser, server, theme):
 def test_numbers_stay_beside_their_lines_in_a_long_program(page, server):
     open_program(page, server, A + "".join(f"b{i} = a * {i}.5\n" for i in range(40)))
     type_at_end(page, "c = a + 1\nd = a + 2\n")
-    beside = """() => {
+    beside = """() => {  // of what is in sight: the line of the caret is in the page wherever it is
+      const { top, bottom } = document.querySelector(".cm-scroller").getBoundingClientRect();
       const tops = (found) => [...document.querySelectorAll(found)].filter((each) => each.style.visibility !== "hidden")
-        .map((each) => Math.round(each.getBoundingClientRect().top)).join();
+        .map((each) => Math.round(each.getBoundingClientRect().top))
+        .filter((each) => each >= top && each < bottom).join();
       return tops(".cm-lineNumbers .cm-gutterElement") === tops("[data-testid=editor] .cm-line");
     }"""
     page.wait_for_function(beside)
