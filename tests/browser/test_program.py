@@ -17,7 +17,8 @@ OWN = f"{A}L0 = (a * a).sum()\ngrad(L0, [a])\n"
 
 
 def open_program(page: Page, server, text: str | None = None, path: str = "step", **more) -> None:
-    query = "&".join(f"{name}={said}" for name, said in ({"program": pack(text)} if text else {} | more).items())
+    wanted = more if text is None else {"program": pack(text), **more}
+    query = "&".join(f"{name}={said}" for name, said in wanted.items())
     page.goto(f"{server.url}/{path}?{query}")
     page.wait_for_selector(EDITOR)
 
@@ -99,6 +100,16 @@ def test_nothing_typed_is_lost_while_the_server_answers(page, server):
     page.wait_for_timeout(1500)
     has_text(page, A + "".join(lines))
     runs(page, entries=8)
+
+
+def test_an_empty_program_becomes_one_under_ones_hands(page, server):
+    open_program(page, server, "")
+    expect(page.get_by_text("This program does nothing yet")).to_be_visible()
+    type_at_end(page, "a = ones(2)\n")
+    runs(page, entries=0)
+    page.keyboard.type("b = a * a\n")  # the editor is still the one that has the focus
+    runs(page, entries=1)
+    has_text(page, "a = ones(2)\nb = a * a\n")
 
 
 def test_the_palette_inserts_behind_the_line_of_the_caret(page, server):

@@ -162,6 +162,13 @@ def test_an_example_is_chosen():
     assert not page.exception and "rstd = Variable(" in texts(page)
 
 
+def test_an_example_does_not_take_ones_own_text_away():
+    page = opened("a * a * b")
+    for chosen in ("RMSNorm", "your own text"):
+        page.selectbox(key="compile-example").select(chosen).run()
+    assert page.text_area(key="compile-text").value == "a * a * b"
+
+
 def test_another_program_has_other_patterns_and_shapes():
     page = opened()
     (area,) = [each for each in page.text_area if each.label.startswith("A program")]

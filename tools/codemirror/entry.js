@@ -2,7 +2,7 @@
 
 export { defaultKeymap, history, historyField, historyKeymap, insertNewlineKeepIndent, isolateHistory } from "@codemirror/commands";
 export { LRLanguage, indentUnit, syntaxHighlighting } from "@codemirror/language";
-export { EditorState, Prec, RangeSet, StateEffect, StateField } from "@codemirror/state";
+export { EditorState, RangeSet, StateEffect, StateField } from "@codemirror/state";
 export { Decoration, EditorView, GutterMarker, gutterLineClass, keymap, lineNumbers } from "@codemirror/view";
 export { tagHighlighter, tags } from "@lezer/highlight";
 export { parser as python } from "@lezer/python";

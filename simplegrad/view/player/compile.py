@@ -23,6 +23,7 @@ from ..compile_view import (
 from . import page
 
 FIRST = "(a + b) * b"
+OWN = "your own text"
 MOST_NAMED = 24  # characters
 # Code needs its width: on narrow screens one text below the other. Its colours are to be read in both themes.
 STYLE = """
@@ -69,7 +70,7 @@ def expression() -> tuple[str, str]:
     begin_with_url()
     examples, name = st.columns([3, 2])
     examples.selectbox(
-        "Begin with an example", list(EXAMPLES), index=None, placeholder="your own text", key="compile-example",
+        "Begin with an example", choices(), index=None, placeholder=OWN, key="compile-example",
         on_change=begin_with_example,
     )  # fmt: skip
     wished = name.text_input("Name", key="compile-name", max_chars=MOST_NAMED, placeholder="f")
@@ -96,11 +97,17 @@ def begin_with_url() -> None:
     st.session_state["compile-text"], st.session_state["compile-name"] = text, wished
 
 
+def choices() -> list[str]:
+    """The examples, and the text that one of them took the place of."""
+    return [*([OWN] if "compile-own" in st.session_state else []), *EXAMPLES]
+
+
 def begin_with_example() -> None:
-    chosen = st.session_state.get("compile-example")
-    if chosen in EXAMPLES:
-        st.session_state["compile-text"] = EXAMPLES[chosen]
-        st.session_state["compile-example"] = None
+    chosen, text = st.session_state.get("compile-example"), st.session_state.get("compile-text", "")
+    meant = st.session_state.get("compile-own", text) if chosen == OWN else EXAMPLES.get(chosen, text)
+    if text not in EXAMPLES.values():
+        st.session_state["compile-own"] = text
+    st.session_state["compile-text"], st.session_state["compile-example"] = meant, None
 
 
 def attempt(text: str, wished: str) -> CompiledAggregate | None:

@@ -9,13 +9,14 @@ const TYPED_MS = 300;
 const drafts = (window.simplegradDrafts ??= new Map());
 // What was typed and is not yet part of what the server shows: it is told again where the server was away meanwhile.
 const untold = (window.simplegradUntold ??= { draft: null, text: null });
-// What can be undone, for when the page is left and opened again.
-const past = (window.simplegradPast ??= { text: null, kept: null });
+// What can be undone, for when the page is left and opened again, or the editor is mounted in another place.
+const past = (window.simplegradPast ??= { text: null, kept: null, left: -Infinity });
+const MOVED_MS = 3000;
 const OPEN_AT_FIRST = new Set(["Inputs", "Gradients", "Aggregates"]);
 const sessionOf = (draft) => draft.split("-")[0];
 
 class ProgramEditor {
-  setStateValue; player; line = null; step = 0;
+  setStateValue; player; line = null; hadFocus = false;
 
   constructor(root, data) {
     const place = html("div", { class: "sg-code", "data-testid": "source" });
@@ -25,12 +26,18 @@ class ProgramEditor {
     this.groups = html("div", { class: "sg-groups" });
     this.palette = html("details", { class: "sg-palette", "data-testid": "palette", open: data.unfolded }, html("summary", {}, "Insert a statement"), this.groups);
     root.replaceChildren(html("div", { class: "sg-part sg-program", "data-tab": "program" }, html("div", { class: "sg-title" }, html("h4", {}, "program"), here), place, this.message, this.palette));
-    this.code = new Code(place, data.text, {
+    const text = drafts.get(data.draft) ?? data.text;
+    this.code = new Code(place, text, {
       attributes: { "aria-label": "program", "data-testid": "editor", "aria-describedby": "sg-problem" },
       changed: () => this.typed(), entered: (line) => this.goTo(line), numbered: (line) => this.player?.marks.toggle(`l${line}`),
     });
-    if (past.text === data.text) this.code.restore(past.kept);
-    place.addEventListener("focusout", () => this.leaving || this.tell());
+    if (past.text === text) this.code.restore(past.kept);
+    if (past.hadFocus && performance.now() - past.left < MOVED_MS) this.code.view.focus();
+    place.addEventListener("focusin", () => { this.hadFocus = true; });
+    place.addEventListener("focusout", () => {
+      this.hadFocus = !place.isConnected;
+      if (!this.leaving) this.tell();
+    });
     // a report that comes after the click on another page's link would bring this page back; the draft is kept here
     this.onDown = (event) => {
       this.leaving = Boolean(event.target.closest?.("a[href]"));
@@ -161,7 +168,7 @@ class ProgramEditor {
 
   leave() {
     clearTimeout(this.timer);
-    Object.assign(past, { text: this.code.text, kept: this.code.kept() });
+    Object.assign(past, { text: this.code.text, kept: this.code.kept(), left: performance.now(), hadFocus: this.hadFocus });
     document.removeEventListener("pointerdown", this.onDown, true);
     window.removeEventListener("simplegrad-again", this.onAgain);
     this.forget();

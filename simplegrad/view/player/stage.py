@@ -43,3 +43,16 @@ def stage(
         for part, column in zip(("tape", "inspector", "python"), st.columns([4, 5, 4])):
             with column:
                 panel(part, player=player)
+
+
+def without_a_run(program: Callable[[], None] | None, instead: Callable[[], None]) -> None:
+    """The same places, the editor where it is beside a run: so it stays the one that somebody writes in."""
+    with st.container(key="stage", gap="small"):
+        st.empty()  # the sentence
+        beside, picture = st.columns([4, 9])
+        with beside, st.container(gap="xxsmall"):
+            st.empty()  # tabs
+            if program is not None:
+                program()
+        with picture:
+            instead()

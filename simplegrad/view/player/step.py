@@ -17,7 +17,7 @@ from ..session import NONE_MODES, PRUNE_MODES, Shown, clamped, view_of
 from ..views import TraceView
 from . import carry, page, player, why_answer
 from .program import Ran, program_part, ran_now, transcript
-from .stage import PANELS, PANELS_BESIDE_A_PROGRAM, stage
+from .stage import PANELS, PANELS_BESIDE_A_PROGRAM, stage, without_a_run
 
 MOST_COMPARED = 5_000  # events; comparing two runs of this size takes half a second
 
@@ -79,19 +79,18 @@ def walk(ran: Ran, unfolded: bool, differs: list[int]) -> None:
 
 def alone(ran: Ran, program: Callable[[], None] | None) -> None:
     """The program, as long as it does nothing."""
-    page.state_of_step().change(is_edited=False)  # no player is there, which would write the address
-    with st.container(key="stage"):
-        beside, picture = st.columns([4, 9])
-        with picture:
-            if ran.error is not None:
-                said = f"Line {ran.error['line']}, column {ran.error['column']}: {ran.error['message']}"
-                st.error(page.as_it_stands(said), icon=":material/error:")
-            else:
-                st.info("This program does nothing yet: write a line such as a = rand(4).")
-        with beside:
-            if program is not None:
-                program()
-    page.state_of_step().write_address()
+    state = page.state_of_step()
+    state.change(is_edited=False)  # no player is there, which would write the address
+    without_a_run(program, partial(nothing_to_show, ran.error))
+    state.write_address()
+
+
+def nothing_to_show(error: dict | None) -> None:
+    if error is None:
+        st.info("This program does nothing yet: write a line such as a = rand(4).")
+        return
+    said = f"Line {error['line']}, column {error['column']}: {error['message']}"
+    st.error(page.as_it_stands(said), icon=":material/error:")
 
 
 @st.fragment
