@@ -38,6 +38,14 @@ class RunError(Exception):
     """A step of a program that could not be done: which operation, on which shapes, and what to do."""
 
 
+class ConditionError(RunError):
+    """A tensor as the condition of an `if`."""
+
+
+class UnpackingError(RunError):
+    """More or fewer names on the left side than values on the right."""
+
+
 def lines_of(text: str) -> list[str]:
     """Lines as Python counts them: form feeds and Unicode's separators end none."""
     return re.split("\r\n|\r|\n", text)

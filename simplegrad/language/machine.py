@@ -13,7 +13,7 @@ import torch
 
 from ..engine import Observer, Variable
 from ..locks import lock
-from .errors import RunError
+from .errors import ConditionError, RunError, UnpackingError
 from .leaves import shown
 from .names import is_function
 from .operations import Operations
@@ -113,7 +113,7 @@ class Machine(FunctionCalls, Operations):
         """A condition of `if`, `and`, `or`, `not`. A tensor is none: it has many elements."""
         self.note("asks")
         if isinstance(value, (Variable, torch.Tensor)):
-            raise RunError(
+            raise ConditionError(
                 f"{self.text(self.nodes[number])} is {shown(value)}, and no condition for 'if': ask x is None or "
                 f"x is not None. Choose elements with where(condition, x, y), and join conditions with & and |: "
                 f"(x > 0) & (x < 1)."
@@ -122,10 +122,11 @@ class Machine(FunctionCalls, Operations):
 
     def unpack(self, number: int, value, names: tuple[str, ...]) -> Sequence:
         if not isinstance(value, (list, tuple)):
-            raise RunError(f"{len(names)} names on the left side, but the right is {shown(value)}.")
+            raise UnpackingError(f"{how_many(names, 'name')} on the left side, but the right is {shown(value)}.")
         if len(names) != len(value):
-            values = "1 value" if len(value) == 1 else f"{len(value)} values"
-            raise RunError(f"{len(names)} names on the left side, but {values} on the right.")
+            raise UnpackingError(
+                f"{how_many(names, 'name')} on the left side, but {how_many(value, 'value')} on the right."
+            )
         self.why_none.update(zip(names, getattr(value, "reasons", [""] * len(value))))
         return value
 
@@ -205,6 +206,10 @@ class Machine(FunctionCalls, Operations):
             )
         events = len(self.recorder.trace) if self.recorder is not None else 0
         self.outputs.append((events, getattr(self.recorder, "line", None), line))
+
+
+def how_many(values: Sequence, word: str) -> str:
+    return f"1 {word}" if len(values) == 1 else f"{len(values)} {word}s"
 
 
 def without_value(error: NameError) -> RunError:

@@ -203,7 +203,8 @@ class ExpressionReader:
         if name in ATTRIBUTES:
             return self.error(at, f"'.{name}' is no method: write it without brackets.")
         if name.endswith("_"):
-            return self.error(at, f"'.{name}' changes a value in place, and values never change: write y = x + 1.0.")
+            other = f"Write '.{name[:-1]}' and give the result a name."
+            return self.error(at, f"'.{name}' changes a value in place, and values never change. {other}")
         if of_torch(name):
             return self.error(at, f"'.{name}' is not known: torch has it, and there is no such operator here.")
         return self.error(at, f"'.{name}' is not known.", nearest(node.attr, method_names()))

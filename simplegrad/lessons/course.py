@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 
@@ -56,11 +56,16 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Known:
-    """What is said of answers whose facts are these. `name`: for tests."""
+    """What is said of answers whose facts are these. `name`: for tests.
+
+    `rank`: which is asked first. 0: a slip that would hide all else; 1: what an exercise knows; 2: kinds of mistakes,
+    in any exercise (both of common.toml); 3: what an exercise says of all the rest.
+    """
 
     name: str
     when: Mapping
     say: str
+    rank: int = 1
 
 
 @dataclass(frozen=True)
@@ -107,7 +112,7 @@ class Lesson:
 @cache
 def course() -> tuple[Lesson, ...]:
     """All lessons, in their order."""
-    return tuple(_lesson(tomllib.loads(path.read_text("utf-8"))) for path in sorted(_FOLDER.glob("*.toml")))
+    return tuple(_lesson(tomllib.loads(path.read_text("utf-8"))) for path in sorted(_FOLDER.glob("[0-9]*.toml")))
 
 
 def exercise(name: str) -> Exercise:
@@ -130,12 +135,25 @@ def _lesson(said: dict) -> Lesson:
     return Lesson(text=text, scenes=scenes, prediction=asked, exercises=exercises, table=table, **said)
 
 
+def known_of(kind: str, own: list[Known]) -> tuple[Known, ...]:
+    """The replies of an exercise, and those of common.toml; where both have a name, the exercise has its own words."""
+    common = {each.name: each for each in _common().get(kind, ())}
+    mine = {each.name: replace(each, rank=common[each.name].rank) if each.name in common else each for each in own}
+    return tuple(sorted({**common, **mine}.values(), key=lambda each: each.rank))
+
+
+@cache
+def _common() -> dict[str, list[Known]]:
+    said = tomllib.loads((_FOLDER / "common.toml").read_text("utf-8"))
+    return {kind: [Known(**each) for each in replies] for kind, replies in said.items()}
+
+
 def _scene(said: dict) -> Scene:
     remarks = tuple(Remark(**each) for each in said.pop("remarks", ()))
     return Scene(remarks=remarks, **said)
 
 
 def _exercise(said: dict) -> Exercise:
-    known = tuple(Known(**each) for each in said.pop("known", ()))
+    known = known_of(said["kind"], [Known(**each) for each in said.pop("known", ())])
     inputs = tuple(said.pop("inputs", ()))
     return Exercise(known=known, inputs=inputs, **said)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
@@ -19,11 +18,11 @@ from ..language.limits import Guard, watched_by
 from ..trace import LimitError, record
 from ..trace.events import Visited
 from ..trace.trace import Trace
+from .called import TOLERANCE, called_alone, same, weights
 from .course import Exercise, exercise
 
 # Of one check of an answer, all of its runs together: a server that is busy with others takes nothing from it.
 LIMITS = Limits(seconds=3.0, own_time=True, statements=200_000, depth=60)
-TOLERANCE = 1e-4
 
 
 @dataclass
@@ -59,11 +58,14 @@ def of_program(asked: Exercise, text: str) -> Facts:
     found.said = {
         "error": getattr(trace.error, "error", trace.error.kind) if trace.error is not None else "",
         "entries": len(trace.entries),
+        "how_many": f"{len(trace.entries)} {'entry' if len(trace.entries) == 1 else 'entries'}",
         "reads": counts(value.name for entry in trace.entries for value in set(entry.inputs)),
         "passes": len(trace.passes),
         "in_passes": sum(entry.pass_id is not None for entry in trace.entries),
         "aliases": len(trace.bindings) - len(set(trace.bindings.values())),
         "leaves": sum(value.leaf for value in trace.values),
+        "wanted": list(last),
+        "by_grad": by_grad(trace),
         "states": {name: state_of(value) for name, value in last.items()},
         "values": {name: numbers(trace.value_named(variable)) for name, variable in trace.bindings.items()},
         "reruns": any(event.entry.pass_id == 0 for event in ran),
@@ -85,6 +87,15 @@ def beside_simple(program: Program, last: Mapping) -> dict:
         "agrees": not differs,
         "some_value": any(state_of(value) == "value" for value in right.values()),
     }
+
+
+def by_grad(trace: Trace) -> list[str]:
+    """The names whose values grad gave, or that were computed from those."""
+    came = {value.name for event in trace.events if event.kind == "PassEnded" for value in event.results if value}
+    for entry in trace.entries:
+        if entry.pass_id is None and any(x.name in came for x in entry.inputs):
+            came |= {value.name for value in entry.outputs}
+    return [name for name, variable in trace.bindings.items() if variable in came]
 
 
 def last_gradients(trace: Trace) -> dict:
@@ -112,12 +123,6 @@ def counts(names) -> dict[str, int]:
     for name in names:
         found[name] = found.get(name, 0) + 1
     return found
-
-
-def same(ours: torch.Tensor | None, other: torch.Tensor | None) -> bool:
-    if ours is None or other is None:
-        return ours is other
-    return ours.shape == other.shape and torch.allclose(ours, other, atol=TOLERANCE, rtol=TOLERANCE)
 
 
 # --- of an expression that is compiled -------------------------------------------------------------------------------
@@ -148,8 +153,8 @@ def of_propagate(asked: Exercise, text: str) -> Facts:
         reference = parsed(asked.reference).defined(LIMITS)["reference"]
         inputs = [torch.tensor(each) for each in asked.inputs]
         found = first_order(function, right_of(asked.id), inputs)
-        found.said |= patterns_of(function, reference, inputs)
-        found.said |= calls_of(function, inputs)
+        found.said |= called_alone(function, inputs)
+        found.said["elsewhere"] = found.said["first"] and right_elsewhere(function, reference, inputs)
         order = asked.order if found.said["first"] else 1  # what is wrong at once is explained by the first pass
         found.report = check(function, *inputs, order=order, reference=reference)
         if guard.statements > LIMITS.statements:
@@ -176,19 +181,13 @@ def warm() -> None:
     assert compile_aggregate("a.tanh() * a").forward_source
 
 
-def weights(shape: Sequence[int], start: float) -> torch.Tensor:
-    """What comes in: no two numbers alike, and no ones, so that each formula has numbers of its own."""
-    count = torch.Size(shape).numel()
-    return (torch.arange(count) * 0.37 + start).reshape(shape)
-
-
 @cache
 def right_of(name: str) -> dict:
     """What a right answer to the exercise of this id gives, on the exercise's numbers."""
     asked = exercise(name)
     reference = parsed(asked.reference).defined(LIMITS)["reference"]
     found = climbed(reference, [torch.tensor(each) for each in asked.inputs])
-    return {"first": found["first"], "second": found["second"]}
+    return {"first": found["first"], "second": found["second"], "r": found["r"]}
 
 
 def first_order(function: Callable, right: Mapping, inputs: Sequence[torch.Tensor]) -> Facts:
@@ -205,11 +204,45 @@ def first_order(function: Callable, right: Mapping, inputs: Sequence[torch.Tenso
         "wrong_second": [n for n, good in second.items() if not good],
         "outputs": ours["outputs"],
         "escaped": ours["escaped"],
+        "value": right["r"] is None or same(ours["r"], right["r"]) or ours["failed"] == 1,
+        **factors(names, ours["first"], right["first"]),
     }
     found = Facts(said, ours["trace"], ours["line"], message=ours["message"])
     found.given = {**dict(zip(names, inputs)), "g": ours["g"], "r": ours["r"]}
     found.gradients = dict(zip(names, ours["first"]))
     return found
+
+
+def factors(names: Sequence[str], ours: Sequence, right: Sequence) -> dict:
+    """Which gradients are right but for their sign, and which but for another factor, in words."""
+    negated, scaled = [], {}
+    for name, mine, other in zip(names, ours, right):
+        if mine is None or other is None or mine.shape != other.shape or not other.any():
+            continue
+        by = ((mine * other).sum() / (other * other).sum()).item()
+        if same(mine, by * other) and abs(by) > TOLERANCE:
+            if abs(by + 1) < TOLERANCE:
+                negated.append(name)
+            elif abs(by - 1) > TOLERANCE:
+                scaled.setdefault(f"{by:.4g} times", []).append(name)
+    return {"negated": negated, "scaled": [f"{by} the right one for {' and '.join(of)}" for by, of in scaled.items()]}
+
+
+def right_elsewhere(function: Callable, reference: Callable, inputs: Sequence[torch.Tensor]) -> bool:
+    """Whether the first gradients are right at other inputs too: a propagate may have the numbers of these in it."""
+    others = [x * 1.25 + 0.1 for x in inputs]
+    with Tape():
+        try:
+            return all(map(same, first_of(function, others), first_of(reference, others)))
+        except Exception:  # whatever an answer does: it is told by what it does at the exercise's inputs
+            return True
+
+
+def first_of(function: Callable, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor | None]:
+    xs = [Variable.constant(x) for x in inputs]
+    r = function(*xs)
+    given = grad((r * Variable.constant(weights(r.shape, 0.6))).sum(), xs)
+    return [None if d is None else d.value for d in given]
 
 
 def climbed(function: Callable, inputs: Sequence[torch.Tensor]) -> dict:
@@ -249,57 +282,6 @@ def line_of(error: BaseException) -> int | None:
             found = traceback.tb_lineno
         traceback = traceback.tb_next
     return found
-
-
-def patterns_of(function: Callable, reference: Callable, inputs: Sequence[torch.Tensor]) -> dict:
-    """Of an entry with two outputs, for each pattern of what comes in: the operations that propagate records, or the
-    error that it raises. Patterns are written "10": something came to the first output, None to the second."""
-    costs, fails = {}, []
-    with Tape():
-        try:
-            xs = [Variable.constant(x) for x in inputs]
-            made = function(*xs)  # noqa: F841  held, so that the tape knows it by its name
-            entry = gradient_tape[-1]
-            shapes = [gradient_tape.variable(name).shape for name in entry.outputs]
-        except Exception:
-            return {"costs": {}, "fails": []}
-        for pattern in itertools.product((True, False), repeat=len(shapes)):
-            if not any(pattern):
-                continue
-            name = "".join("1" if comes else "0" for comes in pattern)
-            incoming = [Variable(weights(s, 0.6)) if comes else None for s, comes in zip(shapes, pattern)]
-            before = len(gradient_tape)
-            try:
-                entry.propagate(incoming)
-                costs[name] = len(gradient_tape) - before
-            except Exception:
-                fails.append(name)
-    return {"costs": costs, "fails": fails}
-
-
-def calls_of(function: Callable, inputs: Sequence[torch.Tensor]) -> dict:
-    """Which operators its propagate calls, and whether it asks for None once it has begun to compute."""
-    machine = function.function.__globals__["_machine"]
-    machine.noted = noted = []
-    called, late = set(), False
-    try:
-        with Tape():
-            xs = [Variable.constant(x) for x in inputs]
-            made = function(*xs)  # noqa: F841  held, as above
-            entry = gradient_tape[-1]
-            shapes = [gradient_tape.variable(name).shape for name in entry.outputs]
-            for pattern in itertools.product((True, False), repeat=len(shapes)):
-                noted.clear()
-                if any(pattern):
-                    entry.propagate([Variable(weights(s, 0.6)) if on else None for s, on in zip(shapes, pattern)])
-                    began = noted.index("computes") if "computes" in noted else len(noted)
-                    late |= any(each in ("asks", "add_optional") for each in noted[began:])
-                    called |= set(noted)
-    except Exception:
-        called |= set(noted)
-    finally:
-        machine.noted = None
-    return {"calls": sorted(called), "asks_late": late}
 
 
 def formula(text: str, given: Mapping[str, torch.Tensor]) -> torch.Tensor | None:

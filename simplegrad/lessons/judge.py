@@ -110,19 +110,21 @@ def line_of(finding: Finding) -> int | None:
 
 def otherwise(asked: Exercise, found: Facts, finding: Finding | None) -> str:
     """Of an answer that no lesson knows: what check says of it, or the run."""
-    if finding is not None:
+    if finding is not None and not (finding.code == "raises" and found.message):
         return finding.sentence
     if found.message:
         return f"The run ends with an error: {found.message}"
-    return "This is not it yet, and it is none of the mistakes that are known here. There is a hint below."
+    return "This is not right yet, and it is none of the mistakes that are known here. There is a hint below."
 
 
 def filled(sentence: str, found: Facts) -> str:
     """The sentence, with facts in the places of their names: {entries}."""
     for name, value in found.said.items():
+        if isinstance(value, list) and all(isinstance(each, str) for each in value):
+            value = " and ".join(value)
         if isinstance(value, (int, str)):
             sentence = sentence.replace(f"{{{name}}}", str(value))
-    return sentence
+    return sentence[:1].upper() + sentence[1:] if sentence.startswith("what you") else sentence
 
 
 # --- conditions ------------------------------------------------------------------------------------------------------

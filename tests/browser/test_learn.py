@@ -47,7 +47,7 @@ def test_a_newcomers_path(page: Page, server, size):
     page.get_by_test_id("check-answer").click()
     reply = page.get_by_test_id("reply")
     expect(reply).to_have_attribute("data-solved", "false")
-    expect(reply).to_contain_text("stand in each other's place")
+    expect(reply).to_contain_text("are swapped")
     expect(reply).to_contain_text("return [dL_dr * a, dL_dr * b]")
     page.get_by_test_id("show-step").click()
     expect(page.get_by_text("The run of your answer to exercise 2")).to_be_visible()
@@ -97,7 +97,7 @@ def test_a_newcomers_path_by_keyboard_alone(page: Page, server, size):
     tab_to(page, "it.dataset.testid === 'check-answer'")
     page.keyboard.press("Enter")
     expect(reply).to_have_attribute("data-solved", "false")
-    expect(reply).to_contain_text("stand in each other's place")
+    expect(reply).to_contain_text("are swapped")
     tab_to(page, "it.dataset.testid === 'show-step'")
     page.keyboard.press("Enter")
     expect(page.get_by_text("The run of your answer to exercise 2")).to_be_visible()
@@ -115,7 +115,8 @@ def test_a_newcomers_path_by_keyboard_alone(page: Page, server, size):
 def test_the_figure_waits_until_the_question_is_answered(page: Page, server):
     open_lesson(page, server, "/learn?lesson=2")
     player, asked = page.get_by_test_id("player"), page.get_by_test_id("prediction")
-    page.get_by_role("button", name="step 12").click()
+    remark = page.get_by_role("button", name="step 12")
+    expect(remark).not_to_be_visible()  # what it says would answer the question
     for key in ("ArrowRight", "Shift+ArrowRight", "Control+ArrowRight", "End"):
         page.keyboard.press(key)
     for name in ("last event", "one event on", "pass of r: steps 4 to 16"):
@@ -129,6 +130,7 @@ def test_the_figure_waits_until_the_question_is_answered(page: Page, server):
     expect(player).to_have_attribute("data-step", "3")
     asked.get_by_test_id("skip").click()
     expect(player).to_have_attribute("data-step", "5")
+    expect(remark).to_be_visible()
     page.keyboard.press("End")
     expect(player).to_have_attribute("data-step", "16")
     page.reload()  # what was answered, or skipped, is not asked again

@@ -399,6 +399,7 @@ def test_a_wrong_answer_gets_its_own_reply(name, known, text):
     reply = judge(name, text)
     assert not reply.solved
     assert reply.name == known, reply.sentence
+    assert "{" not in reply.sentence, "a fact was not filled in"
 
 
 @pytest.mark.parametrize("name, text", RIGHT, ids=[f"{name}-{i}" for i, (name, _) in enumerate(RIGHT)])
@@ -412,7 +413,6 @@ def test_every_known_reply_says_something_of_its_own():
         names = [known.name for known in each.known]
         assert len(set(names)) == len(names), each.id
         assert len({known.say for known in each.known}) == len(names), each.id
-        assert not any(name in known.say for known in each.known for name in ("{", "}")) or each.id in ("1", "5", "15")
 
 
 def test_a_reply_has_the_line_and_a_step_that_shows_it():

@@ -88,7 +88,7 @@ class Learn {
   }
 
   draw() {
-    const lesson = this.data.lesson;
+    const lesson = this.data.lesson, asked = lesson.prediction;
     this.leaveExercises();
     this.rail = element("nav", { class: "sgl-rail", "aria-label": "lessons" });
     this.body = element("article", { class: "sgl-lesson", "data-testid": "lesson", "data-lesson": lesson.number },
@@ -96,8 +96,7 @@ class Learn {
       element("p", { class: "sgl-aim" }, ...prose(lesson.aim)),
       ...lesson.text.map((text) => element("p", {}, ...prose(text))),
       this.table(lesson.table),
-      ...this.scenes(lesson.scenes),
-      this.prediction(lesson.prediction),
+      ...this.scenes(lesson.scenes, asked),
       ...lesson.exercises.map((each) => this.exercise(each)),
       this.onward());
     this.root.replaceChildren(this.rail, this.body);
@@ -105,6 +104,7 @@ class Learn {
     this.drawReplies();
     this.drawScenes();
     this.body.scrollTop = 0;
+    document.querySelector("[data-testid=stMain]")?.scrollTo({ top: 0 });
   }
 
   drawRail() {
@@ -127,11 +127,16 @@ class Learn {
     return element("div", { class: "sgl-table" }, element("table", {}, row(rows[0], "th"), ...rows.slice(1).map((each) => row(each, "td"))));
   }
 
-  /** What to look at, step by step, under the name of each run where there are several. */
-  scenes(list) {
+  /** What to look at, step by step, under the name of each run where there are several. The question stands before the
+   * first remark that would answer it, and what comes after it is not shown until it is answered. */
+  scenes(list, asked) {
     this.titles = list.length < 2 ? [] : list.map((scene, i) => element("h3", { class: "sgl-scene" },
       element("button", { type: "button", "data-testid": "scene", "data-scene": i, onclick: () => this.go(scene.begin, i) }, scene.label)));
-    return list.flatMap((scene, i) => [this.titles[i], this.remarks(scene.remarks, i)].filter(Boolean));
+    const [first, ...others] = list.map((scene) => scene.remarks), before = first.filter((each) => !asked || each.step < asked.step);
+    this.later = this.remarks(first.slice(before.length), 0);
+    this.later.hidden = asked !== null;
+    return [this.titles[0], this.remarks(before, 0), this.prediction(asked), this.later,
+      ...others.flatMap((remarks, i) => [this.titles[i + 1], this.remarks(remarks, i + 1)])].filter(Boolean);
   }
 
   /** Which of the runs stands on the stage. */
@@ -152,6 +157,7 @@ class Learn {
     const show = (place) => {
       answers.forEach((each, i) => each.setAttribute("aria-pressed", String(i === place)));
       this.asked.dataset.answered = "true";
+      this.later.hidden = false;
       const answer = asked.answers[place];
       said.replaceChildren(...(answer ? [element("b", {}, answer.right ? "Yes. " : "No. "), ...prose(answer.reply)] : ["Skipped."]), ` Look at step ${asked.step}.`);
       said.dataset.right = answer ? String(answer.right) : "skipped";

@@ -274,6 +274,7 @@ def data_of(learning: Learning, lesson: Lesson, stage: str) -> dict:
             ],
         },
         "replies": {name: said_of(reply) for name, reply in learning.replies.items()},
+        "heard": learning.heard.get("check", ""),  # an answer that is told the same as the one before is told it again
     }
 
 
