@@ -103,7 +103,7 @@ class Watch:
     def _detached(self, frame: types.FrameType, event: str, arg: object) -> Callable:
         """Variable.detach() in forward says that no gradient flows: then none does in the truth either."""
         if event == "return" and isinstance(arg, Variable):
-            arg.value = arg.value.detach()
+            arg._value = arg._value.detach()
         return self._detached
 
 

@@ -4,7 +4,8 @@ A pass over a pass is mostly the last one, and what it would put on the tape, wh
 nobody. So it runs without Variables, entries and names, in half the time. Whatever could tell the difference (a new
 operation, another pass, a name, the length of the tape) needs a key or the entries of the tape: `tape.new_key` and
 `tape.catch_up` are where this module puts itself, and has the pass run again, recorded. Numbers and names come out the
-same, bit for bit. A tape on which that happened once defers no more. No other module knows of any of this.
+same, bit for bit; where tensors were changed meanwhile, no gradient goes back through what is recorded (see stale.py).
+A tape on which that happened once defers no more. No other module knows of any of this.
 
 Whoever watches and does not mind being told late (`Observer.may_wait`) gets the gradients themselves: they are kept,
 and the pass that is recorded later is given them in place of its own.
@@ -19,22 +20,18 @@ from weakref import WeakKeyDictionary, ref
 import torch
 
 from ..torch_private import function_mode_stack
-from .errors import ChangedInPlaceError
 from .grad import Pass, reached_from, several
+from .lent import version_of
 from .names import Key
 from .speed import torch_autograd_below
-from .tape import HandWritten, Tape, nothing_to_do
+from .stale import is_stale, recorded_before_a_change
+from .tape import HandWritten, Tape, hand_out, nothing_to_do
 from .variable import Variable
 from .watched import Observer
 
 CHANGED_SINCE = (
     "Tensors that this pass reads were changed in place after it ran and before this trace was first looked at. Its "
     "gradients are shown as they were computed; what its rules computed on the way, as computed from those tensors now."
-)
-CHANGED_BETWEEN = (
-    "the pass over {} has to be recorded, since what runs now depends on it, but tensors that it read were changed in "
-    "place after it ran: its entries would give other gradients than it gave. Change a copy instead, "
-    "x = Variable.constant(x.value - step); or change it after the last pass."
 )
 _key = Variable.key  # the slot itself, under the property of `Waiting`
 _past: WeakKeyDictionary[Tape, range] = WeakKeyDictionary()  # tapes that had a pass, by the era in which they had it
@@ -61,11 +58,11 @@ def may_wait(grad_pass: Pass) -> bool:
         and not tape.has_hand_written
         and tape.propagating is None
         and all(observer.may_wait for observer in tape.observers)
-        and not grad_pass.L.value.is_meta  # which autocast does not know
+        and not grad_pass.L._value.is_meta  # which autocast does not know
         and not torch.is_autocast_enabled("cpu")
-        and not torch.is_autocast_enabled(grad_pass.L.value.device.type)
+        and not torch.is_autocast_enabled(grad_pass.L._value.device.type)
         and not function_mode_stack()
-        and grad_pass.L.value.__class__ is torch.Tensor
+        and grad_pass.L._value.__class__ is torch.Tensor
     )
 
 
@@ -73,8 +70,11 @@ def put_off(grad_pass: Pass) -> list[Variable | None]:
     """The results alone; what this pass records is made up for should anybody ask."""
     tape = grad_pass.tape
     needed, plan = reached_from(grad_pass.wanted, tape.rows)
+    early = {} if grad_pass.trusts else recorded_before_a_change(tape, grad_pass.L)
+    if any(is_stale(tape, tape.rows[index], index, needed) for index in early.values()):
+        return grad_pass.run_now()  # which says so, if a gradient comes there
     on = OnTensors(needed, {x.key for x in grad_pass.wanted}, [] if tape.observers else None)
-    dL_d = {grad_pass.L.key: torch.ones_like(grad_pass.L.value)}
+    dL_d = {grad_pass.L.key: torch.ones_like(grad_pass.L._value)}
     try:
         with torch_autograd_below(tape, grad_pass.L):
             on.go_back(map(tape.rows.__getitem__, reversed(plan)), dL_d)
@@ -154,11 +154,10 @@ class Promise:
         self.results: dict[int, ref[Waiting]] = {}
         self.gave: dict[int, tuple[torch.Tensor, int]] = {}
         self.kept = self.has_changed = False
-        self.error: ChangedInPlaceError | None = None
 
     def result(self, place: int, gradient: torch.Tensor) -> Variable:
         variable = object.__new__(Waiting)
-        variable.value = gradient
+        variable._value = gradient
         variable.shape = gradient.shape
         _key.__set__(variable, self)
         self.results[place] = ref(variable)
@@ -170,26 +169,22 @@ class Promise:
         return [observer for observer in (reference() for reference, _ in self.watched_by) if observer is not None]
 
     def next_key(self) -> Key:
-        self.keep(told=False)
+        self.keep()
         return self.tape().new_key()
 
-    def keep(self, told: bool = True) -> None:
-        """Run the pass, recorded. Its results get the keys that they have on the tape. `told`: not for what runs now,
-        but for who wants to be told of it."""
-        if self.error is not None:
-            raise self.error
+    def keep(self) -> None:
+        """Run the pass, recorded. Its results get the keys that they have on the tape."""
         tape = self.tape()
         if self.kept or tape is None or tape.names is not self.names:
             return self.let_go()
         self.kept = True
         tape.new_key, tape.catch_up = self.names.numbers.__next__, nothing_to_do
         _settled[tape] = tape.keys
-        self.grad_pass.tape, watched = tape, self.awaited()
+        self.grad_pass.tape, self.grad_pass.trusts, start = tape, True, len(tape.rows)
         with self.watched(tape), tape, self.as_it_ran():
             recorded = self.grad_pass.run_now()
-        if self.changed(recorded) and not (told and watched):
-            self.error = ChangedInPlaceError(CHANGED_BETWEEN.format(self.grad_pass.L.name))
-            raise self.error
+        if self.changed(recorded):
+            tape.lent.late.append(range(start, len(tape.rows)))
         for place, reference in self.results.items():
             result = reference()
             if result is not None:
@@ -198,7 +193,7 @@ class Promise:
     @contextmanager
     def as_it_ran(self):
         """In the modes of the pass, whatever they are now; under autocast none is put off."""
-        device = self.grad_pass.L.value.device.type
+        device = self.grad_pass.L._value.device.type
         with torch.inference_mode(self.modes[1]), torch.set_grad_enabled(self.modes[0]):
             if not (torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled(device)):
                 yield
@@ -209,7 +204,7 @@ class Promise:
     def changed(self, recorded: list) -> bool:
         """Whether other gradients came than those that were given, which themselves nobody changed."""
         return self.has_changed or any(
-            version_of(gradient) == version and not same(recorded[place].value, gradient)
+            version_of(gradient) == version and not same(recorded[place]._value, gradient)
             for place, (gradient, version) in self.gave.items()
         )
 
@@ -252,17 +247,22 @@ class Waiting(Variable):
 
     @property
     def key(self) -> Key:
-        _key.__get__(self).keep(told=False)
+        _key.__get__(self).keep()
         return self.key  # of the Variable that it is now
+
+    @property
+    def value(self) -> torch.Tensor:
+        """The tensor. `Promise.gave` knows what it was."""
+        return self._value
+
+    @value.setter
+    def value(self, value: torch.Tensor) -> None:
+        self._value = value
 
     def becomes(self, key: Key) -> None:
         self.__class__ = Variable
         self.key = key
-
-
-def version_of(tensor: torch.Tensor) -> int:
-    """How often it was changed in place; torch does not count for tensors of an inference mode."""
-    return 0 if tensor.is_inference() else tensor._version
+        hand_out(self)
 
 
 class AsItCame(Observer):
@@ -280,19 +280,19 @@ class AsItCame(Observer):
     def visited(self, index: int, state: str, dL_doutputs: list, dL_dinputs: list) -> None:
         for key, dL_dinput in zip(self.tape.rows[index][1], dL_dinputs):
             if dL_dinput is not None and key in self.needed:
-                again, dL_dinput.value = dL_dinput.value, next(self.came)
+                again, dL_dinput._value = dL_dinput._value, next(self.came)
                 self.totals.append(next(self.came))
-                self.changed = self.changed or not same(again, dL_dinput.value)
+                self.changed = self.changed or not same(again, dL_dinput._value)
 
     def accumulated(self, key: Key, contribution: Variable | None, total: Variable | None) -> None:
         if contribution is not None and key in self.needed:
-            total.value = self.totals.pop(0)
+            total._value = self.totals.pop(0)
 
     def pass_ended(self, dL_d: dict, results: list) -> None:
         for place, (gradient, version) in self.gave.items():
             if version_of(gradient) == version:
-                self.changed = self.changed or not same(results[place].value, gradient)
-            results[place].value = gradient
+                self.changed = self.changed or not same(results[place]._value, gradient)
+            results[place]._value = gradient
 
 
 def same(a: torch.Tensor, b: torch.Tensor) -> bool:

@@ -26,4 +26,4 @@ class OtherTapeError(TapeError, ValueError):
 
 
 class ChangedInPlaceError(TapeError, RuntimeError):
-    """A tensor that a pass has yet to read, for its entries to be recorded, was changed in place."""
+    """A value that a pass has yet to read was changed in place or replaced since its entry was recorded."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import torch
 
@@ -11,6 +12,7 @@ from .errors import OtherTapeError, RawTensorError, WrongCountError, WrongShapeE
 from .names import Key
 from .operators import cast, value_of
 from .speed import torch_autograd_below
+from .stale import recorded_before_a_change, refuse_stale
 from .tape import HandWritten, Tape, current_tape
 from .variable import Variable
 from .watched import Told
@@ -33,7 +35,8 @@ def grad(
     An L that is not a scalar is seeded with ones: the gradient of its sum. `none="skip"` passes over an entry whose
     incoming gradients are all None; `none="zeros"` does without None: zeros are made, and every entry propagates.
     `prune="ahead"` leaves out, by one walk of the tape, whatever no wanted result depends on.
-    Raises OtherTapeError, RawTensorError, WrongCountError, WrongShapeError; each says which entry and which slot.
+    Raises ChangedInPlaceError, OtherTapeError, RawTensorError, WrongCountError, WrongShapeError; each says which entry
+    and which slot.
     """
     for name in other:
         raise TypeError(f"grad(…, {name}=…): {_OF_TORCH.get(name, 'it takes none= and prune= only.')}")
@@ -77,8 +80,11 @@ def several(dL_d: dict, outputs: tuple) -> list | None:
 class OnVariables:
     """Gradients are Variables, as in the notebook: what `propagate` computes is recorded, to be differentiated again.
 
-    `needed`: keys that something wanted depends on, `keep`: those whose gradient is returned; None for all.
+    `needed`: keys that something wanted depends on, `keep`: those whose gradient is returned; None for all. `early`:
+    entries that may read what was changed since, see stale.py.
     """
+
+    early: dict[int, int] = {}
 
     def __init__(self, tape: Tape, needed: set[Key] | None = None, keep: set[Key] | None = None):
         self.tape = tape
@@ -88,7 +94,14 @@ class OnVariables:
 
     def rule(self) -> Callable[[tuple, Variable | list], Sequence[Variable | None]]:
         """How an entry propagates; asked for once, not at each entry."""
-        return self.computed if self.tell is None else self.told
+        propagate = self.computed if self.tell is None else self.told
+        return partial(self.looked_at, propagate) if self.early else propagate
+
+    def looked_at(self, propagate: Callable, entry: tuple, dL_dr: Variable | list) -> Sequence[Variable | None]:
+        """Propagated, unless what it reads is not what it was."""
+        if id(entry) in self.early:
+            refuse_stale(self.tape, entry, self.early[id(entry)], self.needed)
+        return propagate(entry, dL_dr)
 
     def computed(self, entry: tuple, dL_dr: Variable | list) -> Sequence[Variable | None]:
         rule, inputs, _, saved, _, _ = entry
@@ -145,7 +158,7 @@ class OnZeros(OnVariables):
 
 
 class Pass:
-    """One call of `grad`, on one tape."""
+    """One call of `grad`, on one tape. `trusts`: that no value was changed since entries read it."""
 
     def __init__(self, tape: Tape, L: Variable, wanted: list[Variable], none: str, prune: str):
         self.tape = tape
@@ -153,13 +166,14 @@ class Pass:
         self.wanted = wanted
         self.none = none
         self.prune = prune
+        self.trusts = tape.trusts
 
     def run(self) -> list[Variable | None]:
         return self.run_now()
 
     def run_now(self) -> list[Variable | None]:
         self.tape.catch_up()
-        seed = Variable(torch.ones_like(self.L.value))
+        seed = Variable(torch.ones_like(self.L._value))
         seed.shape = self.L.shape  # the same object: shapes are compared by identity first
         observers = self.tape.observers
         for observer in observers:
@@ -183,6 +197,7 @@ class Pass:
             needed, plan = reached_from(self.wanted, rows)
             keep = {x.key for x in self.wanted}
         on = (OnZeros if self.none == "zeros" else OnVariables)(self.tape, needed, keep)
+        on.early = {} if self.trusts else recorded_before_a_change(self.tape, self.L)
         walk = map(rows.__getitem__, reversed(plan)) if on.tell is None else on.tell.walk(rows, reversed(plan))
         backward(walk, dL_d, on)
 
@@ -191,7 +206,7 @@ class Pass:
         found = [dL_d.get(x.key) for x in self.wanted]
         if self.none == "zeros":
             found = [
-                Variable.constant(torch.zeros_like(x.value)) if g is None else g for x, g in zip(self.wanted, found)
+                Variable.constant(torch.zeros_like(x._value)) if g is None else g for x, g in zip(self.wanted, found)
             ]
         return [g if g is None else in_dtype(g, x) for x, g in zip(self.wanted, found)]
 
@@ -265,8 +280,8 @@ def in_dtype(gradient: Variable | torch.Tensor, x: Variable) -> Variable | torch
     """As x has it; but whole numbers have gradients that are not whole."""
     if gradient.shape != x.shape:  # a number that a propagate made: see `undone`
         gradient = gradient.sum_to_size(x.shape)
-    same = value_of(gradient).dtype is x.value.dtype or not x.value.is_floating_point()
-    return gradient if same else cast(gradient, x.value.dtype)
+    same = value_of(gradient).dtype is x._value.dtype or not x._value.is_floating_point()
+    return gradient if same else cast(gradient, x._value.dtype)
 
 
 def add_optional(a: Variable | None, b: Variable | None) -> Variable | None:

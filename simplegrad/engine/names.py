@@ -10,6 +10,7 @@ from weakref import ReferenceType, ref
 # the tape keeps no tensor that no rule reads.
 Key = int
 _ERA = 1 << 40  # more Variables than one tape will ever see
+_HALF = _ERA // 2
 _eras = itertools.count()
 
 
@@ -17,8 +18,9 @@ class Keyed(Protocol):
     """A Variable, as its tape knows it. (`Variable` stands above the tape, since it asks the tape for its key.)"""
 
     key: Key
-    value: Any
     shape: Any
+    _value: Any
+    _version: int
 
     @property
     def name(self) -> str: ...
@@ -31,14 +33,16 @@ class Names:
     """The keys and names that a tape gives out between two resets.
 
     `v0`, `v1`, … are counted by `numbers`; a Variable that is given a name takes its key from `others`, and uses up no
-    number. `keys` are all that can be given out here: any other key is of another tape, or of before a reset.
+    number. `keys` are all that can be given out here: any other key is of another tape, or of before a reset. Those
+    from `computed` on are results of operators; those below it have tensors that others may have too (see lent.py).
     """
 
     def __init__(self):
         first = next(_eras) * _ERA
         self.keys = range(first, first + _ERA)
-        self.others = itertools.count(first)
-        self.numbers = itertools.count(first + _ERA // 2)  # above the others, so that no key of now is above the latest
+        self.computed = first + _HALF
+        self.others = itertools.count(first + _HALF // 2)
+        self.numbers = itertools.count(self.computed)  # above the others, so that no key of now is above the latest
         self.given: dict[Key, str] = {}  # only names that were given or asked for
         self.owners: dict[str, tuple[Key, ReferenceType | None]] = {}  # name -> whose it is, and the Variable if alive
 
@@ -48,11 +52,15 @@ class Names:
         self._set(key, self.free(name))
         return key
 
+    def lent(self, key: Key) -> Key:
+        """The key to have, with the same number, where somebody else has the tensor too."""
+        return key - _HALF if key >= self.computed else key
+
     def of(self, key: Key, variable: Keyed | None = None) -> str:
         """`v0`, `v1`, … or the given name; with `_1`, `_2`, … behind it if another Variable of the tape has it."""
         name = self.given.get(key)
         if name is None:
-            plain = getattr(variable, "_given", None) or f"v{key % (_ERA // 2)}"
+            plain = getattr(variable, "_given", None) or f"v{key % _HALF}"
             name = self._set(key, self.free(plain))
         if variable is not None and self.owners[name][1] is None:
             self.owners[name] = (key, ref(variable))
@@ -80,7 +88,7 @@ class Names:
     def fresh(self) -> str:
         """The next of v0, v1, … that no Variable has. Its number is used up."""
         while True:
-            name = f"v{next(self.numbers) % (_ERA // 2)}"
+            name = f"v{next(self.numbers) % _HALF}"
             if name not in self.owners:
                 return name
 
@@ -88,6 +96,11 @@ class Names:
         self.given[key] = name
         self.owners[name] = (key, None)
         return name
+
+
+def era_of(key: Key) -> int:
+    """Which `Names` gave it out."""
+    return key // _ERA
 
 
 def check_name(name: object, what: str) -> None:

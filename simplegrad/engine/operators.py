@@ -13,7 +13,7 @@ from ..ops import FUNCTIONS, Op, choosing, linear, named_operator, pointwise, sh
 from ..ops import methods as _methods
 from ..ops.numbers import operand
 from .errors import RawTensorError
-from .tape import Tape, _current, current_tape
+from .tape import _current, current_tape
 from .variable import Variable
 
 _new = object.__new__
@@ -110,11 +110,11 @@ def on_tensors(rule: Rule, vjp: Callable) -> Callable:
     if rule.places == (0,) and rule.op in (pointwise.mul, pointwise.div):
         return lambda g, saved: vjp(g, None, None, operand(saved[2], g))
     special = {
-        (2, (0,)): lambda g, saved: vjp(g, saved[0].value, None),
-        (2, (1,)): lambda g, saved: vjp(g, None, saved[1].value),
-        (2, (0, 1)): lambda g, saved: vjp(g, saved[0].value, saved[1].value),
-        (3, (1, 2)): lambda g, saved: vjp(g, None, saved[1].value, saved[2].value),
-        (3, (0, 2)): lambda g, saved: vjp(g, saved[0].value, None, saved[2].value),
+        (2, (0,)): lambda g, saved: vjp(g, saved[0]._value, None),
+        (2, (1,)): lambda g, saved: vjp(g, None, saved[1]._value),
+        (2, (0, 1)): lambda g, saved: vjp(g, saved[0]._value, saved[1]._value),
+        (3, (1, 2)): lambda g, saved: vjp(g, None, saved[1]._value, saved[2]._value),
+        (3, (0, 2)): lambda g, saved: vjp(g, saved[0]._value, None, saved[2]._value),
     }
     if (count, tuple(kept)) in special and len(rule.places) == len(rule.keeps):
         return special[count, tuple(kept)]
@@ -123,7 +123,7 @@ def on_tensors(rule: Rule, vjp: Callable) -> Callable:
 
 def value_of(x):
     """The tensor of a Variable; of a tensor (or a number, a shape) itself."""
-    return x.value if x.__class__ is Variable else x
+    return x._value if x.__class__ is Variable else x
 
 
 def rule_of(op: Op, places: tuple[int, ...], count: int = 0) -> Rule:
@@ -136,8 +136,9 @@ def rule_of(op: Op, places: tuple[int, ...], count: int = 0) -> Rule:
 # --- recording ---------------------------------------------------------------------------------------------------
 
 
-def record(rule: Rule, inputs: tuple, saved: tuple, value: torch.Tensor, shape) -> Variable:
-    """A Variable for `value`, and the entry that says how it came from `inputs`.
+def record(rule: Rule, inputs: tuple, saved: tuple, value: torch.Tensor, shape, is_view: bool = False) -> Variable:
+    """A Variable for `value`, and the entry that says how it came from `inputs`. Of an input that is no result of an
+    operator, the tape remembers what its tensor is now: see lent.py.
 
     All operations of all passes come through here, so it does without constructors (a third of its time), and is told
     the shape: asking a tensor for it takes 0.1 of the 1 microsecond that an operation on 4 elements takes.
@@ -147,25 +148,44 @@ def record(rule: Rule, inputs: tuple, saved: tuple, value: torch.Tensor, shape) 
     except LookupError:  # the first operation of a new thread
         tape = current_tape()
     r = _new(Variable)
-    r.value = value
+    r._value = value
     r.shape = shape
     r.key = key = tape.new_key()
     if rule.reads_result:
         saved = (r, *saved)
-    first = tape.first  # of all keys that this tape gives out; `key` is the last
-    if len(inputs) == 2:
-        a, b = inputs
-        keys = left, right = (a.key, b.key)
-        if left < first or left > key or right < first or right > key:
-            adopt(tape, rule, inputs)
-    elif len(inputs) == 1:
-        (x,) = inputs
-        keys = (left,) = (x.key,)
-        if left < first or left > key:
-            adopt(tape, rule, inputs)
-    else:
-        keys = tuple([x.key for x in inputs])
-        adopt(tape, rule, inputs)
+    first = tape.first  # of the keys of results; `key` is the last
+    try:
+        if len(inputs) == 2:
+            a, b = inputs
+            keys = left, right = (a.key, b.key)
+            if left < first:
+                if left < tape.start or a._version != a._value._version:
+                    tape.meet(a, rule.name)
+            elif left > key:
+                tape.meet(a, rule.name)
+            if right < first:
+                if right < tape.start or b._version != b._value._version:
+                    tape.meet(b, rule.name)
+            elif right > key:
+                tape.meet(b, rule.name)
+        elif len(inputs) == 1:
+            (x,) = inputs
+            keys = (left,) = (x.key,)
+            if left < first:
+                if left < tape.start or x._version != x._value._version:
+                    tape.meet(x, rule.name)
+            elif left > key:
+                tape.meet(x, rule.name)
+        else:
+            keys = tuple([x.key for x in inputs])
+            for x in inputs:
+                if not first <= x.key <= key:
+                    tape.meet(x, rule.name)
+    except (RuntimeError, AttributeError):  # of an inference mode, where nobody counts; a result that was given a name
+        for x in inputs:
+            tape.meet(x, rule.name)
+    if is_view:
+        r.key, r._version = key, _ = tape.names.lent(key), -1
     tape.rows.append((rule, keys, key, saved, shape, value.dtype))
     if tape.observers:
         for observer in tape.observers:
@@ -173,17 +193,11 @@ def record(rule: Rule, inputs: tuple, saved: tuple, value: torch.Tensor, shape) 
     return r
 
 
-def adopt(tape: Tape, rule: Rule, inputs: tuple) -> None:
-    for x in inputs:
-        if x.key not in tape.keys:
-            tape.adopt(x, rule.name)
-
-
-def record_broadcast(rule: Rule, inputs: tuple, saved: tuple, value: torch.Tensor) -> Variable:
+def record_broadcast(rule: Rule, inputs: tuple, saved: tuple, value: torch.Tensor, is_view: bool = False) -> Variable:
     """The same where the shapes of inputs may differ from the result's: the entry that broadcast undoes it."""
     shape, constants = value.shape, current_tape().constants
     undo = tuple([None if x.shape == shape or x.key in constants else x.shape for x in inputs])
-    return record(undoing(rule, undo), inputs, saved, value, shape)
+    return record(undoing(rule, undo), inputs, saved, value, shape, is_view)
 
 
 @lru_cache(maxsize=4096)
@@ -232,17 +246,21 @@ def apply(op: Op, args: tuple):
         return Variable.constant(value)
     rule = rule_of(op, places)
     saved = rule.saved(tuple(args))
+    for x in saved:
+        if x.__class__ is torch.Tensor:  # a mask, an index: somebody may change it
+            current_tape().lent.look_at(x)
+    is_view = value._base is not None or value is inputs[0]._value
     if op.pointwise:
-        return record_broadcast(rule, inputs, saved, value)
+        return record_broadcast(rule, inputs, saved, value, is_view)
     if op is linear.matmul and max(x.ndim for x in inputs) > 2:  # met a batch: its gradient has the batch's dimensions
         return record(undoing(rule, tuple([x.shape for x in inputs])), inputs, saved, value, value.shape)
-    return record(rule, inputs, saved, value, value.shape)
+    return record(rule, inputs, saved, value, value.shape, is_view)
 
 
 def apply_to_list(op: Op, args: tuple) -> Variable:
     parts, *rest = args
     parts = [operand_of(op, x) for x in parts]
-    value = op.forward([x.value for x in parts], *rest)
+    value = op.forward([x._value for x in parts], *rest)
     rule = rule_of(op, (0,), len(parts))
     return record(rule, tuple(parts), rule.saved((parts, *rest)), value, value.shape)
 
@@ -250,9 +268,9 @@ def apply_to_list(op: Op, args: tuple) -> Variable:
 def raw(x):
     """Tensors in the place of Variables, also of those in an index; what lies deeper is no business of ours."""
     if isinstance(x, Variable):
-        return x.value
+        return x._value
     if isinstance(x, (tuple, list)) and any(isinstance(part, Variable) for part in x):
-        return type(x)([part.value if isinstance(part, Variable) else part for part in x])
+        return type(x)([part._value if isinstance(part, Variable) else part for part in x])
     return x
 
 
@@ -309,7 +327,7 @@ def binary(op: Op) -> Callable:
     def method(self: Variable, other) -> Variable:
         if other.__class__ is Variable:
             try:
-                value = forward(self.value, other.value)
+                value = forward(self._value, other._value)
             except RuntimeError as error:
                 say_operands(error, op, [], (self, other))
                 raise
@@ -323,7 +341,7 @@ def binary(op: Op) -> Callable:
         if isinstance(other, Real):
             if peephole and other == 1.0:
                 return self
-            value = forward(self.value, operand(other, self.value))
+            value = forward(self._value, operand(other, self._value))
             return record(of_left, (self,), (*of_left.start, None, other), value, self.shape)
         return apply(op, (self, other))
 
@@ -336,10 +354,10 @@ def unary(op: Op) -> Callable:
 
     def reading(self: Variable) -> Variable:
         saved = (self,) if reads_result else (None, self)
-        return record(rule, (self,), saved, forward(self.value), self.shape)
+        return record(rule, (self,), saved, forward(self._value), self.shape)
 
     def method(self: Variable) -> Variable:
-        return record(rule, (self,), nothing, forward(self.value), self.shape)
+        return record(rule, (self,), nothing, forward(self._value), self.shape)
 
     return reading if rule.keeps[0] else method
 
@@ -354,7 +372,7 @@ def compare(method: str) -> Callable:
     def condition(self: Variable, other):
         if not isinstance(other, (Variable, torch.Tensor, Real)):
             return NotImplemented
-        return getattr(self.value, method)(raw(other))
+        return getattr(self._value, method)(raw(other))
 
     return condition
 
@@ -362,8 +380,8 @@ def compare(method: str) -> Callable:
 _add, _sub, _mul, _div = map(binary, (pointwise.add, pointwise.sub, pointwise.mul, pointwise.div))
 # As on_tensors would make them, without its detour: products are most of what a pass goes through (2 % of it).
 rule_of(pointwise.mul, (0, 1)).on_tensors[:] = [
-    lambda g, saved: g * saved[2].value,
-    lambda g, saved: g * saved[1].value,
+    lambda g, saved: g * saved[2]._value,
+    lambda g, saved: g * saved[1]._value,
 ]
 # Likewise for those whose vjp is an operator of its own: it is called without asking what it is given.
 _QUICK = {op: binary(op) for op in (pointwise.tanh_backward, pointwise.sigmoid_backward)}
@@ -373,7 +391,7 @@ for _op, _backward in (
 ):
     _rule = rule_of(_op, (0,))
     _rule.vjps[:] = [lambda g, r, x, backward=_backward: bind(backward, (g, r))]
-    _rule.on_tensors[:] = [lambda g, saved, backward=_backward.forward: backward(g, saved[0].value)]
+    _rule.on_tensors[:] = [lambda g, saved, backward=_backward.forward: backward(g, saved[0]._value)]
 _FAST = {"__add__": _add, "__sub__": _sub, "__mul__": _mul, "__truediv__": _div, "__neg__": unary(pointwise.neg)}
 _FAST |= {
     name: unary(getattr(pointwise, name))

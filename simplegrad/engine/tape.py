@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from operator import attrgetter
 from typing import Any, NamedTuple, Protocol, overload
-from weakref import ReferenceType, ref
+from weakref import ReferenceType, WeakValueDictionary, ref
 
 from .errors import OtherTapeError, UnknownNameError
-from .names import Key, Keyed, Names, check_name
+from .lent import Lent
+from .names import Key, Keyed, Names, check_name, era_of
 
 _key, _shape = attrgetter("key"), attrgetter("shape")
 
@@ -51,15 +52,19 @@ class Tape:
         self.observers: tuple[Any, ...] = ()  # Observers: see watched.py
         self.unread: tuple[ReferenceType[Listener], ...] = ()  # that watch no more, and yet are told of a reset
         self.eras: list[range] = []
+        self.trusts = False  # that nobody changes values before their pass: a check tells of those who do by itself
         self.begin_era()
 
     def begin_era(self) -> None:
         self.names = Names()
         self.keys = self.names.keys
-        self.first = self.keys.start
+        self.start, self.first = self.keys.start, self.names.computed
+        self.lent = Lent(self.rows)
         self.eras.append(self.keys)
+        _tapes[era_of(self.start)] = self
         self.new_key: Callable[[], Key] = self.names.numbers.__next__  # the key of the next v0, v1, …
         self.catch_up: Callable[[], None] = nothing_to_do  # called before anybody counts or reads entries
+        self.adopted: set[Key] = set()  # leaves of other tapes that were used on this one
         self.has_hand_written = False
         self.warned = False  # that it has grown long
         self.propagating: tuple | None = None  # the hand-written entry whose propagate runs
@@ -101,15 +106,24 @@ class Tape:
         on_tensors = getattr(entry, "on_tensors", None)
         rule = HandWritten(entry.propagate, tuple(map(_shape, inputs)), on_tensors)
         for x in inputs:
-            if x.key not in self.keys:
-                self.adopt(x, rule.function_name)
+            self.meet(x, rule.function_name)
         for r in outputs:
+            self.meet(r, rule.function_name)
             r._leaf = False
         self.has_hand_written = self.has_hand_written or on_tensors is None
-        kinds = tuple([(r.value.dtype, r.value.device) for r in outputs])
+        kinds = tuple([(r._value.dtype, r._value.device) for r in outputs])
         self.rows.append((rule, keys, output_keys, (), tuple(map(_shape, outputs)), kinds))
         for observer in self.observers:
             observer.recorded(tuple(inputs), tuple(outputs))
+
+    def meet(self, x: Keyed, where: str) -> None:
+        """Somebody else may have the tensor of this operand: remember what it is now. Raises OtherTapeError."""
+        if x.key in self.keys:
+            x._version = self.lent.look_at(x._value)
+        else:
+            self.adopt(x, where)
+            self.lent.look_at(x._value)
+            self.adopted.add(x.key)
 
     def adopt(self, x: Keyed, where: str) -> None:
         """An operand whose key is of another tape, or of before a reset: a leaf is one here too. Raises OtherTapeError
@@ -251,6 +265,24 @@ def function_name(propagate: Callable) -> str:
     """The function that a `propagate` was written in: 'fused' of 'test.<locals>.fused.<locals>.propagate'."""
     inside = getattr(propagate, "__qualname__", type(propagate).__name__).split(".<locals>.")
     return inside[max(len(inside) - 2, 0)].rsplit(".", 1)[-1]
+
+
+_tapes: WeakValueDictionary[int, Tape] = WeakValueDictionary()  # by the era of their keys
+
+
+def hand_out(x: Keyed) -> None:
+    """Somebody is about to get the tensor of this Variable, and can change it from now on."""
+    tape = _tapes.get(era_of(x.key))
+    known = tape is not None and x.key in tape.keys
+    x._version = tape.lent.look_at(x._value) if known else 0
+
+
+def replaced(x: Keyed) -> None:
+    """This Variable is about to get another tensor: entries that read it until now do not know that one."""
+    x._version = -1
+    for tape in list(_tapes.values()):
+        if x.key in tape.keys or x.key in tape.adopted:
+            tape.lent.replaced[x.key] = len(tape.rows)
 
 
 _current: ContextVar[Tape] = ContextVar("tape")

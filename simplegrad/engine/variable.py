@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
+from typing import NoReturn
 
 import torch
 
 from ..ops import Operators
 from .errors import RawTensorError
 from .names import check_name
-from .tape import current_tape
+from .tape import current_tape, hand_out, replaced
 
 _ELSEWHERE = {
     "backward": "gradients are results, da, db = grad(L, [a, b]).",
@@ -32,7 +33,7 @@ class Variable(Operators):
     """
 
     __array_ufunc__ = None  # so that numpy.float64(2) * x comes to us, and not to numpy element by element
-    __slots__ = ("value", "key", "shape", "_given", "_leaf", "__weakref__")
+    __slots__ = ("_value", "key", "shape", "_version", "_given", "_leaf", "__weakref__")
 
     def __init__(self, value: torch.Tensor, name: str | None = None):
         if not isinstance(value, torch.Tensor):
@@ -46,11 +47,11 @@ class Variable(Operators):
                 "imaginary part apart, torch.view_as_real(z)."
             )
         tape = current_tape()
-        self.value = value
+        self._value, self._version = value, -1  # what it is when it is first read is what counts
         self.shape = value.shape
         self._given, self._leaf = name, True
         if name is None:
-            self.key = tape.new_key()
+            self.key = tape.names.lent(tape.new_key())
         else:
             check_name(name, "Variable(…, name=…)")
             tape.catch_up()
@@ -69,6 +70,24 @@ class Variable(Operators):
         return leaf
 
     @property
+    def value(self) -> torch.Tensor:
+        """The tensor. Changed in place (`x.value.add_(1)`) or replaced (`x.value = other`), it is the one that whatever
+        runs from now on computes with; a pass that has yet to read what it was raises ChangedInPlaceError."""
+        try:
+            if self._version >= 0:
+                return self._value
+        except AttributeError:  # the result of an operator, and for the first time
+            pass
+        hand_out(self)
+        return self._value
+
+    @value.setter
+    def value(self, value: torch.Tensor) -> None:
+        if value is not self._value:  # `x.value += 1` is a change in place
+            replaced(self)
+            self._value = value
+
+    @property
     def name(self) -> str:
         return current_tape().name_of(self.key, self)
 
@@ -79,11 +98,11 @@ class Variable(Operators):
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.value.dtype
+        return self._value.dtype
 
     @property
     def device(self) -> torch.device:
-        return self.value.device
+        return self._value.device
 
     def named(self, name: str, compute: Callable[[], Variable]) -> Variable:
         with current_tape().naming(name):
@@ -96,32 +115,32 @@ class Variable(Operators):
         return len(self.shape)
 
     def numel(self) -> int:
-        return self.value.numel()
+        return self._value.numel()
 
     def item(self):
-        return self.value.item()
+        return self._value.item()
 
     def tolist(self):
-        return self.value.tolist()
+        return self._value.tolist()
 
     def __float__(self) -> float:
-        return float(self.value)
+        return float(self._value)
 
     def __int__(self) -> int:
-        return int(self.value)
+        return int(self._value)
 
     def __format__(self, form: str) -> str:
-        return format(self.value, form) if form else str(self)
+        return format(self._value, form) if form else str(self)
 
     def __array__(self, dtype=None, copy=None):
         return self.value.detach().cpu().numpy().astype(dtype) if dtype else self.value.detach().cpu().numpy()
 
     def new_zeros(self, *size, dtype: torch.dtype | None = None) -> Variable:
         """A leaf of zeros, as this one's dtype says."""
-        return Variable.constant(self.value.new_zeros(*size, dtype=dtype))
+        return Variable.constant(self._value.new_zeros(*size, dtype=dtype))
 
     def new_ones(self, *size, dtype: torch.dtype | None = None) -> Variable:
-        return Variable.constant(self.value.new_ones(*size, dtype=dtype))
+        return Variable.constant(self._value.new_ones(*size, dtype=dtype))
 
     def __copy__(self) -> Variable:
         """A leaf of its own: two Variables never share a gradient."""
@@ -129,36 +148,26 @@ class Variable(Operators):
 
     def __deepcopy__(self, memo: dict) -> Variable:
         """A leaf with numbers of its own."""
-        return Variable.constant(self.value.detach().clone())
+        return Variable.constant(self._value.detach().clone())
 
     def __reduce__(self) -> tuple:
         """Pickled, it comes back as a leaf of the tape that is current then."""
         return Variable.constant, (self.value,)
 
-    def __getattr__(self, name: str):
-        if name.startswith("_"):
-            raise AttributeError(name)
-        if name in _ELSEWHERE:
-            raise AttributeError(f"Variable has no '{name}': {_ELSEWHERE[name]}")
-        if name.endswith("_") and hasattr(type(self), name[:-1]):
-            raise AttributeError(f"Variable has no '{name}': a value never changes. Write y = x.{name[:-1]}(…).")
-        near = difflib.get_close_matches(name, dir(type(self)), 1, 0.75)
-        raise AttributeError(
-            f"Variable has no '{name}'{f'; did you mean {near[0]!r}?' if near else ''}. An operator that is not there "
-            f"can be written with TapeEntry, or made of those that are; the tensor itself is .value."
-        )
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if not isinstance(vars(Variable).get(name), Missing)]
 
     def __len__(self) -> int:
-        return len(self.value)
+        return len(self._value)
 
     def __bool__(self) -> bool:
-        return bool(self.value)
+        return bool(self._value)
 
     def __str__(self) -> str:
-        return repr(self.value)
+        return repr(self._value)
 
     def __repr__(self) -> str:
-        return f"Variable({self.value!r}, name={self.name!r})"
+        return f"Variable({self._value!r}, name={self.name!r})"
 
 
 def plain(name: str) -> Callable:
@@ -176,3 +185,30 @@ _PLAIN = "eq ne lt le gt ge isnan isinf isfinite isclose allclose equal any all 
 _PLAIN += "argmax argmin argsort long int bool is_floating_point stride is_contiguous numpy"
 for _name in _PLAIN.split():
     setattr(Variable, _name, plain(_name))
+
+
+class Missing:
+    """What a tensor has and a Variable has not: asking for it says what to write. Not a `__getattr__`, which would make
+    Python read every attribute of every Variable more slowly, 0.09 of a pass."""
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def __get__(self, x: Variable | None, owner: type) -> NoReturn:
+        raise AttributeError(f"Variable has no '{self.name}'{self.advice()}")
+
+    def advice(self) -> str:
+        if self.name in _ELSEWHERE:
+            return f": {_ELSEWHERE[self.name]}"
+        if self.name.endswith("_") and hasattr(Variable, self.name[:-1]):
+            return f": a value never changes. Write y = x.{self.name[:-1]}(…)."
+        near = difflib.get_close_matches(self.name, [name for name in dir(Operators) if name[0] != "_"], 1, 0.75)
+        return (
+            f"{f'; did you mean {near[0]!r}?' if near else '.'} An operator that is not there can be written with "
+            f"TapeEntry, or made of those that are; the tensor itself is .value."
+        )
+
+
+for _name in dir(torch.Tensor):
+    if _name[0] != "_" and not hasattr(Variable, _name):
+        setattr(Variable, _name, Missing(_name))

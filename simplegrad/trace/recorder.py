@@ -87,24 +87,24 @@ class Recorder(Observer):
         tensors = self.tensors
         seen = tensors.get
         for x in inputs:
-            if seen(x.key) is not x.value:
+            if seen(x.key) is not x._value:
                 self.see(x)
         try:
             for r in outputs:
-                value = tensors[r.key] = r.value
+                value = tensors[r.key] = r._value
                 if value._version:
                     self.see(r)
         except RuntimeError:  # of an inference mode: nobody counts
             for r in outputs:
-                tensors[r.key] = r.value
+                tensors[r.key] = r._value
         code, instruction = self.where or _caller()
         self.log += ("recorded", self.line, code, instruction, len(self.tape.rows) - 1)
 
     def see(self, x: Variable) -> None:
         """Keep the tensor that this Variable has now; what its `value` is later is not what this run computed with."""
-        seen = self.tensors.setdefault(x.key, x.value)
-        if seen is x.value:
-            self.versions.setdefault(x.key, version_of(x.value))
+        seen = self.tensors.setdefault(x.key, x._value)
+        if seen is x._value:
+            self.versions.setdefault(x.key, version_of(x._value))
         elif self.then is None:
             self.log += ("replaced", x.key)
         if x.key not in self.tape.keys and getattr(x, "_given", None):
@@ -137,8 +137,8 @@ class Recorder(Observer):
         """Gradients of a pass that is told later have the tensors of then."""
         for g in gradients:
             if g is not None:
-                self.tensors[g.key] = g.value
-                self.versions[g.key] = version_of(g.value)
+                self.tensors[g.key] = g._value
+                self.versions[g.key] = version_of(g._value)
 
     def accumulated(self, key: Key, contribution: Variable | None, total: Variable | None) -> None:
         if total is None:

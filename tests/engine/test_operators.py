@@ -293,7 +293,8 @@ def test_layers_of_torch_take_variables():
         (lambda x: torch.add(x, x, out=x.value), r"'out'. On Variables it takes add\(x, other, \*, alpha=1\)"),
         (lambda x: x.backward(), r"gradients are results, da, db = grad\(L, \[a, b\]\)"),
         (lambda x: x.add_(1), r"a value never changes. Write y = x.add\(…\)"),
-        (lambda x: x.mni(), r"Variable has no 'mni'. An operator"),
+        (lambda x: x.geqrf(), r"Variable has no 'geqrf'. An operator"),
+        (lambda x: x.clip_by(), "'Variable' object has no attribute 'clip_by'"),
         (lambda x: x.cuda(), "move the tensor before it becomes a Variable"),
     ],
 )

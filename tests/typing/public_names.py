@@ -19,6 +19,8 @@ assert_type((a @ b).tanh(), Variable)
 assert_type(a.sum(dim=0, keepdim=True), Variable)
 assert_type(a[0].reshape(1), Variable)
 assert_type(a.split(2), tuple[Variable, ...])
+a.nonsense()  # type: ignore[attr-defined]  # an error: mypy would say so if it were none
+a.backward()  # type: ignore[attr-defined]
 
 with Tape() as tape:
     assert_type(tape, Tape)

@@ -111,13 +111,13 @@ def unlisted_finding(entry: HandEntry, name: str, lost: torch.Tensor) -> Finding
 def mutated(examined: TapeExamined) -> list[Finding]:
     """A Variable whose tensor changed in place after it was made: with its first value put back, is it right?"""
     call = examined.calls[-1]
-    changed = [m for m in call.run.made.values() if m.variable.value._version != m.version and m.value is not None]
+    changed = [m for m in call.run.made.values() if m.variable._value._version != m.version and m.value is not None]
     changed = [m for m in changed if not m.in_pass]
     if not changed:
         return []
-    kept = [(m, m.variable.value) for m in changed]
+    kept = [(m, m.variable._value) for m in changed]
     for m in changed:
-        m.variable.value = m.value
+        m.variable._value = m.value
     try:
         incoming = incoming_of(call.run, call.entry, examined.slot, call.weight, "zeros")
         again, _ = propagated(call.run, call.entry, incoming)
@@ -126,7 +126,7 @@ def mutated(examined: TapeExamined) -> list[Finding]:
         return []
     finally:
         for m, value in kept:
-            m.variable.value = value
+            m.variable._value = value
     if not all(same(v, t, examined.limit.of(call.truth)) for v, t in zip(values, call.truth, strict=True)):
         return []
     return [mutated_finding(examined, m) for m in changed]

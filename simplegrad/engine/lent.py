@@ -1,0 +1,67 @@
+"""Tensors that somebody else has too, and which entries read them as they are no more.
+
+What the engine computes is its own. But leaves are made of somebody's tensors, `x.value` hands a tensor out, and a view
+has the numbers of another: those can be changed behind the tape's back. torch counts how often a tensor was changed in
+place. The count is remembered when an entry reads a leaf or a view, and when a result is handed out; a pass compares
+(see stale.py), as torch's own does.
+"""
+
+from __future__ import annotations
+
+from weakref import ReferenceType, ref
+
+import torch
+
+from .names import Key
+
+
+class Lent:
+    """`rows`: the entries of the tape. An entry before `last_change` may have read another value than there is now."""
+
+    def __init__(self, rows: list[tuple]):
+        self.rows = rows
+        # Of each tensor that owns its memory, by identity: itself, its count, and how many entries there were when it
+        # was last found changed. Views share the count.
+        self.seen: dict[int, tuple[ReferenceType[torch.Tensor], int, int]] = {}
+        self.late: list[range] = []  # entries of passes that were recorded after such a change, and ran before it
+        self.replaced: dict[Key, int] = {}  # how many there were when `x.value = …` gave a Variable another tensor
+
+    def look_at(self, tensor: torch.Tensor) -> int:
+        """Remember how often it was changed by now."""
+        owner = owner_of(tensor)
+        known, version = self.seen.get(id(owner)), version_of(owner)
+        if known is None or known[0]() is not owner:
+            self.seen[id(owner)] = ref(owner), version, 0
+        elif known[1] != version:
+            self.seen[id(owner)] = known[0], version, len(self.rows)
+        return version
+
+    def look_again(self) -> None:
+        """At all of them."""
+        for key, (reference, _, _) in list(self.seen.items()):
+            owner = reference()
+            if owner is not None:
+                self.look_at(owner)
+            else:
+                del self.seen[key]
+
+    @property
+    def last_change(self) -> int:
+        changes = [*self.replaced.values(), *(before for _, _, before in self.seen.values())]
+        return max([0, *changes, *(entries.stop for entries in self.late)])
+
+    def changed_before(self, tensor: torch.Tensor) -> int:
+        """Entries before this one read it as it is no more."""
+        owner = owner_of(tensor)
+        reference, _, before = self.seen.get(id(owner), (lambda: None, 0, 0))
+        return before if reference() is owner else 0
+
+
+def owner_of(tensor: torch.Tensor) -> torch.Tensor:
+    """Itself, or what it is a view of."""
+    return tensor if tensor._base is None else tensor._base
+
+
+def version_of(tensor: torch.Tensor) -> int:
+    """How often it was changed in place; torch does not count for tensors of an inference mode."""
+    return 0 if tensor.is_inference() else tensor._version
