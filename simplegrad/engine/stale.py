@@ -53,7 +53,7 @@ def is_stale(tape: Tape, row: tuple, index: int, needed: set[Key] | None) -> boo
 
 
 def is_late(tape: Tape, index: int) -> bool:
-    """Whether it is of a pass that was put off, and recorded when what it read had been changed (see deferred.py)."""
+    """Whether it is of a pass that was put off, and recorded when what it read had been changed."""
     return any(index in entries for entries in tape.lent.late)
 
 
