@@ -91,7 +91,7 @@ def _is_meant(run: Run, held: Held, state: str, cause: Cause) -> bool:
     if state != "none":
         return False
     if cause.cause == "frozen":
-        return not cause.chain
+        return all(link.event is None for link in cause.chain)  # from before the run
     if cause.cause == "non_leaf":
         # what came from before: nothing can reach what it was made of
         return held.value is None or run.graph.call_giving(held.value) is not None

@@ -15,6 +15,8 @@ from .run import Run
 # Autograd's names of operations, by what their derivative does.
 FLAT = {"Relu", "Relu6", "Clamp", "ClampMin", "ClampMax", "Hardtanh", "Hardsigmoid", "Hardswish", "Threshold", "Round"}
 FLAT |= {"Floor", "Ceil", "Trunc", "Sign", "Sgn", "Heaviside", "Frac", "Softshrink", "Hardshrink", "Rrelu", "LeakyRelu"}
+# Draws: their derivative is written down as zeros.
+FLAT |= {"Bernoulli", "Poisson", "Binomial", "Normal", "Uniform", "Exponential", "Geometric", "Cauchy", "Random"}
 FLAT |= {"Fmod", "Remainder", "HardtanhBackward", "ClampTensor", "BitwiseNot", "Fix", "Elu", "Celu", "Selu"}
 SATURATING = {
     "Sigmoid",
@@ -277,6 +279,7 @@ _FLAT_WORDS = {
     "Threshold": "all its inputs are below the threshold",
     "Round": "round is constant between its steps",
     "Floor": "floor is constant between its steps",
+    "Bernoulli": "what it draws is 0 or 1, and its gradient is zero by definition",
     "Ceil": "ceil is constant between its steps",
     "Sign": "sign is constant on both sides of zero",
 }

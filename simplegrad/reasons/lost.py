@@ -19,7 +19,7 @@ def why_none(run: Run, name: str, held: Held | None, value: Value | None) -> Cau
     """The cause of a gradient that is None."""
     if not run.begun:
         return Cause("not_asked", f"No backward pass ran, so nothing filled the gradient of {name}.")
-    for rule in (not_a_leaf, cleared, not_filled, frozen, never_read, cut):
+    for rule in (not_a_leaf, cleared, not_filled, frozen, turned_on_late, never_read, cut):
         found = rule(run, name, held, value)
         if found is not None:
             return found
@@ -158,6 +158,24 @@ def frozen(run: Run, name: str, held: Held | None, value: Value | None) -> Cause
     return Cause("frozen", sentence, source, (Link("requires_grad is turned off", source, event),) if source else ())
 
 
+def turned_on_late(run: Run, name: str, held: Held | None, value: Value | None) -> Cause | None:
+    """requires_grad was off while it was read, and is on since."""
+    on = [c for c in run.marks(kinds.REQUIRES_GRAD) if value is not None and value in c.inputs and not _turns_off(c)]
+    reads = _reads(run, value) if on else []
+    if not reads or any(call.id > on[0].id or call.followed and value in _read_by(call) for call in reads):
+        return None
+    sentence = (
+        f"requires_grad of {name} was off when {reads[0].name} read it, and is turned on only afterwards: {name} was "
+        f"frozen for what the pass walks."
+    )
+    link = Link(f"{reads[0].name} reads {name}, which does not require grad yet", reads[0].source, reads[0].event)
+    return Cause("frozen", sentence, on[0].source, (link, Link("it is turned on", on[0].source, on[0].event)))
+
+
+def _read_by(call: Call) -> set[Value]:
+    return {x for entry in call.entries for x in entry.inputs}
+
+
 def _turns_off(call: Call) -> bool:
     return bool(call.numbers) and not call.numbers[0]
 
@@ -178,6 +196,15 @@ def never_read(run: Run, name: str, held: Held | None, value: Value | None) -> C
                 f"to another name: the gradient goes to that one, and not to {name}."
             )
             return Cause("other_object", sentence, call.source, (Link("it is replaced", call.source, call.event),))
+    instead = _stood_in_for(run, held)
+    if instead is not None:
+        call, source = instead
+        sentence = (
+            f"{held.path.rpartition('.')[0] or 'the model'} ran with another tensor in the place of {name} "
+            f"(functional_call does that): the gradient goes to that one."
+        )
+        link = Link(f"{call.name} reads another tensor of the same shape", call.source, call.event)
+        return Cause("other_object", sentence, source, (link,))
     sentence = f"No operation of this run reads {name}, so no gradient can come to it."
     source = held.made_at if held is not None else None
     if held is not None and held.used_at:
@@ -187,6 +214,26 @@ def never_read(run: Run, name: str, held: Held | None, value: Value | None) -> C
         else:
             sentence += f" Line {held.used_at[-1][1]} would, and did not run."
     return Cause("unused", sentence, source)
+
+
+def _stood_in_for(run: Run, held: Held | None) -> tuple[Call, tuple | None] | None:
+    """An operation of the parameter's own module that reads a leaf of the same shape which the model does not hold, a
+    pass having reached that; and the line that ran the model so."""
+    if held is None or held.kind != "parameter":
+        return None
+    own, holding = held.path.rpartition(".")[0], {id(each.value) for each in run.held.values()}
+    for call in run.flowing:
+        if call.module == own:
+            others = [x for x in call.inputs if tuple(x.shape) == held.shape and id(x) not in holding]
+            if any(run.filled.get(x) for x in others):
+                begun = [m for m in run.marks(kinds.MODULE) if m.id < call.id and _is_around(m.module, own)]
+                outermost = min(reversed(begun), key=lambda m: len(m.module), default=call)
+                return call, outermost.source
+    return None
+
+
+def _is_around(module: str, path: str) -> bool:
+    return not module or path == module or path.startswith(f"{module}.")
 
 
 def _reads(run: Run, value: Value) -> list[Call]:

@@ -71,6 +71,6 @@ def _held_by_none(
             return Cause(
                 "other_object", sentence, call.source, (Link("it is replaced", call.source, call.event), added)
             )
-    kind = "optimizer" if optimizers[0].kind == kinds.STEP else "zero_grad"
-    sentence = f"The {kind} does not hold {name}, but another object or others only: it never clears this gradient."
+    holder = "The optimizer" if optimizers[0].kind == kinds.STEP or "Module" not in optimizers[0].name else "zero_grad"
+    sentence = f"{holder} does not hold {name}: nothing clears its gradient, and no step moves it."
     return Cause("other_object", sentence, held.made_at if held is not None else None, (added,))

@@ -26,6 +26,7 @@ from simplegrad.torch_bridge.operations import (
     APPLIES,
     CHANGES,
     GIVES,
+    GRAD_MODE,
     PICKS,
     SETS,
     SKIP,
@@ -137,6 +138,7 @@ class TorchRecorder(Watcher):
     held: dict[int, tuple] = field(default_factory=dict)  # leaf -> id and version of its .grad, norm, flaw
     indexed: set[int] = field(default_factory=set)  # numbers of tensors of which only some rows were read
     outermost: Any = None  # the frame that began the recording
+    began: Any = None  # its code
     full: bool = False
     is_over: bool = False  # watches no longer
     is_unseen: bool = False  # a pass runs whose beginning could not be noted
@@ -145,6 +147,7 @@ class TorchRecorder(Watcher):
     ranks: Ranks | None = None  # notes what ranks share, where this process is one of several
 
     def __post_init__(self) -> None:
+        self.began = self.outermost.f_code if self.outermost is not None else None
         self.trace = Trace()
         self.trace.kind = "torch"
         self.trace._builder = Teller(self)
@@ -246,7 +249,9 @@ class TorchRecorder(Watcher):
         sort = SORTS.get(func)
         if sort is None:
             sort = sort_of(func)
-        if sort == SKIP or self.is_quiet:
+        if self.quiet and self._is_told_as_one(sort, args):
+            sort = SKIP
+        if sort == SKIP:
             return plain(*args, **kwargs) if kwargs else plain(*args)
         before = sequence_number()
         result = plain(*args, **kwargs) if kwargs else plain(*args)
@@ -291,7 +296,20 @@ class TorchRecorder(Watcher):
                 self.eyes.see(func, args, kwargs, result, before, frame)
 
     depth = 0  # how many forwards of custom Functions run
-    is_quiet = False  # zero_grad() or step() runs, which is told as one
+    quiet = ""  # "zero_grad" or "step" runs, which is told as one
+    stepping: Any = None  # the optimizer whose step runs
+    evaluations = 0  # how often that has run its closure
+
+    def _is_told_as_one(self, sort: int, args: tuple) -> bool:
+        """Whether what runs is a part of zero_grad() or step(); of a step its closure is none, which runs with
+        gradients. One that runs it several times moves the parameters in between: each time it is a step."""
+        if self.quiet == "step":
+            if sort == GRAD_MODE and args and args[0] and not _is_grad_enabled():
+                self.evaluations += 1
+                if self.evaluations > 1:
+                    self._optimizer("step", self.stepping, False)
+            return not _is_grad_enabled()
+        return True
 
     def _found(self, sort: int, func: Any, args: tuple, result: Any) -> list[torch.Tensor]:
         """The tensors that a call gave or changed."""
@@ -438,18 +456,19 @@ class TorchRecorder(Watcher):
                 )
 
     def optimizer_steps(self, optimizer: Any, is_over: bool) -> None:
-        self.is_quiet = not is_over and self.follows
+        self.quiet = "" if is_over or not self.follows else "step"
+        self.stepping, self.evaluations = None if is_over else optimizer, 0
         with self.careful("A step of an optimizer could not be noted"):
             self._optimizer("step", optimizer, is_over)
 
     def clear_gradients(self, plain: Callable, holder: Any, args: tuple, kwargs: dict) -> None:
-        outer, self.is_quiet = self.is_quiet, self.follows
+        outer, self.quiet = self.quiet, "zero_grad" if self.follows else ""
         try:
             plain(holder, *args, **kwargs)
         finally:
-            self.is_quiet = outer
+            self.quiet = outer
         with self.careful("zero_grad() could not be noted"):
-            if not outer:
+            if outer != "zero_grad":
                 self._optimizer("zero_grad", holder, True)
 
     def _optimizer(self, what: str, holder: Any, is_over: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from types import CodeType
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -101,6 +102,7 @@ class Recorder(Protocol):
     models: Paths
     context: Context | None
     outermost: Any
+    began: CodeType | None
     is_over: bool
 
     def careful(self, what: str) -> AbstractContextManager[None]: ...

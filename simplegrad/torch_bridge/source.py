@@ -7,7 +7,7 @@ import inspect
 import linecache
 from collections.abc import Iterator
 from functools import lru_cache
-from types import FunctionType
+from types import CodeType, FunctionType
 
 from simplegrad import source_text
 from simplegrad.torch_bridge.where import OWN, kind_of
@@ -22,16 +22,89 @@ def about(cls: type, name: str) -> Found:
     requires_grad is set). Places are the class's own and those of its bases that are no part of torch."""
     made, used, branches, frozen = None, [], [], None
     for file, definition in _definitions(cls):
+        each = _called_in_loops(definition, name)
         for node, branch in _walk(definition, None):
             place = (file, node.lineno) if hasattr(node, "lineno") else None
             if _sets(node, name):
                 made = made or place
             elif _freezes(node, name):
                 frozen = frozen or place
-            elif _is_own(node, name) and isinstance(node.ctx, ast.Load) and place != made:
+            elif node in each or (
+                _is_own(node, name) and isinstance(node.ctx, ast.Load) and place != made and not each
+            ):
                 used.append(place)
                 branches.append((file, branch) if branch else place)
     return made, tuple(used), tuple(branches), frozen
+
+
+@lru_cache(maxsize=4096)
+def outside(code: CodeType, path: str) -> tuple[Source | None, Source | None]:
+    """(where it is set, where its requires_grad is turned off) in the function, or the script, that records a run:
+    where a model is built, too. `path`: of the parameter in its model. None where no line, or several, may be meant."""
+    names = set(path.split("."))
+    made, frozen = [], []
+    for node in _statements(code):
+        place = (code.co_filename, node.lineno)
+        if isinstance(node, ast.Assign):
+            targets = [target for target in node.targets if isinstance(target, ast.Attribute)]
+            made += [place for target in targets if target.attr in names]
+        if any(_turns_off(each) for each in _own_parts(node)):
+            said = {each.attr for each in ast.walk(node) if isinstance(each, ast.Attribute)} - _ITERATING
+            if not said or said & names:
+                frozen.append(place)
+    return made[0] if len(made) == 1 else None, frozen[0] if len(frozen) == 1 else None
+
+
+_ITERATING = {"parameters", "named_parameters", "modules", "children", "requires_grad", "requires_grad_", "startswith"}
+_ITERATING |= {"values", "items"}
+
+
+@lru_cache(maxsize=64)
+def _statements(code: CodeType) -> tuple[ast.stmt, ...]:
+    """Of the body of one function, or of a script outside of all; a loop is one, with its body."""
+    tree = parsed(code.co_filename)
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    for node in functions:
+        first = min([node.lineno, *(each.lineno for each in node.decorator_list)])
+        if node.name == code.co_name and first == code.co_firstlineno:
+            return tuple(_flat(node.body))
+    return tuple(_flat(tree.body)) if code.co_name == "<module>" else ()
+
+
+def _flat(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    for node in body:
+        if isinstance(node, ast.With | ast.If | ast.Try):
+            yield from _flat(node.body)
+        elif not isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def _own_parts(node: ast.stmt) -> Iterator[ast.AST]:
+    return (each for each in ast.walk(node) if isinstance(each, ast.Call | ast.Assign))
+
+
+def _turns_off(node: ast.AST) -> bool:
+    """`x.requires_grad_(False)`, `x.requires_grad = False`"""
+    if isinstance(node, ast.Call):
+        is_named = isinstance(node.func, ast.Attribute) and node.func.attr == "requires_grad_"
+        return is_named and bool(node.args) and _is_false(node.args[0])
+    target = node.targets[0] if isinstance(node, ast.Assign) else None
+    return isinstance(target, ast.Attribute) and target.attr == "requires_grad" and _is_false(node.value)
+
+
+def _is_false(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and node.value is False
+
+
+def _called_in_loops(definition: ast.ClassDef, name: str) -> set[ast.AST]:
+    """Where the items of `self.name` are called, in loops over it: `for i, part in enumerate(self.name): part(x)`."""
+    found: set[ast.AST] = set()
+    for loop in ast.walk(definition):
+        if isinstance(loop, ast.For) and any(_is_own(each, name) for each in ast.walk(loop.iter)):
+            items = {each.id for each in ast.walk(loop.target) if isinstance(each, ast.Name)}
+            calls = (each for part in loop.body for each in ast.walk(part) if isinstance(each, ast.Call))
+            found |= {call.func for call in calls if isinstance(call.func, ast.Name) and call.func.id in items}
+    return found
 
 
 def return_of(cls: type) -> Source | None:
@@ -93,6 +166,10 @@ def _is_own(node: ast.AST, name: str) -> bool:
         and isinstance(node.value, ast.Name)
         and node.value.id == "self"
     )
+
+
+def _reads(node: ast.AST, name: str) -> bool:
+    return _is_own(node, name) and isinstance(node.ctx, ast.Load)
 
 
 def _sets(node: ast.AST, name: str) -> bool:

@@ -318,6 +318,10 @@ class CallTeller:
 
     def _held(self, row: HeldRow) -> Held:
         made_at, used_at, branch_at, frozen_at = source.about(row.cls, row.name)
+        began = self.teller.recorder.began
+        if began is not None and (made_at is None or frozen_at is None):
+            made, frozen = source.outside(began, row.path)
+            made_at, frozen_at = made_at or made, frozen_at or frozen
         return Held(
             path=row.path,
             kind=row.kind,

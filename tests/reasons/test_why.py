@@ -11,7 +11,10 @@ import simplegrad
 from simplegrad import Trace, record_torch
 from simplegrad.__main__ import main
 from simplegrad.reasons.answer import CAUSES, STATES
-from tests.reasons.programs import FAULTS, HEALTHY, Halves
+from tests.reasons import programs, programs_more
+from tests.reasons.programs import Halves
+
+FAULTS, HEALTHY = programs.FAULTS | programs_more.FAULTS, programs.HEALTHY | programs_more.HEALTHY
 
 
 def run(program):
