@@ -111,12 +111,15 @@ class Backward:
                 hook = next(
                     (c for c in self.forward.right.calls if c.kind == kinds.HOOK and row.value in c.inputs), None
                 )
-                at = place_of(hook.source if hook else self.right.begun.source)
+                held = next((each for each in self.forward.right.held if each.value is row.value), None)
+                hooks = [hook.source] if hook else held.hooks if held is not None else ()
+                at = place_of(hooks[-1] if hooks else self.right.begun.source)
+                module = held.path.rpartition(".")[0] if held is not None else ""
                 sentence = f"every entry hands on the same, but .grad of {name} becomes another one"
                 sentence += f": norm {row.after:.6g} instead of {mate.after:.6g}."
                 left = place_of(self.left.begun.source)
                 return Parting(
-                    self.where, "AccumulateGrad", "", VALUE, left, at, f"Backward pass {self.number}: {sentence}"
+                    self.where, "AccumulateGrad", module, VALUE, left, at, f"Backward pass {self.number}: {sentence}"
                 )
         return None
 
@@ -153,7 +156,7 @@ class Backward:
             return None
         a, b = left or right, right or left
         how = VALUE if left and right else MISSING if left else EXTRA
-        at = self.cut_at() if how == MISSING else None
+        at = self.cut_at() if how == MISSING else self.inside(b) if how == VALUE and b.entry.aggregate else None
         name = b.entry.operator.removesuffix("Backward0")
         return self.made(how, a, b, f"from {name} on, the gradients differ.", at)
 

@@ -6,7 +6,7 @@ from simplegrad.locks import cached_property
 
 from ..trace import calls as kinds
 from ..trace.calls import Call
-from ..trace.events import Entry, PassBegun, Recorded, Value
+from ..trace.events import Entry, PassBegun, Recorded, Source, Value
 from ..trace.trace import Trace
 from .gaps import apart, differs, norm_of, rounding
 from .pairing import paired
@@ -85,9 +85,8 @@ class Forward:
         """`left`, `right`: what stands between the last pair that agrees and this one, on either side."""
         parameter = self.other_parameter(a, b)
         if parameter is not None:
-            return self.made_of(
-                INPUT, a, b, f"{parameter.name} is another one on the right before anything is computed"
-            )
+            what = f"{parameter.name} is another one on the right before anything is computed"
+            return self.made_of(INPUT, a, b, what, self.set_at(parameter))
         partners = {(self.calls[0][i], self.calls[1][j]) for i, j in self.pairs}
         paired_left, paired_right = {x for x, _ in partners}, {y for _, y in partners}
         only_left = [c for c in left if c not in paired_left and (c is a or self.feeds(c, a, 0))]
@@ -98,8 +97,12 @@ class Forward:
             return self.alone(EXTRA, only_right[0], self.stand_in(only_right[0], a, left))
         if only_left and only_right:
             return self.made_of(VALUE, only_left[0], only_right[0], "is computed in another way, with another result")
+        step = self.moved_by(a, b)
+        if step is not None:
+            what = "reads a parameter that the optimizer's step before has moved otherwise, and gives another result"
+            return self.made_of(VALUE, a, b, what, step.source)
         source = self.other_number(a, b)
-        return self.made_of(VALUE, a, b, "gives another result", place=source)
+        return self.made_of(VALUE, a, b, "gives another result", source and source.source)
 
     def feeds(self, call: Call, reader: Call, side: int) -> bool:
         """Whether the result of a call goes into another one, through however many between."""
@@ -132,6 +135,17 @@ class Forward:
                 return y
         return None
 
+    def moved_by(self, a: Call, b: Call) -> Call | None:
+        """The last step of an optimizer that moved what the right reads, where all else that comes in is the same."""
+        if differs([(x, y) for x, y in zip(a.inputs, b.inputs) if not y.leaf]):
+            return None
+        steps = (c for c in self.right.calls[: b.id] if c.kind == kinds.STEP and {*c.leaves} & {*b.inputs})
+        return max(steps, key=lambda call: call.id, default=None)
+
+    def set_at(self, parameter: Value) -> Source | None:
+        """The line that gave a parameter of the right its numbers."""
+        return next((held.set_at for held in self.right.held if held.value is parameter), None)
+
     def other_number(self, a: Call, b: Call) -> Call | None:
         """Of an input whose numbers were not kept (a mask): the call that made it, if its arguments differ."""
         for x, y in zip(a.inputs, b.inputs):
@@ -153,7 +167,7 @@ class Forward:
         sentence = f"{in_module(call)}, {what}, and what follows differs."
         return parting_of(FORWARD, how, call, left, right, sentence, steps=self.steps_of(left, right))
 
-    def made_of(self, how: str, a: Call, b: Call, what: str, place: Call | None = None) -> Parting:
+    def made_of(self, how: str, a: Call, b: Call, what: str, place: Source | None = None) -> Parting:
         sentence = f"{in_module(b)}, {what}." if how == INPUT else f"{in_module(b)}, {shown(b)} {what}: {norms(a, b)}."
         return parting_of(FORWARD, how, b, a, b, sentence, place, self.steps_of(a, b))
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ..checks.report import Place
 from ..trace import calls as kinds
 from ..trace.calls import Call
+from ..trace.events import Source
 from .gaps import norm_of
 
 FORWARD = "forward"
@@ -74,17 +75,16 @@ def parting_of(
     left: Call,
     right: Call,
     sentence: str,
-    place: Call | None = None,
+    place: Source | None = None,
     steps: tuple[int | None, int | None] = (None, None),
 ) -> Parting:
-    at = place or right
     return Parting(
         where,
         op_of(named),
         named.module,
         how,
         place_of(left.source),
-        place_of(at.source),
+        place_of(place or right.source),
         f"{where[0].upper()}{where[1:]}: {sentence}",
         born=how != INPUT,
         left_step=steps[0],

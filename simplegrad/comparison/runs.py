@@ -15,6 +15,7 @@ from .. import Shown, attached
 from ..trace.events import Value, Visited
 from ..trace.trace import Trace
 from .backward import Backward, PassVisits, one_pass_more, passes_of
+from .ends import ends_agree
 from .forward import COMPUTES, Forward
 from .gaps import differs, is_known, norm_of
 from .parting import Parting
@@ -59,6 +60,8 @@ class RunComparison(Shown):
     def divergence(self) -> Parting | None:
         if not self.is_judged:
             return None
+        if ends_agree(self.left, self.right, self._passes):
+            return None  # whatever lies between is another way to compute the same
         found = self._forward.parting()
         for both in self._backwards:
             if found is not None:

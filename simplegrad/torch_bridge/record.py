@@ -58,6 +58,7 @@ from simplegrad.trace.recorder import said
 VALUES = ("none", "norm", "full")
 MOST_NODES = 100_000
 MOST_CALLS = 1_000_000
+MOST_CALLERS = 4  # functions that are read for what they did to a model before the run
 # Backwards that hand on the same numbers in another shape.
 _SAME_NUMBERS = {f"{name}Backward0" for name in ("T", "Transpose", "View", "Permute", "UnsafeView", "Unsqueeze", "Neg")}
 _is_grad_enabled = torch.is_grad_enabled
@@ -138,7 +139,7 @@ class TorchRecorder(Watcher):
     held: dict[int, tuple] = field(default_factory=dict)  # leaf -> id and version of its .grad, norm, flaw
     indexed: set[int] = field(default_factory=set)  # numbers of tensors of which only some rows were read
     outermost: Any = None  # the frame that began the recording
-    began: Any = None  # its code
+    began: tuple = ()  # code of the functions that led to the recording, the innermost first
     full: bool = False
     is_over: bool = False  # watches no longer
     is_unseen: bool = False  # a pass runs whose beginning could not be noted
@@ -147,7 +148,7 @@ class TorchRecorder(Watcher):
     ranks: Ranks | None = None  # notes what ranks share, where this process is one of several
 
     def __post_init__(self) -> None:
-        self.began = self.outermost.f_code if self.outermost is not None else None
+        self.began = tuple(code for code, _ in site(self.outermost, None).own)[:MOST_CALLERS]
         self.trace = Trace()
         self.trace.kind = "torch"
         self.trace._builder = Teller(self)

@@ -102,7 +102,7 @@ class Recorder(Protocol):
     models: Paths
     context: Context | None
     outermost: Any
-    began: CodeType | None
+    began: tuple[CodeType, ...]
     is_over: bool
 
     def careful(self, what: str) -> AbstractContextManager[None]: ...

@@ -92,6 +92,53 @@ def _turns_off(node: ast.AST) -> bool:
     return isinstance(target, ast.Attribute) and target.attr == "requires_grad" and _is_false(node.value)
 
 
+@lru_cache(maxsize=4096)
+def changed(codes: tuple[CodeType, ...], cls: type, path: str) -> Source | None:
+    """The line that gave a parameter other numbers before the run, in the functions that led to it or in its class:
+    `nn.init.orthogonal_(model.blocks[1].weight)`, `self.head.weight.data.mul_(2)`. Of several the one that names it
+    most exactly, and of these the last."""
+    bodies = [(code.co_filename, _statements(code)) for code in codes]
+    for file, definition in _definitions(cls):
+        methods = [each for each in definition.body if isinstance(each, ast.FunctionDef)]
+        bodies += [(file, tuple(_flat(method.body))) for method in methods]
+    names, found = path.split("."), []
+    for file, body in bodies:
+        for node in (each for statement in body for each in ast.walk(statement)):
+            exact = max((len(chain) for chain in _changed_by(node) if _is_within(chain, names)), default=0)
+            if exact:
+                found.append((exact, (file, node.lineno)))
+    most = max((exact for exact, _ in found), default=0)
+    return next((place for exact, place in reversed(found) if exact == most), None)
+
+
+def _changed_by(node: ast.AST) -> Iterator[list[str]]:
+    """What a call in place, or an assignment to numbers, may change: `["blocks", "1", "weight"]`."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        if node.func.attr.endswith("_") and node.func.attr != "requires_grad_":
+            yield from map(_chain, [node.func.value, *node.args[:1]])
+    elif isinstance(node, ast.Assign):
+        for target in node.targets:
+            if isinstance(target, ast.Subscript) or (isinstance(target, ast.Attribute) and target.attr == "data"):
+                yield _chain(target)
+
+
+def _chain(node: ast.AST) -> list[str]:
+    """`["blocks", "1", "weight"]` of `model.blocks[1].weight.data`"""
+    names: list[str] = []
+    while isinstance(node, ast.Attribute | ast.Subscript):
+        if isinstance(node, ast.Attribute):
+            names.append(node.attr)
+        elif isinstance(node.slice, ast.Constant):
+            names.append(str(node.slice.value))
+        node = node.value
+    return [name for name in reversed(names) if name != "data"]
+
+
+def _is_within(chain: list[str], names: list[str]) -> bool:
+    count = len(chain)
+    return bool(chain) and any(names[k : k + count] == chain for k in range(len(names) - count + 1))
+
+
 def _is_false(node: ast.AST) -> bool:
     return isinstance(node, ast.Constant) and node.value is False
 

@@ -318,9 +318,9 @@ class CallTeller:
 
     def _held(self, row: HeldRow) -> Held:
         made_at, used_at, branch_at, frozen_at = source.about(row.cls, row.name)
-        began = self.teller.recorder.began
-        if began is not None and (made_at is None or frozen_at is None):
-            made, frozen = source.outside(began, row.path)
+        codes = self.teller.recorder.began
+        for code in codes:
+            made, frozen = source.outside(code, row.path)
             made_at, frozen_at = made_at or made, frozen_at or frozen
         return Held(
             path=row.path,
@@ -340,6 +340,7 @@ class CallTeller:
             branch_at=branch_at,
             frozen_at=frozen_at,
             retains=row.retains,
+            set_at=source.changed(codes, row.cls, row.path) if row.kind == "parameter" else None,
         )
 
 

@@ -114,3 +114,4 @@ class Held:
     branch_at: tuple[Source, ...] = ()
     frozen_at: Source | None = None
     retains: bool = False  # retain_grad() was called
+    set_at: Source | None = None  # the line that gave it other numbers before the run, if the source says so

@@ -240,3 +240,64 @@ def test_two_programs_are_told_as_data_too(tmp_path, capsys):
     assert main(["diff", str(tmp_path / "left.trace"), str(tmp_path / "right.trace"), "--json"]) == 1
     said = json.loads(capsys.readouterr().out)
     assert said["agrees"] is False and said["divergence"]["variable"] == "t"
+
+
+# -- the same numbers at the ends, and what was done before the run ----------------------------------------------------
+
+
+def weights(m, x, later):
+    q, k, v = m.query(x), m.key(x), m.value(x)
+    scores = q @ k.mT / 2 if later else (q / 2) @ k.mT
+    return scores.softmax(-1) @ v
+
+
+@pytest.mark.parametrize("other", [False, None])
+def test_what_is_scaled_elsewhere_on_the_way_to_the_same_ends_agrees(other):
+    class Attention(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.query, self.key, self.value = (nn.Linear(4, 4) for _ in range(3))
+
+    def step(later):
+        torch.manual_seed(0)
+        model, x = Attention(), torch.randn(2, 5, 4)
+        with record_torch(model) as trace:
+            made = weights(model, x, later) if later is not None else fused(model, x)
+            made.square().mean().backward()
+        return trace
+
+    def fused(m, x):
+        return nn.functional.scaled_dot_product_attention(m.query(x), m.key(x), m.value(x))
+
+    found = compare(step(True), step(other))
+    assert found.agrees is True, found
+
+
+def trained(prepare=None, hook=None, rate=0.1):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+    if prepare:
+        nn.init.orthogonal_(model[2].weight)  # before the run
+    if hook:
+        model[2].weight.register_hook(lambda g: g / 2)  # a hook
+    optimizer = torch.optim.SGD(model.parameters(), lr=rate)
+    with record_torch(model) as trace:
+        for _ in range(2):
+            model(torch.ones(2, 3)).square().mean().backward()
+            optimizer.step()  # moves it
+            optimizer.zero_grad()
+    return trace
+
+
+@pytest.mark.parametrize(
+    ("changes", "where", "how", "line"),
+    [
+        ({"prepare": True}, "forward", "input", "# before the run"),
+        ({"hook": True}, "backward pass 1", "value", "# a hook"),
+        ({"rate": 0.2}, "forward", "value", "# moves it"),
+    ],
+)
+def test_the_line_that_changed_a_parameter_is_named(changes, where, how, line):
+    found = compare(trained(), trained(**changes)).divergence
+    assert (found.where, found.how) == (where, how), found
+    assert found.right_place.text.endswith(line), found

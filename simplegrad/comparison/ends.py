@@ -1,0 +1,55 @@
+"""What two runs end in: the losses of their passes and all gradients. Where these are the same, the runs agree."""
+
+from __future__ import annotations
+
+from ..trace.calls import Filled
+from ..trace.trace import Trace
+from .backward import PassVisits
+from .gaps import ROUNDINGS, differs, norm_of, precision
+
+
+def ends_agree(left: Trace, right: Trace, passes: list[list[PassVisits]]) -> bool:
+    """Whether every pass of both begins at the same loss, gives the same results, and fills every `.grad` with the
+    same, of which some is no zero. False too where that is not known."""
+    if len(passes[0]) != len(passes[1]) or not passes[0]:
+        return False
+    filled = [_by_pass(trace) for trace in (left, right)]
+    return all(_pass_agrees(a, b, filled) for a, b in zip(*passes))
+
+
+def _by_pass(trace: Trace) -> dict[int, dict[str, Filled]]:
+    found: dict[int, dict[str, Filled]] = {}
+    for row in trace.filled:
+        found.setdefault(row.pass_id, {})[row.value.name] = row
+    return found
+
+
+def _pass_agrees(a: PassVisits, b: PassVisits, filled: list[dict[int, dict[str, Filled]]]) -> bool:
+    rows, others = filled[0].get(a.pass_.id, {}), filled[1].get(b.pass_.id, {})
+    if a.ended is None or b.ended is None or rows.keys() != others.keys():
+        return False
+    results = list(zip(a.ended.results, b.ended.results))
+    known = [norm_of(x) for pair in [(a.pass_.loss, b.pass_.loss), *results] for x in pair if x is not None]
+    if None in known or len(a.ended.results) != len(b.ended.results):
+        return False
+    if a.pass_.loss.shape != b.pass_.loss.shape or differs([(a.pass_.loss, b.pass_.loss), *results]):
+        return False
+    largest = max((row.after or 0.0 for row in rows.values()), default=0.0)  # beside which others are rounding
+    if not largest and not any(x is not None and norm_of(x) for x, _ in results):
+        return False
+    return all(_same(rows[name], others[name], largest) for name in rows)
+
+
+def _same(a: Filled, b: Filled, largest: float) -> bool:
+    if (
+        (a.after_kind, b.after_kind) != ("", "")
+        or a.value.dtype != b.value.dtype
+        or (a.came is None) != (b.came is None)
+    ):
+        return False
+    ends = [(a.before, b.before), (a.after, b.after)]
+    if any((x is None) != (y is None) for x, y in ends):
+        return False
+    allowed = ROUNDINGS * precision(a.value)
+    pairs = [(x, y) for x, y in ends if x is not None and y is not None]
+    return all(abs(x - y) <= allowed * max(x, y, largest / 100) for x, y in pairs)
