@@ -62,14 +62,14 @@ class RunComparison(Shown):
             return None
         if ends_agree(self.left, self.right, self._passes):
             return None  # whatever lies between is another way to compute the same
-        found = self._forward.parting()
+        forward = self._forward.parting()
         for both in self._backwards:
+            found = both.parting() if forward is None or _ended_before(both, forward) else None
             if found is not None:
                 return found
-            found = both.parting()
-        if found is None and len(self._passes[0]) != len(self._passes[1]):
-            found = one_pass_more(self._passes)
-        return found
+        if forward is None and len(self._passes[0]) != len(self._passes[1]):
+            return one_pass_more(self._passes)
+        return forward
 
     @cached_property
     def _forward(self) -> Forward:
@@ -149,6 +149,12 @@ class RunComparison(Shown):
             if place is not None:
                 lines += [f"  {word}: {place}", *(f"    | {text}" for text in place.text.splitlines())]
         return "\n".join(lines)
+
+
+def _ended_before(both: Backward, forward: Parting) -> bool:
+    """Whether a pass was over by then: what parts in the forward part of a later step may have come of it."""
+    ended = both.right.ended
+    return ended is not None and forward.right_step is not None and ended.index <= forward.right_step
 
 
 def _row(module: str, left: Ends, right: Ends) -> LayerRow:
