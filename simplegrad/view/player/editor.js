@@ -5,7 +5,7 @@ import { Code } from "./code.js";
 import { html } from "./dom.js";
 import { withPlayer } from "./shared.js";
 
-const TYPED_MS = 300;
+const TYPED_MS = 300, PATIENCE_MS = 300;
 const drafts = (window.simplegradDrafts ??= new Map());
 // What was typed and is not yet part of what the server shows: it is told again where the server was away meanwhile.
 const untold = (window.simplegradUntold ??= { draft: null, text: null });
@@ -22,10 +22,11 @@ class ProgramEditor {
     const place = html("div", { class: "sg-code", "data-testid": "source" });
     const here = html("button", { type: "button", class: "sg-button sg-text-button", "data-action": "here", title: "the next event of the line with the caret (Ctrl + Enter)", onclick: () => this.goTo(this.code.lineOfCaret) }, "go to this line");
     here.addEventListener("mousedown", (event) => event.preventDefault());
+    this.running = html("span", { class: "sg-running", "data-testid": "running", role: "status" });
     this.message = html("div", { class: "sg-message", "data-testid": "problem", role: "status", id: "sg-problem" });
     this.groups = html("div", { class: "sg-groups" });
     this.palette = html("details", { class: "sg-palette", "data-testid": "palette", open: data.unfolded }, html("summary", {}, "Insert a statement"), this.groups);
-    root.replaceChildren(html("div", { class: "sg-part sg-program", "data-tab": "program" }, html("div", { class: "sg-title" }, html("h4", {}, "program"), here), place, this.message, this.palette));
+    root.replaceChildren(html("div", { class: "sg-part sg-program", "data-tab": "program" }, html("div", { class: "sg-title" }, html("h4", {}, "program"), this.running, here), place, this.message, this.palette));
     const text = drafts.get(data.draft) ?? data.text;
     this.code = new Code(place, text, {
       attributes: { "aria-label": "program", "data-testid": "editor", "aria-describedby": "sg-problem" },
@@ -55,6 +56,7 @@ class ProgramEditor {
     const fresh = this.draft !== data.draft;
     this.draft = data.draft;
     this.data = data;
+    this.wait(false);
     if (data.text === untold.text) untold.draft = null;
     if (fresh) {
       const moved = untold.draft && sessionOf(untold.draft) !== sessionOf(data.draft);
@@ -93,7 +95,15 @@ class ProgramEditor {
     clearTimeout(this.timer);
     if (this.told === this.code.text || !this.setStateValue) return;
     this.told = this.code.text;
+    this.wait(true);
     this.setStateValue("text", { draft: this.draft, text: this.told });
+  }
+
+  /** What takes longer than a moment says so. */
+  wait(isOn) {
+    clearTimeout(this.waiting);
+    this.running.textContent = "";
+    if (isOn) this.waiting = setTimeout(() => { this.running.textContent = "the program runs …"; }, PATIENCE_MS);
   }
 
   // --- where the run is -----------------------------------------------------------------------------------------
@@ -168,6 +178,7 @@ class ProgramEditor {
 
   leave() {
     clearTimeout(this.timer);
+    clearTimeout(this.waiting);
     Object.assign(past, { text: this.code.text, kept: this.code.kept(), left: performance.now(), hadFocus: this.hadFocus });
     document.removeEventListener("pointerdown", this.onDown, true);
     window.removeEventListener("simplegrad-again", this.onAgain);
