@@ -246,10 +246,12 @@ def test_an_example_takes_ones_own_program_away_and_undo_brings_it_back(page, se
     runs(page, entries=len(Program.parse(OWN).run().entries))
     page.keyboard.press("Control+y")
     has_text(page, EXAMPLES["first-gradient"].text)
-    runs(page, entries=len(EXAMPLES["first-gradient"].program.run().entries))
-    choose(page, "A first gradient")
-    page.wait_for_url(re.compile("program=first-gradient"))
-    page.wait_for_timeout(500)  # a menu that is open closes as the page is drawn
+    page.wait_for_url(re.compile(pack(EXAMPLES["first-gradient"].text)))
+    page.wait_for_timeout(1000)  # a menu that is open closes as the page is drawn
+    choose(page, "A diamond")
+    has_text(page, EXAMPLES["reuse"].text)
+    page.wait_for_url(re.compile("program=reuse"))
+    page.wait_for_timeout(1000)
     choose(page, "your own program")  # is in the menu, too
     has_text(page, EXAMPLES["first-gradient"].text)
 
