@@ -104,7 +104,7 @@ def parser() -> argparse.ArgumentParser:
 
     told = commands.add_parser(
         "transcript",
-        help="print all that a program computes, forward and in every pass",
+        help="print everything that a program computes, forward and in every pass",
         description="Run a program and print what the notebook would: each leaf, each operation, each gradient table. "
         "Exit code 0: it ran to its end; 1: the run failed, the reason is on stderr; 2: there is no such program.",
         epilog=f"examples: {', '.join(EXAMPLES)}",

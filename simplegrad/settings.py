@@ -24,7 +24,7 @@ class Setting:
         if number > 0:
             return number
         logging.getLogger("simplegrad").warning(
-            "%s=%s is no number above 0; it is %g instead.", self.name, said, self.default
+            "%s=%s is not a number above 0; it is %g instead.", self.name, said, self.default
         )
         return self.default
 

@@ -314,7 +314,7 @@ def test_a_page_is_not_kept_waiting_while_a_file_is_read_again(tmp_path, monkeyp
 def test_a_limit_that_is_none_is_the_usual_one(monkeypatch, caplog, seconds):
     monkeypatch.setenv("SIMPLEGRAD_READ_SECONDS", seconds)
     assert READ_SECONDS() == 10
-    assert f"SIMPLEGRAD_READ_SECONDS={seconds} is no number above 0; it is 10 instead." in caplog.text
+    assert f"SIMPLEGRAD_READ_SECONDS={seconds} is not a number above 0; it is 10 instead." in caplog.text
 
 
 @pytest.mark.parametrize("error", ["KeyboardInterrupt", "GeneratorExit", "Mine"])

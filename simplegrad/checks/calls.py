@@ -77,7 +77,7 @@ class TapeExamined(Examined):
         return f"# a sketch\ndL_d{name} = add_optional(dL_d{name}, ...)  # add what comes back along that use"
 
     def pass_on(self, name: str, gradient: str) -> str:
-        return f"# a sketch\nadd_optional({gradient}, ...)  # pass it on to all that {name} was computed from"
+        return f"# a sketch\nadd_optional({gradient}, ...)  # pass it on to everything that {name} was computed from"
 
     def all_returned(self) -> str:
         each = ", ".join(map(self.gradient_of, self.names))

@@ -60,7 +60,7 @@ def declare_fix(run: Run, entry: HandEntry, name: str) -> str:
             f"{', '.join([*map(incoming, outputs), gradient])} = dL_doutputs",
             f"if {first} is not None:",
             f"    {gradient} = add_optional({gradient}, ...)  # what comes to {name} through {outputs[0]}",
-            f"...  # pass {gradient} on to all that {name} was computed from",
+            f"...  # pass {gradient} on to everything that {name} was computed from",
         ]
     )
 

@@ -295,7 +295,7 @@ class OnFunctions(Judging):
         if level > 2 and not self.leads_on(level):
             return []
         if composite and level > 2 and not self.problem.is_bare:
-            report.tell(4, NOT_TRIED, f"order {level} of the whole, since a part of it is no derivative")
+            report.tell(4, NOT_TRIED, f"order {level} of the whole, since a part of it is not a derivative")
             self.goes_on = False
             return []
         if self.unsteady:
@@ -353,7 +353,7 @@ class OnFunctions(Judging):
         if any(rule in self.wrong for rule in rules):
             return "the first order is wrong, and autograd differentiates through it"
         if any(rule.name in self.surrogates for rule in rules):
-            return "autograd differentiates through a gradient that is no derivative, so differences do not tell"
+            return "autograd differentiates through a gradient that is not a derivative, so differences cannot tell"
         return ""
 
 

@@ -57,7 +57,7 @@ def check_on_tape(case: Case, reference: Callable | None, order: int) -> Report:
     report.findings = explained_once(report)
     report.measure = measured(case, order)
     for number in (10, 11, 12):
-        report.tell(number, NOT_TRIED, "it is no torch.autograd.Function")
+        report.tell(number, NOT_TRIED, "it is not a torch.autograd.Function")
     return report
 
 
@@ -270,7 +270,8 @@ def reference_findings(case: Case, truth: Truth) -> list[Finding]:
     how = f"the largest difference is {max(gaps, default=0.0):.3g}"
     if shapes[0] != shapes[1]:
         how = f"its outputs have the shapes {shapes[0]}, the reference's {shapes[1]}"
-    sentence = f"forward does not compute what the reference computes: {how}. Its gradients are held against its own."
+    itself = "Its gradients are compared with those of forward itself."
+    sentence = f"forward does not compute what the reference computes: {how}. {itself}"
     return [Finding("wrong_value", sentence, order=0)]
 
 

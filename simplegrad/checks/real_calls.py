@@ -113,7 +113,7 @@ class CallsReport:
             yield f"  {result.trouble}"
             return
         if not result.report.ok or result.report.surrogate:
-            yield f"  held against {result.report.truth}"
+            yield f"  compared with {result.report.truth}"
             for finding in result.report.findings:
                 yield from described(finding)
         if id(result) in self.bundles:

@@ -271,7 +271,7 @@ class Report(Shown):
     def __str__(self) -> str:
         lines = [f"{self.name}: {self.verdict}"]
         if self.truth:
-            lines.append(f"  held against {self.truth}")
+            lines.append(f"  compared with {self.truth}")
         if self.surrogate:
             lines.append(f"  its gradient counts as a surrogate: {self.surrogate}")
         if self.patterns:

@@ -103,7 +103,7 @@ def first_order(judging: Judging) -> None:
     for rule in judging.rules:
         judge_rule(judging, rule)
     for number in (3, 5, 6, 7, 8, 9):
-        report.tell(number, HOLDS, "" if judging.rules else "there is no backward by hand in it")
+        report.tell(number, HOLDS, "" if judging.rules else "there is no hand-written backward in it")
         if judging.left_out:
             report.tell(number, NOT_TRIED, f"{judging.left_out[0]} could not be run alone")
     for name in judging.left_out:

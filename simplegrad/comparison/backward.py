@@ -1,4 +1,4 @@
-"""One backward pass of two PyTorch runs: the first entry that is given the same and hands on something else."""
+"""One backward pass of two PyTorch runs: the first entry that is given the same and passes on something else."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def passes_of(trace: Trace) -> list[PassVisits]:
 
 
 class Backward:
-    """One pass of both runs. An entry that is given the same and hands on something else is where they part."""
+    """One pass of both runs. An entry that is given the same and passes on something else is where they part."""
 
     def __init__(self, number: int, left: PassVisits, right: PassVisits, forward: Forward):
         self.number, self.left, self.right, self.forward = number, left, right, forward
@@ -52,7 +52,7 @@ class Backward:
             a, b = self.left.visits[i], self.right.visits[j]
             given = list(zip(a.incoming, b.incoming))
             size = max((norm_of(x) or 0.0 for pair in given for x in pair if x is not None), default=0.0)
-            if differs(given, 0.0, size):  # it came in: an entry before it handed on something else
+            if differs(given, 0.0, size):  # it came in: an entry before it passed on something else
                 if self.is_replaced(a, b, size):
                     return self.made(VALUE, a, b, self.by_a_hook(b), self.hook_of(b))
                 agreed = agreed and self.in_other_order(a, b)
@@ -95,7 +95,7 @@ class Backward:
         return not differs([*zip(a.incoming, b.incoming), *zip(a.outgoing, b.outgoing)])
 
     def other_leaf(self) -> Parting | None:
-        """Every entry hands on the same, and yet a `.grad` ends up as another one: a hook of the leaf's own did it."""
+        """Every entry passes on the same, and yet a `.grad` ends up as another one: a hook of the leaf's own did it."""
         sides = [
             {row.value.name: row for row in trace.filled if row.pass_id == side.pass_.id}
             for trace, side in ((self.forward.left, self.left), (self.forward.right, self.right))
@@ -115,7 +115,7 @@ class Backward:
                 hooks = [hook.source] if hook else held.hooks if held is not None else ()
                 at = place_of(hooks[-1] if hooks else self.right.begun.source)
                 module = held.path.rpartition(".")[0] if held is not None else ""
-                sentence = f"every entry hands on the same, but .grad of {name} becomes another one"
+                sentence = f"every entry passes on the same, but .grad of {name} becomes another one"
                 sentence += f": norm {row.after:.6g} instead of {mate.after:.6g}."
                 left = place_of(self.left.begun.source)
                 return Parting(
@@ -133,13 +133,13 @@ class Backward:
         left, right = (sum(x is not None for x in visit.outgoing) for visit in (a, b))
         if right < left:
             at = self.cut_at()
-            sentence = f"{name} hands on {right} {_gradients(right)}, the left run {left}{self.because(at)}."
+            sentence = f"{name} passes on {right} {_gradients(right)}, the left run {left}{self.because(at)}."
             return self.made(MISSING, a, b, sentence, at)
         if right > left:
-            return self.made(EXTRA, a, b, f"{name} hands on {right} {_gradients(right)}, the left run {left}.", None)
+            return self.made(EXTRA, a, b, f"{name} passes on {right} {_gradients(right)}, the left run {left}.", None)
         pairs = [(x, y) for x, y in zip(a.outgoing, b.outgoing) if differs([(x, y)])]
         norms = "".join(f": norm {norm_of(y):.6g} instead of {norm_of(x):.6g}" for x, y in pairs[:1] if _both(x, y))
-        sentence = f"{name} is given the same gradient and hands on another one{norms}."
+        sentence = f"{name} is given the same gradient and passes on another one{norms}."
         return self.made(VALUE, a, b, sentence, self.inside(b))
 
     def unpaired(self) -> Parting | None:

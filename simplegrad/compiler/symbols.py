@@ -49,7 +49,9 @@ class Thing:
         kwargs = {key: value for key, value in (kwargs or {}).items() if not is_default(key, value)}
         operator = getattr(Symbol, name, None) if name.startswith("__") else named_operator(name)
         if operator is None:
-            raise CompileError(f"torch.{name} is no operator of the engine. There are: {', '.join(sorted(FUNCTIONS))}.")
+            raise CompileError(
+                f"torch.{name} is not an operator of the engine. There are: {', '.join(sorted(FUNCTIONS))}."
+            )
         try:
             return called(f"torch.{name}", operator, args, kwargs)
         except UnsupportedError as error:
@@ -292,7 +294,7 @@ class Mask(Thing):
         raise CompileError(f"a condition has no '{name}'. Conditions are for where(condition, a, b), joined by & | ~.")
 
     def _operand(self, other):
-        raise CompileError("a condition is no number: write where(condition, 1.0, 0.0), or condition * x.")
+        raise CompileError("a condition is not a number: write where(condition, 1.0, 0.0), or condition * x.")
 
     __add__ = __radd__ = __sub__ = __rsub__ = __truediv__ = __rtruediv__ = _operand
 
@@ -374,7 +376,7 @@ class Symbol(Thing, Operators):
         raise CompileError("a value is never changed in place: build the new one with where, cat or stack.")
 
     def __getattr__(self, name: str):
-        raise CompileError(f"'{name}' is no operator of the engine. There are: {', '.join(sorted(METHODS))}.")
+        raise CompileError(f"'{name}' is not an operator of the engine. There are: {', '.join(sorted(METHODS))}.")
 
 
 KINDS = {VALUE: Symbol, MASK: Mask, CONSTANT: Weights, SIZE: Size, SHAPE: Shape}

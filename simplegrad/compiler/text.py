@@ -33,7 +33,7 @@ def read_text(text: str) -> Expression:
     parsed = parse(text, LIMITS, free=True)
     lines = lines_of(text)
     if not parsed.statements:
-        raise ProgramError("there is no expression: write one, (a + b) * b.", 1, 1, lines[0])
+        raise ProgramError("there is no expression. Write one, such as (a + b) * b.", 1, 1, lines[0])
     return Compiled(text, parsed, lines).expression()
 
 

@@ -107,5 +107,6 @@ def check_name(name: object, what: str) -> None:
     """Raises ValueError for what cannot be told from other text in a transcript: names are as in Python."""
     if not (isinstance(name, str) and name.isidentifier()):
         raise ValueError(
-            f"{what}: {name!r} is no name. A name is letters, digits and _, and begins with no digit: name='x_1'."
+            f"{what}: {name!r} is not a name. A name has letters, digits and _, and does not begin with a digit: "
+            f"name='x_1'."
         )

@@ -17,8 +17,8 @@ _ELSEWHERE = {
     "backward": "gradients are results, da, db = grad(L, [a, b]).",
     "grad": "gradients are results, da, db = grad(L, [a, b]).",
     "data": "the tensor is x.value.",
-    "requires_grad": "all that is computed from a Variable can be differentiated.",
-    "requires_grad_": "all that is computed from a Variable can be differentiated.",
+    "requires_grad": "everything that is computed from a Variable can be differentiated.",
+    "requires_grad_": "everything that is computed from a Variable can be differentiated.",
     "cuda": "move the tensor before it becomes a Variable.",
     "cpu": "the tensor is x.value, x.value.cpu().",
 }

@@ -96,7 +96,7 @@ class Arithmetic:
             raise RunError(f"{said} a list of one gradient, as grad gives it. Write: da, = grad(L0, [a]).")
         if isinstance(value, (list, tuple)):
             raise RunError(f"{said} {shown(value)}, and lists are not computed with. Take its elements out first.")
-        raise RunError(f"{said} {shown(value)}, and there is no arithmetic with that.")
+        raise RunError(f"{said} {shown(value)}, which cannot be computed with.")
 
     def number(self, node: ast.BinOp, sign: str, compute: Callable, left: float, right: float) -> float:
         """Arithmetic of plain numbers; whole ones stay within 63 bits."""
@@ -112,7 +112,7 @@ class Arithmetic:
         except (ArithmeticError, ValueError, TypeError) as error:
             raise RunError(f"{self.text(node)}: {error}.") from None
         if isinstance(result, complex) or (isinstance(result, int) and result.bit_length() > 63):
-            raise RunError(f"{self.text(node)}: the result is no number that a tensor can hold.")
+            raise RunError(f"{self.text(node)}: the result is not a number that a tensor can hold.")
         return result
 
     def conditions(self, node: ast.BinOp, compute: Callable, sign: str, left, right) -> torch.Tensor:

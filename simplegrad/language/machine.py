@@ -114,9 +114,9 @@ class Machine(FunctionCalls, Operations):
         self.note("asks")
         if isinstance(value, (Variable, torch.Tensor)):
             raise ConditionError(
-                f"{self.text(self.nodes[number])} is {shown(value)}, and no condition for 'if': ask x is None or "
-                f"x is not None. Choose elements with where(condition, x, y), and join conditions with & and |: "
-                f"(x > 0) & (x < 1)."
+                f"{self.text(self.nodes[number])} is {shown(value)}, which is not a condition for 'if': ask "
+                f"x is None or x is not None. Choose elements with where(condition, x, y), and join conditions with & "
+                f"and |: (x > 0) & (x < 1)."
             )
         return value
 
@@ -165,7 +165,7 @@ class Machine(FunctionCalls, Operations):
         if not self.is_own(function):
             if is_function(name):  # `mean = x.mean()` leaves mean(x) what it is
                 return self.function(number, name, arguments, keywords, result, False)
-            raise RunError(f"{self.text(node)}: {name} is {shown(function)}, and no function.")
+            raise RunError(f"{self.text(node)}: {name} is {shown(function)}, which is not a function.")
         line = getattr(self.recorder, "line", None)
         with self.guard.inside():
             try:

@@ -136,7 +136,7 @@ class Operations(Arithmetic):
         last = arguments[3:] if compute is OPERATOR_FUNCTIONS["sum"] else []
         for each in [*last, keywords.get("name"), *(each for each in arguments if isinstance(each, str))]:
             if each is not None and not (isinstance(each, str) and each.isidentifier()):
-                raise RunError(f"{self.text(node)}: {shown(each)} is no name: letters, digits and _ make one.")
+                raise RunError(f"{self.text(node)}: {shown(each)} is not a name: a name has letters, digits and _.")
 
     def check_where(self, node: ast.Call, arguments: list) -> None:
         if arguments and isinstance(arguments[0], bool):
@@ -246,12 +246,12 @@ class Operations(Arithmetic):
                 return reset_tape()
         (entry,) = (*arguments, *keywords.values())
         if not isinstance(entry, TapeEntry):
-            raise RunError(f"{self.text(node)}: {shown(entry)} is no entry. Write {TAPE}.append(TapeEntry(…)).")
+            raise RunError(f"{self.text(node)}: {shown(entry)} is not an entry. Write {TAPE}.append(TapeEntry(…)).")
         return self.guarded(node, gradient_tape.append, [entry])
 
     def variable(self, node: ast.Call, function: str, value=None, name=None) -> Variable:
         if name is not None and not (isinstance(name, str) and name.isidentifier()):
-            raise RunError(f"{self.text(node)}: {shown(name)} is no name: letters, digits and _ make one.")
+            raise RunError(f"{self.text(node)}: {shown(name)} is not a name: a name has letters, digits and _.")
         if not isinstance(value, torch.Tensor):
             what = "a Variable already" if isinstance(value, Variable) else shown(value)
             raise RunError(

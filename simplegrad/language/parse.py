@@ -136,7 +136,7 @@ class Reader(FunctionReader, ExpressionReader):
             if self.free:
                 self.check_effect(statement, is_last=place == len(statements) - 1)
             elif isinstance(statement, ast.Return) and statement is not statements[-1]:
-                raise self.error(statements[place + 1], "this line stands after the return, and would never run.")
+                raise self.error(statements[place + 1], "this line comes after the return, so it would never run.")
             written += self.statement(statement)
         return written
 

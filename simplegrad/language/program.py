@@ -169,7 +169,7 @@ class Program:
         Raises KeyError for a name that is none of `inputs`, ValueError for a value that cannot be written.
         """
         if name not in self.inputs:
-            raise KeyError(f"'{name}' is no input of the program; those are: {', '.join(self.inputs)}.")
+            raise KeyError(f"'{name}' is not an input of the program. Its inputs are: {', '.join(self.inputs)}.")
         calls = [node for each in self.statements for named, node in leaves_named(each) if named == name]
         return with_leaf(self.source, calls[-1], value)
 

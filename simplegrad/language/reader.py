@@ -83,7 +83,7 @@ class ExpressionReader:
         if is_function(node.id) or node.id in TAKEN:
             call = f"{node.id}(…)" if node.id != MODULE else "torch.tanh(x), or just tanh(x)"
             call = f"{TAPE}.append(TapeEntry(…))" if node.id == TAPE else call
-            raise self.error(node, f"'{node.id}' is no value: call it, {call}.")
+            raise self.error(node, f"'{node.id}' is not a value: call it, {call}.")
         if self.free:
             self.inputs[self.checked(node, node.id)] = None
             return ast.Name(node.id, ast.Load())
@@ -106,7 +106,7 @@ class ExpressionReader:
         if isinstance(value, str | bytes):
             raise self.error(node, "text is of no use here.")
         if isinstance(value, complex) or value is Ellipsis:
-            raise self.error(node, f"'{value if value is not Ellipsis else '…'}' is no number of this language.")
+            raise self.error(node, f"'{value if value is not Ellipsis else '…'}' is not a number in this language.")
         if isinstance(value, int) and value.bit_length() > 63 or isinstance(value, float) and not math.isfinite(value):
             raise self.error(node, "this number is too large.")
         return ast.Constant(value)
@@ -153,7 +153,7 @@ class ExpressionReader:
         return ast.Tuple([self.expression(part) for part in node.elts], ast.Load())
 
     def read_Slice(self, node: ast.Slice, name: str | None) -> ast.expr:
-        raise self.error(node, "a slice stands in square brackets: x[1:3].")
+        raise self.error(node, "write a slice in square brackets: x[1:3].")
 
     def read_Starred(self, node: ast.Starred, name: str | None) -> ast.expr:
         raise self.error(node, "'*' unpacks in a call alone: x.expand(*y.shape). Write each value.")
@@ -201,12 +201,12 @@ class ExpressionReader:
         if name.startswith("_"):
             return self.error(at, f"'.{name}' is not known: names that begin with '_' are not known here.")
         if name in ATTRIBUTES:
-            return self.error(at, f"'.{name}' is no method: write it without brackets.")
+            return self.error(at, f"'.{name}' is not a method: write it without brackets.")
         if name.endswith("_"):
             other = f"Write '.{name[:-1]}' and give the result a name."
             return self.error(at, f"'.{name}' changes a value in place, and values never change. {other}")
         if of_torch(name):
-            return self.error(at, f"'.{name}' is not known: torch has it, and there is no such operator here.")
+            return self.error(at, f"'.{name}' is not known: torch has it, but there is no such operator here.")
         return self.error(at, f"'.{name}' is not known.", nearest(node.attr, method_names()))
 
     def read_Call(self, node: ast.Call, name: str | None) -> ast.expr:
@@ -280,11 +280,11 @@ class ExpressionReader:
     def unknown_function(self, node: ast.Call, name: str) -> ProgramError:
         shown, at = name[:LONGEST_NAME], named_part(node.func)
         if name == "range":
-            return self.error(at, "range stands in a loop alone: for i in range(3): ….")
+            return self.error(at, "range is for loops only: for i in range(3): ….")
         if name in self.defined:
-            return self.error(at, f"'{shown}' is defined further down: a function stands before its first call.")
+            return self.error(at, f"'{shown}' is defined further down: define a function before its first call.")
         if of_torch(name):
-            return self.error(at, f"'{shown}' is not known: torch has it, and there is no such operator here.")
+            return self.error(at, f"'{shown}' is not known: torch has it, but there is no such operator here.")
         return self.error(at, f"'{shown}' is not known.", nearest(name, {*function_names(), *self.scope.visible()}))
 
     def signature(self, node: ast.Call, name: str, signature: inspect.Signature, positional: Sequence) -> None:

@@ -58,13 +58,13 @@ REFUSED = {
     ast.AsyncFor: _ASYNC,
     ast.AsyncWith: _ASYNC,
     ast.Await: _ASYNC,
-    ast.In: "there is no 'in' to ask with: compare with ==",
-    ast.NotIn: "there is no 'in' to ask with: compare with !=",
+    ast.In: "there is no 'in': compare with ==",
+    ast.NotIn: "there is no 'in': compare with !=",
     ast.LShift: "there is no '<<'",
     ast.RShift: "there is no '>>'",
     ast.BitXor: "there is no '^': a power is x ** 2",
 }
-OTHERWISE = "this is no part of the language: assignments, operations, functions and grad are"
+OTHERWISE = "this is not part of the language: assignments, operations, functions and grad are"
 
 
 def refusal(node: ast.AST) -> str:

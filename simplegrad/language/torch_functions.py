@@ -147,7 +147,7 @@ class FunctionCalls:
 
     def context_of(self, number: int, ctx: object) -> FunctionCtx:
         if not isinstance(ctx, FunctionCtx):
-            raise RunError(f"{self.text(self.nodes[number])}: this is {shown(ctx)}, and no ctx.")
+            raise RunError(f"{self.text(self.nodes[number])}: this is {shown(ctx)}, not ctx.")
         return ctx
 
     def keep(self, number: int, ctx: object, name: str, value: object) -> None:
@@ -171,7 +171,7 @@ class FunctionCalls:
     def apply_function(self, number: int, function: object, arguments: tuple, keywords: dict):
         node = self.nodes[number]
         if function not in self.classes:
-            raise RunError(f"{self.text(node)}: {shown(function)} is no Function of this program.")
+            raise RunError(f"{self.text(node)}: {shown(function)} is not a Function of this program.")
         if keywords or any(isinstance(each, Variable) for each in arguments):
             raise RunError(f"{self.text(node)}: apply takes raw tensors, by position. A Variable has one in x.value.")
         with self.guard.inside():

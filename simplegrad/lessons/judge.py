@@ -19,9 +19,7 @@ from .facts import Facts, formula, of_expression, of_program, of_propagate, same
 from .function_facts import of_function
 
 CLOSE = 2e-3  # numbers of a lesson are written with four digits
-TOO_LONG = (
-    "This could not be checked in 3 seconds. Look for a loop that goes on for long, or a function that calls itself."
-)
+TOO_LONG = "This could not be checked in 3 seconds. Look for a long loop, or for a function that calls itself."
 
 
 @dataclass(frozen=True)

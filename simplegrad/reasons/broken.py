@@ -111,7 +111,7 @@ def _where_hides(run: Run, bad: Value) -> str:
 
 
 def _in_backward(run: Run, value: Value, pass_id: int) -> Cause | None:
-    """The first entry of the pass that was given finite gradients and handed on others, towards this leaf."""
+    """The first entry of the pass that was given finite gradients and passed on others, towards this leaf."""
     leading = _leading_to(run, value, pass_id)
     for visit in run.visits_in_order:
         if visit.pass_id != pass_id or visit.entry not in leading:

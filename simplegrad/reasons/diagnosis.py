@@ -37,7 +37,7 @@ def diagnose(trace: Trace) -> Diagnosis:
     Parameters with the same state, cause and line are one finding, which names the first of them.
     """
     if trace.kind != "torch":
-        return Diagnosis((), ("This is no PyTorch run: ask trace.why(name) for a variable of it.",))
+        return Diagnosis((), ("This is not a PyTorch run: call trace.why(name) with a variable of it.",))
     run = run_of(trace)
     notices = _failures(trace)
     if not run.begun or not run.held:

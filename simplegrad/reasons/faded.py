@@ -181,7 +181,7 @@ def incoming_norm(visit: Visited) -> float | None:
 
 
 def where_it_vanished(run: Run, name: str, value: Value, filled: Filled) -> Cause | None:
-    """The entries that were given something and handed on zeros."""
+    """The entries that were given something and passed on zeros."""
     pass_id = filled.pass_id
     todo, seen, culprits = [value], set(), []
     while todo:
@@ -226,7 +226,7 @@ def _zeroing(run: Run, name: str, event: Accumulated, visit: Visited, came: floa
     entry = event.entry
     chain = (
         Link(
-            f"{entry.operator} is given a gradient of norm {came:.4g} and hands on zeros",
+            f"{entry.operator} is given a gradient of norm {came:.4g} and passes on zeros",
             run.line_of(entry),
             visit.index,
         ),
@@ -341,7 +341,7 @@ def _underflow(run: Run, name: str, entry: Entry, pass_id: int, chain: tuple) ->
 
 
 def where_it_changed(run: Run, name: str, value: Value, filled: Filled, state: str) -> Cause | None:
-    """The entry with the smallest, or largest, ratio of what it handed on to what it was given."""
+    """The entry with the smallest, or largest, ratio of what it passed on to what it was given."""
     steps = []
     for entry, event, visit, _ in walk_up(run, filled.pass_id, value):
         came, gave = incoming_norm(visit), norm_of(event.contribution)
@@ -377,11 +377,11 @@ def _smallest(run: Run, name: str, steps: list, filled: Filled) -> Cause | None:
         call = run.call_of(entry)
         shown = call.name if call is not None else entry.operator.lower()
         sentence = f"{shown}{times} is saturated: its slope is near zero, so {name} gets next to nothing."
-        link = Link(f"{entry.operator} hands on {ratio:.3g} of what it is given", run.line_of(entry), visit.index)
+        link = Link(f"{entry.operator} passes on {ratio:.3g} of what it is given", run.line_of(entry), visit.index)
         return Cause("saturated", sentence, run.line_of(entry), (link,))
-    chain = (Link(f"{entry.operator} hands on {ratio:.3g} of what it is given", run.line_of(entry), visit.index),)
+    chain = (Link(f"{entry.operator} passes on {ratio:.3g} of what it is given", run.line_of(entry), visit.index),)
     if entry.aggregate:
-        sentence = f"The backward of {entry.operator} hands on next to nothing to {name}."
+        sentence = f"The backward of {entry.operator} passes on next to nothing to {name}."
         return Cause("custom_function", sentence, entry.returns_at or entry.source, chain)
     call = run.call_of(entry)
     if entry.operator in ("Mul", "Div") and call is not None and call.numbers and ratio < ENOUGH:

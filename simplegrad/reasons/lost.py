@@ -120,15 +120,15 @@ def lost_in_backward(run: Run, name: str, value: Value, pass_id: int) -> Cause |
 
 def _returned_none(run: Run, name: str, entry: Entry, slot: int, visit: Visited) -> Cause | None:
     call = run.call_of(entry)
-    chain = (Link(f"{entry.operator} is given a gradient and hands on None", entry.source, visit.index),)
+    chain = (Link(f"{entry.operator} is given a gradient and passes on None", entry.source, visit.index),)
     if entry.aggregate and "checkpoint" in entry.operator.lower():
-        return Cause("checkpoint", f"The checkpointed block hands on no gradient to {name}.", entry.source, chain)
+        return Cause("checkpoint", f"The checkpointed block passes on no gradient to {name}.", entry.source, chain)
     if entry.aggregate:
         what = entry.inputs[slot].name
         sentence = f"The backward of {entry.operator} returns None for {what}, so nothing comes to {name}."
         return Cause("custom_function", sentence, entry.returns_at or entry.propagate_source, chain)
     source = call.source if call is not None else entry.source
-    return Cause(UNKNOWN, f"{entry.operator} hands on no gradient towards {name}.", source, chain)
+    return Cause(UNKNOWN, f"{entry.operator} passes on no gradient towards {name}.", source, chain)
 
 
 def _entries_towards(run: Run, value: Value) -> list[Entry]:
@@ -140,7 +140,7 @@ def _entries_towards(run: Run, value: Value) -> list[Entry]:
 
 
 def leads_to(run: Run, x: Value, leaf: Value) -> bool:
-    """Whether a gradient of x would be handed on to the leaf."""
+    """Whether a gradient of x would be passed on to the leaf."""
     return x in run.graph and leaf in run.graph and nx.has_path(run.graph.tape, leaf, x)
 
 
@@ -192,7 +192,7 @@ def never_read(run: Run, name: str, held: Held | None, value: Value | None) -> C
         used = [old for old in call.inputs if _reads(run, old) and old is not value and run.filled.get(old)]
         if used:
             sentence = (
-                f"{call.name} was given a new object here, and the run uses the one from before, which is still tied "
+                f"{call.name} was given a new object here, and the run uses the previous one, which is still tied "
                 f"to another name: the gradient goes to that one, and not to {name}."
             )
             return Cause("other_object", sentence, call.source, (Link("it is replaced", call.source, call.event),))

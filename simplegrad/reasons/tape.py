@@ -42,7 +42,7 @@ def _none(trace: Trace, value: Value, begun: PassBegun) -> Cause:
     for event in trace.events:
         came = isinstance(event, Accumulated) and event.pass_id == pass_.id and event.value is value
         if came and event.contribution is None:
-            sentence = f"{event.entry.statement} hands on None to {value.name}: it is known to be zero."
+            sentence = f"{event.entry.statement} passes on None to {value.name}: it is known to be zero."
             link = Link(sentence, event.entry.source, event.index)
             return Cause("skipped", sentence, event.entry.source, (link,))
     for event in trace.events:
@@ -85,7 +85,7 @@ def _escaped(trace: Trace, value: Value, readers: list[Entry]) -> Cause | None:
 def _zero(trace: Trace, value: Value, begun: PassBegun) -> Cause:
     for event in reversed(trace.events):
         if isinstance(event, Visited) and event.pass_id == begun.pass_.id and value in event.entry.inputs:
-            sentence = f"{event.entry.statement} hands on zeros to {value.name}."
+            sentence = f"{event.entry.statement} passes on zeros to {value.name}."
             return Cause(
                 "zero_factor", sentence, event.entry.source, (Link(sentence, event.entry.source, event.index),)
             )

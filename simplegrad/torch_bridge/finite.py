@@ -82,7 +82,7 @@ class Eyes:
         self.know(tensor)
         born = not is_told and not bad and self.births < MOST_BIRTHS
         self.births += born
-        note = f"in {name}, whose result is no part of a recorded graph"
+        note = f"in {name}, whose result is not part of a recorded graph"
         if any(isinstance(x, float) and not math.isfinite(x) for x in leaves_in(given)):
             note = f"in {name}, which was given it as a number"
         shown = (tensor.shape, tensor.dtype)

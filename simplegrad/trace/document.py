@@ -337,7 +337,7 @@ class Reader:
         for event in events:
             self.at = f"events[{event.index}]"
             if event.parent is not None and not event.parent < event.index:
-                self.wrong(f"its parent {event.parent} is no event before it")
+                self.wrong(f"its parent {event.parent} is not an event before it")
             if event.pass_id is not None and event.pass_id not in passes:
                 self.wrong(f"there is no pass {event.pass_id}")
         waiting = set(self.entries[: self.count("tape")])

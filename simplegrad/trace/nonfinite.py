@@ -81,7 +81,7 @@ def _raise_if_nothing_was_kept(trace: Trace) -> None:
     looked = any(value.tensor is not None or value.nonfinite is not None for value in trace.values)
     if trace.values and not looked:
         raise ValueError(
-            "This trace kept no numbers, so nobody can tell where one stopped being finite. "
+            "This trace kept no numbers, so it cannot say where one stopped being finite. "
             "Record with record_torch(values='norm'), or values='full'."
         )
 

@@ -157,7 +157,7 @@ def _parsed(text: bytes) -> dict:
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise WrongDocument(f"{_JSON} is no JSON ({error}). {DAMAGED}") from None
+        raise WrongDocument(f"{_JSON} is not JSON ({error}). {DAMAGED}") from None
     if not isinstance(document, dict):
         raise WrongDocument(f"{_JSON} holds a {type(document).__name__}, not a trace. {_WHENCE}")
     return document

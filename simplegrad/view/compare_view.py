@@ -59,7 +59,7 @@ def sides_from_query(query: Mapping[str, str], traces: Collection[str] = ()) -> 
     said = "says left=" if "left" in query else "says aggregate="
     problems = [problem.replace("says aggregate=", said) for problem in both.problems]
     if both.program.startswith("file:"):
-        problems.append("A saved trace is one run, and there is nothing to hold it against: choose a program.")
+        problems.append("A saved trace is a single run, so there is nothing to compare it with. Choose a program.")
         both = replace(both, program=Shown().program)
     right = query.get("right", default_right(both.aggregate))
     if right not in rights(both.aggregate):
@@ -206,7 +206,7 @@ def _same(comparison: Comparison) -> str:
         return f"Both runs end with an error: {comparison.left.error.message}"
     count = len(comparison.results)
     gradients = (
-        f"{count} wanted gradient{'s' if count != 1 else ''}" if count else "no gradients, for none are asked for"
+        f"{count} wanted gradient{'s' if count != 1 else ''}" if count else "no gradients, since none were asked for"
     )
     said = f"No divergence: every line and {gradients} agree on both sides."
     _, *both = comparison.costs[-1]

@@ -147,7 +147,7 @@ def _pair(both: tuple) -> str:
 def _error_tables(report: Report) -> list[dict]:
     each = [(order, name, error) for order, row in sorted(report.errors.items()) for name, error in row.items()]
     rows = [[order, name, f"{error:.3g}"] for order, name, error in each]
-    title = f"largest errors, held against {report.truth}" if report.truth else "largest errors"
+    title = f"largest errors, compared with {report.truth}" if report.truth else "largest errors"
     return [{"title": title, "columns": ["order", "input", "error"], "rows": rows}] if rows else []
 
 

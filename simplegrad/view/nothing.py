@@ -87,7 +87,7 @@ class Nothing:
             return f"nothing has come to {names}, so nothing is passed on. {self.where(lost)}."
         if self.by_hand.get(pass_id):
             return f"nothing has come to {names}, so nothing is passed on."
-        return f"{names} {are} None, a known zero, and so is all that it would give. No work."
+        return f"{names} {are} None, a known zero, and so is everything that it would give. No work."
 
     def where(self, lost: dict[Value, int]) -> str:
         each = [f"{temporary.name} received a gradient at step {step}" for temporary, step in lost.items()]

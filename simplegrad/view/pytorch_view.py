@@ -94,11 +94,11 @@ def looked_from_query(query: Mapping[str, str], cases: Mapping[str, Case]) -> Lo
     problems, case, step = [], query.get("case", next(iter(cases))), query.get("step", "0")
     if case not in cases:
         hint = nearest(case, list(cases))
-        meant = f" Did you mean '{hint}'?" if hint else " It may be of a file that is not loaded."
+        meant = f" Did you mean '{hint}'?" if hint else " It may come from a file that is not loaded."
         problems.append(f"The address says case={case[:60]}, which is not known; {next(iter(cases))} is shown.{meant}")
         case = next(iter(cases))
     if not (step.isascii() and step.isdigit() and len(step) < 10):
-        problems.append(f"The address says step={step[:20]}, which is no step; the first one is shown instead.")
+        problems.append(f"The address says step={step[:20]}, which is not a step; the first one is shown instead.")
         step = "0"
     return Looked(case, min(int(step), LARGEST_STEP), tuple(problems))
 
@@ -247,12 +247,12 @@ def _verdict(report: Report | str) -> dict:
     right = "Its gradient is the derivative of forward, and differentiated again the derivative of that."
     text = right if report.ok else f"{count} {'fault' if count == 1 else 'faults'}, explained below."
     if report.surrogate and report.ok:
-        text = f"Its gradient counts as meant so ({report.surrogate}); its derivative is that of what backward gives."
+        text = f"Its gradient counts as intended ({report.surrogate}); its derivative is that of what backward gives."
     if report.verdict == UNVERIFIED:
         text = "Not judged, for the reason given below."
     if report.ok and any(math.isnan(error) for errors in report.errors.values() for error in errors.values()):
         text = "No fault was found, but gradients that are not finite could not be compared."
-    held = f" Held against {report.truth}." if report.truth else ""
+    held = f" Compared with {report.truth}." if report.truth else ""
     return {"code": report.verdict, "text": text + held, "ok": report.ok, "name": report.name, **clauses_of(report)}
 
 

@@ -243,7 +243,7 @@ class Narrator:
     def leaf(self, event: Leaf) -> str:
         value = event.value
         if event.pass_id is not None:
-            said = f"A constant is made: {self.equals(value)}. No entry stands behind it."
+            said = f"A constant is made: {self.equals(value)}. No entry made it."
             if not self.fills(event):
                 return said
             self.filling.add(value)
@@ -292,7 +292,7 @@ class Narrator:
         name, wanted = pass_.loss.name, _joined(", ", (x.name for x in pass_.wanted))
         row = "" if pass_.seed is None else f"d{name}/d{name} = {self.equals(pass_.seed)}"
         seed = f" The table holds one row: {row}." if row else ""
-        summed = f" {name} is no scalar, so this is the gradient of its sum." if pass_.loss.shape else ""
+        summed = f" {name} is not a scalar, so this is the gradient of its sum." if pass_.loss.shape else ""
         modes = {"zeros": " None is replaced by zeros.", "skip": ""}.get(pass_.none, "")
         pruned = " What no wanted result depends on is pruned ahead." if pass_.prune == "ahead" else ""
         return f"The {pass_.title} begins: grad({name}, [{wanted}]).{seed}{summed}{modes}{pruned}"
@@ -331,7 +331,7 @@ class Narrator:
             are = "is" if len(entry.outputs) == 1 else "are"
             if self.kind == "torch":  # eager PyTorch's engine skips nothing: the node itself may ask
                 given = _joined("; ", (self.gives(x, g) for x, g in zip(entry.inputs, event.outgoing)))
-                because = f"{names} {are} undefined, and the engine skips no node"
+                because = f"{names} {are} undefined, and the engine does not skip nodes"
                 return f"{what}, ran all the same: {because}. It gives {given}."
             return f"{what}, is skipped: {self.nothing.passed_over(event.pass_id, names, are)}"
         if event.state == "pruned":

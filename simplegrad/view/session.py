@@ -116,7 +116,7 @@ def _one_of(name: str, query: Mapping[str, str], default: str, known: Collection
 def _step(said: str, problems: list[str]) -> int:
     if said.isascii() and said.isdigit() and len(said) < 10:
         return int(said)
-    problems.append(f"The address says step={said[:20]}, which is no step; the first one is shown instead.")
+    problems.append(f"The address says step={said[:20]}, which is not a step; the first one is shown instead.")
     return 0
 
 

@@ -231,9 +231,9 @@ def test_a_copy_is_a_leaf_of_its_own(copied):
 
 @pytest.mark.parametrize("name", [3, "", "a b", "1a", "a-b", "a\nb", b"a"])
 def test_a_name_is_one(name):
-    with pytest.raises(ValueError, match="is no name. A name is letters, digits and _"):
+    with pytest.raises(ValueError, match="is not a name. A name has letters, digits and _"):
         leaf(1.0, name=name)
-    with pytest.raises(ValueError, match="is no name"):
+    with pytest.raises(ValueError, match="is not a name"):
         leaf(1.0).sum(name=name)
 
 

@@ -48,9 +48,9 @@ def test_a_very_long_line_is_shown_around_the_place():
         ("loss = 1\ny = los", 2, 5, "'los' has no value yet. Did you mean 'loss'?"),
         ("y = y + 1", 1, 5, "'y' has no value yet"),
         ("a = rand(2)\nb = simple_varable(a, a)", 2, 5, "Did you mean 'simple_variable'?"),
-        ("x = tanh", 1, 5, "'tanh' is no value: call it, tanh(…)"),
+        ("x = tanh", 1, 5, "'tanh' is not a value: call it, tanh(…)"),
         ("a = rand(2)\nb = a.tanh", 2, 7, "'.tanh' is a method: call it"),
-        ("a = rand(2, 2)\nb = a.T()", 2, 7, "'.T' is no method"),
+        ("a = rand(2, 2)\nb = a.T()", 2, 7, "'.T' is not a method"),
         ("a = rand(2)\nb = a.sum(dims=0)", 2, 5, "unexpected keyword argument 'dims'. Did you mean 'dim'?"),
         ("a = rand(2)\nb = a.transpose(1)", 2, 5, ".transpose(dim0, dim1): missing a required argument: 'dim1'"),
         ("a = rand(2)\nb = a(2)", 2, 5, "'a' is a value, not an operation"),
@@ -64,7 +64,7 @@ def test_a_very_long_line_is_shown_around_the_place():
         ("x = [i for i in [1]]", 1, 5, "write the loop out"),
         ("x = 'text'", 1, 5, "text is of no use"),
         ("x = f'{1}'", 1, 5, "text is of no use"),
-        ("x = 1j", 1, 5, "no number"),
+        ("x = 1j", 1, 5, "not a number"),
         ("x = 1e999", 1, 5, "too large"),
         ("x = " + "9" * 5000, 1, 5, "too large"),
         ("x = 99999999999999999999", 1, 5, "too large"),
@@ -72,7 +72,7 @@ def test_a_very_long_line_is_shown_around_the_place():
         ("x = (1).__class__", 1, 9, "'.__class__' is not known"),
         ("a = rand(2)\nx = a.data", 2, 7, "'.data' is not known"),
         ("a = [1]\nb = *a, 2", 2, 5, "unpacks in a call alone"),
-        ("a = rand(2)\na.cummax()", 2, 3, "torch has it, and there is no such operator here"),
+        ("a = rand(2)\na.cummax()", 2, 3, "torch has it, but there is no such operator here"),
         ("a = rand(2)\na.exp_()", 2, 3, "changes a value in place"),
         ("a = rand(2)\na.sum(dims=0)", 2, 1, "Did you mean 'dim'?"),
         ("a = rand(2)\ngrad(a, [a], create_graph=True)", 2, 1, "create_graph is not needed"),
@@ -87,12 +87,12 @@ def test_a_very_long_line_is_shown_around_the_place():
         ("if 1 < 2:\n    def g(x):\n        return x", 2, 5, "not under 'if' or 'for'"),
         ("@f\ndef g(x):\n    return x", 1, 2, "no decorators"),
         ("for i in range():\n    pass", 1, 10, "range takes one to three"),
-        ("x = range(3)", 1, 5, "range stands in a loop alone"),
-        ("x = squared(1)\ndef squared(x):\n    return x", 1, 5, "a function stands before its first call"),
-        ("return 1\nx = 2", 2, 1, "stands after the return"),
+        ("x = range(3)", 1, 5, "range is for loops only"),
+        ("x = squared(1)\ndef squared(x):\n    return x", 1, 5, "define a function before its first call"),
+        ("return 1\nx = 2", 2, 1, "comes after the return"),
         ("x = 2 is 3", 1, 5, "'is' asks for None alone"),
         ("Variable = 1", 1, 1, "'Variable' is taken"),
-        ("x = Variable", 1, 5, "'Variable' is no value"),
+        ("x = Variable", 1, 5, "'Variable' is not a value"),
         ("_x = 1", 1, 1, "begin with '_'"),
         ("a = rand(2, **[1])", 1, 15, "unpack"),
         ("x: float", 1, 1, "a type alone gives no value"),
@@ -207,7 +207,7 @@ def test_an_input_gets_another_value_and_the_rest_of_the_text_stays():
     value = torch.randn(2, 3)
     changed = Program.parse(program.with_input("a", value))
     assert torch.equal(changed.inputs["a"], value)
-    with pytest.raises(KeyError, match="'d' is no input of the program; those are: a, b, c"):
+    with pytest.raises(KeyError, match="'d' is not an input of the program. Its inputs are: a, b, c"):
         program.with_input("d", value)
     with pytest.raises(ValueError, match="NaN"):
         program.with_input("a", value / 0)

@@ -50,7 +50,7 @@ class Lines:
                 if kind == "for":
                     lines += [f"{indent}for k in range(2):", f"{indent}    {name} = {name} * 0.5 + {self.value()}"]
                 if kind == "adds":
-                    lines.append(f"{indent}{name} += {self.value()}")
+                    lines.append(f"{indent}{name} = {name} + {self.value()}")
             self.known.append(name)
         return lines
 

@@ -311,8 +311,8 @@ def test_a_missing_or_packed_part(saved):
 
 
 def test_no_json(saved):
-    assert refusal(rewritten(saved, trace_json=b"{")).startswith("trace.json is no JSON (Expecting property name")
-    assert refusal(rewritten_raw(saved, b"[" * 200_000)).startswith("trace.json is no JSON (maximum recursion depth")
+    assert refusal(rewritten(saved, trace_json=b"{")).startswith("trace.json is not JSON (Expecting property name")
+    assert refusal(rewritten_raw(saved, b"[" * 200_000)).startswith("trace.json is not JSON (maximum recursion depth")
 
 
 def rewritten_raw(path, document: bytes):
@@ -392,7 +392,7 @@ MALICIOUS = {
         "events", 0, to={"kind": "__class__"}
     ),
     "events[0]: an event of a known kind was expected, not 0": at("events", 0, to=0),
-    "events[0]: its parent 0 is no event before it": at("events", 0, "parent", to=0),
+    "events[0]: its parent 0 is not an event before it": at("events", 0, "parent", to=0),
     "events[0]: a number from 0 was expected, not -1": at("events", 0, "parent", to=-1),
     "events[0]: there is no pass 5": at("events", 0, "pass_id", to=5),
     "events[0]: a number from 0 was expected, not true": at("events", 0, "line", to=True),
@@ -430,7 +430,7 @@ def test_a_place_outside_of_its_list(saved, place):
 
 def test_passes_that_do_not_nest(saved):
     rewritten(saved, without("events", PASS))
-    assert "its passes and visits do not nest" in refusal(saved) or "no event before it" in refusal(saved)
+    assert "its passes and visits do not nest" in refusal(saved) or "not an event before it" in refusal(saved)
 
 
 def test_a_visit_outside_of_a_pass(path):

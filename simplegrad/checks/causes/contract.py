@@ -75,6 +75,6 @@ def with_none(run: Run, finding: Finding) -> Finding:
         with run.tape:
             given = entry.propagate([Variable.constant(torch.ones_like(y.value)) for y in entry.outputs])
         if given[entry.names[0].index(finding.slot)] is None:
-            sentence = f"propagate gives None for {finding.slot}, which is no known zero: the result depends on it."
+            sentence = f"propagate gives None for {finding.slot}, which is not a known zero: the result depends on it."
             return replace(finding, code="missing_gradient", sentence=sentence)
     return finding

@@ -81,7 +81,7 @@ class Examined:
         return f"# a sketch\n{gradient} = {gradient} + ...  # add what comes back along that use"
 
     def pass_on(self, name: str, gradient: str) -> str:
-        return f"# a sketch\n... + {gradient} * ...  # pass it on to all that {name} was computed from"
+        return f"# a sketch\n... + {gradient} * ...  # pass it on to everything that {name} was computed from"
 
     def all_returned(self) -> str:
         return f"# a sketch\nreturn {', '.join(map(self.gradient_of, self.names))}  # in the order of the inputs"

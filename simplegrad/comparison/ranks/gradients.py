@@ -222,7 +222,7 @@ def _by_hand(run: RankRun, touched: list[Met], path: str, last: int, world: int)
     if met.call.name == "reduce":
         return met.call.source, f"{named} gives the sum to rank {met.noted.root} alone."
     if met.noted.state != "done":
-        return met.call.source, f"{named} is asynchronous, and nobody waited for it."
+        return met.call.source, f"{named} is asynchronous, and nothing waited for it."
     copied = [c for c in run.calls if c.id < met.call.id and c.outputs and set(c.outputs) & set(met.call.inputs)]
     return met.call.source, (
         f"{named} was given a copy{at(copied[-1].source) if copied else ''}, and the result was not written back to "

@@ -91,9 +91,7 @@ def _told(run: RankRun, met: Met, missing: RankRun) -> Found:
     if error is not None and not any(each.waits for each in missing.met) and error.message:
         reason = f": it ended with an error, {error.message.splitlines()[0][:160]}"
         source = error.source or source
-    decided = (
-        f" What decides it stands in line {source[1]}." if source is not None and source != met.call.source else ""
-    )
+    decided = f" It is decided in line {source[1]}." if source is not None and source != met.call.source else ""
     sentence = f"{capital(names([run.rank]))} waits in {what}{where}, and {names([missing.rank])} does not come to it"
     return Found(HANG, missing.rank, parameter, run, source, f"{sentence}{reason}.{decided}", _pass_of(run, met))
 
@@ -187,7 +185,7 @@ def _mixed(base: RankRun, met: Met, run: RankRun, mine: tuple[str, ...], its: tu
     both = [*mine, *its]
     parameter = next((path for path in base.order if path in both), both[0])
     sentence = (
-        f"The ranks call {met.call.name}{at(met.call.source)} in another order: there {names([base.rank])} gives "
+        f"The ranks call {met.call.name}{at(met.call.source)} in a different order: there {names([base.rank])} gives "
         f"{_list(mine)}, and {names([run.rank])} gives {_list(its)}, so that gradients of different parameters are "
         f"added."
     )

@@ -112,7 +112,7 @@ def side_by_side(sides: Sides, comparison: Comparison, version: object) -> None:
     with for_verdict:
         told("verdict", {"verdict": {"code": verdict.code, "text": verdict.text, "ok": verdict.ok, **verdict.tried}})
     if verdict.report:
-        with for_verdict.expander(page.as_it_stands(f"All that check says of {sides.left}")):
+        with for_verdict.expander(page.as_it_stands(f"Everything that check says about {sides.left}")):
             st.code(verdict.report, language=None, wrap_lines=True)
 
 

@@ -152,7 +152,7 @@ def inputs(shown: Shown, unfolded: bool) -> None:
     problem = st.session_state.pop("input-problem", "")
     with st.expander("Values of the inputs", expanded=unfolded, key="inputs-unfolded"):
         if not leaves:
-            st.caption("There are none, as long as the text is no program with a leaf such as a = rand(4).")
+            st.caption("There are none yet: the program has no leaf such as a = rand(4).")
         for name, value in leaves.items():
             text = value_list(value)
             key = f"input-{name}-{draft()}-{text}"
@@ -196,7 +196,7 @@ def write_input(name: str, key: str, shown: str) -> None:
         text = Program.parse(page.shown_last().source).with_input(name, value)
     except (ValueError, TypeError, RuntimeError, KeyError, RecursionError) as error:
         st.session_state["input-problem"] = (
-            f"{name}: write a number, or a list of numbers as [0.1, 0.2], all rows of one length. ({error})"
+            f"{name}: write a number, or a list of numbers such as [0.1, 0.2], with rows of the same length. ({error})"
         )
         return
     page.edit(text)

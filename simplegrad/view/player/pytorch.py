@@ -71,7 +71,7 @@ def save(case: Case, trace: Trace, version: object) -> None:
 def walk(case: Case, trace: Trace, looked: Looked, version: object) -> None:
     """Findings and sources, then the player with its graph and texts. What check says comes last: it takes longest."""
     top = st.container(key="torch-top")
-    doing = f"check tries {case.title}: orders, patterns of None, layouts and all else that autograd may do …"
+    doing = f"check tries {case.title}: orders, patterns of None, layouts, and everything else that autograd may do …"
     with top, st.empty(), st.spinner(doing):
         report = report_of_case(case, version)
     told = facts(case, trace, report)
