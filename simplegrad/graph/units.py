@@ -162,7 +162,15 @@ class _Builder:
             return
         reads = self.graph.has_edge(value, by)  # then it stands where its reader does; else where it was made
         under = self.under(by) if reads else self.drawn.home_of(by)
-        self.source(value, kind, _lane(pass_id), under, self.around.get(by) if reads else None)
+        self.source(value, kind, _lane(pass_id), under, self.around.get(by) if reads else self.box_of(value))
+
+    def box_of(self, value: Value) -> Box | None:
+        """The innermost open box whose parameter it is."""
+        readers = self.graph.readers(value) if self.around else ()
+        box = self.around.get(readers[0]) if readers else None
+        while box is not None and not value.name.startswith(f"{box.path}."):
+            box = box.outer
+        return box
 
     def is_inside(self, value: Value) -> bool:
         """Whether it is a parameter of a closed box, or of one in it, and read there alone."""

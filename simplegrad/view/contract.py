@@ -104,6 +104,7 @@ class NodeRow(NamedTuple):
     y: float
     pass_id: int  # of a hole: the pass whose lane it stands in
     kind: str
+    text: str  # inside it; a variable's name stands below it, and the player knows that
 
 
 class EdgeRow(NamedTuple):
@@ -120,9 +121,26 @@ class EdgeRow(NamedTuple):
     y2: float
     x3: float
     y3: float
+    near: int  # 1 within a lane, 0 between two
 
 
-ROWS = (EventRow, EntryRow, ValueRow, PassRow, SourceRow, ModuleRow, NodeRow, EdgeRow)
+class BoxRow(NamedTuple):
+    """The box of a module: closed, a node of the same key stands for it; open, a frame from one corner to the other."""
+
+    key: str
+    path: str
+    title: str  # as seen from the box around it
+    count: int  # entries in it
+    worst: str  # the gravest state of a gradient of its parameters: nan, none, zero, huge, tiny, or ""
+    open: int
+    outer: str  # key of the box around it, or ""
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+
+ROWS = (EventRow, EntryRow, ValueRow, PassRow, SourceRow, ModuleRow, NodeRow, EdgeRow, BoxRow)
 
 
 def javascript() -> str:

@@ -1,19 +1,21 @@
-"""(graph, layout) -> what is drawn, first as data (`Drawing`), then as a plotly figure. It never depends on the step.
+"""(graph, layout) -> what is drawn, first as data (`Drawing`), then for those who show it, whatever the step.
 
-The player colours the nodes and edges as it steps; `Drawing.for_player` is what it needs to find them.
+plotly's figure has the axes, the lanes, the missing pathways, and the nodes, which it finds under the pointer. The
+player draws nodes, edges and names itself (sheet.js), as they change with each step: `Drawing.for_player`.
 """
 
 from __future__ import annotations
 
 import html
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import plotly.graph_objects as go
 
-from ..graph import Picture, Unit
-from .contract import EdgeRow, NodeRow
+from ..graph import Box, Picture, Unit
+from .contract import BoxRow, EdgeRow, NodeRow
 from .layout import LANE_GAP, Layout
 from .palette import OKABE_ITO
 from .sentences import shape_text
@@ -25,11 +27,6 @@ MIN_HEIGHT, MAX_HEIGHT = 180, 430
 FAR = 12  # slots: a value that is read so far away, and more than FAR_TIMES so, is named there instead of drawn to
 FAR_TIMES = 3
 LONGEST_HOVER = 1_000  # characters
-ARROWS_UP_TO = 1200  # edges; beyond that arrowheads cost more than they tell
-# With 48 pixels a slot, the least that a graph is drawn with in full, a name beside an entry stays clear of it.
-NAME_PX = 10
-_NODE = {"entry": ("square", 22), "aggregate": ("hexagon2", 30), "group": ("square", 34), "hole": ("square-open", 18)}
-_SOURCE = {"leaf": ("circle", 18), "seed": ("circle", 18), "read": ("diamond", 20)}
 
 
 @dataclass(slots=True)
@@ -89,16 +86,26 @@ class Drawing:
     stubs: list[tuple[float, float, float, float]] = field(default_factory=list)  # from an entry to its outputs
     ghosts: list[tuple[float, float, float, float, Ghost]] = field(default_factory=list)
     groups: dict[str, list[list[int]]] = field(default_factory=dict)  # collapsed group -> spans of entry ids
+    boxes: list[BoxRow] = field(default_factory=list)  # modules, closed ones and open ones
     lanes: list[tuple[str, float, float]] = field(default_factory=list)  # title, top, bottom
     x_range: tuple[float, float] = (0.0, 1.0)
     y_range: tuple[float, float] = (0.0, 1.0)
 
+    @property
+    def id(self) -> str:
+        """By this the player knows the chart that shows this drawing."""
+        return f"{zlib.crc32(repr([(n.mark, n.id, n.x, n.y) for n in self.nodes]).encode()):x}"
+
     def for_player(self) -> dict:
-        """What the player needs to find nodes (in the order of the last trace) and to draw edges of its own."""
+        """What the player draws: nodes in the order of the figure's last trace, edges, names, boxes."""
         return {
-            "nodes": [NodeRow(n.mark, n.id, n.x, n.y, n.pass_id, n.kind) for n in self.nodes],
-            "edges": [EdgeRow(c.value, c.entry, c.slot, *c.points) for c in self.curves],
+            "id": self.id,
+            "nodes": [NodeRow(n.mark, n.id, n.x, n.y, n.pass_id, n.kind, n.text) for n in self.nodes],
+            "edges": [EdgeRow(c.value, c.entry, c.slot, *c.points, int(c.same_lane)) for c in self.curves],
+            "stubs": self.stubs,
+            "labels": self.labels,
             "groups": self.groups,
+            "boxes": self.boxes,
             "x": self.x_range,
             "y": self.y_range,
         }
@@ -114,6 +121,10 @@ def drawing(graph: Picture, places: Layout, ghosts: Sequence[Ghost] = ()) -> Dra
             result.stubs.extend((*places.xy(unit), *end) for end in ends_of)
         if unit.kind == "group":
             result.groups[unit.key] = [[unit.entries[0].id, unit.entries[-1].id]]
+        if unit.box is not None:
+            x, y = places.xy(unit)
+            result.boxes.append(_box_row(unit.box, (x, y, x, y), is_open=False))
+    result.boxes.extend(_box_row(frame.box, places.around(frame), is_open=True) for frame in graph.frames)
     result.ghosts = list(_ghosts_between(result.nodes, ghosts))
     ends = _value_places(graph, places)
     occupied = {(unit.lane, *place) for unit, place in zip(graph.units, places.place)}
@@ -127,11 +138,17 @@ def drawing(graph: Picture, places: Layout, ghosts: Sequence[Ghost] = ()) -> Dra
             result.curves.append(_named_end(edge, graph, places, result.labels, far[edge]))
         else:
             result.curves.append(_curve(edge, graph, places, start, occupied))
-    for title, top, rows in zip(graph.lanes, places.tops, places.rows):
-        result.lanes.append((title, top - 0.5 - LANE_GAP / 4, top + rows - 0.5 + LANE_GAP / 4))
+    for title, top, rows, head, foot in zip(graph.lanes, places.tops, places.rows, places.heads, places.feet):
+        edge = 0.5 + LANE_GAP / 4
+        result.lanes.append((title, top - head - edge, top + rows - 1 + foot + edge))
     result.x_range = (places.first - 0.9, places.last + 0.9)
     result.y_range = (places.height - 0.5 + LANE_GAP / 2, -0.5 - LANE_GAP / 2)
     return result
+
+
+def _box_row(box: Box, corners: tuple[float, float, float, float], is_open: bool) -> BoxRow:
+    outer = box.outer.key if box.outer is not None else ""
+    return BoxRow(box.key, box.path, box.title, box.count, box.worst, int(is_open), outer, *corners)
 
 
 def _nodes_of(unit: Unit, places: Layout) -> list[Node]:
@@ -140,7 +157,8 @@ def _nodes_of(unit: Unit, places: Layout) -> list[Node]:
         (entry,) = unit.entries
         return [Node(x, y, "hole", entry.id, "hole", "", "", unit.title, unit.lane - 1)]
     if unit.kind == "group":
-        return [Node(x, y, "group", unit.key, "group", symbol_of(unit), "", unit.title)]
+        kind, text = ("box", unit.box.title) if unit.box is not None else ("group", symbol_of(unit))
+        return [Node(x, y, "group", unit.key, kind, text, "", unit.title)]
     nodes = []
     if unit.entries:
         entry = unit.entries[0]
@@ -216,33 +234,30 @@ def _bow(source: Unit, target: Unit, places: Layout, occupied) -> float:
 
 
 def figure(drawn: Drawing) -> go.Figure:
-    """The plotly figure: lanes as bands, edges, arrowheads, names, and the nodes as the last trace."""
+    """The plotly figure: lanes as bands with their titles, missing pathways, and the nodes as the last trace."""
+    return go.Figure(plotted(drawn))
+
+
+def plotted(drawn: Drawing) -> dict:
+    """The same as data, as plotly writes it."""
     rows = drawn.y_range[0] - drawn.y_range[1]
     height = rows * (ROOMY_PX if rows * ROOMY_PX + MARGIN_PX <= MAX_HEIGHT else ROW_PX) + MARGIN_PX
-    traces = [
-        _lines([c for c in drawn.curves if c.same_lane], GREY.format(0.75), 1.3, drawn.stubs),
-        _lines([c for c in drawn.curves if not c.same_lane], GREY.format(0.4), 1.0),
-        _arrowheads(drawn.curves if len(drawn.curves) <= ARROWS_UP_TO else []),
-        _ghost_lines(drawn),
-        _labels(drawn),
-        _markers(drawn.nodes),
-    ]
-    chart = go.Figure(traces)
-    chart.update_layout(
-        height=int(min(max(height, MIN_HEIGHT), MAX_HEIGHT)),
-        margin={"l": 6, "r": 6, "t": 6, "b": 6},
-        showlegend=False,
-        dragmode="pan",
-        hovermode="closest",
-        plot_bgcolor="rgba(0,0,0,0)",
-        paper_bgcolor="rgba(0,0,0,0)",
-        font={"size": 11, "color": GREY.format(1)},
-        xaxis={"range": list(drawn.x_range), **_BARE},
-        yaxis={"range": list(drawn.y_range), **_BARE},
-        shapes=[_band(i, lane, drawn) for i, lane in enumerate(drawn.lanes)],
-        annotations=[*(_lane_title(i, lane) for i, lane in enumerate(drawn.lanes)), *_ghost_labels(drawn)],
-    )
-    return chart
+    layout = {
+        "meta": drawn.id,
+        "height": int(min(max(height, MIN_HEIGHT), MAX_HEIGHT)),
+        "margin": {"l": 6, "r": 6, "t": 6, "b": 6},
+        "showlegend": False,
+        "dragmode": "pan",
+        "hovermode": "closest",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "font": {"size": 11, "color": GREY.format(1)},
+        "xaxis": {"range": list(drawn.x_range), **_BARE},
+        "yaxis": {"range": list(drawn.y_range), **_BARE},
+        "shapes": [_band(i, lane, drawn) for i, lane in enumerate(drawn.lanes)],
+        "annotations": [*(_lane_title(i, lane) for i, lane in enumerate(drawn.lanes)), *_ghost_labels(drawn)],
+    }
+    return {"data": [_ghost_lines(drawn), _nodes(drawn.nodes)], "layout": layout}
 
 
 _BARE = {"visible": False, "showgrid": False, "zeroline": False, "fixedrange": False}
@@ -267,45 +282,7 @@ def _lane_title(number: int, lane: tuple[str, float, float]) -> dict:
     }  # fmt: skip
 
 
-_STEPS = tuple(i / 14 for i in range(15))
-_WEIGHTS = tuple(((1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t * t * (1 - t), t**3) for t in _STEPS)
-
-
-def _lines(curves: list[Curve], colour: str, width: float, straight: Sequence = ()) -> go.Scatter:
-    xs: list[float | None] = []
-    ys: list[float | None] = []
-    for x0, y0, x1, y1 in straight:
-        xs += (x0, x1, None)
-        ys += (y0, y1, None)
-    for curve in curves:
-        x0, y0, x1, y1, x2, y2, x3, y3 = curve.points
-        if y0 == y1 == y2 == y3:
-            xs += (x0, x3, None)
-            ys += (y0, y3, None)
-            continue
-        xs += [round(a * x0 + b * x1 + c * x2 + d * x3, 3) for a, b, c, d in _WEIGHTS]
-        ys += [round(a * y0 + b * y1 + c * y2 + d * y3, 3) for a, b, c, d in _WEIGHTS]
-        xs.append(None)
-        ys.append(None)
-    return go.Scatter(x=xs, y=ys, mode="lines", line={"color": colour, "width": width}, hoverinfo="skip")
-
-
-def _arrowheads(curves: list[Curve]) -> go.Scatter:
-    """At the entries that read: sideways within a lane, up or down between lanes."""
-    angles = []
-    for curve in curves:
-        x2, y2, x3, y3 = curve.points[4:]
-        angles.append((90 if x3 > x2 else -90) if curve.same_lane else (180 if y3 > y2 else 0))
-    return go.Scatter(
-        x=[c.points[6] for c in curves],
-        y=[c.points[7] for c in curves],
-        mode="markers",
-        marker={"symbol": "arrow", "size": 8, "angle": angles, "standoff": 13, "color": GREY.format(0.8)},
-        hoverinfo="skip",
-    )
-
-
-def _ghost_lines(drawn: Drawing) -> go.Scatter:
+def _ghost_lines(drawn: Drawing) -> dict:
     """Dotted, with a diamond for each variable in between."""
     xs: list[float | None] = []
     ys: list[float | None] = []
@@ -322,11 +299,12 @@ def _ghost_lines(drawn: Drawing) -> go.Scatter:
         for row, gap in ((xs, None), (ys, None), (texts, ""), (sizes, 0)):
             row.append(gap)
     colour = OKABE_ITO["vermillion"]
-    return go.Scatter(
-        x=xs, y=ys, text=texts, mode="lines+markers+text", textposition="top center", name="ghosts", hoverinfo="skip",
-        line={"color": colour, "width": 3, "dash": "dot"},
-        marker={"symbol": "diamond-open", "size": sizes, "color": colour, "line": {"width": 2}},
-    )  # fmt: skip
+    return {
+        "type": "scatter", "name": "ghosts", "x": xs, "y": ys, "text": texts, "hoverinfo": "skip",
+        "mode": "lines+markers+text", "textposition": "top center",
+        "line": {"color": colour, "width": 3, "dash": "dot"},
+        "marker": {"symbol": "diamond-open", "size": sizes, "color": colour, "line": {"width": 2}},
+    }  # fmt: skip
 
 
 def _ghost_labels(drawn: Drawing) -> Iterator[dict]:
@@ -353,18 +331,6 @@ def _along(ends: tuple[float, float, float, float], t: float) -> tuple[float, fl
     return round(x0 + t * (x1 - x0), 3), round(y0 + t * (y1 - y0), 3)
 
 
-def _labels(drawn: Drawing) -> go.Scatter:
-    return go.Scatter(
-        x=[x for x, _, _ in drawn.labels],
-        y=[y for _, y, _ in drawn.labels],
-        text=[plain(text) for _, _, text in drawn.labels],
-        mode="text",
-        textposition="top center",
-        textfont={"size": 9, "color": GREY.format(1)},
-        hoverinfo="skip",
-    )
-
-
 def plain(text: str) -> str:
     """A text in which Plotly finds no markup: it knows <b>, <br> and, in a name from somewhere, <a href>."""
     return html.escape(text.encode("utf-8", "replace").decode(), quote=False)
@@ -375,26 +341,15 @@ def _short(name: str) -> str:
     return name if len(name) <= 12 else f"…{name[-11:]}"
 
 
-def _markers(nodes: list[Node]) -> go.Scatter:
-    looks = [_NODE.get(n.kind) or _SOURCE.get(n.kind) or ("circle", 11) for n in nodes]
-    return go.Scatter(
-        x=[n.x for n in nodes],
-        y=[n.y for n in nodes],
-        text=[plain(n.text or _short(n.name)) for n in nodes],
-        hovertext=[plain(n.hover[:LONGEST_HOVER]) for n in nodes],
-        hoverinfo="none",  # the player shows a card with what is known at the step (graph.js)
-        mode="markers+text",
-        textposition=["middle center" if n.text else "bottom center" for n in nodes],
-        textfont={
-            "size": [(9 if len(n.text) > 3 else 11) if n.text else NAME_PX if n.kind == "value" else 11 for n in nodes],
-            "color": "#444c56",
-        },
-        marker={
-            "symbol": [symbol for symbol, _ in looks],
-            "size": [size for _, size in looks],
-            "color": "#ffffff",
-            "opacity": 1,
-            "line": {"width": 1.4, "color": "rgb(125,137,152)"},
-        },
-        name="nodes",
-    )
+def _nodes(nodes: list[Node]) -> dict:
+    """Where they are and what they are called: Plotly draws none of them, but tells which one the pointer is at."""
+    return {
+        "type": "scatter",
+        "name": "nodes",
+        "x": [n.x for n in nodes],
+        "y": [n.y for n in nodes],
+        "text": [plain(n.text or _short(n.name)) for n in nodes],
+        "hovertext": [plain(n.hover[:LONGEST_HOVER]) for n in nodes],
+        "hoverinfo": "none",  # the player shows a card with what is known at the step (card.js)
+        "mode": "none",
+    }

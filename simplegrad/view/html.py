@@ -13,7 +13,7 @@ import hashlib
 import html
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,16 @@ from ..checks.real_calls import CallsReport  # noqa: E402
 from ..checks.report import Report  # noqa: E402
 from ..comparison.compare import Comparison  # noqa: E402
 from ..comparison.runs import RunComparison  # noqa: E402
+from ..graph import ALL_CLOSED, ALL_OPEN  # noqa: E402
 from ..trace import Trace  # noqa: E402
 from . import assets, compare_view, pytorch_view, runs_view  # noqa: E402
+from .figure import plotted  # noqa: E402
 from .parts import player_part  # noqa: E402
 from .views import TraceView  # noqa: E402
 
 PANELS = {0: 0, 1: 5, 2: 8}  # how many panels alone.js mounts, by the number of sides
 MOST_OPENED = 40  # collapsed groups that a file has a picture for
+MOST_MODULES, ENTRIES_DRAWN = 200, 300_000  # the same of modules; of a long run fewer: each picture reads all of it
 OPENED_BYTES = 6_000_000  # of all those pictures, unpacked
 CDN = "https://cdn.plot.ly/plotly-{}.min.js"
 _PLAYER = Path(__file__).parent / "player"
@@ -165,7 +168,9 @@ def page(
     told |= {"player": head, "sides": [_side(view) for view in views]}
     data = {"sg-told": _packed(told)}
     data |= {f"sg-trace-{i}": view.payload for i, view in enumerate(views)}
-    data |= {f"sg-opened-{i}": _packed(_opened(view)) for i, view in enumerate(views) if view.drawing.groups}
+    for i, view in enumerate(views):
+        if view.drawing.groups or view.boxes:
+            data[f"sg-opened-{i}"] = _packed(_opened(view, start))
     style = assets.style() + _styles()
     script = assets.script("alone")
     nonce = hashlib.sha256(b"".join(data.values())).hexdigest()[:32]
@@ -197,23 +202,39 @@ def _side(view: TraceView) -> dict:
     return {"id": view.id, "title": view.name, "alt": view.alt, **_drawn(view)}
 
 
-def _opened(view: TraceView) -> dict:
-    """A picture for each collapsed group opened, as far as that is bounded; and for each event the group that it is
-    in, by its place among them (-1: in none). The page reads it once it has drawn its first picture."""
+def _opened(view: TraceView, start: int) -> dict:
+    """Other pictures, as far as they are bounded: one for each collapsed group opened, for each module opened (with
+    those around it) or, where it is open at first, closed, and for all modules opened and closed. And for each event
+    the group that it is in, by its place among them (-1: in none); and the module that the file starts in. The page
+    reads it once it has drawn its first picture."""
     opened, left = {}, OPENED_BYTES
-    for group in list(view.drawing.groups)[:MOST_OPENED]:
-        drawn = _drawn(view.with_opened([group]))
+    for name, toggled in _ways_to_open(view):
+        drawn = _drawn(view.with_opened(toggled))
         left -= len(json.dumps(drawn))
         if left < 0:
             break
-        opened[group] = drawn
+        opened[name] = drawn
     places = {group: place for place, group in enumerate(opened)}
     homes = [places.get(view.group_at(step), -1) for step in range(len(view.trace.events))] if opened else []
-    return {"opened": opened, "homes": homes}
+    around = view.opened_at(start)
+    return {"opened": opened, "homes": homes, "start": around[-1] if around else ""}
+
+
+def _ways_to_open(view: TraceView) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """A name of a picture, and the groups and modules that are toggled in it; level by level, from the outside in."""
+    boxes = view.boxes
+    if boxes:
+        yield ALL_CLOSED, (ALL_CLOSED,)
+        yield ALL_OPEN, (ALL_OPEN,)
+    most = min(MOST_MODULES, ENTRIES_DRAWN // max(1, len(view.trace.entries)))
+    for box in sorted(boxes, key=lambda box: box.depth)[:most]:
+        yield box.key, view.opened_by(box)
+    for group in [unit.key for unit in view.graph.groups if unit.box is None][:MOST_OPENED]:
+        yield group, (group,)
 
 
 def _drawn(view: TraceView) -> dict:
-    return {"figure": json.loads(view.figure.to_json()), "drawing": json.loads(view.drawing_json)}
+    return {"figure": plotted(view.drawing), "drawing": json.loads(view.drawing_json)}
 
 
 @cache

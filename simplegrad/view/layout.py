@@ -14,10 +14,14 @@ import math
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-from ..graph import Picture, Unit
+from ..graph import Frame, Picture, Unit
 
 LANE_GAP = 0.75  # rows between two lanes
 SIDE = 0.38  # of a slot: how far an entry's outputs stand from it
+# of a frame: how far it reaches beyond what stands in it, sideways, below, and above, where its title stands; and the
+# same for each frame inside of it
+BESIDE, BELOW, ABOVE = (0.5, 0.04), (0.52, 0.1), (0.78, 0.34)
+HEAD = 0.2  # more, for the title of the lane
 
 
 @dataclass
@@ -30,6 +34,9 @@ class Layout:
     tops: list[float] = field(default_factory=list)
     first: int = 0
     last: int = 0
+    levels: dict[Frame, int] = field(default_factory=dict)  # of a frame: how many others stand in it, one in another
+    heads: list[float] = field(default_factory=list)  # of each lane, the rows above it for the titles of frames
+    feet: list[float] = field(default_factory=list)  # the same below, for their edges
 
     def xy(self, unit: Unit) -> tuple[float, float]:
         """The centre of a unit; y grows downwards."""
@@ -44,9 +51,17 @@ class Layout:
         spread = 0.5 * (number - (len(unit.values) - 1) / 2) if len(unit.values) > 1 else 0.0
         return x + (SIDE if unit.lane == 0 else -SIDE), y + spread
 
+    def around(self, frame: Frame) -> tuple[float, float, float, float]:
+        """The corners of a frame: left, top, right, bottom."""
+        slots, rows = zip(*(self.place[number] for number in frame.units))
+        level, top = self.levels[frame], self.tops[frame.lane]
+        beside, below, above = (first + level * each for first, each in (BESIDE, BELOW, ABOVE))
+        corners = min(slots) - beside, top + min(rows) - above, max(slots) + beside, top + max(rows) + below
+        return tuple(round(corner, 3) for corner in corners)
+
     @property
     def height(self) -> float:
-        return self.tops[-1] + self.rows[-1] if self.rows else 1.0
+        return self.tops[-1] + self.rows[-1] + self.feet[-1] if self.rows else 1.0
 
 
 def layout(graph: Picture) -> Layout:
@@ -59,11 +74,25 @@ def layout(graph: Picture) -> Layout:
         if row >= result.rows[lane]:
             result.rows[lane] = row + 1
     result.place = list(zip(slots, rows))
+    result.levels = _levels(graph.frames)
     top = 0.0
-    for n in result.rows:
-        result.tops.append(top)
-        top += n + LANE_GAP
+    for lane, n in enumerate(result.rows):
+        nested = max((level + 1 for frame, level in result.levels.items() if frame.lane == lane), default=0)
+        result.heads.append(nested * ABOVE[1] + (HEAD if nested else 0))
+        result.feet.append(nested * BELOW[1])
+        result.tops.append(top + result.heads[lane])
+        top = result.tops[lane] + n + result.feet[lane] + LANE_GAP
     return result
+
+
+def _levels(frames: list[Frame]) -> dict[Frame, int]:
+    levels = dict.fromkeys(frames, 0)
+    of_box = {frame.box: frame for frame in frames}
+    for frame in reversed(frames):  # inner ones first
+        outer = of_box.get(frame.box.outer)
+        if outer is not None:
+            levels[outer] = max(levels[outer], levels[frame] + 1)
+    return levels
 
 
 @dataclass(slots=True, eq=False)
@@ -96,15 +125,18 @@ class _Columns:
         self.spans = [1] * len(graph.units)  # how many slots that has
 
     def set_levels(self) -> None:
-        """Longest path from where the block begins; what comes after a pass is right of all that came before it."""
+        """Longest path from where the block begins; what comes after a pass is right of all that came before it, and so
+        is what comes after the frame of a module, or begins one, with columns free for its edge and what it reads."""
         lanes, level, block_of = self.lanes, self.level, []
-        base, highest, last_lane = 0, -1, 0
+        base, highest, last_lane, within, floor = 0, -1, 0, None, 0
         for unit in self.graph.units:  # once only: of a long tape, each time is another way through all of the memory
             lane, block, number = unit.lane, self.block(unit), len(level)
             if last_lane and not lane:
                 base = highest + 2
             last_lane = lane
-            before, wish = -1 if lane else base, None
+            if unit.within is not within and unit.entries and not lane:
+                within, floor = unit.within, highest + 2
+            before, wish = -1 if lane else max(base, floor), None
             for need in self.needs[number]:
                 if need < number:  # a collapsed group reads later ones, too
                     if wish is None and lanes[need] == lane:

@@ -107,11 +107,11 @@ def _rules() -> Iterator[str]:
         for name, mark in marks.items():
             look, fill, ink = f"{prefix}-{name}", f"var(--sg-{prefix}-{name})", f"var(--sg-{prefix}-{name}-ink)"
             border = f"border-style:{mark.outline};border-color:{ink}" if mark.outline == "dashed" else ""
-            dashes = f"stroke-dasharray:3px 3px!important;stroke:{ink}!important;" if mark.outline == "dashed" else ""
+            dashes = f"stroke-dasharray:3px 3px;stroke:{ink}" if mark.outline == "dashed" else ""
             yield f".sg-chip-{look}{{background:{fill};color:{ink};{border}}}\n"
-            yield f".js-plotly-plot .sg-{look}{{fill:{fill}!important;{dashes}}}\n"
-            yield f".js-plotly-plot .sg-{look}-ink text,.js-plotly-plot text.sg-{look}-ink{{fill:{ink}!important}}\n"
-            yield f".sg-badge-{look}{{fill:{ink if mark.outline == 'dashed' else fill}}}\n"
+            yield f".sg-node.sg-{look}{{fill:{fill};{dashes}}}\n"
+            yield f".sg-sheet text.sg-{look}-ink{{fill:{ink}}}\n"
+            yield f".sg-sheet text.sg-badge-{look}{{fill:{ink if mark.outline == 'dashed' else fill}}}\n"
     for name in EVENT_KINDS:
         yield f".sg-swatch-{name}{{background:var(--sg-event-{name})}}\n"
 

@@ -9,7 +9,7 @@ from threading import RLock
 import plotly.graph_objects as go
 
 from ..checks.report import Report
-from ..graph import NODE_BUDGET, Picture, graph_of, node_count, picture
+from ..graph import NODE_BUDGET, Box, Picture, boxes_around, boxes_of, graph_of, node_count, picture
 from ..trace import looks
 from ..trace.trace import Trace
 from . import deltas
@@ -101,6 +101,37 @@ class TraceView:
         entry = getattr(self.trace.events[step], "entry", None)
         home = self.graph.home.get(entry)
         return home.key if home is not None and home.kind == "group" and home.box is None else None
+
+    @once
+    def boxes(self) -> list[Box]:
+        """Modules that can be opened and closed, each behind the one around it."""
+        found: list[Box] = []
+        todo = boxes_of(self.trace, graph_of(self.trace).entries)
+        while todo:
+            box = todo.pop(0)
+            if box.count > 1:  # one of a single entry is drawn as that entry
+                found.append(box)
+                todo += box.inner
+        return found
+
+    def opened_by(self, box: Box) -> tuple[str, ...]:
+        """What is toggled, against the first picture, to have this module open, or closed if it is open there."""
+        open_at_first = {frame.box.key for frame in self.graph.frames}
+        if box.key in open_at_first:
+            return (box.key,)
+        chain = []
+        while box is not None:
+            chain.append(box.key)
+            box = box.outer
+        return tuple(key for key in reversed(chain) if key not in open_at_first)
+
+    def opened_at(self, step: int) -> tuple[str, ...]:
+        """What is toggled to have the modules open that the event of this step happens in."""
+        entry = getattr(self.trace.events[step], "entry", None) if 0 <= step < len(self.trace.events) else None
+        around = [box for box in boxes_around(self.trace, entry) if box.count > 1] if entry is not None else []
+        return (
+            () if not around or around[-1].key in {f.box.key for f in self.graph.frames} else self.opened_by(around[-1])
+        )
 
     @property
     def alt(self) -> str:

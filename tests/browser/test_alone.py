@@ -88,7 +88,7 @@ def test_two_runs_move_together_and_the_divergence_has_its_button(opened):
     page.keyboard.press("Home")
     page.get_by_role("button", name=f"Go to step {at}").click()
     expect(page.get_by_test_id("player")).to_have_attribute("data-step", at)
-    assert len(page.query_selector_all(".js-plotly-plot")) == 2
+    until(page, "document.querySelectorAll('.js-plotly-plot').length === 2")
     assert page.raised == []
 
 
@@ -121,9 +121,13 @@ OPEN_A_GROUP = """() => {
 def test_a_group_opens_from_the_files_own_pictures(opened):
     page = opened(long_run(700))
     ready(page)
-    before = len(page.query_selector_all(".js-plotly-plot .points > path"))
+    page.wait_for_selector(".js-plotly-plot")
+    count = "document.querySelector('.js-plotly-plot')?.data.at(-1).x.length"
+    until(page, "performance.getEntriesByName('simplegrad: chart').length && document.getElementById('sg-opened-0')")
+    before = page.evaluate(count)
     page.evaluate(OPEN_A_GROUP)
-    until(page, f"document.querySelectorAll('.js-plotly-plot .points > path').length !== {before}")
+    until(page, f"{count} !== {before}")
+    until(page, f"simplegrad.players.get('player').painters.get('chart-0').drawing.nodes.length === {count}")
     page.keyboard.press("ArrowRight")
     expect(page.get_by_test_id("player")).to_have_attribute("data-step", "1")
     assert page.raised == []

@@ -192,12 +192,11 @@ def test_saving_the_file_reloads_it_and_the_page_keeps_program_and_step(page: Pa
     expect(page.get_by_test_id("stAlert")).to_have_count(0)
 
 
-NAMES_ON_NODES = """(chart) => {
-  const nodes = [...chart.querySelectorAll('.scatterlayer .trace')].pop();
-  const box = (element) => element.getBoundingClientRect(), points = [...nodes.querySelectorAll('path.point')].map(box);
+NAMES_ON_NODES = """(sheet) => {
+  const box = (element) => element.getBoundingClientRect(), points = [...sheet.querySelectorAll('.sg-node')].map(box);
   const over = (a, b) => Math.min(Math.min(a.right, b.right) - Math.max(a.left, b.left),
                                   Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top));
-  return [...nodes.querySelectorAll('text')].filter((text) => /^v[0-9]+$/.test(text.textContent))
+  return [...sheet.querySelectorAll('.sg-name-text')].filter((text) => /^v[0-9]+$/.test(text.textContent))
     .filter((text) => points.some((point) => over(box(text), point) > 2)).map((text) => text.textContent);
 }"""
 
@@ -205,7 +204,7 @@ NAMES_ON_NODES = """(chart) => {
 def test_names_stand_clear_of_the_nodes_beside_them(server, page):
     page.goto(f"{server.url}/compare")
     for chart in ("chart-left", "chart-right"):
-        drawn = page.locator(f".st-key-{chart} .js-plotly-plot")
+        drawn = page.locator(f".st-key-{chart} .sg-sheet")
         drawn.locator("text", has_text="v10").wait_for()
         assert drawn.evaluate(NAMES_ON_NODES) == []
 

@@ -14,11 +14,14 @@ PLAYER = "[data-testid=player]"
 # The ring around the current node, and that node itself, as they stand on the screen.
 PLACES = """() => {
   const player = [...simplegrad.players.values()][0], painter = [...player.painters.values()][0];
-  const middle = (element) => { const box = element.getBoundingClientRect(); return box.x + box.width / 2; };
+  const middle = (element) => {
+    const box = element?.getBoundingClientRect();
+    return box ? box.x + box.width / 2 : NaN;
+  };
   const about = painter.about(player.sides[0].events[player.step]).map((key) => painter.nodeOf.get(key));
-  const frame = painter.chart.querySelector(".nsewdrag").getBoundingClientRect();
-  return { ring: middle(painter.rings.querySelector("circle")), shift: painter.shift, left: frame.left,
-           right: frame.right, node: middle(painter.nodes[about.find((each) => each !== undefined)]) };
+  const frame = painter.chart.element.getBoundingClientRect(), { sheet } = painter;
+  return { ring: middle(sheet.layers.rings.querySelector(".sg-ring")), left: frame.left, right: frame.right,
+           shift: painter.chart.ranges.x[0], node: middle(sheet.shapes.get(about.find((each) => each !== undefined))) };
 }"""
 
 
@@ -56,7 +59,7 @@ def test_stepping_into_a_group_opens_it_and_search_goes_to_an_entry_by_name(page
     page.fill(".sg-find", "v5000")
     page.press(".sg-find", "Enter")
     expect(page.get_by_test_id("event")).to_contain_text("v5000 = ")
-    names = page.locator(".js-plotly-plot .textpoint").filter(has_text="v5000")
+    names = page.locator(".sg-sheet .sg-name-text").filter(has_text="v5000")
     expect(names).to_have_count(1)
 
 
@@ -69,17 +72,17 @@ def test_a_trace_is_sent_once(page: Page, address):
     received.clear()
     page.fill(".sg-find", "v5000")
     page.press(".sg-find", "Enter")
-    expect(page.locator(".js-plotly-plot .textpoint").filter(has_text="v5000")).to_have_count(1)
+    expect(page.locator(".sg-sheet .sg-name-text").filter(has_text="v5000")).to_have_count(1)
     assert 0 < sum(received) < trace
 
 
-def test_what_is_out_of_sight_is_not_painted(page: Page, address):
+def test_what_is_out_of_sight_is_not_drawn(page: Page, address):
     opened(page, address.replace("file:long.trace", "chain-200"))
-    hidden, all_of_them = page.evaluate("""() => {
-      const drawn = [...document.querySelectorAll(".scatterlayer .points > path, .scatterlayer .textpoint")];
-      return [drawn.filter((each) => each.style.display === "none").length, drawn.length];
+    drawn, all_of_them = page.evaluate("""() => {
+      const [painter] = [...simplegrad.players.values()][0].painters.values();
+      return [document.querySelectorAll(".sg-sheet .sg-node").length, painter.drawing.nodes.length];
     }""")
-    assert all_of_them > 1000 and hidden > 0.8 * all_of_them
+    assert all_of_them > 600 and 20 < drawn < 0.3 * all_of_them
 
 
 def test_no_row_is_a_layer_of_its_own(page: Page, address):
@@ -98,21 +101,26 @@ def test_no_key_is_lost(page: Page, address):
     expect(page.locator(PLAYER)).to_have_attribute("data-step", "8060")
 
 
-def test_the_picture_follows_without_being_drawn_anew(page: Page, address):
+def test_the_picture_follows_and_is_panned_without_being_drawn_anew(page: Page, address):
     opened(page, address.replace("file:long.trace", "chain-200"))
-    count = (
-        "() => { window.plots = 0; document.querySelector('.js-plotly-plot').on('plotly_afterplot', () => plots++) }"
-    )
-    page.evaluate(count)
+    before = page.evaluate(f"() => ({PLACES})().shift")
     for _ in range(40):
         page.keyboard.press("ArrowRight")
     page.wait_for_function(
-        f"() => {{ const at = ({PLACES})(); return at.shift && at.left < at.ring && at.ring < at.right; }}"
+        f"() => {{ const at = ({PLACES})(); return at.shift > {before} && at.left < at.ring && at.ring < at.right; }}"
     )
     places = page.evaluate(PLACES)
-    assert page.evaluate("() => plots") == 0
     assert abs(places["ring"] - places["node"]) < 1.5
-    assert places["left"] < places["ring"] < places["right"]
+    kept, moved, told = page.evaluate("""async () => {
+      const [painter] = [...simplegrad.players.values()][0].painters.values(), { chart, sheet } = painter;
+      const node = sheet.shapes.values().next().value, before = node.getBoundingClientRect().x;
+      chart.show({ x: chart.ranges.x.map((end) => end - 2) });
+      const moved = (node.getBoundingClientRect().x - before) / sheet.slot;
+      await new Promise((drawn) => chart.element.once("plotly_afterplot", drawn));
+      const kept = node.isConnected && sheet.shapes.values().next().value === node;
+      return [kept, moved, chart.element.layout.xaxis.range[0] - chart.ranges.x[0]];
+    }""")
+    assert kept and abs(moved - 2) < 0.1 and abs(told) < 1e-6
 
 
 def test_a_click_after_the_picture_has_followed_hits_what_is_under_it(page: Page, address):
@@ -120,11 +128,11 @@ def test_a_click_after_the_picture_has_followed_hits_what_is_under_it(page: Page
     for _ in range(40):
         page.keyboard.press("ArrowRight")
     page.wait_for_function(
-        f"() => {{ const at = ({PLACES})(); return at.shift && at.left < at.ring && at.ring < at.right; }}"
+        f"() => {{ const at = ({PLACES})(); return at.shift > 0 && at.left < at.ring && at.ring < at.right; }}"
     )
     place = page.evaluate("""() => {
       const painter = [...[...simplegrad.players.values()][0].painters.values()][0];
-      const box = painter.nodes[painter.nodeOf.get("e40")].getBoundingClientRect();
+      const box = painter.sheet.shapes.get(painter.nodeOf.get("e40")).getBoundingClientRect();
       return [box.x + box.width / 2, box.y + box.height / 2];
     }""")
     page.mouse.move(place[0] - 3, place[1])

@@ -226,7 +226,7 @@ def test_zoom_and_pan_survive_stepping(page, server):
     press(page, "ArrowRight", 40)
     page.wait_for_url(re.compile("step=40"))
     page.wait_for_timeout(500)
-    ranges = page.evaluate(f"() => ['xaxis', 'yaxis'].map(axis => {chart}._fullLayout[axis].range)")
+    ranges = page.evaluate(f"() => ['xaxis', 'yaxis'].map(axis => {chart}.layout[axis].range)")
     assert ranges == [[1.5, 6.5], [4, 0]]
     assert page.locator(".js-plotly-plot .sg-entry-propagated").count() > 0
 
@@ -244,7 +244,7 @@ def node_place(page: Page, key: str) -> tuple[float, float]:
         page.evaluate(
             """key => {
               const painter = [...simplegrad.players.values()][0].painters.get('tape');
-              const box = painter.nodes[painter.nodeOf.get(key)].getBoundingClientRect();
+              const box = painter.sheet.shapes.get(painter.nodeOf.get(key)).getBoundingClientRect();
               return [box.x + box.width / 2, box.y + box.height / 2];
             }""",
             key,
@@ -281,7 +281,7 @@ def test_hovering_shows_value_gradient_and_who_made_it(page, server):
 
 def test_the_wheel_scrolls_the_page_and_zooms_with_control(page, server):
     open_step(page, server)
-    span = "() => { const [a, b] = document.querySelector('.js-plotly-plot')._fullLayout.xaxis.range; return b - a; }"
+    span = "() => { const [a, b] = document.querySelector('.js-plotly-plot').layout.xaxis.range; return b - a; }"
     before = page.evaluate(span)
     page.mouse.move(*node_place(page, "e0"))
     page.mouse.wheel(0, 200)

@@ -66,3 +66,16 @@ def test_what_of_the_player_needs_no_browser():
     files = [str(path) for path in sorted((ROOT / "tests" / "player").glob("*.test.js"))]
     done = subprocess.run(["node", "--test", *files], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout[-3000:]
+
+
+PRIVATE_TO_PLOTLY = re.compile(
+    r"_fullLayout|_fullData|_plots\b|\._size\b|scatterlayer|textpoint|draglayer|nsewdrag|clipRect"
+    r"|annotation-text|main-svg|svg-container|\bjs-line\b|\bd2p\b|setScale"
+)
+
+
+def test_nothing_leans_on_what_is_private_to_plotly():
+    """A minor release of Streamlit brings another plotly.js: its elements and its own fields may be others there."""
+    files = [*PLAYER.glob("*.*s"), *PLAYER.parent.glob("*.py")]
+    found = {path.name: PRIVATE_TO_PLOTLY.findall(path.read_text()) for path in files}
+    assert {name: those for name, those in found.items() if those} == {}

@@ -2,13 +2,13 @@
 // page of the app. Nothing is asked of any server, and every text is set as text.
 
 import { divergence } from "./compare.js";
+import { BOX } from "./contract.js";
 import { html } from "./dom.js";
-import { mountPart } from "./mount.js";
+import { mountPart, traceOf } from "./mount.js";
 import { births, lookedAt } from "./pytorch.js";
 import { shared } from "./shared.js";
 
 const KEY = "player", CHART = { displaylogo: false, scrollZoom: true, displayModeBar: false, doubleClick: "reset", responsive: true };
-const LONGEST_MS = 1500; // that what is stepped through waits for the pictures
 const FRAME_MS = 300; // the longest wait for a frame: nobody sees a page in the background
 const ASK_MS = 300, ASK_TIMES = 20; // a notebook may draw the cell that carries it after this one
 const THEMES = ["as the system", "light", "dark"];
@@ -47,21 +47,44 @@ class Picture {
   side; number; key; opened; more;
 
   constructor(side, number) {
-    Object.assign(this, { side, number, key: `chart-${number}`, opened: "", more: { opened: {}, homes: [] } });
-    this.element = html("div", { class: `st-key-${this.key} sg-chart`, role: "img", "aria-label": side.alt }, html("div"));
+    Object.assign(this, { side, number, key: `chart-${number}`, opened: "", more: { opened: {}, homes: [], start: "" } });
+    this.place = html("div", { class: "sg-place" });
     this.painter = html("div");
+    this.element = html("div", { class: "sg-chart" }, html("div", { class: `st-key-${this.key}`, role: "img", "aria-label": side.alt }, this.place), this.painter);
   }
 
-  async draw() {
-    const { figure, drawing } = this.opened ? this.more.opened[this.opened] : this.side;
-    await window.Plotly.react(this.element.firstChild, figure.data, { ...figure.layout, autosize: true }, CHART);
+  get shown() { return this.opened ? this.more.opened[this.opened] : this.side; }
+
+  /** The picture itself needs no Plotly. */
+  mount() {
+    const { figure, drawing } = this.shown;
+    this.place.style.height = `${figure.layout.height}px`;
     this.painter.replaceChildren(part({ role: "graph", player: KEY, side: this.number, chart: this.key, of: this.side.id, drawing }));
   }
 
-  open(group) {
-    if (group === this.opened || !(group === "" || this.more.opened[group])) return;
-    this.opened = group;
-    this.draw();
+  /** Plotly zooms and pans it, and tells what the pointer is at. */
+  async draw() {
+    const { figure } = this.shown;
+    await window.Plotly.react(this.place, figure.data, { ...figure.layout, autosize: true }, CHART);
+    shared.players.get(KEY)?.painters.get(this.key)?.chart?.join();
+  }
+
+  /** A group or a module was clicked. The file has a picture for each module that is open, with those around it, and for
+      each that is closed where it is open at first. */
+  toggle(key) {
+    const now = boxOf(this.shown.drawing, key), isOpenAtFirst = (name) => Boolean(boxOf(this.side.drawing, name)?.[BOX.open]);
+    if (!now) this.open(this.opened === key ? "" : key);
+    else if (!now[BOX.open]) this.open(isOpenAtFirst(key) ? "" : key);
+    else if (isOpenAtFirst(key)) this.open(key);
+    else this.open(isOpenAtFirst(now[BOX.outer]) ? "" : now[BOX.outer]);
+  }
+
+  async open(group) {
+    const wanted = this.more.opened[group] ? group : "";
+    if (wanted === this.opened) return;
+    this.opened = wanted;
+    if (window.Plotly) await this.draw();
+    this.mount();
   }
 
   /** The pictures of opened groups: they are many, and nobody needs them at first. */
@@ -76,6 +99,8 @@ class Picture {
     if (group !== undefined) this.open(group);
   }
 }
+
+function boxOf(drawing, key) { return drawing.boxes.find((box) => box[BOX.key] === key); }
 
 function laidOut(told, pictures) {
   if (told.sides.length === 1) {
@@ -125,7 +150,7 @@ function themes() {
 function hear(pictures) {
   return (name, value) => {
     if (name === "step") for (const picture of pictures) picture.follow(value.step);
-    if (name === "opened") pictures[value.side]?.open(pictures[value.side].opened === value.group ? "" : value.group);
+    if (name === "opened") pictures[value.side]?.toggle(value.group);
   };
 }
 
@@ -149,14 +174,19 @@ async function plotlyScript() {
   return carried && unzipped(unpackedText(carried));
 }
 
-/** The pictures need plotly's script alone; null where there is none. */
-async function drawn(plotly, pictures) {
+/** Once a frame was painted. */
+function painted() {
+  return new Promise((shown) => { requestAnimationFrame(() => setTimeout(shown)); setTimeout(shown, FRAME_MS); });
+}
+
+/** The pictures can be stepped through; now plotly's script, which takes longest to read, gives them its gestures. */
+async function gestures(plotly, pictures) {
   const script = await plotly;
   if (script) run(script);
   if (window.Plotly) await Promise.all(pictures.map((picture) => picture.draw()));
-  else for (const picture of pictures) picture.element.replaceChildren(html("p", { class: "sg-notice" }, "The graph needs plotly's script, which is not here: in a notebook, run the cell that says %load_ext simplegrad. The texts say the same."));
-  await new Promise((shown) => { requestAnimationFrame(() => setTimeout(shown)); setTimeout(shown, FRAME_MS); });
-  performance.mark("simplegrad: picture");
+  else for (const picture of pictures) picture.element.after(html("p", { class: "sg-notice" }, "Zooming, and what is known of a node, need plotly's script, which is not here: in a notebook, run the cell that says %load_ext simplegrad."));
+  await painted();
+  performance.mark("simplegrad: chart");
 }
 
 async function show() {
@@ -170,18 +200,20 @@ async function show() {
   if (!told.sides.length) return;
   const footer = html("footer", { class: "st-key-player-controls", "aria-label": "stepping" });
   document.body.append(footer);
-  const pictured = drawn(plotly, pictures);
-  await Promise.race([pictured, new Promise((late) => { setTimeout(late, LONGEST_MS); })]);  // the texts work without
   const start = stepOfFragment();
   const data = Number.isInteger(start) ? { ...told.player, start } : told.player;
-  footer.append(...told.sides.map((_, i) => html("div", { hidden: true }, part(bytesOf(`sg-trace-${i}`)))), part(data, hear(pictures)),
-    ...pictures.map((picture) => picture.painter));
+  footer.append(...told.sides.map((_, i) => html("div", { hidden: true }, part(bytesOf(`sg-trace-${i}`)))), part(data, hear(pictures)));
+  for (const picture of pictures) picture.mount();
   window.addEventListener("hashchange", () => {
     const step = stepOfFragment();
     if (Number.isInteger(step)) shared.players.get(KEY)?.go(step);
   });
-  await pictured;
+  await Promise.all(told.sides.map((_, i) => traceOf(told.player.traces[i]).trace));
+  await painted();
+  performance.mark("simplegrad: picture");
+  await gestures(plotly, pictures);
   for (const picture of pictures) await picture.readMore();
+  if (shared.players.get(KEY)?.step === data.start) for (const picture of pictures) picture.open(picture.more.start);
 }
 
 show().catch((error) => {

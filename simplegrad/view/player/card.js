@@ -1,7 +1,9 @@
 // What is known of a node at the current step, beside the graph: shown by hovering, kept by a click.
 
-import { ENTRY, PASS, VALUE } from "./contract.js";
+import { BOX, ENTRY, PASS, VALUE } from "./contract.js";
 import { html } from "./dom.js";
+
+const GRAVE = { nan: "NaN", none: "None", zero: "all zeros", huge: "huge", tiny: "tiny" };
 
 /** Beside the graph: a node's value, gradient and origin at the current step, and the ways to the events about it. */
 export class Card {
@@ -36,8 +38,8 @@ export class Card {
   draw() {
     if (this.element.hidden) return;
     const { painter, node } = this, { trace, side } = painter, k = this.player.k(side), key = painter.nodeKey(node);
-    const rows = node[0] === "value" ? this.ofValue(trace, node[1], k) : node[0] === "group" ? [["", "a group of entries: click to open it"]] : this.ofEntry(trace, node[1], k);
-    const title = node[0] === "value" ? trace.values[node[1]][VALUE.name] : node[0] === "group" ? "group" : `entry ${node[1]}`;
+    const rows = node[0] === "value" ? this.ofValue(trace, node[1], k) : node[0] === "group" ? this.ofGroup(painter, node[1]) : this.ofEntry(trace, node[1], k);
+    const title = node[0] === "value" ? trace.values[node[1]][VALUE.name] : node[0] === "group" ? painter.boxes.byKey.get(node[1])?.[BOX.path] ?? "group" : `entry ${node[1]}`;
     const go = (label, forward) => html("button", { type: "button", class: "sg-button sg-text-button", "data-action": forward ? "card-next" : "card-back", onclick: () => this.player.goToTouching(side, key, forward ? 1 : -1) }, label);
     const asks = node[0] === "value" && this.player.setStateValue;
     const extras = asks ? [html("button", { type: "button", class: "sg-button sg-text-button", "data-action": "card-why", onclick: () => this.player.ask(title, side) }, "why?")] : [];
@@ -45,6 +47,12 @@ export class Card {
     const focused = /** @type {HTMLElement | null} */ (document.activeElement)?.dataset.action;
     this.element.replaceChildren(html("b", {}, title), html("dl", {}, ...rows.flatMap(([name, text]) => [html("dt", {}, name), html("dd", {}, text)])), ...actions);
     if (focused && this.kept) this.element.querySelector(`[data-action=${focused}]`)?.focus({ preventScroll: true });
+  }
+
+  ofGroup(painter, key) {
+    const box = painter.boxes.byKey.get(key);
+    if (!box) return [["", "a group of entries: click to open it"]];
+    return [["a module of", `${box[BOX.count]} entries`], ["its gradients", box[BOX.worst] ? `one is ${GRAVE[box[BOX.worst]]}` : "none is None, zero or not finite"], ["", "click to open it"]];
   }
 
   ofValue(trace, id, k) {

@@ -19,7 +19,7 @@ function decoded(data) {
 }
 
 /** A trace by its id, promised: it may come before those who show it, or after them. */
-function traceOf(id) {
+export function traceOf(id) {
   if (!shared.traces.has(id)) {
     const place = {};
     place.trace = new Promise((resolve) => { place.resolve = resolve; });
@@ -109,13 +109,12 @@ function mountGraph(root, data) {
   const held = {};
   const forget = withPlayer(data.player, (player) => {
     held.player = player;
-    held.painter = new GraphPainter(player, data.side, data.chart);
-    held.painter.of = data.of;
-    held.painter.setDrawing(data.drawing);
+    held.painter = new GraphPainter(player, data.side, data.chart, data.drawing, data.of, root);
+    player.painters.get(data.chart)?.leave();
     player.painters.set(data.chart, held.painter);
     player.lookForCharts();
   });
-  return { leave: () => { forget(); if (held.player?.painters.get(data.chart) === held.painter) held.player?.painters.delete(data.chart); } };
+  return { leave: () => { forget(); held.painter?.leave(); if (held.player?.painters.get(data.chart) === held.painter) held.player?.painters.delete(data.chart); } };
 }
 
 export function mountPart(component) {

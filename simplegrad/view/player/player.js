@@ -22,6 +22,7 @@ const KEYS = [
   ["→  ←", "one event on, one back"], ["Shift + → ←", "over: to the next entry, the entry before"],
   ["Ctrl + → ←", "out: to the end of the pass, to its beginning"], ["Home  End", "first event, last event"],
   ["Space", "play, pause"], ["b", "set or clear a breakpoint on the current entry"], ["n  p", "next breakpoint, the one before"],
+  ["o", "open or close the module that the step is in"],
   ["w", "why? of the gradient in focus, or the one that the event is about"], ["/", "search"], ["?", "this help"],
 ];
 
@@ -250,6 +251,7 @@ export class Player {
     else if (!this.letterKeys) return;
     else if (event.key === "n") what = "nextbreak";
     else if (event.key === "p") what = "lastbreak";
+    else if (event.key === "o") { for (const painter of this.painters.values()) painter.boxes.toggleHere(); return; }
     else if (event.key === "b") { event.preventDefault(); return this.marks.toggleHere(); }
     else if (event.key === "w" && this.setStateValue) { event.preventDefault(); return this.askHere(); }
     else if (event.key === "/") { event.preventDefault(); return this.find.focus(); }
@@ -336,7 +338,10 @@ export class Player {
     event.stopPropagation();
   }
 
-  open(side, group) { this.send("opened", { id: this.id, side, group, at: Date.now() }); }
+  open(side, group) {
+    this.toggled = { [side]: group };
+    this.send("opened", { id: this.id, side, group, at: Date.now() });
+  }
 
   reportLater() {
     clearTimeout(this.report);
@@ -393,7 +398,7 @@ export class Player {
     this.help = html("div", { class: "sg-popup", "data-testid": "help", hidden: true, role: "region", "aria-label": "keys", tabindex: 0 }, html("h4", {}, "keys"),
       html("dl", {}, ...KEYS.flatMap(([key, what]) => [html("dt", {}, key), html("dd", {}, what)])),
       html("p", {}, "A click on a row of the tape or on a variable goes to the next event that touches it; a click on a node shows what is known of it. Keys do nothing while you type in a field."),
-      html("label", { class: "sg-setting" }, letters, " single letters are keys (b n p w / ?)"));
+      html("label", { class: "sg-setting" }, letters, " single letters are keys (b n o p w / ?)"));
     this.legend = html("div", { class: "sg-popup sg-legend", "data-testid": "legend", hidden: true, role: "region", "aria-label": "legend", tabindex: 0 });
     const legendButton = html("button", { type: "button", class: "sg-button sg-text-button", "data-action": "legend", "aria-expanded": "false", onclick: (event) => this.toggle(this.legend, event) }, "legend");
     const marksButton = html("button", { type: "button", class: "sg-button sg-text-button", "data-action": "marks", title: "breakpoints and watched gradients", "aria-expanded": "false", onclick: (event) => this.toggle(this.marks.popup, event) }, "breakpoints");

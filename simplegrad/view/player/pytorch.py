@@ -83,7 +83,9 @@ def walk(case: Case, trace: Trace, looked: Looked, version: object) -> None:
         st.info(*raised[:1] or [NOTHING])
         state().write_address()
         return
-    view = view_of(trace, state().opened.get(0, ()), ghosts(trace, report))
+    born = [each["step"] for each in told.get("births", ())]
+    opened = state().opened_first(0, lambda: view_of(trace).opened_at(looked.step or (born or [0])[0]))
+    view = view_of(trace, opened, ghosts(trace, report))
     stage(view, PLAYER, "torch-graph", lambda: component("lanes", **told))
     stepping(view, looked)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, Self, TypeVar
 
@@ -77,6 +77,12 @@ class PageState(Generic[T]):
         if marks is not None:
             self.marks = {name: text for name, text in marks.items() if text}
         self.marks_at_start = dict(self.marks)
+
+    def opened_first(self, side: int, at_start: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
+        """What is opened on a side; where nobody opened anything yet, what holds the step that it begins with."""
+        if side not in self.opened:
+            self.opened[side] = at_start()
+        return self.opened[side]
 
     def open_group(self, group: str, side: int = 0) -> None:
         """Draw a collapsed group in full, or a module otherwise than it was; the picture heeds the last ones."""

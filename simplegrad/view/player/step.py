@@ -70,7 +70,7 @@ def walk(ran: Ran, unfolded: bool, differs: list[int]) -> None:
         alone(ran, program)
         return
     state = page.state_of_step()
-    view = view_of(ran.trace, state.opened.get(0, ()))
+    view = view_of(ran.trace, state.opened_first(0, lambda: view_of(ran.trace).opened_at(ran.shown.step)))
     stage(view, "player", "tape", program=program, tab="program" if unfolded else "gradients")
     stepping(view, PANELS if program is None else PANELS_BESIDE_A_PROGRAM, differs)
     if program is not None:
