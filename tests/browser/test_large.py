@@ -116,7 +116,7 @@ def test_the_picture_follows_and_is_panned_without_being_drawn_anew(page: Page, 
       const node = sheet.shapes.values().next().value, before = node.getBoundingClientRect().x;
       chart.show({ x: chart.ranges.x.map((end) => end - 2) });
       const moved = (node.getBoundingClientRect().x - before) / sheet.slot;
-      await new Promise((drawn) => chart.element.once("plotly_afterplot", drawn));
+      for (let waited = 0; chart.ours && waited < 100; waited++) await new Promise((later) => setTimeout(later, 50));
       const kept = node.isConnected && sheet.shapes.values().next().value === node;
       return [kept, moved, chart.element.layout.xaxis.range[0] - chart.ranges.x[0]];
     }""")
