@@ -29,13 +29,16 @@ from .write import Writer
 _shape = attrgetter("shape")
 
 
-def compile_aggregate(source: str | Callable, name: str | None = None, *, fused: bool = False) -> CompiledAggregate:
+def compile_aggregate(
+    source: str | Callable, name: str | None = None, *, fused: bool = False, example: Sequence[torch.Tensor] = ()
+) -> CompiledAggregate:
     """The aggregate that computes `source`: one entry on the tape, whose `propagate` is right at any order.
 
     `source`: an expression or several statements of the program language, whose free names are the inputs in order of
     first appearance, `(a + b) * b`; or a function of Variables, which is called once with symbols; or an aggregate,
     whose own forward is read. `fused`: a body of `propagate` is one entry too, instead of one for each of its
-    operations: less to see, and faster where it has many and tensors are small.
+    operations: less to see, and faster where it has many and tensors are small. `example`: tensors like the inputs, for
+    what asks how many dimensions they have, x.ndim; it is compiled for as many, and their sizes stay free.
     Raises ProgramError (with line and column) for a text, CompileError for a function that cannot be compiled.
     """
     if not (isinstance(source, str) or callable(source)):
@@ -46,8 +49,8 @@ def compile_aggregate(source: str | Callable, name: str | None = None, *, fused:
     if isinstance(source, Aggregate):
         expression = traced_forward(source.function)
     else:
-        expression = read_text(source) if isinstance(source, str) else read_function(source)
-    return CompiledAggregate(expression, name or expression.name, fused)
+        expression = read_text(source, example) if isinstance(source, str) else read_function(source, example=example)
+    return CompiledAggregate(expression, name or expression.name, fused, example)
 
 
 @attached
@@ -58,8 +61,9 @@ class CompiledAggregate(Aggregate):
     `expression` is what was compiled; `case` the code for the shapes of the latest call.
     """
 
-    def __init__(self, expression: Expression, name: str, fused: bool = False):
+    def __init__(self, expression: Expression, name: str, fused: bool = False, example: Sequence = ()):
         check_name(name)
+        self.examples = [getattr(x, "value", x) for x in example]
         self.expression = expression
         self.written = name  # what it is called in its code, also where it is registered by another name
         self.fused = fused
@@ -72,6 +76,7 @@ class CompiledAggregate(Aggregate):
         function = function_of(text, name, name, compiled=self)
         function.__doc__ = expression.what
         super().__init__(function, name, expression.what, self._reference(name), origin="compiled")
+        self.example = (lambda: tuple(self.examples)) if self.examples else None
 
     def _reference(self, name: str) -> Callable:
         """The same as recorded operations."""
@@ -108,10 +113,19 @@ class CompiledAggregate(Aggregate):
                     f"{self.name}: input {node.name} is a {type(x).__name__}, not a Variable. "
                     f"Wrap it: Variable.constant(…)."
                 )
+        self.check_ranks(inputs)
         case = self.case_of([x.value for x in inputs])
         if len(self.by_shape) < 10_000:
             self.by_shape[tuple([x.shape for x in inputs])] = case
         return case
+
+    def check_ranks(self, inputs: Sequence[Variable]) -> None:
+        for node, x, like in zip(self.expression.inputs, inputs, self.examples):
+            if x.ndim != like.ndim:
+                raise CompileError(
+                    f"{self.name}: {node.name} has {x.ndim} dimensions, and the example that it was compiled with has "
+                    f"{like.ndim}. Compile it anew, with an example like this."
+                )
 
     def case_of(self, tensors: Sequence[torch.Tensor]) -> Case:
         expression = self.expression
@@ -126,6 +140,8 @@ class CompiledAggregate(Aggregate):
     def usual(self) -> Case:
         """Code for inputs of shapes that go together: matrices of one size where those do."""
         inputs = self.expression.inputs
+        if self.examples:
+            return self.case_of(self.examples)
         indices = {
             n for node in needed_for(self.expression.results) if node.op == "index" for n in list(node.nodes)[1:]
         }

@@ -83,7 +83,9 @@ class Graph:
         self.known: dict[tuple, Node] = {}
         self.watcher: Callable[[Node], None] | None = None  # told of each new node
         self.reads_tensors = False  # `x.value` is x: an aggregate's forward is read, which computes on raw tensors
-        self.shapes: KnownShapes | None = None  # while an expression is read, shapes are not known
+        self.shapes: KnownShapes | None = (
+            None  # while an expression is read, ranks are known from examples or not at all
+        )
 
     def __call__(self, op: str, *args, kind: str = VALUE) -> Node:
         args = self.unspread(op, args)

@@ -5,14 +5,14 @@ No shape is known when an expression is compiled. They are met at the call; a `S
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
 from ..language.limits import check_time
 from .graph import CONSTANT, MASK, SHAPE, SIZE, VALUE, Node, flat, operation
 from .run import function_of
-from .symbols import keeps_shape
+from .symbols import CompileError, keeps_shape
 from .write import Writer
 
 
@@ -64,6 +64,25 @@ class Shapes:
         seen: dict[tuple, int] = {}
         shapes = [tuple(self.value(node).shape) for node in order if node.kind in (VALUE, MASK, CONSTANT)]
         return tuple((seen.setdefault(shape, len(seen)), tuple(n == 1 for n in shape)) for shape in shapes)
+
+
+class Ranks(Shapes):
+    """While a function is read that was given example inputs: how many dimensions there are is known, no size is."""
+
+    def same(self, a: Node, b: Node) -> bool:
+        if a is b:
+            return True
+        raise CompileError("sizes are met at the call: the compiled expression cannot choose by a shape.")
+
+
+def ranks_of(inputs: list[Node], example: Sequence) -> Ranks | None:
+    """None without examples. Raises CompileError for another number of them."""
+    if not example:
+        return None
+    if len(example) != len(inputs):
+        names = ", ".join(node.name for node in inputs)
+        raise CompileError(f"compile_aggregate(…, example=…): {len(example)} inputs were given for {names}.")
+    return Ranks({node: getattr(x, "value", x) for node, x in zip(inputs, example)})
 
 
 class Unknown(Shapes):

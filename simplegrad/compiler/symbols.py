@@ -14,7 +14,7 @@ import torch
 from ..engine import Variable
 from ..engine.operators import called, is_default
 from ..ops import FUNCTIONS, METHODS, Op, Operators, choosing, named_operator, pointwise
-from ..ops.methods import UnsupportedError
+from ..ops.methods import UnsupportedError, sizes_of
 from .graph import CONSTANT, MASK, SHAPE, SIZE, VALUE, Graph, Node, flat, operation
 
 
@@ -187,9 +187,15 @@ class Size(Thing):
         return self._of("size_pow", other)
 
     def __index__(self) -> int:
-        raise CompileError(f"a size of {self!r} is met at the call, and the function needs it as a number to go on.")
+        raise CompileError(f"{self!r} is met at the call, and the function needs it as a number to go on.")
 
     __int__ = __float__ = __index__
+
+    def __repr__(self) -> str:
+        if self.node.op == "size":
+            x, dim = self.node.args
+            return f"the size {x.name or 'x'}.shape[{dim}]"
+        return "what is computed from sizes"
 
     def _compared(self, other):
         raise CompileError("a size is met at the call: the compiled expression cannot choose by it.")
@@ -212,7 +218,10 @@ class Shape(Thing):
         raise CompileError(f"x.shape[{index!r}]: write the index of one dimension, or a slice of them.")
 
     def __iter__(self):
-        yield self  # `f(*x.shape)` hands it on whole
+        if self.node.op == "shape" and self.graph.shapes is not None:
+            yield from [self[place] for place in range(len(self))]
+        else:
+            yield self  # `f(*x.shape)` hands it on whole
 
     def numel(self) -> Size:
         return self.make("numel", self.node.args[0], kind=SIZE)
@@ -222,7 +231,7 @@ class Shape(Thing):
             return self.graph.shapes.rank(self.node.args[0])
         raise CompileError(
             "how many dimensions there are is met at the call: count dimensions from the end, x.sum(dim=-1), "
-            "x.shape[-1]."
+            "x.shape[-1]; or give example inputs: compile_aggregate(f, example=(x, …))."
         )
 
     def __eq__(self, other) -> bool:
@@ -365,6 +374,15 @@ class Symbol(Thing, Operators):
 
     def _number(self, *_):
         raise CompileError(f"{self!r} has no value while the function is compiled: it cannot be made a number.")
+
+    def new_zeros(self, *size) -> Symbol:
+        return self.filled(size, 0.0)
+
+    def new_ones(self, *size) -> Symbol:
+        return self.filled(size, 1.0)
+
+    def filled(self, size: tuple, number: float) -> Symbol:
+        return wrapped(self.graph, self.graph("filled", bare(sizes_of(size)), number))
 
     item = tolist = __float__ = __int__ = __index__ = _number
 

@@ -18,35 +18,40 @@ from ..language.rewrite import written
 from ..ops import ALIASES, FUNCTIONS, METHODS
 from ..trace import LimitError
 from .graph import Graph, needed_for
+from .shapes import ranks_of
 from .symbols import CompileError, Mask, Shape, Size, Symbol, Thing, bare
 from .tracing import Expression, parameters_of, result_node
 
 LIMITS = Limits(text=20_000, statements=5_000, elements=1_000)  # elements: of a constant that stands in the text
 MOST_NODES = 5_000
-_METHODS = METHODS | ALIASES | {"size": Symbol.size, "numel": Symbol.numel, "detach": Symbol.detach}
+_METHODS = METHODS | ALIASES | {"size": Symbol.size, "dim": Symbol.dim, "numel": Symbol.numel, "detach": Symbol.detach}
+_METHODS |= {"item": Symbol.item, "new_zeros": Symbol.new_zeros, "new_ones": Symbol.new_ones}
 _FUNCTIONS = FUNCTIONS | ALIASES
 _RANDOM = ("rand", "randn")
 
 
-def read_text(text: str) -> Expression:
-    """Raises ProgramError, with line and column, for a text that is no expression of the language."""
+def read_text(text: str, example: Sequence = ()) -> Expression:
+    """`example`: inputs, by whose ranks x.ndim is known. Raises ProgramError, with line and column, for a text that is
+    no expression of the language."""
     parsed = parse(text, LIMITS, free=True)
     lines = lines_of(text)
     if not parsed.statements:
         raise ProgramError("there is no expression. Write one, such as (a + b) * b.", 1, 1, lines[0])
-    return Compiled(text, parsed, lines).expression()
+    return Compiled(text, parsed, lines, example).expression()
 
 
 class Compiled(Machine):
     """A Machine over symbols: what is computed from them makes nodes of a graph."""
 
-    def __init__(self, text: str, parsed: Parsed, lines: Sequence[str]):
+    def __init__(self, text: str, parsed: Parsed, lines: Sequence[str], example: Sequence = ()):
         super().__init__(text, parsed, NoSizes(LIMITS), None, {}, seeds(parsed.statements))
         self.lines = lines
         self.graph = Graph()
         self.graph.watcher = self.node_made
         self.symbols: dict[str, Symbol] = {name: self.leaf_symbol(name) for name in parsed.inputs}
         self.namespace |= self.symbols
+        self.example = example
+        self.numbers: dict = {}  # of the constants in the text, by their nodes
         self.value = None
 
     @property
@@ -65,6 +70,8 @@ class Compiled(Machine):
     def expression(self) -> Expression:
         last = self.parsed.statements[-1]
         try:
+            if self.symbols:
+                self.graph.shapes = ranks_of([each.node for each in self.symbols.values()], self.example)
             self.run()
             if isinstance(last, ast.FunctionDef):  # its parameters are the inputs
                 self.value = self.function_value(last)
@@ -76,6 +83,7 @@ class Compiled(Machine):
                 raise RunError("nothing is an input here: leave a name without a value, as in (a + b) * b.")
         except (RunError, CompileError, LimitError, RecursionError) as error:
             raise error_at(getattr(error, "node", last), self.lines, said_of(error)) from None
+        self.graph.shapes = None
         what = "; ".join(line.strip() for line in self.lines if line.strip() and not line.strip().startswith("#"))
         inputs = [symbol.node for symbol in self.symbols.values()]
         name = last.name if isinstance(last, ast.FunctionDef) else "f"
@@ -86,6 +94,7 @@ class Compiled(Machine):
         names = [each.arg for each in definition.args.args]
         given = {name: self.leaf_symbol(name) for name in names[: len(names) - defaults]}
         self.symbols |= given
+        self.graph.shapes = ranks_of([each.node for each in self.symbols.values()], self.example)
         return self.namespace[definition.name](**given)
 
     def result_of(self, value):
@@ -176,6 +185,7 @@ class Compiled(Machine):
             return value[parts[0]]
         if not isinstance(value, Symbol):
             raise RunError(f"{self.text(node)}: {shown(value)} has no elements.")
+        parts = tuple([self.place(node, each) for each in parts])
         return self.apply(node, name, Symbol.__getitem__, [value, parts if len(parts) > 1 else parts[0]])
 
     def spread(self, number: int, value) -> Sequence:
@@ -214,7 +224,7 @@ class Compiled(Machine):
         self.check_lists(arguments, keywords)
         if name not in known:
             raise RunError(f"'{name}' cannot be compiled.")
-        keywords = dict(keywords)
+        arguments, keywords = self.with_places(node, known[name], list(arguments), dict(keywords))
         if name == "sum":
             texts = [x for x in arguments[1:] if isinstance(x, str)]
             said = keywords.pop("name", None) or next(iter(texts), None)
@@ -235,7 +245,14 @@ class Compiled(Machine):
         if sizes:
             raise RunError(f"{self.text(node)}: of sizes that are met at the call there are zeros and ones.")
         numbers = self.leaf(node, function, arguments, keywords)
-        return self.named(Symbol(self.graph, self.graph("constant", written(numbers))), name)
+        made = self.graph("constant", written(numbers))
+        self.numbers[made] = numbers
+        return self.named(Symbol(self.graph, made), name)
+
+    def place(self, node: ast.expr, part):
+        """Constants that are places, x[tensor([0, 1])], as whole numbers."""
+        numbers = self.numbers.get(getattr(part, "node", None))
+        return part if numbers is None else Symbol(self.graph, self.graph("constant", str(numbers.long().tolist())))
 
 
 class Forward(Compiled):
@@ -303,4 +320,4 @@ class NoSizes(Guard):
     def broadcast(self, *operands) -> None:
         pass
 
-    matmul = expand = index = joined = broadcast
+    matmul = expand = unfold = index = joined = broadcast

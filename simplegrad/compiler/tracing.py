@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from ..ops.methods import UnsupportedError
 from .graph import Graph, Node
+from .shapes import ranks_of
 from .symbols import CompileError, Shape, Size, Symbol, Thing
 
 
@@ -25,8 +26,9 @@ class Expression:
     function: Callable | None = field(default=None, repr=False)
 
 
-def read_function(function: Callable, reads_tensors: bool = False) -> Expression:
-    """Trace it. Raises CompileError for what has to know a value or a shape.
+def read_function(function: Callable, reads_tensors: bool = False, example: Sequence = ()) -> Expression:
+    """Trace it. Raises CompileError for what has to know a value or a shape; how many dimensions there are is known
+    from the example inputs, where there are some.
 
     `reads_tensors`: it is an aggregate's forward, which computes on `x.value`: that is x, for us.
     """
@@ -34,11 +36,13 @@ def read_function(function: Callable, reads_tensors: bool = False) -> Expression
     graph = Graph()
     graph.reads_tensors = reads_tensors
     inputs = [graph.leaf("input", name) for name in names]
+    graph.shapes = ranks_of(inputs, example)
     returned, local = called(function, [Symbol(graph, node) for node in inputs])
     say_names(local)
     several = isinstance(returned, (tuple, list))
     results = [result_node(graph, each) for each in (returned if several else [returned])]
     plain = getattr(function, "__name__", type(function).__name__)  # an object that is called may have none
+    graph.shapes = None
     what = (inspect.getdoc(function) or plain).split("\n\n")[0].replace("\n", " ").replace('"""', "'''")
     name = plain if plain.isidentifier() else "compiled"
     return Expression(graph, inputs, results, name, what.rstrip("\\"), "", function)
@@ -79,7 +83,8 @@ def called(function: Callable, symbols: Sequence[Symbol]) -> tuple[object, dict]
     except ValueError as error:
         if "unpack" in str(error):
             raise CompileError(
-                f"{error}: how many sizes x.shape has is met at the call. Write x.shape[0], x.shape[-1] instead."
+                f"{error}: how many sizes x.shape has is met at the call. Write x.shape[0], x.shape[-1] instead, or "
+                f"give example inputs: compile_aggregate(f, example=(x, …))."
             ) from error
         raise
     finally:

@@ -158,6 +158,11 @@ class Variable(Operators):
         return [name for name in super().__dir__() if not isinstance(vars(Variable).get(name), Missing)]
 
     def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError(
+                "len() of a Variable without dimensions. torch.tensor(…) asks for it too, and takes no Variables: "
+                "write x.clone(), x.detach() for a constant, or stack([x, y]) for several."
+            )
         return len(self._value)
 
     def __bool__(self) -> bool:

@@ -72,8 +72,6 @@ class Arithmetic:
             return self.number(node, sign, compute, left, right)
         if sign in "&|":
             return self.conditions(node, compute, sign, left, right)
-        if sign in ("//", "%") and not self.is_size(left):
-            raise RunError(f"{self.text(node)}: '{sign}' is for numbers, not for {shown(left)} and {shown(right)}.")
         if in_place and is_raw(left):
             raise RunError(f"{self.text(node)}: values never change. Write t = t {sign} …, which makes a new one.")
         left, right = self.factor(node.left, left, right), self.factor(node.right, right, left)

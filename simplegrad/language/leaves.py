@@ -104,7 +104,8 @@ def check_numbers(data) -> None:
     for each in data if isinstance(data, (list, tuple)) else ():
         check_numbers(each)
     if not isinstance(data, (list, tuple, Real)):
-        raise RunError(f"a tensor holds numbers, not {shown(data)}. To join what was computed, use stack([x, y]).")
+        joins = "To join what was computed, use stack([x, y]); for a copy, x.clone(); for a constant, x.detach()"
+        raise RunError(f"a tensor holds numbers, not {shown(data)}. {joins}.")
 
 
 def number(value) -> float:

@@ -155,6 +155,9 @@ class Guard(Observer):
         sizes = sizes[0] if len(sizes) == 1 and isinstance(sizes[0], (list, tuple)) else sizes
         self.shape(_or_nothing(lambda: _meta(x.shape).expand(sizes).shape))
 
+    def unfold(self, x, *where, **named) -> None:
+        self.shape(_or_nothing(lambda: _meta(x.shape).unfold(*where, **named).shape))
+
     def joined(self, parts: Sequence) -> None:
         self.shape((sum(math.prod(x.shape) for x in parts),))
 

@@ -15,8 +15,28 @@ F = "f"  # the aggregate that the page selects
 
 _JOINED = {"where": FUNCTIONS["where"], "cat": FUNCTIONS["cat"], "stack": FUNCTIONS["stack"]}
 _JOINED |= {name: function for name, function in ALIASES.items() if name.startswith("concat")}
-OPERATOR_METHODS: Mapping[str, Callable] = {k: v for k, v in (METHODS | ALIASES).items() if k not in _JOINED}
-OPERATOR_FUNCTIONS: Mapping[str, Callable] = OPERATOR_METHODS | _JOINED
+# Left out of programs: what makes more elements than it is given, or draws numbers.
+_LARGER = {
+    "avg_pool2d",
+    "broadcast_to",
+    "conv1d",
+    "conv2d",
+    "cov",
+    "diag",
+    "embedding",
+    "kron",
+    "tensordot",
+    "tile",
+    "dropout",
+}
+_LARGER |= {"addmm", "addmv", "addr", "baddbmm", "inner", "linear", "multi_dot", "scaled_dot_product_attention"}
+_LARGER |= {"column_stack", "hstack", "vstack"}
+_LARGER |= {"cross_entropy", "nll_loss"}  # which tell classes from probabilities by the dtype; here all are floats
+OPERATOR_METHODS: Mapping[str, Callable] = {
+    k: v for k, v in (METHODS | ALIASES).items() if k not in _JOINED and k not in _LARGER
+}
+_CALLED = {k: v for k, v in FUNCTIONS.items() if not k.startswith("_") and k not in _LARGER}
+OPERATOR_FUNCTIONS: Mapping[str, Callable] = _CALLED | OPERATOR_METHODS | _JOINED
 
 
 def _grad(L, wanted, *, none=None, prune=None):
@@ -29,7 +49,8 @@ def _size(self, dim=None):
 
 # Methods that give numbers, or a leaf: nothing is recorded for them.
 PLAIN_METHODS: Mapping[str, Callable] = {"size": _size, "dim": lambda self: 0, "numel": lambda self: 0}
-PLAIN_METHODS = {**PLAIN_METHODS, "detach": lambda self: self}
+PLAIN_METHODS = {**PLAIN_METHODS, "detach": lambda self: self, "item": lambda self: 0}
+PLAIN_METHODS = {**PLAIN_METHODS, **dict.fromkeys(("new_zeros", "new_ones"), lambda self, *size: self)}
 ATTRIBUTES = ("T", "mT", "shape", "ndim", "value", "name")
 MODULE = "torch"  # torch.tanh(x) is tanh(x)
 TAPE = "gradient_tape"
@@ -59,7 +80,7 @@ SPECIAL: Mapping[str, Callable] = {"grad": _grad, "add_optional": add_optional}
 # What the notebook's own cells say; nothing else may have these names.
 NOTEBOOK: Mapping[str, Callable] = {"Variable": _variable, "Variable.constant": _variable, "TapeEntry": _tape_entry}
 NOTEBOOK = {**NOTEBOOK, f"{TAPE}.append": _append, "reset_tape": _nothing, "print": lambda *values: None}
-RAW = ("zeros_like", "ones_like", "clone")  # on raw tensors alone
+RAW = ("zeros_like", "ones_like", "empty_like", "full_like", "clone")  # on raw tensors alone
 TAKEN = (*NOTEBOOK, MODULE, TAPE, "range", "Tape")
 # The notebook defines these itself; here they are there already.
 DEFINED = ("Variable", "TapeEntry", TAPE, "fresh_name", "reset_tape", "grad")

@@ -23,6 +23,7 @@ from .nodes import is_none
 _JOINS = [OPERATOR_FUNCTIONS[name] for name in ("cat", "stack")]
 _TENSORS = [OPERATOR_FUNCTIONS[name] for name in ("maximum", "minimum", "matmul")]  # no numbers, as in torch
 _BINARY = [*_TENSORS, *[OPERATOR_FUNCTIONS[name] for name in ("add", "sub", "mul", "div", "pow")]]
+_PLACES = ("index", "indices")  # what parameters are called that take places in a tensor
 MOST_SLOTS = 64  # inputs, or outputs, of an entry
 _NUMBERED = re.compile(r"v\d+")  # a name that nobody gave
 ANOTHER = 1_000_003  # from one seed to that of the next round
@@ -113,12 +114,18 @@ class Operations(Arithmetic):
         for place, part in enumerate(written, offset):
             if place < len(arguments) and arguments[place] is None and place < operands:
                 raise RunError(self.none_message(part))
-        self.check_text(node, compute, arguments, keywords)
+        equation = arguments[:1] if compute is OPERATOR_FUNCTIONS["einsum"] else []
+        if equation and not isinstance(equation[0], str):
+            raise RunError(
+                f"{self.text(node)}: first comes a text that names the dimensions, einsum('ij,jk->ik', x, y)."
+            )
+        self.check_text(node, compute, arguments[len(equation) :], keywords)
+        arguments, keywords = self.with_places(node, compute, arguments, keywords)
         if compute in _JOINS:
             self.check_joined(node, arguments, keywords)
         elif compute is OPERATOR_FUNCTIONS["where"]:
             self.check_where(node, arguments)
-        elif arguments:
+        elif arguments and not equation:
             arguments[0] = self.tensor(node, arguments[0])
             if compute in _TENSORS and len(arguments) > 1:
                 arguments[1] = self.tensor(node, arguments[1])
@@ -147,6 +154,17 @@ class Operations(Arithmetic):
             raise RunError(f"{self.text(node)}: one of the two must be a tensor: write tensor({arguments[1]}).")
         arguments[1:] = [self.factor(node, each) for each in arguments[1:]]
 
+    def with_places(self, node: ast.Call, compute: Callable, arguments: list, keywords: dict) -> tuple[list, dict]:
+        """Where an operator takes places, x.gather(0, index), whole numbers: a leaf of the program holds floats."""
+        names = list(inspect.signature(compute).parameters)
+        arguments = [
+            self.places(node, each) if name in _PLACES else each for name, each in zip(names, arguments)
+        ] + arguments[len(names) :]
+        return arguments, {k: self.places(node, each) if k in _PLACES else each for k, each in keywords.items()}
+
+    def places(self, node: ast.Call, index):
+        return [self.place(node, each) for each in index] if isinstance(index, list) else self.place(node, index)
+
     def check_joined(self, node: ast.Call, arguments: list, keywords: dict) -> None:
         parts = arguments[0] if arguments else keywords.get("tensors")
         if not isinstance(parts, (list, tuple)):
@@ -164,10 +182,12 @@ class Operations(Arithmetic):
             self.guard.joined([each for each in parts if hasattr(each, "shape")])
         elif name in ("matmul", "mm", "bmm", "mv", "dot"):
             self.guard.matmul(*[each for each in operands if hasattr(each, "shape")])
-        elif name in ("repeat", "outer", "einsum", "pad"):
+        elif name in ("repeat", "outer", "einsum", "pad", "chunk", "new_zeros", "new_ones"):
             self.guard.shape((largest(name, operands),))
         elif name == "expand":
             self.guard.expand(arguments[0], arguments[1:])
+        elif name == "unfold":
+            self.guard.unfold(arguments[0], *arguments[1:], **keywords)
         else:
             self.guard.broadcast(*operands)
 
@@ -326,8 +346,24 @@ def largest(name: str, operands: Sequence) -> int:
     """How many elements an operator may make at most, of whatever it is given."""
     counts = [math.prod(each.shape) for each in operands if hasattr(each, "shape")]
     numbers = [n for each in operands for n in (each if isinstance(each, (list, tuple)) else [each]) if type(n) is int]
+    if name == "einsum":
+        return indexed(operands)
+    if name == "chunk":
+        return max(numbers, default=0)
     if name == "repeat":
         return math.prod(counts) * math.prod(abs(n) for n in numbers)
+    if name in ("new_zeros", "new_ones"):
+        return math.prod(map(abs, numbers))
     if name == "pad":
-        return math.prod(size + sum(map(abs, numbers)) for each in operands[:1] for size in getattr(each, "shape", ()))
+        return math.prod(size + sum(map(abs, numbers)) for each in operands for size in getattr(each, "shape", ()))
     return math.prod(counts)
+
+
+def indexed(operands: Sequence) -> int:
+    """How many elements einsum lays out: one for each combination of the indices that are named."""
+    equation, *tensors = flat(operands)
+    if not isinstance(equation, str) or "." in equation:
+        return math.prod(math.prod(each.shape) for each in tensors if hasattr(each, "shape"))
+    terms = equation.replace(" ", "").partition("->")[0].split(",")
+    sizes = [dict(zip(term, each.shape)) for term, each in zip(terms, tensors) if hasattr(each, "shape")]
+    return math.prod({name: size for each in sizes for name, size in each.items() if size != 1}.values())

@@ -12,6 +12,7 @@ import inspect
 import math
 from collections.abc import Iterable, Sequence
 
+from ..ops.methods import NUMPYS_NAMES
 from .errors import ProgramError, did_you_mean, error_at, nearest, of_torch
 from .leaves import LEAVES
 from .names import (
@@ -34,7 +35,7 @@ from .syntax import BINARY, COMPARE, refusal
 
 LONGEST_NAME = 60
 LONGEST_TEXT = 200  # that is printed
-_PLACES = {"axis": "dim", "create_graph": "", "retain_graph": "", "allow_unused": ""}
+_PLACES = {"create_graph": "", "retain_graph": "", "allow_unused": ""}
 _NOT_NEEDED = "is not needed: what a pass computes is always recorded, and a gradient that nothing came to is None"
 
 
@@ -281,6 +282,8 @@ class ExpressionReader:
         shown, at = name[:LONGEST_NAME], named_part(node.func)
         if name == "range":
             return self.error(at, "range is for loops only: for i in range(3): ….")
+        if name == "len":
+            return self.error(at, "'len' is not known: x.shape[0] is how many rows x has, x.ndim how many dimensions.")
         if name in self.defined:
             return self.error(at, f"'{shown}' is defined further down: define a function before its first call.")
         if of_torch(name):
@@ -289,7 +292,8 @@ class ExpressionReader:
 
     def signature(self, node: ast.Call, name: str, signature: inspect.Signature, positional: Sequence) -> None:
         """That the call has the arguments which the operation takes; their values are looked at when it runs."""
-        keywords = {keyword.arg: None for keyword in node.keywords if keyword.arg is not None}
+        names = [keyword.arg for keyword in node.keywords if keyword.arg is not None]
+        keywords = {NUMPYS_NAMES.get(each, each) if "dim" in signature.parameters else each: None for each in names}
         if any(isinstance(each, ast.Starred) for each in positional):
             return
         try:
@@ -317,5 +321,6 @@ def named_part(node: ast.AST) -> ast.AST:
 
 def without_types(signature: inspect.Signature) -> str:
     """`(dim=None, keepdim=False)`"""
-    kept = [p.replace(annotation=p.empty) for p in signature.parameters.values() if p.name != "self"]
+    parameters = [p for p in signature.parameters.values() if p.name != "self" and not p.name.startswith("_")]
+    kept = [p.replace(annotation=p.empty) for p in parameters]
     return str(inspect.Signature(kept))

@@ -12,14 +12,14 @@ from numbers import Real
 import torch
 
 from . import matrices
-from .methods import FUNCTIONS, Operators, UnsupportedError, cat, pad, stack, where
+from .methods import FUNCTIONS, METHODS, Operators, UnsupportedError, cat, pad, stack, where, with_numpys_names
 
 COMPOSED: dict[str, Callable] = {}
 
 
 def composed(function: Callable) -> Callable:
-    COMPOSED[function.__name__.rstrip("_")] = function
-    return function
+    COMPOSED[function.__name__.rstrip("_")] = taken = with_numpys_names(function)
+    return taken
 
 
 def chosen(name: str, value: object, known: Sequence) -> None:
@@ -233,6 +233,9 @@ def tensordot(a, b, dims=2):
         dims = [[*range(a.ndim - dims, a.ndim)], [*range(dims)]]
     left, right = ([each % x.ndim for each in some] for x, some in zip((a, b), dims))
     free_a, free_b = ([i for i in range(x.ndim) if i not in some] for x, some in ((a, left), (b, right)))
+    for i, j in zip(left, right):  # what is of size 1 goes with each
+        a = a.sum(i, True) if b.shape[j] == 1 else a
+        b = b.sum(j, True) if a.shape[i] == 1 else b
     size = math.prod(a.shape[i] for i in left)
     rows = a.permute(*free_a, *left).reshape(math.prod(a.shape[i] for i in free_a), size)
     columns = b.permute(*right, *free_b).reshape(size, math.prod(b.shape[i] for i in free_b))
@@ -347,12 +350,12 @@ def unfold(x, kernel_size, dilation=1, padding=0, stride=1):
 
 
 def pair(x) -> tuple[int, int]:
-    return (x, x) if isinstance(x, int) else tuple(x)
+    return (x, x) if isinstance(x, int) else tuple(x) * (3 - len(x))  # of a list with one number, that twice
 
 
-def windows_of(x, kernel: tuple, stride: tuple, padding: tuple, dilation: tuple, filled: Real = 0.0):
+def windows_of(x, kernel: tuple, stride: tuple, padding: tuple, dilation: tuple):
     """(n, channels, rows, columns, kernel rows, kernel columns), of images (n, channels, height, width)."""
-    x = pad(x, (padding[1], padding[1], padding[0], padding[0]), value=filled) if any(padding) else x
+    x = pad(x, (padding[1], padding[1], padding[0], padding[0])) if any(padding) else x
     places = []
     for size, k, s, d in zip(x.shape[-2:], kernel, stride, dilation):
         count = (size - d * (k - 1) - 1) // s + 1
@@ -492,6 +495,11 @@ def cross_entropy(
         if label_smoothing:
             raise UnsupportedError("cross_entropy(…, label_smoothing=…): only with probabilities as target.")
         return nll_loss(logs, target, weight, ignore_index=ignore_index, reduction=reduction)
+    if tuple(target.shape) != tuple(x.shape):
+        raise UnsupportedError(
+            f"cross_entropy: the target holds floats, which are probabilities, and has shape {tuple(target.shape)}, "
+            f"not {tuple(x.shape)}. The right classes are whole numbers: target.long()."
+        )
     if label_smoothing:
         target = target * (1 - label_smoothing) + label_smoothing / x.shape[dim]
     shape = [-1 if at == dim else 1 for at in range(x.ndim)]
@@ -576,18 +584,21 @@ def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, sca
 
 @composed
 def dropout(x, p: float = 0.5, training: bool = True, inplace: bool = False):
-    if not training or p == 0:
-        return x
-    return x * ((torch.rand(tuple(x.shape), device=x.device) >= p).to(x.dtype) / (1 - p))
+    return x * dropped(x, p) if training and p else x
+
+
+def dropped(x, p: float) -> torch.Tensor:
+    """1 / (1 - p), or 0 with probability p: the numbers that torch draws for x."""
+    return torch.dropout(torch.ones(tuple(x.shape), dtype=x.dtype, device=x.device), p, True)
 
 
 @composed
 def scaled_dot_product_attention(
     query, key, value, attn_mask=None, dropout_p: float = 0.0, is_causal: bool = False, scale=None, enable_gqa=False
 ):
-    """softmax(query @ key.mT / sqrt(size) + mask) @ value"""
-    if dropout_p or enable_gqa:
-        raise UnsupportedError("scaled_dot_product_attention: only without dropout_p and enable_gqa.")
+    """softmax(query @ key.mT / sqrt(size) + mask) @ value. `enable_gqa`: heads of the query share those of the key."""
+    if enable_gqa:
+        key, value = (shared(x, query.shape[-3] // x.shape[-3]) for x in (key, value))
     scores = query @ key.mT * (query.shape[-1] ** -0.5 if scale is None else scale)
     if is_causal:
         attn_mask = torch.ones(query.shape[-2], key.shape[-2], dtype=torch.bool, device=query.device).tril()
@@ -595,7 +606,15 @@ def scaled_dot_product_attention(
         scores = scores.masked_fill(~getattr(attn_mask, "value", attn_mask), -math.inf)
     elif attn_mask is not None:
         scores = scores + attn_mask
-    return scores.softmax(-1) @ value
+    weights = scores.softmax(-1)
+    return dropout(weights, dropout_p) @ value
+
+
+def shared(x, times: int):
+    """Each head so many times, one behind the other."""
+    *batch, heads, length, size = x.shape
+    apart = x.unsqueeze(-3).expand(*batch, heads, times, length, size)
+    return apart.reshape(*batch, heads * times, length, size)
 
 
 @composed
@@ -631,15 +650,28 @@ def conv1d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups: int = 
 
 @composed
 def avg_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None):
-    if ceil_mode:
-        raise UnsupportedError("avg_pool2d: only without ceil_mode.")
-    sums = pooled(x, kernel_size, stride, padding, 1, 0.0).sum((-2, -1))
-    if divisor_override is not None or count_include_pad:
-        return sums / (divisor_override or math.prod(pair(kernel_size)))
-    counts = torch.nn.functional.avg_pool2d(
-        torch.ones(1, *x.shape[-2:], dtype=x.dtype), kernel_size, stride, padding, divisor_override=1
+    padding, kernel = pair(padding), pair(kernel_size)
+    given = torch.ones(1, *x.shape[-2:], dtype=x.dtype, device=x.device)
+    size = torch.nn.functional.avg_pool2d(given, kernel, stride, padding, ceil_mode).shape[-2:]
+    sums = summed_windows(x, kernel, stride, padding, size)
+    if divisor_override is not None or count_include_pad and not ceil_mode:
+        return sums / (divisor_override or math.prod(kernel))
+    if count_include_pad:  # of what a window has beyond the padding nothing is counted
+        given = pad(given, around(padding, kernel, (1, 1)), value=1.0)
+        padding = (0, 0)
+    return sums / summed_windows(given, kernel, stride, padding, size).squeeze(0)
+
+
+def summed_windows(x, kernel: tuple, stride, padding: tuple, size: Sequence[int]):
+    """The sums of so many windows; the last ones may go beyond the padding."""
+    stride = kernel if stride in (None, (), []) else pair(stride)
+    high, wide = (
+        max(0, (count - 1) * s + k - n - p) for count, s, k, n, p in zip(size, stride, kernel, x.shape[-2:], padding)
     )
-    return sums / counts
+    images = x if x.ndim == 4 else x.unsqueeze(0)
+    images = pad(images, (padding[1], wide, padding[0], high))
+    sums = windows_of(images, kernel, stride, (0, 0), (1, 1)).sum((-2, -1))[..., : size[0], : size[1]]
+    return sums if x.ndim == 4 else sums.squeeze(0)
 
 
 @composed
@@ -655,20 +687,14 @@ def max_pool2d_with_indices(x, kernel_size, stride=None, padding=0, dilation=1, 
     return max_pool2d(x, kernel_size, stride, padding, dilation, ceil_mode, True)
 
 
-def pooled(x, kernel_size, stride, padding, dilation, filled: Real):
-    kernel, stride = pair(kernel_size), pair(kernel_size if stride in (None, (), []) else stride)
-    images = x if x.ndim == 4 else x.unsqueeze(0)
-    windows = windows_of(images, kernel, stride, pair(padding), pair(dilation), filled)
-    return windows if x.ndim == 4 else windows.squeeze(0)
-
-
 @composed
 def polygamma(n: int, x):
     return x.polygamma(int(n))
 
 
-COMPOSED["_threshold"] = threshold
+COMPOSED |= {"_threshold": threshold, "row_stack": vstack, "inverse": inv}
 FUNCTIONS |= COMPOSED
 for _name, _function in COMPOSED.items():
     if hasattr(torch.Tensor, _name) and not hasattr(Operators, _name):
         setattr(Operators, _name, _function)
+        METHODS[_name] = _function

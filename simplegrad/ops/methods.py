@@ -6,6 +6,7 @@ or is composed of others. `FUNCTIONS` are the same as functions: torch.tanh(x), 
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 from collections.abc import Callable, Sequence
@@ -313,22 +314,22 @@ class Operators:
 
     # --- reductions --------------------------------------------------------------------------------------------------
 
-    def sum(self, dim=None, keepdim: bool = False, name: str | None = None, *, axis: Dim = None, dtype=None) -> Self:
+    def sum(self, dim=None, keepdim: bool = False, name: str | None = None, *, dtype=None) -> Self:
         """The sum over `dim`: an int, several, or None for all. `name` names the result, as in the notebook."""
         if isinstance(dim, str):  # the notebook's x.sum('L0')
             dim, name = None, dim
         if name is not None:
-            return self.named(name, lambda: self.sum(dim, keepdim, axis=axis, dtype=dtype))
-        return reductions.sum(_to(self, dtype), dims_of(_either("sum", dim, axis)), bool(keepdim))
+            return self.named(name, lambda: self.sum(dim, keepdim, dtype=dtype))
+        return reductions.sum(_to(self, dtype), dims_of(dim), bool(keepdim))
 
-    def mean(self, dim: Dim = None, keepdim: bool = False, *, axis: Dim = None, dtype=None) -> Self:
-        return reductions.mean(_to(self, dtype), dims_of(_either("mean", dim, axis)), bool(keepdim))
+    def mean(self, dim: Dim = None, keepdim: bool = False, *, dtype=None) -> Self:
+        return reductions.mean(_to(self, dtype), dims_of(dim), bool(keepdim))
 
-    def amax(self, dim: Dim = None, keepdim: bool = False, *, axis: Dim = None) -> Self:
-        return reductions.amax(self, dims_of(_either("amax", dim, axis)), bool(keepdim))
+    def amax(self, dim: Dim = None, keepdim: bool = False) -> Self:
+        return reductions.amax(self, dims_of(dim), bool(keepdim))
 
-    def amin(self, dim: Dim = None, keepdim: bool = False, *, axis: Dim = None) -> Self:
-        return -((-self).amax(_either("amin", dim, axis), keepdim))
+    def amin(self, dim: Dim = None, keepdim: bool = False) -> Self:
+        return -((-self).amax(dim, keepdim))
 
     def max(self, dim=None, keepdim: bool = False):
         """The largest of all; along `dim`, (values, indices); of two tensors, the larger of each pair."""
@@ -586,12 +587,6 @@ def _listed(x) -> list:
     return list(x) if isinstance(x, (tuple, list)) else [x]
 
 
-def _either(name: str, dim: Dim, axis: Dim) -> Dim:
-    if dim is not None and axis is not None:
-        raise UnsupportedError(f"{name}: dim and axis say the same, give one of them.")
-    return dim if axis is None else axis
-
-
 def _not_in_place(name: str, inplace: bool) -> None:
     if inplace:
         raise UnsupportedError(f"{name}(…, inplace=True): a value never changes here. Write y = {name}(x).")
@@ -635,12 +630,31 @@ def where(condition, a, b):
     return choosing.where(condition, a, b)
 
 
-def cat(tensors: Sequence, dim: int = 0, *, axis: int | None = None):
-    return joining.cat(list(tensors), dim if axis is None else axis)
+def cat(tensors: Sequence, dim: int = 0):
+    return joining.cat(list(tensors), dim)
 
 
 def stack(tensors: Sequence, dim: int = 0):
     return joining.stack(list(tensors), dim)
+
+
+def zeros_like(input, *, dtype=None, **others):
+    """A leaf of zeros. Of whole numbers, for which there is no gradient, a plain tensor."""
+    return _like(pointwise.zeros_like, input, dtype)
+
+
+def ones_like(input, *, dtype=None, **others):
+    return _like(pointwise.ones_like, input, dtype)
+
+
+def _like(made: Callable, x, dtype: torch.dtype | None):
+    if dtype is None:
+        return made(x)
+    return made(raw(x).to(dtype)) if not dtype.is_floating_point else made(x).to(dtype)
+
+
+def full_like(input, fill_value: Real, *, dtype=None, **others):
+    return ones_like(input, dtype=dtype) * fill_value
 
 
 def pad(input, pad: Sequence[int], mode: str = "constant", value: Real | None = None):
@@ -757,21 +771,44 @@ def _laid_out(x, term: str, order: list[str]):
     return x
 
 
-def listed_methods() -> dict[str, Callable]:
-    return {k: v for k, v in vars(Operators).items() if not k.startswith("_") and inspect.isfunction(v)}
+NUMPYS_NAMES = {"axis": "dim", "keepdims": "keepdim"}
 
 
-METHODS: dict[str, Callable] = listed_methods()
+def with_numpys_names(function: Callable) -> Callable:
+    """The same, which takes `axis=` for `dim=` and `keepdims=` for `keepdim=`, as torch does."""
+    if "dim" not in inspect.signature(function).parameters:
+        return function
+
+    @functools.wraps(function)
+    def either(*args, **kwargs):
+        for name in NUMPYS_NAMES.keys() & kwargs.keys():
+            if NUMPYS_NAMES[name] in kwargs:
+                raise UnsupportedError(
+                    f"{function.__name__}: {NUMPYS_NAMES[name]} and {name} say the same, give one of them."
+                )
+            kwargs[NUMPYS_NAMES[name]] = kwargs.pop(name)
+        return function(*args, **kwargs)
+
+    return either
+
+
+METHODS: dict[str, Callable] = {}
+for _name, _method in [*vars(Operators).items()]:
+    if inspect.isfunction(_method) and not _name.startswith("_"):
+        METHODS[_name] = with_numpys_names(_method)
+        setattr(Operators, _name, METHODS[_name])
 FUNCTIONS: dict[str, Callable] = {
     name: f for name, f in METHODS.items() if name not in ("view", "to", "type", "type_as")
 }
+cat, stack = with_numpys_names(cat), with_numpys_names(stack)
 FUNCTIONS |= {"where": where, "cat": cat, "stack": stack, "pad": pad, "linear": linear_, "einsum": einsum}
+FUNCTIONS |= {"zeros_like": zeros_like, "ones_like": ones_like, "empty_like": zeros_like, "full_like": full_like}
 FUNCTIONS |= {
-    "linalg_norm": linalg_norm,
+    "linalg_norm": with_numpys_names(linalg_norm),
     "log_sigmoid": METHODS["logsigmoid"],
-    "vector_norm": vector_norm,
-    "var_mean": var_mean,
-    "std_mean": std_mean,
+    "vector_norm": with_numpys_names(vector_norm),
+    "var_mean": with_numpys_names(var_mean),
+    "std_mean": with_numpys_names(std_mean),
 }
 _OTHER_NAMES = {
     "multiply": "mul", "subtract": "sub", "divide": "div", "true_divide": "div", "absolute": "abs", "negative": "neg",
@@ -779,6 +816,7 @@ _OTHER_NAMES = {
     "swapaxes": "transpose", "swapdims": "transpose", "moveaxis": "movedim", "clip": "clamp",
     "expit": "sigmoid", "arcsin": "asin", "arccos": "acos", "arctan": "atan", "arcsinh": "asinh", "arccosh": "acosh",
     "arctanh": "atanh", "arctan2": "atan2", "fix": "trunc", "ger": "outer",
+    "psi": "digamma", "gammaln": "lgamma",
 }  # fmt: skip
 ALIASES: dict[str, Callable] = {other: FUNCTIONS[name] for other, name in _OTHER_NAMES.items()}
 _AS_METHODS = {k: v for k, v in ALIASES.items() if k not in ("concat", "concatenate")}

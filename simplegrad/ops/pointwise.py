@@ -138,6 +138,8 @@ clamp = pointwise(
     lambda g, r, x, low, high: let_through(let_through(g, low, x, low), high, high, x),
 )
 detach = pointwise("detach", "{}.detach()", lambda x: x, None)
+zeros_like = pointwise("zeros_like", "zeros_like({})", torch.zeros_like, None, in_torch="torch.zeros_like({})")
+ones_like = pointwise("ones_like", "ones_like({})", torch.ones_like, None, in_torch="torch.ones_like({})")
 clone = op("clone", "{}.clone()", torch.clone, lambda g, r, x: g, pointwise=True)
 alias = op("alias", "{}", lambda x: x.view_as(x), lambda g, r, x: g, pointwise=True, in_torch="{0}.view_as({0})")
 step = op("step", "{}.{}()", lambda x, name: getattr(x, name)(), lambda g, r, x, name: times(g, 0.0), pointwise=True)

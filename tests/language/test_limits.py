@@ -201,3 +201,19 @@ def test_what_is_printed_is_cut_and_the_run_goes_on():
 def test_a_list_that_holds_itself_is_not_printed_for_ever():
     trace = Program.parse("a = [1]\n" + "a = [a, a]\n" * 60 + "print(a)").run()
     assert trace.error.what == "elements"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'einsum("i,j->ij", x, x)',
+        'einsum("i,j->ij", [x, x])',
+        "pad(pad=(0, 10000000), input=x)",
+        "x.unfold(0, 1000, 1)",
+        "x.chunk(10000000)",
+        "x.new_zeros(100000, 100000)",
+        "x.repeat(100000)",
+    ],
+)
+def test_what_makes_more_than_it_is_given_is_cut_off_before_it_does(text):
+    assert cut(f"x = rand(2000)\ny = {text}").error.what == "elements"

@@ -72,7 +72,7 @@ def test_a_very_long_line_is_shown_around_the_place():
         ("x = (1).__class__", 1, 9, "'.__class__' is not known"),
         ("a = rand(2)\nx = a.data", 2, 7, "'.data' is not known"),
         ("a = [1]\nb = *a, 2", 2, 5, "unpacks in a call alone"),
-        ("a = rand(2)\na.cummax()", 2, 3, "torch has it, but there is no such operator here"),
+        ("a = rand(2)\na.svd()", 2, 3, "torch has it, but there is no such operator here"),
         ("a = rand(2)\na.exp_()", 2, 3, "changes a value in place"),
         ("a = rand(2)\na.sum(dims=0)", 2, 1, "Did you mean 'dim'?"),
         ("a = rand(2)\ngrad(a, [a], create_graph=True)", 2, 1, "create_graph is not needed"),

@@ -226,7 +226,6 @@ def test_a_known_zero_can_be_added_and_asked_for():
         ("y = where(a, a, a)", "first comes a condition"),
         ("y = where(a > 0, 1, 0)", "one of the two must be a tensor"),
         ("y = exp(2)", "2 stands where a tensor belongs"),
-        ("y = a // 2", "'//' is for numbers"),
         ("y = a if a > 0 else b", "not a condition for 'if'"),
         ("y = a > 0 and a < 1", "join conditions with & and |"),
         ("if a:\n    y = a", "ask x is None or x is not None"),
@@ -363,3 +362,32 @@ grad(L1, [x, w])
 def test_a_function_that_stands_for_f_is_called_by_its_name():
     trace = Program.parse("a = ones(2)\nL = f(a)").run(aggregate=lambda a, b: a * b)
     assert "f(a), where f is <lambda>: " in trace.error.message
+
+
+# --- operators as torch has them -----------------------------------------------------------------------------------
+
+X = torch.arange(1.0, 7.0).reshape(2, 3)
+
+
+@pytest.mark.parametrize(
+    "text, true",
+    [
+        ("x % 2.5", X % 2.5),
+        ("7.0 % x", 7.0 % X),
+        ("x // 2.5", X // 2.5),
+        ("einsum('ij,kj->ik', x, x)", X @ X.T),
+        ("pad(x, (1, 2), value=3.0)", torch.nn.functional.pad(X, (1, 2), value=3.0)),
+        ("x.softmax(axis=0)", X.softmax(0)),
+        ("x.sum(axis=1, keepdims=True)", X.sum(1, True)),
+        ("cat([x, x], axis=1)", torch.cat([X, X], 1)),
+        ("x.gather(1, tensor([[0], [2]]))", X.gather(1, torch.tensor([[0], [2]]))),
+        ("x.index_select(1, tensor([2, 0]))", X[:, [2, 0]]),
+        ("x.scatter(1, tensor([[0], [2]]), 0.0)", X.scatter(1, torch.tensor([[0], [2]]), 0.0)),
+        ("x * zeros_like(x) + ones_like(x) + x.new_ones(3)", torch.full_like(X, 2.0)),
+        ("x * x.sum().item()", X * 21),
+        ("leaky_relu(x - 3) + mse_loss(x, x)", torch.nn.functional.leaky_relu(X - 3)),
+        ("x.cumprod(1)", X.cumprod(1)),
+    ],
+)
+def test_an_operator_gives_what_torch_gives(text, true):
+    torch.testing.assert_close(value(f"x = tensor([[1, 2, 3], [4, 5, 6]])\ny = {text}"), true)

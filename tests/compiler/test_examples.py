@@ -1,0 +1,59 @@
+"""With example inputs a function may ask how many dimensions they have; their sizes stay free."""
+
+import pytest
+import torch
+
+from simplegrad import Variable, check, compile_aggregate
+from simplegrad.compiler.symbols import CompileError
+
+EXAMPLE = torch.rand(2, 3, 4), torch.rand(4, 5)
+
+
+def by_rank(x, w):
+    batch, time, channels = x.shape
+    y = x.reshape(batch * time, channels) @ w
+    y = y.tanh() if x.ndim == 3 else y
+    return y.view(batch, time, -1).sum(dim=tuple(range(1, x.dim()))) * len(w.shape)
+
+
+def test_a_function_that_asks_for_the_rank():
+    compiled = compile_aggregate(by_rank, example=EXAMPLE)
+    for inputs in (EXAMPLE, (torch.rand(3, 1, 2), torch.rand(2, 2))):
+        assert check(compiled, *inputs).ok
+    assert compiled.example() == EXAMPLE or all(map(torch.equal, compiled.example(), EXAMPLE))
+
+
+def test_without_an_example_it_is_said_what_is_missing():
+    with pytest.raises(CompileError, match="give example inputs: compile_aggregate"):
+        compile_aggregate(by_rank)
+
+
+def test_inputs_of_another_rank_are_refused():
+    compiled = compile_aggregate(by_rank, example=EXAMPLE)
+    with pytest.raises(CompileError, match="x has 2 dimensions, and the example that it was compiled with has 3"):
+        compiled(Variable.constant(torch.rand(3, 4)), Variable.constant(torch.rand(4, 5)))
+
+
+def test_sizes_are_free_so_nothing_may_be_chosen_by_them():
+    with pytest.raises(CompileError, match="cannot choose by"):
+        compile_aggregate(lambda x, y: x if x.shape == y.shape else x + y, example=(torch.rand(2), torch.rand(2)))
+    with pytest.raises(CompileError, match="1 inputs were given for x, y"):
+        compile_aggregate(lambda x, y: x * y, example=(torch.rand(2),))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x.ndim * x",
+        "x.sum(dim=x.dim() - 1)",
+        "x[tensor([1, 0])]",
+        "x.gather(1, tensor([[0], [1]]))",
+        "einsum('ij,kj->ik', x, x)",
+        "pad(x, (1, 2))",
+        "zeros_like(x) + x * ones_like(x)",
+        "x % 0.3",
+        "x.softmax(axis=0)",
+    ],
+)
+def test_texts(text):
+    assert check(compile_aggregate(text, example=(torch.rand(2, 3),)), torch.full((2, 3), 0.7)).ok
