@@ -240,7 +240,7 @@ def groups(x: torch.Tensor) -> list[torch.Tensor]:
     if float(top - logs[sized].min()) <= DECADES:
         return [finite]
     rank = ((top - logs) / DECADES).floor()
-    ranks = sorted({int(r) for r in rank[sized]})
+    ranks = rank[sized].unique().tolist()
     masks = [sized & (rank == r) for r in ranks]
     masks[-1] = masks[-1] | (finite & ~sized)
     return masks

@@ -47,6 +47,7 @@ class Culprit:
     how: str
     suspect: Suspect | None = None
     slots: tuple[int, ...] = ()
+    lead: float = 0.0  # how much likelier it is than any other statement, as a logarithm
 
     @property
     def factor(self) -> float | None:
@@ -80,7 +81,10 @@ def named(search: Search, shared: bool = False) -> Culprit | None:
     best = max(range(len(suspects)), key=lambda i: (weighed[i], i), default=None)
     if best is None or (weighed[best] < LEAST and not shared and returns_what_it_computes(search)):
         return None if shared else returned(search)
-    return Culprit(suspects[best].statement, how(search, suspects[best]), suspects[best], tuple(search.wrong))
+    at = suspects[best].statement
+    others = [w for s, w in zip(suspects, weighed, strict=True) if s.statement != at]
+    lead = weighed[best] - max(others, default=LEAST)
+    return Culprit(at, how(search, suspects[best]), suspects[best], tuple(search.wrong), lead)
 
 
 def returns_what_it_computes(search: Search) -> bool:

@@ -27,13 +27,14 @@ from .culprit import Culprit, culprits
 from .examined import SMALL, Examined
 from .examined import same as equal
 from .partial import ignored, ordered
-from .repair import Repair, repair
+from .repair import Repair, repairs
 from .samples import Sample, Samples, differentiable, follows, is_real, same, samples_of
 from .suspects import Search
 from .trail import Ran
 from .words import all_in_words, cause_in, explained_by, place_in_words, relation
 
 MOST_USES = 60  # operations of forward whose uses are looked at
+MOST_NOTES = 150  # operations of a backward: of one that runs more, a loop, the plainest repair is taken
 
 
 def why_wrong(rule: Rule) -> list[Finding]:
@@ -89,14 +90,32 @@ class Case:
         return next((c for c in self.culprits if slot in c.slots), None)
 
     @cached_property
-    def repair(self) -> Repair | None:
-        """The one small change of backward's text that makes all gradients right."""
-        return repair(self.joint, self.culprits[0].statement if self.culprits else None)
+    def repairs(self) -> list[Repair]:
+        """Small changes of backward's text that make wrong gradients right."""
+        return repairs(self.joint)
+
+    def repair_of(self, slot: int) -> Repair | None:
+        """The one of this gradient: of several statements that could be changed, in the one that is likely wrong."""
+        of_all = [each for each in self.repairs if each.slots.issuperset(self.joint.wrong)]
+        found = of_all or [each for each in self.repairs if slot in each.slots]
+        places = {each.place for each in found}
+        if not found or len(places) == 1 and not places & self.calling:
+            return found[0] if found else None
+        if len(self.ran.notes) > MOST_NOTES:
+            return None if places & self.calling else found[0]
+        near = self.culprit_of(slot)
+        named = next((each for each in found if near is not None and each.place == near.statement), None)
+        return named if named is not None or places & self.calling else found[0]
+
+    @cached_property
+    def calling(self) -> set[Place]:
+        """Statements of backward that call other functions of the person's: what is wrong may stand in there."""
+        return {note.site.statement_of(0) for note in self.ran.notes if len(note.site.calls) > 1}
 
     def place_of(self, slot: int) -> Place | None:
         """The statement that makes the gradient of an input wrong."""
-        if self.repair is not None and slot in self.joint.wrong:
-            return self.repair.place
+        if slot in self.joint.wrong and (repaired := self.repair_of(slot)) is not None:
+            return repaired.place
         found = self.culprit_of(slot)
         return found.statement if found else self.returned_at
 
@@ -451,7 +470,7 @@ def with_explanation(case: Case, finding: Finding) -> Finding:
 
 def of_statement(case: Case, i: int) -> Finding:
     """What is left: the statement, and what repairs it."""
-    repaired = case.repair
+    repaired = case.repair_of(i)
     written = f"`{repaired.before}` stands where `{repaired.after}` belongs" if repaired else ""
     words = explanation_of(relation(case.joint, [i])) or written or cause_in(case.culprit_of(i))
     code = "wrong_partial" if is_only_use(case, i) else "wrong_gradient"
@@ -467,8 +486,9 @@ def of_statement(case: Case, i: int) -> Finding:
 
 
 def _because(case: Case, i: int) -> str:
-    if case.repair is not None:
-        return f". It goes wrong {place_in_words(case.repair.place)}: {case.repair.said}."
+    repaired = case.repair_of(i)
+    if repaired is not None:
+        return f". It goes wrong {place_in_words(repaired.place)}: {repaired.said}."
     found = case.culprit_of(i)
     if found is None:
         return "."

@@ -1,8 +1,8 @@
 """Which one small change of a backward's text makes a wrong gradient right: it is tried, not guessed.
 
-An operation exchanged for its opposite, an operand left out, another constant, sign, name or function, a factor or a
-term too few: each such change of one expression is compiled and run, and those under which every gradient comes out
-right at every sample are kept. Where all of them lie in one statement, that statement is wrong, and how is known.
+Each expression is disturbed once, to see which gradients it moves. Where it moves a wrong one, what could stand there
+instead is compiled and run, the plain changes first; those under which the gradient comes out right at every sample
+are kept. What is run is the backward itself, unwatched: a try costs little more than one call of it.
 """
 
 from __future__ import annotations
@@ -23,55 +23,49 @@ from ..numbers import plain
 from ..report import Place
 from ..subjects.alone import Ran
 from . import source
-from .samples import Sample, Samples, is_real
+from .rewriting import Change, Spot, changes_of
+from .samples import Samples, is_real
+from .suspects import equal, stirred
 
-MOST_TRIED = 700  # changes of one backward
-LONGEST = 2.0  # seconds
+MOST_TRIED = 600  # changes of one backward
+LONGEST = 0.5  # seconds of work: of a slow backward fewer are tried
 ENOUGH = 6  # changes that repair it
+PLAIN = 1  # up to this rank all are tried: a sign can be put right in several places
 
-OPPOSITE = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult}
-TURNED = {ast.Lt: ast.Gt, ast.Gt: ast.Lt, ast.LtE: ast.GtE, ast.GtE: ast.LtE}
-ALIKE = (
-    *(("sin", "cos"), ("sinh", "cosh"), ("tanh", "sigmoid"), ("sum", "mean"), ("exp", "expm1"), ("log", "log1p")),
-    *(("sqrt", "rsqrt"), ("sqrt", "square"), ("amax", "amin"), ("max", "min"), ("zeros_like", "ones_like")),
-)
-WRAPPED = ("conj", "mT", "square", "sqrt", "exp")
+STIR = "_stirred"
 
 
 @dataclass(frozen=True)
 class Repair:
-    """`before` written as `after` makes every gradient right. `statement` is the whole statement, changed."""
+    """`before` written as `after` makes the gradients of the inputs `slots` right, and leaves the right ones right.
+
+    `statement` is the whole statement, changed.
+    """
 
     place: Place
     before: str
     after: str
     statement: str
+    slots: frozenset[int]
 
     @property
     def said(self) -> str:
         return f"with `{self.after}` in the place of `{self.before}` it is right"
 
 
-def repair(samples: Samples, near: Place | None = None) -> Repair | None:
-    """The change that repairs it, where those that do agree on one statement, or one of them lies `near`.
-
-    `near`: the statement that is likely wrong; one that stands in a helper is changed nowhere else.
-    """
+def repairs(samples: Samples) -> list[Repair]:
+    """The plainest changes that repair a gradient; none where the text cannot be had, or compiled by itself."""
     try:
-        trying = Trying(samples)
-        found = list(trying.repairs()) if near is None or trying.has(near) else []
-    except Exception:  # a text that cannot be had, or compiled by itself
-        return None
-    if len({each.place for each in found}) == 1:
-        return found[0]
-    return next((each for each in found if each.place == near), None)
+        return list(Trying(samples).repairs())
+    except Exception:
+        return []
 
 
 class Trying:
     """One backward, as a tree that is changed, compiled and put back."""
 
     def __init__(self, samples: Samples) -> None:
-        self.samples, self.alone = samples, samples.alone
+        self.samples, self.alone, self.wrong = samples, samples.alone, frozenset(samples.wrong)
         self.function = inspect.unwrap(self.alone.call.backward)
         self.owner = getattr(self.function, "__self__", None)  # of a class method
         self.function = getattr(self.function, "__func__", self.function)
@@ -79,13 +73,16 @@ class Trying:
         found = [n for n in source.statements(self.code) if isinstance(n, ast.FunctionDef)]
         self.tree = copy.deepcopy(found[0])
         self.tree.decorator_list = []
-        self.screen = min(1, len(samples.each) - 1)
-        self.names = self.locals_of()
-        self.until = time.monotonic() + LONGEST
+        self.outer = self.outer_module()
+        self.screen = min(1, len(samples.each) - 1)  # the sample that tells most
+        self.kept: dict[int, tuple[Ran, dict, list]] = {}  # forwards that backward leaves as they are
+        self.moves: dict[int, frozenset[int]] = {}  # by the id of an expression
 
-    def has(self, place: Place) -> bool:
-        is_within = self.tree.lineno <= place.first <= (self.tree.end_lineno or self.tree.lineno)
-        return place.file == self.code.co_filename and is_within
+    def outer_module(self) -> ast.Module:
+        """The function within another one, which gives it its closure variables."""
+        body = [*(_bound(name) for name in (*self.code.co_freevars, STIR)), self.tree]
+        empty = ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[])
+        return ast.fix_missing_locations(ast.Module([ast.FunctionDef("outer", empty, body, [])], []))
 
     def locals_of(self) -> list[str]:
         """Names of backward that hold a tensor or a number, its parameters included."""
@@ -93,70 +90,111 @@ class Trying:
         return list(dict.fromkeys([*(a.arg for a in self.tree.args.args[1:]), *stored]))[:12]
 
     def repairs(self) -> Iterator[Repair]:
-        found, changes = 0, sorted(self.changes(), key=lambda each: each[1].rank)
-        for statement, change in changes[:MOST_TRIED]:
-            if time.monotonic() > self.until or found >= ENOUGH:
+        """Of the plainest kind that there is, for each wrong gradient."""
+        found: list[Repair] = []
+        left, last, until = MOST_TRIED, 0, time.thread_time() + LONGEST
+        for change in sorted(changes_of(self.tree, self.locals_of()), key=lambda each: each.rank):
+            repaired = frozenset().union(*(each.slots for each in found))
+            is_done = repaired >= self.wrong and change.rank > max(last, PLAIN)
+            if not left or len(found) >= ENOUGH or is_done or time.thread_time() > until:
                 return
+            if not self.moved_by(change.spot) & self.wrong:
+                continue
+            left, last = left - 1, change.rank
             for done in change.made(self):
-                if self.is_right(done):
-                    found += 1
-                    text = " ".join(ast.unparse(statement).split())
-                    place = source.place(self.code, statement.lineno, statement.end_lineno)
-                    yield Repair(place, change.before, change.after, text)
-
-    def changes(self) -> Iterator[tuple[ast.stmt, Change]]:
-        for statement in (n for n in ast.walk(self.tree) if isinstance(n, STATEMENTS)):
-            if isinstance(statement, ast.AugAssign) and type(statement.op) in OPPOSITE:
-                yield statement, Operator(statement, "op", None, OPPOSITE[type(statement.op)]())
-            for spot in spots_of(statement):
-                for rank, new in rewritten(spot, self.names):
-                    yield statement, Change(*spot[:3], new, rank)
-                node = spot[3]
-                if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and spot[4]:
-                    yield statement, Solved(*spot[:3], copy.copy(node), 1)
+                slots = self.repaired_by(done)
+                if slots:
+                    text = " ".join(ast.unparse(change.statement).split())
+                    at = source.place(self.code, change.statement.lineno, change.statement.end_lineno)
+                    found.append(Repair(at, *change.said, text, slots))
+                    yield found[-1]
 
     # -- running -----------------------------------------------------------------------------------------------
 
-    def compiled(self) -> Callable:
+    def compiled(self, new: ast.AST) -> Callable:
         """The tree as it is now, as a function with the globals and closure variables of the right one."""
-        free = self.code.co_freevars
-        body: list[ast.stmt] = [_bound(name) for name in free] + [self.tree]
-        empty = ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[])
-        outer = ast.FunctionDef("outer", empty, body, [])
-        module = ast.fix_missing_locations(ast.Module([outer], []))
-        code = compile(module, self.code.co_filename, "exec")
+        ast.fix_missing_locations(new)
+        code = compile(self.outer, self.code.co_filename, "exec")
         inner = _code_named(_code_named(code, "outer"), self.tree.name)
-        cells = dict(zip(free, self.function.__closure__ or ()))
+        cells = dict(zip(self.code.co_freevars, self.function.__closure__ or ()))
+        cells[STIR] = types.CellType(self.stirred)
         closure = tuple(cells[name] for name in inner.co_freevars)
         made = types.FunctionType(inner, self.function.__globals__, self.tree.name, self.function.__defaults__, closure)
         made.__kwdefaults__ = self.function.__kwdefaults__
         return made if self.owner is None else types.MethodType(made, self.owner)
 
-    def returned(self, function: Callable, sample: Sample, ran: Ran | None = None) -> list[Any]:
-        ran = ran or self.alone.forward(sample.values)
+    def returned(self, function: Callable, which: int) -> list[Any]:
+        """What it returns at a sample."""
+        sample = self.samples.each[which]
         incoming = [g.clone() if isinstance(g, torch.Tensor) else g for g in sample.incoming]
         with torch.no_grad():
-            found = function(ran.ctx, *incoming)
+            found = function(self.forward(which).ctx, *incoming)
         found = tuple(found) if isinstance(found, tuple | list) else (found,)
         return [found[i] if i < len(found) else None for i in self.alone.call.differentiated]
 
-    def is_right(self, function: Callable) -> bool:
-        """At every sample, the one that tells most first."""
-        each = self.samples.each
-        with contextlib.suppress(Exception):  # a change may make it anything
-            return all(
-                self.samples.right(g, sample, i)
-                for sample in (each[self.screen], *each)
-                for i, g in enumerate(self.returned(function, sample))
-            )
-        return False
+    def forward(self, which: int) -> Ran:
+        """Forward at a sample; not run again as long as nothing that it kept was changed."""
+        if which in self.kept:
+            ran, own, versions = self.kept[which]
+            if versions == versions_of(ran):
+                ran.ctx.__dict__.clear()
+                ran.ctx.__dict__.update(own)
+                return ran
+        ran = self.alone.forward(self.samples.each[which].values)
+        self.kept[which] = ran, dict(ran.ctx.__dict__), versions_of(ran)
+        return ran
+
+    # -- what an expression moves --------------------------------------------------------------------------------
+
+    def moved_by(self, spot: Spot) -> frozenset[int]:
+        """The inputs whose gradient moves when what stands at this spot does; all, where that cannot be told."""
+        if id(spot.node) not in self.moves:
+            self.moves[id(spot.node)] = self._moved_by(spot)
+        return self.moves[id(spot.node)]
+
+    def _moved_by(self, spot: Spot) -> frozenset[int]:
+        everything, self.is_stirred = frozenset(self.samples.slots), True
+        new = ast.Call(ast.Name(STIR, ast.Load()), [spot.node], [])
+        for function in Change(spot.holder, spot, new).made(self):
+            with contextlib.suppress(Exception):  # another value may not fit what follows
+                found, usual = self.returned(function, self.screen), self.samples.each[self.screen].returned
+                if self.is_stirred:
+                    return frozenset(i for i in everything if not equal(found[i], usual[i]))
+        return everything
+
+    def stirred(self, value: Any) -> Any:
+        """Another value of the same kind, where it is of a kind that a gradient is computed with."""
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if is_number or is_real(value) or (isinstance(value, torch.Tensor) and value.dtype == torch.bool):
+            return stirred(value)
+        self.is_stirred = False
+        return value
+
+    # -- what a change repairs -----------------------------------------------------------------------------------
+
+    def repaired_by(self, function: Callable) -> frozenset[int]:
+        """The wrong gradients that are right with the change, at every sample; none where a right one is not."""
+        repaired = self.wrong
+        for which in (self.screen, *range(len(self.samples.each))):
+            try:
+                right = self.right_at(which, self.returned(function, which))
+            except Exception:  # a change may make it anything
+                return frozenset()
+            repaired = repaired & right
+            if not repaired or not right | self.wrong >= {*self.samples.slots}:
+                return frozenset()
+        return repaired
+
+    def right_at(self, which: int, found: list[Any]) -> set[int]:
+        sample = self.samples.each[which]
+        return {i for i in self.samples.slots if self.samples.right(found[i], sample, i)}
 
     def gap(self, function: Callable) -> torch.Tensor | None:
         """What is returned less what is right, as one row of numbers."""
         sample = self.samples.each[self.screen]
         with contextlib.suppress(Exception):
             rows = []
-            for g, t in zip(self.returned(function, sample), sample.truth, strict=True):
+            for g, t in zip(self.returned(function, self.screen), sample.truth, strict=True):
                 if not is_real(t):
                     continue
                 apart = (plain(t.new_zeros(()) if g is None else g.detach()) - plain(t.detach())).flatten()
@@ -165,184 +203,14 @@ class Trying:
         return None
 
 
+def versions_of(ran: Ran) -> list[int]:
+    values = [*(slot.value for slot in ran.slots), *ran.args]
+    return [value._version for value in values if isinstance(value, torch.Tensor)]
+
+
 def _bound(name: str) -> ast.stmt:
     return ast.Assign([ast.Name(name, ast.Store())], ast.Constant(None))
 
 
 def _code_named(code: types.CodeType, name: str) -> types.CodeType:
     return next(c for c in code.co_consts if isinstance(c, types.CodeType) and c.co_name == name)
-
-
-# -- one change ---------------------------------------------------------------------------------------------------
-
-
-STATEMENTS = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Return, ast.Expr)
-
-
-class Change:
-    """`new` stands in one field of one node of the tree."""
-
-    def __init__(self, holder: ast.AST, field: str, index: int | None, new: Any, rank: int = 0) -> None:
-        self.holder, self.field, self.index, self.new, self.rank = holder, field, index, new, rank
-        self.old = self.get()
-        self.before, self.after = _text(self.old), _text(new)
-
-    def get(self) -> Any:
-        found = getattr(self.holder, self.field)
-        return found if self.index is None else found[self.index]
-
-    def put(self, value: Any) -> None:
-        if self.index is None:
-            setattr(self.holder, self.field, value)
-        else:
-            getattr(self.holder, self.field)[self.index] = value
-
-    def made(self, trying: Trying) -> Iterator[Callable]:
-        """The function with the change in it; the tree is changed as long as somebody looks at it."""
-        self.put(self.new)
-        try:
-            with contextlib.suppress(Exception):  # no text that Python takes
-                yield trying.compiled()
-        finally:
-            self.put(self.old)
-
-
-class Operator(Change):
-    """Of `a += b`, the other operator."""
-
-    def __init__(self, *given: Any) -> None:
-        super().__init__(*given)
-        self.before, self.after = (f"{SIGNS[type(op)]}=" for op in (self.old, self.new))
-
-
-SIGNS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
-
-
-class Solved(Change):
-    """Another number in the place of a constant, solved for: what it gives mostly grows with it evenly."""
-
-    def made(self, trying: Trying) -> Iterator[Callable]:
-        start = float(self.old.value)
-        value, best = start, None
-        for _ in range(4):
-            at, beside = self._gap(trying, value), self._gap(trying, value + 1e-4 * max(abs(value), 1.0))
-            if at is None or beside is None or at.shape != beside.shape:
-                return
-            slope = (beside - at) / (1e-4 * max(abs(value), 1.0))
-            size = float(slope @ slope)
-            if not size > 0:
-                return
-            value -= float(at @ slope) / size
-            if not abs(value) < 1e9:
-                return
-            best = round(value, 6) if abs(value) >= 1e-3 else value
-        if best is None or best == start:
-            return
-        self.new = ast.Constant(int(best) if best == int(best) and isinstance(self.old.value, int) else best)
-        self.after = _text(self.new)
-        yield from super().made(trying)
-
-    def _gap(self, trying: Trying, value: float) -> torch.Tensor | None:
-        self.new, made = ast.Constant(value), super().made
-        return next((trying.gap(function) for function in made(trying)), None)
-
-
-def _text(node: Any) -> str:
-    return (
-        " ".join(ast.unparse(node).split()) if isinstance(node, ast.AST) and not isinstance(node, ast.operator) else ""
-    )
-
-
-# -- which changes there are ----------------------------------------------------------------------------------------
-
-Spot = tuple[ast.AST, str, int | None, ast.expr, bool]  # where an expression stands; whether it is an operand
-
-
-def spots_of(statement: ast.stmt) -> Iterator[Spot]:
-    """Expressions of a statement that a value is computed with: no index, no keyword, no name of a function."""
-    value = getattr(statement, "value", None)
-    if value is None or (isinstance(statement, ast.Assign) and "saved_tensors" in ast.unparse(value)):
-        return
-    yield from _spots(statement, "value", None, value, False)
-
-
-def _spots(holder: ast.AST, field: str, index: int | None, node: ast.expr, is_operand: bool) -> Iterator[Spot]:
-    if not isinstance(node, ast.Tuple | ast.List | ast.Starred):
-        yield holder, field, index, node, is_operand
-    match node:
-        case ast.Tuple() | ast.List():
-            for i, each in enumerate(node.elts):
-                yield from _spots(node, "elts", i, each, False)
-        case ast.BinOp():
-            yield from _spots(node, "left", None, node.left, True)
-            yield from _spots(node, "right", None, node.right, True)
-        case ast.UnaryOp():
-            yield from _spots(node, "operand", None, node.operand, True)
-        case ast.Compare():
-            yield from _spots(node, "left", None, node.left, True)
-        case ast.Attribute():
-            if not _is_module(node.value):
-                yield from _spots(node, "value", None, node.value, False)
-        case ast.Call():
-            if isinstance(node.func, ast.Attribute) and not _is_module(node.func.value):
-                yield from _spots(node.func, "value", None, node.func.value, False)
-            for i, each in enumerate(node.args):
-                yield from _spots(node, "args", i, each, False)
-        case ast.Subscript():
-            yield from _spots(node, "value", None, node.value, False)
-        case ast.IfExp():
-            yield from _spots(node, "body", None, node.body, False)
-            yield from _spots(node, "orelse", None, node.orelse, False)
-
-
-def _is_module(node: ast.expr) -> bool:
-    return isinstance(node, ast.Name) and node.id in ("torch", "np", "numpy", "math", "F", "ctx", "nn")
-
-
-def rewritten(spot: Spot, names: list[str]) -> Iterator[tuple[int, ast.expr]]:
-    """What could stand there instead, each with a rank: what is plain comes first."""
-    holder, _, _, node, is_operand = spot
-    if isinstance(node, ast.Constant):
-        return
-    yield from ((0, new) for new in plainer(node))
-    if isinstance(node, ast.Name) and node.id == "ctx":
-        return
-    if not (isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub)):
-        yield 2, ast.UnaryOp(ast.USub(), node)
-    if isinstance(node, ast.Name):
-        yield from ((3, ast.Name(name, ast.Load())) for name in names if name != node.id)
-    yield from ((4, _called(node, name)) for name in WRAPPED)
-    if is_operand or isinstance(holder, (*STATEMENTS, ast.Tuple, ast.Call)):
-        for name in names:
-            for rank, operator in ((5, ast.Mult), (6, ast.Div), (7, ast.Add), (7, ast.Sub)):
-                yield rank, ast.BinOp(node, operator(), ast.Name(name, ast.Load()))
-
-
-def plainer(node: ast.expr) -> Iterator[ast.expr]:
-    """Operators exchanged, something left out, another function of its kind."""
-    match node:
-        case ast.BinOp(left=left, op=op, right=right):
-            if type(op) in OPPOSITE:
-                yield ast.BinOp(left, OPPOSITE[type(op)](), right)
-            yield from (left, right)
-            if isinstance(op, ast.Sub | ast.Div | ast.MatMult):
-                yield ast.BinOp(right, op, left)
-        case ast.UnaryOp(operand=operand):
-            yield operand
-        case ast.Compare(ops=[op]) if type(op) in TURNED:
-            yield ast.Compare(node.left, [TURNED[type(op)]()], node.comparators)
-        case ast.Call(func=ast.Attribute(value=owner, attr=name) as function):
-            for pair in (pair for pair in ALIKE if name in pair):
-                other = pair[1] if name == pair[0] else pair[0]
-                yield ast.Call(ast.Attribute(owner, other, ast.Load()), node.args, node.keywords)
-            yield node.args[0] if _is_module(owner) and node.args else function.value
-            if name == "where" and len(node.args) == 3:
-                yield ast.Call(function, [node.args[0], node.args[2], node.args[1]], node.keywords)
-        case ast.Attribute(value=owner, attr="mT" | "T" | "H"):
-            yield owner
-
-
-def _called(node: ast.expr, name: str) -> ast.expr:
-    if name == "mT":
-        return ast.Attribute(node, name, ast.Load())
-    return ast.Call(ast.Attribute(node, name, ast.Load()), [], [])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dis
 import functools
 import math
+import time
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,12 +21,13 @@ import torch
 from ..numbers import plain
 from ..report import Place
 from . import source
-from .needed import Needed, flattened, needed
+from .needed import MOST_ELEMENTS, Needed, flattened, needed
 from .owner import Owner
 from .samples import Known, Sample, Samples, same
 from .trail import Change, Note, Ran, Site, followed
 
-MOST_RUNS = 4000  # changed runs of one search
+MOST_RUNS = 1500  # changed runs of one search
+LONGEST = 1.0  # seconds of work that they may take
 MOST_TRIED = 40  # values with a meaning put in one place
 
 BEGINNINGS = ("=", "zeros", "zeros_like", "new_zeros")  # operations that make the zeros which sums begin with
@@ -64,7 +66,7 @@ class Suspect:
     @property
     def is_zero(self) -> bool:
         """Whether it is all zeros and stays so; not a sum that only begins with them."""
-        begins = not self.is_final and self.note.operation in BEGINNINGS
+        begins = not self.is_final and (self.note.operation in BEGINNINGS or not self.is_repaired)
         return not begins and all(_is_zero(value) for value in self.values) and _is_zero(self.note.made)
 
     @property
@@ -96,7 +98,7 @@ class Search:
         self.alone = samples.alone
         self.code = source.code_of(self.alone.call.backward)
         self.owner = Owner(self.code)
-        self.left = MOST_RUNS
+        self.left, self.until = MOST_RUNS, time.thread_time() + LONGEST
         self.solved = min(1, len(samples.each) - 1)  # the sample at which needed values are solved for
         self.bases = [self.run(sample) for sample in samples.each]
         self.meanings = meanings(samples)
@@ -117,7 +119,7 @@ class Search:
 
     def gradients(self, sample: Sample, changes: Changes) -> list[Any]:
         self.left -= 1
-        if self.left < 0:
+        if self.left < 0 or time.thread_time() > self.until:
             raise TimeoutError
         return self.run(sample, changes).returned
 
@@ -216,6 +218,8 @@ class Search:
 
     def _find_meant(self, suspect: Suspect) -> None:
         """The value with a meaning that belongs there; or one that does so up to a constant factor."""
+        if suspect.needed is None and suspect.values[0].numel() <= MOST_ELEMENTS:
+            return  # no value at all would do
         alike = [m for m in self.meanings if is_alike(m[0].value, suspect.values[0])]
         if suspect.needed is None or suspect.needed.rounds > 1:
             alike = alike[:MOST_TRIED]

@@ -192,12 +192,24 @@ class Changed(Trail):
         self.spots = {site.calls[-1] for site in changes}
 
     def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        result = func(*args, **(kwargs or {}))
         frame = sys._getframe(1)
         while frame is not None and not self.owner.has(frame.f_code):
             frame = frame.f_back
         if frame is None or (frame.f_code, frame.f_lasti) not in self.spots:
-            return func(*args, **(kwargs or {}))
-        return super().__torch_function__(func, types, args, kwargs)
+            return result
+        calls = self.calls(frame)
+        if getattr(func, "__name__", "") == "__setitem__":
+            self.changed(Site(calls), args[0], True)
+            return result
+        if isinstance(result, tuple | list) and any(isinstance(x, torch.Tensor) for x in result):
+            return rebuilt(result, [self.put(Site(calls, i), args, kwargs, x) for i, x in enumerate(result)])
+        return self.put(Site(calls), args, kwargs, result)
+
+    def put(self, site: Site, args: tuple, kwargs: dict | None, result: Any) -> Any:
+        if site not in self.changes or not isinstance(result, torch.Tensor) or result.is_meta:
+            return result
+        return self.changed(site, result, any(result is x for x in tensors_in((args, kwargs or {}))))
 
 
 class Names:

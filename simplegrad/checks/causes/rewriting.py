@@ -1,0 +1,268 @@
+"""Small changes of a backward's text: what could stand in the place of one of its expressions.
+
+An operation exchanged for its opposite, an operand left out, another constant, sign, name or function, a factor or a
+term too few. `changes_of` lists them, the plain ones first; `repair` compiles and runs them.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+OPPOSITE = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult}
+TURNED = {ast.Lt: ast.Gt, ast.Gt: ast.Lt, ast.LtE: ast.GtE, ast.GtE: ast.LtE}
+ALIKE = (
+    *(("sin", "cos"), ("sinh", "cosh"), ("tanh", "sigmoid"), ("sum", "mean"), ("exp", "expm1"), ("log", "log1p")),
+    *(("sqrt", "rsqrt"), ("sqrt", "square"), ("amax", "amin"), ("max", "min"), ("zeros_like", "ones_like")),
+)
+WRAPPED = ("conj", "mT", "square", "sqrt", "exp")
+ROUNDS = 4  # of a number that is solved for
+
+
+class Tried(Protocol):
+    """What a change is compiled and run by."""
+
+    def compiled(self, new: ast.AST) -> Callable: ...  # the tree as it is now, `new` being new in it
+    def gap(self, function: Callable) -> torch.Tensor | None: ...  # what it returns less what is right, flat
+
+
+def changes_of(tree: ast.FunctionDef, names: list[str]) -> Iterator[Change]:
+    """Each change of each statement; `names` hold tensors or numbers."""
+    for statement in (n for n in ast.walk(tree) if isinstance(n, STATEMENTS)):
+        for spot in spots_of(statement):
+            for rank, new in rewritten(spot, names):
+                yield Change(statement, spot, new, rank)
+            if is_number(spot.node) and spot.is_operand:
+                yield Solved(statement, spot, copy.copy(spot.node), 1)
+            elif not isinstance(spot.node, ast.Constant):
+                yield Scaled(statement, spot, copy.copy(spot.node), 2)
+            if spot.node is statement.value and isinstance(statement, ast.AugAssign) and type(statement.op) in OPPOSITE:
+                yield Operator(statement, spot, OPPOSITE[type(statement.op)]())
+
+
+def is_number(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, int | float)
+
+
+# -- one change ---------------------------------------------------------------------------------------------------
+
+
+STATEMENTS = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Return, ast.Expr)
+
+
+@dataclass(frozen=True)
+class Spot:
+    """Where an expression of a statement stands: in one field of `holder`. An operand is one side of an operation."""
+
+    holder: ast.AST
+    field: str
+    index: int | None
+    node: ast.expr
+    is_operand: bool = False
+
+    def put(self, value: Any) -> None:
+        if self.index is None:
+            setattr(self.holder, self.field, value)
+        else:
+            getattr(self.holder, self.field)[self.index] = value
+
+
+class Change:
+    """`new` stands at one spot of a statement. `rank`: 0 for the plainest."""
+
+    def __init__(self, statement: ast.stmt, spot: Spot, new: Any, rank: int = 0) -> None:
+        self.statement, self.spot, self.new, self.rank = statement, spot, new, rank
+
+    @property
+    def said(self) -> tuple[str, str]:
+        """What stands there, and what belongs there."""
+        return _text(self.spot.node), _text(self.new)
+
+    def made(self, trying: Tried) -> Iterator[Callable]:
+        """The function with the change in it; the tree is changed as long as somebody looks at it."""
+        self.spot.put(self.new)
+        try:
+            with contextlib.suppress(Exception):  # no text that Python takes
+                yield trying.compiled(self.new)
+        finally:
+            self.spot.put(self.spot.node)
+
+
+class Operator(Change):
+    """Of `a += b`, the other operator."""
+
+    def made(self, trying: Tried) -> Iterator[Callable]:
+        old, self.statement.op = self.statement.op, self.new
+        try:
+            yield trying.compiled(self.new)
+        finally:
+            self.statement.op = old
+
+    @property
+    def said(self) -> tuple[str, str]:
+        return f"{SIGNS[OPPOSITE[type(self.new)]]}=", f"{SIGNS[type(self.new)]}="
+
+
+SIGNS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
+
+
+class Solved(Change):
+    """Another number in the place of a constant, solved for: what it gives mostly grows with it evenly."""
+
+    def made(self, trying: Tried) -> Iterator[Callable]:
+        value = self.solved(trying)
+        if value is not None:
+            self.new = self.written(int(value) if value == int(value) and self.is_whole else value)
+            yield from super().made(trying)
+
+    @property
+    def start(self) -> float:
+        return float(self.spot.node.value)
+
+    @property
+    def is_whole(self) -> bool:
+        return isinstance(self.spot.node.value, int)
+
+    def written(self, value: float) -> ast.expr:
+        return ast.Constant(value)
+
+    def solved(self, trying: Tried) -> float | None:
+        """By Newton's method, as long as it comes nearer; None where it comes to nothing new."""
+        value, at = self.start, self._gap(trying, self.start)
+        first = None if at is None else float(at @ at)
+        for _ in range(ROUNDS):
+            step = 1e-4 * max(abs(value), 1.0)
+            beside = self._gap(trying, value + step)
+            if at is None or beside is None or at.shape != beside.shape:
+                return None
+            slope = (beside - at) / step
+            if not float(slope @ slope) > 0:
+                return None
+            value -= float(at @ slope) / float(slope @ slope)
+            before, at = float(at @ at), self._gap(trying, value) if abs(value) < 1e9 else None
+            if at is None or float(at @ at) > 0.25 * before:
+                return None
+            if float(at @ at) <= 1e-12 * first:
+                break
+        value = round(value, 6) if abs(value) >= 1e-3 else value
+        return None if value == self.start else value
+
+    def _gap(self, trying: Tried, value: float) -> torch.Tensor | None:
+        self.new, made = self.written(value), super().made
+        return next((trying.gap(function) for function in made(trying)), None)
+
+
+class Scaled(Solved):
+    """An expression times a constant, which is solved for."""
+
+    start, is_whole = 1.0, True
+
+    def written(self, value: float) -> ast.expr:
+        return ast.BinOp(ast.Constant(value), ast.Mult(), self.spot.node)
+
+    def solved(self, trying: Tried) -> float | None:
+        value = super().solved(trying)
+        return None if value is None or value == -1 or value == 0 else value  # a sign is tried for itself
+
+
+def _text(node: ast.AST) -> str:
+    return " ".join(ast.unparse(node).split())
+
+
+# -- which changes there are ----------------------------------------------------------------------------------------
+
+
+def spots_of(statement: ast.stmt) -> Iterator[Spot]:
+    """Expressions of a statement that a value is computed with: no index, no keyword, no name of a function."""
+    value = getattr(statement, "value", None)
+    if value is None or (isinstance(statement, ast.Assign) and "saved_tensors" in ast.unparse(value)):
+        return
+    yield from _spots(statement, "value", None, value, False)
+
+
+def _spots(holder: ast.AST, field: str, index: int | None, node: ast.expr, is_operand: bool) -> Iterator[Spot]:
+    if not isinstance(node, ast.Tuple | ast.List | ast.Starred):
+        yield Spot(holder, field, index, node, is_operand)
+    match node:
+        case ast.Tuple() | ast.List():
+            for i, each in enumerate(node.elts):
+                yield from _spots(node, "elts", i, each, False)
+        case ast.BinOp():
+            yield from _spots(node, "left", None, node.left, True)
+            yield from _spots(node, "right", None, node.right, True)
+        case ast.UnaryOp():
+            yield from _spots(node, "operand", None, node.operand, True)
+        case ast.Compare():
+            yield from _spots(node, "left", None, node.left, True)
+        case ast.Attribute():
+            if not _is_module(node.value):
+                yield from _spots(node, "value", None, node.value, False)
+        case ast.Call():
+            if isinstance(node.func, ast.Attribute) and not _is_module(node.func.value):
+                yield from _spots(node.func, "value", None, node.func.value, False)
+            for i, each in enumerate(node.args):
+                yield from _spots(node, "args", i, each, False)
+        case ast.Subscript():
+            yield from _spots(node, "value", None, node.value, False)
+        case ast.IfExp():
+            yield from _spots(node, "body", None, node.body, False)
+            yield from _spots(node, "orelse", None, node.orelse, False)
+
+
+def _is_module(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and node.id in ("torch", "np", "numpy", "math", "F", "ctx", "nn")
+
+
+def rewritten(spot: Spot, names: list[str]) -> Iterator[tuple[int, ast.expr]]:
+    """What could stand there instead, each with a rank: what is plain comes first."""
+    holder, node = spot.holder, spot.node
+    if isinstance(node, ast.Constant):
+        return
+    yield from ((0, new) for new in plainer(node))
+    if isinstance(node, ast.Name) and node.id == "ctx":
+        return
+    if not (isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub)):
+        yield 1, ast.UnaryOp(ast.USub(), node)
+    if isinstance(node, ast.Name):
+        yield from ((3, ast.Name(name, ast.Load())) for name in names if name != node.id)
+    yield from ((4, _called(node, name)) for name in WRAPPED)
+    if spot.is_operand or isinstance(holder, (*STATEMENTS, ast.Tuple, ast.Call)):
+        for name in names:
+            for rank, operator in ((5, ast.Mult), (6, ast.Div), (7, ast.Add), (7, ast.Sub)):
+                yield rank, ast.BinOp(node, operator(), ast.Name(name, ast.Load()))
+
+
+def plainer(node: ast.expr) -> Iterator[ast.expr]:
+    """Operators exchanged, something left out, another function of its kind."""
+    match node:
+        case ast.BinOp(left=left, op=op, right=right):
+            if type(op) in OPPOSITE:
+                yield ast.BinOp(left, OPPOSITE[type(op)](), right)
+            yield from (left, right)
+            if isinstance(op, ast.Sub | ast.Div | ast.MatMult):
+                yield ast.BinOp(right, op, left)
+        case ast.UnaryOp(operand=operand):
+            yield operand
+        case ast.Compare(ops=[op]) if type(op) in TURNED:
+            yield ast.Compare(node.left, [TURNED[type(op)]()], node.comparators)
+        case ast.Call(func=ast.Attribute(value=owner, attr=name) as function):
+            for pair in (pair for pair in ALIKE if name in pair):
+                other = pair[1] if name == pair[0] else pair[0]
+                yield ast.Call(ast.Attribute(owner, other, ast.Load()), node.args, node.keywords)
+            yield node.args[0] if _is_module(owner) and node.args else function.value
+            if name == "where" and len(node.args) == 3:
+                yield ast.Call(function, [node.args[0], node.args[2], node.args[1]], node.keywords)
+        case ast.Attribute(value=owner, attr="mT" | "T" | "H"):
+            yield owner
+
+
+def _called(node: ast.expr, name: str) -> ast.expr:
+    if name == "mT":
+        return ast.Attribute(node, name, ast.Load())
+    return ast.Call(ast.Attribute(node, name, ast.Load()), [], [])
