@@ -122,7 +122,7 @@ class Case:
     @cached_property
     def ran(self) -> Ran:
         """Backward at the first sample, followed."""
-        return Search(self.joint, self.joint.wrong).bases[0]
+        return Search(self.joint, self.joint.wrong).run(self.joint.each[0])
 
     @property
     def returned_at(self) -> Place | None:

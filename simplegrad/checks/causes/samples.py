@@ -8,11 +8,13 @@ forward computes, the gradients that come back to them, and the derivative of ea
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+
+from simplegrad.locks import cached_property
 
 from ..numbers import directions, inner, moved, plain, size_of, slope
 from ..subjects.alone import Alone
@@ -44,10 +46,15 @@ class Sample:
     incoming: list[Any]
     truth: list[torch.Tensor | None]
     returned: list[Any] = field(default_factory=list)
-    known: list[Known] = field(default_factory=list)
+    knowing: list[Callable[[], Iterable[Known]]] = field(default_factory=list)
     forward: list[Note] = field(default_factory=list)
     leaves: list[torch.Tensor] = field(default_factory=list)
     outputs: list[Any] = field(default_factory=list)
+
+    @cached_property
+    def known(self) -> list[Known]:
+        """What has a meaning; found when it is asked for, since it takes many gradients."""
+        return [known for each in self.knowing for known in each()]
 
 
 @dataclass
@@ -135,10 +142,10 @@ def sample_of(alone: Alone, bits: int, draw: int, jitter: float, output: int | N
     confirmed = sample is not None and is_confirmed(alone, bits, sample, generator)
     if not confirmed:
         truth = by_elements(alone, bits, values, incoming)
-        sample = Sample(values, incoming, truth, known=sample.known if sample else [])
+        sample = Sample(values, incoming, truth, knowing=sample.knowing if sample else [])
     ran = alone.forward(values)
     sample.returned = alone.backward(ran, incoming)
-    sample.known += known_inputs(alone, sample)
+    sample.knowing.append(lambda: known_inputs(alone, sample))
     return sample, confirmed
 
 
@@ -178,10 +185,13 @@ def through_forward(alone: Alone, values: list[torch.Tensor], incoming: list[Any
         truth = torch.autograd.grad(outs, leaves, gs, allow_unused=True, retain_graph=True)
     except Exception:  # forward changes something in place, calls a kernel without a derivative, ...
         return None
-    known = [*known_values(notes), *known_gradients(notes, outs, gs)]
-    partials = torch.autograd.grad(outs, leaves, [torch.ones_like(g) for g in gs], allow_unused=True, retain_graph=True)
-    known += [Known(p, "partial", "the derivative by an input") for p in partials if p is not None]
-    return Sample(values, incoming, list(truth), known=known, forward=notes, leaves=leaves, outputs=list(ran.outputs))
+    knowing = [
+        lambda: known_values(notes),
+        lambda: known_gradients(notes, outs, gs),
+        lambda: known_partials(leaves, outs, gs),
+    ]
+    outputs = list(ran.outputs)
+    return Sample(values, incoming, list(truth), knowing=knowing, forward=notes, leaves=leaves, outputs=outputs)
 
 
 def followed_forward(alone: Alone, values: list[torch.Tensor]) -> tuple[Any, list[Note]]:
@@ -271,6 +281,12 @@ def known_gradients(notes: list[Note], outs: list[torch.Tensor], gs: list[torch.
                 yield Known(gradient, kind, "the gradient of a value of forward")
                 yield from _along_uses(note, gradient, kind)
         yield from _along_uses(note, torch.ones_like(note.made), "partial")
+
+
+def known_partials(leaves: list, outs: list[torch.Tensor], gs: list[torch.Tensor]) -> Iterator[Known]:
+    ones = [torch.ones_like(g) for g in gs]
+    partials = torch.autograd.grad(outs, leaves, ones, allow_unused=True, retain_graph=True)
+    yield from (Known(p, "partial", "the derivative by an input") for p in partials if p is not None)
 
 
 def _along_uses(note: Note, gradient: torch.Tensor, kind: str) -> Iterator[Known]:

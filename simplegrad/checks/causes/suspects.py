@@ -18,6 +18,8 @@ from typing import Any
 
 import torch
 
+from simplegrad.locks import cached_property
+
 from ..numbers import plain
 from ..report import Place
 from . import source
@@ -100,9 +102,16 @@ class Search:
         self.owner = Owner(self.code)
         self.left, self.until = MOST_RUNS, time.thread_time() + LONGEST
         self.solved = min(1, len(samples.each) - 1)  # the sample at which needed values are solved for
-        self.bases = [self.run(sample) for sample in samples.each]
-        self.meanings = meanings(samples)
         self.right = [i for i in samples.slots if i not in samples.wrong and has_gradient(samples, i)]
+
+    @cached_property
+    def bases(self) -> list[Ran]:
+        """Backward at each sample, followed."""
+        return [self.run(sample) for sample in self.samples.each]
+
+    @cached_property
+    def meanings(self) -> list[Meaning]:
+        return meanings(self.samples)
 
     @property
     def asked(self) -> list[int]:
@@ -320,14 +329,20 @@ def meanings(samples: Samples) -> list[Meaning]:
     rows = [s.known for s in samples.each]
     if len({len(row) for row in rows}) > 1:  # forward took another way
         return []
-    found: list[Meaning] = []
+    found: dict[tuple, list[Meaning]] = {}
     for column in zip(*rows, strict=True):
         value = column[0].value
         if not isinstance(value, torch.Tensor) or not value.numel() or is_constant([c.value for c in column]):
             continue
-        if not any(all(equal(a.value, b.value) for a, b in zip(column, other)) for other in found):
-            found.append(list(column))
-    return found
+        alike = found.setdefault(likeness(value), [])
+        if not any(all(equal(a.value, b.value) for a, b in zip(column, other)) for other in alike):
+            alike.append(list(column))
+    return [meaning for alike in found.values() for meaning in alike]
+
+
+def likeness(value: torch.Tensor) -> tuple:
+    """The same for equal values, and seldom for others."""
+    return value.shape, value.dtype, f"{float(plain(value.detach()).abs().double().sum()):.6g}"
 
 
 def is_constant(values: list[torch.Tensor]) -> bool:
