@@ -60,6 +60,11 @@ class Mutant:
     before: str
     after: str
     text: str  # the whole file, changed
+    also: tuple[int, int] | None = None  # first and last line of a second change
+
+    @property
+    def changed(self) -> list[tuple[int, int]]:
+        return [(self.first, self.last), *([self.also] if self.also else [])]
 
     @property
     def name(self) -> str:
@@ -90,6 +95,20 @@ def mutants_of(name: str) -> Iterator[Mutant]:
         node = change.node
         before = " ".join((ast.get_source_segment(text, node) or "").split())
         yield Mutant(name, change.kind, node.lineno, node.end_lineno or node.lineno, before, change.after, mutated)
+
+
+def pairs_of(name: str) -> Iterator[Mutant]:
+    """Two changes at once, in statements that do not touch: no one line is what is wrong."""
+    text = HOME[name].read_text()
+    function = backward_of(ast.parse(text), name)
+    found = [each for each in changes(function) if each.kind not in ("none", "swapped")] if function else []
+    found.sort(key=lambda each: each.node.lineno)
+    for a, b in zip(found, found[len(found) // 2 :], strict=False):
+        if a.node.end_lineno < b.node.lineno:
+            said = f"{ast.unparse(a.node)} -> {a.after}, {ast.unparse(b.node)}", b.after
+            both = replaced(replaced(text, b), a)
+            lines = a.node.lineno, a.node.end_lineno
+            yield Mutant(name, f"{a.kind} and {b.kind}", *lines, *said, both, (b.node.lineno, b.node.end_lineno))
 
 
 def replaced(text: str, change: Change) -> str:

@@ -39,6 +39,22 @@ def test_their_lines_are_named(figures):
     assert figures.share("has_line") >= least(mutation.LINE, len(figures.asked)), figures.text
 
 
+def most(goal: float, count: int) -> float:
+    """What a sample may reach at most, likewise."""
+    return goal if FULL else goal + 2 * (goal * (1 - goal) / count) ** 0.5
+
+
+def test_seldom_a_wrong_line_or_a_wrong_cause(figures):
+    assert figures.share("has_wrong_line") <= most(mutation.WRONG_LINE, len(figures.asked)), figures.text
+    assert figures.share("has_wrong_cause") <= most(mutation.WRONG_CAUSE, len(figures.asked)), figures.text
+
+
+def test_of_two_faults_no_other_line_is_named():
+    two = mutation.measured(17 if FULL else 199, mutants=mutation.twice_wrong)
+    assert len(two.asked) >= 3 and two.share("is_found") == 1, two.text
+    assert two.share("has_wrong_line") <= most(mutation.WRONG_LINE, len(two.asked)), two.text
+
+
 @pytest.mark.parametrize("name", mutable()[::9])
 def test_a_mutant_keeps_its_lines(name):
     for mutant in mutants_of(name):

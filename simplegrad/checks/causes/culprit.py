@@ -16,7 +16,7 @@ import torch
 from ..report import Place
 from . import source
 from .samples import Known, Samples
-from .suspects import BEGINNINGS, Search, Suspect, operations_of
+from .suspects import BEGINNINGS, Search, Suspect, operations_of, within_budget
 from .trail import Change
 
 # What counts for and against a statement, in the logarithm of its odds.
@@ -33,6 +33,7 @@ ALIAS_OF_OTHER = -1.0
 NEEDS_MORE = -1.5  # another value repairs with fewer numbers
 EXPLAINED = -1.2  # an earlier value accounts for it
 LEAST = -1.2  # below this the statement that returns is likelier than any other
+CONFIRMED = ("zero", "meaning", "factor", "transposed", "conjugated", "inverted", "returned")  # tried at every sample
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,12 @@ class Culprit:
     how: str
     suspect: Suspect | None = None
     slots: tuple[int, ...] = ()
-    lead: float = 0.0  # how much likelier it is than any other statement, as a logarithm
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether it is named: what it has to be is known everywhere, or it is what is returned and nothing before it
+        was found wrong. That some other value of something on the way would do as well says little."""
+        return self.how in CONFIRMED or (self.suspect is not None and self.suspect.is_final)
 
     @property
     def factor(self) -> float | None:
@@ -63,9 +69,10 @@ def culprits(samples: Samples) -> list[Culprit]:
     wrong = samples.wrong
     if not wrong or source.code_of(samples.alone.call.backward) is None:
         return []
-    if len(wrong) > 1 and (shared := named(Search(samples, wrong), shared=True)) is not None:
+    until = within_budget()
+    if len(wrong) > 1 and (shared := named(Search(samples, wrong, until), shared=True)) is not None:
         return [shared]
-    each = [named(Search(samples, [i])) for i in wrong]
+    each = [named(Search(samples, [i], until)) for i in wrong]
     return list({(c.statement, c.how): c for c in each if c is not None}.values())
 
 
@@ -81,10 +88,7 @@ def named(search: Search, shared: bool = False) -> Culprit | None:
     best = max(range(len(suspects)), key=lambda i: (weighed[i], i), default=None)
     if best is None or (weighed[best] < LEAST and not shared and returns_what_it_computes(search)):
         return None if shared else returned(search)
-    at = suspects[best].statement
-    others = [w for s, w in zip(suspects, weighed, strict=True) if s.statement != at]
-    lead = weighed[best] - max(others, default=LEAST)
-    return Culprit(at, how(search, suspects[best]), suspects[best], tuple(search.wrong), lead)
+    return Culprit(suspects[best].statement, how(search, suspects[best]), suspects[best], tuple(search.wrong))
 
 
 def returns_what_it_computes(search: Search) -> bool:

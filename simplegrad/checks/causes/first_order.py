@@ -117,7 +117,7 @@ class Case:
         if slot in self.joint.wrong and (repaired := self.repair_of(slot)) is not None:
             return repaired.place
         found = self.culprit_of(slot)
-        return found.statement if found else self.returned_at
+        return found.statement if found is not None and found.is_sure else None
 
     @cached_property
     def ran(self) -> Ran:
@@ -490,8 +490,8 @@ def _because(case: Case, i: int) -> str:
     if repaired is not None:
         return f". It goes wrong {place_in_words(repaired.place)}: {repaired.said}."
     found = case.culprit_of(i)
-    if found is None:
-        return "."
+    if found is None or not found.is_sure:
+        return ". No statement was found that could be changed alone to make it right: the line is not known."
     said = explained_by(found)
     return f". It goes wrong {place_in_words(found.statement)}{f': {said}' if said else ''}."
 

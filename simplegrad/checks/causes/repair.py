@@ -84,16 +84,11 @@ class Trying:
         empty = ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[])
         return ast.fix_missing_locations(ast.Module([ast.FunctionDef("outer", empty, body, [])], []))
 
-    def locals_of(self) -> list[str]:
-        """Names of backward that hold a tensor or a number, its parameters included."""
-        stored = [n.id for n in ast.walk(self.tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
-        return list(dict.fromkeys([*(a.arg for a in self.tree.args.args[1:]), *stored]))[:12]
-
     def repairs(self) -> Iterator[Repair]:
         """Of the plainest kind that there is, for each wrong gradient."""
         found: list[Repair] = []
         left, last, until = MOST_TRIED, 0, time.thread_time() + LONGEST
-        for change in sorted(changes_of(self.tree, self.locals_of()), key=lambda each: each.rank):
+        for change in sorted(changes_of(self.tree), key=lambda each: each.rank):
             repaired = frozenset().union(*(each.slots for each in found))
             is_done = repaired >= self.wrong and change.rank > max(last, PLAIN)
             if not left or len(found) >= ENOUGH or is_done or time.thread_time() > until:

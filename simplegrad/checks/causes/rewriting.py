@@ -22,6 +22,7 @@ ALIKE = (
     *(("sqrt", "rsqrt"), ("sqrt", "square"), ("amax", "amin"), ("max", "min"), ("zeros_like", "ones_like")),
 )
 WRAPPED = ("conj", "mT", "square", "sqrt", "exp")
+MOST_NAMES = 20  # that could stand somewhere instead
 ROUNDS = 4  # of a number that is solved for
 
 
@@ -32,18 +33,29 @@ class Tried(Protocol):
     def gap(self, function: Callable) -> torch.Tensor | None: ...  # what it returns less what is right, flat
 
 
-def changes_of(tree: ast.FunctionDef, names: list[str]) -> Iterator[Change]:
-    """Each change of each statement; `names` hold tensors or numbers."""
+def changes_of(tree: ast.FunctionDef) -> Iterator[Change]:
+    """Each change of each statement."""
+    bound = bound_in(tree)
     for statement in (n for n in ast.walk(tree) if isinstance(n, STATEMENTS)):
+        names = [name for name, line in bound.items() if line < statement.lineno][:MOST_NAMES]
         for spot in spots_of(statement):
             for rank, new in rewritten(spot, names):
                 yield Change(statement, spot, new, rank)
-            if is_number(spot.node) and spot.is_operand:
+            if is_number(spot.node) and (spot.is_operand or isinstance(spot.node.value, float)):
                 yield Solved(statement, spot, copy.copy(spot.node), 1)
             elif not isinstance(spot.node, ast.Constant):
                 yield Scaled(statement, spot, copy.copy(spot.node), 2)
             if spot.node is statement.value and isinstance(statement, ast.AugAssign) and type(statement.op) in OPPOSITE:
                 yield Operator(statement, spot, OPPOSITE[type(statement.op)]())
+
+
+def bound_in(tree: ast.FunctionDef) -> dict[str, int]:
+    """Names of a backward that hold a tensor or a number, its parameters first, and the line that first binds each."""
+    found = {each.arg: tree.lineno for each in tree.args.args[1:]}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found[node.id] = min(found.get(node.id, node.lineno), node.lineno)
+    return found
 
 
 def is_number(node: ast.expr) -> bool:
@@ -232,7 +244,7 @@ def rewritten(spot: Spot, names: list[str]) -> Iterator[tuple[int, ast.expr]]:
     if isinstance(node, ast.Name):
         yield from ((3, ast.Name(name, ast.Load())) for name in names if name != node.id)
     yield from ((4, _called(node, name)) for name in WRAPPED)
-    if spot.is_operand or isinstance(holder, (*STATEMENTS, ast.Tuple, ast.Call)):
+    if spot.is_operand or isinstance(holder, (*STATEMENTS, ast.Tuple, ast.Call, ast.Attribute)):
         for name in names:
             for rank, operator in ((5, ast.Mult), (6, ast.Div), (7, ast.Add), (7, ast.Sub)):
                 yield rank, ast.BinOp(node, operator(), ast.Name(name, ast.Load()))

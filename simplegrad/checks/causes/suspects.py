@@ -95,12 +95,12 @@ def operations_of(code: types.CodeType, first: int, last: int) -> int:
 class Search:
     """One backward in which the gradients of the inputs `wrong` are wrong."""
 
-    def __init__(self, samples: Samples, wrong: list[int]) -> None:
+    def __init__(self, samples: Samples, wrong: list[int], until: float | None = None) -> None:
         self.samples, self.wrong = samples, wrong
         self.alone = samples.alone
         self.code = source.code_of(self.alone.call.backward)
         self.owner = Owner(self.code)
-        self.left, self.until = MOST_RUNS, time.thread_time() + LONGEST
+        self.left, self.until = MOST_RUNS, until or within_budget()
         self.solved = min(1, len(samples.each) - 1)  # the sample at which needed values are solved for
         self.right = [i for i in samples.slots if i not in samples.wrong and has_gradient(samples, i)]
 
@@ -263,6 +263,11 @@ class Search:
                 return None
         is_one = c is not None and (not math.isfinite(c) or c == 0 or abs(c - 1) <= 1e-6)
         return None if is_one else c
+
+
+def within_budget() -> float:
+    """When searches that begin now have worked for long enough."""
+    return time.thread_time() + LONGEST
 
 
 def solved_factor(at: Callable[[float], torch.Tensor], truth: torch.Tensor) -> float | None:

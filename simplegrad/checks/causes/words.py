@@ -79,7 +79,7 @@ def explained_by(culprit: Culprit) -> str:
 
 def cause_in(culprit: Culprit | None) -> str:
     """The same as `Finding.explanation` has it: a few words."""
-    if culprit is None:
+    if culprit is None or not culprit.is_sure:
         return ""
     if culprit.how == "factor" and culprit.factor is not None:
         return explanation_of(1 / culprit.factor)

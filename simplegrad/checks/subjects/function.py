@@ -23,6 +23,8 @@ from simplegrad.checks.subjects.subject import Gradients, gradient_of
 from simplegrad.locks import cached_property
 from simplegrad.torch_bridge.calls import Call, plain_copy
 
+NEAR = 4  # lines between what writes to a value and what keeps it that are told as one place
+
 
 @functools.cache
 def gives_nothing() -> type[torch.autograd.Function]:
@@ -270,10 +272,11 @@ class Rule:
             self.alone._forward(type(ran.ctx)(self.call, self.alone.needs), args)
         for slot in self.alone.find_slots(ran.ctx):
             if slot.path in before and _is_dense(slot.value) and unlike([slot.value], [before[slot.path]], 0.0):
+                seen = watch.seen.get(id(slot.value))
                 line = source.line_naming(code, slot.name) if any(slot.value is arg for arg in args) else None
                 if line:  # what it was given may be written to, a running statistic, but not kept without a copy
-                    return slot.name, source.place(code, line)
-                seen = watch.seen.get(id(slot.value))
+                    lines = sorted((line, seen.last if seen is not None and seen.last > seen.first else line))
+                    return slot.name, source.place(code, *(lines if lines[1] - lines[0] <= NEAR else (line,)))
                 return slot.name, source.place(seen.code, seen.last) if seen is not None else None
         return "", source.heading(code) if code else None
 
