@@ -16,7 +16,7 @@ import torch
 from ..report import Place
 from . import source
 from .samples import Known, Samples
-from .suspects import BEGINNINGS, Search, Suspect, operations_of, within_budget
+from .suspects import BEGINNINGS, Search, Suspect, operations_of
 from .trail import Change
 
 # What counts for and against a statement, in the logarithm of its odds.
@@ -33,15 +33,25 @@ ALIAS_OF_OTHER = -1.0
 NEEDS_MORE = -1.5  # another value repairs with fewer numbers
 EXPLAINED = -1.2  # an earlier value accounts for it
 LEAST = -1.2  # below this the statement that returns is likelier than any other
-CONFIRMED = ("zero", "meaning", "factor", "transposed", "conjugated", "inverted", "returned")  # tried at every sample
+CONFIRMED = (
+    "zero",
+    "meaning",
+    "missing",
+    "factor",
+    "transposed",
+    "conjugated",
+    "inverted",
+    "returned",
+)  # tried at every sample
 
 
 @dataclass(frozen=True)
 class Culprit:
     """The statement that is wrong.
 
-    `how`: "zero" (its value is all zeros), "meaning" (another value belongs there), "factor" (a constant factor away),
-    "transposed", "conjugated", "inverted", "value" (some other value belongs there), "returned" (all before is right).
+    `how`: "zero" (its value is all zeros), "meaning" (another value belongs there), "missing" (a term or a factor is),
+    "factor" (a constant factor away), "transposed", "conjugated", "inverted", "value" (some other value belongs there),
+    "returned" (all before is right).
     """
 
     statement: Place
@@ -69,10 +79,10 @@ def culprits(samples: Samples) -> list[Culprit]:
     wrong = samples.wrong
     if not wrong or source.code_of(samples.alone.call.backward) is None:
         return []
-    until = within_budget()
-    if len(wrong) > 1 and (shared := named(Search(samples, wrong, until), shared=True)) is not None:
+    search = Search(samples, wrong)
+    if len(wrong) > 1 and (shared := named(search, shared=True)) is not None:
         return [shared]
-    each = [named(Search(samples, [i], until)) for i in wrong]
+    each = [named(Search(samples, [i], search.until)) for i in wrong]
     return list({(c.statement, c.how): c for c in each if c is not None}.values())
 
 
@@ -123,6 +133,7 @@ def weight(suspect: Suspect, least: int) -> float:
         found += IS_DERIVATIVE if suspect.meaning.kind == "partial" else HAS_MEANING
     if accuses(suspect):
         found += MEANT if suspect.is_meant_exactly else MEANT_UP_TO_FACTOR
+    found += MEANT * bool(suspect.missing)
     if suspect.is_alias:
         found += ALIAS_OF_OTHER if suspect.meaning is None else ALIAS_OF_RIGHT
     if suspect.factor is None and suspect.needed is not None and suspect.needed.freedom > least:
@@ -145,6 +156,8 @@ def how(search: Search, suspect: Suspect) -> str:
     for word, change in shapes(suspect.values[0]):
         if search.repaired_by(suspect.site, lambda k, c=change: c):
             return word
+    if suspect.missing:
+        return "missing"
     return "meaning" if accuses(suspect) else "value"
 
 

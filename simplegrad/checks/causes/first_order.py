@@ -29,12 +29,11 @@ from .examined import same as equal
 from .partial import ignored, ordered
 from .repair import Repair, repairs
 from .samples import Sample, Samples, differentiable, follows, is_real, same, samples_of
-from .suspects import Search
+from .suspects import MOST_NOTES, Search
 from .trail import Ran
 from .words import all_in_words, cause_in, explained_by, place_in_words, relation
 
 MOST_USES = 60  # operations of forward whose uses are looked at
-MOST_NOTES = 150  # operations of a backward: of one that runs more, a loop, the plainest repair is taken
 
 
 def why_wrong(rule: Rule) -> list[Finding]:
@@ -101,7 +100,7 @@ class Case:
         places = {each.place for each in found}
         if not found or len(places) == 1 and not places & self.calling:
             return found[0] if found else None
-        if len(self.ran.notes) > MOST_NOTES:
+        if len(self.ran.notes) > MOST_NOTES:  # to search in a loop takes long: the plainest
             return None if places & self.calling else found[0]
         near = self.culprit_of(slot)
         named = next((each for each in found if near is not None and each.place == near.statement), None)

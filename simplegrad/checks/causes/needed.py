@@ -38,14 +38,14 @@ class Needed:
         a, b = self.moves @ other, self.moves @ self.value
         return bool((a - b).norm() <= 1e-5 * b.norm() + 1e-12)
 
-    def factor_of(self, other: torch.Tensor) -> float | None:
-        """The c for which `c * other` would do; None where there is none."""
-        a, b = self.moves @ other, self.moves @ self.value
+    def factor_of(self, other: torch.Tensor, like: torch.Tensor | None = None) -> float | None:
+        """The c for which `c * other` would do (or would do as `like` does); None where there is none."""
+        a, b = self.moves @ other, self.moves @ (self.value if like is None else like)
         size = float(a @ a)
         if size <= 1e-20 * float(b @ b) or size == 0:
             return None
         c = float(a @ b) / size
-        return c if self.is_met_by(c * other) else None
+        return c if bool((c * a - b).norm() <= 1e-5 * b.norm() + 1e-12) else None
 
 
 def needed(gradients: Callable[[Any], torch.Tensor], value: Any, truth: torch.Tensor) -> Needed | None:

@@ -12,7 +12,7 @@ import functools
 import math
 import time
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,8 @@ from .samples import Known, Sample, Samples, same
 from .trail import Change, Note, Ran, Site, followed
 
 MOST_RUNS = 1500  # changed runs of one search
-LONGEST = 1.0  # seconds of work that they may take
+MOST_NOTES = 150  # operations of a backward; one that runs more is a loop
+LONGEST, IN_LOOPS = 3.0, 0.5  # seconds of work that the searches for one backward may take
 MOST_TRIED = 40  # values with a meaning put in one place
 
 BEGINNINGS = ("=", "zeros", "zeros_like", "new_zeros")  # operations that make the zeros which sums begin with
@@ -55,6 +56,7 @@ class Suspect:
     meant: Known | None = None  # what that means
     is_meant_exactly: bool = False  # not only up to a constant factor
     factor: float | None = None  # the constant that repairs it
+    missing: str = ""  # what is missing in it, in words: a term or a factor that is known elsewhere in the run
 
     @property
     def statement(self) -> Place:
@@ -73,7 +75,7 @@ class Suspect:
 
     @property
     def is_repaired(self) -> bool:
-        return self.needed is not None or self.factor is not None or self.meant is not None
+        return self.needed is not None or self.factor is not None or self.meant is not None or bool(self.missing)
 
 
 def _is_zero(value: Any) -> bool:
@@ -100,7 +102,7 @@ class Search:
         self.alone = samples.alone
         self.code = source.code_of(self.alone.call.backward)
         self.owner = Owner(self.code)
-        self.left, self.until = MOST_RUNS, until or within_budget()
+        self.left, self._until = MOST_RUNS, until
         self.solved = min(1, len(samples.each) - 1)  # the sample at which needed values are solved for
         self.right = [i for i in samples.slots if i not in samples.wrong and has_gradient(samples, i)]
 
@@ -108,6 +110,12 @@ class Search:
     def bases(self) -> list[Ran]:
         """Backward at each sample, followed."""
         return [self.run(sample) for sample in self.samples.each]
+
+    @cached_property
+    def until(self) -> float:
+        """When it has worked for long enough."""
+        is_loop = len(self.bases[0].notes) > MOST_NOTES
+        return self._until or time.thread_time() + (IN_LOOPS if is_loop else LONGEST)
 
     @cached_property
     def meanings(self) -> list[Meaning]:
@@ -203,6 +211,8 @@ class Search:
             suspect.factor = c
         if suspect.executions == 1 and isinstance(suspect.values[0], torch.Tensor):
             self._find_meant(suspect)
+            if suspect.factor is None and not suspect.is_meant_exactly:
+                self._find_missing(suspect)
 
     def _needed(self, suspect: Suspect) -> Needed | None:
         sample = self.samples.each[self.solved]
@@ -246,6 +256,47 @@ class Search:
         if found is not None:
             suspect.meant, suspect.is_meant_exactly = found[0], True
 
+    def _find_missing(self, suspect: Suspect) -> None:
+        """A value computed before it, or one with a meaning, that is missing in it as a term or as a factor."""
+        needed = suspect.needed
+        if needed is None or needed.rounds > 1:
+            return
+        for name, values in self._others(suspect):
+            other = flattened(values[self.solved].reshape(suspect.values[0].shape))[0]
+            c = needed.factor_of(other, needed.value - needed.found)
+            if c is not None and self._takes_joined(suspect, lambda v, x, c=c: v + c * x, values):
+                suspect.missing = f"the term {name}"
+            elif needed.is_met_by(needed.found * other) and self._takes_joined(suspect, lambda v, x: v * x, values):
+                suspect.missing = f"the factor {name}"
+            if suspect.missing:
+                return
+
+    def _takes_joined(self, suspect: Suspect, join: Callable, values: list[torch.Tensor]) -> bool:
+        return self.repaired_by(suspect.site, lambda k: lambda v: join(v, values[k].reshape(v.shape)))
+
+    def _others(self, suspect: Suspect) -> Iterator[tuple[str, list[torch.Tensor]]]:
+        """What could be missing: (its name, its value at each sample)."""
+        for name, rows in self._computed.items():
+            if rows[0] < self._first(suspect.site) and is_alike(rows[1][0], suspect.values[0]):
+                yield name, rows[1]
+        for meaning in self.meanings:
+            if is_alike(meaning[0].value, suspect.values[0]):
+                yield meaning[0].what, [known.value for known in meaning]
+
+    def _first(self, site: Site) -> int:
+        return next((k for k, note in enumerate(self.bases[0].notes) if note.site == site), 0)
+
+    @cached_property
+    def _computed(self) -> dict[str, tuple[int, list[torch.Tensor]]]:
+        """What each local name of backward holds in the end: (when it was computed, its value at each sample)."""
+        found = {}
+        for name, value in self.bases[0].locals.items():
+            site = next((note.site for note in self.bases[0].notes if note.made is value), None)
+            rows = [last_value(base, site) for base in self.bases] if site is not None else []
+            if rows and all(isinstance(row, torch.Tensor) and row.is_floating_point() for row in rows):
+                found[f"`{name}`"] = self._first(site), rows
+        return found
+
     def _takes(self, suspect: Suspect, meaning: Meaning, factor: float = 1.0) -> bool:
         shape = suspect.values[0].shape
         return self.repaired_by(suspect.site, lambda k: put(factor * meaning[k].value.reshape(shape)))
@@ -263,11 +314,6 @@ class Search:
                 return None
         is_one = c is not None and (not math.isfinite(c) or c == 0 or abs(c - 1) <= 1e-6)
         return None if is_one else c
-
-
-def within_budget() -> float:
-    """When searches that begin now have worked for long enough."""
-    return time.thread_time() + LONGEST
 
 
 def solved_factor(at: Callable[[float], torch.Tensor], truth: torch.Tensor) -> float | None:
@@ -347,7 +393,7 @@ def meanings(samples: Samples) -> list[Meaning]:
 
 def likeness(value: torch.Tensor) -> tuple:
     """The same for equal values, and seldom for others."""
-    return value.shape, value.dtype, f"{float(plain(value.detach()).abs().double().sum()):.6g}"
+    return value.shape, value.dtype, f"{float(plain(value.detach()).to(torch.complex128).abs().sum()):.6g}"
 
 
 def is_constant(values: list[torch.Tensor]) -> bool:

@@ -72,6 +72,8 @@ def explained_by(culprit: Culprit) -> str:
         return f"its value is {times_in_words(1 / culprit.factor)}"
     if culprit.how in ("transposed", "conjugated", "inverted"):
         return f"its value is right once it is {culprit.how}"
+    if culprit.how == "missing" and culprit.suspect is not None:
+        return f"{culprit.suspect.missing} is missing in it"
     if culprit.how == "meaning" and culprit.meant is not None:
         return f"in the place of its value belongs {culprit.meant.what}"
     return ""
@@ -83,6 +85,8 @@ def cause_in(culprit: Culprit | None) -> str:
         return ""
     if culprit.how == "factor" and culprit.factor is not None:
         return explanation_of(1 / culprit.factor)
+    if culprit.how == "missing" and culprit.suspect is not None:
+        return f"{culprit.suspect.missing} is missing"
     if culprit.how == "meaning" and culprit.meant is not None:
         return f"another value than {culprit.meant.what}"
     return {"zero": "zeros", "transposed": "transposed", "conjugated": "conjugated", "inverted": "inverted"}.get(
