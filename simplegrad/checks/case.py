@@ -19,7 +19,7 @@ from .chance import seed
 from .looks import evened
 from .source import code_of
 from .turns import mutation_allowed
-from .watch import Made, Watch
+from .watch import Made, TapeWatch
 
 EVENED = -1  # the point where all elements are of one size, in their order
 AUTOGRAD, MUTATION, PLAIN = "autograd", "autograd, values kept", "plain"
@@ -71,7 +71,7 @@ class Operation:
 class Probe(Observer):
     """Keeps the Variables of a run, and notes who read what nobody produced."""
 
-    def __init__(self, tape: Tape, watch: Watch):
+    def __init__(self, tape: Tape, watch: TapeWatch):
         self.tape, self.watch = tape, watch
         self.produced: dict[Any, int] = {}
         self.twice: list[Variable] = []  # outputs of more than one entry
@@ -163,7 +163,7 @@ class Case:
     labels: list[str]
     dtype: torch.dtype | None = torch.float64
     mode: str = AUTOGRAD
-    watch: Watch = field(default_factory=Watch)
+    watch: TapeWatch = field(default_factory=TapeWatch)
     was_evened: bool = False  # whether it was also asked where all elements are of one size
     args: list[Any] = field(default_factory=list)  # what the target was given last
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from .causes import source
+from . import source
 from .numbers import plain
 from .report import Place
 from .tracing import traced

@@ -9,7 +9,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from .climb import Gradients, torch_grad
-from .watch import Watch, own_line
+from .watch import TapeWatch, own_line
 
 Source = tuple[str, int]
 SKIPPED = ("requires_grad_", "__get__", "__set__", "backward", "register_hook")
@@ -37,7 +37,7 @@ class Mutation:
 class Forward(TorchFunctionMode):
     """`with Forward(watch) as forward:` keeps what forward computes, in order, and who changes what in place."""
 
-    def __init__(self, watch: Watch):
+    def __init__(self, watch: TapeWatch):
         super().__init__()
         self.watch = watch
         self.done: list[Done] = []

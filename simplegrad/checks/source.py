@@ -1,4 +1,7 @@
-"""Lines of source: whole statements as `Place`s, where a name is assigned, which lines a function has."""
+"""Lines of source: whole statements as `Place`s, where a name is assigned or read, which lines a function has.
+
+`where` is a file's name, or a function's code: then only its own lines are parsed.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,21 @@ import ast
 import functools
 import inspect
 import linecache
+import textwrap
 import types
 from collections.abc import Iterator
+from typing import Any
 
 from .. import source_text
 from .report import Place
 
+Where = str | types.CodeType
 
-def code_of(function: object) -> types.CodeType | None:
-    """The code that a person wrote for this callable; None where there is no Python code."""
-    function = getattr(function, "__wrapped__", function)
-    function = getattr(function, "func", function)  # functools.partial
+
+def code_of(function: Any) -> types.CodeType | None:
+    """The code that a person wrote for this callable, below decorators; None where there is no Python code."""
+    function = inspect.unwrap(function)
+    function = function.func if isinstance(function, functools.partial) else function
     function = getattr(function, "__func__", function)
     own = inspect.getattr_static(type(function), "__call__", None)  # of an object that is called
     return getattr(function, "__code__", None) or getattr(own, "__code__", None)
@@ -47,8 +54,22 @@ def tree_of(file: str) -> ast.Module | None:
     return _parsed("".join(linecache.getlines(file)))
 
 
-def statements(file: str) -> Iterator[ast.stmt]:
-    tree = tree_of(file)
+@functools.lru_cache(maxsize=256)
+def _statements_of(code: types.CodeType) -> tuple[ast.stmt, ...]:
+    """Those of a function, at the line numbers of its file; none where the source cannot be had."""
+    try:
+        lines, first = inspect.getsourcelines(code)
+        tree = source_text.parsed(textwrap.dedent("".join(lines)))
+    except (OSError, TypeError, SyntaxError):
+        return ()
+    ast.increment_lineno(tree, first - 1)
+    return tuple(node for node in ast.walk(tree) if isinstance(node, ast.stmt))
+
+
+def statements(where: Where) -> Iterator[ast.stmt]:
+    if isinstance(where, types.CodeType):
+        return iter(_statements_of(where))
+    tree = tree_of(where)
     return (node for node in ast.walk(tree) if isinstance(node, ast.stmt)) if tree else iter(())
 
 
@@ -60,20 +81,30 @@ def head_end(node: ast.stmt) -> int:
     return node.end_lineno or node.lineno
 
 
-def statement_at(file: str, line: int) -> ast.stmt | None:
+def statement_at(where: Where, line: int) -> ast.stmt | None:
     """The innermost statement whose own lines (its head, if it is a block) cover this line."""
-    found = [node for node in statements(file) if node.lineno <= line <= head_end(node)]
+    found = [node for node in statements(where) if node.lineno <= line <= head_end(node)]
     return min(found, key=lambda node: head_end(node) - node.lineno, default=None)
 
 
-def place(file: str, line: int, last: int | None = None) -> Place:
+def place(where: Where, line: int, last: int | None = None) -> Place:
     """The whole statement at `line`, or all from there to the statement at `last`."""
-    start, end = (statement_at(file, line), statement_at(file, last or line))
+    start, end = (statement_at(where, line), statement_at(where, last or line))
     first = start.lineno if start else line
-    final = max(head_end(end) if end else last or line, first)
-    lines = [linecache.getline(file, number).rstrip("\n") for number in range(first, final + 1)]
-    indent = min((len(text) - len(text.lstrip()) for text in lines if text.strip()), default=0)
-    return Place(file, first, final, "\n".join(text[indent:] for text in lines))
+    return lines_at(where, first, max(head_end(end) if end else last or line, first))
+
+
+def lines_at(where: Where, first: int, last: int) -> Place:
+    """These lines as they stand, without what all of them are indented by."""
+    file = where.co_filename if isinstance(where, types.CodeType) else where
+    text = "".join(linecache.getline(file, number) for number in range(first, last + 1))
+    return Place(file, first, last, textwrap.dedent(text).rstrip())
+
+
+def heading(code: types.CodeType) -> Place:
+    """A function's decorators and its `def` line."""
+    starts = [node.lineno for node in statements(code) if isinstance(node, ast.FunctionDef)]
+    return lines_at(code, code.co_firstlineno, max(code.co_firstlineno, min(starts, default=code.co_firstlineno)))
 
 
 def function_at(file: str, line: int) -> ast.FunctionDef | ast.Lambda | None:
@@ -130,12 +161,36 @@ def line_reading(code: types.CodeType, name: str) -> int | None:
 
 def return_line(code: types.CodeType) -> int:
     """The last `return` of a function, or its last line."""
-    returns = [
-        node.lineno
-        for node in statements(code.co_filename)
-        if isinstance(node, ast.Return) and code.co_firstlineno <= node.lineno <= last_line(code)
-    ]
-    return max(returns, default=last_line(code))
+    return max((n.lineno for n in statements(code) if isinstance(n, ast.Return)), default=last_line(code))
+
+
+def returned_name(code: types.CodeType, at: Place | None, place_: int) -> str:
+    """The name that the `return` at these lines gives in one slot; "" where there is no such name."""
+    found = [n for n in statements(code) if isinstance(n, ast.Return) and at is not None and n.lineno == at.first]
+    value = found[0].value if found else None
+    if isinstance(value, ast.Tuple | ast.List):
+        value = value.elts[place_] if place_ < len(value.elts) else None
+    elif place_:
+        return ""
+    return value.id if isinstance(value, ast.Name) else ""
+
+
+def line_naming(code: types.CodeType, slot_name: str) -> int | None:
+    """The first line of a function that writes a slot's name, or the start of it: `ctx.info` for `ctx.info[1]`."""
+    wanted = slot_name.split("[")[0].split(".")
+    parts = [p for s in statements(code) for p in ast.walk(s) if isinstance(p, ast.Attribute | ast.Name)]
+    while wanted and wanted != ["ctx"]:
+        lines = [part.lineno for part in parts if _is_name(ast.unparse(part).split("."), wanted)]
+        if lines:
+            return min(lines)
+        wanted = wanted[:-1]
+    return None
+
+
+def _is_name(found: list[str], wanted: list[str]) -> bool:
+    if wanted == ["saved_tensors"]:
+        return found[-1] == "saved_tensors"
+    return found[: len(wanted)] == wanted or (len(found) > 1 and found[-1] == wanted[-1])
 
 
 def lines_of(code: types.CodeType) -> set[int]:
@@ -155,3 +210,80 @@ def codes_within(code: types.CodeType) -> Iterator[types.CodeType]:
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield from codes_within(constant)
+
+
+# -- what to repeat ----------------------------------------------------------------------------------------------
+
+
+def lines_making(code: types.CodeType, names: set[str], given: set[str]) -> list[str]:
+    """The statements of a function that are needed to compute `names` from `given`, in their order.
+
+    None of them where one changes something in place: done twice, it would do it twice.
+    """
+    needed, kept = set(names), []
+    for node in reversed(_body(code)):
+        made = set().union(*(_written(s) for s in ast.walk(node) if isinstance(s, SIMPLE)))
+        if not made & needed or (isinstance(node, SIMPLE) and _mentions_ctx(node)):
+            continue
+        if any(map(_changes_in_place, ast.walk(node))):
+            return []
+        kept.append(_text(code, node))
+        if isinstance(node, ast.Assign) and not _is_part(node):
+            needed -= made
+        needed |= {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)} - given
+    return kept[::-1]
+
+
+def _changes_in_place(node: ast.AST) -> bool:
+    """Whether it writes into what is there: `t += 1`, `t[0] = 1`, `t.mul_(2)`, `out=t`."""
+    if isinstance(node, ast.AugAssign):
+        return True
+    if isinstance(node, ast.Assign):
+        return _is_part(node)
+    if not isinstance(node, ast.Call):
+        return False
+    name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+    return (name.endswith("_") and not name.endswith("__")) or any(k.arg == "out" for k in node.keywords)
+
+
+SIMPLE = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Expr)
+
+
+def _body(code: types.CodeType) -> list[ast.stmt]:
+    """The statements that stand at the function's own level; a loop is one of them."""
+    functions = [node for node in statements(code) if isinstance(node, ast.FunctionDef)]
+    return functions[0].body if functions else []
+
+
+def _text(code: types.CodeType, node: ast.stmt) -> str:
+    """A statement as it stands in the file, or rewritten where others share its lines."""
+    numbers = range(node.lineno, (node.end_lineno or node.lineno) + 1)
+    text = textwrap.dedent("".join(linecache.getline(code.co_filename, n) for n in numbers)).rstrip()
+    try:
+        alone = len(source_text.parsed(text).body) == 1
+    except SyntaxError:
+        alone = False
+    return text if alone else ast.unparse(node)
+
+
+def _is_part(node: ast.Assign) -> bool:
+    return any(isinstance(target, ast.Subscript) for target in node.targets)
+
+
+def _written(node: ast.stmt) -> set[str]:
+    """Names that a statement binds or changes in place."""
+    if isinstance(node, ast.Expr):
+        call = node.value
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute):
+            return {n.id for n in ast.walk(call.func.value) if isinstance(n, ast.Name)}
+        return set()
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    found = set()
+    for target in targets:
+        if not isinstance(target, ast.Attribute):
+            found |= {n.id for n in ast.walk(target) if isinstance(n, ast.Name)}
+    return found
+
+
+def _mentions_ctx(node: ast.stmt) -> bool:
+    return any(isinstance(n, ast.Name) and n.id == "ctx" for n in ast.walk(node))

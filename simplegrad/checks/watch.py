@@ -1,6 +1,7 @@
-"""What the engine does not tell: who appended an entry, where a Variable was made, which lines of `propagate` ran.
+"""Running code watched line by line: who appended an entry, which lines ran, at which of them a value turned up.
 
-A trace function of the interpreter, for this thread only: nothing is patched, and other threads notice nothing.
+A trace function of the interpreter, for this thread only: nothing is patched, other threads notice nothing, and whoever
+watches already goes on beside it. `Watch` is told of calls; what it wants to know of their lines is a class's own.
 """
 
 from __future__ import annotations
@@ -10,11 +11,16 @@ import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
 from ..engine import Tape, TapeEntry, Variable
-from .source import code_of, codes_within
+from ..torch_private import DisableTorchFunctionSubclass
+from .report import Place
+from .source import code_of, codes_within, place
+from .subjects.slots import Slot
 from .tracing import traced
 
 _OURS = str(Path(__file__).parent.parent)
@@ -45,7 +51,23 @@ class Made:
 
 
 class Watch:
-    """`with Watch() as watch:` follows what runs inside. `copies`: keep each made value as it was at first."""
+    """`with watch:` what runs inside is watched."""
+
+    def __enter__(self) -> Watch:
+        self._tracing = traced(self._called)
+        self._tracing.__enter__()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._tracing.__exit__(None, None, None)
+
+    def _called(self, frame: types.FrameType, event: str, arg: Any) -> Callable | None:
+        """A call begins; what is returned is told of its lines."""
+        raise NotImplementedError
+
+
+class TapeWatch(Watch):
+    """What the engine does not tell. `copies`: keep each made value as it was at first."""
 
     def __init__(self, copies: bool = False):
         self.copies = copies
@@ -55,14 +77,6 @@ class Watch:
         self.lines: dict[types.CodeType, set[int]] = {}  # of the functions followed, which lines ran
         self.last: dict[types.CodeType, int] = {}  # and which one last
         self.passes = 0  # how many passes are running
-
-    def __enter__(self) -> Watch:
-        self._tracing = traced(self._called)
-        self._tracing.__enter__()
-        return self
-
-    def __exit__(self, *_) -> None:
-        self._tracing.__exit__(None, None, None)
 
     def follow(self, propagate: Callable) -> None:
         """Note from now on which lines of this function run, and of those inside it."""
@@ -121,3 +135,78 @@ def own_line() -> tuple[str, int] | None:
     """File and line of what called a torch function, seen from the mode that was told of it; None as above."""
     found = _own_caller(sys._getframe(1))
     return (found[0].co_filename, found[1]) if found else None
+
+
+# -- where a value was made ------------------------------------------------------------------------------------------
+
+LARGEST = 1 << 16  # elements; a larger tensor's later changes in place are told by its version alone
+
+
+@dataclass
+class Seen:
+    """An object that turned up in forward: at which line, under which name, and when it last changed."""
+
+    value: Any
+    code: types.CodeType
+    first: int
+    last: int
+    mark: Any
+    name: str = ""
+
+
+class ValueWatch(Watch):
+    """Follows the lines of some functions and notes at which of them each value turned up."""
+
+    def __init__(self, codes: tuple[types.CodeType, ...], reachable: Callable[[], list[Slot]] = list) -> None:
+        self.codes, self.reachable = codes, reachable  # `reachable`: what backward could read by now
+        self.seen: dict[int, Seen] = {}
+        self.lines: dict[types.FrameType, int] = {}
+
+    def origin(self, slots: list[Slot]) -> tuple[Place | None, str]:
+        """(lines that made the value that is in these slots, the local name that it had there)."""
+        for slot in slots:
+            seen = self.seen.get(id(slot.value))
+            if seen is not None and seen.value is slot.value:
+                return place(seen.code, seen.first, max(seen.first, seen.last)), seen.name
+        return None, ""
+
+    def _called(self, frame: types.FrameType, event: str, arg: Any) -> Callable | None:
+        if frame.f_code not in self.codes:
+            return None
+        for name, value in list(frame.f_locals.items()):  # arguments, which no line here made
+            self._note(frame, frame.f_lineno, name, value)
+        return self._line
+
+    def _line(self, frame: types.FrameType, event: str, arg: Any) -> Callable:
+        done = self.lines.get(frame, frame.f_lineno)
+        for name, value in list(frame.f_locals.items()):
+            self._note(frame, done, name, value)
+        for slot in self.reachable():
+            self._note(frame, done, "", slot.value)
+        self.lines[frame] = frame.f_lineno
+        return self._line
+
+    def _note(self, frame: types.FrameType, line: int, name: str, value: Any, inside: int = 2) -> None:
+        if isinstance(value, torch.Tensor | np.ndarray | np.generic | float | complex):
+            known = self.seen.get(id(value))
+            if known is None:
+                self.seen[id(value)] = Seen(value, frame.f_code, line, line, _mark(value), name)
+            elif known.mark != (mark := _mark(value)):
+                known.mark, known.last = mark, line
+            elif name and not known.name:
+                known.name = name
+        elif inside and isinstance(value, dict | list | tuple):
+            for item in value.values() if isinstance(value, dict) else value:
+                self._note(frame, line, "", item, inside - 1)
+
+
+def _mark(value: Any) -> Any:
+    """Something that differs once the value was changed in place."""
+    if isinstance(value, torch.Tensor):
+        if value.layout != torch.strided or value.numel() > LARGEST or value.is_cuda:
+            return value._version
+        with DisableTorchFunctionSubclass():
+            numbers = value.detach().resolve_conj().resolve_neg().contiguous()
+            # as bytes: numpy has no bfloat16
+            return value._version, hash(numbers.view(-1).view(torch.uint8).numpy(force=True).tobytes())
+    return hash(value.tobytes()) if isinstance(value, np.ndarray) else None

@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
+from .. import source
 from ..report import Finding
 from ..subjects.alone import Ran
 from ..subjects.function import Rule
 from ..subjects.slots import Slot
-from . import source
 from .owner import Owner
 from .samples import Sample, Samples
 from .trail import Note, followed

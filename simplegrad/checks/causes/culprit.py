@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
+from .. import source
 from ..report import Place
-from . import source
 from .samples import Known, Samples
 from .suspects import BEGINNINGS, Search, Suspect, operations_of
 from .trail import Change

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from .. import source
 from ..numbers import plain
 from ..report import Place
-from . import source
 from .detector import Examination, Examiner
 from .owner import Owner
 from .suspects import stirred

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from simplegrad.checks.causes import source
+from simplegrad.checks import source
 from simplegrad.checks.causes.cut import DATA, cut_of
 from simplegrad.checks.causes.detector import INNER, UNTRACKED, Examination, Examiner, Held
 from simplegrad.checks.causes.dropped import dropped_gradients
@@ -22,6 +22,7 @@ from simplegrad.checks.numbers import plain
 from simplegrad.checks.report import Finding, Place
 from simplegrad.checks.subjects.function import Rule
 from simplegrad.checks.subjects.problem import Problem
+from simplegrad.checks.watch import ValueWatch
 from simplegrad.torch_bridge.calls import Call
 
 OURS = pathlib.Path(__file__).parent.parent.parent
@@ -48,7 +49,7 @@ class Lines:
         self.setup = source.code_of(self.call.cls.setup_context) if self.call.has_setup else None
         self.backward = source.code_of(self.call.backward)
         codes = tuple(code for code in (self.forward, self.setup) if code is not None)
-        self.watch = source.Watch(codes)
+        self.watch = ValueWatch(codes)
         self.watched: dict[int, bool] = {}  # of the tensors of forward: whether a call took them out of the graph
         self.notes: list[Note] = []  # which keeps them alive
         ran = self.alone.forward(around=self._watched)
@@ -60,7 +61,7 @@ class Lines:
         codes = {code for code in (self.forward, self.setup) if code is not None}
         if not codes:
             return run()
-        with self.watch.watching():
+        with self.watch:
             found = followed(run, codes, Owner(*codes), lines=False)
         self.notes = found.notes
         self.watched = {id(n.made): n.func == DATA or n.operation in ("detach", "detach_") for n in found.notes}
@@ -69,7 +70,7 @@ class Lines:
     def made(self, one: Held) -> tuple[Place | None, str]:
         """(forward lines that made the value, its name there)."""
         here = [self.by_path[path] for path in one.paths if path in self.by_path]
-        found, name = source.Origins(self.watch).of(here)
+        found, name = self.watch.origin(here)
         if found is None:  # nothing to recognise it by: the line that writes its name
             codes = [code for code in (self.forward, self.setup) if code is not None]
             lines = [(code, line) for code in codes if (line := source.line_naming(code, one.name))]

@@ -14,12 +14,12 @@ import torch
 
 from simplegrad.locks import cached_property
 
+from .. import source
 from ..climb import Gradients, Tolerance, size
 from ..forward import Done, Use, uses_of
 from ..numbers import inner_graph, plain
 from ..report import Finding, Place
 from ..subjects.function import Rule
-from . import source
 from .captured import captured
 from .common import Relation, explanation_of, factor_in_words
 from .contributions import missing_or_double, scaled_use

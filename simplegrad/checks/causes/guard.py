@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import torch
 
-from simplegrad.checks.causes import source
+from simplegrad.checks import source
 from simplegrad.checks.numbers import directions, inner, inner_graph, moved, slope
 from simplegrad.checks.report import Finding
 from simplegrad.checks.subjects.problem import Problem

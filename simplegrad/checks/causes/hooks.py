@@ -17,12 +17,12 @@ import torch
 
 from ... import source_text
 from ...torch_bridge.patches import Watcher, watched_by
+from .. import source
 from ..looks import Answer, held
 from ..numbers import directions, inner, plain
 from ..report import Finding, Place
 from ..subjects.problem import Problem
 from ..subjects.subject import Forward
-from . import source
 from .overwritten import users_frame
 
 TOLERANCE = 1e-3

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from ...torch_bridge.patches import Watcher, watched_by
+from .. import source
 from ..report import Finding, Place
 from ..subjects.problem import Problem
-from . import source
 from .owner import NOT_THE_USERS
 
 SAID = "modified by an inplace operation"

@@ -19,10 +19,10 @@ from typing import Any
 
 import torch
 
+from .. import source
 from ..numbers import plain
 from ..report import Place
 from ..subjects.alone import Ran
-from . import source
 from .rewriting import Change, Spot, changes_of
 from .samples import Samples, is_real
 from .suspects import equal, stirred

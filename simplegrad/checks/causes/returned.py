@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from simplegrad.checks.causes import source
+from simplegrad.checks import source
 from simplegrad.checks.report import Place, what_is
 from simplegrad.torch_bridge.calls import Call
 

@@ -16,9 +16,9 @@ import torch
 
 from simplegrad.locks import cached_property
 
+from .. import source
 from ..numbers import directions, inner, moved, plain, size_of, slope
 from ..subjects.alone import Alone
-from . import source
 from .owner import Owner
 from .trail import Note, carries, followed
 

@@ -20,9 +20,9 @@ import torch
 
 from simplegrad.locks import cached_property
 
+from .. import source
 from ..numbers import plain
 from ..report import Place
-from . import source
 from .needed import MOST_ELEMENTS, Needed, flattened, needed
 from .owner import Owner
 from .samples import Known, Sample, Samples, same

@@ -24,8 +24,9 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from ...torch_private import DisableTorchFunction
+from .. import source
 from ..report import Place
-from . import source
+from ..watch import Watch
 from .owner import Owner
 
 MOST = 2000  # notes of one run: a loop of many steps is cut off there
@@ -212,8 +213,8 @@ class Changed(Trail):
         return self.changed(site, result, any(result is x for x in tensors_in((args, kwargs or {}))))
 
 
-class Names:
-    """Follows, line by line, what a person's functions bind to names; the tracer that it found goes on beside it."""
+class Names(Watch):
+    """Follows, line by line, what a person's functions bind to names."""
 
     def __init__(self, trail: Trail) -> None:
         self.trail = trail
@@ -223,35 +224,22 @@ class Names:
         self.bound: dict[str, Place] = {}
         self.locals: dict[str, Any] = {}
 
-    def __enter__(self) -> Names:
-        self.before = sys.gettrace()
-        sys.settrace(self._called)
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        sys.settrace(self.before)
-
     def _called(self, frame: types.FrameType, event: str, arg: Any) -> Callable | None:
-        other = self.before(frame, event, arg) if self.before is not None else None
         if not self.trail.owner.has(frame.f_code) or not self.trail.calls(frame):
-            return other
+            return None
         self.seen[frame] = {name: id(value) for name, value in frame.f_locals.items()}
         self.lines[frame] = frame.f_lasti
+        return self._line
 
-        def local(frame: types.FrameType, event: str, arg: Any) -> Callable:
-            nonlocal other
-            if event in ("line", "return"):
-                self._bound_in(frame)
-                self._stored_in(frame)
-                self.lines[frame] = frame.f_lasti
-            if event == "return" and frame.f_code in self.trail.codes:
-                self.returned_at = source.place(frame.f_code, frame.f_lineno)
-                self.locals = dict(frame.f_locals)
-            if other is not None:
-                other = other(frame, event, arg)
-            return local
-
-        return local
+    def _line(self, frame: types.FrameType, event: str, arg: Any) -> Callable:
+        if event in ("line", "return"):
+            self._bound_in(frame)
+            self._stored_in(frame)
+            self.lines[frame] = frame.f_lasti
+        if event == "return" and frame.f_code in self.trail.codes:
+            self.returned_at = source.place(frame.f_code, frame.f_lineno)
+            self.locals = dict(frame.f_locals)
+        return self._line
 
     def _bound_in(self, frame: types.FrameType) -> None:
         """Note what the line that just ended bound: what no operation of PyTorch is known to have made."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..causes import source
+from .. import source
 from ..causes.owner import Owner
 from ..causes.trail import followed
 from ..chance import seed

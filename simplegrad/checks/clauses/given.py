@@ -11,7 +11,7 @@ import torch
 
 from ...torch_bridge.calls import Call
 from ...torch_private import is_wrapped
-from ..causes import source
+from .. import source
 from ..numbers import plain
 from ..report import Finding, Place
 from ..subjects.alone import Alone

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..causes import source
+from .. import source
 from ..report import BROKEN, HOLDS, NOT_TRIED, Finding, Place
 from ..subjects.function import Rule
 from ..subjects.operator import Operator, refused_by_opcheck

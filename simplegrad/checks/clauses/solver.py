@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
-from simplegrad.checks.causes.source import statements
 from simplegrad.checks.looks import Answer
+from simplegrad.checks.source import statements
 from simplegrad.checks.subjects.function import Rule
 from simplegrad.checks.tracing import traced
 

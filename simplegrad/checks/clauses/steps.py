@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ...engine import Variable
-from ..causes import source
+from .. import source
 from ..numbers import plain
 from ..report import Place
 from ..subjects.subject import Rule

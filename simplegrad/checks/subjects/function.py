@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from simplegrad.checks.causes import source
+from simplegrad.checks import source
 from simplegrad.checks.causes.owner import user_line
 from simplegrad.checks.chance import seed
 from simplegrad.checks.changed import copied, is_changed, line_of_change
@@ -20,6 +20,7 @@ from simplegrad.checks.numbers import directions, inner_graph, unlike
 from simplegrad.checks.report import Place
 from simplegrad.checks.subjects.alone import Alone, Ran
 from simplegrad.checks.subjects.subject import Gradients, gradient_of
+from simplegrad.checks.watch import ValueWatch
 from simplegrad.locks import cached_property
 from simplegrad.torch_bridge.calls import Call, plain_copy
 
@@ -264,11 +265,11 @@ class Rule:
         ran = self.alone.forward()
         before = {slot.path: slot.value.detach().clone() for slot in ran.slots if _is_dense(slot.value)}
         code = source.code_of(self.call.cls.forward)
-        watch = source.Watch((code,) if code else (), lambda: self.alone.find_slots(ran.ctx))
+        watch = ValueWatch((code,) if code else (), lambda: self.alone.find_slots(ran.ctx))
         args = list(ran.args)
         for place, value in zip(self.call.differentiated, beside(self.values, 3, 1e-2), strict=True):
             args[place] = value.detach().clone()
-        with watch.watching(), torch.no_grad():
+        with watch, torch.no_grad():
             self.alone._forward(type(ran.ctx)(self.call, self.alone.needs), args)
         for slot in self.alone.find_slots(ran.ctx):
             if slot.path in before and _is_dense(slot.value) and unlike([slot.value], [before[slot.path]], 0.0):
