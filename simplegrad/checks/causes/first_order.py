@@ -30,7 +30,7 @@ from .partial import ignored, ordered
 from .repair import Repair, repairs
 from .samples import Sample, Samples, differentiable, follows, is_real, same, samples_of
 from .suspects import MOST_NOTES, Search
-from .trail import Ran
+from .trail import Ran, birth
 from .words import all_in_words, cause_in, explained_by, place_in_words, relation
 
 MOST_USES = 60  # operations of forward whose uses are looked at
@@ -272,7 +272,7 @@ def nonfinite(case: Case) -> list[Finding]:
 
 def nonfinite_finding(case: Case, sample: Sample, slots: list[int]) -> Finding:
     notes = Search(case.joint, case.joint.wrong).run(sample).notes
-    born = next((n for n in notes if _is_nonfinite(n.value) and not any(map(_is_nonfinite, n.args))), None)
+    born = birth(notes)
     names = " and ".join(case.names[i] for i in slots)
     at = born.site.statement if born else case.returned_at
     how = f": it comes from {born.operation} in `{at.text.strip()}`, which is given finite numbers" if born else ""

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import dis
 import functools
+import math
 import sys
 import types
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +26,7 @@ from torch.overrides import TorchFunctionMode
 
 from ...torch_private import DisableTorchFunction
 from .. import source
+from ..numbers import plain
 from ..report import Place
 from ..watch import Watch
 from .owner import Owner
@@ -279,6 +281,19 @@ def stored_names(code: types.CodeType) -> dict[int, frozenset[str]]:
         if instruction.opname == "STORE_FAST" and instruction.positions and instruction.positions.lineno:
             found.setdefault(instruction.positions.lineno, set()).add(instruction.argval)
     return {line: frozenset(names) for line, names in found.items()}
+
+
+def birth(notes: Iterable[Note]) -> Note | None:
+    """The first operation that made of finite numbers what is not finite."""
+    return next((n for n in notes if not is_finite(n.value) and all(map(is_finite, n.args))), None)
+
+
+def is_finite(value: Any) -> bool:
+    """Whether a tensor, or a number, holds neither NaN nor an infinity; of anything else it is."""
+    if isinstance(value, torch.Tensor):
+        with DisableTorchFunction():
+            return not carries(value) or bool(torch.isfinite(plain(value.detach())).all())
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def carries(value: Any) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +14,8 @@ import torch
 from ...torch_bridge.calls import Call
 from ...torch_private import is_wrapped
 from .. import source
+from ..causes.owner import Owner
+from ..causes.trail import birth, followed
 from ..numbers import plain
 from ..report import Finding, Place
 from ..subjects.alone import Alone
@@ -49,9 +53,20 @@ def of_call(call: Call) -> AsGiven:
         [names[i] for i in call.differentiated],
         [*call.args, *call.outputs, *call.incoming],
         [call.returned[i] if i < len(call.returned) else None for i in call.differentiated],
-        lambda: source.place(code, source.return_line(code)) if code else None,
+        lambda: born_at(call, code) if code else None,
         moved,
     )
+
+
+def born_at(call: Call, code: types.CodeType) -> Place | None:
+    """The statement of backward that makes the first number that is not finite; else the one that returns it."""
+    alone = Alone(call)
+    with contextlib.suppress(Exception):  # it needs what stands around it
+        ran = alone.forward()
+        found = followed(lambda: alone.backward(ran, call.incoming), {code}, Owner(code))
+        if (note := birth(found.notes)) is not None:
+            return note.site.statement
+    return source.place(code, source.return_line(code))
 
 
 def of_rule(rule: Rule) -> AsGiven:
