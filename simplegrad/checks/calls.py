@@ -10,8 +10,9 @@ import torch
 from ..engine import Variable
 from .case import PLAIN, Case, HandEntry, Operation, Run
 from .causes.examined import Examined, minus
-from .climb import Gradients, Tolerance, constants, differences, draws, step_of, tolerance, torch_grad
+from .climb import Gradients, constants, differences, draws, step_of, torch_grad
 from .forward import Forward, Use, uses_of
+from .numbers import Tolerance, tolerance
 
 
 @dataclass

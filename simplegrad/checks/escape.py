@@ -15,7 +15,8 @@ from simplegrad.locks import cached_property
 
 from ..engine import Variable
 from .case import PLAIN, Case, Reading, Run
-from .climb import Climb, Gradients, climb, differences, size, step_of, tolerance, torch_grad, worst
+from .climb import Climb, Gradients, climb, differences, step_of, torch_grad
+from .numbers import size, tolerance, worst
 from .report import Place
 from .source import assigned_at, cells_of, line_reading, names_at, place, return_line
 from .survey import Question, Truth
@@ -152,7 +153,7 @@ def adds_up(truth: Truth, computed: Gradients, found: list[Escape], whole: Gradi
         total.append(sum(parts[1:], parts[0]) if parts else None)
     exact = all(each.reading.variable.value.requires_grad for each in found)
     limit = truth.tolerance if exact else tolerance(truth.case.bits, False)
-    return max(worst(total, whole), default=0.0) <= 10 * limit.of([*whole, *computed])
+    return worst(total, whole) <= 10 * limit.of([*whole, *computed])
 
 
 def changing_numbers(case: Case, question: Question, point: int, seed: int, level: int) -> list[tuple[Run, int]]:

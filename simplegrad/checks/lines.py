@@ -9,8 +9,8 @@ import torch
 from ..engine import Variable
 from .calls import Call, TapeExamined
 from .case import HandEntry, Operation
-from .causes.examined import same
 from .forward import Use
+from .numbers import same
 from .report import Place
 from .source import line_reading, place, return_line
 from .watch import is_ours

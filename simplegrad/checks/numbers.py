@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -164,3 +164,69 @@ def _alike(a: torch.Tensor | None, b: torch.Tensor | None, tolerance: float, sca
     if finite:
         same |= ~(torch.isfinite(a) & torch.isfinite(b))
     return bool((same | (apart <= limit)).all())
+
+
+# -- comparing with what is right --------------------------------------------------------------------------------------
+
+
+def gap(found: torch.Tensor | None, truth: torch.Tensor | None) -> float:
+    """How far the element that is furthest off is from the truth.
+
+    None is zeros, and what autograd would sum to the truth's shape is summed; any other shape is infinitely far off.
+    Where the truth is not finite nothing can be said, and nothing is compared.
+    """
+    if found is None or truth is None:
+        return largest(found if truth is None else truth)
+    found, truth = plain(found.detach()), plain(truth.detach())
+    if found.shape != truth.shape:
+        try:
+            found = found.sum_to_size(truth.shape)
+        except RuntimeError:
+            return math.inf
+    if truth.dtype == torch.bool or found.dtype == torch.bool:
+        return 0.0 if torch.equal(found, truth) else 1.0
+    apart = (found - truth).abs()
+    known = torch.isfinite(truth)
+    apart = apart if bool(known.all()) else apart[known]
+    return float(apart.nan_to_num(nan=math.inf).max()) if apart.numel() else 0.0
+
+
+def same(found: torch.Tensor | None, truth: torch.Tensor | None, limit: float) -> bool:
+    """Whether no element is further off than `limit`."""
+    return gap(found, truth) <= limit
+
+
+def near(found: torch.Tensor | None, truth: torch.Tensor | None, tolerance: float, least: float = 0.0) -> bool:
+    """Equal up to rounding: up to `tolerance` of the largest element of the truth, and below `least` all is zero."""
+    return gap(found, truth) <= tolerance * largest(truth) + least
+
+
+def size(gradients: Iterable[torch.Tensor | None]) -> float:
+    """The largest element of some gradients."""
+    return max(map(largest, gradients), default=0.0)
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """What counts as equal: `relative` to the largest element of all gradients of that order, plus `absolute`."""
+
+    relative: float
+    absolute: float
+
+    def of(self, gradients: Sequence[torch.Tensor | None], scale: float = 1.0) -> float:
+        return self.absolute * max(scale, 1.0) + self.relative * size(gradients)
+
+    def agree(self, found: Sequence[torch.Tensor | None], truth: Sequence[torch.Tensor | None]) -> bool:
+        return worst(found, truth) <= self.of(truth)
+
+
+def worst(found: Iterable[torch.Tensor | None], truth: Iterable[torch.Tensor | None]) -> float:
+    """The largest difference of some gradients."""
+    return max((gap(f, t) for f, t in zip(found, truth)), default=0.0)
+
+
+def tolerance(bits: int, exact: bool) -> Tolerance:
+    """For gradients whose truth is known up to rounding (`exact`), or by differences."""
+    if bits != 64:
+        return Tolerance(2e-3, 1e-4) if exact else Tolerance(2e-2, 2e-2)
+    return Tolerance(1e-7, 1e-12) if exact else Tolerance(1e-5, 1e-7)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 
 from .case import AUTOGRAD, MUTATION, PLAIN, Case
-from .climb import Gradients, Tolerance, difference_climb, tolerance, torch_climb
+from .climb import Gradients, difference_climb, torch_climb
 from .looks import held
+from .numbers import Tolerance, tolerance
 from .questions import Question, Wrong
 from .subjects.subject import Forward, Map
 from .subjects.tape import TapeSubject, Through

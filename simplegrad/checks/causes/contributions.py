@@ -7,12 +7,13 @@ from itertools import combinations
 
 import torch
 
-from ..climb import Gradients, size
+from ..climb import Gradients
 from ..forward import Use
+from ..numbers import same, size
 from ..report import Finding
 from ..source import place
 from .common import Relation, explanation_of
-from .examined import SMALL, Examined, gaps_of, same
+from .examined import SMALL, Examined, gaps_of
 
 
 def only(gradients: Sequence[Gradients], slots: Sequence[int]) -> list[Gradients]:

@@ -11,8 +11,9 @@ from typing import Any, Protocol
 
 import torch
 
-from ..climb import Gradients, Tolerance
+from ..climb import Gradients
 from ..forward import Use
+from ..numbers import Tolerance, same
 from ..report import Place
 
 SMALL = 1e-12
@@ -85,14 +86,6 @@ class Examined:
 
     def all_returned(self) -> str:
         return f"# a sketch\nreturn {', '.join(map(self.gradient_of, self.names))}  # in the order of the inputs"
-
-
-def same(found: torch.Tensor | None, truth: torch.Tensor | None, limit: float) -> bool:
-    if found is None and truth is None:
-        return True
-    found = torch.zeros_like(truth) if found is None else found
-    truth = torch.zeros_like(found) if truth is None else truth
-    return found.shape == truth.shape and bool(((found - truth).abs() <= limit).all())
 
 
 def minus(a: torch.Tensor | None, b: torch.Tensor | None) -> torch.Tensor | None:

@@ -15,9 +15,9 @@ import torch
 from simplegrad.locks import cached_property
 
 from .. import source
-from ..climb import Gradients, Tolerance, size
+from ..climb import Gradients
 from ..forward import Done, Use, uses_of
-from ..numbers import inner_graph, plain
+from ..numbers import Tolerance, inner_graph, near, plain, same, size
 from ..report import Finding, Place
 from ..subjects.function import Rule
 from .captured import captured
@@ -25,10 +25,9 @@ from .common import Relation, explanation_of, factor_in_words
 from .contributions import missing_or_double, scaled_use
 from .culprit import Culprit, culprits
 from .examined import SMALL, Examined
-from .examined import same as equal
 from .partial import ignored, ordered
 from .repair import Repair, repairs
-from .samples import Sample, Samples, differentiable, follows, is_real, same, samples_of
+from .samples import Sample, Samples, differentiable, follows, is_real, samples_of
 from .suspects import MOST_NOTES, Search
 from .trail import Ran, birth
 from .words import all_in_words, cause_in, explained_by, place_in_words, relation
@@ -102,8 +101,8 @@ class Case:
             return found[0] if found else None
         if len(self.ran.notes) > MOST_NOTES:  # to search in a loop takes long: the plainest
             return None if places & self.calling else found[0]
-        near = self.culprit_of(slot)
-        named = next((each for each in found if near is not None and each.place == near.statement), None)
+        likely = self.culprit_of(slot)
+        named = next((each for each in found if likely is not None and each.place == likely.statement), None)
         return named if named is not None or places & self.calling else found[0]
 
     @cached_property
@@ -182,7 +181,7 @@ class FunctionExamined(Examined):
         for fs, ts, call in zip(found, truth, self.calls, strict=True):
             least = self.samples.least(call.sample)
             limits = [self.samples.tolerance * size([t]) + 1e-3 * least + 1e-14 for t in call.truth]
-            if not all(equal(f, t, limit) for f, t, limit in zip(fs, ts, limits, strict=True)):
+            if not all(same(f, t, limit) for f, t, limit in zip(fs, ts, limits, strict=True)):
                 return False
         return True
 
@@ -370,11 +369,11 @@ def not_linear(case: Case) -> list[Finding]:
     if nothing is None or twice is None or any(map(_is_nonfinite, [*sample.returned, *nothing, *twice])):
         return []
     least = case.joint.least(sample)
-    constant = [i for i in case.joint.wrong if not same(nothing[i], None, 1e-9, least)]
+    constant = [i for i in case.joint.wrong if not near(nothing[i], None, 1e-9, least)]
     curved = [
         i
         for i in case.joint.wrong
-        if sample.returned[i] is not None and not same(twice[i], 2 * sample.returned[i], 1e-6, least)
+        if sample.returned[i] is not None and not near(twice[i], 2 * sample.returned[i], 1e-6, least)
     ]
     if not curved and not constant:
         return []
@@ -399,7 +398,7 @@ def is_the_same_for_another(case: Case, i: int) -> bool:
     first, second = case.joint.each[:2] if len(case.joint.each) > 1 else (case.joint.each[0], None)
     if second is None or not all(map(torch.equal, first.values, second.values)):
         return False
-    return first.returned[i] is not None and same(second.returned[i], first.returned[i], 1e-9, 0.0)
+    return first.returned[i] is not None and near(second.returned[i], first.returned[i], 1e-9, 0.0)
 
 
 def ignores_all(case: Case, i: int) -> Finding:

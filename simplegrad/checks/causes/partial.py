@@ -12,13 +12,14 @@ import torch
 from ...engine import Variable
 from ..calls import TapeExamined, examine, incoming_of, propagated, tensors_of
 from ..case import PLAIN, Case, HandEntry, Run
-from ..climb import size, torch_grad
+from ..climb import torch_grad
 from ..lines import TapePlaces, appended_at, read_line
 from ..naming import name_of
+from ..numbers import same, size
 from ..report import Finding
 from ..source import place
 from .contributions import missing_or_double, scaled_use, wrong_partial
-from .examined import SMALL, Examined, minus, same
+from .examined import SMALL, Examined, minus
 
 
 def explained_partials(case: Case, run: Run, answer, only_order: bool = False) -> list[Finding]:

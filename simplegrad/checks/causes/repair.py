@@ -99,9 +99,8 @@ class Trying:
             for done in change.made(self):
                 slots = self.repaired_by(done)
                 if slots:
-                    text = " ".join(ast.unparse(change.statement).split())
-                    at = source.place(self.code, change.statement.lineno, change.statement.end_lineno)
-                    found.append(Repair(at, *change.said, text, slots))
+                    at = source.place(self.code, change.statement.lineno)
+                    found.append(Repair(at, *change.said, written(change.statement), slots))
                     yield found[-1]
 
     # -- running -----------------------------------------------------------------------------------------------
@@ -196,6 +195,12 @@ class Trying:
                 rows.append(torch.view_as_real(apart).flatten() if apart.is_complex() else apart)
             return torch.cat(rows).double()
         return None
+
+
+def written(statement: ast.stmt) -> str:
+    """A statement in one line; of a block its head."""
+    text = ast.unparse(statement)
+    return text.splitlines()[0] if hasattr(statement, "body") else " ".join(text.split())
 
 
 def versions_of(ran: Ran) -> list[int]:

@@ -36,7 +36,7 @@ class Tried(Protocol):
 def changes_of(tree: ast.FunctionDef) -> Iterator[Change]:
     """Each change of each statement."""
     bound = bound_in(tree)
-    for statement in (n for n in ast.walk(tree) if isinstance(n, STATEMENTS)):
+    for statement in (n for n in ast.walk(tree) if isinstance(n, (*STATEMENTS, *HEADS))):
         names = [name for name, line in bound.items() if line < statement.lineno][:MOST_NAMES]
         for spot in spots_of(statement):
             for rank, new in rewritten(spot, names):
@@ -45,7 +45,8 @@ def changes_of(tree: ast.FunctionDef) -> Iterator[Change]:
                 yield Solved(statement, spot, copy.copy(spot.node), 1)
             elif not isinstance(spot.node, ast.Constant):
                 yield Scaled(statement, spot, copy.copy(spot.node), 2)
-            if spot.node is statement.value and isinstance(statement, ast.AugAssign) and type(statement.op) in OPPOSITE:
+            is_whole = isinstance(statement, ast.AugAssign) and spot.node is statement.value
+            if is_whole and type(statement.op) in OPPOSITE:
                 yield Operator(statement, spot, OPPOSITE[type(statement.op)]())
 
 
@@ -66,6 +67,7 @@ def is_number(node: ast.expr) -> bool:
 
 
 STATEMENTS = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Return, ast.Expr)
+HEADS = {ast.For: "iter", ast.While: "test", ast.If: "test"}  # of blocks: what decides how often they run
 
 
 @dataclass(frozen=True)
@@ -192,10 +194,11 @@ def _text(node: ast.AST) -> str:
 
 def spots_of(statement: ast.stmt) -> Iterator[Spot]:
     """Expressions of a statement that a value is computed with: no index, no keyword, no name of a function."""
-    value = getattr(statement, "value", None)
+    field = HEADS.get(type(statement), "value")
+    value = getattr(statement, field, None)
     if value is None or (isinstance(statement, ast.Assign) and "saved_tensors" in ast.unparse(value)):
         return
-    yield from _spots(statement, "value", None, value, False)
+    yield from _spots(statement, field, None, value, False)
 
 
 def _spots(holder: ast.AST, field: str, index: int | None, node: ast.expr, is_operand: bool) -> Iterator[Spot]:

@@ -17,7 +17,7 @@ import torch
 from simplegrad.locks import cached_property
 
 from .. import source
-from ..numbers import directions, inner, moved, plain, size_of, slope
+from ..numbers import directions, inner, moved, near, plain, size_of, slope
 from ..subjects.alone import Alone
 from .owner import Owner
 from .trail import Note, carries, followed
@@ -72,7 +72,7 @@ class Samples:
 
     def right(self, found: Any, sample: Sample, slot: int) -> bool:
         """Whether this is the gradient of that input, up to rounding."""
-        return same(found, sample.truth[slot], self.tolerance, self.least(sample))
+        return near(found, sample.truth[slot], self.tolerance, self.least(sample))
 
     def least(self, sample: Sample) -> float:
         """Below this, a number is zero: rounding beside the largest gradients of the sample."""
@@ -91,28 +91,6 @@ class Samples:
     def names(self) -> list[str]:
         names = self.alone.call.parameter_names
         return [names[i] for i in self.alone.call.differentiated]
-
-
-def same(found: Any, truth: torch.Tensor | None, tolerance: float, least: float = 0.0) -> bool:
-    """Equal up to rounding; None counts as zeros, and what autograd would sum to the truth's shape is summed."""
-    if found is None or truth is None:
-        present = found if truth is None else truth
-        return present is None or not present.numel() or float(plain(present.detach()).abs().max()) <= least
-    found, truth = plain(found.detach()), plain(truth.detach())
-    if found.shape != truth.shape:
-        try:
-            found = found.sum_to_size(truth.shape)
-        except RuntimeError:
-            return False
-    if not truth.numel():
-        return True
-    if truth.dtype == torch.bool or found.dtype == torch.bool:
-        return torch.equal(found, truth)
-    known = torch.isfinite(truth)  # where it is not, nothing can be said
-    if not bool(known.all()):
-        found, truth = torch.where(known, found, 0), torch.where(known, truth, 0)
-    gap = (found - truth).abs().max()
-    return bool(gap <= tolerance * truth.abs().max() + least)
 
 
 def samples_of(alone: Alone, bits: int = 64, output: int | None = None) -> Samples | None:

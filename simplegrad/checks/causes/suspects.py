@@ -21,11 +21,11 @@ import torch
 from simplegrad.locks import cached_property
 
 from .. import source
-from ..numbers import plain
+from ..numbers import near, plain
 from ..report import Place
 from .needed import MOST_ELEMENTS, Needed, flattened, needed
 from .owner import Owner
-from .samples import Known, Sample, Samples, same
+from .samples import Known, Sample, Samples
 from .trail import Change, Note, Ran, Site, followed
 
 MOST_RUNS = 1500  # changed runs of one search
@@ -71,7 +71,12 @@ class Suspect:
     def is_zero(self) -> bool:
         """Whether it is all zeros and stays so; not a sum that only begins with them."""
         begins = not self.is_final and (self.note.operation in BEGINNINGS or not self.is_repaired)
-        return not begins and all(_is_zero(value) for value in self.values) and _is_zero(self.note.made)
+        return not begins and self.is_nothing and _is_zero(self.note.made)
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether it is all zeros where it is computed."""
+        return all(_is_zero(value) for value in self.values)
 
     @property
     def is_repaired(self) -> bool:
@@ -198,7 +203,7 @@ class Search:
         returned = self.samples.each[0].returned[slot]
         if returned is None or not is_alike(returned, value):
             return False
-        return same(value, returned.detach().reshape(value.shape), 1e-9)
+        return near(value, returned.detach().reshape(value.shape), 1e-9)
 
     # -- what repairs a suspect --------------------------------------------------------------------------------
 
@@ -411,14 +416,14 @@ def is_alike(a: torch.Tensor, b: Any) -> bool:
 def means(values: list[Any], meaning: Meaning) -> bool:
     """Whether a site's values are those of a known one at all samples."""
     return all(
-        is_alike(m.value, v) and same(v, m.value.reshape(v.shape), 1e-7) for v, m in zip(values, meaning, strict=True)
+        is_alike(m.value, v) and near(v, m.value.reshape(v.shape), 1e-7) for v, m in zip(values, meaning, strict=True)
     )
 
 
 def equal(a: Any, b: Any, tolerance: float = 1e-9) -> bool:
     if a is None or b is None:
         return a is b
-    return a.shape == b.shape and same(a, b, tolerance)
+    return a.shape == b.shape and near(a, b, tolerance)
 
 
 def joined(gradients: list[Any], like: list[Any], slots: list[int]) -> torch.Tensor:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from ..numbers import plain
+from ..numbers import near, plain
 from ..report import Place
 from .common import Relation, explanation_of, factor_in_words
 from .culprit import Culprit
-from .samples import Sample, Samples, same
+from .samples import Sample, Samples
 
 
 def times_in_words(factor: float) -> str:
@@ -57,7 +57,7 @@ def _flat(x: torch.Tensor) -> torch.Tensor:
 
 
 def _are(samples: Samples, found: torch.Tensor, expected: torch.Tensor, sample: Sample) -> bool:
-    return found.shape == expected.shape and same(found, expected, samples.tolerance, samples.least(sample))
+    return found.shape == expected.shape and near(found, expected, samples.tolerance, samples.least(sample))
 
 
 OTHER_WAYS = (("conjugated", lambda t: t.conj().resolve_conj()), ("transposed", lambda t: t.mT))
