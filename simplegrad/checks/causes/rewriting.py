@@ -35,11 +35,11 @@ class Tried(Protocol):
 
 def changes_of(tree: ast.FunctionDef) -> Iterator[Change]:
     """Each change of each statement."""
-    bound = bound_in(tree)
+    bound, given = bound_in(tree), {each.arg for each in tree.args.args[1:]}
     for statement in (n for n in ast.walk(tree) if isinstance(n, (*STATEMENTS, *HEADS))):
         names = [name for name, line in bound.items() if line < statement.lineno][:MOST_NAMES]
         for spot in spots_of(statement):
-            for rank, new in rewritten(spot, names):
+            for rank, new in rewritten(spot, names, given):
                 yield Change(statement, spot, new, rank)
             if is_number(spot.node) and (spot.is_operand or isinstance(spot.node.value, float)):
                 yield Solved(statement, spot, copy.copy(spot.node), 1)
@@ -165,7 +165,7 @@ class Solved(Change):
             if float(at @ at) <= 1e-12 * first:
                 break
         value = round(value, 6) if abs(value) >= 1e-3 else value
-        return None if value == self.start else value
+        return None if value in (self.start, 0) else value  # nobody writes a zero there
 
     def _gap(self, trying: Tried, value: float) -> torch.Tensor | None:
         self.new, made = self.written(value), super().made
@@ -182,7 +182,7 @@ class Scaled(Solved):
 
     def solved(self, trying: Tried) -> float | None:
         value = super().solved(trying)
-        return None if value is None or value == -1 or value == 0 else value  # a sign is tried for itself
+        return None if value == -1 else value  # a sign is tried for itself
 
 
 def _text(node: ast.AST) -> str:
@@ -234,8 +234,8 @@ def _is_module(node: ast.expr) -> bool:
     return isinstance(node, ast.Name) and node.id in ("torch", "np", "numpy", "math", "F", "ctx", "nn")
 
 
-def rewritten(spot: Spot, names: list[str]) -> Iterator[tuple[int, ast.expr]]:
-    """What could stand there instead, each with a rank: what is plain comes first."""
+def rewritten(spot: Spot, names: list[str], given: set[str]) -> Iterator[tuple[int, ast.expr]]:
+    """What could stand there instead, each with a rank: what is plain comes first. `given`: incoming gradients."""
     holder, node = spot.holder, spot.node
     if isinstance(node, ast.Constant):
         return
@@ -250,7 +250,7 @@ def rewritten(spot: Spot, names: list[str]) -> Iterator[tuple[int, ast.expr]]:
     if spot.is_operand or isinstance(holder, (*STATEMENTS, ast.Tuple, ast.Call, ast.Attribute)):
         for name in names:
             for rank, operator in ((5, ast.Mult), (6, ast.Div), (7, ast.Add), (7, ast.Sub)):
-                yield rank, ast.BinOp(node, operator(), ast.Name(name, ast.Load()))
+                yield rank - 3 * (name in given), ast.BinOp(node, operator(), ast.Name(name, ast.Load()))
 
 
 def plainer(node: ast.expr) -> Iterator[ast.expr]:

@@ -30,7 +30,7 @@ from .trail import Change, Note, Ran, Site, followed
 
 MOST_RUNS = 1500  # changed runs of one search
 MOST_NOTES = 150  # operations of a backward; one that runs more is a loop
-LONGEST, IN_LOOPS = 3.0, 0.5  # seconds of work that the searches for one backward may take
+LONGEST, IN_LOOPS = 6.0, 0.5  # seconds of work that the searches for one backward may take
 MOST_TRIED = 40  # values with a meaning put in one place
 
 BEGINNINGS = ("=", "zeros", "zeros_like", "new_zeros")  # operations that make the zeros which sums begin with
@@ -264,8 +264,8 @@ class Search:
     def _find_missing(self, suspect: Suspect) -> None:
         """A value computed before it, or one with a meaning, that is missing in it as a term or as a factor."""
         needed = suspect.needed
-        if needed is None or needed.rounds > 1:
-            return
+        if needed is None or needed.rounds > 1 or float(needed.value.norm()) <= 1e-9 * float(needed.found.norm()):
+            return  # where it had to be nothing, too much is there
         for name, values in self._others(suspect):
             other = flattened(values[self.solved].reshape(suspect.values[0].shape))[0]
             c = needed.factor_of(other, needed.value - needed.found)
