@@ -21,7 +21,7 @@ from .forward import traced_forward
 from .graph import SHAPE, SIZE, needed_for
 from .run import function_of, namespace
 from .shapes import Shapes
-from .symbols import CompileError
+from .symbols import CompileError, UnfitError
 from .text import read_text
 from .tracing import Expression, read_function
 from .write import Writer
@@ -114,7 +114,10 @@ class CompiledAggregate(Aggregate):
                     f"Wrap it: Variable.constant(…)."
                 )
         self.check_ranks(inputs)
-        case = self.case_of([x.value for x in inputs])
+        try:
+            case = self.case_of([x.value for x in inputs])
+        except _MISFITS as error:
+            raise UnfitError(f"{self.name}: {said_of(error)}.") from None
         if len(self.by_shape) < 10_000:
             self.by_shape[tuple([x.shape for x in inputs])] = case
         return case
@@ -152,8 +155,8 @@ class CompiledAggregate(Aggregate):
             ]
             try:
                 return self.case_of(tensors)
-            except (RuntimeError, IndexError, TypeError, ValueError, ArithmeticError) as error:
-                reason = reason or ". ".join([str(error).split("\n")[0].rstrip("."), *getattr(error, "__notes__", ())])
+            except _MISFITS as error:
+                reason = reason or said_of(error)
         raise CompileError(
             f"no shapes were found that {self.name} computes on, {reason}. If there are such, call it once: its code "
             f"is for the shapes of the latest call."
@@ -205,6 +208,14 @@ class CompiledAggregate(Aggregate):
         from .torch_function import TorchFunction
 
         return TorchFunction(self)
+
+
+_MISFITS = (RuntimeError, LookupError, TypeError, ValueError, ArithmeticError)  # of shapes, indices, axes: torch's
+
+
+def said_of(error: Exception) -> str:
+    """What it says, and the step that raised it, which it has in a note."""
+    return ". ".join([str(error).split("\n")[0].rstrip("."), *getattr(error, "__notes__", ())])
 
 
 def check_name(name: str) -> None:

@@ -22,6 +22,10 @@ class CompileError(ValueError):
     """What stands in the source cannot be compiled. The message says what came, and what to write instead."""
 
 
+class UnfitError(CompileError, RuntimeError):
+    """Inputs of shapes that the expression does not compute on. The message says which step, and with what shapes."""
+
+
 class Thing:
     """Base of all symbols: a node, and the graph that it belongs to."""
 
@@ -79,6 +83,8 @@ def operand(op: Op, place: int, arg):
     for each in flat((arg,)):
         if isinstance(each, (torch.Tensor, Variable)):
             raise no_operand(op.name, each)
+        if isinstance(each, str) and not (op is pointwise.step and each in pointwise.STEPS):
+            raise CompileError(f"{op.name}: text is of no use here, and {each!r} was given.")
     if op.name in choosing.CONDITIONS:
         return undetached(arg)
     if op.vjp(place) is not None:

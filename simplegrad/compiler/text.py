@@ -125,7 +125,7 @@ class Compiled(Machine):
         except (RunError, CompileError, LimitError) as error:
             error.node = getattr(error, "node", node)
             raise
-        except (ArithmeticError, TypeError, ValueError, LookupError, AttributeError) as error:
+        except (ArithmeticError, TypeError, ValueError, LookupError, AttributeError, RuntimeError) as error:
             raised = RunError(f"these do not go together: {str(error).removesuffix('.')}.")
             raised.node = node
             raise raised from None

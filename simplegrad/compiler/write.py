@@ -6,11 +6,14 @@ import math
 from collections.abc import Mapping, Set
 from numbers import Real
 
+import torch
+
 from simplegrad.locks import cached_property
 
 from ..ops import Op
+from ..ops.pointwise import STEPS
 from .graph import CONSTANT, MASK, SHAPE, SIZE, Node, operation
-from .symbols import shaped_like
+from .symbols import CompileError, shaped_like
 
 _FACTORS = ("add", "sub", "mul", "div")  # where a number costs torch more than a tensor
 _SIZES = {"size_add": "{} + {}", "size_sub": "{} - {}", "size_mul": "{} * {}"}
@@ -49,6 +52,8 @@ class Writer:
 
     def expression(self, node: Node) -> str:
         op = operation(node.op)
+        if node.op == "constant":
+            return op.written(node.args)  # of numbers that were read, and written anew: see leaves.py
         raw = self.tensor or node.kind in (MASK, CONSTANT)
         args = [self.argument(op, arg, raw, place) for place, arg in enumerate(node.args)]
         if self.fast and node.op in _FACTORS:
@@ -78,7 +83,7 @@ class Writer:
 
     def operand(self, arg, raw: bool) -> str:
         if not isinstance(arg, Node):
-            return number_text(arg) if isinstance(arg, Real) else str(arg)
+            return literal(arg)
         if arg.kind in (SIZE, SHAPE):
             return self.size(arg)
         name = self.names[arg]
@@ -98,14 +103,14 @@ class Writer:
                 self.kept_shapes[x] = None
                 shape = f"{self.names[x]}_shape"
             if node.op == "size":
-                return f"{shape}[{node.args[1]}]"
+                return f"{shape}[{literal(node.args[1])}]"
             if node.op == "shape_part":
                 return f"{shape}[{self.part(node.args[1], False)}]"
             return f"{shape}.numel()" if node.op == "numel" else shape
         return _SIZES[node.op].format(*map(self.inner_size, node.args))
 
     def inner_size(self, arg) -> str:
-        text = self.size(arg) if isinstance(arg, Node) else str(arg)
+        text = self.size(arg) if isinstance(arg, Node) else literal(arg)
         return f"({text})" if " " in text else text
 
     def parts(self, parts: tuple, raw: bool, spelled: bool = False) -> str:
@@ -125,6 +130,15 @@ class Writer:
         if isinstance(part, (list, tuple)):
             return f"[{', '.join(self.part(each, raw) for each in part)}]"
         return "..." if part is Ellipsis else self.operand(part, raw)
+
+
+def literal(arg: object) -> str:
+    """What is no node. Nothing comes into code as somebody wrote it: what is no number is one of few words."""
+    if isinstance(arg, Real):
+        return number_text(arg)
+    if arg is None or isinstance(arg, (torch.dtype, torch.device)) or arg in STEPS:
+        return repr(arg) if isinstance(arg, torch.device) else str(arg)
+    raise CompileError(f"a {type(arg).__name__} has no place in what is compiled: {str(arg)[:40]!r}.")
 
 
 def number_text(number: Real) -> str:

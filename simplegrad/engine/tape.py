@@ -217,18 +217,36 @@ class Tape:
     def __getitem__(self, index: int | slice) -> TapeEntry | list[TapeEntry]:
         if isinstance(index, slice):
             return [self[each] for each in range(*index.indices(len(self)))]
-        rule, _, _, saved, _, _ = row = self.entries[index]
-        return TapeEntry(
-            [self.name_of(key) for key in row[1]],
-            [self.name_of(key) for key in output_keys(row)],
-            lambda dL_doutputs: rule.propagate(dL_doutputs, saved),
-        )
+        row = self.entries[index]
+        names = [[self.name_of(key) for key in keys] for keys in (row[1], output_keys(row))]
+        return TapeEntry(*names, Propagate(row))
 
     def __iter__(self) -> Iterator[TapeEntry]:
         return (self[index] for index in range(len(self)))
 
     def __repr__(self) -> str:
         return "\n".join(map(self.text, self.entries)) or "an empty tape"
+
+
+class Propagate:
+    """The `propagate` of an entry of the tape; of one entry they are all equal."""
+
+    __slots__ = ("row",)
+
+    def __init__(self, row: tuple):
+        self.row = row
+
+    def __call__(self, dL_doutputs: list) -> Sequence[Any]:
+        return self.row[0].propagate(dL_doutputs, self.row[3])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Propagate) and other.row is self.row
+
+    def __hash__(self) -> int:
+        return id(self.row)
+
+    def __repr__(self) -> str:
+        return f"<propagate of {self.row[0].name}>"
 
 
 def nothing_to_do() -> None:

@@ -119,6 +119,8 @@ class Operators:
         return self * other
 
     def div(self, other, *, rounding_mode: str | None = None) -> Self:
+        if rounding_mode not in (None, "floor", "trunc"):
+            raise UnsupportedError(f"div(…, rounding_mode={rounding_mode!r}): expected None, 'floor' or 'trunc'.")
         quotient = self / other
         return quotient if rounding_mode is None else pointwise.step(quotient, rounding_mode)
 

@@ -142,6 +142,7 @@ zeros_like = pointwise("zeros_like", "zeros_like({})", torch.zeros_like, None, i
 ones_like = pointwise("ones_like", "ones_like({})", torch.ones_like, None, in_torch="torch.ones_like({})")
 clone = op("clone", "{}.clone()", torch.clone, lambda g, r, x: g, pointwise=True)
 alias = op("alias", "{}", lambda x: x.view_as(x), lambda g, r, x: g, pointwise=True, in_torch="{0}.view_as({0})")
+STEPS = ("floor", "ceil", "trunc", "round", "sign")
 step = op("step", "{}.{}()", lambda x, name: getattr(x, name)(), lambda g, r, x, name: times(g, 0.0), pointwise=True)
 
 

@@ -52,6 +52,12 @@ _NONFINITE = ("nan", "inf", "")
 _LEFT_OUT = {"parent", "pass_id", "line", "source", "propagate_source", "returns_at", "made_by", "group", "aggregate"}
 
 
+NOT_KEPT = (
+    "The file has not the tensors of {} values: they have no numbers (of the meta device, fake), or a layout, a dtype "
+    "or a number of dimensions that no file holds."
+)
+
+
 class WrongDocument(Exception):
     """What is wrong with a file; `load` adds which one it is."""
 
@@ -72,7 +78,7 @@ class Writer:
         events = [self.event(event) for event in trace.events]
         beside = {name: [self.fields(each) for each in getattr(trace, name)] for name in _BESIDE}
         about = {name: str(getattr(trace, name)) for name in _ABOUT}
-        about |= {"notices": list(map(str, trace.notices)), "bindings": _names(trace)}
+        about |= {"notices": [*map(str, trace.notices), *self.notices], "bindings": _names(trace)}
         about |= {"texts": excerpts(map(tuple, self.rows["sources"]), trace.texts)}
         self.document = {"format": FORMAT, "version": VERSION, **about}
         self.document |= {**self.rows, "listed": listed, "tape": tape, "events": events}
@@ -80,6 +86,10 @@ class Writer:
         self.document |= {n: getattr(trace, n) for n in _RANK if getattr(trace, n) is not None}
         if trace.printed:
             self.document["printed"] = [list(line) for line in trace.printed]
+
+    @property
+    def notices(self) -> list[str]:
+        return [NOT_KEPT.format(self.tensors.without)] if self.tensors.without else []
 
     def place(self, thing: Value | Entry | Pass) -> int:
         """Where it stands in its list; put there now if it is new. What it refers to gets its place before it."""
@@ -151,6 +161,7 @@ class TensorsWritten:
     def __init__(self):
         self.kept: dict[str, torch.Tensor] = {}
         self.keys: dict[tuple, str] = {}
+        self.without = 0  # values whose tensors no file holds
 
     def add(self, tensor: torch.Tensor | None) -> tuple[str, str]:
         """(key, ""), or ("", why there is none)."""
@@ -159,6 +170,7 @@ class TensorsWritten:
         if not can_be_looked_at(tensor):
             kinds = [str(each).removeprefix("torch.") for each in (tensor.layout, tensor.dtype)]
             kind = kinds[tensor.layout is torch.strided] if tensor.dim() <= MOST_DIMENSIONS else f"{tensor.dim()} dims"
+            self.without += 1
             return "", f"its tensor was not kept: {kind} on {tensor.device}"
         kind = "complex" if tensor.is_complex() else "t"
         tensor = plain(tensor)

@@ -26,7 +26,17 @@ def can_be_looked_at(tensor: torch.Tensor | None) -> bool:
     """Whether there are numbers, in a layout, a dtype and a number of dimensions that they can be read from."""
     if tensor is None or tensor.layout is not torch.strided or tensor.is_nested or tensor.is_meta:
         return False
-    return tensor.dim() <= MOST_DIMENSIONS and (tensor.dtype in _COMPUTED or tensor.dtype in _WIDER)
+    if tensor.dim() > MOST_DIMENSIONS or not (tensor.dtype in _COMPUTED or tensor.dtype in _WIDER):
+        return False
+    return type(tensor) is torch.Tensor or has_memory(tensor)
+
+
+def has_memory(tensor: torch.Tensor) -> bool:
+    """A fake tensor says that it is on the CPU, and its memory that it is nowhere."""
+    try:
+        return tensor.untyped_storage().device.type != "meta"
+    except (NotImplementedError, RuntimeError):
+        return False
 
 
 def distinct(tensor: torch.Tensor) -> torch.Tensor:

@@ -57,8 +57,12 @@ _JSON, _TENSORS = "trace.json", "tensors.safetensors"
 _WHENCE = "Was it made by trace.save(path)?"
 
 
-class TraceFileError(Exception):
+class TraceFileError(OSError):
     """A file that is no trace, or a damaged one. The message says which file, what is wrong and what to do."""
+
+
+class NoTraceFileError(TraceFileError, FileNotFoundError):
+    """There is no file at the path."""
 
 
 # --- writing -----------------------------------------------------------------------------------------------------
@@ -95,10 +99,10 @@ def _write(trace: Trace, stream: BinaryIO) -> None:
 
 
 def load(file: str | os.PathLike | BinaryIO) -> Trace:
-    """A saved trace, from a path or an open file. Raises TraceFileError for what is none, and OSError for no file."""
+    """A saved trace, from a path or an open file. Raises TraceFileError for what is none, and where there is no file
+    it is a FileNotFoundError too."""
     if not hasattr(file, "read"):
-        refuse_what_is_no_file(file)
-        with open(file, "rb") as stream:
+        with _opened(os.fspath(file)) as stream:
             return load(stream)
     name = getattr(file, "name", "the file")
     try:
@@ -109,6 +113,19 @@ def load(file: str | os.PathLike | BinaryIO) -> Trace:
         raise TraceFileError(f"{name}: there is not memory enough to read it. Record less of the run.") from error
     except Exception as error:  # a damage that nobody thought of; the cause says where
         raise TraceFileError(f"{name}: {type(error).__name__}: {str(error)[:200]}. {DAMAGED}") from error
+
+
+def _opened(path: str | bytes) -> BinaryIO:
+    try:
+        refuse_what_is_no_file(path)
+        return open(path, "rb")
+    except FileNotFoundError:
+        raise NoTraceFileError(f"{path}: there is no such file. Give the path that trace.save(path) wrote.") from None
+    except OSError as error:  # a device, a folder, no permission
+        said = f"{path}: {error.strerror}. Give the path that trace.save(path) wrote." if error.strerror else str(error)
+        raise TraceFileError(said) from None
+    except ValueError as error:
+        raise TraceFileError(f"{path!r}: {error}, so it is no path.") from None
 
 
 # What zipfile and safetensors raise for a damaged file, according to where the damage is.

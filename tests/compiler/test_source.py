@@ -9,6 +9,7 @@ import torch
 
 import simplegrad.compiler.case as case_module
 from simplegrad import Tape, Variable, compile_aggregate, grad, gradient_tape, record, registry
+from simplegrad.compiler import CompileError
 from simplegrad.engine import RawTensorError
 
 from .cases import CASES, assert_same, climbed, inputs_of
@@ -197,9 +198,10 @@ def test_wrong_inputs_are_told():
             compiled(a)
         with pytest.raises(RawTensorError, match="fused: input b is a Tensor, not a Variable. Wrap it"):
             compiled(a, torch.rand(4))
-        with pytest.raises(RuntimeError) as raised:
+        with pytest.raises(CompileError) as raised:
             compiled(a, Variable.constant(torch.rand(3)))
-    assert raised.value.__notes__ == ["in fused, at 't = a + b', with a of shape (4,), b of shape (3,)"]
+    assert str(raised.value).startswith("fused: The size of tensor a (4) must match the size of tensor b (3)")
+    assert str(raised.value).endswith(". in fused, at 't = a + b', with a of shape (4,), b of shape (3,).")
 
 
 def test_a_wrong_pattern_is_told():

@@ -213,3 +213,11 @@ def test_two_threads_never_meet():
     assert found[2.0][0] is not found[3.0][0]
     assert found[2.0][1:] == found[3.0][1:]  # the same entries, the same names, as if each were alone
     assert len(gradient_tape) == 0
+
+
+def test_an_entry_that_is_asked_for_twice_is_one():
+    with Tape() as tape:
+        x = Variable.constant(torch.ones(2))
+        x * x + x
+        assert gradient_tape[0] in gradient_tape and tape[1] in list(tape) and tape[0] == tape[0]
+        assert tape[0] != tape[1]

@@ -4,6 +4,7 @@ import io
 import json
 import math
 import pickle
+import warnings
 import zipfile
 from functools import partial
 
@@ -11,8 +12,9 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch._subclasses import FakeTensorMode
 
-from simplegrad import Tape, Trace, Variable, grad, record, registry
+from simplegrad import Tape, Trace, Variable, grad, record, record_torch, registry
 from simplegrad.trace import LimitError, TraceFileError, document, store
 from simplegrad.trace.events import Leaf, LimitReached, Value
 from tests.counting import lines_run
@@ -211,8 +213,23 @@ DAMAGED = "The file is damaged or was cut off. Copy it anew, or save the trace a
 
 
 def test_no_file_at_all(path):
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(TraceFileError, match="there is no such file. Give the path that trace.save") as raised:
         Trace.load(path)
+    assert isinstance(raised.value, FileNotFoundError)
+    for place, said in (("/dev/zero", "is a device"), (path.parent, "is a folder"), ("a\0b", "so it is no path")):
+        with pytest.raises(TraceFileError, match=said):
+            Trace.load(place)
+
+
+@pytest.mark.parametrize("where", [FakeTensorMode, lambda: torch.device("meta")])
+def test_tensors_without_numbers_are_left_out_and_told(path, where):
+    with where(), warnings.catch_warnings(action="ignore"), record_torch(values="full") as trace:
+        x = torch.ones(3, requires_grad=True)
+        (x * x).sum().backward()
+    trace.save(path)
+    again = Trace.load(path)
+    assert len(again) == len(trace)
+    assert any(said.startswith("The file has not the tensors of") for said in again.notices)
 
 
 @pytest.mark.parametrize("content", [b"", b"P", b"hello", b"\x80\x04K\x01.", b"\x00" * 5000])
