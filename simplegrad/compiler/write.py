@@ -53,7 +53,7 @@ class Writer:
     def expression(self, node: Node) -> str:
         op = operation(node.op)
         if node.op == "constant":
-            return op.written(node.args)  # of numbers that were read, and written anew: see leaves.py
+            return op.written(node.args, self.form(op))  # of numbers that were read, and written anew: see leaves.py
         raw = self.tensor or node.kind in (MASK, CONSTANT)
         args = [self.argument(op, arg, raw, place) for place, arg in enumerate(node.args)]
         if self.fast and node.op in _FACTORS:
