@@ -104,3 +104,94 @@ class OfTheClass(Function):
 def test_a_class_method_is_changed_too():
     fault = check(OfTheClass.apply, torch.rand(3, dtype=torch.double).add(0.5).requires_grad_()).faults[0]
     assert fault.read_at.text == "less = x ** (cls.power + 1)" and "cls.power - 1" in fault.fix
+
+
+class EndsEarly(Function):
+    """A convolution whose backward leaves out the last window."""
+
+    @staticmethod
+    def forward(ctx, x, w):
+        ctx.save_for_backward(x, w)
+        return torch.stack([(x[i : i + len(w)] * w).sum() for i in range(len(x) - len(w) + 1)])
+
+    @staticmethod
+    def backward(ctx, g):
+        x, w = ctx.saved_tensors
+        gx, gw = torch.zeros_like(x), torch.zeros_like(w)
+        for i in range(len(g) - 1):
+            gx[i : i + len(w)] += g[i] * w
+            gw += g[i] * x[i : i + len(w)]
+        return gx, gw
+
+
+def test_the_head_of_a_loop_is_changed_too():
+    x, w = (torch.linspace(0.3, 1.9, n, dtype=torch.double).requires_grad_() for n in (7, 3))
+    faults = [fault for fault in check(EndsEarly.apply, x, w, order=1).faults if fault.read_at]
+    assert faults and {fault.read_at.text for fault in faults} == {"for i in range(len(g) - 1):"}
+
+
+class LacksATerm(Function):
+    """Both outputs come in; one of them is left out on the way."""
+
+    @staticmethod
+    def forward(ctx, x, w):
+        y = torch.sin(x * w)
+        ctx.save_for_backward(x, w, y)
+        return y, y * y * x
+
+    @staticmethod
+    def backward(ctx, dy, dz):
+        x, w, y = ctx.saved_tensors
+        back = 2 * dz * y * x
+        inner = back * torch.cos(x * w)
+        return inner * w + dz * y * y, inner * x
+
+
+def test_a_term_that_is_missing_is_found():
+    x, w = (torch.linspace(0.3, 1.1, 4, dtype=torch.double).add(k / 7).requires_grad_() for k in range(2))
+    fault = check(LacksATerm.apply, x, w, order=1).faults[0]
+    assert fault.read_at is None or fault.read_at.text in ("back = 2 * dz * y * x", "inner = back * torch.cos(x * w)")
+
+
+class LacksAFunction(Function):
+    """What is missing stands nowhere in backward: any of three statements could make up for it."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return 0.5 * x * (1 + torch.erf(x))
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        inside = x * torch.exp(-x * x) * 0.5641895835477563
+        outside = 0.5 * (1 + x)
+        return g * (outside + inside)
+
+
+def test_of_what_is_not_known_no_other_line_is_named():
+    fault = check(LacksAFunction.apply, torch.linspace(-1, 1, 5, dtype=torch.double).requires_grad_()).faults[0]
+    assert fault.read_at is None or "inside =" not in fault.read_at.text
+
+
+class Unbounded(Function):
+    """Zero over zero where the norm is nothing, three lines before it is returned."""
+
+    @staticmethod
+    def forward(ctx, x):
+        norm = x.norm(dim=-1, keepdim=True).clamp_min(1e-6)
+        ctx.save_for_backward(x, norm)
+        return x / norm
+
+    @staticmethod
+    def backward(ctx, g):
+        x, norm = ctx.saved_tensors
+        unit = x / x.norm(dim=-1, keepdim=True)
+        along = unit * (g * unit).sum(-1, keepdim=True)
+        return (g - along) / norm
+
+
+def test_nan_is_told_where_it_is_made():
+    x = torch.tensor([[0.0, 0.0], [1.0, 2.0]], dtype=torch.double, requires_grad=True)
+    fault = check(Unbounded.apply, x).faults[0]
+    assert fault.code == "nonfinite_gradient" and fault.read_at.text == "unit = x / x.norm(dim=-1, keepdim=True)"
