@@ -13,7 +13,7 @@ from .causes.explain import ORDINAL, said
 from .clauses.again import again, forward_repeats
 from .clauses.linear import linear
 from .clauses.ownership import ownership
-from .clauses.patterns import needed_inputs, unknown_gradients
+from .clauses.patterns import left_out, needed_inputs, unknown_gradients
 from .clauses.tried import Tried, told_once
 from .looks import Answer, held
 from .report import BROKEN, CLAUSES, HOLDS, NOT_TRIED, Finding, Report
@@ -157,7 +157,8 @@ def contract(judging: Judging, rule: Rule) -> list[Finding]:
             judging.unverified(f"{CLAUSES[number]}: {type(error).__name__}: {said(error)}", rule.name)
             continue
         found = found if isinstance(found, list) else [found]
-        report.tell(number, BROKEN if found else HOLDS, rule.name if found else "")
+        counted = {5: len(rule.incoming), 6: len(rule.values)}.get(number, 0)
+        report.tell(number, BROKEN if found else HOLDS, rule.name if found else left_out(counted))
         if any(each.code == "captured_value_mutated" and each.order for each in broken):  # then no wonder
             judging.unsteady += [rule for each in found if each.code == "not_repeatable"]
             found = [each for each in found if each.code != "not_repeatable"]

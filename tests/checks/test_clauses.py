@@ -293,3 +293,20 @@ def test_elements_of_many_sizes_are_weighted_in_parts(count):
     x = torch.randn(count, dtype=torch.double, generator=torch.Generator().manual_seed(0)).requires_grad_()
     assert check(cubed(3.0), x).verdict == "correct"
     assert not check(cubed(3.01), x).ok
+
+
+class SevenParts(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return tuple(x * k for k in range(1, 8))
+
+    @staticmethod
+    def backward(ctx, *gs):
+        return sum(k * g for k, g in enumerate(gs, 1))
+
+
+def test_what_is_left_out_of_many_patterns_is_told():
+    report = check(SevenParts.apply, torch.ones(2, dtype=torch.double, requires_grad=True), order=1)
+    clauses = {each.number: each for each in report.clauses}
+    assert report.ok and clauses[5].state == "holds" and "not every pattern" in clauses[5].why
+    assert clauses[6].why == ""

@@ -25,6 +25,11 @@ def patterns(count: int) -> Iterator[tuple[int, ...]]:
         yield from combinations(range(count), size)
 
 
+def left_out(count: int) -> str:
+    """What of so many things is tried, where it is not every pattern; else nothing."""
+    return f"of {count}: each alone, and all but each; not every pattern" if count > MOST_OUTPUTS else ""
+
+
 # -- incoming gradients ------------------------------------------------------------------------------------------------
 
 
