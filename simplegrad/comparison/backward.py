@@ -115,7 +115,7 @@ class Backward:
                 hooks = [hook.source] if hook else held.hooks if held is not None else ()
                 at = place_of(hooks[-1] if hooks else self.right.begun.source)
                 module = held.path.rpartition(".")[0] if held is not None else ""
-                sentence = f"every entry passes on the same, but .grad of {name} becomes another one"
+                sentence = f"every entry passes on the same, but .grad of {name} becomes a different one"
                 sentence += f": norm {row.after:.6g} instead of {mate.after:.6g}."
                 left = place_of(self.left.begun.source)
                 return Parting(

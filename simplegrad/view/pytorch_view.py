@@ -72,7 +72,7 @@ def cases_of(files: UserFiles | None, opened: Mapping[str, Trace] | None = None)
             name = OWN + _own_name(target, found)
             found[name] = Case(name, f"{name.removeprefix(OWN)}, of your file", _about(target), target.prepared)
     for name, trace in {**(files.traces if files is not None else {}), **(opened or {})}.items():
-        found[TRACE + name] = Case(TRACE + name, f"saved trace: {name}", "A run that was saved.", trace=trace)
+        found[TRACE + name] = Case(TRACE + name, f"saved trace: {name}", "A saved run.", trace=trace)
     for name, exhibit in GALLERY.items():
         found[name] = Case(name, exhibit.title, exhibit.sentence, exhibit.prepared, passes=exhibit.passes)
     return found

@@ -125,7 +125,8 @@ class SourcePart {
     this.panel = panel;
     const { trace } = panel, isProgram = trace.program.length > 0;
     const list = html("ol", { class: "sg-source", "data-testid": "source", "data-side": panel.side, "aria-label": isProgram ? "program" : "source" });
-    this.title = html("h4", {}, isProgram ? "program" : "source");
+    const isEmpty = !isProgram && !trace.sources.some((source) => source[SOURCE.lines].length);
+    this.title = html("h4", {}, isProgram ? "program" : isEmpty ? "source: the trace has no text of it" : "source");
     this.printed = new PrintedPart(panel);
     this.element = html("div", { class: "sg-part sg-part-source", "data-tab": "program" }, this.title, list, this.printed.box);
     this.list = new LineList(panel, list, { ofFile: !isProgram });
