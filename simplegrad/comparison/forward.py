@@ -99,7 +99,7 @@ class Forward:
             return self.made_of(VALUE, only_left[0], only_right[0], "is computed in another way, with another result")
         step = self.moved_by(a, b)
         if step is not None:
-            what = "reads a parameter that the optimizer's step before has moved otherwise, and gives a different result"
+            what = "reads a parameter that the previous optimizer step moved differently, and gives a different result"
             return self.made_of(VALUE, a, b, what, step.source)
         source = self.other_number(a, b)
         return self.made_of(VALUE, a, b, "gives a different result", source and source.source)
