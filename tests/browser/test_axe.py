@@ -9,12 +9,14 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 from playwright.sync_api import Browser, Page, expect
 
-from simplegrad import check
+from simplegrad import check, record_torch
 from simplegrad.comparison.compare import compare
 from simplegrad.language import EXAMPLES
 
+from .conftest import Server
 from .npm import fetched
 
 AXE = "axe-core@4.14.1"
@@ -106,4 +108,32 @@ def test_the_file_has_no_serious_fault(looked_at: Page, axe, tmp_path, what):
     shown.to_html(tmp_path / "it.html", step=20)
     looked_at.goto(f"file://{tmp_path}/it.html")
     ready(looked_at)
+    assert faults(looked_at, axe) == []
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A server with the saved runs of two ranks; their model has modules in modules."""
+    folder = tmp_path_factory.mktemp("saved")
+    for rank, activation in enumerate((torch.nn.GELU(), torch.nn.ReLU())):
+        torch.manual_seed(0)
+        blocks = (torch.nn.Sequential(torch.nn.Linear(4, 4), activation) for _ in range(3))
+        model = torch.nn.Sequential(*blocks, torch.nn.Linear(4, 1))
+        with record_torch(model, values="norm") as trace:
+            model(torch.rand(2, 4)).mean().backward()
+        trace.rank, trace.world = rank, 2
+        trace.save(folder / f"run.{rank}.trace")
+    running = Server(*(str(folder / f"run.{rank}.trace") for rank in range(2))).wait()
+    yield running
+    running.stop()
+
+
+@pytest.mark.parametrize(
+    ("address", "theme"), [("ranks", "light"), ("ranks", "dark"), ("compare", "light"), ("pytorch", "dark")]
+)
+def test_a_page_of_saved_runs_has_no_serious_fault(looked_at: Page, saved, axe, address):
+    looked_at.goto(f"{saved.url}/{address}")
+    if address == "ranks":
+        expect(looked_at.get_by_role("table").first).to_be_visible(timeout=60_000)
+    ready(looked_at, has_player=address != "ranks")
     assert faults(looked_at, axe) == []

@@ -10,7 +10,7 @@ export class Chart {
   away = new AbortController();
   heard = /** @type {[string, Function][]} */ ([]);
 
-  /** `told`: who hears `shown(isMoving)`, `moved()` by a person, `hovered`, `unhovered`, `clicked`. */
+  /** `told`: who hears `drawn()` by Plotly, `shown(isMoving)`, `moved()` by a person, `hovered`, `unhovered`, `clicked`. */
   constructor(element, drawing, told) {
     Object.assign(this, { element, told, ranges: { x: [...drawing.x], y: [...drawing.y] } });
     const on = (name, action, options) => element.addEventListener(name, action, { ...options, capture: true, signal: this.away.signal });
@@ -34,7 +34,7 @@ export class Chart {
     this.heard = [
       ["plotly_relayouting", (change) => { this.read(change); this.told.shown(true); }],
       ["plotly_relayout", (change) => this.relaid(change)],
-      ["plotly_afterplot", () => { this.read(); this.measure(); this.told.shown(false); }],
+      ["plotly_afterplot", () => { this.read(); this.measure(); this.told.drawn(); }],
       ["plotly_click", (click) => this.told.clicked(this.pointOf(click), click.event)],
       ["plotly_hover", (over) => this.told.hovered(this.pointOf(over), over.event)],
       ["plotly_unhover", () => this.told.unhovered()],
@@ -93,7 +93,7 @@ export class Chart {
   leave() {
     this.away.abort();
     this.sizes.disconnect();
-    for (const [name, action] of this.heard) this.element.removeListener(name, action);
+    for (const [name, action] of this.heard) this.element.removeListener?.(name, action);  // gone, where Streamlit has let go of the chart
   }
 }
 

@@ -66,8 +66,14 @@ export class GraphPainter {
   redo() {
     if (!this.attached || !this.isCurrent) return;
     this.sheet.placed = null;
-    if (this.isMoved || !this.fit()) this.shown(false);
+    this.drawn();
     this.boxes.draw();
+  }
+
+  /** Plotly has drawn: as a whole, where Streamlit told it to. */
+  drawn() {
+    if (!this.attached || !this.isCurrent) return;
+    if (this.isMoved || !this.fit()) this.shown(false);
   }
 
   /** The chart shows something else: other ranges, another size. */
@@ -80,6 +86,14 @@ export class GraphPainter {
     this.paintedAt = null;
     this.room = this.isSmall && this.sheet.row >= 50 && this.sheet.slot >= NUMBERS_PX ? Math.floor((this.sheet.slot * 0.92) / DIGIT_PX) : 0;
     this.paint(this.player.k(this.side));
+    this.paintBreaks();
+  }
+
+  /** A dot at each entry that has a breakpoint. */
+  paintBreaks() {
+    const { sheet } = this, nodes = this.player.marks.breakpoints.map((text) => this.drawing.nodes[this.nodeOf.get(text.replace("~", ""))]);
+    if (!this.attached || !sheet.placed) return;
+    sheet.layers.breaks.replaceChildren(...nodes.filter(Boolean).map((node) => svg("circle", { class: "sg-break-dot", cx: sheet.px(node[NODE.x]) - 12, cy: sheet.py(node[NODE.y]) - 12, r: 4.5 })));
   }
 
   paint(k) {

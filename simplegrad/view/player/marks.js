@@ -100,6 +100,7 @@ export class Marks {
     this.player.writeAddress();
     this.player.drawTimeline();
     for (const panel of this.player.panels) panel.draw(this.player.k(panel.side));
+    for (const painter of this.player.painters.values()) painter.paintBreaks();
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.player.send("marks", { id: this.player.id, ...shared.marks[this.player.id] }), REPORT_MS);
   }

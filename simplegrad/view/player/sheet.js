@@ -9,10 +9,10 @@ const NAME_PX = 6.2, LONGEST_NAME = 14; // a letter of a name; letters
 const MOST_ARROWS = 1200; // beyond that they cost more than they tell
 const HALF = { entry: 11, aggregate: 15, group: 17, box: 17, hole: 9, leaf: 9, seed: 9, read: 13, value: 5.5 }; // of a node, in pixels
 const CLOSED = [27, 16]; // half the width and height of a closed box
-const LONGEST_TITLE = 9; // letters in a closed box
+const LONGEST_TITLE = 9, TITLE_PX = 4.7, BOX_PART = 0.46; // letters in a closed box; of a slot, as wide as half a box may be
 const ARROW = 8, ARROW_WIDTH = 5.4, STANDOFF = 13;
 const WORST = { nan: "!", none: "N", zero: "0", huge: "▲", tiny: "▽" }; // of the gradients below, as graph/boxes.py says
-const LAYERS = ["frames", "lines", "edges", "shapes", "texts", "titles", "over", "rings"]; // from back to front
+const LAYERS = ["frames", "lines", "edges", "shapes", "texts", "titles", "over", "breaks", "rings"]; // from back to front
 
 export class Sheet {
   /** @type {import("./chart.js").View} as it was when all was placed */ placed;
@@ -115,13 +115,14 @@ export class Sheet {
   drawNodes() {
     this.shapes = new Map();
     this.inks = new Map();
+    const longest = Math.min(LONGEST_TITLE, Math.floor((2 * this.box()[0] - 4) / TITLE_PX));
     const rooms = this.isFar ? null : this.roomForNames(), counts = new Map(this.drawing.boxes.map((box) => [box[BOX.key], box[BOX.count]]));
     this.drawing.nodes.forEach((node, i) => {
       const [mark, , x, y] = node;
       if (!this.isInside(x, x, y, y)) return;
       this.shapes.set(i, svg("path", { d: this.outline(node) }, this.layers.shapes));
       if (this.isFar) return;
-      const text = mark === "value" ? ending(this.nameOf(node[NODE.id]), Math.min(rooms.get(i), LONGEST_NAME)) : ending(node[NODE.text], LONGEST_TITLE);
+      const text = mark === "value" ? ending(this.nameOf(node[NODE.id]), Math.min(rooms.get(i), LONGEST_NAME)) : ending(node[NODE.text], longest);
       if (!text) return;
       const isBox = node[NODE.kind] === "box", below = mark === "value" ? this.half(node) + 11 : isBox ? -1 : 4;
       const ink = svg("text", { x: this.px(x), y: this.py(y) + below }, this.layers.texts);
@@ -140,15 +141,18 @@ export class Sheet {
       case "entry": case "hole": return `M${px - r},${py - r}h${2 * r}v${2 * r}h${-2 * r}Z`;
       case "aggregate": return `M${px - r / 2},${py - high}h${r}l${r / 2},${high}l${-r / 2},${high}h${-r}l${-r / 2},${-high}Z`;
       case "read": return `M${px},${py - r}l${r},${r}l${-r},${r}l${-r},${-r}Z`;
-      case "group": case "box": return rounded(px, py, ...CLOSED.map((half) => half * this.zoom));
+      case "group": case "box": return rounded(px, py, ...this.box());
       default: return circle(px, py, r);
     }
   }
 
+  /** Half the width and height of a closed box: those beside each other stand apart. */
+  box() { return [Math.min(CLOSED[0], this.slot * BOX_PART), CLOSED[1] * this.zoom]; }
+
   /** Around a node. */
   ring(node) {
     const [mark, , x, y] = node, px = this.px(x), py = this.py(y), r = mark === "value" ? 11 : 19;
-    return mark === "group" ? rounded(px, py, ...CLOSED.map((half) => half * this.zoom + 5)) : circle(px, py, r);
+    return mark === "group" ? rounded(px, py, ...this.box().map((half) => half + 5)) : circle(px, py, r);
   }
 
   /** How many letters a name may have: as far as the names beside it in its row leave room. */
@@ -179,7 +183,7 @@ export class Sheet {
       if (!this.isInside(box[x0], box[x1], box[y0], box[y1])) continue;
       const left = this.px(box[x0]), top = this.py(box[y0]), width = this.px(box[x1]) - left, height = this.py(box[y1]) - top;
       if (box[BOX.open]) this.drawFrame(box, left, top, width, height);
-      else if (box[BOX.worst]) this.drawWorst(box, left + CLOSED[0] - 4, top - CLOSED[1] + 4);
+      else if (box[BOX.worst]) this.drawWorst(box, left + this.box()[0] - 4, top - this.box()[1] + 4);
     }
   }
 
