@@ -43,11 +43,11 @@ class Lent:
             if owner is not None:
                 self.look_at(owner)
             else:
-                del self.seen[key]
+                self.seen.pop(key, None)  # another thread may have
 
     @property
     def last_change(self) -> int:
-        changes = [*self.replaced.values(), *(before for _, _, before in self.seen.values())]
+        changes = [*self.replaced.values(), *(before for _, _, before in list(self.seen.values()))]
         return max([0, *changes, *(entries.stop for entries in self.late)])
 
     def changed_before(self, tensor: torch.Tensor) -> int:

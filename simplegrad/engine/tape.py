@@ -298,8 +298,9 @@ def hand_out(x: Keyed) -> None:
 def replaced(x: Keyed) -> None:
     """This Variable is about to get another tensor: entries that read it until now do not know that one."""
     x._version = -1
-    for tape in list(_tapes.values()):
-        if x.key in tape.keys or x.key in tape.adopted:
+    for reference in _tapes.valuerefs():  # a list: other threads may make tapes meanwhile
+        tape = reference()
+        if tape is not None and (x.key in tape.keys or x.key in tape.adopted):
             tape.lent.replaced[x.key] = len(tape.rows)
 
 

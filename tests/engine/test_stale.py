@@ -1,5 +1,7 @@
 """A value that is changed between an entry and its pass, which would give a gradient of neither value."""
 
+import threading
+
 import pytest
 import torch
 
@@ -166,3 +168,36 @@ def test_a_pass_that_failed_for_it_says_so_in_its_trace():
         x.value.add_(1)
         grad(L, [x])
     assert "ChangedInPlaceError: entry 0, 'v0 = x * x': the gradient needs x" in trace.transcript()
+
+
+def test_threads_that_read_and_replace_values_meanwhile():
+    """Whoever asks for a value tells the tape that made it, while that runs passes and others make tapes."""
+    x, failed, over = leaf(1.0, 2.0), [], threading.Event()
+    made = [x * k for k in range(200)]
+
+    def reads():
+        while not over.is_set():
+            try:
+                with Tape():
+                    y = Variable.constant(torch.ones(2))
+                    y.value = y.value + 1
+                    [each.value for each in made]
+            except Exception as error:
+                failed.append(error)
+                return
+
+    threads = [threading.Thread(target=reads) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for _ in range(100):
+        made[:] = [x * k for k in range(20)]
+        with pytest.raises(ChangedInPlaceError):
+            y = leaf(1.0, 1.0)
+            L = (y * x).sum()
+            y.value.add_(1)
+            grad(L, [x], prune="ahead")
+        gradient_tape.reset()
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert not failed
