@@ -84,6 +84,10 @@ def test_editing_keeps_the_step_near_where_it_was_and_makes_no_entry_in_the_hist
     ready(page)
     assert page.inner_text("[data-testid=event]") == before
     expect(page.locator("[data-testid=source] [data-current=true]")).to_have_text("grad(L0, [a])")
+    expect(
+        page.locator(".sg-sheet .sg-name-text").filter(has_text=re.compile("^c$"))
+    ).to_be_visible()  # the new picture
+    expect(page.get_by_text("BidiComponent Error")).to_have_count(0)
     page.wait_for_url(re.compile(re.escape(pack("c = ones(2)\n" + OWN))))
     page.keyboard.press("Control+Home")
     page.keyboard.press("ArrowDown")
