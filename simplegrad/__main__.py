@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
@@ -22,6 +23,14 @@ DONE, FAILED, COULD_NOT_RUN = 0, 1, 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0 when all went well, 1 for a run or check that failed, 2 for no run at all."""
+    try:
+        return run(arguments)
+    except BrokenPipeError:  # what reads it, `| head` say, has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+def run(arguments: Sequence[str] | None) -> int:
     arguments, passed_on = split(sys.argv[1:] if arguments is None else arguments)
     given, options = parser().parse_known_args(arguments)
     if options and given.command != "app":
@@ -36,9 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         format = "json" if given.json else given.format
         return check(given.target, given.order, format, surrogate=given.surrogate, inputs=given.inputs)
     if given.command == "run":
-        from .checks.run_command import main as run
+        from .checks.run_command import main as run_script
 
-        return run(given.script, passed_on or (), given.step, given.format, given.order, given.keep or None)
+        return run_script(given.script, passed_on or (), given.step, given.format, given.order, given.keep or None)
     if given.command == "diff":
         from .comparison.command import main as diff
 

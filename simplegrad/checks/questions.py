@@ -48,5 +48,6 @@ def patterns_said(run: Run) -> str:
         if k > MOST_OUTPUTS:
             said.append(f"{entry.text}: {k + 1} of {2**k - 1} patterns of None (more than {MOST_OUTPUTS} outputs)")
         else:
-            said.append(f"{entry.text}: all {2**k - 1} patterns of known and unknown incoming gradients")
+            patterns = "the one pattern" if k == 1 else f"all {2**k - 1} patterns"
+            said.append(f"{entry.text}: {patterns} of known and unknown incoming gradients")
     return "; ".join(dict.fromkeys(said)) or "no hand-written entry: nothing to try None on"

@@ -1,6 +1,7 @@
 """`python -m simplegrad transcript PROGRAM`"""
 
 import io
+import os
 import subprocess
 import sys
 
@@ -159,3 +160,12 @@ def test_files_with_a_byte_order_mark_are_read(own, tmp_path, capsys):
     (tmp_path / "program.txt").write_text("\ufeff" + PROGRAM)
     assert main(["transcript", program, "--aggregate", ops]) == 0
     assert "v3 = v2 * 2.0" in capsys.readouterr().out
+
+
+def test_a_reader_that_has_read_enough_is_no_error():
+    reads, writes = os.pipe()
+    os.close(reads)
+    command = [sys.executable, "-m", "simplegrad", "transcript", "first-gradient"]
+    ended = subprocess.run(command, stdout=writes, stderr=subprocess.PIPE, text=True)
+    os.close(writes)
+    assert ended.returncode == 1 and ended.stderr == ""

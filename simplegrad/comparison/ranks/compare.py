@@ -96,7 +96,7 @@ def _runs(traces: Sequence[Trace]) -> list[RankRun]:
         if trace.kind != "torch" or trace.rank is None:
             raise ValueError(
                 "compare_ranks takes traces that record_torch made after torch.distributed.init_process_group; one of "
-                "these knows no rank."
+                "these has no rank."
             )
         if any(notice.startswith(NO_NUMBERS) for notice in trace.notices):
             raise ValueError("compare_ranks needs numbers: record with values='norm', not with values='none'.")
