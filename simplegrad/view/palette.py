@@ -89,7 +89,10 @@ GRAPH_MARKS = {
     "leaf": ("leaf", "no entry made it"),
     "read": ("escaped", "an escaped temporary: read, but no entry produced it; its gradient goes nowhere"),
     "hole": ("hole", "in a pass's lane: the entry above it was skipped, or pruned ahead, by that pass"),
-    "group": ("group", "of entries, collapsed; click to open it"),
+    "group": (
+        "group",
+        "of entries, or a module, collapsed; click to open it, and the title of an open module to close it",
+    ),
     "flow": ("gradient", "flowed back along this edge"),
     "dry": ("None", "came back along this edge, or nothing did"),
     "ghost": ("ghost", "a missing pathway, which the reference has"),

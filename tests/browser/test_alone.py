@@ -6,7 +6,7 @@ import pytest
 import torch
 from playwright.sync_api import Browser, Page, expect
 
-from simplegrad import check
+from simplegrad import check, record_torch
 from simplegrad.comparison.compare import compare
 from simplegrad.language import EXAMPLES
 from tests.view.test_foreign import run_of
@@ -130,4 +130,54 @@ def test_a_group_opens_from_the_files_own_pictures(opened):
     until(page, f"simplegrad.players.get('player').painters.get('chart-0').drawing.nodes.length === {count}")
     page.keyboard.press("ArrowRight")
     expect(page.get_by_test_id("player")).to_have_attribute("data-step", "1")
+    assert page.raised == []
+
+
+OF_A_PAINTER = "() => { const [it] = simplegrad.players.get('player').painters.values(); return %s; }"
+
+
+def test_modules_open_by_key_and_by_a_click_and_close_by_their_title(opened):
+    torch.manual_seed(0)
+    blocks = (torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.GELU(), torch.nn.Linear(8, 4)) for _ in range(12))
+    model = torch.nn.Sequential(*blocks)
+    with record_torch(model, values="norm") as trace:
+        model(torch.rand(2, 4)).sum().backward()
+    page = opened(trace)
+    ready(page)
+    until(page, "document.getElementById('sg-opened-0') && performance.getEntriesByName('simplegrad: chart').length")
+    frames = page.locator(".sg-frame-title")
+    assert frames.count() == 0 and page.locator(".sg-kind-box").count() == 12
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    expect(page.locator("[data-action=box-here]")).to_have_text("open 0")
+    page.keyboard.press("o")
+    expect(frames).to_have_count(1)
+    expect(page.locator("[data-action=box-here]")).to_have_text("open 0.0")
+    frames.first.click()
+    expect(frames).to_have_count(0)
+    place = page.locator(".sg-kind-box").nth(5).bounding_box()
+    page.mouse.move(place["x"] + 5, place["y"] + 9)
+    page.mouse.move(place["x"] + place["width"] / 2, place["y"] + place["height"] / 2)
+    page.wait_for_timeout(200)  # Plotly looks what is under the pointer now and then
+    page.mouse.click(place["x"] + place["width"] / 2, place["y"] + place["height"] / 2)
+    expect(frames).to_have_text(["5 ▾close 5"])
+    page.locator("[data-action=boxes-open]").click()
+    until(page, f"({OF_A_PAINTER % 'it.drawing.boxes.filter((box) => box[5]).length'})() > 12")
+    page.locator("[data-action=boxes-close]").click()
+    expect(frames).to_have_count(0)
+    assert page.raised == []
+
+
+def test_a_double_click_shows_the_whole_and_follow_goes_back(opened):
+    page = opened(EXAMPLES["chain-200"].program.run("simple"))
+    ready(page)
+    until(page, "performance.getEntriesByName('simplegrad: chart').length")
+    seen = f"({OF_A_PAINTER % '(it.chart.ranges.x[1] - it.chart.ranges.x[0]) / (it.drawing.x[1] - it.drawing.x[0])'})()"
+    assert page.evaluate(seen) < 0.2
+    page.locator(".js-plotly-plot").dblclick(position={"x": 500, "y": 150})
+    until(page, f"Math.abs({seen} - 1) < 1e-6")
+    page.wait_for_timeout(400)
+    assert page.evaluate(seen) > 0.99
+    page.locator("[data-action=follow]").click()
+    until(page, f"{seen} < 0.2")
     assert page.raised == []

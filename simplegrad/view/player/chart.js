@@ -34,6 +34,7 @@ export class Chart {
     this.heard = [
       ["plotly_relayouting", (change) => { this.read(change); this.told.shown(true); }],
       ["plotly_relayout", (change) => this.relaid(change)],
+      ["plotly_doubleclick", () => this.told.moved()],  // the whole is asked for
       ["plotly_afterplot", () => { this.read(); this.measure(); this.told.drawn(); }],
       ["plotly_click", (click) => this.told.clicked(this.pointOf(click), click.event)],
       ["plotly_hover", (over) => this.told.hovered(this.pointOf(over), over.event)],

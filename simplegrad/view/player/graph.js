@@ -264,6 +264,13 @@ export class GraphPainter {
     return needed;
   }
 
+  /** As at first, where the whole is seen, and back to the current step. */
+  refit() {
+    this.isMoved = false;
+    this.drawn();
+    this.follow();
+  }
+
   currentPlace() {
     const k = this.player.k(this.side);
     if (!k) return null;

@@ -464,7 +464,7 @@ export class Player {
   setFollowing(on) {
     for (const painter of this.painters.values()) {
       painter.following = on;
-      if (on) painter.follow();
+      if (on) painter.refit();
     }
     this.drawFollowing();
   }
