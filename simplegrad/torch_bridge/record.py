@@ -220,7 +220,12 @@ class TorchRecorder(Watcher):
                     node.shapes = tuple(tuple(meta.shape) for meta in wrapper._input_metadata)
         for handle in self.hooked.values():
             handle.remove()
-        for kept in (self.alive, self.pending, self.hooked, self.leaves, self.measured, self.held, self.outputs):
+        self.pending.clear()
+        order = sorted(range(len(self.alive)), key=lambda index: self.nodes[index].sequence)
+        wrappers, self.alive = [self.alive[index] for index in order], []
+        while wrappers:  # the last made first: one let go before its readers would fall with them, each within another
+            wrappers.pop()  # and of a long chain that is more than a stack can hold
+        for kept in (self.hooked, self.leaves, self.measured, self.held, self.outputs):
             kept.clear()
         self.tensors.living.clear()
         self.tensors.by_address.clear()

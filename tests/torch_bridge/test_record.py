@@ -1,6 +1,7 @@
 """A real PyTorch run as a Trace."""
 
 import contextlib
+import threading
 
 import pytest
 import torch
@@ -391,3 +392,27 @@ def test_a_transcript_says_what_is_known_of_a_leaf_that_was_not_kept():
     with record_torch() as trace:
         penalty(x)
     assert trace.transcript().splitlines()[0] == "x = a float64 tensor of shape (3,)"
+
+
+def test_a_long_graph_of_which_nothing_is_left_is_let_go_of_with_little_stack():
+    """Its nodes are held by the recorder alone: falling one within the other, they ended the process."""
+    done = []
+
+    def run():
+        x, w = (torch.ones(2, requires_grad=True) for _ in range(2))
+        with record_torch(values="none") as trace:
+            y = x
+            for _ in range(4000):
+                y = (y * w).sin()
+            y.sum().backward()
+            del y
+        done.append(trace)
+
+    size = threading.stack_size(1 << 19)
+    try:
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+    finally:
+        threading.stack_size(size)
+    assert done and len(done[0].entries) == 8001
