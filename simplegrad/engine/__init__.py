@@ -1,4 +1,13 @@
-"""A tiny reverse-mode autodiff engine: read variable.py, tape.py, operators.py, grad.py, in this order."""
+"""A tiny reverse-mode autodiff engine. What the notebook has stands here:
+
+    Variable                      variable.py: a tensor, and the key by which the tape knows whose gradient is whose
+    TapeEntry, the tape           tape.py: inputs, outputs, propagate; what is appended to it
+    operators and their entries   operators.py: `record`, `apply`; the rules themselves are in ops/, a line each
+    grad                          grad.py: `backward` is the loop: gather, skip where all is None, propagate, add up
+
+Read them in this order. names.py says how v0, v1, … come about, watched.py what a recorder is told, deferred.py how a
+pass over a pass waits until somebody asks for what it records, errors.py what can be wrong with a propagate.
+"""
 
 from .deferred import put_off_on as put_off_on  # the module puts itself where passes are run
 from .errors import (

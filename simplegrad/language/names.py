@@ -25,6 +25,8 @@ _LARGER = {
     "diag",
     "embedding",
     "kron",
+    "cdist",
+    "adaptive_avg_pool2d",
     "tensordot",
     "tile",
     "dropout",

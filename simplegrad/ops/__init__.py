@@ -1,6 +1,8 @@
 """The operators, each in one place: how it is written, its forward, and beside it the vjp of each argument.
 
-Read table.py first. A new operator is one line (see pointwise.py), and one method in methods.py if people call it.
+Read table.py first. A new operator of each element is one line in pointwise.py: from it come the method of Variables
+and symbols, torch.f(x), its name in programs, the palette, the compiled code. One that takes more arguments has a
+method in methods.py too, which says how torch's arguments are written.
 """
 
 from . import choosing, composed, joining, linear, matrices, pointwise, reductions, shapes

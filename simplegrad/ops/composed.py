@@ -61,6 +61,23 @@ def relu6(x, inplace: bool = False):
 
 
 @composed
+def hardsigmoid(x, inplace: bool = False):
+    return relu6(x + 3) / 6
+
+
+@composed
+def hardswish(x, inplace: bool = False):
+    return x * hardsigmoid(x)
+
+
+@composed
+def prelu(x, weight):
+    """`weight`: one slope for all, or one for each channel."""
+    slope = weight.reshape(-1, *(1,) * (x.ndim - 2)) if x.ndim > 1 else weight
+    return where(x > 0, x, x * slope)
+
+
+@composed
 def softsign(x):
     return x / (x.abs() + 1)
 
@@ -272,6 +289,28 @@ def logdet(x):
 
 
 @composed
+def slogdet(x):
+    """(sign, log of the absolute value); no gradient flows through the sign."""
+    found = torch.linalg.slogdet(values_of("slogdet", x))
+    return type(found)((found[0], matrices.logabsdet(x)))
+
+
+@composed
+def solve_triangular(x, b, *, upper: bool, left: bool = True, unitriangular: bool = False):
+    half = x.triu(int(unitriangular)) if upper else x.tril(-int(unitriangular))
+    half = half + torch.eye(x.shape[-1], dtype=x.dtype, device=x.device) if unitriangular else half
+    return solve(half, b) if left else solve(half.mT, b.mT).mT
+
+
+@composed
+def cholesky_solve(b, factor, upper: bool = False):
+    """The X of r r.mT @ X = b, of a Cholesky factor r."""
+    whole = factor.mT if upper else factor
+    lower = whole.tril() + (whole - whole.detach()).triu(1)  # torch gives the half that it does not read a gradient too
+    return solve(lower.mT, solve(lower, b))
+
+
+@composed
 def cholesky(x, *, upper: bool = False):
     return matrices.cholesky(x).mT if upper else matrices.cholesky(x)
 
@@ -410,6 +449,21 @@ def cumprod(x, dim: int, *, dtype=None):
     for i in range(1, x.shape[dim]):
         parts.append(parts[-1] * x.narrow(dim, i, 1))
     return cat(parts, dim)
+
+
+@composed
+def logcumsumexp(x, dim: int):
+    if not x.ndim or not x.shape[dim]:
+        return x.clone()
+    parts = [x.narrow(dim, 0, 1)]
+    for i in range(1, x.shape[dim]):
+        parts.append(logaddexp(parts[-1], x.narrow(dim, i, 1)))
+    return cat(parts, dim)
+
+
+@composed
+def cdist(x1, x2, p: Real = 2.0, compute_mode=None):
+    return (x1.unsqueeze(-2) - x2.unsqueeze(-3)).norm(p, -1)
 
 
 @composed
@@ -672,6 +726,23 @@ def summed_windows(x, kernel: tuple, stride, padding: tuple, size: Sequence[int]
     images = pad(images, (padding[1], wide, padding[0], high))
     sums = windows_of(images, kernel, stride, (0, 0), (1, 1)).sum((-2, -1))[..., : size[0], : size[1]]
     return sums if x.ndim == 4 else sums.squeeze(0)
+
+
+@composed
+def adaptive_avg_pool2d(x, output_size):
+    """Means of output_size windows, which cover the image and may overlap by one: as products with their weights."""
+    asked = pair(output_size)
+    rows, columns = (means_of(n, n if out is None else out, x) for n, out in zip(x.shape[-2:], asked))
+    return rows @ x @ columns.mT
+
+
+def means_of(n: int, out: int, like) -> torch.Tensor:
+    """(out, n): the weights with which each of n counts in each of `out` means."""
+    starts = torch.arange(out) * n // out
+    ends = ((torch.arange(out) + 1) * n + out - 1) // out
+    at = torch.arange(n)
+    inside = ((at >= starts.unsqueeze(1)) & (at < ends.unsqueeze(1))).to(like.dtype)
+    return (inside / inside.sum(1, keepdim=True)).to(like.device)
 
 
 @composed

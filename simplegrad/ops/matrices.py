@@ -24,6 +24,15 @@ logdet = op(
     in_torch="torch.logdet({})",
 )
 
+logabsdet = op(
+    "logabsdet",
+    "torch.linalg.slogdet({})[1]",
+    lambda x: torch.linalg.slogdet(x)[1],
+    lambda g, r, x: g.unsqueeze(-1).unsqueeze(-1) * inv(x).mT,
+    code="logabsdet({})",
+    in_torch="torch.linalg.slogdet({})[1]",
+)
+
 
 def lower_half(x):
     """The lower triangle, of its diagonal the half: what a symmetric matrix is twice."""

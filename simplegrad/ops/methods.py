@@ -16,6 +16,7 @@ from typing import Any, Self
 import torch
 
 from . import choosing, joining, linear, pointwise, reductions, shapes
+from .table import TABLE, Op
 
 Dim = int | Sequence[int] | None
 
@@ -793,6 +794,18 @@ def with_numpys_names(function: Callable) -> Callable:
 
     return either
 
+
+def method_of(op: Op) -> Callable:
+    def method(self):
+        return op(self)
+
+    method.__name__, method.__doc__ = op.name, f"torch.{op.name} of each element."
+    return method
+
+
+for _op in TABLE.values():  # an operator of each element needs no more than its line in the table
+    if _op.pointwise and _op.text == f"{{}}.{_op.name}()" and _op.name not in vars(Operators):
+        setattr(Operators, _op.name, method_of(_op))
 
 METHODS: dict[str, Callable] = {}
 for _name, _method in [*vars(Operators).items()]:

@@ -293,7 +293,7 @@ def test_layers_of_torch_take_variables():
         (lambda x: torch.add(x, x, out=x.value), r"'out'. On Variables it takes add\(x, other, \*, alpha=1\)"),
         (lambda x: x.backward(), r"gradients are results, da, db = grad\(L, \[a, b\]\)"),
         (lambda x: x.add_(1), r"a value never changes. Write y = x.add\(…\)"),
-        (lambda x: x.geqrf(), r"Variable has no 'geqrf'. An operator"),
+        (lambda x: x.ormqr(), r"Variable has no 'ormqr'. An operator"),
         (lambda x: x.clip_by(), "'Variable' object has no attribute 'clip_by'"),
         (lambda x: x.cuda(), "move the tensor before it becomes a Variable"),
     ],
@@ -310,3 +310,37 @@ def test_what_gives_no_numbers_is_a_plain_tensor():
     zeros = torch.zeros_like(x)
     assert isinstance(zeros, Variable) and not zeros.computed and not zeros.value.any()
     assert torch.equal((x // 2).value, torch.tensor([1.0, 0.0, 1.0]))
+
+
+def test_a_factor_of_cholesky_is_read_in_its_half():
+    a = torch.rand(3, 3, dtype=torch.float64)
+    a = a @ a.T + torch.eye(3, dtype=torch.float64)
+    b, factor = torch.rand(3, 1, dtype=torch.float64), torch.linalg.cholesky(a)
+    x = torch.cholesky_solve(Variable.constant(b), Variable.constant(factor + torch.ones(3, 3).triu(1)))
+    torch.testing.assert_close(x.value, torch.linalg.solve(a, b))
+
+
+def test_pooling_to_a_size_and_an_attention_of_grouped_heads():
+    x = torch.rand(2, 3, 7, 5, dtype=torch.float64)
+    pooled = torch.nn.functional.adaptive_avg_pool2d(Variable.constant(x), (3, None))
+    torch.testing.assert_close(pooled.value, torch.nn.functional.adaptive_avg_pool2d(x, (3, None)))
+    q, k = torch.rand(1, 4, 2, 3), torch.rand(1, 2, 2, 3)
+    attend = torch.nn.functional.scaled_dot_product_attention
+    ours = attend(Variable.constant(q), Variable.constant(k), Variable.constant(k), enable_gqa=True)
+    torch.testing.assert_close(ours.value, attend(q, k, k, enable_gqa=True))
+
+
+def test_numpys_names_of_arguments():
+    x = Variable.constant(torch.rand(2, 3))
+    assert torch.softmax(x, axis=0).shape == x.softmax(axis=0).shape == (2, 3)
+    assert x.sum(axis=1, keepdims=True).shape == (2, 1)
+    with pytest.raises(TypeError, match="sum: dim and axis say the same"):
+        x.sum(dim=0, axis=1)
+
+
+def test_an_operator_of_each_element_is_one_line_of_the_table():
+    """What has no method of its own in ops/methods.py has one by its text."""
+    from simplegrad.ops import METHODS, TABLE
+
+    named = [op.name for op in TABLE.values() if op.pointwise and op.text == f"{{}}.{op.name}()"]
+    assert named and not [name for name in named if name not in METHODS]
