@@ -33,16 +33,11 @@ ALIAS_OF_OTHER = -1.0
 NEEDS_MORE = -1.5  # another value repairs with fewer numbers
 EXPLAINED = -1.2  # an earlier value accounts for it
 LEAST = -1.2  # below this the statement that returns is likelier than any other
-CONFIRMED = (
-    "zero",
-    "meaning",
-    "missing",
-    "factor",
-    "transposed",
-    "conjugated",
-    "inverted",
-    "returned",
-)  # tried at every sample
+# what was tried at every sample
+CONFIRMED = {"zero", "meaning", "missing", "factor", "transposed", "conjugated", "inverted", "returned"}
+# operations that compute nothing: where another value would do for what they give, it is wrong before them
+ARRANGE = {"cat", "concat", "stack", "reshape", "view", "t", "transpose", "permute", "contiguous", "flatten", "expand"}
+ARRANGE |= {"unsqueeze", "squeeze", "movedim", "swapaxes", "view_as", "reshape_as", "to", "type_as", "clone"}
 
 
 @dataclass(frozen=True)
@@ -65,7 +60,9 @@ class Culprit:
         was found wrong. That some other value of something on the way would do as well says little."""
         if self.suspect is not None and not self.suspect.is_final and self.suspect.is_nothing:
             return False  # a sum may begin there, and lack what is not added to it later
-        return self.how in CONFIRMED or (self.suspect is not None and self.suspect.is_final)
+        if self.how in CONFIRMED or self.suspect is None:
+            return self.how in CONFIRMED
+        return self.suspect.is_final and self.suspect.note.operation not in ARRANGE
 
     @property
     def factor(self) -> float | None:

@@ -242,8 +242,9 @@ class Search:
 
     def _find_meant(self, suspect: Suspect) -> None:
         """The value with a meaning that belongs there; or one that does so up to a constant factor."""
-        if suspect.needed is None and suspect.values[0].numel() <= MOST_ELEMENTS:
-            return  # no value at all would do
+        is_loop = len(self.bases[0].notes) > MOST_NOTES
+        if is_loop and suspect.needed is None and suspect.values[0].numel() <= MOST_ELEMENTS:
+            return  # likely no value at all would do, and to try some takes long
         alike = [m for m in self.meanings if is_alike(m[0].value, suspect.values[0])]
         if suspect.needed is None or suspect.needed.rounds > 1:
             alike = alike[:MOST_TRIED]
