@@ -58,8 +58,8 @@ class Culprit:
     def is_sure(self) -> bool:
         """Whether it is named: what it has to be is known everywhere, or it is what is returned and nothing before it
         was found wrong. That some other value of something on the way would do as well says little."""
-        if self.suspect is not None and not self.suspect.is_final and self.suspect.is_nothing:
-            return False  # a sum may begin there, and lack what is not added to it later
+        if self.suspect is not None and self.suspect.begins:
+            return False  # what is missing may be missing where it is added to
         if self.how in CONFIRMED or self.suspect is None:
             return self.how in CONFIRMED
         return self.suspect.is_final and self.suspect.note.operation not in ARRANGE

@@ -27,8 +27,9 @@ from .rewriting import Change, Spot, changes_of
 from .samples import Samples, is_real
 from .suspects import equal, stirred
 
-MOST_TRIED = 600  # changes of one backward
-LONGEST = 0.5  # seconds of work: of a slow backward fewer are tried
+MOST_TRIED, IN_LOOPS = 600, 200  # changes of one backward; of one that takes long to run
+LONG = 1e-3  # seconds
+LONGEST = 5.0  # seconds of work, whatever is tried
 ENOUGH = 6  # changes that repair it
 PLAIN = 1  # up to this rank all are tried: a sign can be put right in several places
 
@@ -77,6 +78,7 @@ class Trying:
         self.screen = min(1, len(samples.each) - 1)  # the sample that tells most
         self.kept: dict[int, tuple[Ran, dict, list]] = {}  # forwards that backward leaves as they are
         self.moves: dict[int, frozenset[int]] = {}  # by the id of an expression
+        self.fastest = LONG  # seconds that one run takes
 
     def outer_module(self) -> ast.Module:
         """The function within another one, which gives it its closure variables."""
@@ -87,15 +89,16 @@ class Trying:
     def repairs(self) -> Iterator[Repair]:
         """Of the plainest kind that there is, for each wrong gradient."""
         found: list[Repair] = []
-        left, last, until = MOST_TRIED, 0, time.thread_time() + LONGEST
+        tried, last, until = 0, 0, time.thread_time() + LONGEST
         for change in sorted(changes_of(self.tree), key=lambda each: each.rank):
             repaired = frozenset().union(*(each.slots for each in found))
             is_done = repaired >= self.wrong and change.rank > max(last, PLAIN)
-            if not left or len(found) >= ENOUGH or is_done or time.thread_time() > until:
+            is_enough = tried >= (MOST_TRIED if self.fastest < LONG else IN_LOOPS) or time.thread_time() > until
+            if is_enough or len(found) >= ENOUGH or is_done:
                 return
             if not self.moved_by(change.spot) & self.wrong:
                 continue
-            left, last = left - 1, change.rank
+            tried, last = tried + 1, change.rank
             for done in change.made(self):
                 slots = self.repaired_by(done)
                 if slots:
@@ -121,8 +124,10 @@ class Trying:
         """What it returns at a sample."""
         sample = self.samples.each[which]
         incoming = [g.clone() if isinstance(g, torch.Tensor) else g for g in sample.incoming]
+        ctx, begun = self.forward(which).ctx, time.thread_time()
         with torch.no_grad():
-            found = function(self.forward(which).ctx, *incoming)
+            found = function(ctx, *incoming)
+        self.fastest = min(self.fastest, time.thread_time() - begun)
         found = tuple(found) if isinstance(found, tuple | list) else (found,)
         return [found[i] if i < len(found) else None for i in self.alone.call.differentiated]
 

@@ -30,9 +30,11 @@ from .trail import Change, Note, Ran, Site, followed
 
 MOST_RUNS = 1500  # changed runs of one search
 MOST_NOTES = 150  # operations of a backward; one that runs more is a loop
-LONGEST, IN_LOOPS = 6.0, 0.5  # seconds of work that the searches for one backward may take
+IN_LOOPS = 60  # changed runs, of a loop
+LONGEST = 20.0  # seconds of work, whatever is searched
 MOST_TRIED = 40  # values with a meaning put in one place
 
+ADDS = ("add", "add_", "__iadd__", "__radd__", "sub", "sub_", "__setitem__")
 BEGINNINGS = ("=", "zeros", "zeros_like", "new_zeros")  # operations that make the zeros which sums begin with
 
 Changes = dict[Site, Change]
@@ -56,6 +58,7 @@ class Suspect:
     meant: Known | None = None  # what that means
     is_meant_exactly: bool = False  # not only up to a constant factor
     factor: float | None = None  # the constant that repairs it
+    begins: bool = False  # it is zeros that something is added to
     missing: str = ""  # what is missing in it, in words: a term or a factor that is known elsewhere in the run
 
     @property
@@ -107,7 +110,7 @@ class Search:
         self.alone = samples.alone
         self.code = source.code_of(self.alone.call.backward)
         self.owner = Owner(self.code)
-        self.left, self._until = MOST_RUNS, until
+        self.runs, self._until = 0, until
         self.solved = min(1, len(samples.each) - 1)  # the sample at which needed values are solved for
         self.right = [i for i in samples.slots if i not in samples.wrong and has_gradient(samples, i)]
 
@@ -119,8 +122,11 @@ class Search:
     @cached_property
     def until(self) -> float:
         """When it has worked for long enough."""
-        is_loop = len(self.bases[0].notes) > MOST_NOTES
-        return self._until or time.thread_time() + (IN_LOOPS if is_loop else LONGEST)
+        return self._until or time.thread_time() + LONGEST
+
+    @cached_property
+    def is_loop(self) -> bool:
+        return len(self.bases[0].notes) > MOST_NOTES
 
     @cached_property
     def meanings(self) -> list[Meaning]:
@@ -140,8 +146,8 @@ class Search:
         return found
 
     def gradients(self, sample: Sample, changes: Changes) -> list[Any]:
-        self.left -= 1
-        if self.left < 0 or time.thread_time() > self.until:
+        self.runs += 1
+        if self.runs > (IN_LOOPS if self.is_loop else MOST_RUNS) or time.thread_time() > self.until:
             raise TimeoutError
         return self.run(sample, changes).returned
 
@@ -177,11 +183,16 @@ class Search:
         suspect = Suspect(site, notes[-1], values, len(notes), moved)
         suspect.is_final = any(self._is_returned(values[0], i) for i in self.wrong)
         made = id(notes[0].made)
+        suspect.begins = not suspect.is_final and suspect.is_nothing and self._is_added_to(notes[-1])
         suspect.is_given = bool(site.name) and made in self.bases[0].given and self._first_bound(made) == site
         suspect.is_alias = bool(site.name) and not suspect.is_given and self._is_known_before(made, site)
         if len(notes) == 1:
             suspect.meaning = next((m[0] for m in self.meanings if means(values, m)), None)
         return suspect
+
+    def _is_added_to(self, note: Note) -> bool:
+        users = (each.operation for each in self.bases[0].notes if any(note.made is x for x in each.args))
+        return note.operation in BEGINNINGS or any(each in ADDS for each in users)
 
     def _first_bound(self, made: int) -> Site | None:
         return next((n.site for n in self.bases[0].notes if n.site.name and id(n.made) == made), None)
@@ -242,8 +253,7 @@ class Search:
 
     def _find_meant(self, suspect: Suspect) -> None:
         """The value with a meaning that belongs there; or one that does so up to a constant factor."""
-        is_loop = len(self.bases[0].notes) > MOST_NOTES
-        if is_loop and suspect.needed is None and suspect.values[0].numel() <= MOST_ELEMENTS:
+        if self.is_loop and suspect.needed is None and suspect.values[0].numel() <= MOST_ELEMENTS:
             return  # likely no value at all would do, and to try some takes long
         alike = [m for m in self.meanings if is_alike(m[0].value, suspect.values[0])]
         if suspect.needed is None or suspect.needed.rounds > 1:
