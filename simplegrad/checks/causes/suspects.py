@@ -28,7 +28,7 @@ from .owner import Owner
 from .samples import Known, Sample, Samples
 from .trail import Change, Note, Ran, Site, followed
 
-MOST_RUNS = 1500  # changed runs of one search
+MOST_RUNS = 4000  # changed runs of one search
 MOST_NOTES = 150  # operations of a backward; one that runs more is a loop
 IN_LOOPS = 60  # changed runs, of a loop
 LONGEST = 20.0  # seconds of work, whatever is searched
