@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
+from itertools import islice
 
 from ..trace import calls as kinds
 from ..trace.calls import Call, Filled, Held
@@ -133,6 +135,7 @@ SHAPING |= {"Unsqueeze", "UnsafeView", "Add", "Sub", "Rsub", "Neg", "Sum", "Mean
 SHAPING |= {"UnsafeSplit", "SplitWithSizes", "Select", "Slice", "Abs", "Squeeze0", "Flatten", "Movedim", "Roll", "Flip"}
 ENOUGH = 1e-3  # a factor that far from one says where a gradient faded
 NOTHING = (0.0, "")
+MOST_STEPS = 2_000  # on the way back that are looked at for where a gradient faded, the nearest first
 
 
 def why_faded(run: Run, name: str, held: Held | None, value: Value, state: str, row: int | None) -> Cause:
@@ -163,9 +166,9 @@ def why_faded(run: Run, name: str, held: Held | None, value: Value, state: str, 
 
 def walk_up(run: Run, pass_id: int, value: Value) -> Iterator[tuple[Entry, Accumulated, Visited, Value]]:
     """Entries whose backward leads to a value, nearest first: with what each gave, was given, and to which value."""
-    seen, todo = set(), [value]
+    seen, todo = set(), deque([value])
     while todo:
-        x = todo.pop(0)
+        x = todo.popleft()
         for event in contributions(run, pass_id, x):
             visit = run.visits.get((pass_id, event.entry))
             if visit is None or (event.entry, event.slot) in seen:
@@ -343,7 +346,7 @@ def _underflow(run: Run, name: str, entry: Entry, pass_id: int, chain: tuple) ->
 def where_it_changed(run: Run, name: str, value: Value, filled: Filled, state: str) -> Cause | None:
     """The entry with the smallest, or largest, ratio of what it passed on to what it was given."""
     steps = []
-    for entry, event, visit, _ in walk_up(run, filled.pass_id, value):
+    for entry, event, visit, _ in islice(walk_up(run, filled.pass_id, value), MOST_STEPS):
         came, gave = incoming_norm(visit), norm_of(event.contribution)
         if came and gave is not None and 0 < came < float("inf"):
             steps.append((gave / came, entry, visit))
