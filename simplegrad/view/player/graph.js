@@ -135,7 +135,7 @@ export class GraphPainter {
   look([mark, id, , , pass], k) {
     const trace = this.trace;
     if (mark === "entry") return trace.entryKnown(id, k) ? `entry-${trace.entryState(id, k)}` : "future";
-    if (mark === "value") return trace.valueKnown(id, k) ? `gradient-${trace.gradient(id, k)[0]}` : "future";
+    if (mark === "value") return trace.valueKnown(id, k) ? `gradient-${this.gradientState(id, k)}` : "future";
     if (mark === "hole") {
       const at = trace.touching.get(`h${pass}-${id}`)?.[0] ?? Infinity;
       return at < k ? `entry-${trace.events[at][EVENT.kind]}` : "future";
@@ -151,6 +151,12 @@ export class GraphPainter {
     }
     if (states.size === 1) return states.has("pending") ? "group" : `entry-${[...states][0]}`;
     return states.has("pending") || states.has("active") ? "entry-active" : states.has("partial") ? "entry-partial" : "entry-propagated";
+  }
+
+  /** What a pass made itself was not there for it to go back to: no None of that pass is told of it. */
+  gradientState(value, k) {
+    const [state] = this.trace.gradient(value, k), pass = this.trace.passAt(k);
+    return state === "none" && pass && !this.trace.valueKnown(value, pass.begin) ? "unreached" : state;
   }
 
   groupKnown(group, k) {
