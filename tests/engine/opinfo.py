@@ -118,7 +118,10 @@ def verdict(function, sample, dtype) -> str:
     except Exception as error:
         return f"foreign {type(error).__name__}: {str(error)[:90]}"
     for order in range(max(len(mine), len(theirs))):
-        a, b = (rows[order] if order < len(rows) else [None] * len(theirs[min(order, 1)]) for rows in (mine, theirs))
+        a, b = (
+            rows[order] if order < len(rows) else [None] * len(max(mine, theirs, key=len)[order])
+            for rows in (mine, theirs)
+        )
         if len(a) != len(b):
             return f"order {order}: {len(a)} results for {len(b)}"
         for ours_, true in zip(a, b):
