@@ -70,6 +70,8 @@ export class Code {
       CM.EditorView.updateListener.of((update) => { if (update.docChanged && !this.replacing) this.changed(); }),
     ];
     this.view = new CM.EditorView({ parent: place, state: CM.EditorState.create({ doc: text, extensions: this.extensions }) });
+    // who selects while giving it the focus, as a script that fills it, is heard before CodeMirror puts its own selection back
+    this.view.contentDOM.addEventListener("focus", () => setTimeout(() => document.dispatchEvent(new Event("selectionchange"))));
     this.view.contentDOM.addEventListener("keydown", (event) => event.stopPropagation()); // the player's keys are not meant
   }
 
