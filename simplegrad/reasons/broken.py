@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import networkx as nx
-
 from ..trace import calls as kinds
 from ..trace.calls import Call, Filled
 from ..trace.events import Entry, Value, Visited
@@ -30,11 +28,12 @@ EXPLICIT |= {"masked_scatter", "masked_scatter_", "tensor", "zeros_like", "empty
 def born(run: Run, value: Value, filled: Filled) -> Cause | None:
     """In the forward part, on the way to the loss; else in the backward, at the first entry that made it."""
     loss = run.pass_of(filled.pass_id).loss
-    forward = _in_forward(run, value, loss)
-    return forward or _in_backward(run, value, filled.pass_id)
+    if loss not in run.births:
+        run.births[loss] = _in_forward(run, loss)
+    return run.births[loss] or _in_backward(run, value, filled.pass_id)
 
 
-def _in_forward(run: Run, value: Value, loss: Value) -> Cause | None:
+def _in_forward(run: Run, loss: Value) -> Cause | None:
     for call in _before(run, loss):
         bad = [x for x in call.outputs if x.nonfinite]
         if not bad:
@@ -50,7 +49,7 @@ def _in_forward(run: Run, value: Value, loss: Value) -> Cause | None:
                 continue
         if not came_in and call.name in EXPLICIT and all(x.nonfinite == "inf" for x in bad):
             continue  # a mask of -inf is meant
-        return _birth(run, value, call, bad[0])
+        return _birth(run, call, bad[0])
     return None
 
 
@@ -63,7 +62,7 @@ def _before(run: Run, loss: Value) -> list[Call]:
     """Calls that lead to the loss, in order; all of them where the loss is not known."""
     if loss not in run.graph:
         return run.flowing
-    leading = nx.ancestors(run.graph.flow, loss)
+    leading = set(run.graph.before(loss))
     return [call for call in run.flowing if call in leading]
 
 
@@ -86,7 +85,7 @@ _DOMAIN |= {
 }
 
 
-def _birth(run: Run, value: Value, call: Call, bad: Value) -> Cause:
+def _birth(run: Run, call: Call, bad: Value) -> Cause:
     inner = [c for c in run.calls if c.inside == call.id and any(x.nonfinite for x in c.outputs)]
     at = inner[0] if inner else call
     why = _DOMAIN.get(at.name, "")
@@ -104,7 +103,7 @@ def _birth(run: Run, value: Value, call: Call, bad: Value) -> Cause:
 def _where_hides(run: Run, bad: Value) -> str:
     if bad not in run.graph:
         return ""
-    after = [c for c in nx.descendants(run.graph.flow, bad) if isinstance(c, Call) and c.name == "where"]
+    after = [c for c in run.graph.after(bad) if isinstance(c, Call) and c.name == "where"]
     if not after:
         return ""
     return "; where hides it forward, but its gradient is zero times inf"
@@ -113,8 +112,8 @@ def _where_hides(run: Run, bad: Value) -> str:
 def _in_backward(run: Run, value: Value, pass_id: int) -> Cause | None:
     """The first entry of the pass that was given finite gradients and passed on others, towards this leaf."""
     leading = _leading_to(run, value, pass_id)
-    for visit in run.visits_in_order:
-        if visit.pass_id != pass_id or visit.entry not in leading:
+    for visit in run.flawed.get(pass_id, ()):
+        if visit.entry not in leading:
             continue
         if any(g is not None and g.nonfinite for g in visit.incoming):
             seed = _came_bad(run, visit, pass_id)
@@ -133,7 +132,7 @@ def _came_bad(run: Run, visit: Visited, pass_id: int) -> Cause | None:
             continue
         came = contributions(run, pass_id, x)
         if came and all(norm_of(event.contribution) not in (None, float("inf")) for event in came):
-            hooks = [c for c in run.calls if c.pass_id == pass_id and c.within == "hook" and c.source is not None]
+            hooks = run.in_hooks.get(pass_id, [])
             bad = [c for c in hooks if any(y.nonfinite for y in c.outputs)] or hooks
             source = bad[0].source if bad else None
             if source is not None:

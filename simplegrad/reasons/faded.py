@@ -216,7 +216,7 @@ def where_it_vanished(run: Run, name: str, value: Value, filled: Filled) -> Caus
 def _hook_between(run: Run, name: str, x: Value, pass_id: int, event: Accumulated) -> Cause:
     """What came to x was not zero, and what its entry was given is: only a hook can stand between."""
     registered = [call for call in run.marks(kinds.HOOK) if x in call.inputs]
-    inside = [c for c in run.calls if c.pass_id == pass_id and c.within == "hook" and c.source is not None]
+    inside = run.in_hooks.get(pass_id, [])
     sentence = f"A hook on {x.name}, on the way back to {name}, replaces the gradient by zeros."
     chain = (Link(f"{event.entry.operator} gives a gradient that is not zero", run.line_of(event.entry), event.index),)
     source = inside[-1].source if inside else registered[-1].source if registered else None

@@ -51,7 +51,7 @@ def _was_flawed(run: Run, name: str, pass_id: int | None) -> bool:
 
 
 def by_hook(run: Run, name: str, held: Held | None, value: Value, pass_id: int) -> Cause:
-    inside = [c for c in run.calls if c.pass_id == pass_id and c.within == "hook" and c.source is not None]
+    inside = run.in_hooks.get(pass_id, [])
     own = [c for c in inside if held is not None and any(_in_hook(c, hook) for hook in held.hooks)]
     mine = [c for c in own if c.outputs] or own
     source = mine[-1].source if mine else held.hooks[-1] if held is not None and held.hooks else None

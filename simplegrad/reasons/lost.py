@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 
 import networkx as nx
 
@@ -110,12 +111,16 @@ def lost_in_backward(run: Run, name: str, value: Value, pass_id: int) -> Cause |
     """The entry whose backward was given a gradient and returned None towards this leaf."""
     for entry in _entries_towards(run, value):
         visit = run.visits.get((pass_id, entry))
-        if visit is None or not any(visit.incoming):
+        if visit is None or not any(visit.incoming) or None not in _passed_on(visit):
             continue
         towards = [slot for slot, x in enumerate(entry.inputs) if leads_to(run, x, value)]
         if towards and all(slot < len(visit.outgoing) and visit.outgoing[slot] is None for slot in towards):
             return _returned_none(run, name, entry, towards[0], visit)
     return None
+
+
+def _passed_on(visit: Visited) -> tuple:
+    return visit.outgoing[: len(visit.entry.inputs)]
 
 
 def _returned_none(run: Run, name: str, entry: Entry, slot: int, visit: Visited) -> Cause | None:
@@ -131,12 +136,11 @@ def _returned_none(run: Run, name: str, entry: Entry, slot: int, visit: Visited)
     return Cause(UNKNOWN, f"{entry.operator} passes on no gradient towards {name}.", source, chain)
 
 
-def _entries_towards(run: Run, value: Value) -> list[Entry]:
-    """Entries from which the leaf can be reached, those nearest to it first."""
-    if value not in run.graph:
-        return []
-    layers = nx.bfs_layers(run.graph.tape, value)
-    return [node for layer in layers for node in layer if isinstance(node, Entry)]
+def _entries_towards(run: Run, value: Value) -> Iterator[Entry]:
+    """Entries from which the leaf can be reached, those nearest to it first, as far as somebody asks for more."""
+    if value in run.graph:
+        layers = nx.bfs_layers(run.graph.tape, value)
+        yield from (node for layer in layers for node in layer if isinstance(node, Entry))
 
 
 def leads_to(run: Run, x: Value, leaf: Value) -> bool:
@@ -221,14 +225,13 @@ def _stood_in_for(run: Run, held: Held | None) -> tuple[Call, tuple | None] | No
     pass having reached that; and the line that ran the model so."""
     if held is None or held.kind != "parameter":
         return None
-    own, holding = held.path.rpartition(".")[0], {id(each.value) for each in run.held.values()}
-    for call in run.flowing:
-        if call.module == own:
-            others = [x for x in call.inputs if tuple(x.shape) == held.shape and id(x) not in holding]
-            if any(run.filled.get(x) for x in others):
-                begun = [m for m in run.marks(kinds.MODULE) if m.id < call.id and _is_around(m.module, own)]
-                outermost = min(reversed(begun), key=lambda m: len(m.module), default=call)
-                return call, outermost.source
+    own = held.path.rpartition(".")[0]
+    for call in run.flowing_in.get(own, ()):
+        others = [x for x in call.inputs if tuple(x.shape) == held.shape and id(x) not in run.objects_held]
+        if any(run.filled.get(x) for x in others):
+            begun = [m for m in run.marks(kinds.MODULE) if m.id < call.id and _is_around(m.module, own)]
+            outermost = min(reversed(begun), key=lambda m: len(m.module), default=call)
+            return call, outermost.source
     return None
 
 
@@ -249,7 +252,7 @@ def _copies(run: Run, value: Value | None) -> list[Call]:
     if value is None or value not in run.graph:
         return []
     found = []
-    for thing in nx.descendants(run.graph.flow, value):
+    for thing in run.graph.after(value):
         if isinstance(thing, Call) and thing.kind == kinds.COPY and any(run.filled.get(x) for x in thing.outputs):
             found.append(thing)
     return sorted(found, key=lambda call: call.id)
@@ -319,7 +322,7 @@ def _leaves_after(run: Run, call: Call) -> Call | None:
     """A call that takes numbers out of torch, of what this one gave."""
     if call not in run.graph:
         return None
-    found = [c for c in nx.descendants(run.graph.flow, call) if isinstance(c, Call) and c.kind == kinds.LEAVES]
+    found = [c for c in run.graph.after(call) if isinstance(c, Call) and c.kind == kinds.LEAVES]
     return min(found, key=lambda c: c.id) if found else None
 
 
@@ -385,8 +388,10 @@ def _of(call: Call) -> str:
 def _grad_turned_off(run: Run, call: Call) -> Call | None:
     """The mark that turned gradients off for a call: the last one that was not over by then."""
     open_: list[Call] = []
-    for mark in run.calls[: call.id]:
-        if mark.kind != kinds.GRAD_MODE or mark.within != call.within:
+    for mark in run.marks(kinds.GRAD_MODE):
+        if mark.id >= call.id:
+            break
+        if mark.within != call.within:
             continue
         if mark.name == "inference_mode" or not mark.numbers[0]:
             is_exit = any(name.endswith("__exit__") for name in mark.via)

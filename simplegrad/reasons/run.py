@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-
-import networkx as nx
+from heapq import merge
 
 from simplegrad.locks import cached_property
 
@@ -14,6 +13,7 @@ from ..trace import calls as kinds
 from ..trace.calls import Call, Filled, Held
 from ..trace.events import Accumulated, Entry, Pass, PassBegun, Value, Visited
 from ..trace.trace import Trace
+from .answer import Cause
 
 
 class Run:
@@ -36,10 +36,17 @@ class Run:
                 self.came[event.pass_id, event.value].append(event)
             elif isinstance(event, PassBegun):
                 self.begun[event.pass_.id] = event
+        self.births: dict[Value, Cause | None] = {}  # by the loss: see broken.py
         self.by_id = {entry.id: entry for entry in trace.entries}
         self.filled: dict[Value, list[Filled]] = defaultdict(list)
         for filled in trace.filled:
             self.filled[filled.value].append(filled)
+
+    def ready(self) -> Run:
+        """What nearly every question reads is there, so that a question takes the time of its own chain."""
+        for table in (self.flowing_in, self.leads_to_a_loss, self._by_kind, self._ends, self._call_of):
+            assert table is not None
+        return self
 
     # -- calls -------------------------------------------------------------------------------------------------------
 
@@ -47,6 +54,19 @@ class Run:
     def flowing(self) -> list[Call]:
         """Calls of the forward part that make values of values, those inside of a custom Function aside."""
         return [call for call in self.calls if call in self.graph]
+
+    @cached_property
+    def flowing_in(self) -> dict[str, list[Call]]:
+        """The same, by the module that they belong to."""
+        found: dict[str, list[Call]] = defaultdict(list)
+        for call in self.flowing:
+            found[call.module].append(call)
+        return found
+
+    @cached_property
+    def objects_held(self) -> set[int]:
+        """The ids of all that the model holds."""
+        return {id(held.value) for held in self.held.values()}
 
     @cached_property
     def reads_inside(self) -> dict[Value, list[Call]]:
@@ -65,14 +85,36 @@ class Run:
 
     @cached_property
     def leads_to_a_loss(self) -> set:
-        found: set = set()
-        for loss in self.losses:
-            if loss in self.graph:
-                found |= {loss} | nx.ancestors(self.graph.flow, loss)
-        return found
+        return set(self.graph.before(*(loss for loss in self.losses if loss in self.graph)))
 
     def marks(self, *wanted: str) -> Iterator[Call]:
-        return (call for call in self.calls if call.kind in wanted)
+        """Calls of these kinds, in their order."""
+        return merge(*(self._by_kind.get(kind, ()) for kind in wanted), key=lambda call: call.id)
+
+    @cached_property
+    def _by_kind(self) -> dict[str, list[Call]]:
+        found: dict[str, list[Call]] = defaultdict(list)
+        for call in self.calls:
+            found[call.kind].append(call)
+        return found
+
+    @cached_property
+    def flawed(self) -> dict[int | None, list[Visited]]:
+        """Visits that were given what is not finite, or passed it on, in their order, by the pass."""
+        found: dict[int | None, list[Visited]] = defaultdict(list)
+        for visit in self.visits_in_order:
+            if any(g is not None and g.nonfinite for g in (*visit.incoming, *visit.outgoing)):
+                found[visit.pass_id].append(visit)
+        return found
+
+    @cached_property
+    def in_hooks(self) -> dict[int | None, list[Call]]:
+        """What ran in hooks and has a line, by the pass."""
+        found: dict[int | None, list[Call]] = defaultdict(list)
+        for call in self.calls:
+            if call.within == "hook" and call.source is not None:
+                found[call.pass_id].append(call)
+        return found
 
     @cached_property
     def steps(self) -> list[Call]:
@@ -129,5 +171,5 @@ def run_of(trace: Trace) -> Run:
     size = len(trace.events)
     known = trace.__dict__.get("_run")
     if known is None or known[0] != size:
-        known = trace.__dict__["_run"] = (size, Run(trace))
+        known = trace.__dict__["_run"] = (size, Run(trace).ready())
     return known[1]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import islice
 
 import torch
 
@@ -213,6 +212,7 @@ class Narrator:
         self.ran: dict[Entry, Pass] = {}  # entry -> the last pass that ran it
         self.came: dict[int, tuple[Value | None, ...]] = {}  # visit -> its incoming gradients
         self.filling: set[Value] = set()  # zeros that were made where a gradient was None, and what was made of them
+        self.statements: dict[Entry, str] = {}
         self.texts: dict[Value, str] = {}  # an event names what others named before it
 
     def tell(self, event: Event) -> str:
@@ -228,6 +228,13 @@ class Narrator:
         if value not in self.texts:
             self.texts[value] = value_text(value, self.looks)
         return self.texts[value]
+
+    def statement(self, entry: Entry) -> str:
+        """What an entry says, made once: four events name it, and more."""
+        if entry not in self.statements:
+            text = entry.statement
+            self.statements[entry] = text if len(text) <= LONGEST_STATEMENT else f"{text[:LONGEST_STATEMENT]}…"
+        return self.statements[entry]
 
     def equals(self, value: Value) -> str:
         text = self.text(value)
@@ -257,7 +264,7 @@ class Narrator:
 
     def recorded(self, event: Recorded) -> str:
         entry = event.entry
-        what = f"entry {entry.id}, {_statement(entry)}{self.result(entry)}"
+        what = f"entry {entry.id}, {self.statement(entry)}{self.result(entry)}"
         if event.pass_id is None:
             return f"Recorded: {what}.{_kept(entry)}"
         owner = self.visiting.get(event.parent)
@@ -278,8 +285,8 @@ class Narrator:
     def read(self, event: Read) -> str:
         name, entry = event.value.name, event.entry
         return (
-            f"{name} is read by entry {entry.id}, {_statement(entry)}, but no entry has {name} as its output and it is "
-            f"no leaf: an escaped temporary. A gradient that comes to {name} goes nowhere."
+            f"{name} is read by entry {entry.id}, {self.statement(entry)}, but no entry has {name} as its output and "
+            f"it is no leaf: an escaped temporary. A gradient that comes to {name} goes nowhere."
         )
 
     def begun(self, event: PassBegun) -> str:
@@ -301,7 +308,7 @@ class Narrator:
         entry = event.entry
         self.visiting[event.index], self.came[event.index] = entry, event.incoming
         came = f"in {_came(self.loss, entry, event.incoming)}"
-        return f"Entry {entry.id}, {_statement(entry)}: {came}.{self.before(event)}{self.plan(event)}"
+        return f"Entry {entry.id}, {self.statement(entry)}: {came}.{self.before(event)}{self.plan(event)}"
 
     def before(self, event: VisitBegun) -> str:
         """That the entry ran in an earlier pass, or was recorded by one: a gradient is differentiated."""
@@ -325,7 +332,7 @@ class Narrator:
 
     def visited(self, event: Visited) -> str:
         entry, loss = event.entry, self.loss
-        what = f"Entry {entry.id}, {_statement(entry)}"
+        what = f"Entry {entry.id}, {self.statement(entry)}"
         if event.state == "skipped":
             names = _joined(" and ", (f"d{loss}/d{x.name}" for x in entry.outputs))
             are = "is" if len(entry.outputs) == 1 else "are"
@@ -446,17 +453,11 @@ def _kept(entry: Entry) -> str:
     return f" {_joined('; ', named)}." if named else ""
 
 
-def _statement(entry: Entry) -> str:
-    text = entry.statement
-    return text if len(text) <= LONGEST_STATEMENT else f"{text[:LONGEST_STATEMENT]}…"
-
-
 def _joined(between: str, parts: Iterable[str]) -> str:
     """The first of the parts; a sentence about thousands of them is read by nobody."""
-    parts = iter(parts)
-    said = list(islice(parts, MOST_NAMED))
-    more = sum(1 for _ in parts)
-    return between.join(said) + (f"{between}and {more} more" if more else "")
+    said = list(parts)
+    more = len(said) - MOST_NAMED
+    return between.join(said) if more <= 0 else f"{between.join(said[:MOST_NAMED])}{between}and {more} more"
 
 
 def _came(loss: str, entry: Entry, incoming: Sequence[Value | None]) -> str:

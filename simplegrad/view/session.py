@@ -148,7 +148,7 @@ def _made(trace: Trace) -> TraceView:
     """A view. A long trace is put out of the collector's way: Streamlit collects after each run of a page, and would
     walk through all of it, 0.4 s for 100,000 entries. What was let go of since the last time is collected first."""
     view = TraceView(trace)
-    if len(trace.events) > MANY_EVENTS and view.payload and view.graph:
+    if len(trace.events) > MANY_EVENTS and view.graph:  # the payload comes later: the picture is seen first
         gc.unfreeze()
         gc.collect()
         gc.freeze()

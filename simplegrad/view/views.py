@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from ..checks.report import Report
 from ..graph import NODE_BUDGET, Box, Picture, boxes_around, boxes_of, graph_of, node_count, picture
+from ..reasons.run import run_of
 from ..trace import looks
 from ..trace.trace import Trace
 from . import deltas
@@ -20,6 +21,7 @@ from .layout import layout
 from .running import asker
 
 EVENT_BYTES = 600  # of a trace, tensors aside: benchmarks/growth.py
+PACKED_BYTES = 30  # of what is sent to the player, for each event
 NODE_BYTES = 2_000  # of a picture, for each node in it
 ENTRY_BYTES = 1_000  # the same, for each entry of the tape, drawn or not: the trace's graph has its nodes
 MOST_OPENED = 3  # pictures of one trace with other groups opened, or other ghosts, that are kept
@@ -48,6 +50,7 @@ class TraceView:
         self.ghosts = tuple(ghosts)
         self.name = name or trace.title
         self.id = f"{next(_numbers)}"
+        self._first = self  # the one that has what is sent to the player
         self._lock = RLock()
         self._others = Bounded(count=MOST_OPENED, cost=MOST_OPENED)
 
@@ -57,7 +60,7 @@ class TraceView:
 
         def made() -> TraceView:
             other = TraceView(self.trace, opened, ghosts, self.name)
-            other.id, other._payload = self.id, self.payload
+            other.id, other._first = self.id, self
             return other
 
         return self._others.get((opened, ghosts), made)
@@ -66,12 +69,14 @@ class TraceView:
     def bytes(self) -> int:
         """About what it keeps in memory: the trace, the data for the player, and all pictures that there may be."""
         picture = NODE_BYTES * min(node_count(self.trace), NODE_BUDGET) + ENTRY_BYTES * len(self.trace.entries)
-        return bytes_of(self.trace) + len(self.payload) + (1 + MOST_OPENED) * picture
+        return bytes_of(self.trace) + PACKED_BYTES * len(self.trace.events) + (1 + MOST_OPENED) * picture
 
     @once
     def graph(self) -> Picture:
         with collector_paused():
             self._whole = graph_of(self.trace)  # kept for those who open a group, or ask why
+            if self.trace.kind == "torch":
+                run_of(self.trace)
             return picture(self.trace, self.opened)
 
     @once
@@ -87,9 +92,13 @@ class TraceView:
     def drawing_json(self) -> bytes:
         return deltas.as_json(self.drawing.for_player())
 
-    @once
+    @property
     def payload(self) -> bytes:
         """The trace for the player, packed: sent once, whatever is opened, chosen or stepped to later."""
+        return self._first._packed
+
+    @once
+    def _packed(self) -> bytes:
         with collector_paused():  # it walks all that was made so far, again and again: a third of the time
             return deltas.packed({"role": "trace", "id": self.id, **deltas.payload(self.trace, asker.still)})
 

@@ -1,6 +1,7 @@
 """A trace as one networkx graph: what is drawn, grouped, searched and asked reads it."""
 
 import gc
+import math
 import weakref
 
 import networkx as nx
@@ -9,10 +10,10 @@ import torch
 
 from simplegrad import Tape, Variable, grad, record, record_torch
 from simplegrad.graph import found, graph_of, groups_of, picture
-from simplegrad.graph.search import modules_of
+from simplegrad.graph.search import likeness, modules_of
 from simplegrad.reasons.run import run_of
 from simplegrad.trace.calls import Call
-from simplegrad.trace.events import Entry, Visited
+from simplegrad.trace.events import Entry, Value, Visited
 from simplegrad.view.views import TraceView
 from tests.view.conftest import chain, example
 
@@ -150,3 +151,28 @@ def test_a_name_that_is_no_tensors_is_told_what_it_may_mean():
         grad((weight * weight).sum(), [weight])
     graph = graph_of(trace)
     assert found(graph, "proj")[0] is named(graph, "in_proj_weight")
+
+
+@pytest.mark.parametrize("wanted", ["v1", "12", "sin", "SIN(V3)", "1 = s", "s v", "x", "v", "=(", "nothing", "  "])
+def test_looking_through_all_labels_at_once_finds_what_each_label_says(wanted):
+    graph = graph_of(chain(60))
+    ranked = []
+    for node in graph if wanted.strip() else ():
+        if type(node) is Value:
+            ranked.append((likeness(node.name, wanted.strip()), node))
+        elif type(node) is Entry:
+            is_it = str(node.id) == wanted.strip()
+            ranked.append((0 if is_it else 1 + likeness(node.statement, wanted.strip()), node))
+    ranked.sort(key=lambda each: each[0])
+    assert found(graph, wanted) == [node for rank, node in ranked if rank < math.inf][:12]
+
+
+def test_what_leads_to_a_value_is_what_networkx_says():
+    x = torch.ones(3, requires_grad=True)
+    with record_torch(values="norm") as trace:
+        y = (x * 2).sin()
+        (y.detach() + y).sum().backward()
+    graph = graph_of(trace)
+    for node in graph.flow:
+        assert set(graph.before(node)) == nx.ancestors(graph.flow, node) | {node}
+        assert set(graph.after(node)) == nx.descendants(graph.flow, node) | {node}

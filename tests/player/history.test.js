@@ -5,6 +5,7 @@ import test from "node:test";
 
 import { ENTRY, EVENT, EVENTS, NOT_FINITE, SUM_KINDS } from "../../simplegrad/view/player/contract.js";
 import { TraceHistory, bisect, entryOf } from "../../simplegrad/view/player/history.js";
+import { SearchIndex } from "../../simplegrad/view/player/search.js";
 
 const entry = (statement, inputs, outputs) => {
   const row = [];
@@ -64,4 +65,21 @@ test("every kind of event of the contract is taken in, and says whether it is ab
     trace.add(trace.events[before], before);
     assert.ok(entryOf(trace.events[before]) >= -1, kind);
   }
+});
+
+test("a search through all labels at once finds what each label says, the likeliest first", () => {
+  const names = ["x", "weight", "w.eight", "Parts.weight", "ab\nc", "a[b"];
+  const trace = {
+    aliases: { x: "input" }, knownOrder: names.map((_, i) => i), values: names.map((name) => value(name)),
+    touching: new Map(names.map((_, i) => [`v${i}`, [0]])), order: [0, 1], entries: [entry("x2 = weight * x", [], []), entry("y = sin(x2)", [], [])],
+    modules: [["parts.0", 1, 1]],
+  };
+  const index = new SearchIndex(trace), keys = (wanted) => index.found(wanted).map(([key]) => key);
+  assert.deepEqual(keys("weight"), ["v1", "v3", "v2", "e0"]);
+  assert.deepEqual(keys("input"), ["v0"]);
+  assert.deepEqual(keys("1"), ["e1"]);
+  assert.deepEqual(keys("[b"), ["v5"]);
+  assert.deepEqual(keys("par"), ["v3", "e1"]);
+  assert.deepEqual(keys("sin(x"), ["e1"]);
+  assert.deepEqual(keys("nothing"), []);
 });

@@ -1,15 +1,15 @@
 // The controls, the keys, and what holds the sides, panels and charts of one player together.
 
 import { Card } from "./card.js";
-import { ENTRY, EVENT, MODULE, PASS, VALUE } from "./contract.js";
+import { EVENT, PASS, VALUE } from "./contract.js";
 import { html, set, setText, svg } from "./dom.js";
 import { SUMS } from "./history.js";
 import { Marks } from "./marks.js";
+import { SearchIndex } from "./search.js";
 import { REPORT_MS, answered, shared } from "./shared.js";
 
 const BIG_GAP_MS = 60, ADDRESS_MS = 90;
 const READING_MS = 250, WORD_MS = 190; // a sentence: to look there, and for each of its words; formulas count as one
-const MOST_FOUND = 12;
 
 const ICONS = {
   first: "M4 3v10M13 3L6 8l7 5z", last: "M12 3v10M3 3l7 5-7 5z", back: "M11 3L4 8l7 5z", next: "M5 3l7 5-7 5z",
@@ -280,31 +280,19 @@ export class Player {
     if (to >= 0) this.go(this.stepOf(side, to));
   }
 
-  /** Entries, variables and modules that a text may mean, the likeliest first: [how likely, key, what is shown]. */
+  /** Entries, variables and modules that a text may mean, the likeliest first: [key, what is shown]. */
   matches(text) {
     const gradient = /^d[^/\s]+\/d(.+)$/.exec(text.trim()), wanted = (gradient ? gradient[1] : text).trim().toLowerCase();
     if (!wanted) return [];
-    const [trace] = this.sides, found = [];
-    const alias = (name) => trace.aliases[name] ?? "";
-    trace.knownOrder.forEach((value) => {
-      const name = trace.values[value][VALUE.name], rank = Math.min(likeness(name, wanted), likeness(alias(name), wanted));
-      if (rank < Infinity && trace.touching.has(`v${value}`)) found.push([rank, `v${value}`, alias(name) ? `${name} (${alias(name)})` : name]);
-    });
-    trace.order.forEach((entry) => {
-      const statement = trace.entries[entry][ENTRY.statement], rank = String(entry) === wanted ? 0 : 1 + likeness(statement, wanted);
-      if (rank < Infinity) found.push([rank, `e${entry}`, `${entry}: ${statement}`]);
-    });
-    trace.modules.forEach((module) => {
-      const rank = likeness(module[MODULE.name], wanted), first = module[MODULE.first], count = module[MODULE.count];
-      if (rank < Infinity) found.push([rank, `e${first}`, `${module[MODULE.name]}: ${count === 1 ? `entry ${first}` : `${count} entries from ${first} on`}`]);
-    });
-    return found.sort((a, b) => a[0] - b[0]).slice(0, MOST_FOUND);
+    const trace = this.sides[0];
+    trace.index ??= new SearchIndex(trace);
+    return trace.index.found(wanted);
   }
 
   search() {
     this.results = this.matches(this.find.value);
     this.chosen = 0;
-    this.found.replaceChildren(...this.results.map(([, key, text], i) => {
+    this.found.replaceChildren(...this.results.map(([key, text], i) => {
       const row = html("li", { role: "option", id: `sg-found-${i}`, "data-key": key, "aria-selected": "false" }, text);
       row.addEventListener("mousedown", (event) => { event.preventDefault(); this.choose(i); });
       return row;
@@ -326,7 +314,7 @@ export class Player {
   choose(place) {
     this.mark(place);
     const found = this.results[this.chosen];
-    if (found) this.goToTouching(0, found[1]);
+    if (found) this.goToTouching(0, found[0]);
   }
 
   searchKey(event) {
@@ -584,18 +572,6 @@ export class Player {
 function folds(element) {
   element.classList.add("sg-folds");
   return element;
-}
-
-/** How far a text is from what is looked for: 0 the same, 1 begins with it, 2 has it, 3 has its letters in their order. */
-export function likeness(text, wanted) {
-  const here = text.toLowerCase();
-  if (!here) return Infinity;
-  if (here === wanted) return 0;
-  if (here.startsWith(wanted)) return 1;
-  if (here.includes(wanted)) return 2;
-  let place = -1;
-  for (const letter of wanted) if ((place = here.indexOf(letter, place + 1)) < 0) return Infinity;
-  return 3;
 }
 
 /** What this browser was told once; a browser may forbid to keep it. */
