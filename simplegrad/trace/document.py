@@ -38,6 +38,7 @@ _USUAL = {
     kind: {field.name: field.default for field in dataclasses.fields(kind) if field.default is not dataclasses.MISSING}
     for kind in _BESIDE.values()
 }
+_NO_USUAL = object()
 # Texts that are one of a few, by which others look things up.
 _CHOICES = {
     (Visited, "state"): ("propagated", "partial", "skipped", "pruned"),
@@ -120,16 +121,14 @@ class Writer:
         return {"kind": event.kind, **self.fields(event)}
 
     def fields(self, thing: Event | Entry | Pass | Call | Held | Filled | Collective | Share) -> dict:
-        written, usual = {}, _USUAL.get(type(thing), {})
-        for name, codec in _codecs(type(thing)):
+        written = {}
+        for name, write, usual, may_lack in _written(type(thing)):
             value = getattr(thing, name)
-            if name in usual and value == usual[name]:
-                continue
-            if value is None or codec.write is None:
-                if not (name in _LEFT_OUT and (value is None or value is False or value == "")):
+            if value is None or write is None:
+                if value != usual and not (may_lack and (value is None or value is False or value == "")):
                     written[name] = value
-            else:
-                written[name] = codec.write(self, value)
+            elif usual is _NO_USUAL or value != usual:
+                written[name] = write(self, value)
         return written
 
     def pair(self, pair: tuple[Value, Value]) -> list[int]:
@@ -464,6 +463,13 @@ _CODECS = {
     "tuple[int, ...]": _many(Codec(lambda writer, x: x, Reader.whole)),
     "tuple[float, ...]": _many(Codec(lambda writer, x: x, Reader.number)),
 }
+
+
+@cache
+def _written(kind: type) -> tuple[tuple[str, Callable | None, object, bool], ...]:
+    """For each field its name, how it is written, its usual value, and whether it may be left out where it is empty."""
+    usual = _USUAL.get(kind, {})
+    return tuple((n, codec.write, usual.get(n, _NO_USUAL), n in _LEFT_OUT) for n, codec in _codecs(kind))
 
 
 @cache
