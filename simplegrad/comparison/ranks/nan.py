@@ -38,7 +38,11 @@ def nan(runs: list[RankRun]) -> Found | None:
     rank = None if len(alike) == len(runs) > 1 else first.run.rank
     parameter = _parameter(first.run, runs)
     where = "on every rank" if rank is None else f"on {names([rank])}"
-    others = "" if rank is None or len(runs) == 1 else " The other ranks get it from there, by a collective."
+    others = (
+        ""
+        if rank is None or len(runs) == 1 or not first.run.met
+        else " The other ranks get it from there, by a collective."
+    )
     text = text_at(first.run.trace, first.source)
     shown = f", `{text}`" if text else ""
     sentence = (
@@ -49,7 +53,13 @@ def nan(runs: list[RankRun]) -> Found | None:
 
 def _is_flawed(run: RankRun) -> bool:
     shares = [*run.shares[told.CAME], *run.shares[told.AFTER], *run.shares[told.STEPPED], *run.shares[told.AT_END]]
-    return any(share.state == "nan" for share in shares)
+    return any(share.state == "nan" for share in shares) or bool(_filled_badly(run))
+
+
+def _filled_badly(run: RankRun) -> set[str]:
+    """Names of what a pass left with a NaN, also where the recorder knew of no other ranks."""
+    bad = {filled.value for filled in run.trace.filled if filled.after_kind}
+    return {held.path for held in run.trace.held if held.value in bad}
 
 
 def _parameter(run: RankRun, runs: list[RankRun]) -> str:
@@ -57,6 +67,9 @@ def _parameter(run: RankRun, runs: list[RankRun]) -> str:
         bad = {share.path for share in run.shares[what] if share.state == "nan" and share.path}
         if bad:
             return next((path for path in run.order if path in bad), sorted(bad)[0])
+    bad = _filled_badly(run)
+    if bad:
+        return next((path for path in run.order if path in bad), min(bad))
     return next(iter(run.order), "")
 
 

@@ -58,6 +58,8 @@ class RankRun:
     def passes(self) -> list[PassBegun]:
         """Those that brought something to a leaf's .grad, in order."""
         bring = {share.pass_id for share in self.shares[told.CAME]}
+        if not self.trace.shares:  # recorded where nobody said how many ranks there are
+            bring = {filled.pass_id for filled in self.trace.filled if filled.came is not None and filled.accumulates}
         begun = [event for event in self.trace.events if isinstance(event, PassBegun)]
         return [event for event in begun if event.pass_.id in bring or self._failed_in(event)]
 
