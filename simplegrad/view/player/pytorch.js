@@ -60,21 +60,26 @@ function parameterTable({ parameters, player }) {
     html("div", { class: "sg-scroll" }, html("table", { class: "sg-table" }, html("thead", {}, html("tr", {}, ...heads, html("td", {}))), body)));
 }
 
-/** Verdict and findings beside the marked sources. `births` is missing where no run was looked at. */
-export function lookedAt(told) {
+/** Verdict and findings. `births` is missing where no run was looked at. */
+function findingsOf(told) {
   const found = told.births ? births(told) : [];
   const said = verdict(told.verdict), isKnown = told.verdict.code !== "unchecked";  // that nothing was checked is said last
-  const left = html("div", { class: "sg-left" }, isKnown ? said : null, ...(told.diagnosis ?? []).map((each) => diagnosed(each, told.player)), ...told.findings.map((each) => finding(each, told.player)), ...found,
+  return html("div", { class: "sg-left" }, isKnown ? said : null, ...(told.diagnosis ?? []).map((each) => diagnosed(each, told.player)), ...told.findings.map((each) => finding(each, told.player)), ...found,
     isKnown ? null : said, clauseTable(told.verdict.clauses));
-  const right = html("div", { class: "sg-sources" }, ...told.sources.map(source), markKey(told.sources), parameterTable(told), taylor(told.verdict.evidence));
-  return html("div", { class: "sg-told" }, left, right);
+}
+
+const sourcesOf = (told) => html("div", { class: "sg-sources" }, parameterTable(told), ...told.sources.map(source), markKey(told.sources), taylor(told.verdict.evidence));
+
+/** Findings beside the marked sources. */
+export function lookedAt(told) {
+  return html("div", { class: "sg-told" }, findingsOf(told), sourcesOf(told));
 }
 
 function mountTorch({ data, parentElement }) {
   const root = parentElement.querySelector(".sg-pytorch");
   const told = typeof data === "string" ? JSON.parse(data) : data;
   if (told.part === "lanes") return void root.replaceChildren(lanes(told), ...told.notices.map((notice) => html("p", { class: "sg-notice", "data-testid": "notice" }, notice)));
-  root.replaceChildren(lookedAt(told));
+  root.replaceChildren(({ findings: findingsOf, sources: sourcesOf })[told.part]?.(told) ?? lookedAt(told));
 }
 
 export default mountTorch;

@@ -69,14 +69,16 @@ def save(case: Case, trace: Trace, version: object) -> None:
 
 
 def walk(case: Case, trace: Trace, looked: Looked, version: object) -> None:
-    """Findings and sources, then the player with its graph and texts. What check says comes last: it takes longest."""
+    """Findings and sources, then the player with its graph and texts. What check says comes last: it takes longest.
+    Of the run of a model the parameters and sources stand below the graph, which they would push out of sight."""
     top = st.container(key="torch-top")
     doing = f"check tries {case.title}: orders, patterns of None, layouts, and everything else that autograd may do …"
     with top, st.empty(), st.spinner(doing):
         report = report_of_case(case, version)
     told = facts(case, trace, report)
+    is_below = bool(told["parameters"]) and bool(trace.events)
     with top:
-        component("facts", **told)
+        component("findings" if is_below else "facts", **told)
     if not trace.events:
         component("lanes", **{**told, "lanes": []})
         raised = [page.as_it_stands(each) for each in trace.notices if each.startswith(RAISED)]
@@ -87,6 +89,8 @@ def walk(case: Case, trace: Trace, looked: Looked, version: object) -> None:
     opened = state().opened_first(0, lambda: view_of(trace).opened_at(looked.step or (born or [0])[0]))
     view = view_of(trace, opened, ghosts(trace, report))
     stage(view, PLAYER, "torch-graph", lambda: component("lanes", **told))
+    if is_below:
+        component("sources", **told)
     stepping(view, looked)
 
 
@@ -118,7 +122,8 @@ def _component():
 
 
 def component(part: str, **told) -> None:
-    """A part of the page that is drawn in the browser: "facts", or the "lanes" of the graph."""
+    """A part of the page that is drawn in the browser: "facts", its two halves "findings" and "sources", or the
+    "lanes" of the graph."""
     _component()(key=f"torch-{part}", data=json.dumps({**told, "part": part, "player": PLAYER}))
 
 
