@@ -32,7 +32,7 @@ function diagnosed({ name, state, cause, sentence, place }, player) {
     place ? html("p", {}, place[0]) : null, place?.[1] ? html("pre", {}, html("code", {}, place[1])) : null);
 }
 
-const COLUMNS = [["parameter", 0], ["shape", 2], ["norm", 3], ["norm of the gradient", 4], ["gradient", 5]], MOST_PARAMETERS = 500;
+const COLUMNS = [["parameter", 0], ["shape", 2], ["norm", 3], ["norm of the gradient", 4], ["gradient", 5]], MOST_PARAMETERS = 500, MOST_DIAGNOSES = 3;
 
 /** The parameters of a run: sorted by a click on a heading, filtered by what is typed. */
 function parameterTable({ parameters, player }) {
@@ -60,15 +60,22 @@ function parameterTable({ parameters, player }) {
     html("div", { class: "sg-scroll" }, html("table", { class: "sg-table" }, html("thead", {}, html("tr", {}, ...heads, html("td", {}))), body)));
 }
 
+/** The gravest few, and the others folded: the graph below is to stay in sight. */
+function diagnoses({ diagnosis = [], player }) {
+  const rows = diagnosis.map((each) => diagnosed(each, player)), more = rows.slice(MOST_DIAGNOSES);
+  if (!more.length) return rows;
+  return [...rows.slice(0, MOST_DIAGNOSES), html("details", { class: "sg-parameters", "data-testid": "more-diagnoses" }, html("summary", {}, `${more.length} more ${more.length === 1 ? "finding" : "findings"}`), ...more)];
+}
+
 /** Verdict and findings. `births` is missing where no run was looked at. */
 function findingsOf(told) {
   const found = told.births ? births(told) : [];
   const said = verdict(told.verdict), isKnown = told.verdict.code !== "unchecked";  // that nothing was checked is said last
-  return html("div", { class: "sg-left" }, isKnown ? said : null, ...(told.diagnosis ?? []).map((each) => diagnosed(each, told.player)), ...told.findings.map((each) => finding(each, told.player)), ...found,
-    isKnown ? null : said, clauseTable(told.verdict.clauses));
+  return html("div", { class: "sg-left" }, isKnown ? said : null, ...diagnoses(told), ...told.findings.map((each) => finding(each, told.player)), ...found,
+    isKnown || told.part === "findings" ? null : said, clauseTable(told.verdict.clauses));
 }
 
-const sourcesOf = (told) => html("div", { class: "sg-sources" }, parameterTable(told), ...told.sources.map(source), markKey(told.sources), taylor(told.verdict.evidence));
+const sourcesOf = (told) => html("div", { class: "sg-sources" }, parameterTable(told), told.part === "sources" && told.verdict.code === "unchecked" ? verdict(told.verdict) : null, ...told.sources.map(source), markKey(told.sources), taylor(told.verdict.evidence));
 
 /** Findings beside the marked sources. */
 export function lookedAt(told) {
