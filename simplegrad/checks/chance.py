@@ -26,7 +26,7 @@ from .report import NOT_TRIED, Finding, Report
 
 SEED = 20
 RUNS = 4  # of a whole check, until two of them agree
-SAMPLES, SAMPLING = 100, 1.0  # evaluations, and seconds after which no other is begun
+SAMPLES, SAMPLING = 100, 3.0  # evaluations, and seconds after which no other is begun
 WAITING = 30.0  # seconds for the turn of a check; one that never ends keeps no other from going on
 
 _turn = rlock()
@@ -193,20 +193,36 @@ def _agreed(judge: Callable[[], Report]) -> Report | None:
 
 
 def draws_nothing(sample: Callable[[], Any]) -> bool:
-    """Whether an evaluation calls nothing of torch's that draws, and leaves the other generators where they were at
-    least at one of several tries: another thread may draw during the rest."""
+    """Whether an evaluation calls nothing of torch's that draws, and leaves the other generators where they were in
+    each of its stretches, at least at one of several tries: another thread may draw during the rest."""
     with evaluations(lambda: None):
         torch_draws = draws_by_torch(sample)
-        moving = set(places()) - ({"torch", "cuda"} if torch_draws is False else set())
+        if torch_draws:
+            return False
+        known = {"torch", "cuda"} if torch_draws is False else set()
+        count, moving = stretches(sample)
         end = time.monotonic() + SAMPLING
-        for _ in range(0 if torch_draws else SAMPLES):
-            before = places()
-            sample()
-            after = places()
-            moving &= {name for name in before if before[name] != after[name]}
+        for _ in range(SAMPLES - 1):
+            moving = {(k, name) for k, name in moving if name not in known}
             if not moving or time.monotonic() > end:
                 break
+            again, moved = stretches(sample)
+            if again != count:  # no two evaluations are alike
+                return False
+            moving &= moved
     return not moving
+
+
+def stretches(sample: Callable[[], Any]) -> tuple[int, set[tuple[int, str]]]:
+    """How many stretches an evaluation has, and in which of them which generator moved."""
+    if not hasattr(Operations, "__enter__"):
+        seen = Stretches()
+        sample()
+    else:
+        with Stretches() as seen:
+            sample()
+    seen.look()
+    return seen.count, seen.moved
 
 
 def draws_by_torch(sample: Callable[[], Any]) -> bool | None:
@@ -239,6 +255,28 @@ class Operations(TorchDispatchMode):
             self.draw = self.draw or kwargs.get("generator") in (None, torch.default_generator)
         self.foreign = self.foreign or func.namespace not in ("aten", "prim", "prims")
         return func(*args, **kwargs)
+
+
+class Stretches(Operations):
+    """Notes in which stretches of an evaluation, within an operation or between two, a generator moved. Another thread
+    that draws all the while is in some of a hundred of them at each try, and not in the same ones at all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count, self.moved = 0, set()
+        self.at = places()
+
+    def look(self) -> None:
+        now = places()
+        self.moved |= {(self.count, name) for name in now if now[name] != self.at[name]}
+        self.count, self.at = self.count + 1, now
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        self.look()
+        try:
+            return super().__torch_dispatch__(func, types, args, kwargs)
+        finally:
+            self.look()
 
 
 def others() -> bool:

@@ -66,6 +66,7 @@ FORMULAS: dict[str, tuple[str, ...]] = {
     "masked": ("{g}, 0 where the mask is",),
     "scaled": ("{g} * weights|weights",),
     "hypot": ("{g} * {a} / {r}|{a} / {r}", "{g} * {b} / {r}|{b} / {r}"),
+    "logabsdet": ("{g} * transposed inv({a})",),
     "inv": ("-transposed {r} @ {g} @ transposed {r}",),
     "prod": ("{g} * product of the others|product of the others",),
     "repeat": ("{g} summed over the copies of {a}",),

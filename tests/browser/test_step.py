@@ -126,7 +126,7 @@ def test_a_program_of_ones_own_comes_from_the_address(page, server):
         ("aggregate=simple_varible", "Did you mean 'simple_variable'"),
         ("none=perhaps", "says none=perhaps"),
         ("step=100000", "the last one is shown"),
-        ("step=abc", "which is no step"),
+        ("step=abc", "which is not a step"),
         ("program=" + "A" * 3000, "The address asks for the program"),
     ],
 )

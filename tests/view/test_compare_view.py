@@ -73,7 +73,7 @@ def test_an_address_comes_back_as_it_was_written():
     ({"left": "simple_variabel"}, "says left=simple_variabel, which is not known"),
     ({"right": "nothing"}, "says right=nothing, which is not known; simple is shown instead."),
     ({"step": "-1"}, "says step=-1"),
-    ({"program": "file:run.trace"}, "there is nothing to hold it against"),
+    ({"program": "file:run.trace"}, "there is nothing to compare it with"),
 ])  # fmt: skip
 def test_a_wrong_address_is_told_and_the_default_shown(query, said):
     sides = sides_from_query(query, traces=["run.trace"])

@@ -151,7 +151,7 @@ def test_another_case_is_chosen_and_begins_at_its_first_step():
 def test_what_the_address_says_wrongly_is_told():
     page = opened(case="sinh-bda", step="x")
     told = " ".join(each.value for each in page.warning)
-    assert "Did you mean" in told and "no step" in told
+    assert "Did you mean" in told and "not a step" in told
     assert not page.exception
 
 

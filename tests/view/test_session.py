@@ -42,8 +42,8 @@ def test_nothing_said_is_the_default():
         ({"none": "nope"}, "says none=nope"),
         ({"prune": "<script>"}, "says prune=<script>"),
         ({"step": "-1"}, "says step=-1"),
-        ({"step": "9" * 400}, "which is no step"),
-        ({"step": "٣"}, "which is no step"),
+        ({"step": "9" * 400}, "which is not a step"),
+        ({"step": "٣"}, "which is not a step"),
         ({"program": "gradient-of-gradien"}, "Did you mean 'gradient-of-gradient'"),
         ({"program": "x" * 5000}, "The address asks for the program"),
         ({"program": "file:run.trace"}, "which is not loaded"),
@@ -77,17 +77,19 @@ def test_a_text_that_is_no_program_raises_its_own_error():
 
 
 def test_step_stops_where_a_gradient_differs_from_the_reference():
+    from simplegrad.view.player.program import Ran
     from simplegrad.view.player.step import differing
 
     wrong = Shown(program="gradient-of-gradient", aggregate="simple_variable_wrong")
     trace = trace_of(wrong)
-    kinds = [trace.events[k].kind for k in differing(trace, wrong, ())]
+    kinds = [trace.events[k].kind for k in differing(Ran(trace, wrong), ())]
     assert kinds == ["Accumulated", "PassEnded"]  # dL1/dt goes nowhere; da comes out as None
     right = Shown(program="gradient-of-gradient", aggregate="simple_variable")
-    assert differing(trace_of(right), right, ()) == []
+    assert differing(Ran(trace_of(right), right), ()) == []
 
 
 def test_step_stops_where_it_differs_from_a_reference_that_is_a_function():
+    from simplegrad.view.player.program import Ran
     from simplegrad.view.player.step import differing
 
     wrong = registry["simple_variable_wrong"]
@@ -95,7 +97,8 @@ def test_step_stops_where_it_differs_from_a_reference_that_is_a_function():
     try:
         shown = Shown(program="gradient-of-gradient", aggregate="by_function")
         named = Shown(program="gradient-of-gradient", aggregate="simple_variable_wrong")
-        assert differing(trace_of(shown), shown, ()) == differing(trace_of(named), named, ()) != []
+        one, other = Ran(trace_of(shown), shown), Ran(trace_of(named), named)
+        assert differing(one, ()) == differing(other, ()) != []
     finally:
         registry.discard("test")
 
