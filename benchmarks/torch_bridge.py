@@ -6,13 +6,17 @@
 from __future__ import annotations
 
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch.autograd import Function
 
+from simplegrad import Trace, compare
 from simplegrad.checks.functions import check_function
+from simplegrad.graph import found, graph_of
 from simplegrad.torch_bridge.record import record_torch
 
 EPS = 1e-5
@@ -120,6 +124,56 @@ def recording_row(rounds: int) -> dict:
     }
 
 
+class Stage(torch.nn.Module):
+    """A parameter, and a chain of operations that its gradient goes through."""
+
+    def __init__(self, length: int):
+        super().__init__()
+        self.length, self.weight = length, torch.nn.Parameter(torch.ones(8))
+        self.unused = torch.nn.Parameter(torch.ones(8))
+
+    def forward(self, x):
+        for _ in range(self.length // 2):
+            x = (x * self.weight).sin()
+        return x
+
+
+def recorded_step(entries: int) -> Trace:
+    """A step of 100 stages in a row, recorded with norms; its events made."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(*(Stage(entries // 100) for _ in range(100)))
+    with record_torch(model, values="norm", limit=100 * entries) as trace:
+        model(torch.ones(2, 8)).sum().backward()
+    assert trace.events and len(trace.entries) >= entries
+    return trace
+
+
+def seconds(call: Callable) -> float:
+    """Of this process's processor time: a busy machine tells the same."""
+    start = time.process_time()
+    call()
+    return time.process_time() - start
+
+
+def question_rows(entries: int) -> list[dict]:
+    """What a person waits for once a trace is open: why, search, comparing with another run, saving."""
+    trace, other = recorded_step(entries), recorded_step(entries)
+    graph = graph_of(trace)
+    opened = seconds(lambda: (trace.why("0.weight"), found(graph, "no such thing")))
+    names = [f"{stage}.{name}" for stage in (0, 50, 99) for name in ("weight", "unused")]
+    asked = max(seconds(lambda: trace.why(name)) for name in names)  # noqa: B023
+    looked = max(seconds(lambda: found(graph, text)) for text in ("weight", "v", "sin", "no such thing"))  # noqa: B023
+    with tempfile.TemporaryDirectory() as folder:
+        saved = seconds(lambda: trace.save(Path(folder) / "step.trace"))
+    result: list = []
+    compared = seconds(lambda: result.append(compare(trace, other)) or len(result[0].layers))
+    of = f"of {entries:,} entries"
+    told = {"why? " + of: (0.05, asked), "search " + of: (0.1, looked), "two runs compared, " + of: (10.0, compared)}
+    told["a step with norms saved, " + of] = (entries / 10_000, saved)
+    detail = f"slowest of its kind; what is made once before the first question: {opened:.2f} s"
+    return [{"what": f"{what}, s", "goal": goal, "value": t, "detail": detail} for what, (goal, t) in told.items()]
+
+
 class Chain(torch.nn.Module):
     """The forward part of `chain`, for a recorder that wants a module."""
 
@@ -149,11 +203,13 @@ def main(quick: bool = False) -> list[dict]:
     torch.set_num_threads(1)
     try:
         rows = [row(function, 2 if quick else 7) for function in (LayerNormSaved, LayerNormRecomputed)]
+        rows += question_rows(1_000 if quick else 100_000)
         return [*rows, recording_row(3 if quick else 15), *torchlens_rows(2 if quick else 3)]
     finally:
         torch.set_num_threads(threads)
 
 
 if __name__ == "__main__":
-    for line in main():
-        print("{what:48} goal {goal:8} ratio {ratio:<8} {detail}".format(**line))
+    from benchmarks.__main__ import printed
+
+    printed(main())
