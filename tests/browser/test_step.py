@@ -287,6 +287,7 @@ def test_the_wheel_scrolls_the_page_and_zooms_with_control(page, server):
     page.mouse.wheel(0, 200)
     page.wait_for_function("() => document.querySelector('.stMain').scrollTop > 0")
     assert page.evaluate(span) == before
+    page.evaluate("() => document.querySelector('.stMain').scrollTo({ top: 0, behavior: 'instant' })")
     page.mouse.move(*node_place(page, "e0"))
     page.keyboard.down("Control")
     page.mouse.wheel(0, -200)

@@ -27,11 +27,13 @@ const LINKS = "[data-testid=stTopNavLink], [data-testid=stSidebarNavLink]";
 export default function ({ data }) {
   const links = () => [...document.querySelectorAll(LINKS)].filter((link) => link.pathname.endsWith(`/${data.page}`));
   const mark = () => links().forEach((link) => link.setAttribute("aria-current", "page"));
-  const later = () => setTimeout(mark, 250); // on a narrow screen the menu is there once it is opened
+  let timer;
+  const later = () => { timer = setTimeout(mark, 250); }; // on a narrow screen the menu is there once it is opened
   mark();
   document.addEventListener("click", later);
   return () => {
     document.removeEventListener("click", later);
+    clearTimeout(timer); // of the click that leads away
     if (!location.pathname.endsWith(`/${data.page}`)) links().forEach((link) => link.removeAttribute("aria-current"));
   };
 }
