@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from simplegrad.language import EXAMPLES, Program, pack
+from simplegrad.language import EXAMPLES, Program, pack, unpack
 
 from .test_step import press, ready, step_of, steps_of
 
@@ -94,6 +95,31 @@ def test_editing_keeps_the_step_near_where_it_was_and_makes_no_entry_in_the_hist
     assert step_of(page) == steps_of(page) - 1, "keys in the editor are not the player's"
     page.go_back()
     page.wait_for_url("about:blank")
+
+
+def test_steps_that_are_taken_while_an_edit_runs_are_kept_and_undo_goes_back_to_them(page, server):
+    open_program(page, server, path="step", program="gradient-of-gradient", step=30)
+    ready(page)
+    type_at_end(page, "\nz = da * 2.0")
+    page.click("[data-action=last]")
+    assert step_of(page) == 69
+    before = page.inner_text("[data-testid=event]")
+    link = page.evaluate("[...simplegrad.players.values()][0].link()")
+    (program,) = parse_qs(urlsplit(link).query)["program"]
+    assert unpack(program) == text_of(page), "what is copied is what stands there"
+    page.wait_for_function("document.querySelector('[data-testid=player]').dataset.steps > 70")
+    ready(page)
+    assert page.inner_text("[data-testid=event]") == before
+    page.wait_for_timeout(1000)  # the step is told to the server
+    assert page.inner_text("[data-testid=event]") == before
+    page.click(EDITOR)
+    page.keyboard.press("Control+a")
+    page.keyboard.press("Delete")
+    expect(page.get_by_text("This program does nothing yet")).to_be_visible()
+    assert page.evaluate("getComputedStyle(document.querySelector('[data-action=here]')).borderRadius") == "6px"
+    page.keyboard.press("Control+z")
+    ready(page)
+    assert page.inner_text("[data-testid=event]") == before
 
 
 def test_nothing_typed_is_lost_while_the_server_answers(page, server):

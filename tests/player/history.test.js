@@ -5,6 +5,7 @@ import test from "node:test";
 
 import { ENTRY, EVENT, EVENTS, NOT_FINITE, SUM_KINDS } from "../../simplegrad/view/player/contract.js";
 import { TraceHistory, bisect, entryOf } from "../../simplegrad/view/player/history.js";
+import { Trail, near } from "../../simplegrad/view/player/near.js";
 import { SearchIndex } from "../../simplegrad/view/player/search.js";
 
 const entry = (statement, inputs, outputs) => {
@@ -82,4 +83,33 @@ test("a search through all labels at once finds what each label says, the likeli
   assert.deepEqual(keys("par"), ["v3", "e1"]);
   assert.deepEqual(keys("sin(x"), ["e1"]);
   assert.deepEqual(keys("nothing"), []);
+});
+
+/** The run of `x` and one entry a line, each an event. */
+function lines(...statements) {
+  return new TraceHistory({
+    bindings: {}, entries: statements.map((statement, i) => entry(statement, [i], [i + 1])),
+    values: ["x", ...statements.map((statement) => statement[0])].map((name) => value(name)),
+    passes: [], sources: [], program: ["x = ones(1)", ...statements], sentences: [], notices: [],
+    events: [event("leaf", 0), ...statements.map((_, i) => event("recorded", i))],
+  });
+}
+
+test("the step after an edit is that of the same event, or of the last one before it that is still there", () => {
+  const before = lines("a = x", "b = a", "c = b");
+  assert.equal(near(before, 3, lines("z = x", "a = x", "b = a", "c = b")), 4);
+  assert.equal(near(before, 3, lines("a = x", "b = a", "d = b")), 2);
+  assert.equal(near(before, 3, lines("z = x", "y = x")), 0);
+  for (let step = 0; step < 8; step++) assert.equal(near(squared(), step, squared(3)), step);
+});
+
+test("undo goes back to the step of each text, unless somebody stepped meanwhile", () => {
+  const first = lines("a = x", "b = a", "c = b"), second = lines("d = x", "e = d"), trail = new Trail();
+  assert.equal(trail.arrive(first, 3, second, 0), 0);
+  assert.equal(trail.arrive(second, 0, first, 0), 3);
+  assert.equal(trail.arrive(first, 3, second, 0), 0);
+  assert.equal(trail.arrive(second, 2, first, 0), 0);
+  trail.leave(first, 2); // an empty program has no player
+  assert.equal(trail.arrive(undefined, 0, first, 0), 2);
+  assert.equal(trail.arrive(first, 2, second, 0), 0);
 });

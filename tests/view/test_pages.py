@@ -54,6 +54,14 @@ def test_step_shows_the_default_program():
     assert len(figure_of(app)["layout"]["annotations"]) == 3
 
 
+def test_an_emptied_program_is_ones_own_and_an_example_can_be_chosen_after_it():
+    app = opened(program=pack(""))
+    assert menu(app, "Program").value == "text"
+    menu(app, "Program").select("gradient-of-gradient").run()
+    fine(app)
+    assert len(player_of(app)["views"][0]["events"]) == 70
+
+
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_step_shows_every_example(name):
     app = opened(program=name)

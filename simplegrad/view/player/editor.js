@@ -110,6 +110,7 @@ class ProgramEditor {
 
   join(player) {
     this.player = player;
+    player.editor = this;
     player.panels.add(this.panel);
     this.at(player.k(0));
     player.ready();
@@ -141,6 +142,9 @@ class ProgramEditor {
 
   /** Whether the text is the one that the server spoke of. */
   get isTold() { return this.told === this.code.text && this.data.text === this.code.text; }
+
+  /** The text, where the player's run is not of it; else null. */
+  get unsaid() { return this.isTold && this.isOf(this.player.sides[0]) ? null : this.code.text; }
 
   draw() {
     const error = this.isTold ? this.data.error : null;

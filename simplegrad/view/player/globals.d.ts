@@ -4,6 +4,7 @@ interface Window {
   simplegradDrafts: any;
   simplegradUntold: any;
   simplegradPast: any;
+  simplegradTrail: any;
   simplegradAnswered: any;
   Plotly: any;
 }

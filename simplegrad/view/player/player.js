@@ -5,10 +5,12 @@ import { EVENT, PASS, VALUE } from "./contract.js";
 import { html, set, setText, svg } from "./dom.js";
 import { SUMS } from "./history.js";
 import { Marks } from "./marks.js";
+import { Trail } from "./near.js";
 import { SearchIndex } from "./search.js";
 import { REPORT_MS, answered, shared } from "./shared.js";
 
 const BIG_GAP_MS = 60, ADDRESS_MS = 90;
+const trail = (window.simplegradTrail ??= new Trail()); // of the program that is edited: an empty one has no player
 const READING_MS = 250, WORD_MS = 190; // a sentence: to look there, and for each of its words; formulas count as one
 
 const ICONS = {
@@ -54,8 +56,10 @@ export class Player {
 
   // --- what is shown ------------------------------------------------------------------------------------------
 
-  /** New traces, or a new place to go to. The person's own step stays where the server did not ask for another. */
+  /** New traces, or a new place to go to. The person's own step stays where the server did not ask for another; after an
+      edit it stays near, and who plays goes on playing. */
   load(data, traces) {
+    const plays = Boolean(this.timer), before = this.sides?.[0], left = this.step;
     this.stop();
     this.data = data;
     this.letters = data.letters;
@@ -65,10 +69,13 @@ export class Player {
     this.steps = this.aligned ? this.aligned.length : this.sides[0].length;
     this.id = data.id;
     const known = shared.steps.get(data.id);
-    const start = known && known.nonce === data.nonce ? known.step : data.start;
+    const isKnown = known && known.nonce === data.nonce;
+    const start = isKnown ? known.step : data.writes ? trail.arrive(before, left, traces[0], data.start) : data.start;
+    if (!data.writes) trail.forget();
     this.nonce = data.nonce;
     this.step = Math.max(0, Math.min(this.most, start));
     this.reported = data.start;
+    if (this.step !== data.start) this.keepStep();
     this.slider.max = Math.max(0, this.steps - 1);
     this.root.querySelector(".sg-player").dataset.steps = this.steps;
     this.marks.load(data);
@@ -78,6 +85,7 @@ export class Player {
     this.paintNow();
     this.replaceAddress();
     this.lookForCharts();
+    if (data.writes && plays && this.step < this.most) this.play();
   }
 
   k(side) { return this.steps ? (this.aligned ? this.aligned[this.step][side] + 1 : this.step + 1) : 0; }
@@ -100,9 +108,14 @@ export class Player {
     if (to === this.step) return;
     this.step = to;
     this.player.dataset.step = to;
-    shared.steps.set(this.id, { nonce: this.nonce, step: to });
+    this.keepStep();
     this.frame ??= requestAnimationFrame(() => this.paintNow());
     this.addressTimer ??= setTimeout(() => this.writeAddress(), ADDRESS_MS);
+  }
+
+  /** For whoever mounts this run again, and for the server. */
+  keepStep() {
+    shared.steps.set(this.id, { nonce: this.nonce, step: this.step });
     this.reportLater();
   }
 
@@ -297,7 +310,7 @@ export class Player {
       row.addEventListener("mousedown", (event) => { event.preventDefault(); this.choose(i); });
       return row;
     }));
-    if (this.find.value.trim() && !this.results.length) this.found.append(html("li", { class: "sg-empty" }, "no entry, variable or module is called that"));
+    if (this.find.value.trim() && !this.results.length) this.found.append(html("li", { class: "sg-empty" }, "nothing is called that"));
     this.found.hidden = !this.find.value.trim();
     this.find.setAttribute("aria-expanded", String(!this.found.hidden));
     this.mark(0);
@@ -440,7 +453,14 @@ export class Player {
   copyLink() {
     this.writeAddress();
     const said = (text) => { setText(this.linkButton, text); setTimeout(() => setText(this.linkButton, "copy link"), 1500); };
-    navigator.clipboard?.writeText(window.location.href).then(() => said("copied"), () => said("not allowed"));
+    this.link().then((link) => navigator.clipboard?.writeText(link)).then(() => said("copied"), () => said("not allowed"));
+  }
+
+  /** The address of what is seen: a text that was typed and has not run yet is part of it. */
+  async link() {
+    const url = new URL(window.location.href), text = this.editor?.unsaid ?? null;
+    if (text !== null) url.searchParams.set("program", await packed(text));
+    return url.href;
   }
 
   /** What is told at a step, of the side that something happens on. */
@@ -565,7 +585,16 @@ export class Player {
     clearTimeout(this.addressTimer);
     this.sizes.disconnect();
     this.card.leave();
+    if (this.data.address === "query" && this.steps && !this.aligned) trail.leave(this.sides[0], this.step);
   }
+}
+
+/** A text as packing.py packs it. */
+async function packed(text) {
+  const stream = new Blob([text]).stream().pipeThrough(new CompressionStream("deflate"));
+  const bytes = new Uint8Array(await new Response(stream).arrayBuffer());
+  const coded = btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
+  return coded.replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
 }
 
 /** Out of sight on a small screen until more is asked for. */

@@ -91,7 +91,8 @@ def program_part(ran: Ran, unfolded: bool) -> None:
 @cache
 def _component():
     js = assets.script("editor")
-    css = "".join((_HERE / name).read_text() for name in ("code.css", "editor.css"))
+    rules = "".join((_HERE / name).read_text() for name in ("code.css", "editor.css"))
+    css = assets.style() + rules  # beside an empty program there is no player that would bring them
     html = '<div class="sg-root sg-editor-root"></div>'
     return st.components.v2.component("simplegrad_editor", html=html, css=css, js=js, isolate_styles=False)
 

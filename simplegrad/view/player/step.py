@@ -129,7 +129,8 @@ STANDING = {
 
 def menus(shown: Shown, traces: dict[str, Trace]) -> DeltaGenerator:
     """One row: the program, what f stands for, how gradients are computed, and a menu for what is saved and opened."""
-    programs = [*EXAMPLES, *(["text"] if shown.text else []), *(f"file:{name}" for name in traces)]
+    own = ["text"] if shown.text or shown.program == "text" else []  # an empty one is one's own too
+    programs = [*EXAMPLES, *own, *(f"file:{name}" for name in traces)]
     with st.container(key="menus"):
         program, aggregate, options, file = st.columns([4, 4, 1.6, 1.3])
     choose(program, "Program", "program", programs, shown, program_title)
