@@ -79,7 +79,20 @@ def test_a_newcomers_path_by_keyboard_alone(page: Page, server, size):
     begin = step(page)
     page.keyboard.press("End")
     expect(player).to_have_attribute("data-step", str(begin))
-    assert page.evaluate("document.activeElement.closest('[data-testid=prediction]') !== null")
+    on_the_question = "document.activeElement.dataset.testid === 'prediction'"
+    asked = page.get_by_test_id("prediction")
+    assert page.evaluate(on_the_question), "on an answer, Space would choose it"
+    expect(asked).to_have_attribute("aria-label", re.compile("^Before step 2: "))
+    page.keyboard.press("Space")
+    page.keyboard.press("Space")
+    expect(asked).not_to_have_attribute("data-answered", "true")
+    page.keyboard.press("Home")
+    expect(player).to_have_attribute("data-step", "0")
+    assert page.evaluate("document.activeElement.closest('[data-testid=player]') !== null")
+    expect(asked.get_by_role("status")).to_have_text("")
+    page.keyboard.press("End")
+    assert page.evaluate(on_the_question)
+    page.keyboard.press("Tab")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")  # the second answer
     expect(page.get_by_test_id("prediction").get_by_role("status")).to_contain_text("Yes.")

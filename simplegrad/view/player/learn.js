@@ -42,11 +42,14 @@ class Learn {
     this.count = 0;
     this.exercises = new Map();
     this.onHeld = (event) => { if (event.detail === this.question) this.ask(); };
+    this.onLeft = (event) => { if (event.detail.id === this.question) this.askLater(event.detail.player); };
     document.addEventListener("simplegrad-held", this.onHeld);
+    document.addEventListener("simplegrad-left", this.onLeft);
   }
 
   leave() {
     document.removeEventListener("simplegrad-held", this.onHeld);
+    document.removeEventListener("simplegrad-left", this.onLeft);
     this.leaveExercises();
   }
 
@@ -170,7 +173,7 @@ class Learn {
       this.go(asked.step, 0);
     };
     const answers = asked.answers.map((each, i) => element("button", { type: "button", "aria-pressed": "false", onclick: () => choose(i) }, ...prose(each.text)));
-    this.asked = element("section", { class: "sgl-asked", "data-testid": "prediction", "aria-label": "before the step" },
+    this.asked = element("section", { class: "sgl-asked", "data-testid": "prediction", role: "group", tabindex: -1, "aria-label": `Before step ${asked.step}: ${asked.question.replaceAll("`", "")}` },
       element("h3", {}, `Before step ${asked.step}`), element("p", {}, ...prose(asked.question)),
       element("div", { class: "sgl-answers" }, ...answers, element("button", { type: "button", class: "sgl-skip", "data-testid": "skip", onclick: () => choose(-1) }, "Skip this question")), said);
     const before = window.simplegradAnswered?.[question] ?? kept(ANSWERED)[question];
@@ -178,12 +181,21 @@ class Learn {
     return this.asked;
   }
 
-  /** Somebody wanted to step past the question. */
+  /** Somebody wanted to step past the question. The focus goes to the question as a whole: on an answer, Space would choose it. */
   ask() {
     this.asked.dataset.held = "true";
     this.asked.scrollIntoView({ block: "nearest" });
     this.asked.querySelector(".sgl-said").textContent = "The figure waits here. Choose an answer, or skip the question.";
-    if (document.activeElement === document.body) this.asked.querySelector("button").focus({ preventScroll: true });
+    if ([document.body, this.gaveBack].includes(document.activeElement)) this.asked.focus({ preventScroll: true });
+  }
+
+  /** Somebody stepped back from the question, unanswered: the focus goes back to the player. */
+  askLater(player) {
+    delete this.asked.dataset.held;
+    this.asked.querySelector(".sgl-said").textContent = "";
+    if (!this.asked.contains(document.activeElement)) return;
+    this.gaveBack = player;
+    player.focus({ preventScroll: true });
   }
 
   exercise(each) {

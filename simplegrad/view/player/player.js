@@ -106,7 +106,9 @@ export class Player {
     const to = Math.max(0, Math.min(this.most, step));
     if (step > this.most && this.most < this.steps - 1) this.held();
     if (to === this.step) return;
+    const waited = this.isHeld;
     this.step = to;
+    if (waited && !this.isHeld) document.dispatchEvent(new CustomEvent("simplegrad-left", { detail: { id: this.data.hold.id, player: this.player } }));
     this.player.dataset.step = to;
     this.keepStep();
     this.frame ??= requestAnimationFrame(() => this.paintNow());
@@ -414,7 +416,7 @@ export class Player {
     this.stripBox = html("div", { class: "sg-timeline" }, this.sections, this.strip, this.cursor);
     this.strip.addEventListener("pointerdown", (event) => this.scrub(event));
     const moreButton = html("button", { type: "button", class: "sg-button", "data-action": "more", "aria-label": "more controls", "aria-expanded": "false", onclick: () => moreButton.setAttribute("aria-expanded", String(this.player.classList.toggle("sg-more"))) }, "⋯");
-    this.player = html("div", { class: "sg-player", "data-testid": "player", "data-ready": "false", role: "group", "aria-label": "stepping" },
+    this.player = html("div", { class: "sg-player", "data-testid": "player", "data-ready": "false", role: "group", tabindex: -1, "aria-label": "stepping" },
       html("div", { class: "sg-bar" },
         html("div", { class: "sg-group" }, button("first", "first event (Home)"), folds(button("outback", "out, back: to the beginning of the pass (Ctrl + ←)")), folds(button("overback", "over, back: the entry before (Shift + ←)")), button("back", "one event back (←)")),
         html("div", { class: "sg-group" }, this.playButton, folds(this.speed)),
