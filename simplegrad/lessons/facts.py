@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -154,6 +155,8 @@ def of_propagate(asked: Exercise, text: str) -> Facts:
         inputs = [torch.tensor(each) for each in asked.inputs]
         found = first_order(function, right_of(asked.id), inputs)
         found.said |= called_alone(function, inputs)
+        if found.said["returned"] == "nothing" and not ends_bare(program):
+            found.said["returned"] = "None"
         found.said["elsewhere"] = found.said["first"] and right_elsewhere(function, reference, inputs)
         order = asked.order if found.said["first"] else 1  # what is wrong at once is explained by the first pass
         found.report = check(function, *inputs, order=order, reference=reference)
@@ -167,6 +170,13 @@ def of_propagate(asked: Exercise, text: str) -> Facts:
         "all_ran": not any("nothing ran" in str(line) for line in getattr(found.report, "coverage", ()) or ()),
     }
     return found
+
+
+def ends_bare(program: Program) -> bool:
+    """Whether a propagate has no `return`: what a call gives is None there as well as after `return None`."""
+    nodes = [node for statement in program.statements for node in ast.walk(statement)]
+    named = [node for node in nodes if isinstance(node, ast.FunctionDef) and node.name == "propagate"]
+    return any(not any(isinstance(each, ast.Return) for each in ast.walk(node)) for node in named)
 
 
 @lru_cache(maxsize=512)

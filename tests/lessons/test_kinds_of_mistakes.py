@@ -41,6 +41,8 @@ WRONG = [
     ("2", "no_list", with_body("2", ONE + "return dL_dr * b")),
     ("2", "not_linear", with_body("2", ONE + "return [dL_dr * dL_dr * b, dL_dr * dL_dr * a]")),
     ("2", "nothing_returned", with_body("2", ONE + "da = dL_dr * b\ndb = dL_dr * a")),
+    ("2", "none_returned", with_body("2", ONE + "return None")),
+    ("3", "none_returned", with_body("3", ONE + "return")),
     ("2", "divided", with_body("2", ONE + "return [dL_dr / a, dL_dr / b]")),
     ("2", "grad_inside", with_body("2", ONE + "return grad(r, [a, b])")),
     ("2", "wrong_count", with_body("2", ONE + "return [dL_dr * b, dL_dr * a, dL_dr]")),
