@@ -57,6 +57,7 @@ def test_a_newcomers_path(page: Page, server, size):
     page.get_by_test_id("check-answer").click()
     expect(reply).to_have_attribute("data-solved", "true")
     expect(lesson).to_have_attribute("data-solved", "true")
+    expect(page.get_by_test_id("source")).to_contain_text("return [dL_dr * b, dL_dr * a]")  # the run of this answer
     page.get_by_test_id("next-lesson").click()
     expect(lesson).to_have_attribute("data-lesson", "3")
     assert errors == []
@@ -186,6 +187,7 @@ def test_what_is_solved_and_written_is_kept_by_the_browser(page: Page, server):
     expect(page.get_by_test_id("lesson")).to_have_attribute("data-solved", "true")
     answer = page.get_by_test_id("exercise")
     expect(answer).to_have_text("a + b - a + b")
+    expect(page.get_by_test_id("reply")).to_have_text("Solved. ")
     page.get_by_role("button", name="Start over").click()
     expect(answer).not_to_have_text("a + b - a + b")
     answer.press("Control+z")
@@ -233,3 +235,10 @@ def test_an_answer_that_is_no_program_and_markup_stay_text(page: Page, server):
     expect(reply).to_have_attribute("data-solved", "false")
     expect(reply).to_contain_text("<img src=x")
     assert reply.locator("img").count() == 0
+
+
+def test_a_lesson_that_there_is_not_is_not_left_in_the_address(page: Page, server):
+    open_lesson(page, server, "/?lesson=99")
+    expect(page.get_by_test_id("lesson")).to_have_attribute("data-lesson", "1")
+    expect(page).to_have_url(re.compile("lesson=1$"))
+    expect(page.get_by_text("The address says lesson=99")).to_be_visible()

@@ -64,7 +64,9 @@ class Learn {
     this.send = send;
     const before = this.data;
     this.data = data;
-    for (const [id, reply] of Object.entries(data.replies)) if (reply.solved) keep(SOLVED, id, true);
+    for (const [id, reply] of Object.entries(data.replies)) if (reply.solved && !kept(SOLVED)[id]) keep(SOLVED, id, true);
+    const { id, text, n } = this.sent ?? {};
+    if (n === data.heard && data.replies[id]?.solved) keep(SOLVED, id, text); // a text that is kept is known as solved again
     if (before?.lesson.number === data.lesson.number) {
       this.drawReplies();
       this.drawRail();
@@ -76,7 +78,9 @@ class Learn {
 
   tell(name, value) {
     this.count += 1;
-    this.send(name, { ...value, n: `${Date.now()}-${this.count}` });
+    const told = { ...value, n: `${Date.now()}-${this.count}` };
+    this.send(name, told);
+    return told;
   }
 
   /** To a step of a scene of the lesson, or of the run of an answer. What is on the stage goes there by itself. */
@@ -203,7 +207,7 @@ class Learn {
     place.style.setProperty("--sg-code-least", `${Math.min(24, Math.max(4, each.start.split("\n").length + 1)) * 20 + 8}px`);
     const check = () => {
       reply.setAttribute("aria-busy", "true");
-      this.tell("check", { id: each.id, text: code.text });
+      this.sent = this.tell("check", { id: each.id, text: code.text });
     };
     const code = new Code(place, kept(TYPED)[each.id] ?? each.start, {
       attributes: { "aria-label": `your answer to exercise ${each.id}`, "data-testid": "exercise", "data-exercise": each.id },
@@ -223,8 +227,8 @@ class Learn {
   }
 
   drawReplies() {
-    for (const [id, { reply }] of this.exercises) {
-      const said = this.data.replies[id];
+    for (const [id, { code, reply }] of this.exercises) {
+      const said = this.data.replies[id] ?? (kept(SOLVED)[id] === code.text ? { solved: true, sentence: "", step: null } : null);
       reply.removeAttribute("aria-busy");
       if (!said) continue;
       reply.dataset.solved = String(said.solved);

@@ -29,13 +29,15 @@ KEY = "lesson"  # of the component
 @dataclass
 class Learning:
     """What one session does. `scene`: which run of the lesson; `shown`: the exercise whose answer's run is shown
-    instead, or ""; `heard`: numbers of what the browser told, so that each is heard once."""
+    instead, or ""; `stale`: another run is to be shown than the page shows; `heard`: numbers of what the browser
+    told, so that each is heard once."""
 
     number: int = 1
     scene: int = 0
     step: int | None = None
     nonce: int = 0
     shown: str = ""
+    stale: bool = False
     replies: dict[str, Reply] = field(default_factory=dict)
     heard: dict[str, str] = field(default_factory=dict)
 
@@ -129,6 +131,7 @@ def asked_for(learning: Learning) -> None:
             st.warning(
                 page.as_it_stands(f"The address says lesson={said[:20]}. There are lessons 1 to {len(course())}.")
             )
+            st.query_params["lesson"] = learning.heard["address"] = "1"
         learning.open(int(said) if there else 1)
 
 
@@ -207,6 +210,9 @@ def reading(learning: Learning, lesson: Lesson, stage: str) -> None:
         on_lesson_change=_nothing,
         on_go_change=_nothing,
     )
+    if learning.stale:
+        learning.stale = False
+        st.rerun()
     go, other = (news(learning, told, name) for name in ("go", "lesson"))
     if other is not None and isinstance(other.get("number"), int) and 1 <= other["number"] <= len(course()):
         learning.open(other["number"])
@@ -237,8 +243,22 @@ def news(learning: Learning, told, name: str) -> dict | None:
 
 
 def answer(learning: Learning, lesson: Lesson, name: str, text: str) -> None:
-    if name in [each.id for each in lesson.exercises]:
-        learning.replies[name] = REPLIES.get((name, text), lambda: judge(name, text), cost_of)
+    if name not in [each.id for each in lesson.exercises]:
+        return
+    before, reply = learning.replies.get(name), REPLIES.get((name, text), lambda: judge(name, text), cost_of)
+    learning.replies[name] = reply
+    if learning.shown == name and reply is not before:
+        show_run(learning, name, reply)
+
+
+def show_run(learning: Learning, name: str, reply: Reply) -> None:
+    """In the place of the run of the answer before: at the step that shows what is wrong, or else at the same step.
+    Of an answer without a run, the lesson's."""
+    if reply.trace is not None and len(reply.trace):
+        learning.go(learning.step if reply.step is None else reply.step, name)
+    else:
+        learning.go(None, "lesson")
+    learning.stale = True
 
 
 def cost_of(reply: Reply) -> int:
