@@ -55,7 +55,7 @@ export class SearchIndex {
       modules.push([name, `e${first}`, `${name}: ${count === 1 ? `entry ${first}` : `${count} entries from ${first} on`}`]);
     }
     this.numbers = new Map(trace.order.map((entry, i) => [String(entry), statements[i]]));
-    this.shelves = [[new Labels(names), 0], [new Labels(statements), 1], [new Labels(modules), 0]];
+    this.shelves = /** @type {[Labels, number][]} */ ([[new Labels(names), 0], [new Labels(statements), 1], [new Labels(modules), 0]]);
   }
 
   /** [key, what is shown], the likeliest first. */
