@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -215,3 +216,22 @@ def test_a_wrong_pattern_is_told():
 def test_a_name_that_code_may_not_take(name):
     with pytest.raises(ValueError, match="expected a name as a function"):
         compile_aggregate("a * b", name)
+
+
+def test_a_text_four_times_as_long_takes_four_times_the_work():
+    def calls(lines):
+        text, count = "t = x\n" + "t = t*t\n" * lines + "t", 0
+
+        def counted(frame, event, argument):
+            nonlocal count
+            count += event == "call"
+
+        sys.setprofile(counted)
+        try:
+            assert compile_aggregate(text).forward_source
+        finally:
+            sys.setprofile(None)
+        return count
+
+    calls(2)  # what is imported and worked out once
+    assert 1000 < calls(200) <= 1.1 * 4 * calls(50)

@@ -101,7 +101,17 @@ def test_a_limit_comes_back():
 
 
 REALS = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.float8_e4m3fn, torch.float8_e5m2]
-WHOLES = [torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint64]
+WHOLES = [
+    torch.bool,
+    torch.uint8,
+    torch.int8,
+    torch.int16,
+    torch.int32,
+    torch.int64,
+    torch.uint16,
+    torch.uint32,
+    torch.uint64,
+]
 TENSORS = {str(dtype): torch.tensor([0, 1, 1]).to(dtype) for dtype in REALS + WHOLES}
 TENSORS |= {
     "complex64": torch.tensor([1 + 2j, complex(math.nan, -math.inf)]),
