@@ -1,6 +1,6 @@
 """`python -m tests`: all tests, and before them the browser that some of them drive, if this machine has none.
 
-The tests share the cores; those in a browser run after the others, whose work would slow down what they wait for.
+The tests share the cores; those in a browser run after them, one after another: two browsers at once take as long.
 Arguments go to pytest, which then runs once: `python -m tests -k store`.
 
 `python -m tests --core`: what works without streamlit and plotly, without a browser.
@@ -56,7 +56,7 @@ def main() -> int:
         return 1
     if sys.argv[1:]:
         return tested(*sys.argv[1:])
-    return tested(*SHARED, "--ignore=tests/browser") or tested(*SHARED, "tests/browser")
+    return tested(*SHARED, "--ignore=tests/browser") or tested("tests/browser")
 
 
 def tested(*arguments: str) -> int:
