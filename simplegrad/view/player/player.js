@@ -36,6 +36,7 @@ function icon(name) {
 
 export class Player {
   setStateValue; // tells the server; where there is none, nobody
+  editor = null; // of the program, where it may be edited beside the graph
 
   constructor(root, data, traces) {
     this.root = root;
