@@ -103,6 +103,7 @@ def test_steps_that_are_taken_while_an_edit_runs_are_kept_and_undo_goes_back_to_
     type_at_end(page, "\nz = da * 2.0")
     page.click("[data-action=last]")
     assert step_of(page) == 69
+    expect(page.get_by_test_id("event")).to_contain_text("The pass of L1 ends")  # painted
     before = page.inner_text("[data-testid=event]")
     link = page.evaluate("[...simplegrad.players.values()][0].link()")
     (program,) = parse_qs(urlsplit(link).query)["program"]
