@@ -11,20 +11,9 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-FAULTS, HEALTHY = {}, {}
+from .collecting import collections
 
-
-def fault(parameter, state, *causes):
-    def keep(function):
-        FAULTS[function.__name__] = (function, parameter, state, causes)
-        return function
-
-    return keep
-
-
-def healthy(function):
-    HEALTHY[function.__name__] = function
-    return function
+FAULTS, HEALTHY, fault, healthy = collections()
 
 
 class Net(nn.Module):

@@ -7,20 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-FAULTS, HEALTHY = {}, {}
+from .collecting import collections
 
-
-def fault(parameter, state, *causes):
-    def keep(function):
-        FAULTS[function.__name__] = (function, parameter, state, causes)
-        return function
-
-    return keep
-
-
-def healthy(function):
-    HEALTHY[function.__name__] = function
-    return function
+FAULTS, HEALTHY, fault, healthy = collections()
 
 
 def given(rows=5, width=3, seed=1):
