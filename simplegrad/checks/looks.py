@@ -14,7 +14,7 @@ from typing import Protocol
 
 import torch
 
-from .numbers import STEPS, Slope, close, drawn, moved, plain, steepest
+from .numbers import STEPS, Slope, close, drawn, in_one_row, moved, plain, steepest
 
 POINTS = ((0, 0.0), (1, 1e-3), (2, 1e-2))  # (draw, relative distance from the given point)
 DECADES = 4.0  # elements of one tensor whose sizes are further apart are moved, and weighted, apart
@@ -279,7 +279,7 @@ def tamed(map: Map, found: Answer, tolerance: float) -> Answer:
 def evened(at: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """The same signs and the same order of sizes, all between a third and three."""
     logs = [torch.log10(plain(x.detach()).abs().double()) for x in at]
-    known = torch.cat([each[torch.isfinite(each)].reshape(-1) for each in logs])
+    known = in_one_row([each[torch.isfinite(each)].reshape(-1) for each in logs])
     low, high = float(known.min()), float(known.max())
     found = []
     for x, each in zip(at, logs, strict=True):
@@ -330,4 +330,4 @@ def _flat(tensors: Sequence, like: Sequence) -> torch.Tensor:
             tensor = tensor.to(torch.complex128)
         real = torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
         parts.append(real.reshape(-1).double())
-    return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64)
+    return in_one_row(parts) if parts else torch.zeros(0, dtype=torch.float64)

@@ -91,6 +91,11 @@ def plain(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.to_dense() if tensor.layout != torch.strided else tensor
 
 
+def in_one_row(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Flat tensors behind each other, on the device of the first."""
+    return torch.cat([part.to(parts[0].device) for part in parts])
+
+
 def moved(value: torch.Tensor, direction: torch.Tensor, h: float) -> torch.Tensor:
     """`value + h * direction` element by element, also for a subclass whose `+` means something else."""
     result = value.detach().clone()

@@ -359,6 +359,11 @@ REFUSED = {
         "shape (7,), where (3,) was expected, as the gradient of x",
         "sum_to_size((3,))",
     ),
+    "device": (
+        lambda ctx, g: g.new_ones(3, device="meta"),
+        "returned a tensor on meta, where cpu was expected, as the gradient of x",
+        "gradient.to('cpu')",
+    ),
 }
 
 

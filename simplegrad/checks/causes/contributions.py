@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import combinations
 
-import torch
-
 from ..climb import Gradients
 from ..forward import Use
-from ..numbers import same, size
+from ..numbers import in_one_row, same, size
 from ..report import Finding
 from ..source import place
 from .common import Relation, explanation_of
@@ -127,7 +125,7 @@ def ratio_of(gaps: Sequence[Gradients], parts: Sequence[Gradients]) -> float | N
     ]
     if not pairs:
         return None
-    g, p = torch.cat([a for a, _ in pairs]), torch.cat([b for _, b in pairs])
+    g, p = in_one_row([a for a, _ in pairs]), in_one_row([b for _, b in pairs])
     if p.numel() < 3 or float((p * p).sum()) == 0:
         return None
     return float((g * p).sum() / (p * p).sum())

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from .. import source
-from ..numbers import plain
+from ..numbers import in_one_row, plain
 from ..report import Place
 from ..subjects.alone import Ran
 from .rewriting import Change, Spot, changes_of
@@ -198,7 +198,7 @@ class Trying:
                     continue
                 apart = (plain(t.new_zeros(()) if g is None else g.detach()) - plain(t.detach())).flatten()
                 rows.append(torch.view_as_real(apart).flatten() if apart.is_complex() else apart)
-            return torch.cat(rows).double()
+            return in_one_row(rows).double()
         return None
 
 

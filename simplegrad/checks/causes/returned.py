@@ -70,7 +70,7 @@ def _in_wrong_slots(call: Call) -> Refused | None:
     if len(tensors) != len(wanted):
         return None
     for order in permutations(tensors):
-        if all(_sums_to(g.shape, call.args[i].shape) for g, i in zip(order, wanted, strict=True)):
+        if all(_wrong(call.args[i], g) is None for g, i in zip(order, wanted, strict=True)):
             each = [f"grad_{name}" if i in wanted else "None" for i, name in enumerate(names)]
             told = [f"{name} ({_kind(arg)})" for name, arg in zip(names, call.args, strict=True)]
             return Refused(
@@ -95,6 +95,10 @@ def _wrong(arg: Any, gradient: Any) -> tuple[str, str, str] | None:
         return f"{what_is(gradient)}, where a tensor or None was expected,", "return torch.as_tensor(...)", "raises"
     if not isinstance(arg, torch.Tensor):
         return f"a tensor, where None was expected (it is {what_is(arg)}),", "return None in its slot", "wrong_order"
+    if gradient.device != arg.device and gradient.dim():  # a single number the engine moves by itself
+        name = f"device={str(arg.device)!r}"
+        made = f"gradient.to({str(arg.device)!r})  # or make it there: torch.zeros_like(x), torch.ones(..., {name})"
+        return f"a tensor on {gradient.device}, where {arg.device} was expected,", made, "raises"
     if _sums_to(gradient.shape, arg.shape):
         return None
     shape = tuple(arg.shape)
