@@ -1,11 +1,9 @@
 """simplegrad: a visual debugger for reverse-mode autodiff tapes."""
 
 from importlib import import_module
-from os import PathLike
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-Class = TypeVar("Class", bound=type)
 
 if TYPE_CHECKING:
     from .aggregates import Aggregate, aggregate, registry
@@ -61,24 +59,6 @@ _MODULES = {
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
 
-# Methods that keep, show, or ask what lies above their class: `attached` gives them to it, and each is imported when
-# called. One whose name begins with a point is given no object.
-_SHOWN = {"show": "view.display:show", "_repr_mimebundle_": "view.display:mimebundle"}
-_METHODS = {
-    "CompiledAggregate": {"_repr_mimebundle_": "view.display:compiled_mimebundle"},
-    "Trace": {
-        "save": "trace.store:save",
-        ".load": "trace.store:load",
-        "to_html": "view.html:trace_html",
-        "why": "reasons.why:why",
-        **_SHOWN,
-    },
-    "Comparison": {"to_html": "view.html:comparison_html", **_SHOWN},
-    "RunComparison": {"to_html": "view.html:comparison_html", **_SHOWN},
-    "Report": {"to_html": "view.html:report_html", **_SHOWN},
-    "CallsReport": {"to_html": "view.html:calls_html"},
-}
-
 __all__ = [
     "Aggregate",
     "Birth",
@@ -126,50 +106,6 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'simplegrad' has no attribute {name!r}")
     found = globals()[name] = getattr(import_module(f".{_HOMES[name]}", __name__), name)
     return found
-
-
-class Shown:
-    """For type checkers: the methods that `attached` gives to whatever has a page."""
-
-    if TYPE_CHECKING:  # see simplegrad/view/html.py and display.py
-
-        def to_html(
-            self,
-            path: str | PathLike[str] | None = None,
-            *,
-            title: str | None = None,
-            step: int | None = ...,
-            include_plotlyjs: bool | str = True,
-        ) -> str | None: ...
-
-        def show(self, height: int = ..., **options: object) -> None: ...
-
-
-def attached(cls: Class) -> Class:
-    """A class with its methods of _METHODS: what it shows is written above it, and known to it by name alone."""
-    for name, where in _METHODS[cls.__name__].items():
-        late = _late(name.removeprefix("."), where)
-        setattr(cls, late.__name__, staticmethod(late) if name.startswith(".") else late)
-    return cls
-
-
-def _late(name: str, where: str) -> Any:
-    def method(*arguments: Any, **options: Any) -> Any:
-        module, function = where.split(":")
-        if name == "_repr_mimebundle_" and not _can_show():
-            return {"text/plain": repr(arguments[0])}
-        return getattr(import_module(f".{module}", __name__), function)(*arguments, **options)
-
-    method.__name__, method.__qualname__ = name, name
-    method.__doc__ = f"See simplegrad.{where.replace(':', '.')}."
-    return method
-
-
-def _can_show() -> bool:
-    """Whether what draws is installed: a notebook without it shows text."""
-    from .extras import EXTRAS, missing
-
-    return "plotly" not in missing(EXTRAS["app"])
 
 
 def load_ipython_extension(shell: Any) -> None:

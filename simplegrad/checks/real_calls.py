@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .. import attached
+from ..attached import attached
 from ..targets import Target
 from ..torch_bridge.patches import watched_by
 from ..torch_private import CHECK, CHECK_FUNCTION, needs

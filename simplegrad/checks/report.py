@@ -9,7 +9,7 @@ import torch
 
 from simplegrad.locks import cached_property
 
-from .. import Shown, attached
+from ..attached import Shown, attached
 from ..trace.looks import Looks
 
 CORRECT, UNVERIFIED = "correct", "unverified"

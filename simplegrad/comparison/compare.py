@@ -12,7 +12,7 @@ import torch
 
 from simplegrad.locks import cached_property
 
-from .. import Shown, attached
+from ..attached import Shown, attached
 from ..trace.events import Accumulated, Entry, Leaf, Pass, Recorded, Value, Visited
 from ..trace.looks import added, zero
 from ..trace.trace import Trace

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from simplegrad.locks import cached_property
 
-from .. import Shown, attached
+from ..attached import Shown, attached
 from ..trace.events import Value, Visited
 from ..trace.trace import Trace
 from .backward import Backward, PassVisits, one_pass_more, passes_of

@@ -12,8 +12,8 @@ import torch
 
 from simplegrad.locks import cached_property
 
-from .. import attached
 from ..aggregates import Aggregate
+from ..attached import attached
 from ..engine import RawTensorError, Variable
 from .case import Case
 from .code import lines_of, name_nodes

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from simplegrad.locks import cached_property
 
-from .. import Shown, attached
+from ..attached import Shown, attached
 from .calls import Call, Filled, Held
 from .events import Entry, Event, Failed, LimitReached, Pass, PassBegun, Value
 from .ranks import Collective, Share
