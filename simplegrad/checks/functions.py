@@ -26,6 +26,7 @@ from .clauses.surrogate import told_by_itself
 from .declared import is_surrogate
 from .diagnosis import DIFFERENT_RUNS, diagnosed, refused
 from .looks import Answer, held
+from .precision import works_in
 from .recorded import differentiable, fresh, recorded, step_of
 from .report import BROKEN, HOLDS, NOT_TRIED, Finding, Remainders, Report
 from .road import TOLERANCE, Judging, at_order, explained_once, judge_order, judged
@@ -72,7 +73,10 @@ def check_function(
     inputs, name = tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,), name or name_of(fn)
 
     def judge() -> Report:
-        judge_once(fn, inputs, report := Report(name), order, reference, surrogate)
+        report = Report(name)
+        rough = judge_once(fn, inputs, report, order, reference, surrogate)
+        if rough:  # it computes less precisely than its inputs are: what was said may be its rounding
+            judge_once(fn, inputs, report := Report(name), order, reference, surrogate, rough)
         return report
 
     report = with_equal_chances(judge, lambda: evaluated(fn, inputs), name)
@@ -95,15 +99,23 @@ def evaluated(fn: Callable, inputs: tuple[Any, ...]) -> Exception | None:
 
 
 def judge_once(
-    fn: Callable, inputs: tuple[Any, ...], report: Report, order: int, reference: Callable | None, surrogate: bool
-) -> None:
-    """The check itself, into the report."""
+    fn: Callable,
+    inputs: tuple[Any, ...],
+    report: Report,
+    order: int,
+    reference: Callable | None,
+    surrogate: bool,
+    works_in_bits: int = 64,
+) -> int:
+    """The check itself, into the report. The bits that it computes in, where it is to be judged by those once more."""
     with undisturbed(fn, inputs):
         given = run_as_given(fn, inputs, report)
         problem = opened(fn, inputs, report, given) if given is not None else None
         if problem is None:
-            return
-        precision = "double precision" if problem.bits == 64 else "single precision: the function takes no other"
+            return 0
+        if works_in_bits < 64:
+            problem.bits, problem.is_rounded = 32, works_in_bits == 16
+        precision = "double precision" if problem.bits == 64 else "single precision: the function computes in no other"
         report.truth = f"finite differences of forward and of the first-order gradient ({precision})"
         if reference is not None:
             with problem.precision():
@@ -111,16 +123,35 @@ def judge_once(
             report.truth += ", and the reference in double precision"
         if is_half_only(problem):
             judge_half(problem, report, reference)
-            return
+            return 0
         report.tell(
             12, HOLDS if problem.is_half else NOT_TRIED, "" if problem.is_half else "no input is in half precision"
         )
         with problem.precision():
             judging = OnFunctions(problem, report, order, surrogate)
             judged(judging)
+            rough = works_in(judging.problem) if is_by_numbers(report) and problem.bits == 64 else 64
+        if rough < 64:
+            return rough
+        if problem.is_rounded and reference is None:
+            report.findings.append(in_steps(report.name))
     report.measure = measured(problem, fn, inputs, order)
     report.findings = explained_once(report)
     in_words_of_operators(report, judging.rules)
+    return 0
+
+
+BY_RUNNING = ("raises", "wrong_count", "wrong_shape", "none_not_handled", "input_mutated", "captured_value_mutated")
+
+
+def is_by_numbers(report: Report) -> bool:
+    """Whether something is told because numbers differ, which may be rounding."""
+    return bool(report.unverified) or any(each.code not in BY_RUNNING for each in report.faults)
+
+
+def in_steps(name: str) -> Finding:
+    why = "it computes in half precision inside, and could not be followed in double: its values move in steps"
+    return Finding("unverified", f"The gradients of {name} were not compared: {why}. Give reference=, plain operations.")
 
 
 def measured(problem: Problem, fn: Callable, inputs: tuple[Any, ...], order: int) -> Callable[[], list[Remainders]]:
@@ -262,6 +293,10 @@ class OnFunctions(Judging):
         if self.latent:
             report.findings = at_order(report.findings, lambda each: each.order is None, 1)
             self.goes_on = False
+            return
+        if found.only_here:
+            report.tell(2, BROKEN, "nan where forward has a slope")
+            report.findings.append(explain.nonfinite_whole(report.name, found))
             return
         self.by_hand = problem.cut_by_hand()
         hooks, right_without = changing(problem, found, TOLERANCE[1][problem.bits])

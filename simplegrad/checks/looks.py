@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
@@ -21,6 +21,7 @@ DECADES = 4.0  # elements of one tensor whose sizes are further apart are moved,
 FAR_SMALLER = 30.0
 QUICK = {64: 1e-6, 32: 1e-3}
 EPS = {64: 1e-15, 32: 1e-6}
+UNSETTLED = 0.05  # of a slope: so far apart are those of two steps where nothing can be told
 
 
 class Map(Protocol):
@@ -64,6 +65,13 @@ class Look:
             return self.slope.error <= 1e-2 * abs(self.slope.value) + self.noise
         return gap > max(20 * self.slope.error, tolerance * limit, self.noise)
 
+    def is_sure(self, tolerance: float) -> bool:
+        """Whether the two are the same, and differences are settled enough to say so."""
+        limit = max(self.scale, abs(self.slope.value))
+        if not math.isfinite(self.gap) or self.gap <= max(tolerance * limit, self.noise):
+            return math.isfinite(self.gap)
+        return not self.differs(tolerance) and self.slope.error <= UNSETTLED * limit
+
     @property
     def gap(self) -> float:
         return abs(self.told - self.slope.value)
@@ -78,10 +86,23 @@ class Answer:
     settled: bool = True
     why: str = ""  # where it was not settled
     at_given: bool = True  # whether it is wrong at the given point
+    unknown: list[str] = field(default_factory=list)  # of the given point: what was compared with nothing, and why
+    beside: list[str] = field(default_factory=list)  # of the given point: what was compared with points nearby
+    given: list[Look] | None = None  # the looks at the given point, if there are any
+    only_here: bool = False  # whether it is wrong at the given point alone
 
     @property
     def ok(self) -> bool:
         return self.settled and not self.wrong
+
+    def is_told(self, tolerance: float) -> bool:
+        """Whether all was compared at the given point itself, and nothing differs there."""
+        return self.settled and self.given is not None and all(look.is_sure(tolerance) for look in self.given)
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether there are numbers to compare at the given point."""
+        return self.given is not None and all(math.isfinite(look.gap) for look in self.given)
 
     @property
     def errors(self) -> dict[str, float]:
@@ -115,6 +136,7 @@ def held(map: Map, tolerance: float) -> Answer:
     if wrong[0] != wrong[1] or not settled:  # two points that say the same need no third
         points.append(attempted(map, *POINTS[1]))
     found = voted(points, tolerance)
+    found.given = points[0] if isinstance(points[0], list) else None
     if found.ok and is_uneven(map.at):
         return tamed(map, found, tolerance)
     return found
@@ -161,18 +183,18 @@ def look_at(map: Map, at: list[torch.Tensor], draw: int, quick: float = 0.0) -> 
     generator = torch.Generator().manual_seed(2000 + draw)
     base, vjp = map.both(at)
     y = _flat(base, base)
-    weightings = [w for j in range(len(base)) for w in _weightings(base, j, generator)]
+    weighted = weightings(base, generator)
     directions = [d for i in range(len(at)) for d in _directions(at, i, generator)]
-    if len(weightings) > 1:  # backward is run for each: one may change what the next one reads
+    if len(weighted) > 1:  # backward is run for each: one may change what the next one reads
 
         def vjp(weights: list[torch.Tensor]) -> list[torch.Tensor | None]:
             return map.vjp(at, weights)
 
-    gradients = [_flat(vjp(weights), at) for _, weights in weightings]
-    rows = [_flat(weights, base) for _, weights in weightings]
+    gradients = [_flat(vjp(weights), at) for _, weights in weighted]
+    rows = [_flat(weights, base) for _, weights in weighted]
     # an infinite element is not moved, whatever its gradient, and makes 0 * inf of what it is multiplied with
     told_of = all(bool(torch.isfinite(plain(x)).all()) for x in at)
-    right = [_flat(map.exact(at, weights), at) for _, weights in weightings] if map.exact else None
+    right = [_flat(map.exact(at, weights), at) for _, weights in weighted] if map.exact else None
     found = []
     for i, way in directions:
         d = _flat([way if k == i else None for k in range(len(at))], at)
@@ -184,7 +206,7 @@ def look_at(map: Map, at: list[torch.Tensor], draw: int, quick: float = 0.0) -> 
             slopes = [Slope(float((t * d)[(d != 0) & (told_of | t.isfinite())].sum()), 0.0) for t in right]
         else:
             slopes = _slopes(map, at, base, i, way, rows, told, [quick * s for s in scales] if quick else None)
-        for (j, _), t, s, scale, size in zip(weightings, told, slopes, scales, natural, strict=True):
+        for (j, _), t, s, scale, size in zip(weighted, told, slopes, scales, natural, strict=True):
             noise = EPS[map.bits] * size / (1e-5 if map.bits == 64 else 1e-2)
             found.append(Look(map.made[j], map.names[i], t, s, scale, noise))
     return found
@@ -270,7 +292,7 @@ def tamed(map: Map, found: Answer, tolerance: float) -> Answer:
     finally:
         map.at = given
     if again.settled:
-        return Answer(again.wrong, found.looks)
+        return replace(found, wrong=again.wrong, at_given=True)
     return Answer(
         [], found.looks, False, f"sizes are so far apart that small parts drown in rounding, and elsewhere {again.why}"
     )
@@ -291,6 +313,11 @@ def evened(at: Sequence[torch.Tensor]) -> list[torch.Tensor]:
 
 
 # -- weights and directions -----------------------------------------------------------------------------------------
+
+
+def weightings(base: list, generator: torch.Generator) -> list[tuple[int, list]]:
+    """Random weights of each output, one after another: its place, and weights of all."""
+    return [w for j in range(len(base)) for w in _weightings(base, j, generator)]
 
 
 def _weightings(base: list, j: int, generator: torch.Generator) -> list[tuple[int, list]]:

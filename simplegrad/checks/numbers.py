@@ -63,6 +63,16 @@ def close(a: float, b: float, noise: float = 0.0) -> bool:
     return abs(a - b) <= 1e-5 * max(abs(a), abs(b)) + noise
 
 
+def grows(slopes: Sequence[float]) -> bool:
+    """Whether slopes for smaller and smaller steps, each the same part of the last, go on growing: no bound is near.
+
+    As those of a root at 0 do, and those of x log x, which grow by the same amount each time.
+    """
+    more = [b - a for a, b in itertools.pairwise(slopes)]
+    is_up = slopes[0] > 0 and all(m > 1e-3 * a for m, a in zip(more, slopes))
+    return is_up and all(b > 0.5 * a for a, b in itertools.pairwise(more))
+
+
 def inner(a: Any, b: Any) -> float:
     """Real inner product; a missing gradient counts as zero."""
     if a is None or b is None:

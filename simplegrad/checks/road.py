@@ -6,6 +6,7 @@ differences of backward against its own derivative. Only then is it asked why, a
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -15,8 +16,9 @@ from .clauses.linear import linear
 from .clauses.ownership import ownership
 from .clauses.patterns import left_out, needed_inputs, unknown_gradients
 from .clauses.tried import Tried, told_once
-from .looks import Answer, held
-from .report import BROKEN, CLAUSES, HOLDS, NOT_TRIED, Finding, Report
+from .kinks import judged_at_given
+from .looks import Answer
+from .report import BROKEN, CLAUSES, CORRECT, HOLDS, NOT_TRIED, Finding, Report
 from .subjects.subject import Forward, Gradient, Rule, Subject
 
 TOLERANCE = {1: {64: 5e-4, 32: 5e-3}, 2: {64: 1e-4, 32: 5e-3}}  # by order (2 and up are alike) and precision
@@ -91,6 +93,9 @@ def judged(judging: Judging) -> None:
             break
     if judging.order == 1:
         judging.report.tell(4, NOT_TRIED, "not asked for")
+    lost = [name for errors in judging.report.errors.values() for name, error in errors.items() if error != error]
+    if lost and judging.report.verdict == CORRECT:
+        judging.unverified(f"{NOT_COMPARED}the gradient of {lost[0]} gives nan, which was compared with nothing.")
 
 
 # -- order 1 ---------------------------------------------------------------------------------------------------------
@@ -175,13 +180,10 @@ def judge_derivative(judging: Judging, rule: Rule, told: bool) -> None:
         return
     if judging.rough:
         return
-    found = held(Forward(rule), TOLERANCE[1][rule.bits])
+    found = judged_at_given(Forward(rule), TOLERANCE[1][rule.bits])
     if judging.is_bare:
         report.errors[1] = found.errors
-    if not found.settled:
-        report.tell(2, NOT_TRIED, found.why)
-        judging.unverified(undefined_nearby(rule.name, "first", found.why), rule.name)
-    elif found.wrong:
+    if is_told(judging, found, rule.name, 1) and found.wrong:
         judging.first_wrong(rule, found, told)
 
 
@@ -203,13 +205,58 @@ def try_clauses(judging: Judging, rule: Rule) -> None:
 def judge_whole(judging: Judging) -> None:
     """Whether the gradient of the whole function is the derivative of its values."""
     report, subject = judging.report, judging.subject
-    found = held(Forward(subject), TOLERANCE[1][subject.bits])
+    found = judged_at_given(Forward(subject), TOLERANCE[1][subject.bits])
     report.errors[1] = found.errors
-    if not found.settled:
-        report.tell(2, NOT_TRIED, found.why)
-        judging.unverified(undefined_nearby(report.name, "first", found.why))
-    elif found.wrong:
+    if not is_told(judging, found, report.name, 1) or not found.wrong:
+        return
+    if found.only_here and all(math.isfinite(look.told) for look in found.wrong):
+        one_element_here(judging, found)
+    else:
         judging.whole_wrong(found)
+
+
+def one_element_here(judging: Judging, found: Answer) -> None:
+    """At this point alone: operations of torch may each take a side of a kink, where all of them together have none."""
+    look = found.wrong[0]
+    judging.report.tell(2, NOT_TRIED, "the gradient is another than at all points nearby")
+    judging.unverified(
+        f"{NOT_COMPARED}the gradient of {judging.report.name} for {look.input} is another than at all points nearby: "
+        f"along one direction {look.told:.4g}, where differences say {look.slope.value:.4g}. Each operation may take "
+        f"a side of a kink of its own. Check it at inputs without zeros and ties.",
+        judging.report.name,
+    )
+
+
+def is_told(judging: Judging, found: Answer, name: str, level: int) -> bool:
+    """Whether anything was compared; what was not, or with points nearby only, is said."""
+    report, number, order = judging.report, 2 if level == 1 else 4, ORDINAL.get(level, f"{level}th")
+    if not found.settled:
+        report.tell(number, NOT_TRIED, found.why)
+        judging.unverified(undefined_nearby(name, order, found.why), name)
+        return False
+    if found.unknown:
+        report.tell(number, NOT_TRIED, found.unknown[0])
+        known = any(each.code == "nonfinite_gradient" and each.entry == name for each in report.faults)
+        if not known and not any(_not_compared(each) for each in report.unverified):
+            judging.unverified(not_everywhere(name, order, found.unknown), name)
+    elif found.beside and not found.wrong:
+        report.tell(number, HOLDS, "; ".join(found.beside))
+    return True
+
+
+def not_everywhere(name: str, order: str, unknown: list[str]) -> str:
+    """What was not compared at the given inputs, and why."""
+    return (
+        f"{NOT_COMPARED}the {order} derivative of {name} was not compared everywhere: {'; '.join(unknown[:3])}. "
+        f"Check it at other inputs, where it has finite slopes."
+    )
+
+
+NOT_COMPARED = "At the given inputs "
+
+
+def _not_compared(finding: Finding) -> bool:
+    return finding.sentence.startswith(NOT_COMPARED)
 
 
 def undefined_nearby(name: str, order: str, why: str) -> str:
@@ -237,16 +284,14 @@ def judge_order(judging: Judging, subject: Subject, level: int) -> bool:
         refused = told is not None and told.is_note
         report.tell(4, NOT_TRIED if refused else BROKEN, told.sentence if refused else name)
         return False
-    found = held(map, TOLERANCE[2][subject.bits])
+    found = judged_at_given(map, TOLERANCE[2][subject.bits])
     if found.wrong or not report.errors.get(level):
         report.errors[level] = found.errors
-    if not found.settled:
-        report.tell(4, NOT_TRIED, found.why)
-        judging.unverified(undefined_nearby(name, ORDINAL.get(level, f"{level}th"), found.why))
+    if not is_told(judging, found, name, level):
         return False
     if not found.wrong:
         report.tell(4, HOLDS)
-        return True
+        return not found.unknown
     return judging.order_wrong(subject, map, found, level)
 
 

@@ -250,8 +250,6 @@ def _verdict(report: Report | str) -> dict:
         text = f"Its gradient counts as intended ({report.surrogate}); its derivative is that of what backward gives."
     if report.verdict == UNVERIFIED:
         text = "Not judged, for the reason given below."
-    if report.ok and any(math.isnan(error) for errors in report.errors.values() for error in errors.values()):
-        text = "No fault was found, but gradients that are not finite could not be compared."
     held = f" Compared with {report.truth}." if report.truth else ""
     return {"code": report.verdict, "text": text + held, "ok": report.ok, "name": report.name, **clauses_of(report)}
 

@@ -335,6 +335,20 @@ def other_gradient(name: str, found: Answer, reason: str) -> Finding:
     )
 
 
+def nonfinite_whole(name: str, found: Answer) -> Finding:
+    """Of no Function in it: an operation of torch gives nan where the whole has a slope."""
+    each = "; ".join(_beside(look) for look in largest(found).values())
+    return Finding(
+        "nonfinite_gradient",
+        f"At the given inputs the gradient of {name} is not finite where its values have a finite slope: along these "
+        f"elements, {each}. A branch that is not taken, hidden by where() say, sends back 0 times infinity: give it "
+        f"numbers that it can bear before where() picks.",
+        entry=name,
+        slot=", ".join(largest(found)),
+        order=1,
+    )
+
+
 def nested_tensors(problem: Problem, found: Answer) -> Finding:
     """A Function was given tensors inside of a container, where autograd does not follow them."""
     cls, code, line = problem.nested[0]

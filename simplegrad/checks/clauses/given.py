@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,13 +15,12 @@ from ...torch_private import is_wrapped
 from .. import source
 from ..causes.owner import Owner
 from ..causes.trail import birth, followed
-from ..numbers import plain
+from ..numbers import grows, plain
 from ..report import Finding, Place
 from ..subjects.alone import Alone
 from ..subjects.subject import Rule
 
 STEPS = (1e-3, 1e-5, 1e-7)
-GROWS = 5.0  # times from step to step: the derivative itself is infinite there
 
 
 @dataclass
@@ -36,6 +34,7 @@ class AsGiven:
     gradients: list[Any]
     at: Callable[[], Place | None]
     moved: Callable[[int, torch.Tensor], list[Any]]  # forward's outputs, one input moved by so much
+    incoming: Sequence[Any]  # a gradient for each of those outputs, or None
 
 
 def of_call(call: Call) -> AsGiven:
@@ -55,6 +54,7 @@ def of_call(call: Call) -> AsGiven:
         [call.returned[i] if i < len(call.returned) else None for i in call.differentiated],
         lambda: born_at(call, code) if code else None,
         moved,
+        call.incoming,
     )
 
 
@@ -77,7 +77,7 @@ def of_rule(rule: Rule) -> AsGiven:
         return rule.run([x + step if k == i else x for k, x in enumerate(rule.values)]).outputs
 
     gradients = run.gradients(rule.incoming)
-    return AsGiven(rule.name, rule.backward_said, rule.names, came, gradients, rule.returned_at, moved)
+    return AsGiven(rule.name, rule.backward_said, rule.names, came, gradients, rule.returned_at, moved, rule.incoming)
 
 
 def nonfinite(given: Sequence[AsGiven]) -> list[Finding]:
@@ -117,24 +117,25 @@ def _finding(given: AsGiven, name: str, gradient: torch.Tensor) -> Finding:
 
 
 def _is_infinite_slope(given: AsGiven, i: int, gradient: torch.Tensor) -> bool:
-    """Whether forward itself is infinitely steep at each element whose gradient is infinite, as a root is at 0."""
+    """Whether forward itself is infinitely steep, and that way, where the gradient is infinite, as a root is at 0."""
     values = plain(gradient.detach())
-    if bool(values.isnan().any()):
+    if bool(values.isnan().any()) or values.is_complex():
         return False
+    way = torch.where(torch.isfinite(values), torch.zeros_like(values), torch.sign(values))
     try:
-        way = torch.where(torch.isfinite(values), torch.zeros_like(values), torch.ones_like(values))
         base = given.moved(i, 0 * way)
-        slopes = [_slope(given, i, way, h, base) for h in STEPS]
+        slopes = [[_slope(given, i, side * h, way, base) for h in STEPS] for side in (1, -1)]
     except Exception:  # not defined beside the point
         return False
-    return all(b > GROWS * a > 0 for a, b in zip(slopes, slopes[1:]))
+    return any(map(grows, slopes))
 
 
-def _slope(given: AsGiven, i: int, way: torch.Tensor, h: float, base: list[Any]) -> float:
-    """The steeper of the slopes to the two sides, as a number without a sign."""
-    found = []
-    for sign in (1, -1):
-        pairs = zip(given.moved(i, sign * h * way), base, strict=True)
-        apart = [float((a - b).abs().double().sum()) for a, b in pairs if isinstance(a, torch.Tensor)]
-        found.append(sum(apart) / h)
-    return max((x for x in found if math.isfinite(x)), default=0.0)
+def _slope(given: AsGiven, i: int, h: float, way: torch.Tensor, base: list[Any]) -> float:
+    """By how much the weighted outputs grow in this way, to one side; nan where it is not defined there."""
+    ends = zip(given.incoming, given.moved(i, h * way), base, strict=True)
+    known = [(plain(g), plain(a.detach()) - plain(b.detach())) for g, a, b in ends if _has_gradient(g, a)]
+    return sum(float((g * change)[change != 0].real.double().sum()) for g, change in known) / h
+
+
+def _has_gradient(g: Any, out: Any) -> bool:
+    return isinstance(g, torch.Tensor) and isinstance(out, torch.Tensor) and g.shape == out.shape

@@ -174,7 +174,8 @@ class Problem:
     def is_deterministic(self) -> bool:
         """Whether two evaluations at one point give the same gradient."""
         first, again = (self.value(self.values, self.incoming, self.weights) for _ in range(2))
-        return first == again or abs(first - again) <= 1e-9 * (abs(first) + abs(again))
+        both_nan = first != first and again != again
+        return both_nan or first == again or abs(first - again) <= 1e-9 * (abs(first) + abs(again))
 
 
 class Cuts(Watcher):

@@ -114,7 +114,8 @@ def _asked_for(func: Any, args: tuple, kwargs: dict) -> torch.dtype | None:
 
 
 def casts_down(call: Call) -> bool:
-    """Whether forward asks for something narrower than double."""
+    """Whether forward or backward asks for something narrower than double."""
     with suppress(Exception), Widened() as mode:  # it may insist on that, or need the engine around it
-        Alone(call).forward()
+        alone = Alone(call)
+        alone.backward(alone.forward(), call.incoming)
     return mode.casts > 0

@@ -1,0 +1,294 @@
+"""What differences cannot tell at the given point itself: a kink, a jump, an edge of the domain, a slope without bound.
+
+At a kink a gradient may be that of either side, or lie between the two: it is held against those of points nearby. A
+gradient that no point nearby has, where they are all alike, is wrong, be it at this one point. Elements of which
+nothing can be told are left out, so that all others are compared; and they are named.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from .looks import EPS, Answer, Look, held, is_uneven, reach, weightings
+from .numbers import STEPS, Slope, close, drawn, grows, moved, plain, steepest
+
+NEAR = {64: 1e-5, 32: 1e-2}  # relative distance of the points nearby
+CLOSER = 30.0  # times closer
+ROUNDING = {64: 1e-9, 32: 1e-4}
+EDGE = {64: (1e-3, 1e-4, 1e-5), 32: (9e-2, 3e-2, 1e-2)}  # steps to one side
+MOST_NAMED = 4
+MOST_ALONE = 16  # elements that are moved one by one
+
+
+def judged_at_given(map: Any, tolerance: float) -> Answer:
+    """As `held` says; and where it could not tell at the given point, what can be told there element by element."""
+    found = held(map, tolerance)
+    if found.wrong or found.is_told(tolerance) or (is_uneven(map.at) and found.is_finite):
+        return found
+    try:
+        point = Point(map, tolerance)
+        parts = [part for i in range(len(map.at)) for part in point.of_input(i)]
+    except Exception:  # not even at the given point itself
+        return replace(found, unknown=[*found.unknown, found.why or "it cannot be run again there"])
+    looks = [look for part in parts for look in part.looks]
+    wrong = [look for look in looks if look.differs(tolerance)]
+    unknown = list(dict.fromkeys(said for part in parts for said in part.unknown))
+    beside = list(dict.fromkeys(said for part in parts for said in part.beside))
+    settled = found.settled or not unknown
+    return Answer(wrong, looks, settled, found.why, True, unknown, beside, found.given, only_here=True)
+
+
+@dataclass
+class Part:
+    """Of one input and one output: what was compared, what is beside a kink, what nothing can be told of."""
+
+    looks: list[Look]
+    beside: list[str]
+    unknown: list[str]
+
+
+class Point:
+    """The given point of a map, with pairs of opposite points nearby, and pairs that are closer."""
+
+    def __init__(self, map: Any, tolerance: float) -> None:
+        self.map, self.tolerance = map, tolerance
+        self.base = map.values(map.at)
+        self.weightings = weightings(self.base, torch.Generator().manual_seed(2000))
+        self.ways = [drawn(x, torch.Generator().manual_seed(2100 + i)) * reach(x) for i, x in enumerate(map.at)]
+        self.far, self.close = (list(self._around(by)) for by in (NEAR[map.bits], NEAR[map.bits] / CLOSER))
+        self.steady = [None if y is None else self._is_steady(k, plain(y.detach())) for k, y in enumerate(self.base)]
+
+    def _around(self, by: float) -> Iterator[list[torch.Tensor]]:
+        for draw in range(2):
+            generator = torch.Generator().manual_seed(3000 + draw)
+            signs = [torch.sign(plain(drawn(x, generator)).real) for x in self.map.at]
+            for sign in (by, -by):
+                at = [moved(x, s * reach(x), sign) for x, s in zip(self.map.at, signs, strict=True)]
+                if self._values(at) is not None:
+                    yield at
+
+    def _values(self, at: list[torch.Tensor]) -> list[torch.Tensor | None] | None:
+        try:
+            return self.map.values(at)
+        except Exception:  # not defined there
+            return None
+
+    def _is_steady(self, k: int, y: torch.Tensor) -> torch.Tensor:
+        """Which elements of an output change the less the closer a point is."""
+        far, near = ([_change(self._values(at)[k], y) for at in each] for each in (self.far, self.close))
+        jumps = _jumps(_most(far, y), _most(near, y), _size(y), self.map.bits) if far and near else False
+        return torch.isfinite(y) & ~jumps if far and near else torch.isfinite(y)
+
+    # -- one input -------------------------------------------------------------------------------------------------
+
+    def of_input(self, i: int) -> Iterator[Part]:
+        for j, weights in self.weightings:
+            yield self._part(i, j, weights)
+
+    def _part(self, i: int, j: int, weights: list) -> Part:
+        x, given = plain(self.map.at[i].detach()), self._gradient(self.map.at, weights, i)
+        kinks, odd = self._beside(i, weights, given)
+        movable, finite = torch.isfinite(x), torch.isfinite(given)
+        steady = [None if w is None else torch.where(s, w, torch.zeros_like(w)) for w, s in zip(weights, self.steady)]
+        asked = given if all(s is None or bool(s.all()) for s in self.steady) else None
+        asked = self._gradient(self.map.at, steady, i) if asked is None else asked
+        rest = movable & finite & torch.isfinite(asked) & ~kinks
+        look = self._look(i, j, steady, asked, rest)
+        part = Part([] if look is None else [look], [], [])
+        if look is not None and not look.is_sure(self.tolerance):
+            part.looks.clear()
+            self._unlike(part, i, j, steady, asked, rest, odd, look)
+        if bool((kinks & movable).any()):
+            part.beside.append(f"at a kink at {elements(self.map.names[i], kinks & movable)} it is that of a side")
+        if bool((lost := movable & ~finite).any()):
+            self._lost(part, i, j, weights, given, lost)
+        return part
+
+    def _gradient(self, at: list[torch.Tensor], weights: list, i: int) -> torch.Tensor:
+        return _fitting(self.map.vjp(at, weights)[i], self.map.at[i])
+
+    def _beside(self, i: int, weights: list, given: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(elements at a kink whose gradient is that of a side or between them, elements with one that is nowhere)."""
+        far, near = ([self._gradient(at, weights, i) for at in each] for each in (self.far, self.close))
+        none = torch.zeros(given.shape, dtype=torch.bool, device=given.device)
+        if not far or not near or given.is_complex():
+            return none, none
+        low, high = _bounds(near)
+        size = _size(torch.stack(near))
+        slack = self.tolerance * (torch.maximum(low.abs(), high.abs()).nan_to_num(0, 0, 0) + 0.1 * size)
+        inside = (given >= low - slack) & (given <= high + slack)
+        wide = _most([high - low], given)
+        kinked = _jumps(_most([torch.sub(*reversed(_bounds(far)))], given), wide, size, self.map.bits) & (wide > slack)
+        return kinked & inside, ~kinked & ~inside & torch.isfinite(low) & torch.isfinite(given)
+
+    # -- differences -----------------------------------------------------------------------------------------------
+
+    def _look(self, i: int, j: int, weights: list, g: torch.Tensor, mask: torch.Tensor) -> Look | None:
+        """These elements moved alone: to both sides, or else to the one side where values are defined."""
+        if not bool(mask.any()):
+            return None
+        row = [None if w is None else plain(w) for w in weights]
+        way = torch.where(mask, self.ways[i].to(g.dtype), torch.zeros_like(g))
+        found = self._told(i, j, row, g, mask, way, self._central(i, way, row))
+        if found.is_sure(self.tolerance) or g.is_complex():
+            return found
+        inwards = torch.where(plain(self.map.at[i]) > 0, -way.abs(), way.abs())
+        for aside in (way.abs(), -way.abs(), inwards, -inwards):
+            one = self._told(i, j, row, g, mask, aside, self._to_one_side(i, aside, row))
+            if one.is_sure(self.tolerance):
+                return one
+        return found
+
+    def _told(self, i: int, j: int, row: list, g: torch.Tensor, mask: torch.Tensor, way: torch.Tensor, slope: Slope):
+        parts = (g[mask].conj() * way[mask]).real.double() if g.is_complex() else (g[mask] * way[mask]).double()
+        told, scale = float(parts.sum()), float(parts.square().sum().sqrt())
+        if self.map.exact is not None:
+            truth = _fitting(self.map.exact(self.map.at, row)[i], self.map.at[i])[mask]
+            if bool(torch.isfinite(truth).all()):
+                slope = Slope(float((truth * way[mask]).double().sum()), 0.0)
+        pairs = [(w, plain(y.detach())) for w, y in zip(row, self.base) if w is not None]
+        size = math.sqrt(sum(float((w * y)[w != 0].abs().double().square().sum()) for w, y in pairs))
+        noise = EPS[self.map.bits] * size / (1e-5 if self.map.bits == 64 else 1e-2)
+        return Look(self.map.made[j], self.map.names[i], told, slope, scale, noise)
+
+    def _change(self, i: int, way: torch.Tensor, row: list, h: float, start: list | None = None) -> float:
+        """By how much the weighted outputs change, where one input moves so far; nan where it is not defined there."""
+        ends = self._values([moved(x, way, h) if k == i else x for k, x in enumerate(self.map.at)])
+        if ends is None:
+            return math.nan
+        pairs = zip(row, ends, self.base if start is None else start, strict=True)
+        return sum(_weighted(w, plain(a.detach()) - plain(b.detach())) for w, a, b in pairs if w is not None)
+
+    def _central(self, i: int, way: torch.Tensor, row: list) -> Slope:
+        found: dict[float, float] = {}
+        for h in STEPS[self.map.bits]:
+            found[h] = (self._change(i, way, row, h) - self._change(i, way, row, -h)) / (2 * h)
+            if len(found) == 2 and close(*found.values()):
+                break
+        return steepest(found)
+
+    def _to_one_side(self, i: int, way: torch.Tensor, row: list) -> Slope:
+        found: dict[float, float] = {}
+        for h in EDGE[self.map.bits]:
+            found[h] = (4 * self._change(i, way, row, h) - self._change(i, way, row, 2 * h)) / (2 * h)
+        return steepest(found)
+
+    # -- what is left ----------------------------------------------------------------------------------------------
+
+    def _unlike(self, part: Part, i: int, j: int, weights: list, g: torch.Tensor, rest: torch.Tensor, odd, look) -> None:
+        """Elements whose gradient is no other point's, where all others are alike and differences say what they do, are
+        wrong. Of anything else that differs here alone nothing is known."""
+        name, odd = self.map.names[i], odd & rest
+        near = [self._gradient(at, weights, i) for at in self.close] if bool(odd.any()) else []
+        if near:
+            theirs = self._look(i, j, weights, torch.stack(near).nanmean(0), odd)
+            own = self._look(i, j, weights, g, odd)
+            others = self._look(i, j, weights, g, rest & ~odd)
+            if theirs.is_sure(self.tolerance) and own.differs(self.tolerance):
+                part.looks.append(own)
+            if own.differs(self.tolerance) and (others is None or others.is_sure(self.tolerance)):
+                part.looks += [others] if others is not None else []
+                if part.looks and part.looks[0] is own:
+                    return
+            rest = odd if others is None or others.is_sure(self.tolerance) else rest
+        if not math.isfinite(look.slope.value):
+            how = "the values of forward beside it are not finite, or it raises there"
+        else:
+            how = f"differences do not settle ({look.slope.value:.3g}, give or take {look.slope.error:.2g})"
+        part.unknown.append(f"{elements(name, rest)}: {how}, and the gradient says {look.told:.3g} along them")
+
+    def _lost(self, part: Part, i: int, j: int, weights: list, g: torch.Tensor, lost: torch.Tensor) -> None:
+        """Elements whose gradient is not finite: right where the slope has no bound, wrong where it is a number."""
+        name, isnan = self.map.names[i], g.isnan() & lost
+        told = elements(name, lost)
+        if not bool(isnan.any()) and not g.is_complex() and self._is_unbounded(i, weights, g, lost):
+            part.beside.append(f"infinite at {told}, as the slope there is")
+            return
+        if all(s is None or bool(s.all()) for s in self.steady) and not g.is_complex():
+            way = torch.where(lost, self.ways[i].to(g.dtype), torch.zeros_like(g))
+            row = [None if w is None else plain(w) for w in weights]
+            sides = [self._to_one_side(i, way, row), self._to_one_side(i, -way, row)]
+            ends = Slope((sides[0].value - sides[1].value) / 2, abs(sides[0].value + sides[1].value) + sides[0].error)
+            if math.isfinite(ends.value) and ends.error <= 1e-3 * abs(ends.value) + ROUNDING[self.map.bits]:
+                part.looks.append(Look(self.map.made[j], name, math.nan, ends, abs(ends.value), 0.0))
+                return
+        what = "nan" if bool(isnan.any()) else "infinite"
+        part.unknown.append(f"the gradient is {what} at {told}, and differences give no number there either")
+
+    def _is_unbounded(self, i: int, weights: list, g: torch.Tensor, lost: torch.Tensor) -> bool:
+        """Whether the slope to one side grows without bound, with the sign that the gradient has."""
+        row = [None if w is None else plain(w) for w in weights]
+        size = reach(self.map.at[i]).to(g.dtype)
+        masks = [lost] if int(lost.sum()) > MOST_ALONE else [_alone(lost, place) for place in lost.nonzero().tolist()]
+        for mask in masks:
+            way = torch.where(mask, torch.sign(g), torch.zeros_like(g)) * size
+            sides = [[self._change(i, way, row, s * h) / (s * h) for h in EDGE[self.map.bits]] for s in (1, -1)]
+            if not any(map(grows, sides)):
+                return False
+        return True
+
+
+def _alone(mask: torch.Tensor, place: list[int]) -> torch.Tensor:
+    one = torch.zeros_like(mask)
+    one[tuple(place)] = True
+    return one
+
+
+def elements(name: str, mask: torch.Tensor) -> str:
+    """`x[0, 1] and x[2, 3]`, the first few by their places."""
+    places = [", ".join(map(str, place)) for place in mask.nonzero().tolist()]
+    if mask.dim() == 0:
+        return name
+    told = [f"{name}[{place}]" if name.isidentifier() else f"[{place}]" for place in places[:MOST_NAMED]]
+    if len(places) > MOST_NAMED:
+        said = f"{', '.join(told)} and {len(places) - MOST_NAMED} more of {mask.numel()} elements"
+    else:
+        said = told[0] if len(told) == 1 else f"{', '.join(told[:-1])} and {told[-1]}"
+    return said if name.isidentifier() else f"{said} of the {name}".replace("the input ", "input ")
+
+
+# -- numbers ---------------------------------------------------------------------------------------------------------
+
+
+def _fitting(g: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor:
+    if g is None:
+        return torch.zeros_like(plain(x.detach()))
+    g = plain(g.detach())
+    return g if g.shape == x.shape else g.sum_to_size(x.shape)
+
+
+def _weighted(w: torch.Tensor, change: torch.Tensor) -> float:
+    product = w.conj() * change if w.is_complex() or change.is_complex() else w * change
+    product = product.real if product.is_complex() else product
+    return float(product[w != 0].double().sum())
+
+
+def _change(a: torch.Tensor | None, y: torch.Tensor) -> torch.Tensor:
+    return torch.zeros_like(y) if a is None else plain(a.detach()) - y
+
+
+def _most(changes: list[torch.Tensor], like: torch.Tensor) -> torch.Tensor:
+    """The largest finite one of each element."""
+    return torch.stack([change.abs().double().nan_to_num(0.0, 0.0, 0.0) for change in changes]).amax(0)
+
+
+def _bounds(gradients: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    stack = torch.stack(gradients).double()
+    known = ~stack.isnan()
+    low = stack.where(known, torch.full_like(stack, math.inf)).amin(0)
+    return low, stack.where(known, torch.full_like(stack, -math.inf)).amax(0)
+
+
+def _jumps(far: torch.Tensor, near: torch.Tensor, size: float, bits: int) -> torch.Tensor:
+    """Where a change gets hardly smaller as points come closer."""
+    return (near > far / 3) & (near > ROUNDING[bits] * size)
+
+
+def _size(x: torch.Tensor) -> float:
+    known = x[torch.isfinite(x)].abs().double()
+    return float(known.square().mean().sqrt()) if known.numel() else 0.0

@@ -1,0 +1,142 @@
+"""At the given point itself: what is at a kink is held against its sides, and what nothing can be told of is said."""
+
+import pytest
+import torch
+
+from simplegrad import Variable, check
+from simplegrad.checks.report import HOLDS, NOT_TRIED
+
+AT = (0.0, 1.3, 2.0)
+
+
+def at(*numbers, dtype=torch.double):
+    return torch.tensor(numbers, dtype=dtype, requires_grad=True)
+
+
+def function(forward, backward):
+    """A Function of one input: `backward(g, x, y)`."""
+
+    class Made(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            y = forward(x)
+            ctx.save_for_backward(x, y)
+            return y
+
+        @staticmethod
+        def backward(ctx, g):
+            return backward(g, *ctx.saved_tensors)
+
+    return Made.apply
+
+
+def clause(report, number):
+    return report.clauses[number - 1]
+
+
+Root = function(torch.sqrt, lambda g, x, y: g / (2 * y))
+XLogX = function(lambda x: torch.special.xlogy(x, x), lambda g, x, y: g * (x.log() + 1))
+CubeRoot = function(lambda x: x.sign() * x.abs() ** (1 / 3), lambda g, x, y: g / (3 * y * y))
+Falling = function(
+    lambda x: x.sign() * x.abs() ** (1 / 3), lambda g, x, y: torch.where(y == 0, -g / 0 * 1.0, g / (3 * y * y))
+)
+
+
+# --- nothing to compare with ----------------------------------------------------------------------------------------
+
+
+def hidden(x):
+    length = x.square().sum(-1, keepdim=True).sqrt()
+    return torch.where(length > 0, x / length.clamp(min=1e-12), torch.zeros_like(x))
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_a_gradient_that_is_nan_is_not_called_correct(order):
+    x = torch.tensor([[3.0, 4.0], [0.0, 0.0]], dtype=torch.double, requires_grad=True)
+    report = check(hidden, x, order=order)
+    assert (report.verdict, report.ok) == ("unverified", False)
+    (told,) = report.unverified
+    assert "nan at x[1, 0] and x[1, 1]" in told.sentence and "other inputs" in told.sentence
+    assert clause(report, 2).state == NOT_TRIED
+    assert all(error < 1e-6 for errors in report.errors.values() for error in errors.values())
+
+
+@pytest.mark.parametrize("fn", [torch.log, Root, XLogX, CubeRoot])
+@pytest.mark.parametrize("dtype", [torch.double, torch.float])
+def test_what_was_compared_with_nothing_is_unverified_not_a_fault(fn, dtype):
+    report = check(fn, at(*AT, dtype=dtype))
+    assert report.verdict == "unverified", str(report)
+    assert "At the given inputs" in report.unverified[0].sentence
+
+
+@pytest.mark.parametrize("fn", [lambda x: x.sqrt(), lambda x: x.log(), lambda x: x / x])
+def test_so_on_the_tape(fn):
+    report = check(fn, Variable(torch.tensor(AT)))
+    assert report.verdict == "unverified", str(report)
+
+
+@pytest.mark.parametrize("fn", [Root, XLogX, CubeRoot, torch.asin])
+def test_an_infinite_slope_is_confirmed_where_forward_is_so_steep(fn):
+    x = at(-1.0, 0.3, 1.0) if fn is torch.asin else at(*AT)
+    report = check(fn, x, order=1)
+    assert report.verdict == "correct", str(report)
+    assert "infinite at" in clause(report, 2).why
+
+
+def test_an_infinity_of_the_wrong_sign_is_a_fault():
+    assert check(Falling, at(*AT)).verdict == "nonfinite_gradient"
+
+
+def test_a_nan_where_the_whole_has_a_slope_is_a_fault():
+    report = check(lambda x: torch.where(x.abs() < 1e-3, x * 0, (x * x).sqrt()), at(*AT))
+    assert report.verdict == "nonfinite_gradient", str(report)
+
+
+# --- kinks ----------------------------------------------------------------------------------------------------------
+
+RIGHT = {
+    "relu, zero at zero": function(torch.relu, lambda g, x, y: g * (x > 0)),
+    "relu, one at zero": function(torch.relu, lambda g, x, y: g * (x >= 0)),
+    "abs, between": function(torch.abs, lambda g, x, y: g * x.sign()),
+    "abs, of a side": function(torch.abs, lambda g, x, y: g * torch.where(x >= 0, 1.0, -1.0)),
+    "leaky": function(lambda x: torch.where(x > 0, x, 0.1 * x), lambda g, x, y: g * torch.where(x > 0, 1.0, 0.1)),
+    "three halves": function(lambda x: x.clamp(min=0) ** 1.5, lambda g, x, y: g * 1.5 * x.clamp(min=0).sqrt()),
+}
+
+
+@pytest.mark.parametrize("name", RIGHT)
+@pytest.mark.parametrize("point", [AT, (0.0,) * 6])
+def test_a_gradient_of_a_side_is_right(name, point):
+    report = check(RIGHT[name], at(*point), order=1)
+    assert report.verdict == "correct", str(report)
+
+
+@pytest.mark.parametrize("name", ["relu, one at zero", "abs, between", "leaky"])
+def test_a_kink_is_named_and_leaves_no_error_beside_correct(name):
+    report = check(RIGHT[name], at(*AT))
+    assert report.verdict == "correct", str(report)
+    assert any(c.state == HOLDS and "a kink at" in c.why for c in report.clauses), str(report)
+    assert all(error < 1e-4 for errors in report.errors.values() for error in errors.values())
+
+
+def test_a_gradient_that_no_side_has_is_wrong():
+    sinc = function(torch.sinc, lambda g, x, y: g * torch.where(x == 0, 1.0, ((torch.pi * x).cos() - y) / x))
+    right = function(torch.sinc, lambda g, x, y: g * torch.where(x == 0, 0.0, ((torch.pi * x).cos() - y) / x))
+    assert check(sinc, at(*AT), order=1).faults
+    assert check(right, at(*AT), order=1).verdict == "correct"
+
+
+def test_where_each_operation_takes_a_side_of_its_own_nobody_is_accused():
+    report = check(lambda x: torch.relu(x) - torch.relu(-x), at(*AT))
+    assert report.verdict == "unverified", str(report)
+    assert "zeros and ties" in report.unverified[0].sentence
+
+
+def test_an_edge_of_the_domain_is_asked_from_inside():
+    def forward(x):
+        assert bool((x >= 0).all())
+        return x**2.5
+
+    fn = function(forward, lambda g, x, y: 2.5 * g * x**1.5)
+    assert check(fn, at(*AT)).verdict == "correct"
+    assert check(function(forward, lambda g, x, y: 2.4 * g * x**1.5), at(*AT)).faults
