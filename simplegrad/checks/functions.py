@@ -36,6 +36,7 @@ from .subjects.operator import worded
 from .subjects.problem import HALF, Problem, input_names
 from .subjects.subject import Along, Forward, Subject
 from .taylor import remainders
+from .untried import of_function
 
 MOST_RULES = 24  # distinct calls that are judged alone
 
@@ -127,6 +128,7 @@ def judge_once(
         report.tell(
             12, HOLDS if problem.is_half else NOT_TRIED, "" if problem.is_half else "no input is in half precision"
         )
+        report.untried = of_function(problem)
         with problem.precision():
             judging = OnFunctions(problem, report, order, surrogate)
             judged(judging)
@@ -255,6 +257,7 @@ class OnFunctions(Judging):
             report.surrogate = reason if self.is_bare else f"{rule.name}: {reason}"
             report.tell(2, NOT_TRIED, f"{rule.name}: {reason}")
             report.findings.append(explain.other_gradient(rule.name, found, reason))
+            report.errors.pop(1, None)  # what is meant otherwise is no error
         elif is_solver(rule, found):
             report.tell(2, NOT_TRIED, f"{rule.name} iterates, and backward is right for where that ends, nearly")
             self.unverified(explain.nearly_right(rule, found), rule.name)
@@ -378,8 +381,11 @@ class OnFunctions(Judging):
         told = told or diagnosed(problem, self.calls_of(subject), found, level, why)
         report.findings += told
         is_fault = any(each.kind == "fault" for each in told)
-        name = report.name if subject.is_whole else subject.name
-        report.tell(4, BROKEN if is_fault else NOT_TRIED, why if why and not told else name)
+        if is_fault:
+            report.tell(4, BROKEN, report.name if subject.is_whole else subject.name)
+        else:  # what differences say of an order that is refused, or goes through a surrogate, is no error
+            report.errors.pop(level, None)
+            report.tell(4, NOT_TRIED, told[0].sentence if told else why)
         return False
 
     def not_its_own_fault(self, subject: Subject) -> str:

@@ -33,6 +33,7 @@ from .subjects.subject import Rule, Subject
 from .subjects.tape import TapeGradient, TapeSubject, Through, rules_on
 from .survey import Question, Truth, Wrong, chosen_truth
 from .taylor import remainders
+from .untried import ON_TAPE
 
 
 def check_on_tape(case: Case, reference: Callable | None, order: int) -> Report:
@@ -55,7 +56,7 @@ def check_on_tape(case: Case, reference: Callable | None, order: int) -> Report:
         if not report.unverified or judging.answers:
             judging.tell()
     report.findings = explained_once(report)
-    report.measure = measured(case, order)
+    report.measure, report.untried = measured(case, order), list(ON_TAPE)
     for number in (10, 11, 12):
         report.tell(number, NOT_TRIED, "it is not a torch.autograd.Function")
     return report

@@ -208,6 +208,7 @@ class Report(Shown):
     surrogate: str = ""  # why its gradient counts as one that is meant not to be forward's derivative
     measure: Callable[[], list[Remainders]] | None = None  # gives the evidence, which is made when it is asked for
     tried: dict[int, Clause] = field(default_factory=dict)
+    untried: list[str] = field(default_factory=list)  # what no clause asks of it, in words
 
     @cached_property
     def evidence(self) -> list[Remainders]:
@@ -235,10 +236,11 @@ class Report(Shown):
     def verdict(self) -> str:
         """The code of the gravest fault; else `unverified` where something could not be judged; else `correct`.
 
-        A fault that shows at no order of what was checked, but would in another use of it, comes after those that do.
+        A fault that shows at no order of what was checked, but would in another use of it, comes after those that do;
+        a cause comes before what has none.
         """
         if self.faults:
-            return min(self.faults, key=lambda fault: (fault.order is None, FAULTS.index(fault.code))).code
+            return min(self.faults, key=_gravity).code
         return UNVERIFIED if self.unverified else CORRECT
 
     @property
@@ -263,6 +265,7 @@ class Report(Shown):
             "surrogate": self.surrogate,
             "errors": {str(order): errors for order, errors in self.errors.items()},
             "clauses": [clause.as_json() for clause in self.clauses],
+            "untried": list(self.untried),
             "evidence": [each.as_json() for each in self.evidence],
             "coverage": [place.as_json() for place in self.coverage],
             "findings": [finding.as_json() for finding in self.findings],
@@ -286,9 +289,15 @@ class Report(Shown):
             lines += ["", *described(finding)]
         if self.tried:
             lines += ["", *table(self.clauses)]
+        if self.untried:
+            lines.append(f"  not tried at all: {'; '.join(self.untried)}")
         if self.coverage:
             lines += ["", "  lines of propagate that nothing ran: " + ", ".join(str(place) for place in self.coverage)]
         return "\n".join(lines)
+
+
+def _gravity(fault: Finding) -> tuple:
+    return fault.code == "unexplained", fault.order is None, FAULTS.index(fault.code)
 
 
 def table(clauses: list[Clause]) -> list[str]:

@@ -163,7 +163,8 @@ def contract(judging: Judging, rule: Rule) -> list[Finding]:
             continue
         found = found if isinstance(found, list) else [found]
         counted = {5: len(rule.incoming), 6: len(rule.values)}.get(number, 0)
-        report.tell(number, BROKEN if found else HOLDS, rule.name if found else left_out(counted))
+        untried = "; ".join(filter(None, [left_out(counted), rule.untried.get(number, "")]))
+        report.tell(number, BROKEN if found else HOLDS, rule.name if found else untried)
         if any(each.code == "captured_value_mutated" and each.order for each in broken):  # then no wonder
             judging.unsteady += [rule for each in found if each.code == "not_repeatable"]
             found = [each for each in found if each.code != "not_repeatable"]
@@ -295,13 +296,17 @@ def judge_order(judging: Judging, subject: Subject, level: int) -> bool:
     return judging.order_wrong(subject, map, found, level)
 
 
+SPOILING = ("captured_value_mutated", "input_mutated", "not_repeatable")
+
+
 def explained_once(report: Report) -> list[Finding]:
-    """The findings, without `unexplained` numbers of a rule that a fault is known of at that order or a lower."""
-    faults = [each for each in report.faults if each.order and each.code != "unexplained"]
+    """The findings, without `unexplained` numbers of a rule that a fault is known of at that order or a lower, or one
+    that changes values between a forward and its backward, whenever that shows."""
+    faults = [each for each in report.faults if each.code != "unexplained" and (each.order or each.code in SPOILING)]
 
     def is_known(finding: Finding) -> bool:
         entries, order = finding.entry.split(", "), finding.order or 1
-        return finding.code == "unexplained" and any(f.entry in entries and f.order <= order for f in faults)
+        return finding.code == "unexplained" and any(f.entry in entries and (f.order or 1) <= order for f in faults)
 
     return [each for each in report.findings if not is_known(each)]
 

@@ -260,7 +260,8 @@ def clauses_of(report: Report) -> dict:
     for each in evidence:
         each["remainders"] = [x if math.isfinite(x) else None for x in each["remainders"]]
         each["rate"] = each["rate"] if math.isfinite(each["rate"]) else None
-    return {"clauses": [clause.as_json() for clause in report.clauses], "evidence": evidence}
+    clauses = [clause.as_json() for clause in report.clauses]
+    return {"clauses": clauses, "untried": list(report.untried), "evidence": evidence}
 
 
 def _finding(finding: Finding, trace: Trace) -> dict:

@@ -42,7 +42,7 @@ def layouts(rule: Rule) -> Tried:
                 broken.append((k, variant, wrong))
     if broken:
         return Tried(BROKEN, broken[0][1].name, [layout_assumed(rule, run, dense, broken)])
-    return Tried(HOLDS, refusal)
+    return Tried(HOLDS, refusal or "not with sparse ones")
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,7 @@ class Rule:
 
     has_modes, is_whole = True, False
     truth = None
+    untried: dict[int, str] = {}
 
     def __init__(self, call: Call, bits: int = 64) -> None:
         self.call, self.bits = call, bits

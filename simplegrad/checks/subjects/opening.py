@@ -12,7 +12,7 @@ import torch
 
 from ...quiet import muted
 from ...torch_bridge.calls import Call
-from ...torch_private import operator_called
+from ...torch_private import operator_called, tree_flatten
 from ..alike import State
 from ..causes import explain
 from ..causes.overwritten import overwritten
@@ -104,8 +104,16 @@ def run_as_given(fn: Callable, inputs: tuple[Any, ...], report: Report) -> Probl
         given.state.restore(thorough=True)
     found = nonfinite([of_call(call) for call in given.calls if call.incoming is not None])
     report.findings += found
-    report.tell(1, BROKEN if found else HOLDS)
+    report.tell(1, BROKEN if found else HOLDS, "" if found else as_given(inputs))
     return given
+
+
+def as_given(inputs: tuple[Any, ...]) -> str:
+    """Where, and in which of the modes that there are."""
+    tensors = [x for x in tree_flatten(inputs)[0] if isinstance(x, torch.Tensor)]
+    devices = dict.fromkeys(x.device.type for x in tensors) or ["cpu"]
+    cast = any(torch.is_autocast_enabled(device) for device in devices)
+    return f"on {' and '.join(devices)}, {'under the autocast that is on' if cast else 'not under autocast'}"
 
 
 def opened(fn: Callable, inputs: tuple[Any, ...], report: Report, given: Problem | None = None) -> Problem | None:

@@ -17,7 +17,7 @@ export function divergence({ divergence: found, same, judged = true, names, ghos
 function mountCompared({ data, parentElement }) {
   const root = parentElement.querySelector(".sg-facts");
   const told = typeof data === "string" ? JSON.parse(data) : data;
-  const parts = told.part === "verdict" ? [verdict(told.verdict), clauseTable(told.verdict.clauses), taylor(told.verdict.evidence)] : [divergence(told)];
+  const parts = told.part === "verdict" ? [verdict(told.verdict), clauseTable(told.verdict.clauses, told.verdict.untried), taylor(told.verdict.evidence)] : [divergence(told)];
   root.replaceChildren(...parts.filter(Boolean));
 }
 

@@ -31,7 +31,7 @@ export function verdict({ code, text, ok, name }) {
 }
 
 /** What autograd may do to a backward, a row each: holds, broken, or not tried and why. */
-export function clauseTable(clauses) {
+export function clauseTable(clauses, untried = []) {
   if (!clauses?.length) return null;
   const rows = clauses.map(({ number, name, state, why }) => html("tr", { "data-clause": number, "data-state": state },
     html("td", {}, String(number)), html("td", {}, name), html("td", { class: "sg-clause-state" }, html("span", { "aria-hidden": "true" }, STATES[state]), ` ${state}`), html("td", {}, why)));
@@ -39,7 +39,8 @@ export function clauseTable(clauses) {
   const broken = clauses.filter((clause) => clause.state === "broken").map(({ number, name }) => `${number}, ${name}`).join("; ");
   const said = `of ${clauses.length} clauses ${count("holds")} hold, ${count("broken")} ${count("broken") === 1 ? "is" : "are"} broken${broken ? ` (${broken})` : ""}, ${count("not tried")} not tried`;
   return html("details", { class: "sg-clauses", "data-testid": "clauses" }, html("summary", {}, said),
-    html("table", { class: "sg-table" }, html("thead", {}, html("tr", {}, ...["", "clause", "", ""].map((title) => html("th", {}, title)))), html("tbody", {}, ...rows)));
+    html("table", { class: "sg-table" }, html("thead", {}, html("tr", {}, ...["", "clause", "", ""].map((title) => html("th", {}, title)))), html("tbody", {}, ...rows)),
+    untried.length ? html("p", { "data-testid": "untried" }, `not tried at all: ${untried.join("; ")}`) : null);
 }
 
 /** Remainders of Taylor expansions, log-log: a right gradient of order 1 leaves what falls with the square of the step. */

@@ -72,7 +72,7 @@ function findingsOf(told) {
   const found = told.births ? births(told) : [];
   const said = verdict(told.verdict), isKnown = told.verdict.code !== "unchecked";  // that nothing was checked is said last
   return html("div", { class: "sg-left" }, isKnown ? said : null, ...diagnoses(told), ...told.findings.map((each) => finding(each, told.player)), ...found,
-    isKnown || told.part === "findings" ? null : said, clauseTable(told.verdict.clauses));
+    isKnown || told.part === "findings" ? null : said, clauseTable(told.verdict.clauses, told.verdict.untried));
 }
 
 const sourcesOf = (told) => html("div", { class: "sg-sources" }, parameterTable(told), told.part === "sources" && told.verdict.code === "unchecked" ? verdict(told.verdict) : null, ...told.sources.map(source), markKey(told.sources), taylor(told.verdict.evidence));
