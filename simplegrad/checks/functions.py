@@ -153,7 +153,9 @@ def is_by_numbers(report: Report) -> bool:
 
 def in_steps(name: str) -> Finding:
     why = "it computes in half precision inside, and could not be followed in double: its values move in steps"
-    return Finding("unverified", f"The gradients of {name} were not compared: {why}. Give reference=, plain operations.")
+    return Finding(
+        "unverified", f"The gradients of {name} were not compared: {why}. Give reference=, plain operations."
+    )
 
 
 def measured(problem: Problem, fn: Callable, inputs: tuple[Any, ...], order: int) -> Callable[[], list[Remainders]]:

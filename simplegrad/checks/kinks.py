@@ -144,7 +144,9 @@ class Point:
                 return one
         return found
 
-    def _told(self, i: int, j: int, row: list, g: torch.Tensor, mask: torch.Tensor, way: torch.Tensor, slope: Slope):
+    def _told(
+        self, i: int, j: int, row: list, g: torch.Tensor, mask: torch.Tensor, way: torch.Tensor, slope: Slope
+    ) -> Look:
         parts = (g[mask].conj() * way[mask]).real.double() if g.is_complex() else (g[mask] * way[mask]).double()
         told, scale = float(parts.sum()), float(parts.square().sum().sqrt())
         if self.map.exact is not None:
@@ -180,7 +182,9 @@ class Point:
 
     # -- what is left ----------------------------------------------------------------------------------------------
 
-    def _unlike(self, part: Part, i: int, j: int, weights: list, g: torch.Tensor, rest: torch.Tensor, odd, look) -> None:
+    def _unlike(
+        self, part: Part, i: int, j: int, weights: list, g: torch.Tensor, rest: torch.Tensor, odd: Any, look: Look
+    ) -> None:
         """Elements whose gradient is no other point's, where all others are alike and differences say what they do, are
         wrong. Of anything else that differs here alone nothing is known."""
         name, odd = self.map.names[i], odd & rest

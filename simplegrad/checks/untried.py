@@ -11,7 +11,7 @@ from .subjects.alone import OuterStep, outer_steps
 from .subjects.problem import Problem, parameters_of
 
 WAYS = ("other devices", "transforms of torch.func around it", "checkpoint around it", "torch.compile")
-ON_TAPE = ("other devices", "passes that begin while another one runs", "prune=\"ahead\" beyond the first order")
+ON_TAPE = ("other devices", "passes that begin while another one runs", 'prune="ahead" beyond the first order')
 
 
 def of_function(problem: Problem) -> list[str]:

@@ -66,9 +66,9 @@ def test_below_all_clauses_what_none_of_them_asks():
         assert each in said
 
 
-@pytest.mark.parametrize("make", [lambda: check(torch.sin, real(3)), lambda: check(square(right), Variable.constant(A))])
-def test_json_and_the_page_say_it_too(make):
-    report = make()
+@pytest.mark.parametrize("subject", [(torch.sin, real(3)), (square(right), Variable.constant(A))])
+def test_json_and_the_page_say_it_too(subject):
+    report = check(*subject)
     result = Result(Target("x", "function", str(Path(__file__)), 1, None), report)
     assert json.loads(as_json([result]))[0]["untried"] == report.untried == clauses_of(report)["untried"] != []
 
