@@ -6,7 +6,7 @@ from ..trace import calls as kinds
 from ..trace.calls import Call, Filled
 from ..trace.events import Entry, Value, Visited
 from .answer import Cause, Link
-from .filled import contributions, norm_of
+from .filled import by_module_hook, contributions, norm_of
 from .run import Run
 
 # They write an infinity because they were told to.
@@ -157,6 +157,9 @@ def _birth_in_backward(run: Run, visit: Visited) -> Cause:
     bad = next(g for g in visit.outgoing if g is not None and g.nonfinite)
     call = run.call_of(entry)
     shown = call.name if call is not None else entry.operator
+    hooked = by_module_hook(run, bad.name, visit, _what(bad.nonfinite), ())
+    if hooked is not None:
+        return hooked
     if entry.aggregate:
         inner = [
             c

@@ -11,7 +11,7 @@ from ..trace.calls import Call, Filled, Held
 from ..trace.events import Accumulated, Entry, Value, Visited
 from .answer import UNKNOWN, Cause, Link
 from .changed import changed_after
-from .filled import contributions, last_filled, norm_of
+from .filled import by_module_hook, contributions, last_filled, norm_of
 from .run import Run
 
 # Autograd's names of operations, by what their derivative does.
@@ -234,7 +234,11 @@ def _zeroing(run: Run, name: str, event: Accumulated, visit: Visited, came: floa
             visit.index,
         ),
     )
-    found = _data_changed(run, name, entry, chain) or _by_function(run, name, entry, chain)
+    found = (
+        by_module_hook(run, name, visit, "zeros", chain)
+        or _data_changed(run, name, entry, chain)
+        or _by_function(run, name, entry, chain)
+    )
     if found is not None:
         return found
     if entry.operator in SHAPING:
@@ -356,6 +360,9 @@ def where_it_changed(run: Run, name: str, value: Value, filled: Filled, state: s
         return _smallest(run, name, steps, filled)
     ratio, entry, visit = max(steps, key=lambda step: step[0])
     chain = (Link(f"{entry.operator} makes it {ratio:.3g} times as large", run.line_of(entry), visit.index),)
+    hooked = by_module_hook(run, name, visit, f"one {ratio:.3g} times as large", chain)
+    if hooked is not None:
+        return hooked
     if entry.aggregate:
         sentence = f"The backward of {entry.operator} makes the gradient of {name} {ratio:.3g} times as large."
         return Cause("custom_function", sentence, entry.returns_at or entry.source, chain)
@@ -383,6 +390,9 @@ def _smallest(run: Run, name: str, steps: list, filled: Filled) -> Cause | None:
         link = Link(f"{entry.operator} passes on {ratio:.3g} of what it is given", run.line_of(entry), visit.index)
         return Cause("saturated", sentence, run.line_of(entry), (link,))
     chain = (Link(f"{entry.operator} passes on {ratio:.3g} of what it is given", run.line_of(entry), visit.index),)
+    hooked = by_module_hook(run, name, visit, f"{ratio:.3g} of it", chain)
+    if hooked is not None:
+        return hooked
     if entry.aggregate:
         sentence = f"The backward of {entry.operator} passes on next to nothing to {name}."
         return Cause("custom_function", sentence, entry.returns_at or entry.source, chain)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..trace import calls as kinds
 from ..trace.calls import Call, Filled, Held
-from ..trace.events import Accumulated, Value
+from ..trace.events import Accumulated, Value, Visited
 from ..trace.looks import Looks
 from ..trace.ranks import CAME
 from .answer import UNKNOWN, Cause, Link
@@ -60,6 +60,17 @@ def by_hook(run: Run, name: str, held: Held | None, value: Value, pass_id: int) 
         source = registered[-1].source if registered else None
     sentence = f"A hook on {name} replaces its gradient: what the pass brought is not what .grad holds."
     return Cause("hook", sentence, source, (Link("the hook runs", source, None),))
+
+
+def by_module_hook(run: Run, name: str, visit: Visited, what: str, chain: tuple) -> Cause | None:
+    """A hook of `register_full_backward_hook`, for which torch puts a Function of its own around the module."""
+    if visit.entry.operator != "BackwardHookFunction":
+        return None
+    before = [c for c in run.in_hooks.get(visit.pass_id, ()) if c.event <= visit.index]
+    registered = list(run.marks(kinds.HOOK))
+    source = before[-1].source if before else registered[-1].source if registered else None
+    sentence = f"A backward hook of a module, on the way back to {name}, replaces the gradient by {what}."
+    return Cause("hook", sentence, source, (*chain, Link("the hook runs", source, visit.index)))
 
 
 def _in_hook(call: Call, hook: tuple[str, int]) -> bool:

@@ -375,6 +375,8 @@ def _without_grad(run: Run, name: str, call: Call, chain: tuple) -> Cause:
     if begun is not None:
         source = begun.decorated or begun.source
         what = "inference_mode" if begun.name == "inference_mode" else "torch.no_grad()"
+        if begun.name == "_set_grad_enabled" and not {"grad_mode.__init__", "grad_mode.__enter__"} <= {*begun.via}:
+            what = "torch.set_grad_enabled(False)"
         what = f"under {what}"
         chain = (Link("gradients are turned off", source, begun.event), *chain)
     sentence = f"{call.name}{_of(call)} computes with {name} {what}, so autograd does not follow it."

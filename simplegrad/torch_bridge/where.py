@@ -14,7 +14,7 @@ import torch
 
 from simplegrad.trace.events import Source
 
-OWN, NOT_OWN, CHECKPOINT = range(3)
+OWN, NOT_OWN, CHECKPOINT, OURS = range(4)
 _TORCH = str(Path(torch.__file__).parent)
 _PACKAGE = str(Path(__file__).parent)
 _PYTHON = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")})
@@ -48,9 +48,11 @@ class Site:
 def kind_of(file: str) -> int:
     kind = _kinds.get(file)
     if kind is None:
-        foreign = file.startswith((_TORCH, _PACKAGE, "<frozen "))
+        foreign = file.startswith((_TORCH, "<frozen "))
         foreign = foreign or (file.startswith(_PYTHON) and not file.startswith(_INSTALLED))
-        kind = _kinds[file] = CHECKPOINT if file == _CHECKPOINT else NOT_OWN if foreign else OWN
+        ours = file.startswith(_PACKAGE)
+        kind = OURS if ours else CHECKPOINT if file == _CHECKPOINT else NOT_OWN if foreign else OWN
+        _kinds[file] = kind
     return kind
 
 
@@ -66,7 +68,7 @@ def site(frame: Any, context: Context | None, outermost: Any = None) -> Site:
             own.append((code, frame.f_lasti))
             if frame is outermost:
                 break
-        else:
+        elif kind != OURS:
             if kind == CHECKPOINT:
                 is_checkpointed = True
             if not own:
