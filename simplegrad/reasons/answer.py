@@ -81,6 +81,7 @@ class Cause:
     sentence: str
     source: Source | None = None
     chain: tuple[Link, ...] = ()
+    passes: bool = False  # it is over after the next step, as where a parameter begins at zero
 
 
 def at(source: Source | None) -> str:

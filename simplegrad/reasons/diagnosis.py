@@ -8,7 +8,8 @@ from ..trace import calls as kinds
 from ..trace.calls import Held
 from ..trace.events import Failed, PassFailed
 from ..trace.trace import Trace
-from .answer import Cause, place_of
+from .answer import place_of
+from .meant import is_meant
 from .run import Run, run_of
 from .stale import is_used, leftover
 from .why import Finding, Subject, cause_of, state_of
@@ -81,21 +82,9 @@ def finding_of(run: Run, held: Held) -> Finding | None:
     cause = cause_of(run, subject, state)
     if not cause.cause and state in ("tiny", "zero"):
         return None  # as of a bias in front of a normalisation: there is nothing to be told of it
-    if _is_meant(run, held, state, cause) or _is_over(run, held, cause.cause):
+    if is_meant(run, held, state, cause) or _is_over(run, held, cause.cause):
         return None
     return Finding(held.path, state, cause.cause, place_of(run.trace, cause.source), cause.sentence)
-
-
-def _is_meant(run: Run, held: Held, state: str, cause: Cause) -> bool:
-    """A gradient of None that somebody wants so, as a rule: frozen from before, or a result that is looked at."""
-    if state != "none":
-        return False
-    if cause.cause == "frozen":
-        return all(link.event is None for link in cause.chain)  # from before the run
-    if cause.cause == "non_leaf":
-        # what came from before: nothing can reach what it was made of
-        return held.value is None or run.graph.call_giving(held.value) is not None
-    return cause.cause == "not_a_parameter"
 
 
 def _matters(run: Run, held: Held) -> bool:

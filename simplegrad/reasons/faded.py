@@ -295,7 +295,7 @@ _FLAT_WORDS = {
 def _zero_factor(
     run: Run, name: str, entry: Entry, call: Call | None, shown: str, source: tuple | None, chain: tuple
 ) -> Cause:
-    factor = "a factor that is zero"
+    factor, passes = "a factor that is zero", False
     if call is not None:
         zero = [x for x in call.inputs if norm_of(x) == 0]
         if 0.0 in call.numbers:
@@ -305,7 +305,23 @@ def _zero_factor(
             given = run.graph.call_giving(zero[0])
             if given is not None:
                 chain = (Link(f"{given.name} gives the zeros", given.source, given.event), *chain)
-    return Cause("zero_factor", f"{shown} multiplies what comes from {name} by {factor}.", source, chain)
+            begins = _parameter_behind(run, zero[0])
+            passes = begins is not None
+            if begins is not None:
+                factor += f": {begins.name} begins at zero, and gets a gradient that moves it"
+    return Cause("zero_factor", f"{shown} multiplies what comes from {name} by {factor}.", source, chain, passes)
+
+
+def _parameter_behind(run: Run, x: Value) -> Value | None:
+    """The parameter whose numbers these are, as they stand or in another shape, if a pass brought it a gradient."""
+    for _ in range(8):
+        if any(norm_of(f.came) for f in run.filled.get(x, ())):
+            return x
+        call = run.graph.call_giving(x)
+        if call is None or call.kind != kinds.OPERATION or len(call.inputs) != 1:
+            return None
+        x = call.inputs[0]
+    return None
 
 
 def _data_changed(run: Run, name: str, entry: Entry, chain: tuple) -> Cause | None:

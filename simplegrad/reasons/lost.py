@@ -20,6 +20,8 @@ def why_none(run: Run, name: str, held: Held | None, value: Value | None) -> Cau
     """The cause of a gradient that is None."""
     if not run.begun:
         return Cause("not_asked", f"No backward pass ran, so nothing filled the gradient of {name}.")
+    if held is not None and held.is_leaf:
+        value = run.last_read(value)
     for rule in (not_a_leaf, cleared, not_filled, frozen, turned_on_late, never_read, cut):
         found = rule(run, name, held, value)
         if found is not None:
@@ -200,6 +202,13 @@ def never_read(run: Run, name: str, held: Held | None, value: Value | None) -> C
                 f"to another name: the gradient goes to that one, and not to {name}."
             )
             return Cause("other_object", sentence, call.source, (Link("it is replaced", call.source, call.event),))
+    twin = _twin_that_ran(run, held)
+    if twin is not None:
+        sentence = (
+            f"Another model with parameters of the same shapes ran here, and the gradients went to that one: none of "
+            f"the parameters of the model with {name} was read."
+        )
+        return Cause("other_object", sentence, twin.source, (Link("another object runs", twin.source, twin.event),))
     instead = _stood_in_for(run, held)
     if instead is not None:
         call, source = instead
@@ -218,6 +227,20 @@ def never_read(run: Run, name: str, held: Held | None, value: Value | None) -> C
         else:
             sentence += f" Line {held.used_at[-1][1]} would, and did not run."
     return Cause("unused", sentence, source)
+
+
+def _twin_that_ran(run: Run, held: Held | None) -> Call | None:
+    """Where the run used a copy of the whole model, made before it: nothing of this one was read, and a pass filled
+    leaves of just the same shapes that the model does not hold."""
+    own = [each for each in run.held.values() if each.kind == "parameter"]
+    if held not in own or any(each.value is not None and _reads(run, each.value) for each in own):
+        return None
+    others = [x for x, filled in run.filled.items() if any(f.came for f in filled) and id(x) not in run.objects_held]
+    if sorted(tuple(x.shape) for x in others) != sorted(each.shape for each in own if each.requires_grad):
+        return None
+    reading = min((call.id for x in others for call in _reads(run, x)), default=0)
+    begun = [mark for mark in run.marks(kinds.MODULE) if mark.id < reading]
+    return begun[0] if begun else None
 
 
 def _stood_in_for(run: Run, held: Held | None) -> tuple[Call, tuple | None] | None:

@@ -64,6 +64,25 @@ class Run:
         return found
 
     @cached_property
+    def modules_run(self) -> dict[str, list[Call]]:
+        """The modules whose forward ran, by their paths."""
+        found: dict[str, list[Call]] = defaultdict(list)
+        for mark in self.marks(kinds.MODULE):
+            found[mark.module].append(mark)
+        return found
+
+    def last_read(self, value: Value | None) -> Value | None:
+        """The same tensor as it was when something read it last: each change in place made a new value of it."""
+        seen = value
+        while seen is not None:
+            changed = self.graph.call_giving(seen)
+            if self.graph.calls_reading(seen) or self.reads_inside.get(seen):
+                return seen
+            is_change = changed is not None and changed.kind == kinds.IN_PLACE and changed.inputs
+            seen = changed.inputs[0] if is_change and changed.inputs[0] is not seen else None
+        return value
+
+    @cached_property
     def objects_held(self) -> set[int]:
         """The ids of all that the model holds."""
         return {id(held.value) for held in self.held.values()}

@@ -48,15 +48,15 @@ def outside(code: CodeType, path: str) -> tuple[Source | None, Source | None]:
         if isinstance(node, ast.Assign):
             targets = [target for target in node.targets if isinstance(target, ast.Attribute)]
             made += [place for target in targets if target.attr in names]
-        if any(_turns_off(each) for each in _own_parts(node)):
-            said = {each.attr for each in ast.walk(node) if isinstance(each, ast.Attribute)} - _ITERATING
-            if not said or said & names:
-                frozen.append(place)
+        off = [each.lineno for each in _own_parts(node) if _turns_off(each)]
+        said = {each.attr for each in ast.walk(node) if isinstance(each, ast.Attribute)} - _ITERATING
+        if off and (not said or said & names):
+            frozen += [(code.co_filename, line) for line in off]
     return made[0] if len(made) == 1 else None, frozen[0] if len(frozen) == 1 else None
 
 
 _ITERATING = {"parameters", "named_parameters", "modules", "children", "requires_grad", "requires_grad_", "startswith"}
-_ITERATING |= {"values", "items"}
+_ITERATING |= {"values", "items", "endswith", "split"}
 
 
 @lru_cache(maxsize=64)
@@ -84,12 +84,17 @@ def _own_parts(node: ast.stmt) -> Iterator[ast.AST]:
 
 
 def _turns_off(node: ast.AST) -> bool:
-    """`x.requires_grad_(False)`, `x.requires_grad = False`"""
+    """`x.requires_grad_(False)`, `x.requires_grad = False`, `p.requires_grad = "head" in name`"""
     if isinstance(node, ast.Call):
         is_named = isinstance(node.func, ast.Attribute) and node.func.attr == "requires_grad_"
-        return is_named and bool(node.args) and _is_false(node.args[0])
+        return is_named and bool(node.args) and _may_be_false(node.args[0])
     target = node.targets[0] if isinstance(node, ast.Assign) else None
-    return isinstance(target, ast.Attribute) and target.attr == "requires_grad" and _is_false(node.value)
+    return isinstance(target, ast.Attribute) and target.attr == "requires_grad" and _may_be_false(node.value)
+
+
+def _may_be_false(node: ast.AST) -> bool:
+    """False, or a condition, which was False for the one that is asked about."""
+    return _is_false(node) or not isinstance(node, ast.Constant)
 
 
 @lru_cache(maxsize=4096)

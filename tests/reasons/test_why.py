@@ -11,10 +11,12 @@ import simplegrad
 from simplegrad import Trace, record_torch
 from simplegrad.__main__ import main
 from simplegrad.reasons.answer import CAUSES, STATES
-from tests.reasons import programs, programs_more
+from tests.reasons import programs, programs_more, programs_third
 from tests.reasons.programs import Halves
 
-FAULTS, HEALTHY = programs.FAULTS | programs_more.FAULTS, programs.HEALTHY | programs_more.HEALTHY
+SETS = programs, programs_more, programs_third
+FAULTS = {name: fault for each in SETS for name, fault in each.FAULTS.items()}
+HEALTHY = {name: program for each in SETS for name, program in each.HEALTHY.items()}
 
 
 def run(program):

@@ -1,0 +1,149 @@
+"""A third set of training steps with one fault each, or none: blocks, hooks, copies, routes and first steps."""
+
+import copy
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .collecting import collections
+from .programs_more import Tower, given
+
+FAULTS, HEALTHY, fault, healthy = collections()
+
+
+@fault("enc.weight", "none", "no_grad")
+def gradients_by_a_switch(record):
+    class Switched(Tower):
+        learns = False
+
+        def forward(self, x):
+            with torch.set_grad_enabled(self.learns):  # here
+                h = self.enc(x)
+            return self.dec(h)
+
+    model = Switched()
+    with record(model) as trace:
+        model(given()).square().mean().backward()
+    return model, trace
+
+
+@fault("enc.weight", "none", "no_grad")
+def gradients_off_in_a_block(record):
+    class Blocked(Tower):
+        def between(self, h):
+            with torch.no_grad():  # here
+                h = torch.relu(h)
+                h = h + 1
+            return h
+
+    model = Blocked()
+    with record(model) as trace:
+        model(given()).square().mean().backward()
+    return model, trace
+
+
+@fault("enc.weight", "zero", "hook")
+def module_hook_gives_zeros(record):
+    def stop(module, grads_in, grads_out):
+        return tuple(torch.zeros_like(g) for g in grads_in)  # here
+
+    model = Tower()
+    model.dec.register_full_backward_hook(stop)
+    with record(model) as trace:
+        model(given()).square().mean().backward()
+    return model, trace
+
+
+@fault("enc.weight", "none", "frozen")
+def frozen_by_a_condition(record):
+    model = Tower()
+    for name, p in model.named_parameters():
+        p.requires_grad = name.startswith("dec")  # here
+    with record(model) as trace:
+        model(given()).square().mean().backward()
+    return model, trace
+
+
+@fault("dec.weight", "none", "other_object")
+def copied_before_the_run(record):
+    model = Tower()
+    worker = copy.deepcopy(model)
+    with record(model) as trace:
+        worker(given()).square().mean().backward()  # here
+    return model, trace
+
+
+@fault("adapter.weight", "none", "no_grad")
+def changed_after_it_was_read(record):
+    model = Tower()
+    model.adapter = nn.Linear(1, 1)
+    with record(model) as trace:
+        y = model(given())
+        with torch.no_grad():  # here
+            bonus = model.adapter(y)
+        (y + bonus).square().mean().backward()
+        model.adapter.load_state_dict(nn.Linear(1, 1).state_dict())
+    return model, trace
+
+
+class Routed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gate, self.experts = nn.Linear(3, 4), nn.ModuleList(nn.Linear(3, 3) for _ in range(4))
+
+    def forward(self, x):
+        weight, chosen = self.gate(x).softmax(-1).max(-1)
+        parts = torch.zeros_like(x)
+        for k, expert in enumerate(self.experts):
+            rows = (chosen == k).nonzero().flatten()
+            if len(rows):
+                parts = parts.index_add(0, rows, expert(x[rows]) * weight[rows, None])
+        return parts
+
+
+@healthy
+def experts_without_a_token(record):
+    model = Routed()
+    with record(model) as trace:
+        model(given(rows=2)).square().mean().backward()
+    return model, trace
+
+
+@healthy
+def low_rank_at_its_first_step(record):
+    class Adapted(Tower):
+        def __init__(self):
+            super().__init__()
+            self.down, self.up = nn.Parameter(torch.randn(2, 4)), nn.Parameter(torch.zeros(4, 2))
+
+        def between(self, h):
+            return h + h @ self.down.T @ self.up.T
+
+    model = Adapted()
+    with record(model) as trace:
+        model(given()).square().mean().backward()
+    return model, trace
+
+
+@healthy
+def teacher_without_gradients(record):
+    model = nn.ModuleDict({"teacher": nn.Linear(3, 2).eval(), "student": nn.Linear(3, 2)})
+    with record(model) as trace:
+        with torch.no_grad():
+            goal = model["teacher"](given()).softmax(1)
+        F.kl_div(model["student"](given()).log_softmax(1), goal, reduction="batchmean").backward()
+    return model, trace
+
+
+@healthy
+def target_network_that_follows(record):
+    model = nn.ModuleDict({"net": nn.Linear(3, 2), "target": nn.Linear(3, 2)})
+    optimizer = torch.optim.SGD(model["net"].parameters(), 0.1)
+    with record(model) as trace:
+        with torch.no_grad():
+            goal = model["target"](given()).max(1, keepdim=True).values
+        F.smooth_l1_loss(model["net"](given())[:, :1], goal).backward()
+        optimizer.step()
+        model["target"].load_state_dict(model["net"].state_dict())
+    return model, trace
