@@ -182,53 +182,131 @@ def look_at(map: Map, at: list[torch.Tensor], draw: int, quick: float = 0.0) -> 
     """Every output, weighted, beside every input, moved. `quick`: one step is enough where the two agree so far."""
     generator = torch.Generator().manual_seed(2000 + draw)
     base, vjp = map.both(at)
-    y = _flat(base, base)
     weighted = weightings(base, generator)
-    directions = [d for i in range(len(at)) for d in _directions(at, i, generator)]
-    if len(weighted) > 1:  # backward is run for each: one may change what the next one reads
-
-        def vjp(weights: list[torch.Tensor]) -> list[torch.Tensor | None]:
-            return map.vjp(at, weights)
-
-    gradients = [_flat(vjp(weights), at) for _, weights in weighted]
-    rows = [_flat(weights, base) for _, weights in weighted]
+    ways = [d for i in range(len(at)) for d in _directions(at, i, generator)]
+    if not weighted:
+        return []
+    sides = Sides(map, at, base, torch.stack([_flat(weights, base) for _, weights in weighted]))
+    natural = sides.weighted(_flat(base, base)).square().sum(1).sqrt().tolist()
+    asked = [vjp, *[lambda weights: map.vjp(at, weights)] * (len(weighted) - 1)]  # anew: it may change what it reads
+    gradients = torch.stack([_flat(ask(weights), at) for ask, (_, weights) in zip(asked, weighted, strict=True)])
     # an infinite element is not moved, whatever its gradient, and makes 0 * inf of what it is multiplied with
     told_of = all(bool(torch.isfinite(plain(x)).all()) for x in at)
-    right = [_flat(map.exact(at, weights), at) for _, weights in weighted] if map.exact else None
-    found = []
-    for i, way in directions:
-        d = _flat([way if k == i else None for k in range(len(at))], at)
-        parts = [(g * d)[(d != 0) & (told_of | g.isfinite())] for g in gradients]
-        told = [float(part.sum()) for part in parts]
-        scales = [float(part.square().sum().sqrt()) for part in parts]
-        natural = [float((w * y)[w != 0].square().sum().sqrt()) for w in rows]
-        if right is not None:
-            slopes = [Slope(float((t * d)[(d != 0) & (told_of | t.isfinite())].sum()), 0.0) for t in right]
-        else:
-            slopes = _slopes(map, at, base, i, way, rows, told, [quick * s for s in scales] if quick else None)
-        for (j, _), t, s, scale, size in zip(weighted, told, slopes, scales, natural, strict=True):
-            noise = EPS[map.bits] * size / (1e-5 if map.bits == 64 else 1e-2)
-            found.append(Look(map.made[j], map.names[i], t, s, scale, noise))
-    return found
+    claims = [Claim.of(gradients, sides.along(way), told_of) for way in ways]
+    if map.exact:
+        right = torch.stack([_flat(map.exact(at, weights), at) for _, weights in weighted])
+        truths = [Claim.of(right, sides.along(way), told_of) for way in ways]
+        slopes = [[Slope(t, 0.0) for t in truth.told] for truth in truths]
+    else:
+        slopes = sides.slopes(ways, claims, quick)
+    rounding = EPS[map.bits] / (1e-5 if map.bits == 64 else 1e-2)
+    return [
+        Look(map.made[j], map.names[i], claim.told[k], slope[k], claim.scales[k], rounding * natural[k])
+        for (i, _), claim, slope in zip(ways, claims, slopes, strict=True)
+        for k, (j, _) in enumerate(weighted)
+    ]
 
 
-def _slopes(map, at, base, i, way, rows, told, near) -> list[Slope]:
-    """The slope of each weighting along one direction. `near`: how far from `told` one step's is believed."""
-    steps: dict[float, list[float]] = {}
-    for h in STEPS[map.bits]:
-        ends = [_flat(map.values(_with(at, i, way, s * h)), base) for s in (1, -1)]
+Way = tuple[int, torch.Tensor]  # which input is moved, and how
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the gradients say of one way, for each weighting; and how large that could be if nothing cancelled."""
+
+    told: list[float]
+    scales: list[float]
+
+    @classmethod
+    def of(cls, gradients: torch.Tensor, way: torch.Tensor, told_of: bool) -> Claim:
+        counts = (way != 0) & (told_of | gradients.isfinite())
+        parts = torch.where(counts, gradients * way, 0.0)
+        return cls(parts.sum(1).tolist(), parts.square().sum(1).sqrt().tolist())
+
+    def is_like(self, other: Claim) -> bool:
+        """Whether both say zero of the same weightings, and of no other the one far less: then one step tells of both
+        as well as of each."""
+        pairs = zip(self.scales, other.scales, strict=True)
+        return all(a == b == 0.0 or 0.0 < max(a, b) <= ALIKE * min(a, b) for a, b in pairs)
+
+
+ALIKE = 1e3
+
+
+class Sides:
+    """A map on both sides of a point: how its values, weighted, change along a way. `rows`: one weighting each."""
+
+    def __init__(self, map: Map, at: list[torch.Tensor], base: list, rows: torch.Tensor) -> None:
+        self.map, self.at, self.base, self.rows = map, at, base, rows
+        self.weighs = rows != 0
+
+    def weighted(self, values: torch.Tensor) -> torch.Tensor:
+        return torch.where(self.weighs, self.rows * values, 0.0)
+
+    def along(self, way: Way) -> torch.Tensor:
+        """In one row with the inputs that are not moved."""
+        i, direction = way
+        return _flat([direction if k == i else None for k in range(len(self.at))], self.at)
+
+    def slopes(self, ways: list[Way], claims: list[Claim], quick: float) -> list[list[Slope]]:
+        """Of each way, for each weighting. Ways that are alike are moved together, and each where that is not enough:
+        what two random ones hide from each other is no more than what one hides."""
+        found: dict[int, list[Slope]] = {}
+        for group in _alike(claims) if quick else ():
+            if len(group) > 1 and (joint := self.joint([ways[k] for k in group], [claims[k] for k in group], quick)):
+                found |= zip(group, joint, strict=True)
+        return [found.get(k) or self.alone(*pair, quick) for k, pair in enumerate(zip(ways, claims, strict=True))]
+
+    def joint(self, ways: list[Way], claims: list[Claim], quick: float) -> list[list[Slope]] | None:
+        """Where one step along all of them gives what the gradients say, up to `quick` of the least of them."""
+        told = [sum(each) for each in zip(*(claim.told for claim in claims), strict=True)]
+        near = [quick * min(each) for each in zip(*(claim.scales for claim in claims), strict=True)]
+        try:
+            steps = self.change(ways, STEPS[self.map.bits][0])
+        except Exception:  # it may be defined along each of them
+            return None
+        gaps = [a - b for a, b in zip(steps, told, strict=True)]
+        if not all(abs(gap) <= n for gap, n in zip(gaps, near, strict=True)):
+            return None
+        return [[Slope(t + gap, n) for t, gap, n in zip(claim.told, gaps, near, strict=True)] for claim in claims]
+
+    def alone(self, way: Way, claim: Claim, quick: float) -> list[Slope]:
+        steps: dict[float, list[float]] = {}
+        for h in STEPS[self.map.bits]:
+            found = steps[h] = self.change([way], h)
+            near = [quick * scale for scale in claim.scales]
+            if quick and len(steps) == 1 and all(map(_within, found, claim.told, near)):
+                return [Slope(a, n) for a, n in zip(found, near, strict=True)]
+            if len(steps) > 1 and all(close(a, b) for a, b in zip(*list(steps.values())[:2], strict=True)):
+                break
+        return [steepest({h: row[k] for h, row in steps.items()}) for k in range(len(self.rows))]
+
+    def change(self, ways: list[Way], h: float) -> list[float]:
+        """By how much each weighting changes from one side to the other, for one step."""
+        ends = [_flat(self.map.values(_with(self.at, ways, s * h)), self.base) for s in (1, -1)]
         change = ends[0] - ends[1]
         change[ends[0] == ends[1]] = 0.0  # also infinities of one sign
-        steps[h] = [float(w[w != 0] @ change[w != 0]) / (2 * h) for w in rows]
-        if near and len(steps) == 1 and all(abs(a - b) <= n for a, b, n in zip(steps[h], told, near, strict=True)):
-            return [Slope(a, n) for a, n in zip(steps[h], near, strict=True)]
-        if len(steps) > 1 and all(close(a, b) for a, b in zip(*list(steps.values())[:2], strict=True)):
-            break
-    return [steepest({h: row[k] for h, row in steps.items()}) for k in range(len(rows))]
+        return (self.weighted(change).sum(1) / (2 * h)).tolist()
 
 
-def _with(at: list[torch.Tensor], i: int, way: torch.Tensor, h: float) -> list[torch.Tensor]:
-    return [moved(x, way, h) if k == i else x for k, x in enumerate(at)]
+def _within(a: float, b: float, near: float) -> bool:
+    return abs(a - b) <= near
+
+
+def _alike(claims: list[Claim]) -> list[list[int]]:
+    """Places of claims that are alike."""
+    groups: list[list[int]] = []
+    for k, claim in enumerate(claims):
+        group = next((each for each in groups if all(claim.is_like(claims[i]) for i in each)), None)
+        groups.append([k]) if group is None else group.append(k)
+    return groups
+
+
+def _with(at: list[torch.Tensor], ways: list[Way], h: float) -> list[torch.Tensor]:
+    found = list(at)
+    for i, way in ways:
+        found[i] = moved(found[i], way, h)
+    return found
 
 
 # -- sizes ---------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -79,12 +79,20 @@ class TorchRun:
         given = [torch.ones_like(out) for out in unknown]
         return list(torch.autograd.grad(unknown, self.needed, given, allow_unused=True))
 
-    def second(self, incoming: list[torch.Tensor], weights: Sequence[torch.Tensor]) -> Gradients:
+    def led_on(self, incoming: Sequence[torch.Tensor | None]) -> tuple[Gradients, Callable]:
         given = [None if v is None else v.clone().requires_grad_() for v in incoming]
         first = self.gradients(given, graph=True)  # copies, since a backward may change what it is given in place
-        terms = [inner_graph(g, u) for g, u in zip(first, weights, strict=True) if g is not None and g.requires_grad]
         wanted = [*self.leaves, *(v for v in given if v is not None)]
-        return list(torch.autograd.grad(sum(terms), wanted, allow_unused=True)) if terms else [None] * len(wanted)
+
+        def second(weights: Sequence[torch.Tensor]) -> Gradients:
+            pairs = zip(first, weights, strict=True)
+            terms = [inner_graph(g, u) for g, u in pairs if g is not None and g.requires_grad]
+            return list(torch.autograd.grad(sum(terms), wanted, allow_unused=True)) if terms else [None] * len(wanted)
+
+        return first, second
+
+    def second(self, incoming: Sequence[torch.Tensor | None], weights: Sequence[torch.Tensor]) -> Gradients:
+        return self.led_on(incoming)[1](weights)
 
 
 class Rule:

@@ -35,8 +35,12 @@ class Run(Protocol):
     def undefined(self) -> Gradients:
         """What backward gives where no gradient comes in at all; of rules that have modes only."""
 
-    def second(self, incoming: list[torch.Tensor], weights: Sequence[torch.Tensor]) -> Gradients:
-        """The derivatives of <weights, gradients>, by the inputs and by what came in."""
+    def led_on(self, incoming: Sequence[torch.Tensor | None]) -> tuple[Gradients, Callable]:
+        """The gradients, and what gives, once, the derivatives of <weights, gradients> by the inputs and by what came
+        in, for some weights."""
+
+    def second(self, incoming: Sequence[torch.Tensor | None], weights: Sequence[torch.Tensor]) -> Gradients:
+        """These derivatives alone."""
 
 
 class Subject(Protocol):
@@ -162,13 +166,19 @@ class Gradient(Map):
         return [torch.ones_like(x) for x in self.subject.values]
 
     def values(self, at: list[torch.Tensor]) -> Gradients:
-        found = self.subject.run(at[: self.count]).gradients(at[self.count :])
+        return self._told(self.subject.run(at[: self.count]).gradients(at[self.count :]), at)
+
+    def _told(self, found: Gradients, at: list[torch.Tensor]) -> Gradients:
         if self.exact or all(g is None for g in found):  # a gradient that is missing is not to be passed over
             found = [torch.zeros_like(x) if g is None else g for x, g in zip(at, found)]
         return [None if g is None else g.detach() for g in found]
 
     def vjp(self, at: list[torch.Tensor], weights: list[torch.Tensor]) -> Gradients:
         return self.subject.run(at[: self.count]).second(at[self.count :], weights)
+
+    def both(self, at: list[torch.Tensor]) -> tuple[Gradients, Callable]:
+        first, second = self.subject.run(at[: self.count]).led_on(at[self.count :])
+        return self._told(first, at), second
 
     @property
     def exact(self) -> Callable | None:

@@ -59,12 +59,20 @@ class TapeRun:
             found = iter(grad(loss, [self.run.wanted[i] for i in self.needs], prune="ahead"))
         return [next(found) if i in self.needs else None for i in range(len(self.run.wanted))], given
 
-    def second(self, incoming: Sequence[torch.Tensor | None], weights: Sequence[torch.Tensor]) -> Gradients:
+    def led_on(self, incoming: Sequence[torch.Tensor | None]) -> tuple[Gradients, Callable]:
         with torch.set_grad_enabled(self.run.leaves[0].requires_grad):
             first, given = self._first([None if g is None else g.clone() for g in incoming])
-            loss = weighted_sum(self.run, first, constants(self.run, list(weights), "u"))
-            wanted = [*self.run.wanted, *given]
-            return [None] * len(wanted) if loss is None else _tensors(self.run.grad(loss, wanted, self.none))
+
+        def second(weights: Sequence[torch.Tensor]) -> Gradients:
+            with torch.set_grad_enabled(self.run.leaves[0].requires_grad):
+                loss = weighted_sum(self.run, first, constants(self.run, list(weights), "u"))
+                wanted = [*self.run.wanted, *given]
+                return [None] * len(wanted) if loss is None else _tensors(self.run.grad(loss, wanted, self.none))
+
+        return _tensors(first), second
+
+    def second(self, incoming: Sequence[torch.Tensor | None], weights: Sequence[torch.Tensor]) -> Gradients:
+        return self.led_on(incoming)[1](weights)
 
     def returned(self, incoming: list[torch.Tensor]) -> Gradients:
         return self.rule.backward(self.run, self.rule.all_incoming(incoming), copies=False)
