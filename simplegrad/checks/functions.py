@@ -17,6 +17,7 @@ from .causes.hooks import Hook, changing, constant, written
 from .chance import one_at_a_time, random_state_kept, with_equal_chances
 from .clauses.batched import batched
 from .clauses.forward_mode import forward_mode
+from .clauses.half import grossly_wrong
 from .clauses.layouts import layouts
 from .clauses.operators import operators
 from .clauses.ownership import ownership
@@ -136,7 +137,7 @@ def judge_once(
         if rough < 64:
             return rough
         if problem.is_rounded and reference is None:
-            report.findings.append(in_steps(report.name))
+            tell_steps(problem, report)
     report.measure = measured(problem, fn, inputs, order)
     report.findings = explained_once(report)
     in_words_of_operators(report, judging.rules)
@@ -151,11 +152,19 @@ def is_by_numbers(report: Report) -> bool:
     return bool(report.unverified) or any(each.code not in BY_RUNNING for each in report.faults)
 
 
-def in_steps(name: str) -> Finding:
-    why = "it computes in half precision inside, and could not be followed in double: its values move in steps"
-    return Finding(
-        "unverified", f"The gradients of {name} were not compared: {why}. Give reference=, plain operations."
-    )
+STEPS = "its values move in steps of half precision, and it could not be followed in double"
+
+
+def tell_steps(problem: Problem, report: Report) -> None:
+    """Without a reference nothing but a gross fault can be told."""
+    wrong = grossly_wrong(problem)
+    if wrong is not None:
+        report.findings.append(wrong)
+    report.tell(2, BROKEN if wrong else NOT_TRIED, "" if wrong else STEPS)
+    report.tell(12, BROKEN if wrong else NOT_TRIED, "" if wrong else "there is no reference")
+    if wrong is None:
+        said = f"The gradients of {report.name} were not compared closely: {STEPS}. Nothing is grossly wrong with them."
+        report.findings.append(Finding("unverified", f"{said} Give reference=, plain operations of torch."))
 
 
 def measured(problem: Problem, fn: Callable, inputs: tuple[Any, ...], order: int) -> Callable[[], list[Remainders]]:
@@ -413,12 +422,7 @@ def is_half_only(problem: Problem) -> bool:
 def judge_half(problem: Problem, report: Report, reference: Callable | None) -> None:
     """What can be asked of a kernel whose values move in steps of half precision."""
     if reference is None:
-        why = "its values move in steps of half precision, and it could not be followed in double"
-        report.tell(2, NOT_TRIED, why)
-        report.tell(12, NOT_TRIED, "there is no reference")
-        report.findings.append(
-            Finding("unverified", f"{report.name} was not judged: {why}. Give reference=, plain operations of torch.")
-        )
+        tell_steps(problem, report)
         return
     report.tell(12, BROKEN if report.faults else HOLDS)
     report.tell(4, NOT_TRIED, "in half precision differences of a gradient are steps")

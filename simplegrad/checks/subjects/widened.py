@@ -42,7 +42,15 @@ class Widened(TorchDispatchMode):
         if kwargs.get("dtype") in WIDE:
             kwargs = kwargs | {"dtype": WIDE[kwargs["dtype"]]}
             self.casts += 1
-        return func(*args, **kwargs)
+        result = func(*args, **kwargs)
+        if isinstance(result, torch.Tensor) and result.dtype in WIDE and not _holds_tensor((*args, *kwargs.values())):
+            return result.to(WIDE[result.dtype])  # made of the default precision: torch.ones(3)
+        return result
+
+
+def _holds_tensor(given: tuple) -> bool:
+    parts = [part for x in given for part in (x if isinstance(x, list | tuple) else (x,))]
+    return any(isinstance(part, torch.Tensor) for part in parts)
 
 
 class Pretended(TorchFunctionMode):
