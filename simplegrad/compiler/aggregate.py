@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import keyword
+import unicodedata
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 
@@ -16,7 +17,7 @@ from ..aggregates import Aggregate
 from ..attached import attached
 from ..engine import RawTensorError, Variable
 from .case import Case
-from .code import lines_of, name_nodes
+from .code import SAID, lines_of, name_nodes
 from .forward import traced_forward
 from .graph import SHAPE, SIZE, needed_for
 from .run import function_of, namespace
@@ -62,7 +63,7 @@ class CompiledAggregate(Aggregate):
     """
 
     def __init__(self, expression: Expression, name: str, fused: bool = False, example: Sequence = ()):
-        check_name(name)
+        name = checked_name(name)
         self.examples = [getattr(x, "value", x) for x in example]
         self.expression = expression
         self.written = name  # what it is called in its code, also where it is registered by another name
@@ -218,11 +219,15 @@ def said_of(error: Exception) -> str:
     return ". ".join([str(error).split("\n")[0].rstrip("."), *getattr(error, "__notes__", ())])
 
 
-def check_name(name: str) -> None:
-    if not name.isidentifier() or keyword.iskeyword(name) or name in namespace():
+def checked_name(name: str) -> str:
+    """As Python reads it, which writes some letters in another form."""
+    known = unicodedata.normalize("NFKC", name)
+    is_taken = keyword.iskeyword(known) or known.startswith("__") or known in {*namespace(), *SAID}
+    if is_taken or not known.isidentifier():
         raise ValueError(
             f"compile_aggregate(…, name={name!r}): expected a name as a function has one, that is not taken."
         )
+    return known
 
 
 def guessed_shapes(count: int):

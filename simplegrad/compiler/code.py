@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import itertools
 import keyword
+import unicodedata
 from collections.abc import Sequence
 
 from simplegrad.locks import cached_property
@@ -17,6 +18,7 @@ from .tracing import Expression
 from .write import Writer
 
 MOST_BODIES = 16  # for one kind of shapes; a pattern that comes later goes through the general body
+SAID = frozenset("BODIES any float list next slice staticmethod super tuple zip".split())  # in generated modules
 _RESERVED = {*namespace(), *keyword.kwlist, *dir(builtins), "propagate", "body", "bodies", "dL_doutputs", "compiled"}
 _RESERVED |= {"ctx", "pattern", "like", "pairs", "g", "shape", "BODIES", "_"}
 
@@ -30,9 +32,10 @@ class Taken(set):
 
 
 def identifier(text: str, taken: Taken) -> str:
-    """The text as a name that nothing else has."""
-    name = "".join(c if c.isalnum() or c == "_" else "_" for c in text) or "x"
-    name = f"x{name}" if name[0].isdigit() else name
+    """The text as a name that nothing else has, in the form that Python gives it: `ﬁ` is `fi` to Python."""
+    plain = unicodedata.normalize("NFKC", text)
+    name = "".join(c if f"x{c}".isidentifier() else "_" for c in plain) or "x"
+    name = name if name.isidentifier() else f"x{name}"
     if name.startswith("dL_d"):  # as gradients are called
         name = f"v_{name}"
     if name in _RESERVED:
@@ -44,6 +47,11 @@ def identifier(text: str, taken: Taken) -> str:
     taken.numbers[plain] = number
     taken.add(name)
     return name
+
+
+def function_name(name: str) -> str:
+    """Of the torch.autograd.Function that an aggregate becomes."""
+    return "".join(part.capitalize() for part in name.split("_")) + "Function"
 
 
 def name_nodes(expression: Expression) -> None:
@@ -82,7 +90,7 @@ class Code:
         self.name = name
         self.what = what
         self.names: dict[Node, str] = {}
-        taken = Taken([name])
+        taken = Taken([name, function_name(name)])
         for node in [*made.inputs, *made.forward]:
             if node.kind not in (SIZE, SHAPE) and node not in self.names:
                 self.names[node] = identifier(node.name, taken)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 
 from ..ops import TABLE, Op
-from .code import Code, lines_of
+from .code import Code, function_name, lines_of
 from .reverse import Differentiated
 from .run import module_of
 from .shapes import Shapes, Unknown
@@ -58,7 +58,7 @@ class Module:
         expression = aggregate.expression
         self.made = Differentiated(expression.graph, expression.inputs, expression.results, Unknown(shapes))
         self.code = Code(aggregate.written, expression.what, self.made, tensor=True)
-        self.name = "".join(part.capitalize() for part in aggregate.written.split("_")) + "Function"
+        self.name = function_name(aggregate.written)
         count = len(self.made.outputs)
         patterns = list(itertools.product((True, False), repeat=count))[:-1] if 2**count <= MOST_PATTERNS else []
         self.first = tuple(node in self.made.results for node in self.made.outputs)

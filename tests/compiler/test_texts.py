@@ -6,7 +6,7 @@ import random
 import pytest
 import torch
 
-from simplegrad import Tape, Variable, compile_aggregate, grad
+from simplegrad import Tape, Variable, check, compile_aggregate, grad
 from simplegrad.compiler import CompileError
 from simplegrad.language import ProgramError
 
@@ -82,3 +82,28 @@ def test_text_within_an_expression_is_never_executed(text, monkeypatch):
         except (ProgramError, CompileError):
             pass
     assert not ran
+
+
+@pytest.mark.parametrize("name", ["ﬁ", "ｔorch", "ｇradient_tape", "ｉf", "ｄL_dr", "x௰", "²"])
+def test_a_name_is_told_apart_as_python_tells_it(name):
+    """Python reads `ﬁ` as `fi`: what was not taken in the one form is in the other."""
+    aggregate = compile_aggregate(f"t = (a * a).sum(0, name={name!r})\nfi = a * 2\nfi * t * t")
+    assert check(aggregate, torch.rand(3, 3)).verdict == "correct"
+    assert check(aggregate.to_torch_function(), torch.rand(3, 3).double().requires_grad_()).verdict == "correct"
+
+
+@pytest.mark.parametrize(
+    "name", ["tuple", "zip", "any", "next", "slice", "list", "BODIES", "staticmethod", "__name__", "ｔorch"]
+)
+def test_a_name_that_generated_code_says_is_refused(name):
+    with pytest.raises(ValueError, match="expected a name as a function has one, that is not taken"):
+        compile_aggregate("a * a", name=name)
+
+
+def test_a_name_is_read_as_python_reads_it():
+    assert compile_aggregate("a * a", name="ﬁ").to_torch_function().source.count("def fi(")
+
+
+def test_an_input_may_be_called_as_the_function_is():
+    function = compile_aggregate("t = FFunction * FFunction\nt * t.sum(0)").to_torch_function()
+    assert check(function, torch.rand(3, 3).double().requires_grad_()).verdict == "correct"
