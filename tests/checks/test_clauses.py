@@ -310,3 +310,25 @@ def test_what_is_left_out_of_many_patterns_is_told():
     clauses = {each.number: each for each in report.clauses}
     assert report.ok and clauses[5].state == "holds" and "not every pattern" in clauses[5].why
     assert clauses[6].why == ""
+
+
+class Powers(torch.autograd.Function):
+    """Right, and its second output is infinite at large inputs."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.set_materialize_grads(False)
+        u = x.exp()
+        ctx.save_for_backward(u)
+        return u, u**3
+
+    @staticmethod
+    def backward(ctx, a, b):
+        (u,) = ctx.saved_tensors
+        first = torch.zeros_like(u) if a is None else a * u
+        return first if b is None else first + b * 3 * u**3
+
+
+def test_of_none_beside_zeros_times_infinity_nothing_is_said():
+    report = check(Powers.apply, torch.tensor([1.0, 300.0], dtype=torch.double, requires_grad=True))
+    assert "none_not_handled" not in [each.code for each in report.findings]

@@ -54,7 +54,7 @@ def _first(rule: Rule, known: tuple[int, ...]) -> Finding | None:
     except Exception as error:
         how = f"raises where zeros would do: {type(error).__name__}: {explain.said(error)}"
         return _none_finding(rule, left, how, rule.raised_at(error))
-    if unlike(found, expected, TOLERANCE[rule.bits], max(map(largest, expected), default=0.0)):
+    if _differ(rule, found, expected):
         at = returned_at(lambda: _of_some(rule, known), rule.code)
         return _none_finding(rule, left, "gives other gradients than for zeros", at)
     return None
@@ -72,7 +72,7 @@ def _second(rule: Rule, known: tuple[int, ...]) -> Finding | None:
     except Exception as error:
         how = f"cannot be differentiated again: {type(error).__name__}: {explain.said(error)}"
         return _none_finding(rule, left, how, rule.raised_at(error), 2)
-    if unlike(found[:count], expected[:count], TOLERANCE[rule.bits], max(map(largest, expected), default=0.0)):
+    if _differ(rule, found[:count], expected[:count]):
         at = returned_at(lambda: _of_some(rule, known), rule.code)
         return _none_finding(rule, left, "gives gradients with another derivative than for zeros", at, 2)
     return None
@@ -89,10 +89,20 @@ def _nothing_known(rule: Rule) -> Finding | None:
     except Exception as error:
         how = f"raises where zeros would do: {type(error).__name__}: {explain.said(error)}"
         return _none_finding(rule, rule.made, how, rule.raised_at(error))
-    if unlike(found, expected, TOLERANCE[rule.bits], max(map(largest, rule.gradient), default=0.0)):
+    if _differ(rule, found, expected, rule.gradient):
         at = returned_at(lambda: rule.run(rule.values).undefined(), rule.code)
         return _none_finding(rule, rule.made, "gives other gradients than for zeros", at)
     return None
+
+
+def _differ(rule: Rule, found: Gradients, expected: Gradients, beside: Gradients = ()) -> bool:
+    """Whether None gives what zeros do not. Zero times infinity is NaN, and None computes nothing: where zeros give no
+    finite numbers, nothing is held against it. `beside`: what both are measured by, else by `expected`."""
+    there = [None if e is None else plain(e.detach()).isfinite() for e in expected]
+    found = [f if f is None or at is None or f.shape != at.shape else f.where(at, 0) for f, at in zip(found, there)]
+    expected = [e if at is None else e.where(at, 0) for e, at in zip(expected, there)]
+    scale = max(map(largest, beside or expected), default=0.0)
+    return bool(unlike(found, expected, TOLERANCE[rule.bits], scale))
 
 
 def _some(rule: Rule, known: tuple[int, ...]) -> Gradients:
