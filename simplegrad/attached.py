@@ -16,7 +16,7 @@ Class = TypeVar("Class", bound=type)
 # Each is imported when it is called. One whose name begins with a point is given no object.
 _SHOWN = {"show": "view.display:show", "_repr_mimebundle_": "view.display:mimebundle"}
 _METHODS = {
-    "CompiledAggregate": {"_repr_mimebundle_": "view.display:compiled_mimebundle"},
+    "CompiledAggregate": {"to_html": "view.compiled_html:compiled_html", **_SHOWN},
     "Trace": {
         "save": "trace.store:save",
         ".load": "trace.store:load",
@@ -27,7 +27,7 @@ _METHODS = {
     "Comparison": {"to_html": "view.html:comparison_html", **_SHOWN},
     "RunComparison": {"to_html": "view.html:comparison_html", **_SHOWN},
     "Report": {"to_html": "view.html:report_html", **_SHOWN},
-    "CallsReport": {"to_html": "view.html:calls_html"},
+    "CallsReport": {"to_html": "view.html:calls_html", **_SHOWN},
 }
 
 

@@ -24,7 +24,7 @@ def main(left: str, right: str, as_json: bool = False, output: str | None = None
     except (TraceFileError, TypeError, OSError, MissingExtra) as error:
         print(f"simplegrad diff: {error}", file=sys.stderr)
         return NOT_COMPARED
-    print(json.dumps(as_data(comparison), indent=2) if as_json else told(comparison))
+    print(json.dumps(as_data(comparison), indent=2) if as_json else comparison)
     return {True: AGREE, False: PART, None: NOT_COMPARED}[comparison.agrees]
 
 
@@ -33,11 +33,4 @@ def as_data(comparison: Comparison | RunComparison) -> dict:
         return comparison.as_json()
     found = comparison.divergence
     parted = found and {name: getattr(found, name) for name in ("kind", "variable", "sentence", "left", "right")}
-    return {"agrees": comparison.agrees, "sentence": told(comparison).splitlines()[0], "divergence": parted}
-
-
-def told(comparison) -> str:
-    if not isinstance(comparison, Comparison):
-        return str(comparison)
-    found = comparison.divergence
-    return "The runs agree." if found is None else f"{found.sentence}\n  left: {found.left}\n  right: {found.right}"
+    return {"agrees": comparison.agrees, "sentence": comparison.sentence, "divergence": parted}

@@ -125,6 +125,14 @@ class Comparison(Shown):
         return self.divergence is None
 
     @property
+    def sentence(self) -> str:
+        return "The runs agree." if self.divergence is None else self.divergence.sentence
+
+    def __str__(self) -> str:
+        found = self.divergence
+        return self.sentence if found is None else f"{found.sentence}\n  left: {found.left}\n  right: {found.right}"
+
+    @property
     def steps(self) -> list[tuple[int | None, int | None]]:
         """Pairs of event indices for one player of both; None where that side waits."""
         return self.alignment.steps
@@ -183,7 +191,9 @@ def compare(left: Trace, right: Trace) -> Comparison | RunComparison:
     Either has `.agrees` and `.divergence`. Raises TypeError for a trace of a tape beside one of PyTorch.
     """
     if left.kind != right.kind:
-        raise TypeError(f"compare: one trace is of a {left.kind} run, the other of a {right.kind} run; give two alike.")
+        raise TypeError(
+            f"compare: one trace is of a {left.kind} run, the other of a {right.kind} run; give two of one kind."
+        )
     return RunComparison(left, right) if left.kind == "torch" else Comparison(left, right)
 
 

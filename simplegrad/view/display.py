@@ -1,4 +1,4 @@
-"""A notebook cell that shows a trace, a comparison or a report: the page of view/html.py in a sandboxed frame.
+"""A notebook cell that shows a trace, a comparison, a report or compiled code: its page in a sandboxed frame.
 
 A frame holds the run and the player, not plotly's script: that stands once in the notebook, in the first cell that
 shows something (or that says `%load_ext simplegrad`), and is handed to the frames that ask for it. A frame can reach
@@ -15,28 +15,22 @@ import webbrowser
 from pathlib import Path
 from typing import Any
 
-from .html import comparison_html, packed_plotly, report_html, trace_html
+from ..compiler import CompiledAggregate
+from .html import packed_plotly
 
 HEIGHT = 760  # pixels: the first screen with its controls
-_CARRIER = """<div><script type="application/octet-stream" class="simplegrad-plotly">{}</script><script>
-(() => {{
-  const carried = document.currentScript?.previousElementSibling ?? document.querySelector(".simplegrad-plotly");
+# The script holds what it hands out: front ends move scripts about, and run them where nothing stands beside them.
+_CARRIER = """<script class="simplegrad-plotly">(() => {{
+  const simplegrad = "{}";
   window.addEventListener("message", (event) => {{
-    if (event.data === "simplegrad: plotly?") event.source.postMessage({{ simplegrad: carried.textContent }}, "*");
+    if (event.data === "simplegrad: plotly?") event.source.postMessage({{ simplegrad }}, "*");
   }});
-}})();
-</script></div>"""
-_PAGES = {"Trace": trace_html, "Comparison": comparison_html, "Report": report_html}
+}})();</script>"""
 
 
 def mimebundle(shown: Any, include: Any = None, exclude: Any = None) -> dict[str, str]:
-    """What a notebook shows of a trace, a comparison or a report: its page in a frame, and plain text beside it."""
+    """What a notebook shows of something that has a page: that page in a frame, and plain text beside it."""
     return {"text/plain": plain(shown), "text/html": framed(shown)}
-
-
-def compiled_mimebundle(aggregate: Any, include: Any = None, exclude: Any = None) -> dict[str, str]:
-    """The code of a compiled aggregate, as text."""
-    return {"text/plain": aggregate.source, "text/html": f"<pre>{html.escape(aggregate.source)}</pre>"}
 
 
 def show(shown: Any, height: int = HEIGHT, **options: Any) -> None:
@@ -47,29 +41,24 @@ def show(shown: Any, height: int = HEIGHT, **options: Any) -> None:
         display({"text/plain": plain(shown), "text/html": framed(shown, height, **options)}, raw=True)
         return
     with tempfile.NamedTemporaryFile("w", suffix=".html", prefix="simplegrad-", delete=False, encoding="utf-8") as file:
-        file.write(_PAGES[_kind(shown)](shown, **options))
+        file.write(shown.to_html(**options))
     print(f"{plain(shown).splitlines()[0]}: {file.name}")
     webbrowser.open(Path(file.name).as_uri())
 
 
 def plain(shown: Any) -> str:
-    return str(shown) if _kind(shown) == "Report" else repr(shown)
+    return shown.source if isinstance(shown, CompiledAggregate) else str(shown)
 
 
 def framed(shown: Any, height: int = HEIGHT, **options: Any) -> str:
     """The page as a frame; with plotly's script before it where this notebook has none yet."""
-    alone = "google.colab" in sys.modules  # there each cell is a page of its own
-    options = {"include_plotlyjs": alone, "address": "", **options}
-    page = _PAGES[_kind(shown)](shown, **options)
+    alone = "google.colab" in sys.modules  # there each cell is a page of its own, which no other can hand a script to
+    page = shown.to_html(**{"include_plotlyjs": "cdn" if alone else False, "address": "", **options})
     frame = (
         f'<iframe sandbox="allow-scripts" title="simplegrad" srcdoc="{html.escape(page)}" '
         f'style="width: 100%; height: {int(height)}px; border: 0"></iframe>'
     )
     return frame if alone else carried() + frame
-
-
-def _kind(shown: Any) -> str:
-    return next(kind.__name__ for kind in type(shown).__mro__ if kind.__name__ in _PAGES)
 
 
 # -- plotly's script, once a notebook ----------------------------------------------------------------------------------

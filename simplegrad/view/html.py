@@ -57,7 +57,7 @@ def trace_html(
     `address`: where the step stands in the browser's address, "fragment" (run.html#step=12), or "" for nowhere.
     """
     told = {"title": title or trace.title or "A recorded run", "facts": _births(trace), "notices": list(trace.notices)}
-    return _written(path, page(told, [TraceView(trace)], step or 0, include_plotlyjs, address))
+    return written(path, page(told, [TraceView(trace)], step or 0, include_plotlyjs, address))
 
 
 def comparison_html(
@@ -82,7 +82,7 @@ def comparison_html(
     views.append(TraceView(right, ghosts=compare_view.ghosts(comparison, "right"), name=names[1]))
     start = step if step is not None else found["divergence"]["step"] if found["divergence"] else 0
     rows = {"aligned_steps": compare_view.rows(comparison), "differs": comparison.differing_steps}
-    return _written(path, page(told, views, start, include_plotlyjs, address, **rows))
+    return written(path, page(told, views, start, include_plotlyjs, address, **rows))
 
 
 def report_html(
@@ -104,7 +104,7 @@ def report_html(
     }
     views = [] if trace is None else [TraceView(trace)]
     start = step if step is not None else steps[0] if steps else 0
-    return _written(path, page(told, views, start, include_plotlyjs if views else False, address))
+    return written(path, page(told, views, start, include_plotlyjs if views else False, address))
 
 
 def calls_html(report: CallsReport, path: str | os.PathLike | None = None, **options: Any) -> str | None:
@@ -162,9 +162,9 @@ def page(
     address: str = "fragment",
     **player: Any,
 ) -> str:
-    """The whole file. `told`: title, facts (what was found), tables, notices."""
+    """The whole file. `told`: title, facts (what was found), tables, codes (title, caption, text of each), notices."""
     head = player_part(views, start=start, charts=len(views), panels=PANELS[len(views)], address=address, **player)
-    told = {"facts": None, "tables": [], "notices": [], **told}
+    told = {"facts": None, "tables": [], "codes": [], "notices": [], **told}
     told |= {"player": head, "sides": [_side(view) for view in views]}
     data = {"sg-told": _packed(told)}
     data |= {f"sg-trace-{i}": view.payload for i, view in enumerate(views)}
@@ -252,7 +252,10 @@ def _block(name: str, packed: bytes) -> str:
 
 
 def plotly_script(include: bool | str, nonce: str) -> tuple[str, str]:
-    """(what stands in the body, what stands in the head) for plotly's script. Raises ValueError for another word."""
+    """(what stands in the body, what stands in the head) for plotly's script. Raises ValueError for another word.
+
+    A script from elsewhere is not waited for: it may be slow, or never come, and the picture steps without it.
+    """
     if include is True:
         return _block("sg-plotly", packed_plotly()), ""
     if include is False:
@@ -260,7 +263,7 @@ def plotly_script(include: bool | str, nonce: str) -> tuple[str, str]:
     address = CDN.format(get_plotlyjs_version()) if include == "cdn" else include
     if not isinstance(address, str) or not (address.endswith(".js") or address.startswith(("http://", "https://"))):
         raise ValueError(f"include_plotlyjs={include!r}: expected True, False, 'cdn', or the address of a .js file.")
-    return "", f'<script src="{html.escape(address)}" nonce="{nonce}"></script>\n'
+    return "", f'<script async src="{html.escape(address)}" nonce="{nonce}"></script>\n'
 
 
 @cache
@@ -268,7 +271,7 @@ def packed_plotly() -> bytes:
     return gzip.compress(get_plotlyjs().encode(), 9, mtime=0)
 
 
-def _written(path: str | os.PathLike | None, text: str) -> str | None:
+def written(path: str | os.PathLike | None, text: str) -> str | None:
     if path is None:
         return text
     Path(path).write_text(text, encoding="utf-8")

@@ -9,7 +9,18 @@ import pytest
 import torch
 
 import simplegrad
-from simplegrad import Tape, Variable, check, compile_aggregate, extras, grad, notebook
+from simplegrad import (
+    Tape,
+    Trace,
+    Variable,
+    check,
+    check_calls,
+    compile_aggregate,
+    extras,
+    grad,
+    notebook,
+    record_torch,
+)
 from simplegrad.comparison.compare import compare
 from simplegrad.language import EXAMPLES
 from simplegrad.view import display
@@ -52,6 +63,12 @@ def cell(monkeypatch):
     return shell
 
 
+def torch_run() -> Trace:
+    with record_torch(values="norm") as trace:
+        (torch.ones(2, requires_grad=True) ** 2).sum().backward()
+    return trace
+
+
 def frame_of(text: str) -> str:
     """The page in the frame."""
     (source,) = re.findall(r'<iframe sandbox="allow-scripts" title="simplegrad" srcdoc="([^"]*)"', text)
@@ -64,6 +81,8 @@ def frame_of(text: str) -> str:
         PROGRAM.run,
         lambda: check("simple"),
         lambda: compare(PROGRAM.run("simple"), PROGRAM.run("simple_variable_wrong")),
+        lambda: compare(torch_run(), torch_run()),
+        lambda: compile_aggregate("a * b", name="shown_ab"),
     ],
 )
 def test_what_is_shown_is_a_page_in_a_frame_and_text_beside_it(cell, make):
@@ -131,9 +150,33 @@ def test_without_plotly_there_is_text(monkeypatch):
     assert PROGRAM.run()._repr_mimebundle_() == {"text/plain": repr(PROGRAM.run())}
 
 
-def test_the_code_of_a_compiled_aggregate_is_text():
-    bundle = compile_aggregate("a * b", name="shown_ab")._repr_mimebundle_()
-    assert "def shown_ab" in bundle["text/plain"] and bundle["text/html"].startswith("<pre>")
+def test_a_compiled_aggregate_shows_its_code_and_a_run_and_stays_as_it_is(cell):
+    made = compile_aggregate("a * b", name="shown_ab")
+    bundle = made._repr_mimebundle_()
+    page = told(frame_of(bundle["text/html"]))
+    titles, captions, codes = zip(*page["codes"])
+    assert titles[:2] == ("forward", "propagate, and its general body") and "ran 1 time" in captions[1]
+    assert "def shown_ab" in codes[0] and "def shown_ab" in bundle["text/plain"]
+    assert page["player"]["traces"] and made.latest is None and not made.by_shape
+    made(*(Variable.constant(torch.rand(2, 3)) for _ in "ab"))
+    drawn = told(made.to_html(include_plotlyjs=False))["sides"][0]
+    assert drawn["drawing"]["nodes"] and made.latest is not None
+    assert list(made.by_shape) == [(torch.Size([2, 3]),) * 2]
+
+
+def test_calls_of_functions_show_themselves_without_a_run(cell):
+    with check_calls() as report:
+        torch.ones(2, requires_grad=True).sum().backward()
+    bundle = report._repr_mimebundle_()
+    assert bundle["text/plain"] == str(report) and told(frame_of(bundle["text/html"]))["sides"] == []
+
+
+def test_in_colab_a_display_stays_small_and_plotlys_script_comes_from_its_own_server(cell, monkeypatch):
+    """There a cell can hand nothing to another."""
+    monkeypatch.setitem(sys.modules, "google.colab", SimpleNamespace())
+    text = PROGRAM.run()._repr_mimebundle_()["text/html"]
+    assert len(text) < 1_000_000 and "simplegrad-plotly" not in text
+    assert '<script async src="https://cdn.plot.ly/plotly-' in frame_of(text)
 
 
 def test_outside_of_a_notebook_it_opens_in_the_browser(monkeypatch, capsys):

@@ -67,8 +67,8 @@ def test_plotlys_script_is_packed_or_comes_from_where_it_is_said_to(trace):
     assert b"plotly.js v" in gzip.decompress(packed_plotly())[:200]
     for said, source in (("cdn", "https://cdn.plot.ly/plotly-"), ("../plotly.min.js", "../plotly.min.js")):
         text = trace.to_html(include_plotlyjs=said)
-        assert f'<script src="{source}' in text and 'id="sg-plotly"' not in text
-    assert "<script src=" not in trace.to_html(include_plotlyjs=False)
+        assert f'<script async src="{source}' in text and 'id="sg-plotly"' not in text
+    assert "<script async" not in trace.to_html(include_plotlyjs=False)
     with pytest.raises(ValueError, match="expected True, False, 'cdn', or the address"):
         trace.to_html(include_plotlyjs="plotly")
 

@@ -11,6 +11,7 @@ import { shared } from "./shared.js";
 const KEY = "player", CHART = { displaylogo: false, scrollZoom: true, displayModeBar: false, doubleClick: "reset", responsive: true };
 const FRAME_MS = 300; // the longest wait for a frame: nobody sees a page in the background
 const ASK_MS = 300, ASK_TIMES = 20; // a notebook may draw the cell that carries it after this one
+const ELSEWHERE = "script[src]";
 const THEMES = ["as the system", "light", "dark"];
 
 function bytesOf(id) { return unpackedText(document.getElementById(id).textContent); }
@@ -122,6 +123,10 @@ function table({ title, columns, rows }) {
     html("tbody", {}, ...rows.map((row) => html("tr", {}, ...row.map((cell) => html("td", {}, String(cell)))))))));
 }
 
+function code([title, caption, text]) {
+  return html("section", {}, html("h2", {}, title), html("p", { class: "sg-notice" }, caption), html("pre", { class: "sg-code-alone" }, text));
+}
+
 /** What stands over the picture: what was found, with buttons that go there. */
 function findings(told) {
   const { facts } = told;
@@ -168,7 +173,13 @@ function plotlyOfNotebook() {
   });
 }
 
+/** The page and the script that it names from elsewhere, which has come by then, or will not come. */
+function loaded() {
+  return new Promise((done) => { if (document.readyState === "complete") done(null); else window.addEventListener("load", () => done(null)); });
+}
+
 async function plotlyScript() {
+  if (document.querySelector(ELSEWHERE)) return loaded();
   if (document.getElementById("sg-plotly")) return unzipped(bytesOf("sg-plotly"));
   const carried = await plotlyOfNotebook();
   return carried && unzipped(unpackedText(carried));
@@ -179,12 +190,18 @@ function painted() {
   return new Promise((shown) => { requestAnimationFrame(() => setTimeout(shown)); setTimeout(shown, FRAME_MS); });
 }
 
+function wherePlotlyIs() {
+  const named = /** @type {HTMLScriptElement | null} */ (document.querySelector(ELSEWHERE));
+  if (named) return `It did not come from ${named.src}.`;
+  return window.parent === window ? "This file was written without it." : "It is in the notebook's first cell that shows something, or says %load_ext simplegrad: run that cell.";
+}
+
 /** The pictures can be stepped through; now plotly's script, which takes longest to read, gives them its gestures. */
 async function gestures(plotly, pictures) {
   const script = await plotly;
   if (script) run(script);
   if (window.Plotly) await Promise.all(pictures.map((picture) => picture.draw()));
-  else for (const picture of pictures) picture.element.after(html("p", { class: "sg-notice" }, "Zooming, and what is known of a node, need plotly's script, which is not here: in a notebook, run the cell that says %load_ext simplegrad."));
+  else for (const picture of pictures) picture.element.after(html("p", { class: "sg-notice" }, `Zooming, and the details of a node, need plotly's script. ${wherePlotlyIs()}`));
   await painted();
   performance.mark("simplegrad: chart");
 }
@@ -195,7 +212,7 @@ async function show() {
   const told = JSON.parse(await unzipped(bytesOf("sg-told")));
   const pictures = told.sides.map((side, i) => new Picture(side, i));
   document.body.prepend(html("header", { class: "sg-head" }, html("h1", {}, told.title), themes()),
-    html("main", {}, ...findings(told), ...(told.sides.length ? laidOut(told, pictures) : []), ...told.tables.map(table),
+    html("main", {}, ...findings(told), ...(told.sides.length ? laidOut(told, pictures) : []), ...told.tables.map(table), ...told.codes.map(code),
       ...told.notices.map((notice) => html("p", { class: "sg-notice" }, notice))));
   if (!told.sides.length) return;
   const footer = html("footer", { class: "st-key-player-controls", "aria-label": "stepping" });
