@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import linecache
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from types import CodeType, FunctionType
 
@@ -62,13 +62,12 @@ _ITERATING |= {"values", "items", "endswith", "split"}
 @lru_cache(maxsize=64)
 def _statements(code: CodeType) -> tuple[ast.stmt, ...]:
     """Of the body of one function, or of a script outside of all; a loop is one, with its body."""
-    tree = parsed(code.co_filename)
-    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    functions = (node for node in _defined_in(code.co_filename) if not isinstance(node, ast.ClassDef))
     for node in functions:
         first = min([node.lineno, *(each.lineno for each in node.decorator_list)])
         if node.name == code.co_name and first == code.co_firstlineno:
             return tuple(_flat(node.body))
-    return tuple(_flat(tree.body)) if code.co_name == "<module>" else ()
+    return tuple(_flat(parsed(code.co_filename).body)) if code.co_name == "<module>" else ()
 
 
 def _flat(body: list[ast.stmt]) -> Iterator[ast.stmt]:
@@ -102,18 +101,32 @@ def changed(codes: tuple[CodeType, ...], cls: type, path: str) -> Source | None:
     """The line that gave a parameter other numbers before the run, in the functions that led to it or in its class:
     `nn.init.orthogonal_(model.blocks[1].weight)`, `self.head.weight.data.mul_(2)`. Of several the one that names it
     most exactly, and of these the last."""
-    bodies = [(code.co_filename, _statements(code)) for code in codes]
-    for file, definition in _definitions(cls):
-        methods = [each for each in definition.body if isinstance(each, ast.FunctionDef)]
-        bodies += [(file, tuple(_flat(method.body))) for method in methods]
-    names, found = path.split("."), []
-    for file, body in bodies:
-        for node in (each for statement in body for each in ast.walk(statement)):
-            exact = max((len(chain) for chain in _changed_by(node) if _is_within(chain, names)), default=0)
-            if exact:
-                found.append((exact, (file, node.lineno)))
+    names = path.split(".")
+    changes = [change for code in codes for change in _changes_of(code)] + _changes_in(cls)
+    found = [(len(chain), place) for chain, place in changes if _is_within(chain, names)]
     most = max((exact for exact, _ in found), default=0)
     return next((place for exact, place in reversed(found) if exact == most), None)
+
+
+Change = tuple[list[str], Source]  # what may be changed, and where
+
+
+@lru_cache(maxsize=1024)
+def _changes_of(code: CodeType) -> list[Change]:
+    return list(_changes(code.co_filename, _statements(code)))
+
+
+@lru_cache(maxsize=1024)
+def _changes_in(cls: type) -> list[Change]:
+    methods = [(file, each) for file, definition in _definitions(cls) for each in definition.body]
+    bodies = [(file, each.body) for file, each in methods if isinstance(each, ast.FunctionDef)]
+    return [change for file, body in bodies for change in _changes(file, _flat(body))]
+
+
+def _changes(file: str, body: Iterable[ast.stmt]) -> Iterator[Change]:
+    for node in (each for statement in body for each in ast.walk(statement)):
+        for chain in _changed_by(node):
+            yield chain, (file, node.lineno)
 
 
 def _changed_by(node: ast.AST) -> Iterator[list[str]]:
@@ -164,7 +177,7 @@ def return_of(cls: type) -> Source | None:
     code = getattr(inspect.unwrap(cls.backward), "__code__", None)
     if code is None:
         return None
-    for node in ast.walk(parsed(code.co_filename)):
+    for node in _defined_in(code.co_filename):
         if isinstance(node, ast.FunctionDef) and node.name == code.co_name:
             first = min([node.lineno, *(each.lineno for each in node.decorator_list)])
             returns = [each.lineno for each in ast.walk(node) if isinstance(each, ast.Return)]
@@ -173,21 +186,33 @@ def return_of(cls: type) -> Source | None:
     return code.co_filename, code.co_firstlineno
 
 
-def _definitions(cls: type) -> Iterator[tuple[str, ast.ClassDef]]:
+@lru_cache(maxsize=1024)
+def _definitions(cls: type) -> list[tuple[str, ast.ClassDef]]:
+    """Of itself and of its bases that are no part of torch: the file of each, and what stands there."""
+    found = []
     for base in cls.__mro__:
         functions = [f for f in vars(base).values() if isinstance(f, FunctionType)]
         codes = [f.__code__ for f in functions if kind_of(f.__code__.co_filename) == OWN]
         for code in codes[:1]:
-            tree = parsed(code.co_filename)
             around = [
                 node
-                for node in ast.walk(tree)
+                for node in _defined_in(code.co_filename)
                 if isinstance(node, ast.ClassDef)
                 and node.name == base.__name__
                 and node.lineno <= code.co_firstlineno <= node.end_lineno
             ]
             if around:
-                yield code.co_filename, around[-1]
+                found.append((code.co_filename, around[-1]))
+    return found
+
+
+Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@lru_cache(maxsize=64)
+def _defined_in(file: str) -> list[Definition]:
+    """Its classes and functions, also inside of others, found once: files have ten thousand lines."""
+    return [node for node in ast.walk(parsed(file)) if isinstance(node, Definition)]
 
 
 @lru_cache(maxsize=64)
