@@ -25,6 +25,24 @@ EXPLICIT = {
 EXPLICIT |= {"masked_scatter", "masked_scatter_", "tensor", "zeros_like", "empty", "index_fill", "index_fill_", "triu_"}
 
 
+# Where a finite number has a slope that is not finite.
+STEEP = {
+    "Sqrt",
+    "Rsqrt",
+    "Log",
+    "Log2",
+    "Log10",
+    "Log1P",
+    "Div",
+    "Reciprocal",
+    "Pow",
+    "LinalgVectorNorm",
+    "Norm",
+    "Std",
+}
+STEEP |= {"Acos", "Asin", "Acosh", "Atanh", "Cdist", "Var", "Logit"}
+
+
 def born(run: Run, value: Value, filled: Filled) -> Cause | None:
     """In the forward part, on the way to the loss; else in the backward, at the first entry that made it."""
     loss = run.pass_of(filled.pass_id).loss
@@ -93,9 +111,8 @@ def _birth(run: Run, call: Call, bad: Value) -> Cause:
     used = _where_hides(run, bad)
     sentence = f"{_begins(bad)} is born in {at.name}{hint}, in the forward part{used}."
     cause = "nonfinite"
-    if call.kind == kinds.SCALE or (
-        bad.dtype == "float16" and bad.nonfinite == "inf" and call.name in ("mul", "__mul__")
-    ):
+    is_scaled_loss = bad.dtype == "float16" and bad.shape == () and call.name in ("mul", "__mul__", "__rmul__")
+    if call.kind == kinds.SCALE or (is_scaled_loss and bad.nonfinite == "inf"):
         cause, sentence = "loss_scale", f"The scaled loss overflows in {bad.dtype}: its scale is too large."
     return Cause(cause, sentence, at.source, (Link(f"{at.name} gives {_what(bad.nonfinite)}", at.source, at.event),))
 
@@ -152,6 +169,33 @@ def _leading_to(run: Run, value: Value, pass_id: int) -> set[Entry]:
     return found
 
 
+def _overflow(run: Run, visit: Visited, shown: str) -> Cause:
+    """A finite gradient that is more than half precision can hold."""
+    source = run.line_of(visit.entry)
+    sentence = (
+        f"The gradient overflows float16 in the backward of {shown}: it is finite there, and beyond 65504, the largest "
+        f"number of float16, so it becomes an infinity (inf)."
+    )
+    begin = run.pass_event(visit.pass_id).index
+    scales = [call for call in run.marks(kinds.SCALE) if call.event <= begin]
+    link = Link(f"{visit.entry.operator} gives an infinity (inf) from a finite gradient", source, visit.index)
+    if not scales:
+        return Cause("nonfinite", sentence, source, (link,))
+    scale = next((x.norm for x in reversed(scales[-1].inputs) if x.shape == () and x.norm), None)
+    by = "" if scale is None else f" by {scale:.10g}"
+    sentence += f" The loss was scaled{by}: a smaller scale keeps it finite, and update() of the scaler lowers it."
+    chain = (Link(f"the loss is scaled{by}", scales[-1].source, scales[-1].event), link)
+    is_skipped = _steps_are_skipped(run, visit.pass_id)
+    return Cause("loss_scale", sentence, scales[-1].source, chain, passes=is_skipped)
+
+
+def _steps_are_skipped(run: Run, pass_id: int) -> bool:
+    """The scaler looked at what the pass brought, and no optimiser stepped with it."""
+    end = run.end_of(pass_id)
+    looked = any(call.event >= end for call in run.marks(kinds.UNSCALE))
+    return looked and not any(call.event >= end for call in run.steps)
+
+
 def _birth_in_backward(run: Run, visit: Visited) -> Cause:
     entry = visit.entry
     bad = next(g for g in visit.outgoing if g is not None and g.nonfinite)
@@ -170,6 +214,8 @@ def _birth_in_backward(run: Run, visit: Visited) -> Cause:
         sentence = f"The backward of {entry.operator} gives {_what(bad.nonfinite)} from finite gradients."
         return Cause("custom_function", sentence, source, (Link(sentence, source, visit.index),))
     source = run.line_of(entry)
+    if bad.dtype == "float16" and bad.nonfinite == "inf" and entry.operator not in STEEP:
+        return _overflow(run, visit, shown)
     sentence = f"{_begins(bad)} is born in the backward of {shown}: its slope is not finite there."
     link = Link(f"{entry.operator} gives {_what(bad.nonfinite)} from a finite gradient", source, visit.index)
     return Cause("nonfinite", sentence, source, (link,))

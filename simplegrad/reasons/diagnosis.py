@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from ..trace import calls as kinds
 from ..trace.calls import Held
-from ..trace.events import Failed, PassFailed
+from ..trace.events import Failed, PassBegun, PassFailed
 from ..trace.trace import Trace
 from .answer import place_of
 from .meant import is_meant
@@ -14,6 +14,7 @@ from .run import Run, run_of
 from .stale import is_used, leftover
 from .why import Finding, Subject, cause_of, state_of
 
+_LOST = {"nan": "a NaN", "inf": "an infinity"}
 GRAVITY = ("nan", "none", "zero", "stale", "huge", "tiny")
 
 
@@ -60,7 +61,12 @@ def _failures(trace: Trace) -> list[str]:
     last = (ended[0].error, ended[0].message) if ended else None
     failed = [event for event in trace.events if isinstance(event, PassFailed) and (event.error, event.message) != last]
     caught = [f"The {event.pass_.title} failed: {event.error}: {event.message}" for event in failed]
-    return [*dict.fromkeys(caught), *(f"The run failed: {event.message}" for event in ended)]
+    lost = [
+        f"The loss of the {event.pass_.title} is {_LOST[event.pass_.loss.nonfinite]}."
+        for event in trace.events
+        if isinstance(event, PassBegun) and event.parent is None and event.pass_.loss.nonfinite
+    ]
+    return [*dict.fromkeys(caught), *lost, *(f"The run failed: {event.message}" for event in ended)]
 
 
 def _together(group: list[Finding]) -> Finding:

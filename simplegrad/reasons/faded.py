@@ -133,6 +133,7 @@ SHAPING = {
 }
 SHAPING |= {"Unsqueeze", "UnsafeView", "Add", "Sub", "Rsub", "Neg", "Sum", "Mean", "Clone", "Alias", "ToCopy", "Repeat"}
 SHAPING |= {"UnsafeSplit", "SplitWithSizes", "Select", "Slice", "Abs", "Squeeze0", "Flatten", "Movedim", "Roll", "Flip"}
+SUM_TO_ONE = {"Softmax", "SafeSoftmax"}
 ENOUGH = 1e-3  # a factor that far from one says where a gradient faded
 NOTHING = (0.0, "")
 MOST_STEPS = 2_000  # on the way back that are looked at for where a gradient faded, the nearest first
@@ -270,6 +271,11 @@ def _of_family(run: Run, name: str, entry: Entry, chain: tuple) -> Cause | None:
         took = "it took other elements, rows or branches (by max, index or mask)"
         sentence = f"{shown} never selects what comes from {name}: {took}."
         return Cause("not_selected", sentence, source, chain)
+    if operator in SUM_TO_ONE and any(reader.operator in ("Sum", "Mean") for reader in _readers(run, entry)):
+        sentence = (
+            f"{shown} sums to one whatever it is given, and its sum is taken: that is constant, so {name} gets zeros."
+        )
+        return Cause("flat", sentence, source, chain)
     if operator in SATURATING:
         return Cause(
             "saturated", f"{shown} is saturated: its slope is zero to rounding, so {name} gets zeros.", source, chain
@@ -277,6 +283,10 @@ def _of_family(run: Run, name: str, entry: Entry, chain: tuple) -> Cause | None:
     if operator in PRODUCT:
         return _zero_factor(run, name, entry, call, shown, source, chain)
     return None
+
+
+def _readers(run: Run, entry: Entry) -> list[Entry]:
+    return [reader for out in entry.outputs for reader in run.graph.readers(out)]
 
 
 _FLAT_WORDS = {

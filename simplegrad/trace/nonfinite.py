@@ -24,6 +24,7 @@ from .events import (
     Visited,
 )
 from .looks import Looks
+from .masks import Masks
 from .trace import Trace
 
 KINDS = ("nan", "inf")
@@ -59,19 +60,24 @@ class Birth:
 def find_nonfinite(trace: Trace, kinds: Collection[str] = KINDS) -> Birth | None:
     """The first NaN or infinity of a run, in its forward part or in any of its passes; None where all is finite.
 
-    `kinds`: ("nan",) passes over infinities, which some code writes on purpose (a mask of -inf).
+    An infinity that is written on purpose, and finite again in whatever reads it, is passed over: the -inf of a mask
+    that softmax makes zeros of. `kinds`: ("nan",) passes over all infinities.
     Raises ValueError for a trace that kept no numbers to look at, and for an unknown kind.
     """
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown:
         raise ValueError(f"kinds has {unknown[0]!r}: expected some of {', '.join(map(repr, KINDS))}.")
     _raise_if_nothing_was_kept(trace)
-    seen, looks = set(), Looks()
+    seen, looks, masks = set(), Looks(), None
     for event in trace.events:
         for value, part in _values_of(event):
             if id(value) not in seen:
                 seen.add(id(value))
                 kind = kind_of(value, looks)
+                if kind == "inf" and kind in kinds:
+                    masks = masks or Masks(trace)
+                    if masks.is_meant(event, value, part):
+                        continue
                 if kind in kinds:
                     return _Teller(trace, event, value, kind).birth(part)
     return None

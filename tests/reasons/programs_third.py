@@ -55,6 +55,14 @@ def module_hook_gives_zeros(record):
     return model, trace
 
 
+@fault("enc.weight", "zero", "flat")
+def the_sum_of_a_softmax(record):
+    model = Tower()
+    with record(model) as trace:
+        model.enc(given()).softmax(1).sum().backward()  # here
+    return model, trace
+
+
 @fault("enc.weight", "none", "frozen")
 def frozen_by_a_condition(record):
     model = Tower()

@@ -88,6 +88,34 @@ def test_without_a_model_names_come_from_the_code():
     assert (answer.state, answer.cause) == ("none", "detach")
 
 
+def half_precision_step(*, scaler, factor=1.0):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 1))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with record_torch(model) as trace:
+        with torch.autocast("cpu", dtype=torch.float16):
+            loss = (model(torch.ones(2, 4)).float() * 100).square().mean() * factor
+        scaler.scale(loss).backward()  # the scale
+        scaler.step(optimizer)
+        scaler.update()
+    return trace
+
+
+def test_an_overflow_of_half_precision_is_the_scale_of_the_loss():
+    trace = half_precision_step(scaler=torch.amp.GradScaler("cpu", init_scale=2.0**24))
+    answer = trace.why("0.weight")
+    assert (answer.state, answer.cause) == ("nan", "loss_scale")
+    assert "16777216" in answer.sentence
+    assert answer.place.text.rstrip().endswith("# the scale")
+    assert simplegrad.diagnose(trace).findings == ()  # the scaler skips the step, as it should
+
+
+def test_an_overflow_without_a_scale_is_none_of_a_slope():
+    trace = half_precision_step(scaler=torch.amp.GradScaler("cpu", enabled=False), factor=1e6)
+    answer = trace.why("0.weight")
+    assert (answer.cause, "overflows float16" in answer.sentence) == ("nonfinite", True)
+
+
 def test_a_pass_and_its_line():
     x = torch.ones(2, requires_grad=True)
     with record_torch() as trace:

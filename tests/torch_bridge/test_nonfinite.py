@@ -172,6 +172,32 @@ def test_a_row_of_masks_is_the_birth_of_the_nan(values):
     assert find_nonfinite(trace, kinds=("nan",)).entry.operator == "Softmax"
 
 
+LATER = torch.ones(3, 3, dtype=torch.bool).triu(1)
+OUTER = torch.zeros(3, 3).masked_fill(LATER, float("-inf"))
+MASKS = {
+    "filled": lambda s: s.masked_fill(LATER, float("-inf")).softmax(-1),
+    "added": lambda s: (s + torch.full((3, 3), float("-inf")).triu(1)).softmax(-1),
+    "given": lambda s: (s + OUTER).softmax(-1),
+    "chosen": lambda s: torch.where(LATER, torch.tensor(float("-inf")), s).logsumexp(-1),
+    "the largest": lambda s: s.masked_fill(LATER, float("-inf")).max(-1).values,
+}
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_a_mask_that_is_taken_out_again_is_no_birth(name, values):
+    x = torch.randn(3, 3, requires_grad=True)
+    with record_torch(values) as trace:
+        MASKS[name](x * 2).square().sum().backward()
+    assert find_nonfinite(trace) is None
+
+
+def test_a_mask_that_leaks_is_the_birth(values):
+    x = torch.randn(3, 3, requires_grad=True)
+    with record_torch(values) as trace:
+        x.masked_fill(LATER, float("-inf")).square().sum().backward()
+    assert find_nonfinite(trace).entry.operator == "MaskedFill"
+
+
 def test_what_no_backward_reaches_is_told_by_its_line(values):
     with record_torch(values) as trace:
         torch.log(torch.zeros(2))  # no gradient needed
