@@ -271,10 +271,8 @@ def _of_family(run: Run, name: str, entry: Entry, chain: tuple) -> Cause | None:
         took = "it took other elements, rows or branches (by max, index or mask)"
         sentence = f"{shown} never selects what comes from {name}: {took}."
         return Cause("not_selected", sentence, source, chain)
-    if operator in SUM_TO_ONE and any(reader.operator in ("Sum", "Mean") for reader in _readers(run, entry)):
-        sentence = (
-            f"{shown} sums to one whatever it is given, and its sum is taken: that is constant, so {name} gets zeros."
-        )
+    if _is_constant_sum(run, entry):
+        sentence = f"{shown} sums to one whatever it is given: its sum is constant, so {name} gets zeros."
         return Cause("flat", sentence, source, chain)
     if operator in SATURATING:
         return Cause(
@@ -285,8 +283,10 @@ def _of_family(run: Run, name: str, entry: Entry, chain: tuple) -> Cause | None:
     return None
 
 
-def _readers(run: Run, entry: Entry) -> list[Entry]:
-    return [reader for out in entry.outputs for reader in run.graph.readers(out)]
+def _is_constant_sum(run: Run, entry: Entry) -> bool:
+    """The sum of a softmax: one, whatever it is given."""
+    readers = [reader.operator for out in entry.outputs for reader in run.graph.readers(out)]
+    return entry.operator in SUM_TO_ONE and bool(readers) and all(each in ("Sum", "Mean") for each in readers)
 
 
 _FLAT_WORDS = {
@@ -407,6 +407,8 @@ def _smallest(run: Run, name: str, steps: list, filled: Filled) -> Cause | None:
     product = 1.0
     for each, *_ in shrinking:
         product *= each
+    if _is_constant_sum(run, entry):
+        return _of_family(run, name, entry, ())
     if shrinking and product < ENOUGH and (entry.operator in SATURATING or product < ratio):
         ratio, entry, visit = min(shrinking, key=lambda step: step[0])
         times = "" if len(shrinking) == 1 else f", and {len(shrinking) - 1} more on the way,"
