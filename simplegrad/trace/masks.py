@@ -20,7 +20,7 @@ class Masks:
     """Which infinities of the forward part are meant: written as such, and finite again in all that reads them."""
 
     def __init__(self, trace: Trace) -> None:
-        self.calls = [call for call in trace.calls if call.kind in _FLOWS and not call.within]
+        self.calls = [call for call in trace.calls if call.kind in _FLOWS and not call.within and call.inside is None]
         self.readers: dict[Value, list[Entry | Call]] = defaultdict(list)
         for each in (*self.calls, *(entry for entry in trace.entries if entry.pass_id is None)):
             for value in each.inputs:
