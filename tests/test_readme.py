@@ -11,16 +11,22 @@ from pathlib import Path
 import pytest
 
 from simplegrad import Tape, registry, settings
-from simplegrad.language import DEFAULT_LIMITS
+from simplegrad.language import DEFAULT_LIMITS, Program
 from simplegrad.trace import document, looks, store
 from simplegrad.view.session import COMPARISONS, REPORTS, TRACES, VIEWS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+LIMITS = (ROOT / "docs" / "limits.md").read_text()
 
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def block_with(words: str) -> str:
+    (found,) = [block for block in blocks("python") if words in block]
+    return found
 
 
 def said_in_comments(code: str) -> list[str]:
@@ -31,7 +37,7 @@ def said_in_comments(code: str) -> list[str]:
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A reader's folder, with the file of the example in it."""
-    (tmp_path / "my_ops.py").write_text(blocks("python")[0])
+    (tmp_path / "my_ops.py").write_text(block_with("@aggregate("))
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     yield tmp_path
@@ -39,22 +45,24 @@ def folder(tmp_path, monkeypatch):
     sys.modules.pop("my_ops", None)
 
 
-def test_the_code_prints_what_its_comments_say(folder):
-    names: dict = {"__name__": "readme"}
-    with Tape():
-        for number, code in enumerate(blocks("python")):
-            script = folder / f"block_{number}.py"  # a file, since check reads the source of what it checks
-            script.write_text(code)
-            output = io.StringIO()
-            with contextlib.redirect_stdout(output):
-                exec(compile(code, str(script), "exec"), names)
-            assert output.getvalue().splitlines() == said_in_comments(code)
+def test_each_piece_of_code_runs_by_itself_and_prints_what_its_comments_say(folder):
+    for number, code in enumerate(blocks("python")):
+        script = folder / f"block_{number}.py"  # a file, since check reads the source of what it checks
+        script.write_text(code)
+        output = io.StringIO()
+        with Tape(), contextlib.redirect_stdout(output):
+            exec(compile(code, str(script), "exec"), {"__name__": "readme"})
+        assert output.getvalue().splitlines() == said_in_comments(code)
     assert (folder / "run.trace").exists()
 
 
+def test_the_program_to_begin_with_runs_to_its_end():
+    trace = Program.parse(blocks("text")[0]).run()
+    assert trace.error is None and trace.pass_count == 2
+
+
 def test_its_test_fails_as_it_should(folder):
-    code = blocks("python")[0] + blocks("python")[2]
-    (folder / "test_mine.py").write_text(code)
+    (folder / "test_mine.py").write_text(block_with("def test_fused"))
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "test_mine.py"]
     run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
@@ -74,7 +82,7 @@ def test_the_console_shows_what_it_says(folder):
 
 
 def table(first: str) -> dict[str, float]:
-    rows = README.split(f"| {first} | at most |\n|---|---|\n")[1].split("\n\n")[0].splitlines()
+    rows = LIMITS.split(f"| {first} | at most |\n|---|---|\n")[1].split("\n\n")[0].splitlines()
     cells = [row.strip("| ").split(" | ") for row in rows]
     return {what: float(number.replace(",", "")) for what, number in cells}
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 from ..checks.report import Place
 from ..trace.events import Source
-from ..trace.texts import lines_of
+from ..trace.texts import called, lines_of
 from ..trace.trace import Trace
 
 STATES = ("none", "zero", "nan", "tiny", "huge", "stale", "value")
@@ -85,7 +84,7 @@ class Cause:
 
 
 def at(source: Source | None) -> str:
-    return "" if source is None else f" ({os.path.basename(source[0])}, line {source[1]})"
+    return "" if source is None else f" ({called(source[0])}, line {source[1]})"
 
 
 def place_of(trace: Trace, source: Source | None) -> Place | None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 
 from simplegrad.trace.calls import IN_PLACE, Call
 from simplegrad.trace.events import Entry, Source
+from simplegrad.trace.texts import called
 
 _CHANGED = re.compile(r"modified by an inplace operation: \[[\w.]+ (\[[\d, ]*\])\].*?is at version (\d+); expected")
 _NO_DERIVATIVE = re.compile(r"derivative for '?(?:aten::)?(\w+)")
@@ -44,4 +44,4 @@ def _no_derivative(name: str, calls: Sequence[Call]) -> str:
 
 
 def at(source: Source | None) -> str:
-    return "" if source is None else f" ({os.path.basename(source[0])}, line {source[1]})"
+    return "" if source is None else f" ({called(source[0])}, line {source[1]})"

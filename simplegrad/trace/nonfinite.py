@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from operator import attrgetter
@@ -25,6 +24,7 @@ from .events import (
 )
 from .looks import Looks
 from .masks import Masks
+from .texts import called
 from .trace import Trace
 
 KINDS = ("nan", "inf")
@@ -248,4 +248,4 @@ def _state_of(values: Collection[Value | None], what: str) -> str:
 def _shown(source: Source | None, line: int | None) -> str:
     if line is not None:
         return f" (line {line})"
-    return "" if source is None else f" ({os.path.basename(source[0])}:{source[1]})"
+    return "" if source is None else f" ({called(source[0])}:{source[1]})"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import linecache
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 
@@ -17,8 +18,15 @@ MOST_FILES = 1_000  # of one trace
 LONGEST = 2_000  # lines from one margin to the next that are kept
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _EXAMPLES = (os.path.join(_PACKAGE, "aggregates.py"), os.path.join(_PACKAGE, "gallery") + os.sep)
+_TORCH = re.compile(r"[\\/](site|dist)-packages[\\/]torch[\\/]")
 
 Chunks = Mapping[str, list[tuple[int, list[str]]]]  # of a file: (number of the first line, lines)
+
+
+def called(file: str) -> str:
+    """What a file is called in a sentence: its last part. Those of a notebook's cells are numbers, and are cells."""
+    folder, name = os.path.split(file)
+    return "notebook cell" if os.path.basename(folder).startswith("ipykernel_") else name
 
 
 @lru_cache(maxsize=1024)  # asked for each event
@@ -26,6 +34,11 @@ def is_ours(file: str) -> bool:
     """Code of this package, which is nobody's program; the aggregates are there to be read."""
     path = os.path.abspath(file)
     return path.startswith(_PACKAGE) and not path.startswith(_EXAMPLES)
+
+
+def is_torchs(file: str) -> bool:
+    """Code of torch, here or on the machine that a trace comes from."""
+    return _TORCH.search(file) is not None
 
 
 def lines_of(file: str, texts: Chunks | None) -> list[str]:

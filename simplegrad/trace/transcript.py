@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 
 from .events import Event, Failed, Leaf, LimitReached, PassBegun, PassEnded, PassFailed, Recorded, Value
 from .looks import printable
+from .texts import called
 
 _RULE = "-" * 24
 
@@ -47,7 +47,7 @@ def _at(event: Event) -> str:
     """Where it happened: the line of the program, or else of the Python file."""
     if event.line is not None:
         return f" at line {event.line}"
-    return f" at {os.path.basename(event.source[0])}:{event.source[1]}" if event.source else ""
+    return f" at {called(event.source[0])}:{event.source[1]}" if event.source else ""
 
 
 def _shown(value: Value) -> object:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import gzip
 import json
 import math
-import os
 from collections.abc import Callable
 
 from ..graph.search import modules_of
@@ -32,7 +31,7 @@ from ..trace.events import (
     Visited,
 )
 from ..trace.looks import Looks
-from ..trace.texts import LONGEST, around, is_ours, lines_of
+from ..trace.texts import LONGEST, around, called, is_ours, lines_of
 from ..trace.trace import Trace
 from .contract import NOT_FINITE, NOWHERE, UNKNOWN, WIDTHS, EntryRow, EventRow, ModuleRow, PassRow, SourceRow, ValueRow
 from .sentences import Narrator, formulas, shape_text
@@ -90,7 +89,7 @@ def _called(file: str) -> str:
     """What a file is called on a page; the text of a program, and what the compiler wrote, have none."""
     if file.startswith("<"):
         return file[1:-1].rsplit(" ", 1)[0]
-    return os.path.basename(file)
+    return called(file)
 
 
 class _Encoder:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import inspect
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -20,7 +19,7 @@ from ..targets import Target
 from ..torch_bridge.gallery import GALLERY
 from ..trace.events import Entry, Failed, PassFailed, VisitBegun
 from ..trace.nonfinite import Birth, find_nonfinite
-from ..trace.texts import Chunks, is_ours, lines_of
+from ..trace.texts import Chunks, called, is_ours, is_torchs, lines_of
 from ..trace.trace import Trace
 from .figure import Ghost
 from .session import LARGEST_STEP, REPORTS, TRACES
@@ -80,13 +79,13 @@ def cases_of(files: UserFiles | None, opened: Mapping[str, Trace] | None = None)
 
 def _own_name(target: Target, taken: Mapping[str, Case]) -> str:
     """Its own name; with the file's where another file has the same."""
-    file = os.path.basename(target.file)
+    file = called(target.file)
     name = f"case of {file}" if target.kind == "case" else target.name
     return f"{file}::{target.name}" if OWN + name in taken else name
 
 
 def _about(target: Target) -> str:
-    return f"{os.path.basename(target.file)}, line {target.line}." if target.line else os.path.basename(target.file)
+    return f"{called(target.file)}, line {target.line}." if target.line else called(target.file)
 
 
 def looked_from_query(query: Mapping[str, str], cases: Mapping[str, Case]) -> Looked:
@@ -391,8 +390,9 @@ def sources(trace: Trace, findings: list[Finding], births: list[Birth]) -> list[
     for birth in births:
         if birth.source is not None:
             marks.setdefault(birth.source, []).append("born")
-    wanted = [*marks, *(entry.propagate_source for entry in trace.entries if entry.propagate_source)]
-    wanted += [entry.source for entry in trace.entries if entry.source and entry.pass_id is None]
+    also = [entry.propagate_source for entry in trace.entries if entry.propagate_source]
+    also += [entry.source for entry in trace.entries if entry.source and entry.pass_id is None]
+    wanted = [*marks, *(place for place in also if not is_torchs(place[0]))]
     blocks: dict[tuple[str, int, int], None] = {}
     for file, line in wanted:
         shown = any(file == there and first <= line <= last for there, first, last in blocks)
@@ -408,7 +408,7 @@ def _source(file: str, first: int, last: int, marks: dict[tuple[str, int], list[
         [number, lines[number - 1].rstrip(), sorted(set(marks.get((file, number), ())))]
         for number in range(first, last + 1)
     ]
-    return {"file": os.path.basename(file), "lines": shown}
+    return {"file": called(file), "lines": shown}
 
 
 def block_around(file: str, line: int, texts: Chunks | None = None) -> tuple[str, int, int] | None:

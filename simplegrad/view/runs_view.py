@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from ..checks.report import Place
 from ..comparison.compare import Comparison
 from ..comparison.runs import RunComparison
+from ..trace.texts import called
 from . import compare_view
 
 NOTHING = "nothing"  # the title of a side without a trace
@@ -84,7 +84,7 @@ def _at(place: Place | None) -> str:
         return "its line is not known"
     lines = f"line {place.first}" if place.first == place.last else f"lines {place.first} to {place.last}"
     text = " ".join(place.text.split())
-    return f"{lines} of {os.path.basename(place.file)}" + (f": {text}" if text else "")
+    return f"{lines} of {called(place.file)}" + (f": {text}" if text else "")
 
 
 def layer_rows(comparison: RunComparison) -> list[dict]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
-import os
 
 from ..checks.report import Place
 from ..reasons import Why, diagnose, why
 from ..trace.calls import Held
+from ..trace.texts import called
 from ..trace.trace import Trace
 from .sentences import shape_text
 
@@ -36,7 +36,7 @@ def place_row(place: Place | None) -> list | None:
     if place is None:
         return None
     lines = f"line {place.first}" if place.first == place.last else f"lines {place.first}-{place.last}"
-    return [f"{os.path.basename(place.file)}, {lines}", inspect.cleandoc(place.text)]
+    return [f"{called(place.file)}, {lines}", inspect.cleandoc(place.text)]
 
 
 def diagnosis(trace: Trace) -> list[dict]:

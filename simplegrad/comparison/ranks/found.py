@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 from ...trace.events import Source
+from ...trace.texts import called
 from .run import RankRun
 
 NAN, HANG, NOT_REDUCED, TWICE = "nan", "hang", "not_reduced", "reduced_twice"
@@ -28,7 +28,7 @@ class Found:
 
 def at(source: Source | None) -> str:
     """` (train.py, line 12)`"""
-    return "" if source is None else f" ({os.path.basename(source[0])}, line {source[1]})"
+    return "" if source is None else f" ({called(source[0])}, line {source[1]})"
 
 
 def names(ranks: list[int]) -> str:

@@ -4,7 +4,7 @@ import { html, svg } from "./dom.js";
 import { shared } from "./shared.js";
 
 export const MARKS = {
-  made: ["M", "made here: the value that escapes"], read: ["R", "read here, in backward"],
+  made: ["M", "made here, in forward"], read: ["R", "read here, in backward"],
   raised: ["✕", "raised here"], wrong: ["✕", "what is computed here is wrong"], born: ["!", "the first value that is not finite is born here"],
 };
 const STATES = { holds: "✓", broken: "✕", "not tried": "–" };
