@@ -14,6 +14,7 @@ from ..trace import Trace
 from .causes import explain
 from .causes.first_order import why_wrong, with_lines
 from .causes.hooks import Hook, changing, constant, written
+from .causes.overwritten import written_past_autograd
 from .chance import one_at_a_time, random_state_kept, with_equal_chances
 from .clauses.batched import batched
 from .clauses.forward_mode import forward_mode
@@ -311,6 +312,11 @@ class OnFunctions(Judging):
         if found.only_here:
             report.tell(2, BROKEN, "nan where forward has a slope")
             report.findings.append(explain.nonfinite_whole(report.name, found))
+            return
+        if (past := written_past_autograd(problem, report.name, TOLERANCE[1][problem.bits])) is not None:
+            report.tell(2, BROKEN, f"{past.slot or 'what is kept'} is written to past autograd")
+            report.findings.append(past)
+            self.goes_on = False
             return
         self.by_hand = problem.cut_by_hand()
         hooks, right_without = changing(problem, found, TOLERANCE[1][problem.bits])

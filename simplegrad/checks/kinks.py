@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from .looks import EPS, Answer, Look, held, is_uneven, reach, weightings
+from .looks import EPS, UNSETTLED, Answer, Look, held, is_uneven, reach, weightings
 from .numbers import STEPS, Slope, close, drawn, grows, moved, plain, steepest
 
 NEAR = {64: 1e-5, 32: 1e-2}  # relative distance of the points nearby
@@ -31,7 +31,7 @@ def judged_at_given(map: Any, tolerance: float) -> Answer:
     if found.wrong or found.is_told(tolerance) or (is_uneven(map.at) and found.is_finite):
         return found
     try:
-        point = Point(map, tolerance)
+        point = Point(map, tolerance, alone=not found.settled)
         parts = [part for i in range(len(map.at)) for part in point.of_input(i)]
     except Exception:  # not even at the given point itself
         return replace(found, unknown=[*found.unknown, found.why or "it cannot be run again there"])
@@ -39,8 +39,8 @@ def judged_at_given(map: Any, tolerance: float) -> Answer:
     wrong = [look for look in looks if look.differs(tolerance)]
     unknown = list(dict.fromkeys(said for part in parts for said in part.unknown))
     beside = list(dict.fromkeys(said for part in parts for said in part.beside))
-    settled = found.settled or not unknown
-    return Answer(wrong, looks, settled, found.why, True, unknown, beside, found.given, only_here=True)
+    settled = found.settled or bool(looks) or not unknown
+    return Answer(wrong, looks, settled, found.why, True, unknown, beside, found.given, only_here=found.settled)
 
 
 @dataclass
@@ -55,8 +55,9 @@ class Part:
 class Point:
     """The given point of a map, with pairs of opposite points nearby, and pairs that are closer."""
 
-    def __init__(self, map: Any, tolerance: float) -> None:
-        self.map, self.tolerance = map, tolerance
+    def __init__(self, map: Any, tolerance: float, alone: bool) -> None:
+        """`alone`: points further off tell nothing."""
+        self.map, self.tolerance, self.alone = map, tolerance, alone
         self.base = map.values(map.at)
         self.weightings = weightings(self.base, torch.Generator().manual_seed(2000))
         self.ways = [drawn(x, torch.Generator().manual_seed(2100 + i)) * reach(x) for i, x in enumerate(map.at)]
@@ -100,7 +101,8 @@ class Point:
         rest = movable & finite & torch.isfinite(asked) & ~kinks
         look = self._look(i, j, steady, asked, rest)
         part = Part([] if look is None else [look], [], [])
-        if look is not None and not look.is_sure(self.tolerance):
+        is_wrong = look is not None and self.alone and look.differs(self.tolerance) and not bool((odd | kinks).any())
+        if look is not None and not look.is_sure(self.tolerance) and not is_wrong:
             part.looks.clear()
             self._unlike(part, i, j, steady, asked, rest, odd, look)
         if bool((kinks & movable).any()):
@@ -202,6 +204,8 @@ class Point:
             rest = odd if others is None or others.is_sure(self.tolerance) else rest
         if not math.isfinite(look.slope.value):
             how = "the values of forward beside it are not finite, or it raises there"
+        elif look.slope.error <= UNSETTLED * abs(look.slope.value):
+            how = f"differences say {look.slope.value:.3g}, points nearby confirm neither"
         else:
             how = f"differences do not settle ({look.slope.value:.3g}, give or take {look.slope.error:.2g})"
         part.unknown.append(f"{elements(name, rest)}: {how}, and the gradient says {look.told:.3g} along them")

@@ -186,8 +186,8 @@ def look_at(map: Map, at: list[torch.Tensor], draw: int, quick: float = 0.0) -> 
     ways = [d for i in range(len(at)) for d in _directions(at, i, generator)]
     if not weighted:
         return []
-    sides = Sides(map, at, base, torch.stack([_flat(weights, base) for _, weights in weighted]))
-    natural = sides.weighted(_flat(base, base)).square().sum(1).sqrt().tolist()
+    sides, y = Sides(map, at, base, torch.stack([_flat(weights, base) for _, weights in weighted])), _flat(base, base)
+    natural = sides.weighted(y).square().sum(1).sqrt().tolist()
     asked = [vjp, *[lambda weights: map.vjp(at, weights)] * (len(weighted) - 1)]  # anew: it may change what it reads
     gradients = torch.stack([_flat(ask(weights), at) for ask, (_, weights) in zip(asked, weighted, strict=True)])
     # an infinite element is not moved, whatever its gradient, and makes 0 * inf of what it is multiplied with
@@ -199,6 +199,11 @@ def look_at(map: Map, at: list[torch.Tensor], draw: int, quick: float = 0.0) -> 
         slopes = [[Slope(t, 0.0) for t in truth.told] for truth in truths]
     else:
         slopes = sides.slopes(ways, claims, quick)
+    if not bool(torch.isfinite(y).all()):  # an infinite output is weighted with zeros too, and zero times inf is nan
+        slopes = [
+            [s if math.isfinite(t) else Slope(math.nan, math.inf) for s, t in zip(slope, claim.told, strict=True)]
+            for slope, claim in zip(slopes, claims, strict=True)
+        ]
     rounding = EPS[map.bits] / (1e-5 if map.bits == 64 else 1e-2)
     return [
         Look(map.made[j], map.names[i], claim.told[k], slope[k], claim.scales[k], rounding * natural[k])

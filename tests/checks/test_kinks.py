@@ -140,3 +140,27 @@ def test_an_edge_of_the_domain_is_asked_from_inside():
     fn = function(forward, lambda g, x, y: 2.5 * g * x**1.5)
     assert check(fn, at(*AT)).verdict == "correct"
     assert check(function(forward, lambda g, x, y: 2.4 * g * x**1.5), at(*AT)).faults
+
+
+# --- values past the end of their precision ---------------------------------------------------------------------------
+
+
+class Powers(torch.autograd.Function):
+    """The second output is infinite at 300: weighted with zero it gives nan, which says nothing of the first."""
+
+    times = 3
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.exp(), x.exp() ** 3
+
+    @classmethod
+    def backward(cls, ctx, a, b):
+        u = ctx.saved_tensors[0].exp()
+        return a * u + ctx._forward_cls.times * b * u**3
+
+
+def test_an_infinite_output_accuses_nobody_and_hides_nothing():
+    assert check(Powers.apply, at(300.0, 1.0, -1.0)).verdict == "unverified"
+    assert check(type("Wrong", (Powers,), {"times": 2}).apply, at(300.0, 1.0, -1.0)).faults

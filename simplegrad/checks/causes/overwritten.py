@@ -15,8 +15,11 @@ import torch
 
 from ...torch_bridge.patches import Watcher, watched_by
 from .. import source
+from ..changed import copied, is_changed
+from ..looks import held
 from ..report import Finding, Place
 from ..subjects.problem import Problem
+from ..subjects.subject import Forward
 from .owner import NOT_THE_USERS
 
 SAID = "modified by an inplace operation"
@@ -34,10 +37,12 @@ class Kept:
     changed_by: str = ""
     changed_at: Place | None = None
     by_optimizer: bool = False
+    copy: torch.Tensor | None = None  # where numbers are compared too, since .data is written to past the version
 
     @property
     def is_changed(self) -> bool:
-        return self.tensor._version != self.version
+        changed = self.tensor._version != self.version
+        return changed or (self.copy is not None and is_changed(self.tensor, self.copy))
 
 
 class Keeping(Watcher):
@@ -45,7 +50,8 @@ class Keeping(Watcher):
 
     sees_operations = True
 
-    def __init__(self) -> None:
+    def __init__(self, by_numbers: bool = False) -> None:
+        self.by_numbers = by_numbers
         self.kept: list[Kept] = []
         self.overwritten: Kept | None = None
         self.stepping = 0
@@ -54,6 +60,7 @@ class Keeping(Watcher):
         frame = users_frame()
         at = source.place(frame.f_code, frame.f_lineno) if frame is not None else None
         one = Kept(tensor, tensor._version, name_in(frame, tensor), at)
+        one.copy = copied(tensor) if self.by_numbers else None
         self.kept.append(one)
         return one
 
@@ -113,6 +120,41 @@ def overwritten(problem: Problem, told: Finding) -> Finding:
         read_at=one.changed_at or told.read_at,
         fix=STEPPED if one.by_optimizer else IN_PLACE.format(name=one.name or "x"),
     )
+
+
+def written_past_autograd(problem: Problem, called: str, tolerance: float) -> Finding | None:
+    """A tensor that an operation keeps, and that is written to by `.data` or the like, of which no version counter
+    tells; where the gradient is right once all that is kept stays as it was."""
+    watch = Keeping(by_numbers=True)
+    with watched_by(watch), torch.autograd.graph.saved_tensors_hooks(watch.pack, watch.unpack):
+        problem.outputs(problem.values)
+    one = next((one for one in watch.kept if one.is_changed), None)
+    if one is None or not _is_right_with_copies(problem, tolerance):
+        return None
+    name = one.name or f"a tensor of shape {tuple(one.tensor.shape)}"
+    by = f"`{one.changed_by}`" if one.changed_by else "another operation"
+    where = f" at line {one.changed_at.first}" if one.changed_at else ""
+    sentence = (
+        f"backward reads {name}, which was kept for it, and {by}{where} writes other numbers into it before backward "
+        f"runs, past autograd (.data, a detached tensor, numpy): no error tells, and the gradient is wrong."
+    )
+    fix = IN_PLACE.format(name=one.name or "x")
+    at = one.changed_at
+    return Finding("captured_value_mutated", sentence, called, one.name, one.at, at, order=1, fix=fix)
+
+
+def _is_right_with_copies(problem: Problem, tolerance: float) -> bool:
+    own = problem.fn
+
+    def kept(*args: Any) -> Any:
+        with torch.autograd.graph.saved_tensors_hooks(lambda x: x.detach().clone(), lambda x: x):
+            return own(*args)
+
+    problem.fn = kept
+    try:
+        return held(Forward(problem), tolerance).ok
+    finally:
+        problem.fn = own
 
 
 STEPPED = (
