@@ -111,15 +111,16 @@ class Moved(BaseException):
 
 
 class Untouched:
-    """Ends the check once something was drawn; it looks after 1, 2, 4, 8, … evaluations, and at the end."""
+    """Ends the check once something was drawn; it looks after 1, 4, 16, 64, … evaluations, and at the end."""
 
     def __init__(self) -> None:
-        self.at_first, self.count = places(), 0
+        self.at_first, self.done, self.next = places(), 0, 1
 
     def __call__(self) -> None:
-        self.count += 1
-        if self.count & (self.count - 1) == 0:
+        if self.done == self.next:
             self.look()
+            self.next *= 4
+        self.done += 1
 
     def look(self) -> None:
         if places() != self.at_first:

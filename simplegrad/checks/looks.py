@@ -317,11 +317,12 @@ def _with(at: list[torch.Tensor], ways: list[Way], h: float) -> list[torch.Tenso
 # -- sizes ---------------------------------------------------------------------------------------------------------
 
 
-def reach(x: torch.Tensor) -> torch.Tensor:
-    """How far each element may be moved for a step: as others of its group, or by its own size if it is far smaller."""
+def reach(x: torch.Tensor, masks: list[torch.Tensor] | None = None) -> torch.Tensor:
+    """How far each element may be moved for a step: as others of its group, or by its own size if it is far smaller.
+    `masks`: its groups, where they are known."""
     x = plain(x.detach())
     size = torch.zeros(x.shape, dtype=torch.float64, device=x.device)
-    for group in groups(x):
+    for group in groups(x) if masks is None else masks:
         own = x.abs().double()[group]
         rms = float(own.square().mean().sqrt())
         rms = rms if rms > 0 and math.isfinite(rms) else 1.0
@@ -353,6 +354,9 @@ def groups(x: torch.Tensor) -> list[torch.Tensor]:
 
 def is_uneven(at: Sequence[torch.Tensor]) -> bool:
     """Whether sizes are so far apart, or so far from 1, that what is small may drown in rounding."""
+    ends = [end for x in at if x.numel() for end in map(float, plain(x.detach()).abs().aminmax())]
+    if ends and min(ends) >= 1e-9 and max(ends) <= min(1e6, 1e5 * min(ends)):  # whatever the smallest is taken for
+        return False
     sizes = [s for x in at for s in _extremes(x)]
     return bool(sizes) and (max(sizes) > 1e5 * min(sizes) or max(sizes) > 1e6 or min(sizes) < 1e-9)
 
@@ -419,8 +423,9 @@ def _directions(at: list, i: int, generator: torch.Generator) -> list[tuple[int,
     x = at[i]
     if not x.numel():
         return []
-    made = drawn(x, generator) * reach(x).to(plain(x).dtype)
-    return [(i, torch.where(mask, made, torch.zeros_like(made))) for mask in groups(x)]
+    masks = groups(x)
+    made = drawn(x, generator) * reach(x, masks).to(plain(x).dtype)
+    return [(i, torch.where(mask, made, torch.zeros_like(made))) for mask in masks]
 
 
 def _flat(tensors: Sequence, like: Sequence) -> torch.Tensor:

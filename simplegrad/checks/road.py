@@ -276,16 +276,14 @@ def judge_order(judging: Judging, subject: Subject, level: int) -> bool:
     report = judging.report
     name = report.name if subject.is_whole else subject.name
     map = Gradient(subject)
-    try:
-        map.vjp(map.at, map.ones())
-    except Exception as error:  # the second backward raised: a guard, or a fault that makes itself heard
+    found = judged_at_given(map, TOLERANCE[2][subject.bits])
+    if found.given is None and (error := raised_by(map)) is not None:  # a guard, or a fault that makes itself heard
         told = judging.order_raises(subject, error, level)
         if told is not None:
             report.findings.append(told)
         refused = told is not None and told.is_note
         report.tell(4, NOT_TRIED if refused else BROKEN, told.sentence if refused else name)
         return False
-    found = judged_at_given(map, TOLERANCE[2][subject.bits])
     if found.wrong or not report.errors.get(level):
         report.errors[level] = found.errors
     if not is_told(judging, found, name, level):
@@ -294,6 +292,15 @@ def judge_order(judging: Judging, subject: Subject, level: int) -> bool:
         report.tell(4, HOLDS)
         return not found.unknown
     return judging.order_wrong(subject, map, found, level)
+
+
+def raised_by(map: Gradient) -> Exception | None:
+    """What the derivative of a gradient raises at the given point itself."""
+    try:
+        map.vjp(map.at, map.ones())
+    except Exception as error:
+        return error
+    return None
 
 
 SPOILING = ("captured_value_mutated", "input_mutated", "not_repeatable")

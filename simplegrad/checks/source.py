@@ -220,6 +220,11 @@ def lines_making(code: types.CodeType, names: set[str], given: set[str]) -> list
 
     None of them where one changes something in place: done twice, it would do it twice.
     """
+    return list(_lines_making(code, frozenset(names), frozenset(given)))
+
+
+@functools.lru_cache(maxsize=256)
+def _lines_making(code: types.CodeType, names: frozenset[str], given: frozenset[str]) -> list[str]:
     needed, kept = set(names), []
     for node in reversed(_body(code)):
         made = set().union(*(_written(s) for s in ast.walk(node) if isinstance(s, SIMPLE)))

@@ -60,14 +60,24 @@ class Call:
     @property
     def parameter_names(self) -> list[str]:
         """What forward calls its arguments, for naming inputs."""
-        try:
-            names = list(inspect.signature(inspect.unwrap(self.cls.forward)).parameters.values())
-        except (TypeError, ValueError):
-            names = []
-        names = names if self.has_setup else names[1:]
-        plain = [p.name for p in names if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-        rest = next((p.name for p in names if p.kind == p.VAR_POSITIONAL), "input")
+        plain, rest = positional(inspect.unwrap(self.cls.forward))
+        plain = plain if self.has_setup else plain[1:]
         return [plain[i] if i < len(plain) else f"{rest}[{i - len(plain)}]" for i in range(len(self.args))]
+
+
+def positional(function: Callable) -> tuple[list[str], str]:
+    """The names of a function's positional parameters, and that of the rest of them, "input" where it has none."""
+    code = getattr(function, "__code__", None)
+    if isinstance(function, types.FunctionType) and not hasattr(function, "__signature__"):  # inspect takes 0.1 ms
+        rest = code.co_argcount + code.co_kwonlyargcount
+        has_rest = code.co_flags & inspect.CO_VARARGS
+        return list(code.co_varnames[: code.co_argcount]), code.co_varnames[rest] if has_rest else "input"
+    try:
+        found = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return [], "input"
+    names = [p.name for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return names, next((p.name for p in found if p.kind == p.VAR_POSITIONAL), "input")
 
 
 def _is_guard(function: Any) -> bool:

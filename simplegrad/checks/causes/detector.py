@@ -24,6 +24,7 @@ from simplegrad.checks.numbers import Slope, directions, inner, inner_graph, mov
 from simplegrad.checks.subjects.alone import Alone, Ran
 from simplegrad.checks.subjects.held import FOLLOWED, INNER, INPUT, OUTPUT, UNTRACKED, Held, classified, copied, same
 from simplegrad.checks.subjects.slots import CTX_OWN, Path, Slot, Step
+from simplegrad.locks import cached_property
 from simplegrad.torch_bridge.calls import Call, recorded_calls
 
 MOST_VALUES = 300
@@ -79,9 +80,15 @@ class Examiner:
     """Measures one call. The steps of an examination are its methods, in order."""
 
     def __init__(
-        self, call: Call, draw: int = 0, bits: int = 64, ones: bool = False, along: list[torch.Tensor] | None = None
+        self,
+        call: Call,
+        draw: int = 0,
+        bits: int = 64,
+        ones: bool = False,
+        along: list[torch.Tensor] | None = None,
+        alone: Alone | None = None,
     ) -> None:
-        self.call, self.alone, self.bits = call, Alone(call), bits
+        self.call, self.alone, self.bits = call, alone or Alone(call), bits
         self.incoming = [_ones(g) if ones else g for g in call.incoming or []]
         generator = torch.Generator().manual_seed(500 + draw)
         self.along = along or directions(self.alone.values, generator)
@@ -95,6 +102,16 @@ class Examiner:
             self.weights = [torch.ones_like(weight) for weight in self.weights]
         size = norm(self.weights) * norm(answer)
         self.noise = size * (1e-10 if bits == 64 else 1e-4)
+
+    @cached_property
+    def with_ones(self) -> Examiner:
+        """Another of the same call, with ones coming in and ones for weights."""
+        return Examiner(self.call, 1, self.bits, ones=True, alone=self.alone)
+
+    @cached_property
+    def at_random(self) -> Examiner:
+        """Another of the same call, along another direction."""
+        return Examiner(self.call, 1, self.bits, alone=self.alone)
 
     def follows_convention(self) -> bool:
         """Whether this Function's gradient and that of one it calls in backward are no derivatives, both.

@@ -50,14 +50,16 @@ def _by_elements(examiner: Examiner, one: Held) -> list[Any] | None:
     if sum(v.numel() for v in values) > MOST_ELEMENTS or any(v.is_complex() for v in values):
         return None
     kept, found = examiner.along, []
-    for i, value in enumerate(values):
-        gradient = torch.zeros_like(plain(value))
-        for k in range(value.numel()):
-            examiner.along = [torch.zeros_like(plain(v)) for v in values]
-            examiner.along[i].view(-1)[k] = 1.0
-            gradient.view(-1)[k] = _difference(examiner, one)
-        found.append(gradient)
-    examiner.along = kept
+    try:
+        for i, value in enumerate(values):
+            gradient = torch.zeros_like(plain(value))
+            for k in range(value.numel()):
+                examiner.along = [torch.zeros_like(plain(v)) for v in values]
+                examiner.along[i].view(-1)[k] = 1.0
+                gradient.view(-1)[k] = _difference(examiner, one)
+            found.append(gradient)
+    finally:
+        examiner.along = kept
     return found
 
 

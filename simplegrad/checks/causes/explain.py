@@ -148,8 +148,7 @@ def lost(examiner: Examiner, one: Held) -> tuple[dict[int, torch.Tensor], str]:
     """(gradient lost per argument, for which loss it is), with ones for weights unless that happens to lose nothing."""
     for ones in (True, False):
         try:
-            measured = Examiner(examiner.call, 1, examiner.bits, ones=ones)
-            found = dropped_gradients(measured, one)
+            found = dropped_gradients(examiner.with_ones if ones else examiner.at_random, one)
         except Exception:  # not to be measured is no reason to keep the finding back
             continue
         if found and max(float(g.abs().max()) for g in found.values()) > 1e-9:

@@ -141,8 +141,9 @@ class Search:
 
     def run(self, sample: Sample, changes: Changes | None = None) -> Ran:
         ran = self.alone.forward(sample.values)
+        given = {id(slot.value) for slot in ran.slots} | {id(x) for x in ran.args}
         found = followed(lambda: self.alone.backward(ran, sample.incoming), {self.code}, self.owner, changes)
-        found.given = {id(slot.value) for slot in ran.slots} | {id(x) for x in ran.args}
+        found.given = given
         return found
 
     def gradients(self, sample: Sample, changes: Changes) -> list[Any]:

@@ -9,7 +9,7 @@ from ..report import Finding, Place
 from ..subjects.subject import Gradients, Rule, gradient_of
 from .steps import parting, stepped
 
-FACTOR = -1000.0
+FACTOR, OTHER = -1000.0, 700.0
 TOLERANCE = {64: 1e-7, 32: 2e-4}
 
 
@@ -22,23 +22,31 @@ def linear(rule: Rule, rough: float = 0.0, steady: bool = True) -> Finding | Non
     def asked(incoming: list[torch.Tensor]) -> Gradients:
         return run.gradients(incoming, keep=True) if steady else gradient_of(rule, rule.values, incoming)
 
-    once = asked(g)
+    once = rule.gradient if steady else asked(g)
     none = asked([torch.zeros_like(v) for v in g])
     if any(largest(x) > tolerance * largest(y) for x, y in zip(none, once, strict=True)):
         return _finding(rule, "with an incoming gradient of zeros it gives gradients that are not zero", 0.0)
+    other = directions(g, torch.Generator().manual_seed(8), scaled=False)
+    second = asked(other)
+    mixed = asked([FACTOR * a + OTHER * b for a, b in zip(g, other, strict=True)])
+    if not unlike(mixed, _sum(once, second, FACTOR, OTHER), tolerance, finite=True):  # all at one go; else which of it
+        return None
     more = asked([FACTOR * v for v in g])
     scaled = [None if x is None else FACTOR * x for x in once]
     if unlike(more, scaled, tolerance, finite=True):
         how = f"{FACTOR:g} times the incoming gradient gives not {FACTOR:g} times the gradients"
         return _finding(rule, how, FACTOR)
-    other = directions(g, torch.Generator().manual_seed(8), scaled=False)
-    second = asked(other)
     both = asked([a + b for a, b in zip(g, other, strict=True)])
-    total = [a if b is None else b if a is None else a + b for a, b in zip(once, second, strict=True)]
     size = max(map(largest, [*once, *second]), default=0.0)
-    if unlike(both, total, tolerance, size, finite=True):
+    if unlike(both, _sum(once, second), tolerance, size, finite=True):
         return _finding(rule, "the gradients of a sum of two incoming gradients are not the sum of those of each", 2.0)
     return None
+
+
+def _sum(one: Gradients, other: Gradients, a: float = 1.0, b: float = 1.0) -> Gradients:
+    """a times the one and b times the other; None is zeros."""
+    parts = [[by * g for by, g in ((a, x), (b, y)) if g is not None] for x, y in zip(one, other, strict=True)]
+    return [sum(part) if part else None for part in parts]
 
 
 def _finding(rule: Rule, how: str, factor: float) -> Finding:

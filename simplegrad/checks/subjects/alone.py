@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from torch.autograd.function import FunctionCtx
 from simplegrad.checks.alike import State
 from simplegrad.checks.chance import seed
 from simplegrad.checks.subjects.slots import CTX_OWN, Path, Slot, Step, holds_data, put, slots_of, used_names
+from simplegrad.locks import cached_property
 from simplegrad.torch_bridge.calls import Call, plain_copy
 
 
@@ -48,7 +49,12 @@ class Ran:
     ctx: AloneCtx
     args: list[Any]
     outputs: tuple[Any, ...]
-    slots: list[Slot] = field(default_factory=list)
+    find: Callable[[AloneCtx], list[Slot]]
+
+    @cached_property
+    def slots(self) -> list[Slot]:
+        """What backward can reach, as things stand when it is first asked. Ask before backward runs."""
+        return self.find(self.ctx)
 
 
 class Alone:
@@ -96,9 +102,7 @@ class Alone:
                 return self._forward(ctx, args)
 
         outputs = around(run, ctx) if around else run()
-        ran = Ran(ctx, leaves, outputs if isinstance(outputs, tuple) else (outputs,))
-        ran.slots = self.find_slots(ctx)
-        return ran
+        return Ran(ctx, leaves, outputs if isinstance(outputs, tuple) else (outputs,), self.find_slots)
 
     def _forward(self, ctx: AloneCtx, args: list[Any]) -> Any:
         if not self.call.has_setup:

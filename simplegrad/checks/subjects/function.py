@@ -108,6 +108,7 @@ class Rule:
         self.values = self.alone.values
         self.names = [call.parameter_names[i] for i in call.differentiated]
         _, outputs = self.outputs(self.values)
+        self.first = [out.detach().clone() for out in outputs]
         self.alone.state.restore(thorough=True)
         self.incoming = directions(outputs, torch.Generator().manual_seed(7), scaled=False)
         self.places = self.differentiable

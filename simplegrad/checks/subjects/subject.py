@@ -68,6 +68,7 @@ class Rule(Subject, Protocol):
     arguments: list[str]  # what backward returns gradients for
     takes_none: bool  # whether backward may be run with no gradient at all coming in
     untried: dict[int, str]  # of a clause, by its number: what there is nothing to try of
+    first: list[torch.Tensor]  # what its first run gave, for which gradients can come in
     has_modes: bool  # whether it is run with and without a graph, and whether inputs can do without a gradient
 
     def again(self, values: list[torch.Tensor]) -> Any:

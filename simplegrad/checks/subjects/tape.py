@@ -91,6 +91,7 @@ class TapeSubject:
         self.values, self.name = case.values(0), case.name
         self.mode = self._mode()
         first = self._followed(self._run(self.values))
+        self.first = [y.value.detach().clone() for y in first]
         self.incoming = draws([y.shape for y in first], 31, self.values[0])
         self.made = [f"output {i}" for i in range(len(first))]
 
