@@ -14,11 +14,10 @@ from typing import Any
 
 import torch
 
+from simplegrad.torch_bridge.operations import UNWRITTEN
 from simplegrad.torch_private import DisableTorchFunction
 from simplegrad.trace.nonfinite import kind_of_tensor
 
-# Memory that nobody has written to yet may hold anything.
-UNWRITTEN = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "resize_"}
 # They hand on what a pass computed (whose gradients hooks have seen), or what stands in a tensor already.
 HANDED_ON = {"__get__", "grad", "backward", "tolist", "item"}
 MOST_BIRTHS = 100

@@ -14,7 +14,7 @@ import torch
 
 from simplegrad.trace.nonfinite import kind_of_tensor
 
-SKIP, GIVES, PICKS, CHANGES, LEAVES, GRAD_MODE, SETS, MARK, APPLIES = range(9)
+SKIP, GIVES, PICKS, CHANGES, LEAVES, GRAD_MODE, SETS, MARK, APPLIES, RESERVES = range(10)
 _SKIPPED = set(
     "size dim stride numel nelement storage_offset element_size is_contiguous is_floating_point is_complex is_pinned "
     "is_conj is_neg is_inference data_ptr backward get_device type_as_ __len__ __repr__ __format__ __hash__ __dir__ "
@@ -25,6 +25,8 @@ _SKIPPED = set(
 _LEAVING = {"item", "tolist", "numpy", "__array__", "__float__", "__int__", "__bool__", "__index__", "__complex__"}
 _LEAVING |= {"__contains__", "equal", "allclose", "is_nonzero"}
 _PICKING = {"embedding", "embedding_bag", "__getitem__", "index_select", "gather", "take", "take_along_dim", "select"}
+# Memory that nobody has written to yet may hold anything.
+UNWRITTEN = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "resize_"}
 _MARKS = {"requires_grad_", "register_hook", "register_post_accumulate_grad_hook", "retain_grad"}
 _READ = {"data", "T", "mT", "H", "mH", "real", "imag"}  # attributes that give a tensor of the same numbers
 _FLOATS = {torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.complex64, torch.complex128}
@@ -74,6 +76,8 @@ def _sort(func: Callable, name: str) -> int:
         return MARK
     if name in _PICKING:
         return PICKS
+    if name in UNWRITTEN:
+        return RESERVES
     if name.endswith("_") and not name.endswith("__"):
         return CHANGES
     is_getter = getattr(func, "__name__", "") == "__get__"
@@ -177,6 +181,12 @@ class Tensors:
         ):
             return known[1]
         return self.add(tensor, False, given)
+
+    def reserved(self, tensor: torch.Tensor) -> int:
+        """The number of memory that nobody has written to: what stands in it is nobody's result."""
+        number = self.result(tensor, changes=True)
+        self.rows[number] = self.rows[number]._replace(norm=None, flaw=None)
+        return number
 
     def add(self, tensor: torch.Tensor, is_given: bool, given: tuple[int, ...] = ()) -> int:
         """`given`: what the operation that gave it was given; a view of one of these has its norm."""

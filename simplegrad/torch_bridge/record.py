@@ -28,6 +28,7 @@ from simplegrad.torch_bridge.operations import (
     GIVES,
     GRAD_MODE,
     PICKS,
+    RESERVES,
     SETS,
     SKIP,
     SORTS,
@@ -288,7 +289,10 @@ class TorchRecorder(Watcher):
                 return
             ins, numbers = self._arguments(args, kwargs, found)
             first, changes = len(self.tensors.rows), sort == CHANGES
-            outs = tuple([self.tensors.result(tensor, changes, ins) for tensor in found])
+            if sort == RESERVES:
+                outs = tuple([self.tensors.reserved(tensor) for tensor in found])
+            else:
+                outs = tuple([self.tensors.result(tensor, changes, ins) for tensor in found])
             flawed = any(self.tensors.rows[number].flaw for number in outs if number >= first)
             if sort == PICKS:
                 self.indexed.update(ins)

@@ -47,6 +47,8 @@ class CallTeller:
         self.errors: list[int] = []  # events that tell one and are not explained yet
         self.waiting: list[tuple[int, Joined, str]] = []  # collectives that had not come back: place, it, state told
         self.functions: list[tuple[int, int]] = []  # (depth, id of the call) of the Functions whose forward runs
+        self._by_address: dict[int, list[int]] = {}  # numbers of the tensors whose memory begins there
+        self._placed = 0  # how many are in it
 
     @property
     def rows(self) -> list[Known]:
@@ -209,10 +211,16 @@ class CallTeller:
         """Numbers of other tensors at the same memory, made before."""
         found = []
         for number in outs:
-            address = self.rows[number].address
-            last = {self.rows[i].first: i for i in range(number) if address and self.rows[i].address == address}
+            last = {self.rows[i].first: i for i in self._at(self.rows[number].address) if i < number}
             found += [i for first, i in last.items() if first != self.rows[number].first]
         return found
+
+    def _at(self, address: int) -> list[int]:
+        """Numbers of all tensors whose memory begins there, in their order; none where that is not known."""
+        for number in range(self._placed, len(self.rows)):
+            self._by_address.setdefault(self.rows[number].address, []).append(number)
+        self._placed = len(self.rows)
+        return self._by_address.get(address, []) if address else []
 
     def module(self, row: tuple, event: int, pass_id: int | None) -> Call:
         seen, where, (evaluates, keeps, grad) = row

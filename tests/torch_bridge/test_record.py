@@ -416,3 +416,15 @@ def test_a_long_graph_of_which_nothing_is_left_is_let_go_of_with_little_stack():
     finally:
         threading.stack_size(size)
     assert done and len(done[0].entries) == 8001
+
+
+def test_what_stands_in_memory_that_nobody_has_written_to_is_no_result():
+    x = vector()
+    with record_torch(values="norm") as trace:
+        room = torch.full((3,), 7.0, dtype=torch.double).new_empty(3)
+        room.copy_(x.detach())
+        (x * room).sum().backward()
+    (made,) = [call for call in trace.calls if call.name == "new_empty"]
+    (written,) = [call for call in trace.calls if call.name == "copy_"]
+    assert made.outputs[0].norm is None
+    assert written.outputs[0].norm == pytest.approx(x.detach().norm().item())
