@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -211,6 +212,8 @@ def rules_of(problem: Problem) -> tuple[list[Rule], list[str]]:
             continue
         if problem.is_bare:
             rule.names = problem.names
+        else:
+            rule.ways = functools.partial(problem.ways_of, call)
         if rule.incoming:
             rules.append(rule)
     return rules, left_out + [call.name for call in calls[MOST_RULES:]]

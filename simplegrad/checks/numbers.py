@@ -151,7 +151,9 @@ def largest(tensor: torch.Tensor | None) -> float:
     """The largest absolute value of its finite elements; 0 for None."""
     if tensor is None or not tensor.numel():
         return 0.0
-    return float(plain(tensor.detach()).abs().double().nan_to_num(0.0, 0.0, 0.0).max())
+    value = plain(tensor.detach())
+    value = value.double() if value.dtype == torch.bool else value.abs().double()
+    return float(value.nan_to_num(0.0, 0.0, 0.0).max())
 
 
 def unlike(

@@ -308,14 +308,16 @@ SPOILING = ("captured_value_mutated", "input_mutated", "not_repeatable")
 
 def explained_once(report: Report) -> list[Finding]:
     """The findings, without `unexplained` numbers of a rule that a fault is known of at that order or a lower, or one
-    that changes values between a forward and its backward, whenever that shows."""
+    that changes values between a forward and its backward, whenever that shows; of a NaN the one with its cause."""
     faults = [each for each in report.faults if each.code != "unexplained" and (each.order or each.code in SPOILING)]
 
     def is_known(finding: Finding) -> bool:
         entries, order = finding.entry.split(", "), finding.order or 1
         return finding.code == "unexplained" and any(f.entry in entries and (f.order or 1) <= order for f in faults)
 
-    return [each for each in report.findings if not is_known(each)]
+    born = [each for each in faults if each.code == "nonfinite_gradient"]
+    again = {id(each) for each in born[:-1] if (each.entry, each.order) == (born[-1].entry, born[-1].order)}
+    return [each for each in report.findings if not is_known(each) and id(each) not in again]
 
 
 def at_order(findings: list[Finding], chosen: Any, order: int) -> list[Finding]:

@@ -16,7 +16,7 @@ import torch
 from .. import source
 from ..report import Place
 from .samples import Known, Samples
-from .suspects import BEGINNINGS, Search, Suspect, operations_of
+from .suspects import ARRANGE, BEGINNINGS, Search, Suspect, operations_of
 from .trail import Change
 
 # What counts for and against a statement, in the logarithm of its odds.
@@ -30,14 +30,12 @@ HAS_MEANING = -2.0
 IS_DERIVATIVE = -0.8  # it has a meaning, but no incoming gradient is in it
 ALIAS_OF_RIGHT = 0.3  # it only renames a value that is right: something was left out there
 ALIAS_OF_OTHER = -1.0
+SAYS_NOTHING = 3.0  # x = x
 NEEDS_MORE = -1.5  # another value repairs with fewer numbers
 EXPLAINED = -1.2  # an earlier value accounts for it
 LEAST = -1.2  # below this the statement that returns is likelier than any other
 # what was tried at every sample
 CONFIRMED = {"zero", "meaning", "missing", "factor", "transposed", "conjugated", "inverted", "returned"}
-# operations that compute nothing: where another value would do for what they give, it is wrong before them
-ARRANGE = {"cat", "concat", "stack", "reshape", "view", "t", "transpose", "permute", "contiguous", "flatten", "expand"}
-ARRANGE |= {"unsqueeze", "squeeze", "movedim", "swapaxes", "view_as", "reshape_as", "to", "type_as", "clone"}
 
 
 @dataclass(frozen=True)
@@ -53,16 +51,17 @@ class Culprit:
     how: str
     suspect: Suspect | None = None
     slots: tuple[int, ...] = ()
+    is_alone: bool = True  # no other statement is known whose value, changed, would do as well
 
     @property
     def is_sure(self) -> bool:
         """Whether it is named: what it has to be is known everywhere, or it is what is returned and nothing before it
-        was found wrong. That some other value of something on the way would do as well says little."""
+        could be wrong. That some other value of something on the way would do as well says little."""
         if self.suspect is not None and self.suspect.begins:
             return False  # what is missing may be missing where it is added to
         if self.how in CONFIRMED or self.suspect is None:
             return self.how in CONFIRMED
-        return self.suspect.is_final and self.suspect.note.operation not in ARRANGE
+        return self.suspect.is_final and self.is_alone and self.suspect.note.operation not in ARRANGE
 
     @property
     def factor(self) -> float | None:
@@ -97,7 +96,14 @@ def named(search: Search, shared: bool = False) -> Culprit | None:
     best = max(range(len(suspects)), key=lambda i: (weighed[i], i), default=None)
     if best is None or (weighed[best] < LEAST and not shared and returns_what_it_computes(search)):
         return None if shared else returned(search)
-    return Culprit(suspects[best].statement, how(search, suspects[best]), suspects[best], tuple(search.wrong))
+    likely = suspects[best]
+    others = [s for s in suspects if s.statement != likely.statement and could_be_wrong(s)]
+    return Culprit(likely.statement, how(search, likely), likely, tuple(search.wrong), not others)
+
+
+def could_be_wrong(suspect: Suspect) -> bool:
+    """Whether another value of it would do, and nothing says that the one it has is right."""
+    return suspect.is_repaired and suspect.meaning is None and not suspect.is_alias
 
 
 def returns_what_it_computes(search: Search) -> bool:
@@ -107,7 +113,10 @@ def returns_what_it_computes(search: Search) -> bool:
 
 
 def returned(search: Search) -> Culprit | None:
-    at = search.bases[0].returned_at
+    """The statement that returns: of a helper's, where backward only passes on what that gives."""
+    ran = search.bases[0]
+    made = [n for n in ran.notes for i in search.wrong if n.made is ran.returned[i] and len(n.site.calls) > 1]
+    at = made[-1].site.statement if made else ran.returned_at
     return Culprit(at, "returned", slots=tuple(search.wrong)) if at else None
 
 
@@ -135,15 +144,18 @@ def weight(suspect: Suspect, least: int) -> float:
     found += MEANT * bool(suspect.missing)
     if suspect.is_alias:
         found += ALIAS_OF_OTHER if suspect.meaning is None else ALIAS_OF_RIGHT
+    found += SAYS_NOTHING * suspect.says_nothing
     if suspect.factor is None and suspect.needed is not None and suspect.needed.freedom > least:
         found += NEEDS_MORE
     return found
 
 
 def accuses(suspect: Suspect) -> bool:
-    """Whether what it would have to be says that it is wrong: what is returned always has to be something."""
+    """Whether what it would have to be says that it is wrong: what is returned always has to be something, and a value
+    of forward is what it is, whatever it is multiplied with."""
     is_right_but_scaled = suspect.factor is not None and suspect.meaning is not None
-    return suspect.meant is not None and not suspect.is_final and not is_right_but_scaled
+    is_value = suspect.meaning is not None and suspect.meaning.kind in ("value", "input")
+    return suspect.meant is not None and not suspect.is_final and not is_right_but_scaled and not is_value
 
 
 def how(search: Search, suspect: Suspect) -> str:

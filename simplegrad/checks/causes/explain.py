@@ -398,6 +398,8 @@ REFUSALS = (
     "not implemented",
     "Can't call numpy() on Tensor",
     "modified by an inplace operation",
+    "don't support automatic differentiation",
+    "no autograd formula was registered",
 )
 
 
@@ -406,7 +408,7 @@ def is_refusal(error: Exception) -> bool:
     if isinstance(error, NotImplementedError):
         return True
     said = str(error)
-    if any(words in said for words in (*REFUSALS,)):
+    if any(words in said for words in REFUSALS):
         return True
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(NOT_THE_USERS)]
     return bool(frames) and (frames[-1].line or "").lstrip().startswith(("raise ", "raise(", "assert "))

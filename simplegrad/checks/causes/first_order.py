@@ -17,7 +17,7 @@ from simplegrad.locks import cached_property
 from .. import source
 from ..climb import Gradients
 from ..forward import Done, Use, uses_of
-from ..numbers import Tolerance, inner_graph, near, plain, same, size
+from ..numbers import Tolerance, gap, inner_graph, near, plain, same, size
 from ..report import Finding, Place
 from ..subjects.function import Rule
 from .captured import captured
@@ -26,7 +26,7 @@ from .contributions import missing_or_double, scaled_use
 from .culprit import Culprit, culprits
 from .examined import SMALL, Examined
 from .partial import ignored, ordered
-from .repair import Repair, repairs
+from .repair import PLAIN, Repair, repairs
 from .samples import Sample, Samples, differentiable, follows, is_real, samples_of
 from .suspects import MOST_NOTES, Search
 from .trail import Ran, birth
@@ -37,7 +37,7 @@ MOST_USES = 60  # operations of forward whose uses are looked at
 
 def why_wrong(rule: Rule) -> list[Finding]:
     """Findings on the gradient of a Function that is not its forward's derivative; none where none can be made out."""
-    joint = samples_of(rule.alone, rule.bits)
+    joint = samples_of(rule.alone, rule.bits, ways=rule.ways)
     if joint is None or not joint.wrong:
         return []
     case = Case(rule, joint)
@@ -50,7 +50,7 @@ def why_wrong(rule: Rule) -> list[Finding]:
 
 def with_lines(rule: Rule, findings: list[Finding]) -> list[Finding]:
     """The same findings; those about linearity with the statement that makes the gradient wrong."""
-    joint = samples_of(rule.alone, rule.bits)
+    joint = samples_of(rule.alone, rule.bits, ways=rule.ways)
     if joint is None or not joint.wrong:
         return findings
     case = Case(rule, joint)
@@ -95,8 +95,10 @@ class Case:
     def repair_of(self, slot: int) -> Repair | None:
         """The one of this gradient: of several statements that could be changed, in the one that is likely wrong."""
         of_all = [each for each in self.repairs if each.slots.issuperset(self.joint.wrong)]
-        found = of_all or [each for each in self.repairs if slot in each.slots]
+        found = plainest(of_all or [each for each in self.repairs if slot in each.slots])
         places = {each.place for each in found}
+        if places & self.calling and (too_much := [each for each in found if each.after in each.before]):
+            return too_much[0]  # something stands there that is not the call
         if not found or len(places) == 1 and not places & self.calling:
             return found[0] if found else None
         if len(self.ran.notes) > MOST_NOTES:  # to search in a loop takes long: the plainest
@@ -135,12 +137,19 @@ class Case:
         places = differentiable(self.alone, tuple(outputs))
         if len(places) == 1:
             return [FunctionExamined(self, self.joint, places[0], 1)]
-        each = [(k, samples_of(self.alone, self.rule.bits, output=k)) for k in places]
+        each = [(k, samples_of(self.alone, self.rule.bits, k, self.rule.ways)) for k in places]
         return [FunctionExamined(self, one, k, len(places)) for k, one in each if one is not None and one.wrong]
 
     def finding(self, code: str, sentence: str, slot: int | None = None, **more: Any) -> Finding:
         name = self.names[slot] if slot is not None else ""
         return Finding(code, sentence, **{"entry": self.name, "slot": name, "order": 1, **more})
+
+
+def plainest(repairs: list[Repair]) -> list[Repair]:
+    """Those of the plainest change; of them, those of statements that compute something, where there are any."""
+    least = min((each.rank for each in repairs), default=0)
+    found = [each for each in repairs if each.rank <= (PLAIN if 0 <= least <= PLAIN else least)]
+    return [each for each in found if each.computes] or found
 
 
 # -- as the rules of the tape see it -------------------------------------------------------------------------------
@@ -246,6 +255,8 @@ def uses_at(sample: Sample) -> list[Use]:
     pairs = [(o, g) for o, g in zip(sample.outputs, sample.incoming, strict=False) if is_real(g) and follows(o)]
     if not pairs or any(x.is_complex() for x in sample.leaves) or len(sample.forward) > MOST_USES:
         return []
+    if any(note.in_place and follows(note.made) for note in sample.forward):  # what it was a use of is gone
+        return []
     loss = sum(inner_graph(o, g) for o, g in pairs)
     with torch.enable_grad():
         return uses_of([done for note in sample.forward if (done := _done(note)) is not None], loss, sample.leaves)
@@ -271,16 +282,21 @@ def nonfinite(case: Case) -> list[Finding]:
 
 def nonfinite_finding(case: Case, sample: Sample, slots: list[int]) -> Finding:
     notes = Search(case.joint, case.joint.wrong).run(sample).notes
-    born = birth(notes)
+    born, repaired = birth(notes), case.repair_of(slots[0])
     names = " and ".join(case.names[i] for i in slots)
     at = born.site.statement if born else case.returned_at
     how = f": it comes from {born.operation} in `{at.text.strip()}`, which is given finite numbers" if born else ""
+    if repaired is not None:
+        at = repaired.place
+        how += f". {'Before that, ' if born else ''}{place_in_words(at)}, {repaired.said}"
     return case.finding(
         "nonfinite_gradient",
         f"backward of {case.name} returns a gradient of {names} that is not finite, where forward's derivative is "
         f"finite{how}.",
         slots[0],
         read_at=at,
+        explanation=repaired.written if repaired else "",
+        fix=repaired.statement if repaired else "",
     )
 
 
@@ -375,11 +391,12 @@ def not_linear(case: Case) -> list[Finding]:
         for i in case.joint.wrong
         if sample.returned[i] is not None and not near(twice[i], 2 * sample.returned[i], 1e-6, least)
     ]
-    if not curved and not constant:
-        return []
-    still = [i for i in curved if is_the_same_for_another(case, i)]
+    still = [i for i in case.joint.wrong if i in curved or vanishes(case, i)]
+    still = [i for i in still if is_the_same_for_another(case, i)]
     if still:
         return [ignores_all(case, i) for i in still]
+    if not curved and not constant:
+        return []
     i = (constant or curved)[0]
     said = "is not zero where the incoming gradient is" if constant else "does not grow with the incoming gradient"
     return [
@@ -393,12 +410,19 @@ def not_linear(case: Case) -> list[Finding]:
     ]
 
 
+def vanishes(case: Case, i: int) -> bool:
+    """Whether a gradient is computed and comes to nothing but rounding, where the right one is something."""
+    found = [s.returned[i] for s in case.joint.each]
+    return all(g is not None and bool(g.any()) for g in found) and all(near(g, None, 0.0, 1e-12) for g in found)
+
+
 def is_the_same_for_another(case: Case, i: int) -> bool:
     """Whether the gradient is the same for two incoming gradients at one point."""
     first, second = case.joint.each[:2] if len(case.joint.each) > 1 else (case.joint.each[0], None)
     if second is None or not all(map(torch.equal, first.values, second.values)):
         return False
-    return first.returned[i] is not None and near(second.returned[i], first.returned[i], 1e-9, 0.0)
+    a, b = first.returned[i], second.returned[i]
+    return a is not None and b is not None and (torch.equal(a, b) or near(b, a, 1e-9))
 
 
 def ignores_all(case: Case, i: int) -> Finding:
@@ -469,7 +493,7 @@ def with_explanation(case: Case, finding: Finding) -> Finding:
 def of_statement(case: Case, i: int) -> Finding:
     """What is left: the statement, and what repairs it."""
     repaired = case.repair_of(i)
-    written = f"`{repaired.before}` stands where `{repaired.after}` belongs" if repaired else ""
+    written = repaired.written if repaired else ""
     words = explanation_of(relation(case.joint, [i])) or written or cause_in(case.culprit_of(i))
     code = "wrong_partial" if is_only_use(case, i) else "wrong_gradient"
     return case.finding(
@@ -496,7 +520,7 @@ def _because(case: Case, i: int) -> str:
 
 def largest(case: Case, i: int) -> str:
     """The element that is furthest off, in words."""
-    sample = case.joint.each[0]
+    sample = max(case.joint.each, key=lambda s: gap(fitted(s)[i], s.truth[i]))
     truth, returned = sample.truth[i], fitted(sample)[i]
     truth = torch.zeros_like(returned) if truth is None else plain(truth.detach())
     returned = torch.zeros_like(truth) if returned is None else returned

@@ -25,7 +25,7 @@ from ..report import Place
 from ..subjects.alone import Ran
 from .rewriting import Change, Spot, changes_of
 from .samples import Samples, is_real
-from .suspects import equal, stirred
+from .suspects import ARRANGE, equal, stirred
 
 MOST_TRIED, IN_LOOPS = 600, 200  # changes of one backward; of one that takes long to run
 LONG = 1e-3  # seconds
@@ -40,7 +40,7 @@ STIR = "_stirred"
 class Repair:
     """`before` written as `after` makes the gradients of the inputs `slots` right, and leaves the right ones right.
 
-    `statement` is the whole statement, changed.
+    `statement` is the whole statement, changed. `rank`: of the change, the least for the plainest.
     """
 
     place: Place
@@ -48,10 +48,16 @@ class Repair:
     after: str
     statement: str
     slots: frozenset[int]
+    rank: int = 0
+    computes: bool = True  # the statement as it stands: no mere renaming or reshaping
 
     @property
     def said(self) -> str:
         return f"with `{self.after}` in the place of `{self.before}` it is right"
+
+    @property
+    def written(self) -> str:
+        return f"`{self.before}` stands where `{self.after}` belongs"
 
 
 def repairs(samples: Samples) -> list[Repair]:
@@ -98,12 +104,13 @@ class Trying:
                 return
             if not self.moved_by(change.spot) & self.wrong:
                 continue
-            tried, last = tried + 1, change.rank
+            tried, last, computes = tried + 1, change.rank, does_compute(change.statement)
             for done in change.made(self):
                 slots = self.repaired_by(done)
                 if slots:
                     at = source.place(self.code, change.statement.lineno)
-                    found.append(Repair(at, *change.said, written(change.statement), slots))
+                    text = written(change.statement)
+                    found.append(Repair(at, *change.said, text, slots, change.rank, computes))
                     yield found[-1]
 
     # -- running -----------------------------------------------------------------------------------------------
@@ -206,6 +213,14 @@ def written(statement: ast.stmt) -> str:
     """A statement in one line; of a block its head."""
     text = ast.unparse(statement)
     return text.splitlines()[0] if hasattr(statement, "body") else " ".join(text.split())
+
+
+def does_compute(statement: ast.stmt) -> bool:
+    """Whether a statement does arithmetic, or calls anything that does more than arrange."""
+    arithmetic = (ast.BinOp, ast.UnaryOp, ast.AugAssign, ast.Compare)
+    called = [n.func for n in ast.walk(statement) if isinstance(n, ast.Call)]
+    names = {f.attr if isinstance(f, ast.Attribute) else getattr(f, "id", "") for f in called}
+    return bool(names - ARRANGE) or any(isinstance(n, arithmetic) for n in ast.walk(statement))
 
 
 def versions_of(ran: Ran) -> list[int]:

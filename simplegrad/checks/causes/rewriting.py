@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import copy
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -20,10 +21,16 @@ TURNED = {ast.Lt: ast.Gt, ast.Gt: ast.Lt, ast.LtE: ast.GtE, ast.GtE: ast.LtE}
 ALIKE = (
     *(("sin", "cos"), ("sinh", "cosh"), ("tanh", "sigmoid"), ("sum", "mean"), ("exp", "expm1"), ("log", "log1p")),
     *(("sqrt", "rsqrt"), ("sqrt", "square"), ("amax", "amin"), ("max", "min"), ("zeros_like", "ones_like")),
+    *(("mul", "div"), ("add", "sub"), ("mul_", "div_"), ("add_", "sub_")),
 )
+ALONG_AN_AXIS = {"sum", "mean", "amax", "amin", "cumsum", "softmax", "logsumexp", "flip", "unsqueeze", "squeeze", "cat"}
+AXES = (-1, 0, 1, -2, 2)
+SUMS = ("sum", "mean")
 WRAPPED = ("conj", "mT", "square", "sqrt", "exp")
 MOST_NAMES = 20  # that could stand somewhere instead
+MOST_UNPACKED = 6  # of them any two may be exchanged
 ROUNDS = 4  # of a number that is solved for
+NOTHING = 1e-7  # a number that is solved for, and as small, is rounding
 
 
 class Tried(Protocol):
@@ -35,12 +42,15 @@ class Tried(Protocol):
 
 def changes_of(tree: ast.FunctionDef) -> Iterator[Change]:
     """Each change of each statement."""
+    for statement in (n for n in ast.walk(tree) if isinstance(n, ast.Assign)):
+        for spot, new in reordered(statement):
+            yield Change(statement, spot, new)
     bound, given = bound_in(tree), {each.arg for each in tree.args.args[1:]}
     for statement in (n for n in ast.walk(tree) if isinstance(n, (*STATEMENTS, *HEADS))):
         names = [name for name, line in bound.items() if line < statement.lineno][:MOST_NAMES]
         for spot in spots_of(statement):
             for rank, new in rewritten(spot, names, given):
-                yield Change(statement, spot, new, rank)
+                yield Change(statement, spot, new, max(rank, 2) if decides_alone(statement, spot) else rank)
             if is_number(spot.node) and (spot.is_operand or isinstance(spot.node.value, float)):
                 yield Solved(statement, spot, copy.copy(spot.node), 1)
             elif not isinstance(spot.node, ast.Constant):
@@ -48,6 +58,21 @@ def changes_of(tree: ast.FunctionDef) -> Iterator[Change]:
             is_whole = isinstance(statement, ast.AugAssign) and spot.node is statement.value
             if is_whole and type(statement.op) in OPPOSITE:
                 yield Operator(statement, spot, OPPOSITE[type(statement.op)]())
+
+
+def reordered(statement: ast.Assign) -> Iterator[tuple[Spot, ast.expr]]:
+    """Two names exchanged where what was saved is unpacked."""
+    (names, *_), value = statement.targets, statement.value
+    if isinstance(names, ast.Tuple) and "saved_tensors" in ast.unparse(value):
+        for i, j in itertools.combinations(range(min(len(names.elts), MOST_UNPACKED)), 2):
+            order = list(names.elts)
+            order[i], order[j] = order[j], order[i]
+            yield Spot(statement, "targets", 0, names), ast.Tuple(order, ast.Store())
+
+
+def decides_alone(statement: ast.stmt, spot: Spot) -> bool:
+    """Whether it is what a block is run by, and no comparison: another branch may be right for reasons of its own."""
+    return isinstance(statement, ast.If | ast.While) and not isinstance(spot.node, ast.Compare)
 
 
 def bound_in(tree: ast.FunctionDef) -> dict[str, int]:
@@ -88,7 +113,7 @@ class Spot:
 
 
 class Change:
-    """`new` stands at one spot of a statement. `rank`: 0 for the plainest."""
+    """`new` stands at one spot of a statement. `rank`: the least for the plainest."""
 
     def __init__(self, statement: ast.stmt, spot: Spot, new: Any, rank: int = 0) -> None:
         self.statement, self.spot, self.new, self.rank = statement, spot, new, rank
@@ -165,7 +190,7 @@ class Solved(Change):
             if float(at @ at) <= 1e-12 * first:
                 break
         value = round(value, 6) if abs(value) >= 1e-3 else value
-        return None if value in (self.start, 0) else value  # nobody writes a zero there
+        return None if value == self.start or abs(value) < NOTHING else value  # nobody writes a zero there
 
     def _gap(self, trying: Tried, value: float) -> torch.Tensor | None:
         self.new, made = self.written(value), super().made
@@ -239,18 +264,24 @@ def rewritten(spot: Spot, names: list[str], given: set[str]) -> Iterator[tuple[i
     holder, node = spot.holder, spot.node
     if isinstance(node, ast.Constant):
         return
-    yield from ((0, new) for new in plainer(node))
+    yield from ((-1 if is_minus(node) else 0, new) for new in plainer(node))
     if isinstance(node, ast.Name) and node.id == "ctx":
         return
-    if not (isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub)):
+    if not is_minus(node):
         yield 1, ast.UnaryOp(ast.USub(), node)
     if isinstance(node, ast.Name):
         yield from ((3, ast.Name(name, ast.Load())) for name in names if name != node.id)
     yield from ((4, _called(node, name)) for name in WRAPPED)
+    yield from ((4, new) for new in normalised(node, names))
     if spot.is_operand or isinstance(holder, (*STATEMENTS, ast.Tuple, ast.Call, ast.Attribute)):
         for name in names:
             for rank, operator in ((5, ast.Mult), (6, ast.Div), (7, ast.Add), (7, ast.Sub)):
                 yield rank - 3 * (name in given), ast.BinOp(node, operator(), ast.Name(name, ast.Load()))
+
+
+def is_minus(node: ast.expr) -> bool:
+    """A minus that stands there is likelier one too many than one that does not is forgotten: few stand anywhere."""
+    return isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub)
 
 
 def plainer(node: ast.expr) -> Iterator[ast.expr]:
@@ -270,11 +301,50 @@ def plainer(node: ast.expr) -> Iterator[ast.expr]:
             for pair in (pair for pair in ALIKE if name in pair):
                 other = pair[1] if name == pair[0] else pair[0]
                 yield ast.Call(ast.Attribute(owner, other, ast.Load()), node.args, node.keywords)
-            yield node.args[0] if _is_module(owner) and node.args else function.value
+            if node.args or not _is_module(owner):
+                yield node.args[0] if _is_module(owner) else function.value
             if name == "where" and len(node.args) == 3:
                 yield ast.Call(function, [node.args[0], node.args[2], node.args[1]], node.keywords)
+            if name in ALONG_AN_AXIS:
+                yield from along_others(node)
         case ast.Attribute(value=owner, attr="mT" | "T" | "H"):
             yield owner
+
+
+def along_others(node: ast.Call) -> Iterator[ast.expr]:
+    """The same call along another axis."""
+    for i, each in enumerate(node.args):
+        for other in other_axes(each):
+            yield ast.Call(node.func, [*node.args[:i], other, *node.args[i + 1 :]], node.keywords)
+    for i, each in enumerate(node.keywords):
+        if each.arg in ("dim", "axis"):
+            for other in other_axes(each.value):
+                keywords = [*node.keywords[:i], ast.keyword(each.arg, other), *node.keywords[i + 1 :]]
+                yield ast.Call(node.func, node.args, keywords)
+
+
+def other_axes(node: ast.expr) -> Iterator[ast.expr]:
+    with contextlib.suppress(ValueError):  # no constant
+        value = ast.literal_eval(node)
+        if type(value) is int:
+            yield from (ast.Constant(other) for other in AXES if other != value)
+
+
+def normalised(node: ast.expr, names: list[str]) -> Iterator[ast.expr]:
+    """Divided by its own sum, or by what the same call gives of another name; or its own mean taken off."""
+    if isinstance(node, ast.Name):
+        for axis in (-1, 0):
+            kept = [ast.keyword("keepdim", ast.Constant(True))]
+            sums, means = (ast.Call(ast.Attribute(node, f, ast.Load()), [ast.Constant(axis)], kept) for f in SUMS)
+            yield from (ast.BinOp(node, ast.Div(), sums), ast.BinOp(node, ast.Sub(), means))
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in SUMS:
+        for name in names:
+            alike = ast.Call(ast.Attribute(ast.Name(name, ast.Load()), node.func.attr, ast.Load()), *_given(node))
+            yield ast.BinOp(node, ast.Div(), alike)
+
+
+def _given(call: ast.Call) -> tuple[list, list]:
+    return call.args, call.keywords
 
 
 def _called(node: ast.expr, name: str) -> ast.expr:

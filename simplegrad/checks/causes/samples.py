@@ -93,24 +93,30 @@ class Samples:
         return [names[i] for i in self.alone.call.differentiated]
 
 
-def samples_of(alone: Alone, bits: int = 64, output: int | None = None) -> Samples | None:
+Ways = Callable[[int], list[torch.Tensor] | None]  # of a draw: how the inputs of a call move, where not at random
+
+
+def samples_of(alone: Alone, bits: int = 64, output: int | None = None, ways: Ways | None = None) -> Samples | None:
     """The samples of a call; None where no truth is to be had, or backward cannot be run there.
 
-    `output`: the only one that a gradient comes in for, the others get zeros; by default all of them do.
+    `output`: the only one that a gradient comes in for, the others get zeros; by default all of them do. `ways`: what
+    the call is given always has something about it, a matrix that is symmetric say, and keeps it if it moves so.
     """
     found, by_autograd = [], True
     for draw, jitter in enumerate(JITTER):
         with contextlib.suppress(Exception):  # beside the given point a function may be undefined
-            one, followed_here = sample_of(alone, bits, draw, jitter, output)
+            one, followed_here = sample_of(alone, bits, draw, jitter, output, ways)
             found.append(one)
             by_autograd = by_autograd and followed_here
     return Samples(alone, bits, found, by_autograd) if found else None
 
 
-def sample_of(alone: Alone, bits: int, draw: int, jitter: float, output: int | None = None) -> tuple[Sample, bool]:
+def sample_of(
+    alone: Alone, bits: int, draw: int, jitter: float, output: int | None = None, ways: Ways | None = None
+) -> tuple[Sample, bool]:
     """One sample, and whether autograd through forward is its truth."""
     generator = torch.Generator().manual_seed(4000 + draw)
-    along = directions(alone.values, generator)
+    along = (ways(draw) if ways and jitter else None) or directions(alone.values, generator)
     values = [moved(v, d, jitter) for v, d in zip(alone.values, along, strict=True)]
     outputs = alone.forward(values).outputs
     incoming = incoming_for(alone, outputs, generator)

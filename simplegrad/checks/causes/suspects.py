@@ -37,6 +37,10 @@ MOST_TRIED = 40  # values with a meaning put in one place
 ADDS = ("add", "add_", "__iadd__", "__radd__", "sub", "sub_", "__setitem__")
 BEGINNINGS = ("=", "zeros", "zeros_like", "new_zeros")  # operations that make the zeros which sums begin with
 
+# operations that compute nothing: where another value would do for what they give, it is wrong before them
+ARRANGE = {"cat", "concat", "stack", "reshape", "view", "t", "transpose", "permute", "contiguous", "flatten", "expand"}
+ARRANGE |= {"unsqueeze", "squeeze", "movedim", "swapaxes", "view_as", "reshape_as", "to", "type_as", "clone"}
+
 Changes = dict[Site, Change]
 Meaning = list[Known]  # one known value at each sample
 
@@ -64,6 +68,15 @@ class Suspect:
     @property
     def statement(self) -> Place:
         return self.site.statement
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether its statement binds a name to what it holds: `x = x`, where something was left out."""
+        return bool(self.site.name) and self.statement.text.replace("(", "").replace(")", "").split() == [
+            self.site.name,
+            "=",
+            self.site.name,
+        ]
 
     @property
     def operations(self) -> int:
@@ -257,6 +270,8 @@ class Search:
         if self.is_loop and suspect.needed is None and suspect.values[0].numel() <= MOST_ELEMENTS:
             return  # likely no value at all would do, and to try some takes long
         alike = [m for m in self.meanings if is_alike(m[0].value, suspect.values[0])]
+        if not suspect.is_final:  # what is right in the end passes through a projection on the way unchanged
+            alike = [m for m in alike if not self._is_truth(m)]
         if suspect.needed is None or suspect.needed.rounds > 1:
             alike = alike[:MOST_TRIED]
             found = next((m for m in alike if self._takes(suspect, m)), None)
@@ -273,6 +288,11 @@ class Search:
         if found is not None:
             suspect.meant, suspect.is_meant_exactly = found[0], True
 
+    def _is_truth(self, meaning: Meaning) -> bool:
+        """Whether it is the right gradient of an input whose gradient is wrong."""
+        rows = [[sample.truth[i] for sample in self.samples.each] for i in self.wrong]
+        return any(None not in row and means(row, meaning) for row in rows)
+
     def _find_missing(self, suspect: Suspect) -> None:
         """A value computed before it, or one with a meaning, that is missing in it as a term or as a factor."""
         needed = suspect.needed
@@ -285,6 +305,8 @@ class Search:
                 suspect.missing = f"the term {name}"
             elif needed.is_met_by(needed.found * other) and self._takes_joined(suspect, lambda v, x: v * x, values):
                 suspect.missing = f"the factor {name}"
+            elif needed.is_met_by(needed.found / other) and self._takes_joined(suspect, lambda v, x: v / x, values):
+                suspect.missing = f"the divisor {name}"
             if suspect.missing:
                 return
 

@@ -8,7 +8,9 @@ from ..changed import copied, is_changed, line_of_change
 from ..report import Finding, Place
 from ..subjects.subject import Rule
 
-CLONE = "value.clone()  # keep a copy that nothing else changes; no out=, no trailing underscore, no shared buffer"
+CLONE = """\
+# a sketch: keep a copy that nothing else changes; no out=, no trailing underscore, no shared buffer
+value.clone()"""
 
 
 def ownership(rule: Rule) -> list[Finding]:

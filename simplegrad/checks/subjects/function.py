@@ -101,6 +101,7 @@ class Rule:
     has_modes, is_whole = True, False
     truth = None
     untried: dict[int, str] = {}
+    ways: Callable[[int], list[torch.Tensor] | None] | None = None  # how its inputs move with those of the function
 
     def __init__(self, call: Call, bits: int = 64) -> None:
         self.call, self.bits = call, bits
