@@ -146,10 +146,11 @@ class Case:
 
 
 def plainest(repairs: list[Repair]) -> list[Repair]:
-    """Those of the plainest change; of them, those of statements that compute something, where there are any."""
+    """Those of the plainest change; of them, those of the statements that are likeliest wrong by what they are."""
     least = min((each.rank for each in repairs), default=0)
     found = [each for each in repairs if each.rank <= (PLAIN if 0 <= least <= PLAIN else least)]
-    return [each for each in found if each.computes] or found
+    most = max((each.suspicion for each in found), default=0)
+    return [each for each in found if each.suspicion == most]
 
 
 # -- as the rules of the tape see it -------------------------------------------------------------------------------
@@ -393,7 +394,7 @@ def not_linear(case: Case) -> list[Finding]:
     ]
     still = [i for i in case.joint.wrong if i in curved or vanishes(case, i)]
     still = [i for i in still if is_the_same_for_another(case, i)]
-    if still:
+    if still and len(case.joint.each) > 1:
         return [ignores_all(case, i) for i in still]
     if not curved and not constant:
         return []
@@ -411,9 +412,14 @@ def not_linear(case: Case) -> list[Finding]:
 
 
 def vanishes(case: Case, i: int) -> bool:
-    """Whether a gradient is computed and comes to nothing but rounding, where the right one is something."""
+    """Whether a gradient is computed of other things than what comes in, and comes to nothing, up to rounding."""
     found = [s.returned[i] for s in case.joint.each]
-    return all(g is not None and bool(g.any()) for g in found) and all(near(g, None, 0.0, 1e-12) for g in found)
+    if not all(g is not None and near(g, None, 0.0, 1e-12) for g in found):
+        return False
+    runs = [[n.value for n in Search(case.joint, [i]).run(s).notes] for s in case.joint.each[:2]]
+    return len(runs[0]) == len(runs[-1]) > 0 and all(
+        torch.equal(a, b) for a, b in zip(*runs, strict=True) if isinstance(a, torch.Tensor)
+    )
 
 
 def is_the_same_for_another(case: Case, i: int) -> bool:

@@ -49,7 +49,7 @@ class Repair:
     statement: str
     slots: frozenset[int]
     rank: int = 0
-    computes: bool = True  # the statement as it stands: no mere renaming or reshaping
+    suspicion: int = 1  # how much the statement, as it stands, is one that may be wrong
 
     @property
     def said(self) -> str:
@@ -104,13 +104,13 @@ class Trying:
                 return
             if not self.moved_by(change.spot) & self.wrong:
                 continue
-            tried, last, computes = tried + 1, change.rank, does_compute(change.statement)
+            tried, last, suspicion = tried + 1, change.rank, suspicion_of(change.statement)
             for done in change.made(self):
                 slots = self.repaired_by(done)
                 if slots:
                     at = source.place(self.code, change.statement.lineno)
                     text = written(change.statement)
-                    found.append(Repair(at, *change.said, text, slots, change.rank, computes))
+                    found.append(Repair(at, *change.said, text, slots, change.rank, suspicion))
                     yield found[-1]
 
     # -- running -----------------------------------------------------------------------------------------------
@@ -215,12 +215,14 @@ def written(statement: ast.stmt) -> str:
     return text.splitlines()[0] if hasattr(statement, "body") else " ".join(text.split())
 
 
-def does_compute(statement: ast.stmt) -> bool:
-    """Whether a statement does arithmetic, or calls anything that does more than arrange."""
+def suspicion_of(statement: ast.stmt) -> int:
+    """0 for one that only renames or reshapes, 1 for one that computes, 2 for `x = x`, where something is gone."""
+    if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == ast.unparse(statement.value):
+        return 2
     arithmetic = (ast.BinOp, ast.UnaryOp, ast.AugAssign, ast.Compare)
     called = [n.func for n in ast.walk(statement) if isinstance(n, ast.Call)]
     names = {f.attr if isinstance(f, ast.Attribute) else getattr(f, "id", "") for f in called}
-    return bool(names - ARRANGE) or any(isinstance(n, arithmetic) for n in ast.walk(statement))
+    return int(bool(names - ARRANGE) or any(isinstance(n, arithmetic) for n in ast.walk(statement)))
 
 
 def versions_of(ran: Ran) -> list[int]:

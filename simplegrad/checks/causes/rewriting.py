@@ -272,7 +272,8 @@ def rewritten(spot: Spot, names: list[str], given: set[str]) -> Iterator[tuple[i
     if isinstance(node, ast.Name):
         yield from ((3, ast.Name(name, ast.Load())) for name in names if name != node.id)
     yield from ((4, _called(node, name)) for name in WRAPPED)
-    yield from ((4, new) for new in normalised(node, names))
+    yield from ((4, new) for new in beside_another(node, names))
+    yield from ((5, new) for new in normalised(node))
     if spot.is_operand or isinstance(holder, (*STATEMENTS, ast.Tuple, ast.Call, ast.Attribute)):
         for name in names:
             for rank, operator in ((5, ast.Mult), (6, ast.Div), (7, ast.Add), (7, ast.Sub)):
@@ -330,21 +331,21 @@ def other_axes(node: ast.expr) -> Iterator[ast.expr]:
             yield from (ast.Constant(other) for other in AXES if other != value)
 
 
-def normalised(node: ast.expr, names: list[str]) -> Iterator[ast.expr]:
-    """Divided by its own sum, or by what the same call gives of another name; or its own mean taken off."""
+def normalised(node: ast.expr) -> Iterator[ast.expr]:
+    """A name divided by its own sum; or its own mean taken off."""
     if isinstance(node, ast.Name):
         for axis in (-1, 0):
             kept = [ast.keyword("keepdim", ast.Constant(True))]
             sums, means = (ast.Call(ast.Attribute(node, f, ast.Load()), [ast.Constant(axis)], kept) for f in SUMS)
             yield from (ast.BinOp(node, ast.Div(), sums), ast.BinOp(node, ast.Sub(), means))
+
+
+def beside_another(node: ast.expr, names: list[str]) -> Iterator[ast.expr]:
+    """A sum divided by the same sum of another name."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in SUMS:
         for name in names:
-            alike = ast.Call(ast.Attribute(ast.Name(name, ast.Load()), node.func.attr, ast.Load()), *_given(node))
-            yield ast.BinOp(node, ast.Div(), alike)
-
-
-def _given(call: ast.Call) -> tuple[list, list]:
-    return call.args, call.keywords
+            alike = ast.Attribute(ast.Name(name, ast.Load()), node.func.attr, ast.Load())
+            yield ast.BinOp(node, ast.Div(), ast.Call(alike, node.args, node.keywords))
 
 
 def _called(node: ast.expr, name: str) -> ast.expr:

@@ -457,7 +457,7 @@ def means(values: list[Any], meaning: Meaning) -> bool:
 def equal(a: Any, b: Any, tolerance: float = 1e-9) -> bool:
     if a is None or b is None:
         return a is b
-    return a.shape == b.shape and near(a, b, tolerance)
+    return a.shape == b.shape and near(a, b, tolerance) and torch.equal(a.isfinite(), b.isfinite())
 
 
 def joined(gradients: list[Any], like: list[Any], slots: list[int]) -> torch.Tensor:

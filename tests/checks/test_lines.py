@@ -1,0 +1,279 @@
+"""Lines and causes where backwards are written as published packages write them. `# BUG` marks the line."""
+
+import inspect
+
+import pytest
+import torch
+from torch.autograd import Function
+
+from simplegrad import check
+
+torch.set_num_threads(1)
+
+
+def real(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.double).requires_grad_()
+
+
+def marked(cls):
+    """The line of this class with the mark."""
+    lines, first = inspect.getsourcelines(cls)
+    return next(first + i for i, line in enumerate(lines) if "# BUG" in line)
+
+
+class SignOfAShape(Function):
+    """The minus stands where the value only gets its shape."""
+
+    @staticmethod
+    def forward(ctx, x):
+        y = x.softmax(-1)
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx, g):
+        (y,) = ctx.saved_tensors
+        inner = (g * y).sum(-1)
+        inner = -(inner.unsqueeze(-1))  # BUG
+        return y * (g - inner)
+
+
+class NotDivided(Function):
+    """A mean with weights, which are not divided by their sum."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.logsumexp(-1, keepdim=True)
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        share = torch.exp(x - x.amax(-1, keepdim=True))
+        share = share  # BUG
+        return share * g
+
+
+class OtherSum(Function):
+    """The quotient of two sums has lost the second."""
+
+    @staticmethod
+    def forward(ctx, x):
+        y = x.square()
+        ctx.save_for_backward(x)
+        return y / y.sum(-1, keepdim=True)
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        y = x.square()
+        part = g * y
+        mean = part.sum(-1)  # BUG
+        mean = mean.unsqueeze(-1)
+        return (g - mean) / y.sum(-1, keepdim=True) * 2 * x
+
+
+class OtherAxis(Function):
+    @staticmethod
+    def forward(ctx, x, b):
+        ctx.save_for_backward(x, b)
+        return x.tanh() * b
+
+    @staticmethod
+    def backward(ctx, g):
+        x, b = ctx.saved_tensors
+        t = x.tanh()
+        each = g * t
+        gb = each.sum(1)  # BUG
+        return g * b * (1 - t * t), gb
+
+
+class Exchanged(Function):
+    @staticmethod
+    def forward(ctx, x, low, high):
+        ctx.save_for_backward(x, low, high)
+        return low * x + high * x**3
+
+    @staticmethod
+    def backward(ctx, g):
+        x, high, low = ctx.saved_tensors  # BUG
+        return g * (low + 3 * high * x * x), g * x, g * x**3
+
+
+class OfBranches(Function):
+    """Right with a graph, wrong without: the condition is not what is wrong."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.exp()
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return g * x.exp()
+        back = x.exp()
+        back = back - x.exp().neg()  # BUG
+        return back * g
+
+
+class Masked(Function):
+    """A mask that forward and backward both compute."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        above = x > 0
+        return torch.where(above, x.square(), torch.zeros_like(x))
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        above = x > 0
+        safe = torch.where(above, -x, torch.ones_like(x))  # BUG
+        return g * torch.where(above, 2 * safe, torch.zeros_like(x))
+
+
+@pytest.mark.parametrize(
+    ("cls", "inputs"),
+    [
+        (SignOfAShape, (real(2, 4),)),
+        (NotDivided, (real(2, 4),)),
+        (OtherSum, (real(2, 4),)),
+        (OtherAxis, (real(3, 3), real(3, seed=1))),
+        (Exchanged, (real(4), real(4, seed=1), real(4, seed=2))),
+        (OfBranches, (real(4),)),
+        (Masked, (real(5),)),
+    ],
+    ids=lambda each: getattr(each, "__name__", ""),
+)
+def test_the_line(cls, inputs):
+    faults = [fault for fault in check(cls.apply, *inputs, order=1).faults if fault.code.startswith("wrong")]
+    assert faults and all(fault.read_at.first <= marked(cls) <= fault.read_at.last for fault in faults), faults
+
+
+class Projected(Function):
+    """What comes in is left out, and what is left comes to nothing but rounding."""
+
+    @staticmethod
+    def forward(ctx, x):
+        x = x - x.amax(-1, keepdim=True)
+        y = x.softmax(-1)
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx, g):
+        (y,) = ctx.saved_tensors
+        gx = torch.ones_like(g) * y
+        return gx - y * gx.sum(-1, keepdim=True)
+
+
+def test_a_gradient_that_cancels_is_not_a_use_that_is_missing():
+    fault = check(Projected.apply, real(2, 5), order=1).faults[0]
+    assert fault.code == "ignored_output_gradient" and "whatever comes in" in fault.sentence
+
+
+class QuadraticForms(Function):
+    """Of a matrix that is always symmetric; beside such ones its gradient is another."""
+
+    @staticmethod
+    def forward(ctx, matrix, rows):
+        product = matrix @ rows
+        ctx.save_for_backward(rows, product)
+        return (rows * product).sum(0)
+
+    @staticmethod
+    def backward(ctx, g):
+        rows, product = ctx.saved_tensors
+        of_matrix = rows @ (g[:, None] * rows.mT)
+        of_rows = 3 * product * g  # BUG
+        return of_matrix, of_rows
+
+
+def test_what_always_holds_of_the_inputs_is_kept():
+    def forms(a, rows):
+        return QuadraticForms.apply((a + a.mT) / 2, rows)
+
+    faults = check(forms, real(3, 3), real(3, 4, seed=1), order=1).faults
+    assert [fault.read_at.first for fault in faults] == [marked(QuadraticForms)]
+    assert faults[0].explanation == "a constant factor of 1.5"
+
+
+class Stitched(Function):
+    @staticmethod
+    def forward(ctx, x, result):
+        return result.clone()
+
+    @staticmethod
+    def backward(ctx, g):
+        return g, None
+
+
+def test_no_number_of_the_size_of_rounding_is_suggested():
+    fault = check(Stitched.apply, real(3), real(3, seed=1).detach()).faults[0]
+    assert "e-" not in fault.fix + fault.explanation
+
+
+class IntoABuffer(Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.square()
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        return torch.mul(2 * x, g, out=torch.empty_like(x))
+
+
+def test_what_autograd_itself_refuses_is_a_note():
+    report = check(IntoABuffer.apply, real(3))
+    assert report.verdict == "correct" and [note.code for note in report.notes] == ["first_order_only"]
+
+
+class Inverted(Function):
+    """Zeros are divided by zeros, since a condition is the wrong way round."""
+
+    @staticmethod
+    def forward(ctx, x):
+        y = x.relu()
+        ctx.save_for_backward(y)
+        return (y / y.sum(-1, keepdim=True)).square()
+
+    @staticmethod
+    def backward(ctx, g):
+        (y,) = ctx.saved_tensors
+        total = y.sum(-1, keepdim=True)
+        kept = torch.where(y > 0, torch.zeros_like(y), y)  # BUG
+        share = kept / kept.sum(-1, keepdim=True)
+        gs = 2 * share * g
+        return torch.where(y > 0, (gs - (gs * share).sum(-1, keepdim=True)) / total, 0.0)
+
+
+def test_nan_is_told_once_and_where_it_comes_from():
+    faults = check(Inverted.apply, real(2, 4), order=1).faults
+    assert [fault.code for fault in faults] == ["nonfinite_gradient"]
+    assert faults[0].read_at.first == marked(Inverted) and "Before that" in faults[0].sentence
+
+
+class InPlaceForward(Function):
+    """Forward works in place; what each line was a use of is gone."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        out = x.exp()
+        out.neg_().add_(x)
+        return out
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        return 3 * g * (1 - x.exp())
+
+
+def test_a_use_in_place_is_not_blamed():
+    fault = check(InPlaceForward.apply, real(4), order=1).faults[0]
+    assert "along" not in fault.sentence and fault.explanation == "a constant factor of 3"
