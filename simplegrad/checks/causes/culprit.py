@@ -102,7 +102,9 @@ def named(search: Search, shared: bool = False) -> Culprit | None:
 
 
 def could_be_wrong(suspect: Suspect) -> bool:
-    """Whether another value of it would do, and nothing says that the one it has is right."""
+    """Whether another value of it would do, and nothing says that the one it has is right, but for a term too many."""
+    if suspect.needed is not None and suspect.needed.is_nothing:
+        return False
     return suspect.is_repaired and suspect.meaning is None and not suspect.is_alias
 
 

@@ -33,6 +33,11 @@ class Needed:
         """In how many independent ways the value moves the gradients."""
         return int(torch.linalg.matrix_rank(self.moves, rtol=1e-6))
 
+    @property
+    def is_nothing(self) -> bool:
+        """Whether it would have to be zeros: it is too much wherever it goes in."""
+        return float(self.value.norm()) <= 1e-9 * float(self.found.norm())
+
     def is_met_by(self, other: torch.Tensor) -> bool:
         """Whether this flat vector would do as well."""
         a, b = self.moves @ other, self.moves @ self.value

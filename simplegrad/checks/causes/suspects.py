@@ -296,7 +296,7 @@ class Search:
     def _find_missing(self, suspect: Suspect) -> None:
         """A value computed before it, or one with a meaning, that is missing in it as a term or as a factor."""
         needed = suspect.needed
-        if needed is None or needed.rounds > 1 or float(needed.value.norm()) <= 1e-9 * float(needed.found.norm()):
+        if needed is None or needed.rounds > 1 or needed.is_nothing:
             return  # where it had to be nothing, too much is there
         for name, values in self._others(suspect):
             other = flattened(values[self.solved].reshape(suspect.values[0].shape))[0]
