@@ -1,4 +1,4 @@
-"""The command line, `simplegrad` or `python -m simplegrad`: app [FILES], check FILE[::NAME], transcript PROGRAM."""
+"""The command line, `simplegrad` or `python -m simplegrad`: app, check, run, why, diff, ranks, html, transcript."""
 
 from __future__ import annotations
 
@@ -65,7 +65,9 @@ def run(arguments: Sequence[str] | None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
-        prog="simplegrad", description="A debugger for reverse-mode autodiff tapes.", allow_abbrev=False
+        prog="simplegrad",
+        description="A debugger for reverse-mode autodiff.",
+        allow_abbrev=False,
     )
     made.add_argument("--version", action="version", version=versions())
     commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -77,25 +79,25 @@ def parser() -> argparse.ArgumentParser:
         "--server.port=8600 --server.headless=true.",
         allow_abbrev=False,
     )
-    opened.add_argument("files", metavar="FILE", nargs="*", help="Python files with aggregates, or saved traces")
+    opened.add_argument("files", metavar="FILE", nargs="*", help="Python files of your own, or saved traces")
 
     compared = commands.add_parser(
         "diff",
-        help="say where two saved runs first part",
+        help="say where two saved runs first differ",
         description="Compare two traces that trace.save wrote: of PyTorch runs (record_torch), or of programs. "
-        "Exit code 0: they agree, up to rounding; 1: they part; 2: they could not be compared.",
+        "Exit code 0: they agree, up to rounding; 1: they differ; 2: they could not be compared.",
         allow_abbrev=False,
     )
     compared.add_argument("left", metavar="A.trace")
     compared.add_argument("right", metavar="B.trace")
     compared.add_argument("--json", action="store_true", help="print the comparison as JSON")
-    compared.add_argument("-o", "--output", metavar="FILE", help="write one HTML file that steps through both, too")
+    compared.add_argument("-o", "--output", metavar="FILE", help="also write an HTML file that steps through both")
 
     several = commands.add_parser(
         "ranks",
         help="say which rank of a run on several processes is at fault",
         description="Compare the traces of all ranks of one run (record_torch with save='run.{rank}.trace'). "
-        "Exit code 0: nothing is wrong that they show; 1: a rank is at fault; 2: they could not be compared.",
+        "Exit code 0: the traces show nothing wrong; 1: a rank is at fault; 2: they could not be compared.",
         allow_abbrev=False,
     )
     several.add_argument("files", metavar="RUN.RANK.trace", nargs="+")
@@ -104,8 +106,8 @@ def parser() -> argparse.ArgumentParser:
     asked = commands.add_parser(
         "why",
         help="say why a gradient of a saved PyTorch run is None, zero, NaN or what it is",
-        description="Without NAME: what is worth knowing about the step. Exit code 0: nothing is wrong that the trace "
-        "shows; 1: something is; 2: no such trace or tensor, or the cause cannot be told.",
+        description="Without NAME: what is worth knowing about the step. Exit code 0: the trace shows nothing wrong; "
+        "1: something is wrong; 2: no such trace or tensor, or the cause cannot be told.",
         allow_abbrev=False,
     )
     asked.add_argument("file", metavar="FILE.trace", help="what trace.save(path) wrote")
@@ -132,8 +134,10 @@ def parser() -> argparse.ArgumentParser:
     written = commands.add_parser(
         "html",
         help="write one HTML file that steps through a run, or shows what check found",
-        description="WHAT is a program or an example (a file of statements, its name), a saved .trace, FILE::NAME for "
-        "the check of an aggregate or Function of yours, or FILE::case. The file needs no server and no network.",
+        description="WHAT is a file with a program, the name of an example, a saved .trace, or FILE::NAME: an "
+        "aggregate or Function of yours, which is checked (FILE::case: what the file's case() returns). The HTML "
+        "file needs no server and no network. Exit code 0: written; 1: written, and it shows a fault or a run that "
+        "failed; 2: not written.",
     )
     written.add_argument("what", metavar="WHAT", help="a program, an example, a .trace, or FILE::NAME")
     written.add_argument("-o", "--output", metavar="FILE", required=True, help="where to write it")
@@ -142,24 +146,34 @@ def parser() -> argparse.ArgumentParser:
     written.add_argument("--aggregate", default="simple", metavar="[FILE::]NAME", help="what f is, in a program")
     written.add_argument("--order", type=int, default=2, metavar="N", help="the highest derivative of a check")
     written.add_argument(
-        "--plotlyjs", default="embed", metavar="HOW", help="embed (the default), cdn, or the address of plotly's script"
+        "--plotlyjs",
+        type=plotly_from,
+        default=True,
+        metavar="HOW",
+        help="embed (the default), cdn, or the address of plotly's script",
     )
 
     checked = commands.add_parser(
         "check",
         help="check the hand-written backwards of a file",
-        description="Exit code 0: correct (notes alone are correct); 1: a fault was found; 2: it was not judged.",
+        description="Check every aggregate, torch.autograd.Function and custom operator of a file that has example "
+        "inputs, and what its case() returns. Exit code 0: correct (notes do not count); 1: a fault was found; 2: "
+        "something was not judged.",
     )
     checked.add_argument("target", metavar="FILE[::NAME]", help="a file, or one aggregate or Function in it")
     checked.add_argument("--order", type=int, default=2, metavar="N", help="the highest derivative (default: 2)")
     checked.add_argument(
-        "--surrogate", action="store_true", help="first-order gradients are not meant to be forward's derivatives"
+        "--surrogate",
+        action="store_true",
+        help="first-order gradients are not meant to be forward's derivatives",
     )
     checked.add_argument(
         "--format", choices=("text", "json", "github", "sarif", "junit"), default="text", help="what to print"
     )
     checked.add_argument("--json", action="store_true", help="the same as --format json")
-    checked.add_argument("--inputs", metavar="KEPT", help="check on the inputs that a failing check has kept")
+    checked.add_argument(
+        "--inputs", metavar="KEPT", help="inputs that a failing check has kept, in place of the example's"
+    )
 
     ran = commands.add_parser(
         "run",
@@ -219,14 +233,20 @@ def app(files: Sequence[str], options: Sequence[str]) -> int:
 
 def html_file(given: argparse.Namespace) -> int:
     """Write the page of a run or a check; what keeps it from being written is told on stderr."""
-    options = {"title": given.title, "include_plotlyjs": given.plotlyjs == "embed" or given.plotlyjs}
+    options = {"title": given.title, "include_plotlyjs": given.plotlyjs}
     options |= {} if given.step is None else {"step": given.step}
     try:
         shown, failed_to_run = shown_by(given.what, given.aggregate, given.order)
-        shown.to_html(given.output, **options)
+        text = shown.to_html(**options)
     except (ImportError, OSError, ValueError) as error:
         print(f"{given.what}: {error}", file=sys.stderr)
         return COULD_NOT_RUN
+    try:
+        Path(given.output).write_text(text, encoding="utf-8")
+    except OSError as error:
+        print(f"{given.output}: cannot be written: {error.strerror or error}.", file=sys.stderr)
+        return COULD_NOT_RUN
+    print(f"{given.output}: {str(shown).splitlines()[0]}")
     return FAILED if failed_to_run else DONE
 
 
@@ -245,9 +265,27 @@ def shown_by(what: str, aggregate: str, order: int) -> tuple[Any, bool]:
     if what.endswith(".trace"):
         return Trace.load(what), False
     if what.endswith(".py"):
-        raise ValueError(f"say what of the file to check: {what}::NAME, or {what}::case.")
+        raise ValueError(f"say what of the file to check, {what}::NAME or {what}::case.{names_in(what)}")
     trace = opened(what).run(chosen(aggregate), "skip", "none")
     return trace, trace.error is not None
+
+
+def names_in(path: str) -> str:
+    """What of a file can be checked, as a sentence; nothing where there is nothing, or no such file."""
+    file = UserFile(path)
+    with redirect_stdout(sys.stderr):
+        file.refresh()
+    names = [] if file.problem is not None else [each.name for each in file.content.targets]
+    return f" It has: {', '.join(names)}." if names else ""
+
+
+def plotly_from(said: str) -> str | bool:
+    """`--plotlyjs` as to_html takes it."""
+    if said == "embed":
+        return True
+    if said != "cdn" and not said.endswith(".js") and not said.startswith(("http://", "https://")):
+        raise argparse.ArgumentTypeError(f"{said!r}: expected embed, cdn, or the address of a .js file")
+    return said
 
 
 def transcript(program: str, aggregate: str, none: str, prune: str) -> int:

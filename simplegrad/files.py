@@ -297,7 +297,7 @@ def _in_words(error: BaseException) -> BaseException:
     if not isinstance(error, TookTooLong):
         return error
     said = TimeoutError(
-        f"reading it was stopped after {READ_SECONDS():g} seconds. What takes long belongs into a function, or under "
+        f"reading it was stopped after {READ_SECONDS():g} seconds. Slow code belongs in a function, or under "
         f"if __name__ == '__main__'; {READ_SECONDS.name} allows more."
     )
     said.stack = error.stack or traceback.extract_tb(error.__traceback__)

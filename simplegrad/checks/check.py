@@ -52,7 +52,7 @@ def check(
         return check_function(target, inputs, order=order, reference=reference, surrogate=surrogate)
     if surrogate:
         raise TypeError(
-            f"check({called(target)}, surrogate=True): only of a torch.autograd.Function can it be declared that its "
+            f"check({called(target)}, surrogate=True): this can be said of a torch.autograd.Function only, whose "
             f"gradient is not meant to be forward's derivative. Leave it out."
         )
     needs(CHECK)
@@ -107,9 +107,7 @@ def case_of(target: Callable, inputs: tuple) -> Case:
             raise TypeError(f"check({name}): complex inputs are not supported; give real and imaginary part.")
     if "wanted" not in kinds:
         given = ", ".join(what_is(x) for x in inputs)
-        raise ValueError(
-            f"check({name}): nothing to differentiate by among its inputs ({given}). Give floating tensors."
-        )
+        raise ValueError(f"check({name}): none of its inputs can be differentiated ({given}). Give floating tensors.")
     return Case(target, list(inputs), kinds, name, labels_of(target, inputs))
 
 
@@ -137,7 +135,7 @@ def refuse_nan(target: Any, inputs: tuple) -> None:
         has_numbers = isinstance(value, torch.Tensor) and not value.is_meta and value.layout is torch.strided
         if has_numbers and kind_of_tensor(value) == "nan":
             raise ValueError(
-                f"check({called(target)}): input {slot} holds nan, where no gradient can be compared. Give numbers."
+                f"check({called(target)}): input {slot} holds nan, and no gradient can be compared there. Give numbers."
             )
 
 

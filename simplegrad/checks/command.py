@@ -85,7 +85,7 @@ def kept_inputs(path: str, chosen: list[Target]) -> tuple:
     Raises CouldNotRun.
     """
     if len(chosen) != 1:
-        raise CouldNotRun(f"--inputs {path}: for one of them only. Say which: FILE::NAME.")
+        raise CouldNotRun(f"--inputs {path}: these inputs fit one target only. Say which: FILE::NAME.")
     try:
         kept = load_bundle(path)
     except (OSError, BundleError) as error:

@@ -360,7 +360,7 @@ class OnFunctions(Judging):
             report.tell(4, NOT_TRIED, f"{self.unsteady[0].name} does not give the same again")
             return [rule for rule in self.rules if rule not in self.unsteady and not self.is_bare]
         if self.by_hand and not self.rules:
-            report.tell(4, NOT_TRIED, f"{self.by_hand}: differences of the whole do not tell")
+            report.tell(4, NOT_TRIED, f"{self.by_hand}: differences of the whole cannot tell")
         return self.rules if composite and not self.is_bare else [self.problem]
 
     def leads_on(self, level: int) -> bool:

@@ -157,8 +157,8 @@ def recompute_note(case: Case, entry: HandEntry, again: list[Operation]) -> Find
     count = len(again)
     return Finding(
         "recomputed",
-        f"propagate computes {count} value{'s' * (count > 1)} again that forward had: right, at the price of that work "
-        "in every pass.",
+        f"propagate computes {count} value{'s' * (count > 1)} again that forward had: right, but every pass does that "
+        "work.",
         entry=entry.text,
         read_at=line_of(case, again[0].index),
         fix="# make it a Variable in forward, declare it as an output of the entry, and use its incoming gradient",

@@ -136,7 +136,7 @@ def judge_rule(judging: Judging, rule: Rule) -> None:
 
 NOT_REPRODUCIBLE = (
     "Two runs of the forward of {name} at the same values give different results, also from the same random state: "
-    "there is nothing to hold its backward against."
+    "there is nothing to compare its backward with."
 )
 
 
@@ -219,9 +219,9 @@ def judge_whole(judging: Judging) -> None:
 def one_element_here(judging: Judging, found: Answer) -> None:
     """At this point alone: operations of torch may each take a side of a kink, where all of them together have none."""
     look = found.wrong[0]
-    judging.report.tell(2, NOT_TRIED, "the gradient is another than at all points nearby")
+    judging.report.tell(2, NOT_TRIED, "the gradient differs from that at all points nearby")
     judging.unverified(
-        f"{NOT_COMPARED}the gradient of {judging.report.name} for {look.input} is another than at all points nearby: "
+        f"{NOT_COMPARED}the gradient of {judging.report.name} for {look.input} differs from that at all points nearby: "
         f"along one direction {look.told:.4g}, where differences say {look.slope.value:.4g}. Each operation may take "
         f"a side of a kink of its own. Check it at inputs without zeros and ties.",
         judging.report.name,

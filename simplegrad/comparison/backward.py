@@ -115,7 +115,7 @@ class Backward:
                 hooks = [hook.source] if hook else held.hooks if held is not None else ()
                 at = place_of(hooks[-1] if hooks else self.right.begun.source)
                 module = held.path.rpartition(".")[0] if held is not None else ""
-                sentence = f"every entry passes on the same, but .grad of {name} becomes a different one"
+                sentence = f"every entry passes on the same gradient, but .grad of {name} ends up different"
                 sentence += f": norm {row.after:.6g} instead of {mate.after:.6g}."
                 left = place_of(self.left.begun.source)
                 return Parting(
@@ -139,7 +139,7 @@ class Backward:
             return self.made(EXTRA, a, b, f"{name} passes on {right} {_gradients(right)}, the left run {left}.", None)
         pairs = [(x, y) for x, y in zip(a.outgoing, b.outgoing) if differs([(x, y)])]
         norms = "".join(f": norm {norm_of(y):.6g} instead of {norm_of(x):.6g}" for x, y in pairs[:1] if _both(x, y))
-        sentence = f"{name} is given the same gradient and passes on another one{norms}."
+        sentence = f"{name} is given the same gradient and passes on a different one{norms}."
         return self.made(VALUE, a, b, sentence, self.inside(b))
 
     def unpaired(self) -> Parting | None:

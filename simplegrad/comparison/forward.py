@@ -85,7 +85,7 @@ class Forward:
         """`left`, `right`: what stands between the last pair that agrees and this one, on either side."""
         parameter = self.other_parameter(a, b)
         if parameter is not None:
-            what = f"{parameter.name} is another one on the right before anything is computed"
+            what = f"{parameter.name} differs on the right before anything is computed"
             return self.made_of(INPUT, a, b, what, self.set_at(parameter))
         partners = {(self.calls[0][i], self.calls[1][j]) for i, j in self.pairs}
         paired_left, paired_right = {x for x, _ in partners}, {y for _, y in partners}

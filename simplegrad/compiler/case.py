@@ -61,8 +61,8 @@ class Case:
         names = [self.code.names[node] for node in self.made.outputs]
         if len(pattern) != len(names) or not any(pattern):
             raise ValueError(
-                f"a pattern says for each of {', '.join(names)} whether its gradient comes in, and for one of them at "
-                f"least it does; {pattern} was given."
+                f"a pattern says for each of {', '.join(names)} whether its gradient comes in, and at least one "
+                f"does; got {pattern}."
             )
         return pattern
 

@@ -67,12 +67,12 @@ class Shapes:
 
 
 class Ranks(Shapes):
-    """While a function is read that was given example inputs: how many dimensions there are is known, no size is."""
+    """While a function is read that was given example inputs: the number of dimensions is known, no size is."""
 
     def same(self, a: Node, b: Node) -> bool:
         if a is b:
             return True
-        raise CompileError("sizes are met at the call: the compiled expression cannot choose by a shape.")
+        raise CompileError("sizes are known only at the call: the compiled expression cannot choose by a shape.")
 
 
 def ranks_of(inputs: list[Node], example: Sequence) -> Ranks | None:

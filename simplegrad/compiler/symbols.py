@@ -193,7 +193,7 @@ class Size(Thing):
         return self._of("size_pow", other)
 
     def __index__(self) -> int:
-        raise CompileError(f"{self!r} is met at the call, and the function needs it as a number to go on.")
+        raise CompileError(f"{self!r} is known only at the call, and the function needs it as a number to go on.")
 
     __int__ = __float__ = __index__
 
@@ -204,7 +204,7 @@ class Size(Thing):
         return "what is computed from sizes"
 
     def _compared(self, other):
-        raise CompileError("a size is met at the call: the compiled expression cannot choose by it.")
+        raise CompileError("a size is known only at the call: the compiled expression cannot choose by it.")
 
     __lt__ = __le__ = __gt__ = __ge__ = __eq__ = __ne__ = _compared
     __hash__ = object.__hash__
@@ -236,7 +236,7 @@ class Shape(Thing):
         if self.graph.shapes is not None:
             return self.graph.shapes.rank(self.node.args[0])
         raise CompileError(
-            "how many dimensions there are is met at the call: count dimensions from the end, x.sum(dim=-1), "
+            "the number of dimensions is known only at the call: count dimensions from the end, x.sum(dim=-1), "
             "x.shape[-1]; or give example inputs: compile_aggregate(f, example=(x, …))."
         )
 
@@ -244,7 +244,7 @@ class Shape(Thing):
         if isinstance(other, tuple) and not other:  # `x.shape == ()` asks for a scalar
             return self.graph.shapes is not None and not len(self)
         if self.graph.shapes is None:
-            raise CompileError("a shape is met at the call: the compiled expression cannot choose by it.")
+            raise CompileError("a shape is known only at the call: the compiled expression cannot choose by it.")
         return self.graph.shapes.same(self.node.args[0], other.node.args[0])
 
     __hash__ = object.__hash__
@@ -342,7 +342,7 @@ class Symbol(Thing, Operators):
     @property
     def dtype(self) -> torch.dtype:
         raise CompileError(
-            f"what dtype {self!r} has is met at the call, and nothing is cast in what is compiled: cast the inputs."
+            f"the dtype of {self!r} is known only at the call, and compiled code casts nothing: cast the inputs."
         )
 
     def numel(self) -> Size:
@@ -373,10 +373,10 @@ class Symbol(Thing, Operators):
     __hash__ = object.__hash__
 
     def __iter__(self):
-        raise CompileError(f"how many rows {self!r} has is met at the call: take them by index, x[0], x[1].")
+        raise CompileError(f"the number of rows of {self!r} is known only at the call: take them by index, x[0], x[1].")
 
     def __len__(self) -> int:
-        raise CompileError(f"how many rows {self!r} has is met at the call: write x.shape[0] where a size belongs.")
+        raise CompileError(f"the number of rows of {self!r} is known only at the call: write x.shape[0] for a size.")
 
     def _number(self, *_):
         raise CompileError(f"{self!r} has no value while the function is compiled: it cannot be made a number.")

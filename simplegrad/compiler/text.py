@@ -243,7 +243,7 @@ class Compiled(Machine):
             make = self.graph("filled", tuple(map(bare, arguments)), float(function == "ones"))
             return self.named(Symbol(self.graph, make), name)
         if sizes:
-            raise RunError(f"{self.text(node)}: of sizes that are met at the call there are zeros and ones.")
+            raise RunError(f"{self.text(node)}: only zeros and ones can have sizes that are known only at the call.")
         numbers = self.leaf(node, function, arguments, keywords)
         made = self.graph("constant", written(numbers))
         self.numbers[made] = numbers

@@ -27,7 +27,7 @@ class Expression:
 
 
 def read_function(function: Callable, reads_tensors: bool = False, example: Sequence = ()) -> Expression:
-    """Trace it. Raises CompileError for what has to know a value or a shape; how many dimensions there are is known
+    """Trace it. Raises CompileError for what has to know a value or a shape; the number of dimensions is known
     from the example inputs, where there are some.
 
     `reads_tensors`: it is an aggregate's forward, which computes on `x.value`: that is x, for us.
@@ -83,8 +83,8 @@ def called(function: Callable, symbols: Sequence[Symbol]) -> tuple[object, dict]
     except ValueError as error:
         if "unpack" in str(error):
             raise CompileError(
-                f"{error}: how many sizes x.shape has is met at the call. Write x.shape[0], x.shape[-1] instead, or "
-                f"give example inputs: compile_aggregate(f, example=(x, …))."
+                f"{error}: the number of sizes in x.shape is known only at the call. Write x.shape[0], x.shape[-1] "
+                f"instead, or give example inputs: compile_aggregate(f, example=(x, …))."
             ) from error
         raise
     finally:

@@ -93,7 +93,7 @@ class Arithmetic:
         if isinstance(value, Gradients) and len(value) == 1:
             raise RunError(f"{said} a list of one gradient, as grad gives it. Write: da, = grad(L0, [a]).")
         if isinstance(value, (list, tuple)):
-            raise RunError(f"{said} {shown(value)}, and lists are not computed with. Take its elements out first.")
+            raise RunError(f"{said} {shown(value)}, and lists cannot be computed with. Take its elements out first.")
         raise RunError(f"{said} {shown(value)}, which cannot be computed with.")
 
     def number(self, node: ast.BinOp, sign: str, compute: Callable, left: float, right: float) -> float:

@@ -408,7 +408,7 @@ def windows_of(x, kernel: tuple, stride: tuple, padding: tuple, dilation: tuple)
 
 def values_of(name: str, x) -> torch.Tensor:
     if not isinstance(getattr(x, "value", None), torch.Tensor):
-        raise UnsupportedError(f"{name} chooses by values, which are met at the call.")
+        raise UnsupportedError(f"{name} chooses by values, which are known only at the call.")
     return x.value.detach()
 
 
@@ -632,7 +632,7 @@ def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, sca
         ("scale_grad_by_freq", scale_grad_by_freq),
     ):
         if asked is not None and asked is not False:
-            raise UnsupportedError(f"embedding(…, {name}=…): only without.")
+            raise UnsupportedError(f"embedding(…, {name}=…) is not there on Variables. Leave it out.")
     return weight[getattr(input, "value", input)]
 
 

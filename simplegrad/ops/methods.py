@@ -535,7 +535,7 @@ class Operators:
 
     def scatter(self, dim: int, index, src=None, *, value: Real | None = None, reduce: str | None = None) -> Self:
         if reduce is not None:
-            raise UnsupportedError("scatter(…, reduce=…): only without; scatter_add adds.")
+            raise UnsupportedError("scatter(…, reduce=…) is not there on Variables; scatter_add adds.")
         source = value if src is None else src
         if isinstance(source, Real):
             return shapes.scattered_number(self, dim, index, source)
@@ -608,7 +608,7 @@ def _extreme(x, name: str, dim, keepdim: bool):
         return x.maximum(dim) if name == "max" else x.minimum(dim)
     if not hasattr(x, "value") or not isinstance(x.value, torch.Tensor):
         raise UnsupportedError(
-            f"{name}(dim=…) gives indices too, which are met at the call. Write {'a' + name}(dim=…)."
+            f"{name}(dim=…) gives indices too, which are known only at the call. Write {'a' + name}(dim=…)."
         )
     values, indices = getattr(x.value, name)(dim, True)
     found = x.gather(dim, indices) if x.ndim else x.clone()

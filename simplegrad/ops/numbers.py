@@ -47,5 +47,5 @@ def times(x, number: Real):
 
 
 def over(x, number):
-    """x / number, likewise; the number may be a size that is met at the call."""
+    """x / number, likewise; the number may be a size that is known only at the call."""
     return x / operand(number, x) if x.__class__ is torch.Tensor else x / number

@@ -42,7 +42,7 @@ def _cleared(run: Run, name: str, call: Call, filled: Filled) -> Cause:
     if call.kind == kinds.CLIP:
         return _clipped(run, name, call, came)
     if call.kind == kinds.UNSCALE:
-        return Cause("loss_scale", f"Taking the scale of the loss out again did this to {name}.", call.source, (came,))
+        return Cause("loss_scale", f"Dividing by the loss's scale again did this to {name}.", call.source, (came,))
     if call.kind == kinds.ZERO_GRAD or call.name in ("zero_", "_foreach_zero_", "fill_"):
         what = "zero_grad()" if call.kind == kinds.ZERO_GRAD else f"{call.name}()"
         sentence = f"The gradient of {name} was computed and then set to zero after backward, by {what}."

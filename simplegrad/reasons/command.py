@@ -13,8 +13,8 @@ NOTHING_WRONG, SOMETHING_WRONG, COULD_NOT_ANSWER = 0, 1, 2
 
 
 def main(path: str, name: str | None = None) -> int:
-    """Print the answer for one tensor, or all that is worth knowing. Exit codes: 0 nothing is wrong that the trace
-    shows; 1 something is; 2 there is no such trace or tensor, or the cause cannot be told."""
+    """Print the answer for one tensor, or all that is worth knowing. Exit codes: 0 the trace shows nothing wrong;
+    1 something is wrong; 2 there is no such trace or tensor, or the cause cannot be told."""
     try:
         trace = Trace.load(path)
         if name is None:

@@ -43,7 +43,7 @@ def diagnose(trace: Trace) -> Diagnosis:
     run = run_of(trace)
     notices = _failures(trace)
     if not run.begun or not run.held:
-        missing = "No backward pass ran in it." if not run.begun else "It knows of no module."
+        missing = "No backward pass ran in this trace." if not run.begun else "No module was recorded."
         return Diagnosis((), (missing, *notices))
     found: dict[tuple, list[Finding]] = {}
     for held in run.held.values():

@@ -156,7 +156,7 @@ def why_faded(run: Run, name: str, held: Held | None, value: Value, state: str, 
         if state == "zero"
         else where_it_changed(run, name, value, filled, state)
     )
-    return found or Cause(UNKNOWN, f"Where the gradient of {name} became {state} cannot be told from this trace.")
+    return found or Cause(UNKNOWN, f"This trace does not show where the gradient of {name} became {state}.")
 
 
 # -- what happened to it after the pass, or by a hook of the leaf's own -----------------------------------------
@@ -427,7 +427,7 @@ def _smallest(run: Run, name: str, steps: list, filled: Filled) -> Cause | None:
     call = run.call_of(entry)
     if entry.operator in ("Mul", "Div") and call is not None and call.numbers and ratio < ENOUGH:
         cause = "loss_scale" if half else "zero_factor"
-        sentence = f"What comes from {name} is multiplied by a factor of {ratio:.3g} here, next to zero."
+        sentence = f"What comes from {name} is multiplied by {ratio:.3g} here, which is next to zero."
         return Cause(cause, sentence, call.source, chain)
     if entry.operator in PRODUCT and ratio < ENOUGH and call is not None:
         small = [x for x in call.inputs if norm_of(x) is not None and norm_of(x) < 1e-3]

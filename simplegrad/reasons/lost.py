@@ -26,7 +26,7 @@ def why_none(run: Run, name: str, held: Held | None, value: Value | None) -> Cau
         found = rule(run, name, held, value)
         if found is not None:
             return found
-    return Cause(UNKNOWN, f"The gradient of {name} is None; why cannot be told from this trace.")
+    return Cause(UNKNOWN, f"The gradient of {name} is None; this trace does not show why.")
 
 
 def not_a_leaf(run: Run, name: str, held: Held | None, value: Value | None) -> Cause | None:
@@ -172,7 +172,7 @@ def turned_on_late(run: Run, name: str, held: Held | None, value: Value | None) 
         return None
     sentence = (
         f"requires_grad of {name} was off when {reads[0].name} read it, and is turned on only afterwards: {name} was "
-        f"frozen for what the pass walks."
+        f"frozen in the graph that the pass walks."
     )
     link = Link(f"{reads[0].name} reads {name}, which does not require grad yet", reads[0].source, reads[0].event)
     return Cause("frozen", sentence, on[0].source, (link, Link("it is turned on", on[0].source, on[0].event)))

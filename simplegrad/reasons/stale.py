@@ -65,7 +65,7 @@ def _held_by_none(
     for call in run.marks(kinds.ATTRIBUTE):
         if value in call.outputs:
             sentence = (
-                f"{name} was replaced here, and the optimizer still holds the object from before: it never clears or "
+                f"{name} was replaced here, and the optimizer still holds the old object: it never clears or "
                 f"moves this one."
             )
             return Cause(

@@ -31,7 +31,7 @@ def why_on_tape(trace: Trace, name: str) -> Why:
     if total.is_zero:
         cause = _zero(trace, value, begun[-1])
         return Why(name, "zero", cause.cause, place_of(trace, cause.source), cause.sentence, cause.chain)
-    return Why(name, "value", "none", None, f"{name} has a gradient; nothing is wrong with it that the trace shows.")
+    return Why(name, "value", "none", None, f"{name} has a gradient; the trace shows nothing wrong with it.")
 
 
 def _none(trace: Trace, value: Value, begun: PassBegun) -> Cause:
@@ -89,4 +89,4 @@ def _zero(trace: Trace, value: Value, begun: PassBegun) -> Cause:
             return Cause(
                 "zero_factor", sentence, event.entry.source, (Link(sentence, event.entry.source, event.index),)
             )
-    return Cause("", f"The gradient of {value.name} is zero; why cannot be told from this trace.")
+    return Cause("", f"The gradient of {value.name} is zero; this trace does not show why.")

@@ -135,7 +135,7 @@ def cause_of(run: Run, subject: Subject, state: str) -> Cause:
     if state == "nan":
         return why_nan(run, name, held, value)
     if state == "value":
-        return Cause("none", f"{name} has a gradient of ordinary size; nothing is wrong with it that the trace shows.")
+        return Cause("none", f"{name} has a gradient of ordinary size; the trace shows nothing wrong with it.")
     row = subject.row if held is not None and held.grad not in ("none", "zero") else None
     return why_faded(run, name, held, value, state, row)
 
@@ -154,4 +154,4 @@ def why_nan(run: Run, name: str, held: Held | None, value: Value) -> Cause:
     if filled.came is not None and not filled.came.nonfinite and filled.before is None and filled.after_kind:
         return by_hook(run, name, held, value, filled.pass_id)
     found = born(run, value, filled)
-    return found or Cause(UNKNOWN, f"Where the NaN in the gradient of {name} was born cannot be told from this trace.")
+    return found or Cause(UNKNOWN, f"This trace does not show where the NaN in the gradient of {name} was born.")

@@ -161,12 +161,12 @@ class TorchRecorder(Watcher):
             self.ranks = Ranks(self)
         self.notices.append("Operations that no backward pass reached are not shown.")
         if not self.follows:
-            self.notices.append("No numbers were kept: where a NaN is born cannot be told from this trace.")
+            self.notices.append("No numbers were kept, so this trace cannot show where a NaN is born.")
         else:
             self.eyes = Eyes(self.log, lambda frame: site(frame, self.context, self.outermost))
             self.notices.append(
-                "Of PyTorch's own formulas for gradients only what comes in and goes out is seen, so of a NaN that is "
-                "born inside of one, that formula is named, and the forward line that it belongs to."
+                "PyTorch's own formulas for gradients are seen from outside only: what comes in and what goes out. For "
+                "a NaN that is born inside one, the formula is named, and the forward line that it belongs to."
             )
 
     # -- attaching -----------------------------------------------------------------------------------------------

@@ -490,7 +490,7 @@ class Teller:
         self.calls.errors.append(index)
 
     def limit(self, limit: int) -> None:
-        message = f"The graph has more than {limit} autograd nodes; what came after that many is not in the trace."
+        message = f"The graph has more than {limit} autograd nodes; the rest is not in the trace."
         self.add(LimitReached, None, what="nodes", limit=limit, message=message)
         self.done = True
 

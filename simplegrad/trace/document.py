@@ -54,8 +54,8 @@ _LEFT_OUT = {"parent", "pass_id", "line", "source", "propagate_source", "returns
 
 
 NOT_KEPT = (
-    "The file has not the tensors of {} values: they have no numbers (of the meta device, fake), or a layout, a dtype "
-    "or a number of dimensions that no file holds."
+    "The file does not hold the tensors of {} values: they have no numbers (of the meta device, fake), or a layout, a "
+    "dtype or a number of dimensions that no file holds."
 )
 
 

@@ -110,7 +110,7 @@ def load(file: str | os.PathLike | BinaryIO) -> Trace:
     except WrongDocument as wrong:
         raise TraceFileError(f"{name}: {wrong}") from None
     except MemoryError as error:
-        raise TraceFileError(f"{name}: there is not memory enough to read it. Record less of the run.") from error
+        raise TraceFileError(f"{name}: there is not enough memory to read it. Record less of the run.") from error
     except Exception as error:  # a damage that nobody thought of; the cause says where
         raise TraceFileError(f"{name}: {type(error).__name__}: {str(error)[:200]}. {DAMAGED}") from error
 

@@ -17,8 +17,8 @@ from .replay import Replay, State
 from .texts import Chunks
 
 IN_PLACE = (
-    "{names} changed in place after this run computed with {it}: the numbers shown of {it} are those of now, not those "
-    "of the run. Read the trace before, or change a copy."
+    "{names} changed in place after this run computed with {it}: the numbers shown of {it} are those after the change, "
+    "not those of the run. Read the trace before, or change a copy."
 )
 
 

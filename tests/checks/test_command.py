@@ -315,6 +315,6 @@ def test_kept_inputs_take_the_place_of_the_examples(ops, tmp_path, capsys):
     ((finding,),) = [each["findings"] for each in json.loads(capsys.readouterr().out)]
     assert len(finding["dropped"]["a"]) == 5
     assert main(str(ops), inputs=str(tmp_path / "kept.safetensors")) == 2
-    assert "for one of them only. Say which: FILE::NAME." in capsys.readouterr().err
+    assert "these inputs fit one target only. Say which: FILE::NAME." in capsys.readouterr().err
     assert main(f"{ops}::escaping", inputs=str(ops)) == 2
     assert "expected inputs that a check has kept" in capsys.readouterr().err

@@ -206,8 +206,8 @@ def test_several_results():
     "function, message",
     [
         (lambda x: x if x.sum() > 0 else -x, "no `if`, `and` or `not` can ask for it"),
-        (lambda x: x * x.ndim, "how many dimensions there are is met at the call"),
-        (lambda x: x.sum(dim=tuple(range(len(x.shape)))), "how many dimensions there are is met at the call"),
+        (lambda x: x * x.ndim, "the number of dimensions is known only at the call"),
+        (lambda x: x.sum(dim=tuple(range(len(x.shape)))), "the number of dimensions is known only at the call"),
         (lambda x: sum(x), "take them by index"),
         (lambda x: x * float(x.sum()), "cannot be made a number"),
         (lambda x: x * torch.rand(4), "a Tensor stands where a Variable or a number belongs"),

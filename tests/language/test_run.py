@@ -248,7 +248,7 @@ def test_a_known_zero_can_be_added_and_asked_for():
         ("y = a @ 2", "'@' is for two tensors"),
         ("y = a & a", "'&' joins two conditions"),
         ("y = ~a", "'~' is for a condition"),
-        ("y = [a] + [a]", "a list of 1, and lists are not computed with. Take its elements out first."),
+        ("y = [a] + [a]", "a list of 1, and lists cannot be computed with. Take its elements out first."),
         ("y = [a] > 0", "compares a tensor"),
         ("y = (1).tanh()", "'.tanh' is for a tensor, not for 1"),
         ("y = (1).T", "'.T' is for a tensor, not for 1"),

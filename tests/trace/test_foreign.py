@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from simplegrad import Trace, diagnose
-from simplegrad.comparison.command import told
 from simplegrad.comparison.compare import compare
 from simplegrad.comparison.equal import Pool, difference, same
 from simplegrad.comparison.gaps import apart, norm_of
@@ -142,11 +141,11 @@ def test_what_is_repeated_is_told_in_short(kind, little_memory):
 @pytest.mark.parametrize("kind", HUGE)
 def test_what_is_repeated_is_compared(kind, little_memory):
     run, itself, other = (huge_run(tensor) for tensor in (HUGE[kind], HUGE[kind], zero(HUGE[kind])))
-    assert told(compare(run, itself)) == "The runs agree."
+    assert str(compare(run, itself)) == "The runs agree."
     assert {row.difference for row in compare(run, itself).results} == {0.0}
     found = compare(run, other)
     assert {row.difference for row in found.results} == {1.0}
-    assert told(found) and found.ghosts is not None
+    assert str(found) and found.ghosts is not None
     (a, *_), (b, *_) = run.values, other.values
     assert (norm_of(a), norm_of(b), apart(a, b)) == (2.0**16, 0.0, 1.0)
 
@@ -212,7 +211,7 @@ def test_too_little_memory_is_a_trace_file_error(saved, monkeypatch):
         raise MemoryError
 
     monkeypatch.setattr(store.Reader, "trace", none)
-    assert refusal(saved) == "there is not memory enough to read it. Record less of the run."
+    assert refusal(saved) == "there is not enough memory to read it. Record less of the run."
 
 
 def test_mutated_documents_are_refused_or_read(saved):

@@ -239,7 +239,7 @@ def test_tensors_without_numbers_are_left_out_and_told(path, where):
     trace.save(path)
     again = Trace.load(path)
     assert len(again) == len(trace)
-    assert any(said.startswith("The file has not the tensors of") for said in again.notices)
+    assert any(said.startswith("The file does not hold the tensors of") for said in again.notices)
 
 
 @pytest.mark.parametrize("content", [b"", b"P", b"hello", b"\x80\x04K\x01.", b"\x00" * 5000])

@@ -75,7 +75,7 @@ def explained_by(culprit: Culprit) -> str:
     if culprit.how == "missing" and culprit.suspect is not None:
         return f"{culprit.suspect.missing} is missing in it"
     if culprit.how == "meaning" and culprit.meant is not None:
-        return f"in the place of its value belongs {culprit.meant.what}"
+        return f"{culprit.meant.what} belongs in the place of its value"
     return ""
 
 

@@ -119,7 +119,7 @@ def _gradient_kept(rule: Rule, scale: float) -> Finding | None:
         return None
     name = rule.arguments[changed[0]]
     sentence = (
-        f"The gradient that {rule.backward_said} gives for {name} is written over by its next call: it is a buffer "
+        f"The gradient that {rule.backward_said} gives for {name} is overwritten by its next call: it is a buffer "
         f"that backward keeps, and autograd may hold on to it."
     )
     return Finding("captured_value_mutated", sentence, rule.name, name, read_at=rule.returned_at(), fix=CLONE)

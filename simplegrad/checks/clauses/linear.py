@@ -34,7 +34,7 @@ def linear(rule: Rule, rough: float = 0.0, steady: bool = True) -> Finding | Non
     more = asked([FACTOR * v for v in g])
     scaled = [None if x is None else FACTOR * x for x in once]
     if unlike(more, scaled, tolerance, finite=True):
-        how = f"{FACTOR:g} times the incoming gradient gives not {FACTOR:g} times the gradients"
+        how = f"{FACTOR:g} times the incoming gradient does not give {FACTOR:g} times the gradients"
         return _finding(rule, how, FACTOR)
     both = asked([a + b for a, b in zip(g, other, strict=True)])
     size = max(map(largest, [*once, *second]), default=0.0)

@@ -37,7 +37,7 @@ def wrong_schema(operator: Operator, why: str) -> Finding:
 
 
 def opcheck_note(operator: Operator, told: str) -> Finding:
-    sentence = f"torch.library.opcheck refuses {operator.name}, which says nothing about its gradient: {told}."
+    sentence = f"torch.library.opcheck refuses {operator.name}, and this says nothing about its gradient: {told}."
     return Finding("opcheck", sentence, entry=operator.name, order=0)
 
 

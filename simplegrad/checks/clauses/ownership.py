@@ -24,8 +24,8 @@ def _by_forward(rule: Rule) -> list[Finding]:
         if not is_changed(now, was):
             continue
         sentence = (
-            f"{rule.forward_said} changes its input {name} in place and does not say so: whoever else reads {name}, "
-            f"autograd included, finds other numbers there, and no version counter or error tells."
+            f"{rule.forward_said} changes its input {name} in place and does not say so: anything else that reads "
+            f"{name}, autograd included, finds other numbers there, and no version counter or error says so."
         )
         at = rule.changed_by_forward(name)
         found.append(Finding("input_mutated", sentence, rule.name, name, read_at=at, order=1, fix=rule.own(name)))

@@ -14,7 +14,7 @@ HEALTHY, AT_FAULT, NOT_COMPARED = 0, 1, 2
 
 
 def main(files: Sequence[str], format: str = "text") -> int:
-    """Exit codes: 0 nothing is wrong that the traces show, 1 a rank is at fault, 2 they could not be compared."""
+    """Exit codes: 0 the traces show nothing wrong, 1 a rank is at fault, 2 they could not be compared."""
     try:
         report = compare_ranks([Trace.load(file) for file in files])
     except (TraceFileError, ValueError, OSError) as error:

@@ -91,7 +91,7 @@ def compare_ranks(traces: Sequence[Trace]) -> RankReport:
 def _runs(traces: Sequence[Trace]) -> list[RankRun]:
     traces = list(traces)
     if len(traces) < 2:
-        raise ValueError(f"compare_ranks takes one trace of each rank, two at least; {len(traces)} came.")
+        raise ValueError(f"compare_ranks takes one trace of each rank, two at least; got {len(traces)}.")
     for trace in traces:
         if trace.kind != "torch" or trace.rank is None:
             raise ValueError(
@@ -102,7 +102,7 @@ def _runs(traces: Sequence[Trace]) -> list[RankRun]:
             raise ValueError("compare_ranks needs numbers: record with values='norm', not with values='none'.")
     ranks = [trace.rank for trace in traces]
     if len(set(ranks)) < len(ranks):
-        raise ValueError(f"two of the traces are of the same rank: {', '.join(map(str, sorted(ranks)))} came.")
+        raise ValueError(f"two of the traces are of the same rank: got {', '.join(map(str, sorted(ranks)))}.")
     if len({trace.world for trace in traces}) > 1:
         raise ValueError("the traces are of runs with different numbers of ranks.")
     return [RankRun(trace, trace.rank) for trace in sorted(traces, key=lambda trace: trace.rank)]
@@ -137,7 +137,7 @@ def _absent(runs: list[RankRun]) -> Found | None:
 def _healthy(runs: list[RankRun]) -> str:
     world, there = runs[0].trace.world or len(runs), len(runs)
     more = "" if there == world else f" (of {world}; the others were not given)"
-    return f"Nothing is wrong with these {there} ranks{more} that their traces show."
+    return f"The traces of these {there} ranks{more} show nothing wrong."
 
 
 def _place(found: Found) -> Place | None:

@@ -383,8 +383,8 @@ def _told_shares(runs: list[RankRun], each: Mixed, shares: list[float]) -> Found
     clips = [c for c in runs[0].calls if c.kind == kinds.CLIP]
     if clips and _clips_before(runs[0], clips[-1], path):
         sentence = (
-            f"Each rank clips its own gradient{at(clips[-1].source)} before the {name}{at(source)}: in that of {path} "
-            f"the ranks have different weights. Clip what was reduced."
+            f"Each rank clips its own gradient{at(clips[-1].source)} before the {name}{at(source)}, so the ranks have "
+            f"different weights in the gradient of {path}. Clip what was reduced."
         )
         return Found(WEIGHT, None, path, runs[0], clips[-1].source, sentence)
     told = ", ".join(f"{share:.3g} of rank {run.rank}" for run, share in zip(runs, shares))

@@ -25,7 +25,7 @@ def sequences(runs: list[RankRun]) -> Iterator[dict[int, tuple[RankRun, list[Met
 
 
 def hang(runs: list[RankRun]) -> Found | None:
-    """The first collective that some rank waits in, and the rank that does not come to it."""
+    """The first collective that some rank waits in, and the rank that does not reach it."""
     found = []
     for members in sequences(runs):
         waiting = [(k, run, met) for run, done in members.values() for k, met in enumerate(done) if met.waits]
@@ -91,8 +91,8 @@ def _told(run: RankRun, met: Met, missing: RankRun) -> Found:
     if error is not None and not any(each.waits for each in missing.met) and error.message:
         reason = f": it ended with an error, {error.message.splitlines()[0][:160]}"
         source = error.source or source
-    decided = f" It is decided in line {source[1]}." if source is not None and source != met.call.source else ""
-    sentence = f"{capital(names([run.rank]))} waits in {what}{where}, and {names([missing.rank])} does not come to it"
+    decided = f" Line {source[1]} decides that." if source is not None and source != met.call.source else ""
+    sentence = f"{capital(names([run.rank]))} waits in {what}{where}, and {names([missing.rank])} does not reach it"
     return Found(HANG, missing.rank, parameter, run, source, f"{sentence}{reason}.{decided}", _pass_of(run, met))
 
 

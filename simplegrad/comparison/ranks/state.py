@@ -212,7 +212,7 @@ def _requires_grad(runs: list[RankRun]) -> Found | None:
         source = _deciding(frozen, free, sets[-1]) if sets else frozen.held[path].frozen_at
         sentence = (
             f"{path} does not require grad on {names([frozen.rank])}{at(sets[-1].source) if sets else ''}, and does on "
-            f"{names([free.rank])}: it is frozen there alone."
+            f"{names([free.rank])}: it is frozen on {names([frozen.rank])} alone."
         )
         return Found(STATE, frozen.rank, path, frozen, source, sentence)
     return None

@@ -26,7 +26,7 @@ export function goTo(player, step, text, action) {
 
 export function verdict({ code, text, ok, name }) {
   const look = ok ? "right" : code === "unchecked" || code === "unverified" ? "unknown" : "wrong";
-  const says = code === "unchecked" ? "not checked" : `check says${name ? ` of ${name}` : ""}: ${code.replaceAll("_", " ")}`;
+  const says = code === "unchecked" ? "not checked" : `check${name ? ` of ${name}` : ""}: ${code.replaceAll("_", " ")}`;
   return fact(look, look, { "data-testid": "verdict", "data-verdict": code }, html("b", {}, says), html("p", {}, text));
 }
 
@@ -36,8 +36,8 @@ export function clauseTable(clauses, untried = []) {
   const rows = clauses.map(({ number, name, state, why }) => html("tr", { "data-clause": number, "data-state": state },
     html("td", {}, String(number)), html("td", {}, name), html("td", { class: "sg-clause-state" }, html("span", { "aria-hidden": "true" }, STATES[state]), ` ${state}`), html("td", {}, why)));
   const count = (state) => clauses.filter((clause) => clause.state === state).length;
-  const broken = clauses.filter((clause) => clause.state === "broken").map(({ number, name }) => `${number}, ${name}`).join("; ");
-  const said = `of ${clauses.length} clauses ${count("holds")} hold, ${count("broken")} ${count("broken") === 1 ? "is" : "are"} broken${broken ? ` (${broken})` : ""}, ${count("not tried")} not tried`;
+  const broken = clauses.filter((clause) => clause.state === "broken").map(({ number, name }) => `${number}: ${name}`).join("; ");
+  const said = `${clauses.length} clauses: ${count("holds")} hold, ${count("broken")} broken${broken ? ` (${broken})` : ""}, ${count("not tried")} not tried`;
   return html("details", { class: "sg-clauses", "data-testid": "clauses" }, html("summary", {}, said),
     html("table", { class: "sg-table" }, html("thead", {}, html("tr", {}, ...["", "clause", "", ""].map((title) => html("th", {}, title)))), html("tbody", {}, ...rows)),
     untried.length ? html("p", { "data-testid": "untried" }, `not tried at all: ${untried.join("; ")}`) : null);

@@ -117,7 +117,7 @@ def test_traces_that_do_not_belong_together(folder):
         simplegrad.compare_ranks([one])
     with pytest.raises(ValueError, match="has no rank"):
         simplegrad.compare_ranks([zero, Trace()])
-    zero._notices.append("No numbers were kept: where a NaN is born cannot be told from this trace.")
+    zero._notices.append("No numbers were kept, so this trace cannot show where a NaN is born.")
     with pytest.raises(ValueError, match="values='norm'"):
         simplegrad.compare_ranks([zero, one])
     zero._notices.pop()
