@@ -32,14 +32,14 @@ def judged_at_given(map: Any, tolerance: float) -> Answer:
         return found
     try:
         point = Point(map, tolerance, alone=not found.settled)
-        parts = [part for i in range(len(map.at)) for part in point.of_input(i)]
+        parts = [*(part for i in range(len(map.at)) for part in point.of_input(i)), point.of_outputs()]
     except Exception:  # not even at the given point itself
         return replace(found, unknown=[*found.unknown, found.why or "it cannot be run again there"])
     looks = [look for part in parts for look in part.looks]
     wrong = [look for look in looks if look.differs(tolerance)]
     unknown = list(dict.fromkeys(said for part in parts for said in part.unknown))
     beside = list(dict.fromkeys(said for part in parts for said in part.beside))
-    settled = found.settled or bool(looks) or not unknown
+    settled = found.settled or bool(looks or beside)
     return Answer(wrong, looks, settled, found.why, True, unknown, beside, found.given, only_here=found.settled)
 
 
@@ -84,6 +84,25 @@ class Point:
         far, near = ([_change(self._values(at)[k], y) for at in each] for each in (self.far, self.close))
         jumps = _jumps(_most(far, y), _most(near, y), _size(y), self.map.bits) if far and near else False
         return torch.isfinite(y) & ~jumps if far and near else torch.isfinite(y)
+
+    def of_outputs(self) -> Part:
+        """Elements of outputs that are not finite: with an infinity that is the same at all points, no gradient goes."""
+        part = Part([], [], [])
+        for k, y in enumerate(self.base):
+            lost = torch.zeros(0, dtype=torch.bool) if y is None else ~torch.isfinite(plain(y.detach()))
+            if bool(lost.any()) and not self._is_constant(k, lost):
+                kind = "nan" if bool(plain(y.detach()).isnan().any()) else "infinite"
+                part.unknown.append(f"{elements(self.map.made[k], lost)} is {kind}: nothing can be compared with that")
+        return part
+
+    def _is_constant(self, k: int, lost: torch.Tensor) -> bool:
+        y = plain(self.base[k].detach())
+        around = [plain(self._values(at)[k].detach()) for at in (*self.far, *self.close)]
+        if not around or not all(torch.equal(each[lost], y[lost]) for each in around):
+            return False
+        weights = [None if other is None else torch.zeros_like(plain(other)) for other in self.base]
+        weights[k] = torch.where(lost, torch.ones_like(y), torch.zeros_like(y))
+        return not any(g is not None and bool((g != 0).any()) for g in self.map.vjp(self.map.at, weights))
 
     # -- one input -------------------------------------------------------------------------------------------------
 
@@ -257,7 +276,13 @@ def elements(name: str, mask: torch.Tensor) -> str:
         said = f"{', '.join(told)} and {len(places) - MOST_NAMED} more of {mask.numel()} elements"
     else:
         said = told[0] if len(told) == 1 else f"{', '.join(told[:-1])} and {told[-1]}"
-    return said if name.isidentifier() else f"{said} of the {name}".replace("the input ", "input ")
+    return said if name.isidentifier() else f"{said} of {_article(name)}"
+
+
+def _article(name: str) -> str:
+    """`the output`, `output 1`, `the incoming gradient`, `the gradient of x`."""
+    name = name.removeprefix("its ").removeprefix("the ")
+    return name if name[-1].isdigit() and name.startswith(("input", "output")) else f"the {name}"
 
 
 # -- numbers ---------------------------------------------------------------------------------------------------------

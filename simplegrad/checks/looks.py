@@ -55,6 +55,7 @@ class Look:
     slope: Slope
     scale: float
     noise: float
+    is_whole: bool = True  # whether all outputs are finite: of the others nothing is weighted
 
     def differs(self, tolerance: float) -> bool:
         limit = max(self.scale, abs(self.slope.value)) if math.isfinite(self.told) else 0.0
@@ -68,6 +69,8 @@ class Look:
     def is_sure(self, tolerance: float) -> bool:
         """Whether the two are the same, and differences are settled enough to say so."""
         limit = max(self.scale, abs(self.slope.value))
+        if not self.is_whole:
+            return False
         if not math.isfinite(self.gap) or self.gap <= max(tolerance * limit, self.noise):
             return math.isfinite(self.gap)
         return not self.differs(tolerance) and self.slope.error <= UNSETTLED * limit
@@ -199,14 +202,15 @@ def look_at(map: Map, at: list[torch.Tensor], draw: int, quick: float = 0.0) -> 
         slopes = [[Slope(t, 0.0) for t in truth.told] for truth in truths]
     else:
         slopes = sides.slopes(ways, claims, quick)
-    if not bool(torch.isfinite(y).all()):  # an infinite output is weighted with zeros too, and zero times inf is nan
+    is_whole = bool(torch.isfinite(y).all())
+    if not is_whole:  # an infinite output is weighted with zeros too, and zero times inf is nan
         slopes = [
             [s if math.isfinite(t) else Slope(math.nan, math.inf) for s, t in zip(slope, claim.told, strict=True)]
             for slope, claim in zip(slopes, claims, strict=True)
         ]
     rounding = EPS[map.bits] / (1e-5 if map.bits == 64 else 1e-2)
     return [
-        Look(map.made[j], map.names[i], claim.told[k], slope[k], claim.scales[k], rounding * natural[k])
+        Look(map.made[j], map.names[i], claim.told[k], slope[k], claim.scales[k], rounding * natural[k], is_whole)
         for (i, _), claim, slope in zip(ways, claims, slopes, strict=True)
         for k, (j, _) in enumerate(weighted)
     ]

@@ -164,3 +164,67 @@ class Powers(torch.autograd.Function):
 def test_an_infinite_output_accuses_nobody_and_hides_nothing():
     assert check(Powers.apply, at(300.0, 1.0, -1.0)).verdict == "unverified"
     assert check(type("Wrong", (Powers,), {"times": 2}).apply, at(300.0, 1.0, -1.0)).faults
+
+
+class Masked(torch.autograd.Function):
+    """Where it writes an infinity, no gradient goes through."""
+
+    off = torch.tensor([False, False, True])
+    hidden = True
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.sin().masked_fill(Masked.off, -torch.inf)
+
+    @classmethod
+    def backward(cls, ctx, g):
+        slope = g * ctx.saved_tensors[0].cos()
+        return slope.masked_fill(Masked.off, 0) if ctx._forward_cls.hidden else slope
+
+
+def test_an_output_that_is_infinite_everywhere_has_no_gradient_to_compare():
+    assert check(Masked.apply, at(0.3, 1.0, 2.0)).verdict == "correct"
+    open_ = check(type("Open", (Masked,), {"hidden": False}).apply, at(0.3, 1.0, 2.0))
+    assert open_.verdict == "unverified" and "[2] of the output is infinite" in open_.unverified[0].sentence
+
+
+@pytest.mark.parametrize("fn", [lambda x: x * torch.nan, lambda x: (x * x, x * torch.nan)])
+def test_an_output_of_nan_is_not_passed_over(fn):
+    assert check(fn, at(0.3, 1.0)).verdict == "unverified"
+    assert check(fn, at(0.3, 1.0), order=1).verdict == "unverified"
+
+
+# --- beside a reference, and in forward mode -------------------------------------------------------------------------
+
+
+def test_a_nan_beside_a_reference_is_not_passed_over():
+    steep = function(lambda x: x * x, lambda g, x, y: 2 * g * x + 0 * torch.where(x > 1, torch.nan, 1.0))
+    assert check(steep, at(0.5, 2.0), reference=torch.square).faults
+    assert check(lambda x: x * torch.nan, at(0.5), reference=lambda x: 1 * x, order=1).verdict == "wrong_value"
+    hidden_too = check(hidden, at(0.0, 0.0), reference=hidden, order=1)
+    assert hidden_too.verdict == "unverified" and any("reference" in f.sentence for f in hidden_too.unverified)
+
+
+class RootWithTangent(torch.autograd.Function):
+    @staticmethod
+    def forward(x):
+        return x.sqrt()
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(output)
+        ctx.save_for_forward(output)
+
+    @staticmethod
+    def backward(ctx, g):
+        return g / (2 * ctx.saved_tensors[0])
+
+    @staticmethod
+    def jvp(ctx, t):
+        return t / (2 * ctx.saved_tensors[0])
+
+
+def test_a_right_jvp_is_not_accused_where_the_slope_is_infinite():
+    report = check(RootWithTangent.apply, at(*AT), order=1)
+    assert report.verdict == "correct", str(report)

@@ -6,6 +6,8 @@ A Function without a `jvp` is not at fault.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch.autograd import forward_ad
 
@@ -85,7 +87,7 @@ def wrong_of(rule: Rule, ways: list[torch.Tensor], given: list[torch.Tensor]) ->
         if not differs(told, backwards, bits):
             continue
         measured = difference(rule, ways, k, others[k])  # it may be backward that is wrong
-        if differs(told, measured, bits):
+        if math.isfinite(measured) and differs(told, measured, bits):
             return wrong_jvp(rule, ways, k, f"{told:.6g}", f"{measured:.6g}")
     return None
 

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from simplegrad.checks.causes import explain
-from simplegrad.checks.numbers import largest, plain
+from simplegrad.checks.kinks import elements
+from simplegrad.checks.numbers import gap, largest, plain
 from simplegrad.checks.report import BROKEN, HOLDS, Finding, Report
 from simplegrad.checks.subjects.problem import Problem
 from simplegrad.torch_private import tree_flatten, tree_unflatten
@@ -36,10 +37,10 @@ def beside_reference(problem: Problem, reference: Callable, report: Report) -> N
             f"{len(outputs)}. It takes the same inputs and returns the same outputs."
         )
     limits = [_limit(one, [m[0][i] for m in moved], rounding) for i, one in enumerate(values)]
-    wrong = [i for i, (a, b, limit) in enumerate(zip(outputs, values, limits, strict=True)) if largest(a - b) > limit]
+    gaps = [gap(a, b) for a, b in zip(outputs, values, strict=True)]
+    wrong = [i for i, (apart, limit) in enumerate(zip(gaps, limits, strict=True)) if apart > limit]
     if wrong:
-        gap = largest(outputs[wrong[0]] - values[wrong[0]])
-        sentence = f"forward does not compute what the reference computes: they differ by up to {gap:.3g}."
+        sentence = f"forward does not compute what the reference computes: they differ by up to {gaps[wrong[0]]:.3g}."
         report.findings.append(Finding("wrong_value", sentence, entry=report.name, order=0))
         return
     _gradients(problem, report, gradients, truth, [m[1] for m in moved], rounding)
@@ -50,10 +51,16 @@ def _gradients(problem: Problem, report: Report, found: list, truth: list, moved
     for i, (name, expected) in enumerate(zip(problem.names[: len(truth)], truth, strict=True)):
         expected = torch.zeros_like(problem.values[i], dtype=torch.float64) if expected is None else expected
         given = torch.zeros_like(expected) if found[i] is None else plain(found[i].detach()).to(expected.dtype)
-        gap, limit = largest(given - expected), _limit(expected, [m[i] for m in moved], rounding)
-        errors[name] = gap
-        if gap > limit:
-            report.findings.append(explain.unlike_reference(problem, report.name, name, gap, limit))
+        apart, limit = gap(given, expected), _limit(expected, [m[i] for m in moved], rounding)
+        errors[name] = apart
+        if apart > limit:
+            report.findings.append(explain.unlike_reference(problem, report.name, name, apart, limit))
+        unknown = ~torch.isfinite(expected) & (given != expected)
+        if bool(unknown.any()):
+            said = (
+                f"The gradient of the reference is not finite at {elements(name, unknown)}: nothing was compared there."
+            )
+            report.findings.append(Finding("unverified", said, entry=report.name))
     report.errors.setdefault(1, errors)
     report.tell(2, BROKEN if any(f.code == "wrong_gradient" for f in report.findings) else HOLDS)
 
