@@ -86,7 +86,7 @@ class Point:
         return torch.isfinite(y) & ~jumps if far and near else torch.isfinite(y)
 
     def of_outputs(self) -> Part:
-        """Elements of outputs that are not finite: with an infinity that is the same at all points, no gradient goes."""
+        """Elements of outputs that are not finite: through an infinity that is everywhere the same no gradient goes."""
         part = Part([], [], [])
         for k, y in enumerate(self.base):
             lost = torch.zeros(0, dtype=torch.bool) if y is None else ~torch.isfinite(plain(y.detach()))
