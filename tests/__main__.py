@@ -14,11 +14,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 CORE = (
-    "test_aggregates.py test_files.py test_notebook.py test_torch_private.py torch_bridge trace/test_store.py "
+    "test_aggregates.py test_files.py test_notebook.py torch_bridge trace/test_store.py "
     "trace/test_recorder.py engine/test_grad.py engine/test_tape.py language/test_command_line.py language/test_run.py "
     "compiler/test_source.py compiler/test_torch_function.py comparison checks/test_command.py checks/test_check.py"
 )
-SHARED = ("-n", str(min(4, os.cpu_count() or 1)))  # each worker imports torch: more would need gigabytes
+# Each worker imports torch: more would need gigabytes. A file goes to one of them: what its tests share is made once.
+SHARED = ("-n", str(min(4, os.cpu_count() or 1)), "--dist", "loadfile")
 BROWSERS = ("chromium", "google-chrome")
 HOW = """\
 The tests drive a Chromium, and there is none here. Install Chromium or Chrome (https://www.chromium.org), and say
