@@ -62,6 +62,11 @@ def _private(name: str, *features: str, instead: Any = None) -> Any:
     return instead
 
 
+def frame_evaluation() -> Any:
+    """The module in which torch.compile begins and ends its code; None as long as nobody has called that."""
+    return sys.modules.get("torch._dynamo.eval_frame")
+
+
 # -- autograd's own insides: how a pass begins, how a custom Function is called, what a node tells -----------------
 
 sequence_number: Callable[[], int] = _private("_C._autograd._get_sequence_nr", RECORD)  # of the node made next

@@ -60,6 +60,9 @@ def _in_forward(run: Run, loss: Value) -> Cause | None:
         if came_in:
             given = [x for x in came_in if run.graph.call_giving(x) is None]
             if given and not any(run.graph.call_giving(x) for x in came_in):
+                made = run.graph.makers.get(given[0])
+                if made is not None:
+                    return _from_compiled_code(run, made, given[0])
                 has = f"{given[0].name} has {_what(given[0].nonfinite)} before anything was computed"
                 sentence = f"{has}; {call.name} reads it."
                 return Cause("nonfinite", sentence, call.source, (Link(sentence, call.source, call.event),))
@@ -69,6 +72,13 @@ def _in_forward(run: Run, loss: Value) -> Cause | None:
             continue  # a mask of -inf is meant
         return _birth(run, call, bad[0])
     return None
+
+
+def _from_compiled_code(run: Run, entry: Entry, bad: Value) -> Cause:
+    """No call gave it, and autograd knows an entry that did."""
+    source = run.line_of(entry)
+    sentence = f"{_begins(bad)} comes out of code of torch.compile, which is not seen from inside."
+    return Cause("nonfinite", sentence, source, (Link(f"{entry.operator} gives it", source, None),))
 
 
 def _is_explicit(run: Run, x: Value) -> bool:

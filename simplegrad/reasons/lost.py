@@ -22,7 +22,7 @@ def why_none(run: Run, name: str, held: Held | None, value: Value | None) -> Cau
         return Cause("not_asked", f"No backward pass ran, so nothing filled the gradient of {name}.")
     if held is not None and held.is_leaf:
         value = run.last_read(value)
-    for rule in (not_a_leaf, cleared, not_filled, frozen, turned_on_late, never_read, cut):
+    for rule in (not_a_leaf, cleared, not_filled, frozen, turned_on_late, compiled, never_read, cut):
         found = rule(run, name, held, value)
         if found is not None:
             return found
@@ -184,6 +184,19 @@ def _read_by(call: Call) -> set[Value]:
 
 def _turns_off(call: Call) -> bool:
     return bool(call.numbers) and not call.numbers[0]
+
+
+def compiled(run: Run, name: str, held: Held | None, value: Value | None) -> Cause | None:
+    """What nothing is seen to read may have been read where nobody could see it."""
+    regions = list(run.marks(kinds.COMPILED))
+    if not regions or (value is not None and _reads(run, value)):
+        return None
+    sentence = (
+        f"Code of torch.compile ran, and what it does inside is not seen: why the gradient of {name} is None cannot be "
+        f"told from this trace. Record the model as it is without torch.compile."
+    )
+    chain = (Link("code of torch.compile runs", regions[-1].source, regions[-1].event),)
+    return Cause(UNKNOWN, sentence, regions[-1].source, chain)
 
 
 def never_read(run: Run, name: str, held: Held | None, value: Value | None) -> Cause | None:

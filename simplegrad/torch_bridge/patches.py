@@ -24,9 +24,11 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from torch.overrides import TorchFunctionMode
 
 from simplegrad.locks import lock
+from simplegrad.torch_bridge.watcher import Watcher
 from simplegrad.torch_private import (
     BackwardCFunction,
     SingleLevelFunction,
+    frame_evaluation,
     function_mode_stack,
     is_stashed,
     stash,
@@ -34,69 +36,8 @@ from simplegrad.torch_private import (
     unstash,
 )
 
+__all__ = ["Watcher", "current", "is_distributed", "is_watching", "opened_here", "watched_by"]
 _KEY = "simplegrad.watchers"  # in what the engine hands on to its threads
-
-
-class Watcher:
-    """What can be seen of a run. Each method is given torch's own function as `plain`, and returns what it returns.
-
-    Of watchers within each other the inner one is called first, and its `plain` is the outer one's method.
-    """
-
-    sees_modules = True  # whether what modules and optimizers do is wanted: their names are replaced for that
-    sees_operations = False  # whether `operation` is wanted: it costs a Python call for each operation
-
-    def run_backward(self, plain: Callable, outputs: Any, args: tuple, kwargs: dict) -> Any:
-        """One call of the engine: `backward()`, `autograd.grad()`, or a pass within a backward."""
-        return plain(outputs, *args, **kwargs)
-
-    def apply_function(self, plain: Callable, cls: type, args: tuple, kwargs: dict) -> Any:
-        """One `Function.apply`, also where a bound `apply` was taken earlier."""
-        return plain(*args, **kwargs)
-
-    def apply_node(self, plain: Callable, node: Any, grads: tuple) -> Any:
-        """The backward of one custom Function, by its node."""
-        return plain(node, *grads)
-
-    def operation(self, plain: Callable, func: Callable, args: tuple, kwargs: dict) -> Any:
-        """One call of `func`, a function of torch or a method of a tensor."""
-        return plain(*args, **kwargs)
-
-    def module_begins(self, module: Any) -> None:
-        """The forward of a module is about to run."""
-
-    def module_ends(self, module: Any) -> None:
-        """It is over, also where it raised."""
-
-    def attribute_set(self, module: Any, name: str, value: Any) -> None:
-        """A parameter or a module is about to become `module.name`."""
-
-    def parameter_made(self, data: Any, parameter: Any) -> None:
-        """`parameter` is `nn.Parameter(data)`."""
-
-    def inference_begins(self) -> None:
-        """`with torch.inference_mode():`, or a function that was decorated with it."""
-
-    def optimizer_steps(self, optimizer: Any, is_over: bool) -> None:
-        """`optimizer.step()` is about to begin, or is over."""
-
-    def clear_gradients(self, plain: Callable, holder: Any, args: tuple, kwargs: dict) -> None:
-        """`holder.zero_grad()`, of an optimizer or a module."""
-        plain(holder, *args, **kwargs)
-
-    def mode_set(self, module: Any, is_training: bool) -> None:
-        """`module.train()` or `module.eval()`."""
-
-    def collective(self, plain: Callable, name: str, group: Any, args: tuple, kwargs: dict) -> Any:
-        """A method of a ProcessGroup, which is what each function of torch.distributed ends in; it gives a Work."""
-        return plain(group, *args, **kwargs)
-
-    def waited(self, plain: Callable, work: Any, args: tuple, kwargs: dict) -> Any:
-        """`work.wait()`: what the collective gives is there afterwards."""
-        return plain(work, *args, **kwargs)
-
-    def no_sync_begins(self, ddp: Any) -> None:
-        """`ddp.no_sync()` is called, of a DistributedDataParallel."""
 
 
 class _Opened:
@@ -199,6 +140,9 @@ def _applied(method: Callable, plain: Callable, cls: type) -> Callable:
 
 
 def _apply_node(plain: Callable, node: Any, *grads: Any) -> Any:
+    if type(node).__name__ == COMPILED:
+        with _asleep():
+            return plain(node, *grads)
     call = plain
     for watcher in current():
         call = _ran(watcher.apply_node, call)
@@ -210,6 +154,9 @@ def _apply_boxed(plain: Callable, node: Any, grads: list) -> Any:
     watchers = current()
     if not watchers:
         return plain(node, grads)
+    if type(node).__name__ == COMPILED:
+        with _asleep():
+            return plain(node, grads)
 
     def call(node: Any, *_: Any) -> Any:
         return plain(node, grads)
@@ -385,6 +332,90 @@ def _mode_in_the_pass(watchers: tuple[Watcher, ...]) -> Iterator[None]:
         yield
 
 
+# -- code of torch.compile ----------------------------------------------------------------------------------------------
+
+COMPILED = "CompiledFunctionBackward"  # the node of what torch.compile makes of code
+
+
+class _Sleep:
+    """What is taken from a thread while code of torch.compile runs in it, so that it is compiled, and runs, as if
+    nobody watched: the compiler would trace into a mode and into hooks, and look whether they are there still."""
+
+    def __init__(self) -> None:
+        self.opened, self.had_mode = _opened.get(), _is_on()
+        self.has_hooks = _NAMES.let_hooks_go(len(_mine()))
+        if self.had_mode:
+            _take_out()
+        _opened.set(())
+
+    def end(self) -> None:
+        is_closed = any(each.watcher is None for each in self.opened)
+        _opened.set(tuple(each for each in self.opened if each.watcher is not None) if is_closed else self.opened)
+        if self.had_mode and not _is_on():
+            _operations.__enter__()
+        if self.has_hooks:
+            _NAMES.take_hooks_up()
+
+
+@contextlib.contextmanager
+def _asleep() -> Iterator[None]:
+    if not _opened.get():
+        yield
+        return
+    sleep = _Sleep()
+    try:
+        yield
+    finally:
+        sleep.end()
+
+
+def _set_frame_evaluation(plain: Callable, callback: Any) -> Any:
+    """torch.compile sets its callback where code of its own begins, and in the same frame the one from before where that
+    is over; in between it does so in others."""
+    sleep, begun_by = _here.__dict__.setdefault("sleep", (None, None))
+    frame = sys._getframe(2)
+    if sleep is None and callback is not None and _opened.get():
+        for watcher in current():
+            watcher.compiled_code(False)
+        _here.sleep = _Sleep(), frame
+    elif sleep is not None and frame is begun_by:
+        _here.sleep = None, None
+        sleep.end()
+        for watcher in current():
+            watcher.compiled_code(True)
+    return plain(callback)
+
+
+def _call_compiled(plain: Callable, module: Any, *args: Any, **kwargs: Any) -> Any:
+    """A module from torch.compile, which warns of hooks for all modules."""
+    watchers = current()
+    has_hooks = bool(watchers) and _NAMES.let_hooks_go(len(_mine()))
+    if not has_hooks:
+        return plain(module, *args, **kwargs)
+    for watcher in watchers:
+        watcher.module_begins(module)
+    try:
+        return plain(module, *args, **kwargs)
+    finally:
+        _NAMES.take_hooks_up()
+        for watcher in watchers:
+            watcher.module_ends(module)
+
+
+def _compile(plain: Callable, *args: Any, **kwargs: Any) -> Any:
+    made = plain(*args, **kwargs)
+    _NAMES.replace()  # what it has imported by now
+    return made
+
+
+def _compiler_spots() -> tuple:
+    """Names that torch.compile brings with it, where somebody has called it."""
+    frames = frame_evaluation()
+    found = ((frames, "_maybe_set_eval_frame", _set_frame_evaluation),)
+    found += ((getattr(frames, "OptimizedModule", None), "__call__", _call_compiled),)
+    return tuple(each for each in found if each[0] is not None and each[1] in vars(each[0]))
+
+
 # -- the names --------------------------------------------------------------------------------------------------------
 
 
@@ -428,7 +459,7 @@ class _Names:
 
     def __init__(self, spots: tuple, below: _Names | None = None) -> None:
         self.spots, self.below = spots, below
-        self.count, self.lock = 0, lock()
+        self.count, self.let_go, self.lock = 0, 0, lock()
         self.replaced: list[_Replaced] = []
         self.handles: list[Any] = []  # of torch's own hooks for all modules and optimizers
 
@@ -438,9 +469,34 @@ class _Names:
         with self.lock:
             self.count += 1
             if self.count == 1:
-                self.replaced = [_Replaced(*spot) for spot in self.spots if spot[1] != "apply_boxed" or _HAS_BOXED]
                 if self.below is not None:
                     self.handles = [register(*args, **kwargs) for register, args, kwargs in _HOOKS]
+        self.replace()
+
+    def replace(self) -> None:
+        """Put ours into those names that do not have it yet."""
+        with self.lock:
+            known = {(each.holder, each.name) for each in self.replaced}
+            spots = (*self.spots, *(_compiler_spots() if self.below is not None else ()))
+            wanted = [spot for spot in spots if spot[1] != "apply_boxed" or _HAS_BOXED] if self.count else []
+            self.replaced += [_Replaced(*spot) for spot in wanted if spot[:2] not in known]
+
+    def let_hooks_go(self, mine: int) -> bool:
+        """Take the hooks for all modules off, if nobody but this thread's `mine` watches; whether that was done."""
+        with self.lock:
+            if not self.handles or self.count != mine:
+                return False
+            self.let_go += 1
+            if self.let_go == 1:
+                for handle in self.handles:
+                    handle.remove()
+            return True
+
+    def take_hooks_up(self) -> None:
+        with self.lock:
+            self.let_go -= 1
+            if self.let_go == 0 and self.count:
+                self.handles = [register(*args, **kwargs) for register, args, kwargs in _HOOKS]
 
     def release(self) -> None:
         if self.below is not None:
@@ -469,6 +525,7 @@ _MODULE_SPOTS = (
     (torch.nn.Module, "zero_grad", _clear_gradients),
     (torch.optim.Optimizer, "zero_grad", _clear_gradients),
     (torch.nn.Module, "train", _set_mode),
+    (torch, "compile", _compile),
 )
 # What the functions of torch.distributed call. A backend has only some of them, a torch only some of the names.
 COLLECTIVES = tuple(

@@ -39,7 +39,7 @@ from simplegrad.torch_bridge.operations import (
     tensors_of,
     version_of,
 )
-from simplegrad.torch_bridge.patches import Watcher, is_distributed, is_watching, opened_here, watched_by
+from simplegrad.torch_bridge.patches import COMPILED, Watcher, is_distributed, is_watching, opened_here, watched_by
 from simplegrad.torch_bridge.ranks import Ranks
 from simplegrad.torch_bridge.rows import Gradient, Kept, Node
 from simplegrad.torch_bridge.tell import Teller
@@ -66,10 +66,6 @@ _is_grad_enabled = torch.is_grad_enabled
 _Tensor = torch.Tensor
 
 
-class CompiledCode(RuntimeError):
-    """The run goes through code of torch.compile, whose graph says nothing about the lines that were written."""
-
-
 @contextlib.contextmanager
 def record_torch(
     *modules: torch.nn.Module | str,
@@ -91,8 +87,8 @@ def record_torch(
     seconds, as where a rank waits for another that never comes.
 
     A run that raises keeps all that came before, with the error last. What cannot be recorded (torch.func, say) is
-    told in `trace.notices`, and runs as it does without. Raises ValueError for another `values`, TypeError for what is
-    no module, CompiledCode at a backward through code of `torch.compile`.
+    told in `trace.notices`, and runs as it does without; code of `torch.compile` is one entry. Raises ValueError for
+    another `values`, TypeError for what is no module.
     """
     needs(RECORD)
     words = [module for module in modules if isinstance(module, str)]
@@ -192,8 +188,6 @@ class TorchRecorder(Watcher):
         """What goes wrong in here must not reach the run that is watched: it is told in the trace instead."""
         try:
             yield
-        except CompiledCode:
-            raise
         except Exception as error:
             self.trouble(what, error)
 
@@ -305,6 +299,7 @@ class TorchRecorder(Watcher):
             if flawed:
                 self.eyes.see(func, args, kwargs, result, before, frame)
 
+    compiling: Any = None  # autograd's sequence number and the Site where code of torch.compile began
     depth = 0  # how many forwards of custom Functions run
     quiet = ""  # "zero_grad" or "step" runs, which is told as one
     stepping: Any = None  # the optimizer whose step runs
@@ -442,6 +437,19 @@ class TorchRecorder(Watcher):
             with self.careful("train() or eval() could not be noted"):
                 where = site(sys._getframe(1), self.context, self.outermost)
                 self.log.append(("mode", self.models.entry(module), is_training, where))
+
+    def compiled_code(self, is_over: bool) -> None:
+        with self.careful("Code of torch.compile could not be noted"):
+            if not is_over:
+                self.compiling = sequence_number(), site(sys._getframe(2), self.context, self.outermost)
+                return
+            (before, where), after = self.compiling, sequence_number()
+            self._note_lines(before, after, where)
+            self.log.append(("compiled", before, after, where))
+            self.notice(
+                "What ran inside of code that torch.compile made is not shown: the whole of it is one entry, or "
+                "entries of the same line. Record the model as it is without torch.compile to see into it."
+            )
 
     def no_sync_begins(self, ddp: Any) -> None:
         if self.follows:
@@ -652,13 +660,9 @@ class TorchRecorder(Watcher):
 
     def _register(self, node: Any) -> int:
         name = node.name()
-        if "CompiledFunction" in name:
-            raise CompiledCode(
-                "record_torch cannot look into code compiled by torch.compile: its graph is split and its operations "
-                "are fused. Record the function or module from before torch.compile."
-            )
         index = len(self.nodes)
-        custom = node._forward_cls if isinstance(node, BackwardCFunction) else None
+        is_custom = isinstance(node, BackwardCFunction) and name != COMPILED
+        custom = node._forward_cls if is_custom else None
         leaf = self._leaf(index, node.variable) if name == "torch::autograd::AccumulateGrad" else None
         self.known[id(node)] = index
         self.alive.append(node)

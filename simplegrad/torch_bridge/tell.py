@@ -32,7 +32,7 @@ from simplegrad.trace.events import (
 )
 
 # Rows that make calls, and go on where the graph is full.
-_BESIDE = {"call", "module", "optimizer", "inference", "attribute", "held", "mode", "no_sync", "pass_mark"}
+_BESIDE = {"call", "module", "optimizer", "inference", "attribute", "held", "mode", "no_sync", "pass_mark", "compiled"}
 _BESIDE |= {"collective", "share"}
 _UNTOLD = "Part of what was noted could not be told"
 UNSEEN_SUM = "a sum inside the engine, not seen"
@@ -471,6 +471,9 @@ class Teller:
 
     def no_sync(self, *row: Any) -> None:
         self.calls.add("no_sync", row)
+
+    def compiled(self, *row: Any) -> None:
+        self.calls.add("compiled", row)
 
     def pass_mark(self, *row: Any) -> None:
         self.calls.add("pass_mark", row)

@@ -232,6 +232,10 @@ class CallTeller:
     def pass_mark(self, row: tuple, event: int, pass_id: int | None) -> Call:
         return self._mark(kinds.PASS, "backward", event, row[0], pass_id)
 
+    def compiled(self, row: tuple, event: int, pass_id: int | None) -> Call:
+        before, after, where = row
+        return self._mark(kinds.COMPILED, "torch.compile", event, where, pass_id, entries=self.entries(before, after))
+
     def mode(self, row: tuple, event: int, pass_id: int | None) -> Call:
         seen, is_training, where = row
         name = "train" if is_training else "eval"

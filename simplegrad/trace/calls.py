@@ -27,9 +27,10 @@ ZERO_GRAD, CLIP, SCALE, UNSCALE, STEP = "zero_grad", "clip", "scale", "unscale",
 COLLECTIVE = "collective"  # of torch.distributed; see ranks.py for what went in and came out
 MODE = "mode"  # train() or eval() of a module: `name` says which, `note` the class
 NO_SYNC = "no_sync"  # of a DistributedDataParallel
+COMPILED = "compiled"  # code of torch.compile ran: what it did inside was not seen
 PASS = "pass"  # one begins, of a run on several ranks
 CALL_KINDS = (OPERATION, LEAVES, NEW_LEAF, COPY, IN_PLACE, FUNCTION, GRAD_MODE, REQUIRES_GRAD, GRAD_SET, HOOK)
-CALL_KINDS += (ATTRIBUTE, MODULE, ZERO_GRAD, CLIP, SCALE, UNSCALE, STEP, COLLECTIVE, MODE, NO_SYNC, PASS)
+CALL_KINDS += (ATTRIBUTE, MODULE, ZERO_GRAD, CLIP, SCALE, UNSCALE, STEP, COLLECTIVE, MODE, NO_SYNC, COMPILED, PASS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

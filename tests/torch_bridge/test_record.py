@@ -2,13 +2,14 @@
 
 import contextlib
 import threading
+import warnings
 
 import pytest
 import torch
 from torch.autograd import Function
 
 from simplegrad import check, diagnose
-from simplegrad.torch_bridge.record import CompiledCode, record_torch
+from simplegrad.torch_bridge.record import record_torch
 from simplegrad.trace.events import (
     Accumulated,
     Failed,
@@ -348,11 +349,47 @@ def test_an_unknown_values_is_an_error():
         pass
 
 
-def test_compiled_code_is_refused():
-    layer = torch.compile(torch.nn.Linear(3, 1), backend="aot_eager")
-    layer(torch.ones(2, 3))  # compiled now: within a recording, older versions leave it as it is written
-    with pytest.raises(CompiledCode, match="before torch.compile"), record_torch():
-        layer(torch.ones(2, 3)).sum().backward()
+def compiled_in_part():
+    torch.manual_seed(0)
+    middle = torch.compile(torch.nn.Sequential(torch.nn.GELU(), torch.nn.Linear(4, 4)), backend="aot_eager")
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), middle, torch.nn.Linear(4, 1))
+    model.spare = torch.nn.Linear(1, 1)
+    return model
+
+
+def test_compiled_code_runs_as_it_does_without_and_is_one_entry():
+    """Compiled within the recording and before it: the compiler sees neither our mode nor our hooks."""
+    from torch._dynamo.utils import counters
+
+    model = compiled_in_part()
+    x = torch.ones(2, 3)
+    model[2](model[1](model[0](x))).sum().backward()
+    expected, graphs = [p.grad.clone() for p in model[:3].parameters()], counters["stats"]["unique_graphs"]
+    model.zero_grad()
+    with warnings.catch_warnings(), record_torch(model) as trace:
+        warnings.simplefilter("error")
+        model[2](model[1](model[0](x))).sum().backward()
+    assert all(torch.equal(p.grad, g) for p, g in zip(model[:3].parameters(), expected, strict=True))
+    assert counters["stats"]["unique_graphs"] == graphs
+    assert not counters["graph_break"]
+    assert [entry.operator for entry in trace.entries].count("CompiledFunction") == 1
+    assert any("torch.compile" in notice for notice in trace.notices)
+    assert trace.why("0.weight").state == "value"
+    assert trace.why("spare.weight").cause == ""  # it may have been read where nobody saw it
+    assert not torch.nn.modules.module._has_any_global_hook()
+
+
+def test_code_that_is_compiled_within_a_recording():
+    def doubled(x):
+        return x.sin() * 2
+
+    w = torch.ones(2, requires_grad=True)
+    with record_torch() as trace:
+        torch.compile(doubled, backend="aot_eager")(w).sum().backward()
+        w.cos().sum().backward()
+    assert [entry.operator for entry in trace.entries] == ["CompiledFunction", "Sum", "Cos", "Sum"]
+    assert {entry.source[1] for entry in trace.entries[:2]} == {trace.entries[2].source[1] - 1}
+    assert [call.name for call in trace.calls if call.kind == "operation"] == ["sum", "cos", "sum"]
 
 
 def test_recordings_of_modules_name_their_parameters():
