@@ -332,7 +332,7 @@ def _mode_in_the_pass(watchers: tuple[Watcher, ...]) -> Iterator[None]:
         yield
 
 
-# -- code of torch.compile ----------------------------------------------------------------------------------------------
+# -- code of torch.compile --------------------------------------------------------------------------------------------
 
 COMPILED = "CompiledFunctionBackward"  # the node of what torch.compile makes of code
 
@@ -370,8 +370,8 @@ def _asleep() -> Iterator[None]:
 
 
 def _set_frame_evaluation(plain: Callable, callback: Any) -> Any:
-    """torch.compile sets its callback where code of its own begins, and in the same frame the one from before where that
-    is over; in between it does so in others."""
+    """torch.compile sets its callback where code of its own begins, and in the same frame the one from before where
+    that is over; in between it does so in others."""
     sleep, begun_by = _here.__dict__.setdefault("sleep", (None, None))
     frame = sys._getframe(2)
     if sleep is None and callback is not None and _opened.get():
@@ -468,9 +468,8 @@ class _Names:
             self.below.hold()
         with self.lock:
             self.count += 1
-            if self.count == 1:
-                if self.below is not None:
-                    self.handles = [register(*args, **kwargs) for register, args, kwargs in _HOOKS]
+            if self.count == 1 and self.below is not None:
+                self.handles = [register(*args, **kwargs) for register, args, kwargs in _HOOKS]
         self.replace()
 
     def replace(self) -> None:
