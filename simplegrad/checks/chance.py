@@ -13,6 +13,7 @@ import contextlib
 import random
 import sys
 import time
+import types
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
@@ -23,6 +24,7 @@ import torch
 from ..locks import rlock
 from ..torch_private import TorchDispatchMode
 from .report import NOT_TRIED, Finding, Report
+from .watch import is_ours
 
 SEED = 20
 RUNS = 4  # of a whole check, until two of them agree
@@ -200,7 +202,12 @@ def draws_nothing(sample: Callable[[], Any]) -> bool:
         torch_draws = draws_by_torch(sample)
         if torch_draws:
             return False
+        python_draws, calls_numpy = draws_by_calls(sample)
+        if python_draws:
+            return False
         known = {"torch", "cuda"} if torch_draws is False else set()
+        known |= {"python"} if python_draws is False else set()
+        known |= {"numpy"} if calls_numpy is False else set()
         count, moving = stretches(sample)
         end = time.monotonic() + SAMPLING
         for _ in range(SAMPLES - 1):
@@ -236,6 +243,46 @@ def draws_by_torch(sample: Callable[[], Any]) -> bool | None:
     if seen.draw:
         return True
     return None if seen.foreign or type(watched) is not type(sample()) else False
+
+
+def draws_by_calls(sample: Callable[[], Any]) -> tuple[bool | None, bool | None]:
+    """Whether this thread calls Python's generator in an evaluation; and whether code runs in it that could reach
+    numpy's, whose methods are not told of. None for both where somebody else is told of calls already, and where a
+    backward may run in another thread, that of a device."""
+    if sys.getprofile() is not None or _uses_cuda():
+        return None, None
+    seen = Calls()
+    sys.setprofile(seen)
+    try:
+        sample()
+    finally:
+        sys.setprofile(None)
+    return seen.python, seen.numpy
+
+
+class Calls:
+    """Told of what this thread calls. Code that could draw from numpy says a name by which numpy does, or holds one."""
+
+    def __init__(self) -> None:
+        self.python = self.numpy = False
+        self.codes: set[types.CodeType] = set()
+
+    def __call__(self, frame: types.FrameType, event: str, arg: Any) -> None:
+        if event == "c_call":
+            self.python = self.python or getattr(arg, "__self__", None) is random._inst
+        elif event == "call" and frame.f_code not in self.codes:
+            self.codes.add(frame.f_code)
+            self.numpy = self.numpy or (not is_ours(frame.f_code.co_filename) and _may_call_numpy(frame))
+
+
+def _may_call_numpy(frame: types.FrameType) -> bool:
+    code = frame.f_code
+    held = [*frame.f_locals.values(), *(frame.f_globals.get(name) for name in code.co_names)]
+    return not _NUMPYS.isdisjoint(code.co_names) or any(getattr(each, "__self__", None) is _NUMPY for each in held)
+
+
+_NUMPY = np.random.mtrand._rand
+_NUMPYS = {name for name, each in vars(np.random).items() if getattr(each, "__self__", None) is _NUMPY} | {"_rand"}
 
 
 class Operations(TorchDispatchMode):

@@ -73,13 +73,15 @@ class Run:
 
     def last_read(self, value: Value | None) -> Value | None:
         """The same tensor as it was when something read it last: each change in place made a new value of it."""
-        seen = value
+        seen, before = value, len(self.calls)
         while seen is not None:
             changed = self.graph.call_giving(seen)
             if self.graph.calls_reading(seen) or self.reads_inside.get(seen):
                 return seen
             is_change = changed is not None and changed.kind == kinds.IN_PLACE and changed.inputs
-            seen = changed.inputs[0] if is_change and changed.inputs[0] is not seen else None
+            if not is_change or changed.id >= before:  # of a trace from elsewhere, values may lead in a circle
+                return value
+            seen, before = changed.inputs[0], changed.id
         return value
 
     @cached_property

@@ -45,6 +45,10 @@ _CHOICES = {
     (Pass, "none"): ("skip", "zeros"),
     (Pass, "prune"): ("none", "ahead"),
     (Call, "kind"): CALL_KINDS,
+    (Call, "within"): ("", "hook", "backward"),
+    (Held, "grad"): ("none", "zero", "nan", "tiny", "huge", "value"),
+    (Filled, "before_kind"): ("", "nan", "inf"),
+    (Filled, "after_kind"): ("", "nan", "inf"),
     (Collective, "state"): (DONE, WAITS, STARTED),
 }
 _KINDS = ("tape", "torch")
@@ -218,6 +222,7 @@ class Reader:
         for name in _RANK:
             self.at = name
             setattr(trace, name, None if self.document.get(name) is None else self.whole(self.document[name]))
+        self.check_beside(trace)
         trace.pass_count = len(trace.passes)
         try:
             Replay(trace.events, trace.value_named)
@@ -360,10 +365,29 @@ class Reader:
                 waiting.remove(event.entry)
         for place, entry in enumerate(self.entries):
             self.at = f"entries[{place}]"
-            if entry.made_by is not None and entry.made_by not in entries:
+            if entry.made_by is not None and not (entry.made_by in entries and entry.made_by < entry.id):
                 self.wrong(f"there is no entry {entry.made_by} that could have made it")
             if entry.pass_id is not None and entry.pass_id not in passes:
                 self.wrong(f"there is no pass {entry.pass_id}")
+
+    def check_beside(self, trace: Trace) -> None:
+        """What calls and what stands beside them refer to is there, and lies before them: whoever follows it ends."""
+        calls, begun = trace._calls, {pass_.id for pass_ in trace.passes}
+        for place, call in enumerate(calls):
+            self.at = f"calls[{place}]"
+            if call.id != place:
+                self.wrong(f"its id {call.id} is not its place")
+            if call.inside is not None and call.inside >= place:
+                self.wrong(f"the call {call.inside} that it ran in is not before it")
+        for name, rows in (("calls", calls), ("filled", trace._filled), ("shares", trace._shares)):
+            for place, row in enumerate(rows):
+                if row.pass_id is not None and row.pass_id not in begun:
+                    self.at = f"{name}[{place}]"
+                    self.wrong(f"no pass {row.pass_id} begins")
+        for place, row in enumerate(trace._collectives):
+            if row.call >= len(calls):
+                self.at = f"collectives[{place}]"
+                self.wrong(f"there is no call {row.call}")
 
     # --- fields ---
 

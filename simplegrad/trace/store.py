@@ -33,6 +33,7 @@ value's note says so. Tensors come back on the CPU.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import zipfile
@@ -80,6 +81,18 @@ def save(trace: Trace, file: str | os.PathLike | BinaryIO) -> None:
         return
     with replacing(os.fspath(file).replace("{rank}", str(trace.rank or 0))) as stream:
         save(trace, stream)
+
+
+def packed(trace: Trace) -> bytes:
+    """The bytes of a file of the trace. Raises TraceFileError for one that is too long."""
+    stream = io.BytesIO()
+    _write(trace, stream)
+    return stream.getvalue()
+
+
+def unpacked(content: bytes) -> Trace:
+    """The trace of a file's bytes. Raises TraceFileError for what is none."""
+    return load(io.BytesIO(content))
 
 
 def _write(trace: Trace, stream: BinaryIO) -> None:

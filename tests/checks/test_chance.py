@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -247,3 +248,56 @@ def test_who_drew_is_told_from_the_operations_of_this_thread():
         assert chance.draws_by_torch(sample(lambda: noisy(x))) is None
         assert not chance.draws_nothing(sample(lambda: np.random.rand()))
         assert not chance.draws_nothing(sample(lambda: noisy(x)))
+
+
+drawn_as = np.random.rand
+
+
+class Holds:
+    drawn = np.random.random_sample
+
+
+def held(x, draw=np.random.rand):
+    return Sinh.apply(x * draw())
+
+
+CALLS = {
+    "by name": with_numpy,
+    "by another name": lambda x: Sinh.apply(x * drawn_as()),
+    "by a default": held,
+    "by an attribute": lambda x: Sinh.apply(x * Holds().drawn.__self__.random_sample()),
+    "of Python": with_python,
+    "of Python, below": lambda x: Sinh.apply(x * random.gauss(0, 1)),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_what_may_draw_is_seen_in_its_calls(name):
+    x = torch.linspace(0.1, 1, 6, dtype=torch.float64, requires_grad=True)
+    assert any(chance.draws_by_calls(lambda: CALLS[name](x)))
+
+
+@pytest.mark.parametrize("name", DRAWS_NOTHING)
+def test_where_others_draw_in_every_stretch_it_is_told_by_its_calls(name, monkeypatch):
+    """As on a busy machine: each time that the interpreter's lock is free, somebody draws."""
+    here, real = threading.get_ident(), chance.places
+
+    def places():
+        if threading.get_ident() == here:
+            torch.rand(1), np.random.rand(), random.random()
+        return real()
+
+    monkeypatch.setattr(chance, "others", lambda: True)
+    monkeypatch.setattr(chance, "places", places)
+    target, expected = DRAWS_NOTHING[name]
+    assert verdict(target) == expected
+
+
+def test_who_is_told_of_calls_goes_on_being_told():
+    told = []
+    sys.setprofile(lambda *of: told.append(of))
+    try:
+        assert chance.draws_by_calls(lambda: None) == (None, None)
+        assert sys.getprofile() is not None
+    finally:
+        sys.setprofile(None)

@@ -1,9 +1,11 @@
 """A trace file from somebody else: it opens nothing, costs no more than its size allows, and is refused in one way."""
 
+import copy
 import io
 import json
 import math
 import os
+import pickle
 import random
 import resource
 import zipfile
@@ -11,7 +13,7 @@ import zipfile
 import pytest
 import torch
 
-from simplegrad import Trace, diagnose
+from simplegrad import Trace, diagnose, record_torch
 from simplegrad.comparison.compare import compare
 from simplegrad.comparison.equal import Pool, difference, same
 from simplegrad.comparison.gaps import apart, norm_of
@@ -244,3 +246,67 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.trace")
     with pytest.raises(OSError, match="is a pipe, and a trace is kept in a file"):
         Trace.load(tmp_path / "pipe.trace")
+
+
+# --- what it refers to --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def trained(path):
+    """A step whose loss is NaN, recorded with numbers."""
+    model = torch.nn.Linear(2, 1)
+    with record_torch(model, values="full") as trace:
+        loss = (model(torch.ones(1, 2)) - 1e9).log().sum()
+        loss.backward()
+        torch.optim.SGD(model.parameters(), 0.1).step()
+    trace.save(path)
+    return path
+
+
+WRONG = {
+    "calls[0]: its id 5 is not its place": at("calls", 0, "id", to=5),
+    "calls[2]: the call 2 that it ran in is not before it": at("calls", 2, "inside", to=2),
+    "calls[2]: no pass 82 begins": at("calls", 2, "pass_id", to=82),
+    "filled[0]: no pass 82 begins": at("filled", 0, "pass_id", to=82),
+    "filled[0]: after_kind is \"x\", not one of": at("filled", 0, "after_kind", to="x"),
+    "held[0]: grad is \"x\", not one of": at("held", 0, "grad", to="x"),
+    "calls[0]: within is \"x\", not one of": at("calls", 0, "within", to="x"),
+    "collectives[0]: there is no call 1000": lambda document: document.update(collectives=[{"call": 1000}]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("says", WRONG)
+def test_what_a_run_of_torch_refers_to_is_there(trained, says):
+    assert says in refusal(rewritten(trained, WRONG[says]))
+
+
+def test_no_entry_is_made_by_itself_or_by_a_later_one(saved):
+    def circle(document):
+        for entry in document["entries"]:
+            entry["made_by"] = entry["id"]
+
+    assert "there is no entry 0 that could have made it" in refusal(rewritten(saved, circle))
+
+
+def test_values_that_lead_in_a_circle_are_followed_once(trained):
+    """Each of two calls changes in place what the other gave, and nothing reads either."""
+
+    def circle(document):
+        value = {"name": "x", "shape": [], "dtype": "float32"}
+        first = len(document["values"])
+        document["values"] += [{**value, "id": 10**6 + k} for k in range(2)]
+        for k in range(2):
+            call = {"id": len(document["calls"]), "kind": "in place", "name": "add_", "event": 0}
+            document["calls"].append({**call, "inputs": [first + k], "outputs": [first + 1 - k]})
+        for held in document["held"]:
+            held["value"] = first
+
+    trace = Trace.load(rewritten(trained, circle))
+    assert diagnose(trace) and why(trace, "weight")
+
+
+def test_a_trace_is_copied_and_sent_as_its_file(trained):
+    for trace in (recorded("simple_variable, none=skip, prune=none"), Trace.load(trained)):
+        for copied in (pickle.loads(pickle.dumps(trace)), copy.deepcopy(trace), copy.copy(trace)):
+            assert copied.transcript() == trace.transcript()
+            assert [repr(call) for call in copied.calls] == [repr(call) for call in trace.calls]
