@@ -32,7 +32,8 @@ def accumulated(graph: Graph, shapes: Shapes, incoming: Mapping[Node, Node]) -> 
     operation that the last contribution to it came through."""
     on = OnSymbols(graph, shapes)
     dL_d = {node: Symbol(graph, g) for node, g in incoming.items()}
-    backward([(node, inputs_of(node), node) for node in reversed(needed_for(incoming)) if node.args], dL_d, on)
+    entries = [(node, node, tuple(inputs_of(node)), None) for node in reversed(needed_for(incoming)) if node.args]
+    backward(entries, dL_d, on)
     graph.watcher = None
     return {node: g.node for node, g in dL_d.items()}, on.through
 

@@ -5,8 +5,9 @@
     operators and their entries   operators.py: `record`, `apply`; the rules themselves are in ops/, a line each
     grad                          grad.py: `backward` is the loop: gather, skip where all is None, propagate, add up
 
-Read them in this order. names.py says how v0, v1, … come about, watched.py what a recorder is told, deferred.py how a
-pass over a pass waits until somebody asks for what it records, errors.py what can be wrong with a propagate.
+Read them in this order. names.py says how v0, v1, … come about, rows.py where the tape keeps its entries, watched.py
+what a recorder is told, deferred.py how the last pass waits until somebody asks for what it records, errors.py what can
+be wrong with a propagate.
 """
 
 from .deferred import put_off_on as put_off_on  # the module puts itself where passes are run

@@ -1,11 +1,13 @@
 """A pass of which nobody has asked what it records: computed on plain tensors, and recorded when somebody does ask.
 
-A pass over a pass is mostly the last one, and what it would put on the tape, which is most of the tape, is read by
-nobody. So it runs without Variables, entries and names, in half the time. Whatever could tell the difference (a new
-operation, another pass, a name, the length of the tape) needs a key or the entries of the tape: `tape.new_key` and
-`tape.catch_up` are where this module puts itself, and has the pass run again, recorded. Numbers and names come out the
-same, bit for bit; where tensors were changed meanwhile, no gradient goes back through what is recorded (see stale.py).
-A tape on which that happened once defers no more. No other module knows of any of this.
+The last pass of a tape puts on it what is read by nobody, and is most of the tape. So it runs without Variables,
+entries and names, in half the time. Whatever could tell the difference (a new operation, another pass, a name, the
+length of the tape) needs a key or the entries of the tape: `tape.new_key` and `tape.catch_up` are where this module
+puts itself, and has the pass run again, recorded. Numbers and names come out the same, bit for bit; where tensors were
+changed meanwhile, no gradient goes back through what is recorded (see stale.py). No other module knows of any of this.
+
+Which pass is the last? A first one, unless it was not when this line of the program last called `grad`; and one over a
+pass, unless it was not, on this tape. While somebody watches, a first pass is never put off.
 
 Whoever watches and does not mind being told late (`Observer.may_wait`) gets the gradients themselves: they are kept,
 and the pass that is recorded later is given them in place of its own.
@@ -13,16 +15,19 @@ and the pass that is recorded later is given them in place of its own.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from contextlib import contextmanager
+from types import FrameType
 from weakref import WeakKeyDictionary, ref
 
 import torch
 
 from ..torch_private import function_mode_stack
-from .grad import Pass, reached_from, several
+from .grad import Pass, several
 from .lent import version_of
 from .names import Key
+from .rows import inputs_of
 from .speed import torch_autograd_below
 from .stale import is_stale, recorded_before_a_change
 from .tape import HandWritten, Tape, hand_out, nothing_to_do
@@ -35,20 +40,29 @@ CHANGED_SINCE = (
 )
 _key = Variable.key  # the slot itself, under the property of `Waiting`
 _past: WeakKeyDictionary[Tape, range] = WeakKeyDictionary()  # tapes that had a pass, by the era in which they had it
-_settled: WeakKeyDictionary[Tape, range] = WeakKeyDictionary()  # tapes that had to record a pass after all
+_settled: WeakKeyDictionary[Tape, range] = WeakKeyDictionary()  # that had to record one over it after all
+_Place = tuple[int, int]  # a call: its code, by identity, and the instruction
+_went_on: set[_Place] = set()  # calls of `grad` whose pass was not the last
 
 
 def run(self: Pass) -> list[Variable | None]:
-    """In the place of `Pass.run`: a first pass is run now, one over a pass put off where nothing speaks against it."""
+    """In the place of `Pass.run`: a pass that will be the last one is put off where nothing speaks against it."""
     tape = self.tape
     tape.catch_up()
-    if _past.get(tape) is tape.keys and _settled.get(tape) is not tape.keys and may_wait(self):
-        return put_off(self)
+    is_first = _past.get(tape) is not tape.keys
+    called_at = place_of(sys._getframe(2)) if is_first else None  # past `grad`
+    may_be_last = called_at not in _went_on and not tape.observers if is_first else _settled.get(tape) is not tape.keys
+    if may_be_last and may_wait(self):
+        return put_off(self, called_at)
     _past[tape] = tape.keys
     return self.run_now()
 
 
 Pass.run = run
+
+
+def place_of(frame: FrameType) -> _Place:
+    return id(frame.f_code), frame.f_lasti
 
 
 def may_wait(grad_pass: Pass) -> bool:
@@ -66,27 +80,28 @@ def may_wait(grad_pass: Pass) -> bool:
     )
 
 
-def put_off(grad_pass: Pass) -> list[Variable | None]:
+def put_off(grad_pass: Pass, called_at: _Place | None) -> list[Variable | None]:
     """The results alone; what this pass records is made up for should anybody ask."""
     tape = grad_pass.tape
-    needed, plan = reached_from(grad_pass.wanted, tape.rows)
-    early = {} if grad_pass.trusts else recorded_before_a_change(tape, grad_pass.L)
-    if any(is_stale(tape, tape.rows[index], index, needed) for index in early.values()):
+    needed, reached = tape.rows.reached_from(x.key for x in grad_pass.wanted)
+    early = () if grad_pass.trusts else recorded_before_a_change(tape, grad_pass.L)
+    if any(is_stale(tape, index, needed) for index in early):
         return grad_pass.run_now()  # which says so, if a gradient comes there
     on = OnTensors(needed, {x.key for x in grad_pass.wanted}, [] if tape.observers else None)
     dL_d = {grad_pass.L.key: torch.ones_like(grad_pass.L._value)}
     try:
         with torch_autograd_below(tape, grad_pass.L):
-            on.go_back(map(tape.rows.__getitem__, reversed(plan)), dL_d)
+            on.go_back(tape.rows.backwards(reached), dL_d)
             gradients = grad_pass.results(dL_d)
     except Exception:
         return grad_pass.run_now()  # which says where, and to whoever watches
-    promise = Promise(grad_pass, on)
-    results = [
-        None if gradient is None else promise.result(place, gradient) for place, gradient in enumerate(gradients)
-    ]
+    promise = Promise(grad_pass, on, called_at)
+    results: dict[Key, Variable | None] = {}  # a Variable that is wanted twice has one
+    for place, (x, gradient) in enumerate(zip(grad_pass.wanted, gradients)):
+        if x.key not in results:
+            results[x.key] = None if gradient is None else promise.result(place, gradient)
     tape.new_key, tape.catch_up = promise.next_key, promise.keep
-    return results
+    return [results[x.key] for x in grad_pass.wanted]
 
 
 class OnTensors:
@@ -102,16 +117,16 @@ class OnTensors:
     def go_back(self, entries: Iterable[tuple], dL_d: dict[Key, torch.Tensor]) -> None:
         """`backward` once more, for speed: a call for each step of an entry would take a sixth of the time."""
         needed, keep, came, sums = self.needed, self.keep, self.came, self.sums
-        for rule, inputs, output, saved, _, _ in entries:
+        for rule, output, left, right, one, two, _, _ in entries:
             if output.__class__ is tuple:
-                self.by_hand(rule, inputs, several(dL_d, output), dL_d)
+                self.by_hand(rule, left, several(dL_d, output), dL_d)
                 continue
             dL_dr = dL_d.get(output) if output in keep else dL_d.pop(output, None)
             if dL_dr is None:
                 continue
-            for key, vjp in zip(inputs, rule.on_tensors):
+            for vjp, key in zip(rule.on_tensors, left if left.__class__ is tuple else (left, right)):
                 if key in needed:
-                    dL_dinput = vjp(dL_dr, saved)
+                    dL_dinput = vjp(dL_dr, one, two)
                     total = dL_d.get(key)
                     if total is None:
                         dL_d[key] = dL_dinput
@@ -140,15 +155,17 @@ class OnTensors:
 
 
 class Promise:
-    """A pass to be made up for: what it ran under, its results, and who watched it, where they still are."""
+    """A pass to be made up for: what it ran under, its results, and who watched it, where they still are. `called_at`:
+    where the program called `grad`, if it is a first pass."""
 
-    def __init__(self, grad_pass: Pass, on: OnTensors):
+    def __init__(self, grad_pass: Pass, on: OnTensors, called_at: _Place | None):
         tape = grad_pass.tape
         self.grad_pass = grad_pass
         self.tape = ref(tape)
         grad_pass.tape = None  # so that a tape with a pass put off is no cycle
         self.names = tape.names
         self.on = on
+        self.called_at = called_at
         self.watched_by = [(ref(observer), observer.place()) for observer in tape.observers]
         self.modes = (torch.is_grad_enabled(), torch.is_inference_mode_enabled())
         self.results: dict[int, ref[Waiting]] = {}
@@ -179,7 +196,7 @@ class Promise:
             return self.let_go()
         self.kept = True
         tape.new_key, tape.catch_up = self.names.numbers.__next__, nothing_to_do
-        _settled[tape] = tape.keys
+        self.learn(tape)
         self.grad_pass.tape, self.grad_pass.trusts, start = tape, True, len(tape.rows)
         with self.watched(tape), tape, self.as_it_ran():
             recorded = self.grad_pass.run_now()
@@ -189,6 +206,14 @@ class Promise:
             result = reference()
             if result is not None:
                 result.becomes(recorded[place].key)
+
+    def learn(self, tape: Tape) -> None:
+        """It was not the last."""
+        if self.called_at is None:
+            _settled[tape] = tape.keys
+        else:
+            _past[tape] = tape.keys
+            _went_on.add(self.called_at)
 
     @contextmanager
     def as_it_ran(self):
@@ -278,7 +303,7 @@ class AsItCame(Observer):
         self.changed = False  # the rules do not give now what they gave
 
     def visited(self, index: int, state: str, dL_doutputs: list, dL_dinputs: list) -> None:
-        for key, dL_dinput in zip(self.tape.rows[index][1], dL_dinputs):
+        for key, dL_dinput in zip(inputs_of(self.tape.rows.entry(index)), dL_dinputs):
             if dL_dinput is not None and key in self.needed:
                 again, dL_dinput._value = dL_dinput._value, next(self.came)
                 self.totals.append(next(self.came))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 import torch
@@ -11,6 +11,7 @@ import torch
 from .errors import OtherTapeError, RawTensorError, WrongCountError, WrongShapeError
 from .names import Key
 from .operators import cast, value_of
+from .rows import Rows
 from .speed import torch_autograd_below
 from .stale import recorded_before_a_change, refuse_stale
 from .tape import HandWritten, Tape, current_tape
@@ -54,14 +55,14 @@ def backward(entries: Iterable[tuple], dL_d: dict, on: OnVariables) -> None:
     propagate, keep = on.rule(), on.keep
     added = None if on.tell is None else on.tell.added
     for entry in entries:
-        inputs, output = entry[1], entry[2]
+        output, left = entry[1], entry[2]
         dL_dr = dL_d.get(output) if output.__class__ is not tuple else several(dL_d, output)  # gather
         if dL_dr is None:
             dL_dr = on.nothing_came(entry)  # skip: zeros in, zeros out
             if dL_dr is None:
                 continue
         dL_dinputs = propagate(entry, dL_dr)  # propagate, in the inputs' shapes
-        for input, dL_dinput in zip(inputs, dL_dinputs):
+        for dL_dinput, input in zip(dL_dinputs, left if left.__class__ is tuple else entry[2:4]):
             if dL_dinput is not None:  # None adds nothing
                 total = dL_d.get(input)
                 dL_d[input] = dL_dinput if total is None else total + dL_dinput  # add up
@@ -84,7 +85,8 @@ class OnVariables:
     entries that may read what was changed since, see stale.py.
     """
 
-    early: dict[int, int] = {}
+    early: set[int] = set()
+    index = 0  # of the entry that the pass is at, where somebody asks
 
     def __init__(self, tape: Tape, needed: set[Key] | None = None, keep: set[Key] | None = None):
         self.tape = tape
@@ -99,35 +101,44 @@ class OnVariables:
 
     def looked_at(self, propagate: Callable, entry: tuple, dL_dr: Variable | list) -> Sequence[Variable | None]:
         """Propagated, unless what it reads is not what it was."""
-        if id(entry) in self.early:
-            refuse_stale(self.tape, entry, self.early[id(entry)], self.needed)
+        if self.index in self.early:
+            refuse_stale(self.tape, self.index, self.needed)
         return propagate(entry, dL_dr)
 
     def computed(self, entry: tuple, dL_dr: Variable | list) -> Sequence[Variable | None]:
-        rule, inputs, _, saved, _, _ = entry
+        rule, _, left, right, one, two, _, _ = entry
         needed = self.needed
         if rule.__class__ is HandWritten:
             return hand_written(self.tape, entry, dL_dr, needed)
         vjps = rule.vjps
         if len(vjps) == 1:
-            return (vjps[0](dL_dr, *saved),)
-        if len(vjps) == 2 and needed is not None:
-            (a, b), (left, right) = inputs, vjps
-            return (left(dL_dr, *saved) if a in needed else None, right(dL_dr, *saved) if b in needed else None)
-        return [vjp(dL_dr, *saved) if needed is None or key in needed else None for key, vjp in zip(inputs, vjps)]
+            return (vjps[0](dL_dr, one, two),)
+        inputs = left if left.__class__ is tuple else (left, right)
+        return [vjp(dL_dr, one, two) if needed is None or key in needed else None for key, vjp in zip(inputs, vjps)]
 
     def told(self, entry: tuple, dL_dr: Variable | list) -> Sequence[Variable | None]:
         one = dL_dr.__class__ is not list
         dL_doutputs = [dL_dr] if one else dL_dr
-        self.tell.begun(dL_doutputs)
+        self.tell.begun(self.index, dL_doutputs)
         dL_dinputs = self.computed(entry, dL_dr)
         partial = not one and any(dL_doutput is None for dL_doutput in dL_doutputs)
-        self.tell.ended("partial" if partial else "propagated", dL_doutputs, dL_dinputs)
+        self.tell.ended(self.index, "partial" if partial else "propagated", dL_doutputs, dL_dinputs)
         return dL_dinputs
 
     def nothing_came(self, entry: tuple) -> None:
         if self.tell is not None:
-            self.tell.ended("skipped", [None] * (len(entry[2]) if entry[2].__class__ is tuple else 1), ())
+            self.tell.ended(self.index, "skipped", [None] * (len(entry[1]) if entry[1].__class__ is tuple else 1), ())
+
+    def walk(self, rows: Rows, reached: Sequence[bool] | None) -> Iterable[tuple]:
+        """The entries, last first; those that are not `reached` are pruned."""
+        return self.counted(rows, reached) if self.early or self.tell is not None else rows.backwards(reached)
+
+    def counted(self, rows: Rows, reached: Sequence[bool] | None) -> Iterator[tuple]:
+        for self.index in range(len(rows) - 1, -1, -1):
+            if reached is None or reached[self.index]:
+                yield rows.entry(self.index)
+            elif self.tell is not None:
+                self.tell.ended(self.index, "pruned", [], [])
 
 
 class OnZeros(OnVariables):
@@ -139,16 +150,17 @@ class OnZeros(OnVariables):
         return self.filled
 
     def nothing_came(self, entry: tuple) -> Variable | list:
-        _, _, output, saved, shape, dtype = entry
+        rule, output, _, _, one, two, shape, dtype = entry
         if output.__class__ is tuple:
             return [None] * len(output)  # made in `propagate`, with those of which only some are missing
-        device = next((x.device for x in saved if isinstance(x, (Variable, torch.Tensor))), self.device)
+        kept = rule.saved(one, two)
+        device = next((x.device for x in kept if isinstance(x, (Variable, torch.Tensor))), self.device)
         return Variable.constant(torch.zeros(shape, dtype=dtype, device=device))
 
     def filled(self, entry: tuple, dL_dr: Variable | list) -> Sequence[Variable | None]:
         """Propagated, with zeros where nothing came."""
         if dL_dr.__class__ is list:
-            triples = zip(dL_dr, entry[4], entry[5])
+            triples = zip(dL_dr, entry[6], entry[7])
             dL_dr = [
                 Variable.constant(torch.zeros(shape, dtype=kind[0], device=kind[1])) if g is None else g
                 for g, shape, kind in triples
@@ -192,14 +204,13 @@ class Pass:
         return results
 
     def go_back(self, dL_d: dict[Key, Variable]) -> None:
-        rows, plan, needed, keep = self.tape.rows, range(len(self.tape.rows)), None, None
+        rows, needed, reached, keep = self.tape.rows, None, None, None
         if self.prune == "ahead":
-            needed, plan = reached_from(self.wanted, rows)
             keep = {x.key for x in self.wanted}
+            needed, reached = rows.reached_from(keep)
         on = (OnZeros if self.none == "zeros" else OnVariables)(self.tape, needed, keep)
-        on.early = {} if self.trusts else recorded_before_a_change(self.tape, self.L)
-        walk = map(rows.__getitem__, reversed(plan)) if on.tell is None else on.tell.walk(rows, reversed(plan))
-        backward(walk, dL_d, on)
+        on.early = set() if self.trusts else recorded_before_a_change(self.tape, self.L)
+        backward(on.walk(rows, reached), dL_d, on)
 
     def results(self, dL_d: dict) -> list:
         """The gradients of what is wanted, in its shape and dtype: an operand of another may have widened them."""
@@ -213,7 +224,7 @@ class Pass:
 
 def hand_written(tape: Tape, entry: tuple, dL_doutputs: list, needed: set | None) -> Sequence[Variable | None]:
     """What a hand-written `propagate` returns, held to its entry: a Variable of its input's shape, or None, each."""
-    rule, inputs = entry[:2]
+    rule, _, inputs = entry[:3]
     outside, tape.propagating = tape.propagating, entry
     try:
         dL_dinputs = rule.propagate_function(list(dL_doutputs))
@@ -245,8 +256,8 @@ def hand_written(tape: Tape, entry: tuple, dL_doutputs: list, needed: set | None
 
 
 def said(tape: Tape, entry: tuple) -> str:
-    index = next(place for place, row in enumerate(tape.rows) if row is entry)
-    return f"entry {index}, '{tape.text(entry)}'"
+    index = next(index for index in range(len(tape.rows)) if tape.rows.rule(index) is entry[0])
+    return f"entry {index}, '{tape.text(index)}'"
 
 
 def check_gradient(where: str, tape: Tape, key: Key, shape: Sequence[int], gradient: Variable) -> None:
@@ -263,17 +274,6 @@ def check_gradient(where: str, tape: Tape, key: Key, shape: Sequence[int], gradi
             f"{where}: propagate returned shape {tuple(gradient.shape)}, but {name} has shape {tuple(shape)}. "
             f"Where forward broadcast {name}, undo it: gradient.sum_to_size({', '.join(map(str, shape))})."
         )
-
-
-def reached_from(wanted: Sequence[Variable], rows: list[tuple]) -> tuple[set[Key], list[int]]:
-    """The wanted Variables and all that was computed from them, and the entries that did, by one walk of the tape."""
-    needed, plan = {x.key for x in wanted}, []
-    for index, row in enumerate(rows):
-        inputs, output = row[1], row[2]
-        if not needed.isdisjoint(inputs):
-            plan.append(index)
-            needed.update(output) if output.__class__ is tuple else needed.add(output)
-    return needed, plan
 
 
 def in_dtype(gradient: Variable | torch.Tensor, x: Variable) -> Variable | torch.Tensor:

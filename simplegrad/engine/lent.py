@@ -8,6 +8,7 @@ place. The count is remembered when an entry reads a leaf or a view, and when a 
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from weakref import ReferenceType, ref
 
 import torch
@@ -18,7 +19,7 @@ from .names import Key
 class Lent:
     """`rows`: the entries of the tape. An entry before `last_change` may have read another value than there is now."""
 
-    def __init__(self, rows: list[tuple]):
+    def __init__(self, rows: Sized):
         self.rows = rows
         # Of each tensor that owns its memory, by identity: itself, its count, and how many entries there were when it
         # was last found changed. Views share the count.

@@ -25,49 +25,64 @@ cat, stack, where = _methods.cat, _methods.stack, _methods.where
 class Rule:
     """An operator for arguments of which those at `places` are Variables: what an entry has to go back by.
 
-    `vjps`: one for each input, (g, *saved) -> contribution, where `saved` is (r, *arguments), with None for what no vjp
-    reads; `on_tensors`: the same, (g, saved) -> contribution, on plain tensors, taking the values of saved Variables.
+    `vjps`: one for each input, (g, one, two) -> contribution. `on_tensors`: the same on plain tensors, taking the
+    values of saved Variables. `one` and `two` are what an entry keeps for them: of (r, *arguments) those in the slots
+    `kept`. Where that would be more than two, or arguments may be left out, `kept` is None, and `one` all of them, with
+    None for what no vjp reads.
     """
 
-    __slots__ = ("op", "name", "places", "vjps", "keeps", "reads_result", "start", "on_tensors")
+    __slots__ = ("op", "name", "places", "vjps", "keeps", "reads_result", "kept", "on_tensors")
 
     def __init__(self, op: Op, places: tuple[int, ...], count: int = 0):
         self.op = op
         self.name = name_of(op, places)
         self.places = places
-        rules = [op.vjp(place) for place in places]
-        reads = op.reads(rules)
-        self.reads_result, self.keeps = reads[0], reads[1:]
-        self.start = () if self.reads_result else (None,)
+        vjps = [op.vjp(place) for place in places]
+        self.reads_result, *self.keeps = op.reads(vjps)
+        slots = range(0 if self.reads_result else 1, 1 + len(self.keeps))
+        kept = tuple([slot for slot in slots if slot == 0 or slot - 1 not in places or self.keeps[slot - 1]])
+        self.kept = kept if op.pointwise and len(kept) <= 2 else None
         if op.each:  # one rule, which is told its place in the list
-            self.vjps = [of_place(rules[0], place) for place in range(count)]
-        else:
-            self.vjps = rules
-        self.on_tensors = [on_tensors(self, vjp) for vjp in self.vjps]
+            vjps = [of_place(vjps[0], place) for place in range(count)]
+        self.vjps = [of_saved(self, vjp) for vjp in vjps]
+        self.on_tensors = [of_saved(self, vjp, tensors=True) for vjp in vjps]
 
-    def saved(self, args: tuple) -> tuple:
-        """Of the arguments what is kept: no tensor that no vjp reads, and of some operators only shapes."""
-        kept = list(self.start)
-        for place, arg in enumerate(args):
-            if place in self.places:
-                arg = None if not self.keeps[place] else shaped(arg) if self.op.shapes else arg
-            kept.append(arg)
-        return tuple(kept)
+    def keep(self, args: Sequence) -> tuple:
+        """`one` and `two` of these arguments, as far as they are known before there is a result: no tensor that no vjp
+        reads, and of some operators only shapes."""
+        if self.kept is not None:
+            return (*[args[slot - 1] for slot in self.kept if slot], None, None)[:2]
+        read = [place not in self.places or self.keeps[place] for place in range(len(args))]
+        kept = [self.shaped(place, arg) if is_read else None for place, (arg, is_read) in enumerate(zip(args, read))]
+        return (None, *kept), None
 
-    def text(self, inputs: Sequence[str], saved: tuple) -> str:
+    def shaped(self, place: int, arg):
+        if not self.op.shapes or place not in self.places:
+            return arg
+        return [x.shape for x in arg] if isinstance(arg, list) else arg.shape
+
+    def saved(self, one, two) -> tuple:
+        """(r, *arguments), with None for what was not kept."""
+        if self.kept is None:
+            return one
+        found = dict(zip(self.kept, (one, two)))
+        return tuple([found.get(slot) for slot in range(1 + len(self.keeps))])
+
+    def text(self, inputs: Sequence[str], one=None, two=None) -> str:
         """How a transcript writes it."""
         if len(inputs) == len(self.keeps) and self.op.text.__class__ is str and not self.op.each:
             return self.op.text.format(*inputs)  # of Variables alone
+        saved = self.saved(one, two)
         if self.op.each:
             return self.op.written([", ".join(inputs), *map(argument_text, saved[2:])])
         names = dict(zip(self.places, inputs))
         named = zip(saved[1:], [*self.op.parameters, *[""] * len(saved)])
         return self.op.written([names.get(i) or argument_text(arg, name) for i, (arg, name) in enumerate(named)])
 
-    def propagate(self, dL_doutputs: list, saved: tuple) -> list[Variable | None]:
+    def propagate(self, dL_doutputs: list, one=None, two=None) -> list[Variable | None]:
         """The rule as the notebook writes it: all vjps, over a list of one incoming gradient."""
         (dL_dr,) = dL_doutputs
-        return [vjp(dL_dr, *saved) for vjp in self.vjps]
+        return [vjp(dL_dr, one, two) for vjp in self.vjps]
 
     def __repr__(self) -> str:
         return self.name
@@ -85,10 +100,6 @@ def of_place(vjp: Callable, place: int) -> Callable:
     return lambda g, *saved: vjp(g, *saved, place)
 
 
-def shaped(arg):
-    return [x.shape for x in arg] if isinstance(arg, list) else arg.shape
-
-
 def argument_text(arg, name: str = "") -> str:
     """An argument as it is written: `1:, ::2`. A tensor that is a constant has the name of the parameter."""
     if isinstance(arg, (tuple, list)):
@@ -101,24 +112,25 @@ def argument_text(arg, name: str = "") -> str:
     return "..." if arg is Ellipsis else str(arg)
 
 
-def on_tensors(rule: Rule, vjp: Callable) -> Callable:
-    """A vjp that takes the values of saved Variables. Which those are is known, so that nothing is asked on the way."""
-    if rule.op.shapes:
-        return lambda g, saved: vjp(g, *saved)
-    kept = [0] * rule.reads_result + [1 + place for place in rule.places if rule.keeps[place]]
-    count = 1 + len(rule.keeps)
-    if rule.places == (0,) and rule.op in (pointwise.mul, pointwise.div):
-        return lambda g, saved: vjp(g, None, None, operand(saved[2], g))
-    special = {
-        (2, (0,)): lambda g, saved: vjp(g, saved[0]._value, None),
-        (2, (1,)): lambda g, saved: vjp(g, None, saved[1]._value),
-        (2, (0, 1)): lambda g, saved: vjp(g, saved[0]._value, saved[1]._value),
-        (3, (1, 2)): lambda g, saved: vjp(g, None, saved[1]._value, saved[2]._value),
-        (3, (0, 2)): lambda g, saved: vjp(g, saved[0]._value, None, saved[2]._value),
-    }
-    if (count, tuple(kept)) in special and len(rule.places) == len(rule.keeps):
-        return special[count, tuple(kept)]
-    return (lambda g, saved: vjp(g, *map(value_of, saved))) if kept else (lambda g, saved: vjp(g, *saved))
+def of_saved(rule: Rule, vjp: Callable, tensors: bool = False) -> Callable:
+    """A vjp as an entry calls it, (g, one, two). Which argument is where is known, so that nothing is asked on the way;
+    and so it is written out: a call with `*` would take twice as long."""
+    if rule.kept is None:
+        has_variables = tensors and not rule.op.shapes
+        return (lambda g, one, _: vjp(g, *map(value_of, one))) if has_variables else (lambda g, one, _: vjp(g, *one))
+    arguments = ["None"] * (vjp.__code__.co_argcount - 1)
+    for name, slot in zip(("one", "two"), rule.kept):
+        if slot < len(arguments):
+            arguments[slot] = value_text(rule, name, slot - 1) if tensors else name
+    names = {"vjp": vjp, "operand": operand}
+    return eval(f"lambda g, one, two: vjp(g, {', '.join(arguments)})", names)
+
+
+def value_text(rule: Rule, name: str, place: int) -> str:
+    """How the value of what was kept is got at: of a Variable, of a number beside one, of anything else."""
+    if place < 0 or place in rule.places:
+        return f"{name}._value"
+    return f"operand({name}, g)" if rule.op in (pointwise.mul, pointwise.div) and place == 1 else name
 
 
 def value_of(x):
@@ -136,7 +148,9 @@ def rule_of(op: Op, places: tuple[int, ...], count: int = 0) -> Rule:
 # --- recording ---------------------------------------------------------------------------------------------------
 
 
-def record(rule: Rule, inputs: tuple, saved: tuple, value: torch.Tensor, shape, is_view: bool = False) -> Variable:
+def record(
+    rule: Rule, inputs: tuple, value: torch.Tensor, shape, one=None, two=None, is_view: bool = False
+) -> Variable:
     """A Variable for `value`, and the entry that says how it came from `inputs`. Of an input that is no result of an
     operator, the tape remembers what its tensor is now: see lent.py.
 
@@ -151,13 +165,12 @@ def record(rule: Rule, inputs: tuple, saved: tuple, value: torch.Tensor, shape, 
     r._value = value
     r.shape = shape
     r.key = key = tape.new_key()
-    if rule.reads_result:
-        saved = (r, *saved)
     first = tape.first  # of the keys of results; `key` is the last
+    right = None
     try:
         if len(inputs) == 2:
             a, b = inputs
-            keys = left, right = (a.key, b.key)
+            left, right = a.key, b.key
             if left < first:
                 if left < tape.start or a._version != a._value._version:
                     tape.meet(a, rule.name)
@@ -170,14 +183,14 @@ def record(rule: Rule, inputs: tuple, saved: tuple, value: torch.Tensor, shape, 
                 tape.meet(b, rule.name)
         elif len(inputs) == 1:
             (x,) = inputs
-            keys = (left,) = (x.key,)
+            left = x.key
             if left < first:
                 if left < tape.start or x._version != x._value._version:
                     tape.meet(x, rule.name)
             elif left > key:
                 tape.meet(x, rule.name)
         else:
-            keys = tuple([x.key for x in inputs])
+            left = tuple([x.key for x in inputs])
             for x in inputs:
                 if not first <= x.key <= key:
                     tape.meet(x, rule.name)
@@ -186,18 +199,23 @@ def record(rule: Rule, inputs: tuple, saved: tuple, value: torch.Tensor, shape, 
             tape.meet(x, rule.name)
     if is_view:
         r.key, r._version = key, _ = tape.names.lent(key), -1
-    tape.rows.append((rule, keys, key, saved, shape, value.dtype))
+    if rule.reads_result:
+        one, two = (r, one) if rule.kept is not None else ((r, *one[1:]), None)
+    flat = tape.flat
+    flat += (rule, key, left, right, one, two, shape, value.dtype)
     if tape.observers:
         for observer in tape.observers:
             observer.recorded(inputs, (r,))
     return r
 
 
-def record_broadcast(rule: Rule, inputs: tuple, saved: tuple, value: torch.Tensor, is_view: bool = False) -> Variable:
+def record_broadcast(
+    rule: Rule, inputs: tuple, value: torch.Tensor, one=None, two=None, is_view: bool = False
+) -> Variable:
     """The same where the shapes of inputs may differ from the result's: the entry that broadcast undoes it."""
     shape, constants = value.shape, current_tape().constants
     undo = tuple([None if x.shape == shape or x.key in constants else x.shape for x in inputs])
-    return record(undoing(rule, undo), inputs, saved, value, shape, is_view)
+    return record(undoing(rule, undo), inputs, value, shape, one, two, is_view)
 
 
 @lru_cache(maxsize=4096)
@@ -218,8 +236,8 @@ def undoing(rule: Rule, shapes: tuple) -> Rule:
 
 
 def summed(vjp: Callable, shape: torch.Size) -> Callable:
-    def to_shape(g, *saved):
-        dL_dinput = vjp(g, *saved)
+    def to_shape(g, one, two):
+        dL_dinput = vjp(g, one, two)
         return dL_dinput if dL_dinput.shape == shape else dL_dinput.sum_to_size(shape)
 
     return to_shape
@@ -245,16 +263,16 @@ def apply(op: Op, args: tuple):
     if not inputs:
         return Variable.constant(value)
     rule = rule_of(op, places)
-    saved = rule.saved(tuple(args))
-    for x in saved:
+    one, two = rule.keep(args)
+    for x in (one, two) if rule.kept is not None else one:
         if x.__class__ is torch.Tensor:  # a mask, an index: somebody may change it
             current_tape().lent.look_at(x)
     is_view = value._base is not None or value is inputs[0]._value
     if op.pointwise:
-        return record_broadcast(rule, inputs, saved, value, is_view)
+        return record_broadcast(rule, inputs, value, one, two, is_view)
     if op is linear.matmul and max(x.ndim for x in inputs) > 2:  # met a batch: its gradient has the batch's dimensions
-        return record(undoing(rule, tuple([x.shape for x in inputs])), inputs, saved, value, value.shape)
-    return record(rule, inputs, saved, value, value.shape, is_view)
+        return record(undoing(rule, tuple([x.shape for x in inputs])), inputs, value, value.shape, one)
+    return record(rule, inputs, value, value.shape, one, two, is_view)
 
 
 def apply_to_list(op: Op, args: tuple) -> Variable:
@@ -262,7 +280,7 @@ def apply_to_list(op: Op, args: tuple) -> Variable:
     parts = [operand_of(op, x) for x in parts]
     value = op.forward([x._value for x in parts], *rest)
     rule = rule_of(op, (0,), len(parts))
-    return record(rule, tuple(parts), rule.saved((parts, *rest)), value, value.shape)
+    return record(rule, tuple(parts), value, value.shape, *rule.keep((parts, *rest)))
 
 
 def raw(x):
@@ -320,8 +338,7 @@ def say_operands(error: RuntimeError, op: Op, args: list, inputs: tuple) -> None
 def binary(op: Op) -> Callable:
     """`a + b`: of two Variables, or of one and a number."""
     forward, of_two, of_left = op.forward, rule_of(op, (0, 1)), rule_of(op, (0,))
-    both, reads_right = all(of_two.keeps), of_two.keeps[1]
-    nothing = (*of_two.start, None, None)
+    keeps_left, keeps_right = of_two.keeps
     peephole = op is pointwise.mul  # the notebook's: times 1.0 costs nothing
 
     def method(self: Variable, other) -> Variable:
@@ -331,18 +348,18 @@ def binary(op: Op) -> Callable:
             except RuntimeError as error:
                 say_operands(error, op, [], (self, other))
                 raise
-            if both:
-                saved = (None, self, other)
+            if keeps_left:
+                one, two = self, other if keeps_right else None
             else:
-                saved = (None, other) if reads_right else nothing
+                one, two = other if keeps_right else None, None
             if self.shape is other.shape or self.shape == other.shape:
-                return record(of_two, (self, other), saved, value, self.shape)
-            return record_broadcast(of_two, (self, other), saved, value)
+                return record(of_two, (self, other), value, self.shape, one, two)
+            return record_broadcast(of_two, (self, other), value, one, two)
         if isinstance(other, Real):
             if peephole and other == 1.0:
                 return self
             value = forward(self._value, operand(other, self._value))
-            return record(of_left, (self,), (*of_left.start, None, other), value, self.shape)
+            return record(of_left, (self,), value, self.shape, other)
         return apply(op, (self, other))
 
     return method
@@ -350,14 +367,12 @@ def binary(op: Op) -> Callable:
 
 def unary(op: Op) -> Callable:
     forward, rule = as_method(op.forward), rule_of(op, (0,))
-    reads_result, nothing = rule.reads_result, (*rule.start, None)
 
     def reading(self: Variable) -> Variable:
-        saved = (self,) if reads_result else (None, self)
-        return record(rule, (self,), saved, forward(self._value), self.shape)
+        return record(rule, (self,), forward(self._value), self.shape, self)
 
     def method(self: Variable) -> Variable:
-        return record(rule, (self,), nothing, forward(self._value), self.shape)
+        return record(rule, (self,), forward(self._value), self.shape)
 
     return reading if rule.keeps[0] else method
 
@@ -378,11 +393,8 @@ def compare(method: str) -> Callable:
 
 
 _add, _sub, _mul, _div = map(binary, (pointwise.add, pointwise.sub, pointwise.mul, pointwise.div))
-# As on_tensors would make them, without its detour: products are most of what a pass goes through (2 % of it).
-rule_of(pointwise.mul, (0, 1)).on_tensors[:] = [
-    lambda g, saved: g * saved[2]._value,
-    lambda g, saved: g * saved[1]._value,
-]
+# As `of_saved` would make them, without its detour: products are most of what a pass goes through (2 % of it).
+rule_of(pointwise.mul, (0, 1)).on_tensors[:] = [lambda g, a, b: g * b._value, lambda g, a, b: g * a._value]
 # Likewise for those whose vjp is an operator of its own: it is called without asking what it is given.
 _QUICK = {op: binary(op) for op in (pointwise.tanh_backward, pointwise.sigmoid_backward)}
 for _op, _backward in (
@@ -390,8 +402,8 @@ for _op, _backward in (
     (pointwise.sigmoid, pointwise.sigmoid_backward),
 ):
     _rule = rule_of(_op, (0,))
-    _rule.vjps[:] = [lambda g, r, x, backward=_backward: bind(backward, (g, r))]
-    _rule.on_tensors[:] = [lambda g, saved, backward=_backward.forward: backward(g, saved[0]._value)]
+    _rule.vjps[:] = [lambda g, r, _, quick=_QUICK[_backward]: quick(g, r)]
+    _rule.on_tensors[:] = [lambda g, r, _, backward=_backward.forward: backward(g, r._value)]
 _FAST = {"__add__": _add, "__sub__": _sub, "__mul__": _mul, "__truediv__": _div, "__neg__": unary(pointwise.neg)}
 _FAST |= {
     name: unary(getattr(pointwise, name))

@@ -9,33 +9,35 @@ import torch
 from ..ops.table import reads
 from .errors import ChangedInPlaceError
 from .names import Key
-from .tape import HandWritten, Tape, output_keys
+from .rows import inputs_of, outputs_of
+from .tape import HandWritten, Tape
 from .variable import Variable
 
 
-def recorded_before_a_change(tape: Tape, L: Variable) -> dict[int, int]:
-    """Entries that L depends on, recorded before somebody changed a value: their places on the tape, by identity."""
+def recorded_before_a_change(tape: Tape, L: Variable) -> set[int]:
+    """Entries that L depends on, recorded before somebody changed a value, by their places on the tape."""
     tape.lent.look_again()
-    last, reached, found = tape.lent.last_change, {L.key}, {}
-    for index in range(len(tape.rows) - 1, -1, -1) if last else ():
-        row = tape.rows[index]
-        if not reached.isdisjoint(output_keys(row)):
-            reached.update(row[1])
+    last, reached, found = tape.lent.last_change, {L.key}, set()
+    index = len(tape.rows)
+    for entry in tape.rows.backwards() if last else ():
+        index, output = index - 1, entry[1]
+        if output in reached if output.__class__ is int else not reached.isdisjoint(output):
+            reached.update(inputs_of(entry))
             if index < last:
-                found[id(row)] = index
+                found.add(index)
     return found
 
 
-def refuse_stale(tape: Tape, row: tuple, index: int, needed: set[Key] | None) -> None:
+def refuse_stale(tape: Tape, index: int, needed: set[Key] | None) -> None:
     """Raises ChangedInPlaceError if a rule that runs reads a value that was changed since this entry was recorded."""
-    where = f"entry {index}, '{tape.text(row)}'"
+    where = f"entry {index}, '{tape.text(index)}'"
     if is_late(tape, index):
         raise ChangedInPlaceError(
             f"{where}: tensors that it read were changed in place after it ran and before it was recorded, when "
             f"something came to depend on it, so that no gradient can go back through it. Change them after the last "
             f"pass."
         )
-    x = stale_value(tape, row, index, needed)
+    x = stale_value(tape, index, needed)
     if x is None:
         return
     name = x.name if isinstance(x, Variable) else "a tensor"
@@ -48,8 +50,8 @@ def refuse_stale(tape: Tape, row: tuple, index: int, needed: set[Key] | None) ->
     )
 
 
-def is_stale(tape: Tape, row: tuple, index: int, needed: set[Key] | None) -> bool:
-    return is_late(tape, index) or stale_value(tape, row, index, needed) is not None
+def is_stale(tape: Tape, index: int, needed: set[Key] | None) -> bool:
+    return is_late(tape, index) or stale_value(tape, index, needed) is not None
 
 
 def is_late(tape: Tape, index: int) -> bool:
@@ -57,9 +59,9 @@ def is_late(tape: Tape, index: int) -> bool:
     return any(index in entries for entries in tape.lent.late)
 
 
-def stale_value(tape: Tape, row: tuple, index: int, needed: set[Key] | None) -> Variable | torch.Tensor | None:
+def stale_value(tape: Tape, index: int, needed: set[Key] | None) -> Variable | torch.Tensor | None:
     """The first value that this entry's rules read and that is another now than when the entry was recorded."""
-    for x in read_by(row, needed):
+    for x in read_by(tape.rows.entry(index), needed):
         if isinstance(x, torch.Tensor):
             before = tape.lent.changed_before(x)
         else:
@@ -69,16 +71,16 @@ def stale_value(tape: Tape, row: tuple, index: int, needed: set[Key] | None) -> 
     return None
 
 
-def read_by(row: tuple, needed: set[Key] | None) -> Iterator[Variable | torch.Tensor]:
+def read_by(entry: tuple, needed: set[Key] | None) -> Iterator[Variable | torch.Tensor]:
     """The values that the rules of an entry read, where only gradients of `needed` are asked for."""
-    rule, inputs, outputs, saved = row[:4]
+    rule, inputs, one, two = entry[0], inputs_of(entry), entry[4], entry[5]
     if rule.__class__ is HandWritten:
-        known = {*inputs, *outputs}
+        known = {*inputs, *outputs_of(entry)}
         yield from (x for x in closed_over(rule.propagate_function) if isinstance(x, Variable) and x.key in known)
         return
     places = [0] * len(inputs) if rule.op.each else rule.places
     vjps = [rule.op.vjp(place) for key, place in zip(inputs, places) if needed is None or key in needed]
-    for slot, x in enumerate(saved):
+    for slot, x in enumerate(rule.saved(one, two)):
         if any(reads(vjp, 1 + slot) for vjp in vjps):
             yield from values_in(x)
 

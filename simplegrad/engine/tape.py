@@ -12,6 +12,7 @@ from weakref import ReferenceType, WeakValueDictionary, ref
 from .errors import OtherTapeError, UnknownNameError
 from .lent import Lent
 from .names import Key, Keyed, Names, check_name, era_of
+from .rows import Rows, inputs_of, outputs_of
 
 _key, _shape = attrgetter("key"), attrgetter("shape")
 
@@ -42,13 +43,12 @@ class Tape:
 
     `with Tape() as tape:` makes it the current one; without that every thread (every context) has one of its own.
 
-    An entry is a plain tuple, since thousands are made in a pass: (rule, input keys, output key, saved, shape,
-    dtype), where `rule` is an operator's and `saved` what its vjps read; or, for a hand-written one, (HandWritten,
-    input keys, output keys, (), output shapes, their dtypes and devices). Indexing the tape gives TapeEntry.
+    Indexing it gives TapeEntry; `rows` has the entries as the engine keeps them, see rows.py.
     """
 
     def __init__(self):
-        self.rows: list[tuple] = []
+        self.rows = Rows()
+        self.flat = self.rows.flat  # to which `record` adds
         self.observers: tuple[Any, ...] = ()  # Observers: see watched.py
         self.unread: tuple[ReferenceType[Listener], ...] = ()  # that watch no more, and yet are told of a reset
         self.eras: list[range] = []
@@ -71,7 +71,7 @@ class Tape:
         self.constants: set[Key] = set()  # numbers that a propagate made: nobody asks for their gradients
 
     @property
-    def entries(self) -> list[tuple]:
+    def entries(self) -> Rows:
         """All that was recorded, as tuples."""
         self.catch_up()
         return self.rows
@@ -112,7 +112,7 @@ class Tape:
             r._leaf = False
         self.has_hand_written = self.has_hand_written or on_tensors is None
         kinds = tuple([(r._value.dtype, r._value.device) for r in outputs])
-        self.rows.append((rule, keys, output_keys, (), tuple(map(_shape, outputs)), kinds))
+        self.flat += (rule, output_keys, keys, None, (), None, tuple(map(_shape, outputs)), kinds)
         for observer in self.observers:
             observer.recorded(tuple(inputs), tuple(outputs))
 
@@ -190,11 +190,12 @@ class Tape:
     def owns(self, key: Key) -> bool:
         return any(key in era for era in self.eras)
 
-    def text(self, entry: tuple) -> str:
+    def text(self, index: int) -> str:
         """An entry as a transcript would print it: `v3 = v2 * b`."""
-        rule, inputs, _, saved = entry[:4]
-        right = rule.text([self.name_of(key) for key in inputs], saved)
-        return f"{', '.join(map(self.name_of, output_keys(entry)))} = {right}"
+        entry = self.rows.entry(index)
+        rule, one, two = entry[0], entry[4], entry[5]
+        right = rule.text([self.name_of(key) for key in inputs_of(entry)], one, two)
+        return f"{', '.join(map(self.name_of, outputs_of(entry)))} = {right}"
 
     def __enter__(self) -> Tape:
         _entered.set((*_entered.get(()), _current.set(self)))  # of this context: a tape may be entered in two threads
@@ -217,44 +218,40 @@ class Tape:
     def __getitem__(self, index: int | slice) -> TapeEntry | list[TapeEntry]:
         if isinstance(index, slice):
             return [self[each] for each in range(*index.indices(len(self)))]
-        row = self.entries[index]
-        names = [[self.name_of(key) for key in keys] for keys in (row[1], output_keys(row))]
-        return TapeEntry(*names, Propagate(row))
+        entry = self.entries.entry(range(len(self))[index])
+        names = [[self.name_of(key) for key in keys] for keys in (inputs_of(entry), outputs_of(entry))]
+        return TapeEntry(*names, Propagate(entry))
 
     def __iter__(self) -> Iterator[TapeEntry]:
         return (self[index] for index in range(len(self)))
 
     def __repr__(self) -> str:
-        return "\n".join(map(self.text, self.entries)) or "an empty tape"
+        return "\n".join(map(self.text, range(len(self)))) or "an empty tape"
 
 
 class Propagate:
     """The `propagate` of an entry of the tape; of one entry they are all equal."""
 
-    __slots__ = ("row",)
+    __slots__ = ("rule", "output", "one", "two")
 
-    def __init__(self, row: tuple):
-        self.row = row
+    def __init__(self, entry: tuple):
+        self.rule, self.output, _, _, self.one, self.two, _, _ = entry
 
     def __call__(self, dL_doutputs: list) -> Sequence[Any]:
-        return self.row[0].propagate(dL_doutputs, self.row[3])
+        return self.rule.propagate(dL_doutputs, self.one, self.two)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Propagate) and other.row is self.row
+        return isinstance(other, Propagate) and (other.rule, other.output) == (self.rule, self.output)
 
     def __hash__(self) -> int:
-        return id(self.row)
+        return hash(self.output)
 
     def __repr__(self) -> str:
-        return f"<propagate of {self.row[0].name}>"
+        return f"<propagate of {self.rule.name}>"
 
 
 def nothing_to_do() -> None:
     pass
-
-
-def output_keys(entry: tuple) -> tuple[Key, ...]:
-    return entry[2] if entry[2].__class__ is tuple else (entry[2],)
 
 
 class HandWritten:
@@ -268,10 +265,13 @@ class HandWritten:
         self.input_shapes = input_shapes
         self.on_tensors = on_tensors
 
-    def propagate(self, dL_doutputs: list, saved: tuple = ()) -> Sequence[Any]:
+    def propagate(self, dL_doutputs: list, one=(), two=None) -> Sequence[Any]:
         return self.propagate_function(dL_doutputs)
 
-    def text(self, inputs: Sequence[str], saved: tuple = ()) -> str:
+    def saved(self, one: tuple, two: None) -> tuple:
+        return one
+
+    def text(self, inputs: Sequence[str], one=(), two=None) -> str:
         return f"{self.function_name}({', '.join(inputs)})"
 
     @property

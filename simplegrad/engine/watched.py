@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-
 from .names import Key
 from .variable import Variable
 
@@ -58,32 +56,17 @@ class Told:
 
     def __init__(self, observers: tuple[Observer, ...]):
         self.observers = observers
-        self.index = -1
-        if len(observers) == 1:  # mostly: what comes to each input is told without a detour
+        if len(observers) == 1:  # mostly: what happens is told without a detour
+            self.begun, self.ended = observers[0].visit_begun, observers[0].visited
             self.added = observers[0].accumulated
 
-    def walk(self, rows: list[tuple], plan: Iterable[int]) -> Iterator[tuple]:
-        """The entries of a plan, last first. Those between two of them are pruned, and told as that."""
-        last = len(rows)
-        for index in plan:
-            if index < last - 1:
-                self.pruned(last, index)
-            last = self.index = index
-            yield rows[index]
-        self.pruned(last, -1)
-
-    def pruned(self, last: int, index: int) -> None:
-        for place in range(last - 1, index, -1):
-            for observer in self.observers:
-                observer.visited(place, "pruned", [], [])
-
-    def begun(self, dL_doutputs: list) -> None:
+    def begun(self, index: int, dL_doutputs: list) -> None:
         for observer in self.observers:
-            observer.visit_begun(self.index, dL_doutputs)
+            observer.visit_begun(index, dL_doutputs)
 
-    def ended(self, state: str, dL_doutputs: list, dL_dinputs: list) -> None:
+    def ended(self, index: int, state: str, dL_doutputs: list, dL_dinputs: list) -> None:
         for observer in self.observers:
-            observer.visited(self.index, state, dL_doutputs, dL_dinputs)
+            observer.visited(index, state, dL_doutputs, dL_dinputs)
 
     def added(self, key: Key, contribution: Variable | None, total: Variable | None) -> None:
         for observer in self.observers:

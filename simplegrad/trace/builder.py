@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 
 from ..engine import Key
-from ..engine.tape import HandWritten, Tape, output_keys
+from ..engine.rows import inputs_of, outputs_of
+from ..engine.tape import HandWritten, Tape
 from .events import (
     Accumulated,
     Entry,
@@ -73,7 +74,7 @@ class Builder:
         self.values: dict[Key, Value] = {}
         self.ones: dict[Key, tuple[Value]] = {}  # each alone in a tuple, the same one wherever it stands alone
         self.entries: dict[int, Entry] = {}  # by place on the tape
-        self.produced: set[Key] = {key for row in self.tape.rows for key in output_keys(row)}
+        self.produced: set[Key] = self.tape.rows.outputs()
         self.told: set[Key] = set()  # leaves, and values whose reading has been told
         self.passes: list[RunningPass] = []
         self.sources: dict[tuple[int, int], tuple] = {}  # code (by id, and itself), instruction -> line
@@ -177,28 +178,26 @@ class Builder:
         """The entry at this place of the tape, also one from before the recording."""
         entry = self.entries.get(index)
         if entry is None:
-            row = self.tape.rows[index]
-            inputs, outputs = (tuple([self.value_of_key(key) for key in keys]) for keys in (row[1], output_keys(row)))
+            row = self.tape.rows.entry(index)
+            inputs, outputs = (tuple(map(self.value_of_key, keys)) for keys in (inputs_of(row), outputs_of(row)))
             entry = self.add_entry(index, row, inputs, outputs, None, None, before=True)
         return entry
 
     def add_entry(self, index, row, inputs, outputs, line, source, before=False) -> Entry:
-        rule, saved = row[0], row[3]
+        rule, one, two = row[0], row[4], row[5]
         running = self.passes[-1] if self.passes and not before else None
         by_hand = rule.__class__ is HandWritten
-        entry = self.entries[index] = Entry(
-            id=len(self.trace._entries),
-            operator=rule.function_name if by_hand else rule.name,
-            text=rule.text([value.name for value in inputs], saved),
-            inputs=inputs,
-            outputs=outputs,
-            aggregate=by_hand,
-            made_by=running and running.entry and running.entry.id,
-            pass_id=running and running.pass_.id,
-            line=line,
-            source=source,
-            propagate_source=_definition(rule.propagate_function) if by_hand else None,
-        )
+        entry = _new(_Entry)
+        entry.id, entry.group = len(self.trace._entries), ""
+        entry.operator = rule.function_name if by_hand else rule.name
+        entry.text = rule.text([value.name for value in inputs], one, two)
+        entry.inputs, entry.outputs, entry.aggregate = inputs, outputs, by_hand
+        entry.made_by = running and running.entry and running.entry.id
+        entry.pass_id = running and running.pass_id
+        entry.line, entry.source, entry.returns_at = line, source, None
+        entry.propagate_source = _definition(rule.propagate_function) if by_hand else None
+        entry.__class__ = Entry
+        self.entries[index] = entry
         self.trace._entries.append(entry)
         return entry
 
@@ -211,8 +210,8 @@ class Builder:
         self.add(Leaf, line, self.source(code, instruction), value=value)
 
     def recorded(self, line, code, instruction, index) -> None:
-        row = self.tape.rows[index]
-        keys, output, source = row[1], row[2], self.source(code, instruction)
+        row, source = self.tape.rows.entry(index), self.source(code, instruction)
+        keys, output = inputs_of(row), row[1]
         entry = self.add_entry(index, row, self.several(keys), self.several(output), line, source)
         for key, value in zip(keys, entry.inputs):
             if key not in self.produced and key not in self.told:
@@ -319,6 +318,7 @@ def _definition(propagate: Callable) -> tuple[str, int] | None:
 
 
 _new = object.__new__
+_Entry = opened(Entry)
 _Recorded, _VisitBegun, _Visited, _Accumulated = map(opened, (Recorded, VisitBegun, Visited, Accumulated))
 
 # What a row of the log says first: the name of what makes an event of it; and how many fields follow.

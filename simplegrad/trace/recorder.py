@@ -120,7 +120,7 @@ class Recorder(Observer):
     def visit_begun(self, index: int, dL_doutputs: list) -> None:
         self.log += ("visit_begun", self.line, index, keys_of(dL_doutputs))
         # rules of our own operators are nobody's source line; what they record came from the call of grad
-        self.where = None if self.tape.rows[index][0].__class__ is HandWritten else _NOWHERE
+        self.where = None if self.tape.rows.rule(index).__class__ is HandWritten else _NOWHERE
 
     def visited(self, index: int, state: str, dL_doutputs: list, dL_dinputs: list) -> None:
         if self.then is not None:
