@@ -284,6 +284,22 @@ def solve(x, b, *, left: bool = True):
 
 
 @composed
+def det(x):
+    value = getattr(x, "value", None)
+    if not isinstance(value, torch.Tensor) or not is_nearly_singular(value.detach()):
+        return matrices.det(x)
+    if x.shape[-1] > 32:
+        raise UnsupportedError(f"det of a singular matrix of {x.shape[-1]} rows: at most 32.")
+    return matrices.det_of_any(x)
+
+
+def is_nearly_singular(x: torch.Tensor) -> bool:
+    """Whether half of the digits of its inverse, or of one of a batch, would be lost."""
+    sizes = torch.linalg.svdvals(x)
+    return sizes.numel() > 0 and bool((sizes[..., -1] <= torch.finfo(x.dtype).eps ** 0.5 * sizes[..., 0]).any())
+
+
+@composed
 def logdet(x):
     return matrices.logdet(x)
 

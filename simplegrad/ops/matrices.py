@@ -24,6 +24,32 @@ logdet = op(
     in_torch="torch.logdet({})",
 )
 
+det = op(
+    "det",
+    "det({})",
+    torch.linalg.det,
+    lambda g, r, x: (g * r).unsqueeze(-1).unsqueeze(-1) * inv(x).mT,
+    in_torch="torch.linalg.det({})",
+)
+det_of_any = op(  # also of a singular matrix, which has no inverse
+    "det_of_any",
+    "det({})",
+    torch.linalg.det,
+    lambda g, r, x: g.unsqueeze(-1).unsqueeze(-1) * cofactors(x),
+    code="det_of_any({})",
+    in_torch="torch.linalg.det({})",
+)
+
+
+def cofactors(x):
+    """The derivative of det: at each place, the determinant of what is left without its row and its column, signed."""
+    n = x.shape[-1]
+    rest = torch.tensor([[each for each in range(n) if each != left_out] for left_out in range(n)], device=x.device)
+    rest = rest.long().reshape(n, max(n - 1, 0))
+    signs = torch.tensor([[(-1.0) ** (i + j) for j in range(n)] for i in range(n)], dtype=x.dtype, device=x.device)
+    return det_of_any(x[..., rest[:, None, :, None], rest[None, :, None, :]]) * signs.reshape(n, n)
+
+
 logabsdet = op(
     "logabsdet",
     "torch.linalg.slogdet({})[1]",

@@ -166,7 +166,7 @@ def test_every_event_of_every_example_has_a_whole_sentence(name, modes):
 
 TOLD_BY_NUMBERS = set("remainder atan2 asin acos atan asinh acosh atanh erfc logsigmoid step add_at index_put".split())
 TOLD_BY_NUMBERS |= set("emptied scatter scatter_number scatter_add index_add".split())
-TOLD_BY_NUMBERS |= set("xlogy erfinv lgamma digamma polygamma solve logdet cholesky".split())
+TOLD_BY_NUMBERS |= set("xlogy erfinv lgamma digamma polygamma solve logdet cholesky det det_of_any".split())
 
 
 def test_operators_have_formulas():
