@@ -44,8 +44,8 @@ class Rule:
         self.kept = kept if op.pointwise and len(kept) <= 2 else None
         if op.each:  # one rule, which is told its place in the list
             vjps = [of_place(vjps[0], place) for place in range(count)]
-        self.vjps = [of_saved(self, vjp) for vjp in vjps]
-        self.on_tensors = [of_saved(self, vjp, tensors=True) for vjp in vjps]
+        self.vjps = [on_variables(self, vjp) for vjp in vjps]
+        self.on_tensors = [on_tensors(self, vjp) for vjp in vjps]
 
     def keep(self, args: Sequence) -> tuple:
         """`one` and `two` of these arguments, as far as they are known before there is a result: no tensor that no vjp
@@ -112,25 +112,48 @@ def argument_text(arg, name: str = "") -> str:
     return "..." if arg is Ellipsis else str(arg)
 
 
-def of_saved(rule: Rule, vjp: Callable, tensors: bool = False) -> Callable:
-    """A vjp as an entry calls it, (g, one, two). Which argument is where is known, so that nothing is asked on the way;
-    and so it is written out: a call with `*` would take twice as long."""
+# A vjp as an entry calls it, for (how many arguments it has after g, which of them are kept): on Variables, and on
+# their values. Written out, since a call with `*` takes twice as long, and most of what passes go through is of these.
+_CALLS: dict[tuple, Callable] = {
+    (2, ()): lambda vjp: lambda g, one, two: vjp(g, None, None),
+    (2, (0,)): lambda vjp: lambda g, one, two: vjp(g, one, None),
+    (2, (1,)): lambda vjp: lambda g, one, two: vjp(g, None, one),
+    (3, ()): lambda vjp: lambda g, one, two: vjp(g, None, None, None),
+    (3, (2,)): lambda vjp: lambda g, one, two: vjp(g, None, None, one),
+    (3, (0, 2)): lambda vjp: lambda g, one, two: vjp(g, one, None, two),
+    (3, (1, 2)): lambda vjp: lambda g, one, two: vjp(g, None, one, two),
+}
+_CALLS_ON_VALUES: dict[tuple, Callable] = {
+    (2, (0,)): lambda vjp: lambda g, one, two: vjp(g, one._value, None),
+    (2, (1,)): lambda vjp: lambda g, one, two: vjp(g, None, one._value),
+    (3, (2,)): lambda vjp: lambda g, one, two: vjp(g, None, None, one._value),
+    (3, (0, 2)): lambda vjp: lambda g, one, two: vjp(g, one._value, None, two._value),
+    (3, (1, 2)): lambda vjp: lambda g, one, two: vjp(g, None, one._value, two._value),
+}
+
+
+def on_variables(rule: Rule, vjp: Callable) -> Callable:
+    """The vjp as (g, one, two) -> contribution."""
     if rule.kept is None:
-        has_variables = tensors and not rule.op.shapes
-        return (lambda g, one, _: vjp(g, *map(value_of, one))) if has_variables else (lambda g, one, _: vjp(g, *one))
-    arguments = ["None"] * (vjp.__code__.co_argcount - 1)
-    for name, slot in zip(("one", "two"), rule.kept):
-        if slot < len(arguments):
-            arguments[slot] = value_text(rule, name, slot - 1) if tensors else name
-    names = {"vjp": vjp, "operand": operand}
-    return eval(f"lambda g, one, two: vjp(g, {', '.join(arguments)})", names)
+        return lambda g, one, _: vjp(g, *one)
+    made = _CALLS.get((vjp.__code__.co_argcount - 1, rule.kept))
+    return made(vjp) if made is not None else lambda g, one, two: vjp(g, *rule.saved(one, two))
 
 
-def value_text(rule: Rule, name: str, place: int) -> str:
-    """How the value of what was kept is got at: of a Variable, of a number beside one, of anything else."""
-    if place < 0 or place in rule.places:
-        return f"{name}._value"
-    return f"operand({name}, g)" if rule.op in (pointwise.mul, pointwise.div) and place == 1 else name
+def on_tensors(rule: Rule, vjp: Callable) -> Callable:
+    """The same, with the values of saved Variables. Which those are is known, so that nothing is asked on the way."""
+    if rule.op.shapes or rule.kept == ():
+        return on_variables(rule, vjp)
+    if rule.places == (0,) and rule.op in (pointwise.mul, pointwise.div):
+        return lambda g, number, _: vjp(g, None, None, operand(number, g))
+    if rule.kept is None:
+        return lambda g, one, _: vjp(g, *map(value_of, one))
+    of_variables = all(slot - 1 in rule.places for slot in rule.kept if slot)
+    made = _CALLS_ON_VALUES.get((vjp.__code__.co_argcount - 1, rule.kept)) if of_variables else None
+    if made is not None:
+        return made(vjp)
+    called = on_variables(rule, vjp)
+    return lambda g, one, two: called(g, value_of(one), value_of(two))
 
 
 def value_of(x):
@@ -393,7 +416,7 @@ def compare(method: str) -> Callable:
 
 
 _add, _sub, _mul, _div = map(binary, (pointwise.add, pointwise.sub, pointwise.mul, pointwise.div))
-# As `of_saved` would make them, without its detour: products are most of what a pass goes through (2 % of it).
+# As `on_tensors` would make them, without its detour: products are most of what a pass goes through (2 % of it).
 rule_of(pointwise.mul, (0, 1)).on_tensors[:] = [lambda g, a, b: g * b._value, lambda g, a, b: g * a._value]
 # Likewise for those whose vjp is an operator of its own: it is called without asking what it is given.
 _QUICK = {op: binary(op) for op in (pointwise.tanh_backward, pointwise.sigmoid_backward)}
