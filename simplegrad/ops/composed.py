@@ -11,15 +11,22 @@ from numbers import Real
 
 import torch
 
-from . import matrices
+from . import choosing, matrices, pointwise
 from .methods import FUNCTIONS, METHODS, Operators, UnsupportedError, cat, pad, stack, where, with_numpys_names
-
-COMPOSED: dict[str, Callable] = {}
 
 
 def composed(function: Callable) -> Callable:
-    COMPOSED[function.__name__.rstrip("_")] = taken = with_numpys_names(function)
+    taken = with_numpys_names(function)
+    publish(function.__name__.rstrip("_"), taken)
     return taken
+
+
+def publish(name: str, function: Callable) -> None:
+    """As torch.name(x), and as x.name() where torch's tensors have that."""
+    FUNCTIONS[name] = function
+    if hasattr(torch.Tensor, name) and not hasattr(Operators, name):
+        setattr(Operators, name, function)
+        METHODS[name] = function
 
 
 def chosen(name: str, value: object, known: Sequence) -> None:
@@ -165,6 +172,66 @@ def frac(x):
 
 
 @composed
+def fmod(x, other):
+    return pointwise.fmod(x, other)
+
+
+@composed
+def i1(x):
+    return pointwise.i1(x)
+
+
+@composed
+def ndtr(x):
+    """The share of a normal distribution below x."""
+    return (x * -math.sqrt(0.5)).erfc() * 0.5
+
+
+@composed
+def entr(x):
+    """-x log(x), 0 at 0 and minus infinite below."""
+    return where(x < 0, -math.inf, -x.xlogy(x))
+
+
+@composed
+def hardshrink(x, lambd: Real = 0.5):
+    return choosing.masked(x, (x >= -lambd) & (x <= lambd))
+
+
+@composed
+def softshrink(x, lambd: Real = 0.5):
+    return x - x.clamp(-lambd, lambd)
+
+
+@composed
+def nan_to_num(x, nan: Real | None = None, posinf: Real | None = None, neginf: Real | None = None):
+    ends = torch.finfo(x.dtype)
+    x = where(x != x, 0.0 if nan is None else nan, x)
+    x = where(x == math.inf, ends.max if posinf is None else posinf, x)
+    return where(x == -math.inf, ends.min if neginf is None else neginf, x)
+
+
+@composed
+def nansum(x, dim=None, keepdim: bool = False, *, dtype=None):
+    return choosing.masked(x, x != x).sum(dim, keepdim, dtype=dtype)
+
+
+@composed
+def logaddexp2(x, other):
+    return logaddexp(x * math.log(2), other * math.log(2)) / math.log(2)
+
+
+@composed
+def fmax(x, other):
+    return where(other != other, x, where(x != x, other, x.maximum(other)))
+
+
+@composed
+def fmin(x, other):
+    return where(other != other, x, where(x != x, other, x.minimum(other)))
+
+
+@composed
 def float_power(x, exponent):
     return x.double() ** exponent
 
@@ -178,7 +245,7 @@ def addmm(x, mat1, mat2, *, beta: Real = 1, alpha: Real = 1):
 
 
 for _name in ("addmv", "baddbmm"):
-    COMPOSED[_name] = addmm
+    publish(_name, addmm)
 
 
 @composed
@@ -209,7 +276,7 @@ def diagonal_of(x, offset: int = 0, dim1: int = 0, dim2: int = 1):
     return x[..., at + max(-offset, 0), at + max(offset, 0)]
 
 
-COMPOSED["diagonal"] = diagonal_of
+publish("diagonal", diagonal_of)
 
 
 @composed
@@ -257,6 +324,69 @@ def tensordot(a, b, dims=2):
     rows = a.permute(*free_a, *left).reshape(math.prod(a.shape[i] for i in free_a), size)
     columns = b.permute(*right, *free_b).reshape(size, math.prod(b.shape[i] for i in free_b))
     return (rows @ columns).reshape(*[a.shape[i] for i in free_a], *[b.shape[i] for i in free_b])
+
+
+@composed
+def matrix_power(x, n: int):
+    if n < 0:
+        return matrix_power(inv(x), -n)
+    half = None if n < 2 else matrix_power(x, n // 2)
+    if half is not None:
+        return half @ half @ x if n % 2 else half @ half
+    return x.clone() if n else torch.eye(x.shape[-1], dtype=x.dtype, device=x.device) + x * 0.0
+
+
+@composed
+def matrix_norm(x, ord="fro", dim=(-2, -1), keepdim: bool = False, *, dtype=None):
+    """torch.linalg.matrix_norm: also by singular values, of the last two dimensions or of others."""
+    if ord in ("fro", 1, -1, math.inf, -math.inf):
+        return by_elements(x, ord, dim, keepdim, dtype=dtype)
+    chosen("ord", ord, ("fro", "nuc", 1, -1, 2, -2, math.inf, -math.inf))
+    x = x if dtype is None else x.to(dtype)
+    sizes = svdvals(x.movedim(dim, (-2, -1)))
+    if is_nearly_singular(values_of("matrix_norm", x).movedim(dim, (-2, -1))):
+        raise UnsupportedError(
+            f"matrix_norm(…, ord={ord!r}) of a matrix without full rank: it has no derivative there."
+        )
+    found = sizes.sum(-1) if ord == "nuc" else sizes.amax(-1) if ord == 2 else sizes.amin(-1)
+    return (
+        found.reshape([1 if at in [each % x.ndim for each in dim] else n for at, n in enumerate(x.shape)])
+        if keepdim
+        else found
+    )
+
+
+by_elements = FUNCTIONS["linalg_norm"]
+
+
+@composed
+def linalg_norm(x, ord=None, dim=None, keepdim: bool = False, *, dtype=None):
+    over = tuple(range(x.ndim)) if dim is None else dim
+    if ord in ("nuc", 2, -2) and not isinstance(over, int) and len(over) == 2:
+        return matrix_norm(x, ord, over, keepdim, dtype=dtype)
+    return by_elements(x, ord, dim, keepdim, dtype=dtype)
+
+
+@composed
+def eigvalsh(x, UPLO: str = "L"):
+    chosen("UPLO", UPLO, "L")
+    return matrices.eigvalsh(x)
+
+
+@composed
+def eigh(x, UPLO: str = "L"):
+    """(eigenvalues, eigenvectors) of a symmetric matrix."""
+    found = torch.linalg.eigh(values_of("eigh", x), UPLO)
+    return type(found)((eigvalsh(x, UPLO), matrices.eigenvectors(x)))
+
+
+@composed
+def svdvals(x, *, driver=None):
+    """The positive eigenvalues of [[0, x], [x.mT, 0]], largest first."""
+    wide, high = (torch.zeros((*x.shape[:-2], n, n), dtype=x.dtype, device=x.device) for n in x.shape[-2:])
+    twice = cat([cat([wide, x], -1), cat([x.mT, high], -1)], -2)
+    least = min(x.shape[-2:])
+    return matrices.eigvalsh(twice).flip(-1).narrow(-1, 0, least)
 
 
 @composed
@@ -397,6 +527,81 @@ def column_stack(tensors):
 
 
 @composed
+def dstack(tensors):
+    shaped = [x.reshape(1, -1, 1) if x.ndim < 2 else x.unsqueeze(-1) if x.ndim == 2 else x for x in tensors]
+    return cat(shaped, 2)
+
+
+@composed
+def rot90(x, k: int = 1, dims=(0, 1)):
+    a, b = dims
+    k %= 4
+    x = x.flip(a, b) if k == 2 else x.flip(b) if k == 1 else x.flip(a) if k == 3 else x.clone()
+    return x.transpose(a, b) if k % 2 else x
+
+
+@composed
+def diag_embed(x, offset: int = 0, dim1: int = -2, dim2: int = -1):
+    on_it = torch.eye(x.shape[-1], dtype=torch.bool, device=x.device)
+    below, beside = max(-offset, 0), max(offset, 0)
+    return pad(where(on_it, x.unsqueeze(-1), 0.0), (beside, below, below, beside)).movedim((-2, -1), (dim1, dim2))
+
+
+@composed
+def diagflat(x, offset: int = 0):
+    return diag_embed(x.reshape(-1), offset)
+
+
+@composed
+def repeat_interleave(x, repeats, dim: int | None = None, *, output_size: int | None = None):
+    x, dim = (x.reshape(-1), 0) if dim is None else (x, dim)
+    places = torch.arange(x.shape[dim]).repeat_interleave(torch.as_tensor(repeats))
+    return x.index_select(dim, places)
+
+
+@composed
+def select_scatter(x, src, dim: int, index: int):
+    index %= x.shape[dim]
+    parts = [x.narrow(dim, 0, index), src.unsqueeze(dim), x.narrow(dim, index + 1, x.shape[dim] - index - 1)]
+    return cat(parts, dim)
+
+
+@composed
+def index_fill(x, dim: int, index, value):
+    if not x.ndim:
+        return index_fill(x.reshape(1), 0, index, value).reshape(())
+    filled = torch.zeros(x.shape[dim], dtype=torch.bool, device=x.device).index_fill(0, index, True)
+    return x.masked_fill(filled.reshape(-1, *[1] * (x.ndim - 1 - dim % x.ndim)), value)
+
+
+@composed
+def take(x, index):
+    return x.reshape(-1)[index]
+
+
+@composed
+def msort(x):
+    return x.sort(0)[0]
+
+
+@composed
+def trapezoid(y, x=None, *, dx: Real = 1.0, dim: int = -1):
+    n = max(y.shape[dim] - 1, 0)
+    means = (y.narrow(dim, y.shape[dim] - n, n) + y.narrow(dim, 0, n)) * 0.5
+    if x is None:
+        return (means * dx).sum(dim)
+    x = x.reshape(-1, *[1] * (y.ndim - 1 - dim % y.ndim)) if x.ndim == 1 else x
+    return (means * x.diff(dim=dim if x.ndim == y.ndim else 0)).sum(dim)
+
+
+@composed
+def pixel_shuffle(x, upscale_factor: int):
+    r, (*batch, channels, high, wide) = upscale_factor, x.shape
+    parts = x.reshape(*batch, channels // r**2, r, r, high, wide).movedim((-4, -3), (-3, -1))
+    return parts.reshape(*batch, channels // r**2, high * r, wide * r)
+
+
+@composed
 def unfold(x, kernel_size, dilation=1, padding=0, stride=1):
     """torch.nn.functional.unfold: the windows of images, a column each."""
     windows = windows_of(x, pair(kernel_size), pair(stride), pair(padding), pair(dilation))
@@ -446,7 +651,8 @@ def with_places(name: str) -> Callable:
     return found
 
 
-COMPOSED |= {name: with_places(name) for name in ("sort", "topk", "kthvalue", "cummax", "cummin", "mode")}
+for _name in ("sort", "topk", "kthvalue", "cummax", "cummin", "mode"):
+    publish(_name, with_places(_name))
 _median = with_places("median")
 
 
@@ -487,301 +693,10 @@ def dist(x, other, p: Real = 2):
     return (x - other).norm(p)
 
 
-# --- networks --------------------------------------------------------------------------------------------------------
-
-
-def reduced(losses, reduction: str):
-    chosen("reduction", reduction, ("mean", "sum", "none"))
-    return losses if reduction == "none" else losses.mean() if reduction == "mean" else losses.sum()
-
-
-@composed
-def mse_loss(x, target, *, reduction: str = "mean", weight=None):
-    losses = (x - target).square()
-    return reduced(losses if weight is None else losses * weight, reduction)
-
-
-@composed
-def l1_loss(x, target, *, reduction: str = "mean", weight=None):
-    losses = (x - target).abs()
-    return reduced(losses if weight is None else losses * weight, reduction)
-
-
-@composed
-def smooth_l1_loss(x, target, *, reduction: str = "mean", beta: Real = 1.0):
-    away = (x - target).abs()
-    return reduced(away if not beta else where(away < beta, away.square() * (0.5 / beta), away - 0.5 * beta), reduction)
-
-
-@composed
-def huber_loss(x, target, reduction: str = "mean", delta: Real = 1.0, weight=None):
-    away = (x - target).abs()
-    losses = where(away <= delta, away.square() * 0.5, (away - 0.5 * delta) * delta)
-    return reduced(losses if weight is None else losses * weight, reduction)
-
-
-@composed
-def binary_cross_entropy(x, target, weight=None, *, reduction: str = "mean"):
-    losses = -(target * x.log().clamp(min=-100) + (1 - target) * (1 - x).log().clamp(min=-100))
-    return reduced(losses if weight is None else losses * weight, reduction)
-
-
-@composed
-def binary_cross_entropy_with_logits(x, target, weight=None, *, reduction: str = "mean", pos_weight=None):
-    factor = 1.0 if pos_weight is None else (pos_weight - 1) * target + 1
-    losses = (1 - target) * x - x.logsigmoid() * factor
-    return reduced(losses if weight is None else losses * weight, reduction)
-
-
-@composed
-def kl_div(x, target, *, reduction: str = "mean", log_target: bool = False):
-    if log_target:
-        losses = target.exp() * (target - x)
-    else:
-        losses = target * (where(target == 0, 1.0, target).log() - x)
-    return losses.sum() / x.shape[0] if reduction == "batchmean" else reduced(losses, reduction)
-
-
-@composed
-def nll_loss(x, target, weight=None, *, ignore_index: int = -100, reduction: str = "mean"):
-    """Of log-probabilities (n, classes, …), and the right classes (n, …)."""
-    target = getattr(target, "value", target)
-    dim = 1 if x.ndim > 1 else 0
-    counted = target != ignore_index
-    places = target.masked_fill(~counted, 0)
-    weights = counted.to(x.dtype) if weight is None else getattr(weight, "value", weight)[places] * counted
-    losses = -x.gather(dim, places.unsqueeze(dim)).squeeze(dim) * weights
-    return losses.sum() / weights.sum() if reduction == "mean" else reduced(losses, reduction)
-
-
-@composed
-def cross_entropy(
-    x, target, weight=None, *, ignore_index: int = -100, reduction: str = "mean", label_smoothing: Real = 0.0
-):
-    """Of logits (n, classes, …), and the right classes, or their probabilities."""
-    dim = 1 if x.ndim > 1 else 0
-    logs = x.log_softmax(dim)
-    if not target.dtype.is_floating_point:
-        if label_smoothing:
-            raise UnsupportedError("cross_entropy(…, label_smoothing=…): only with probabilities as target.")
-        return nll_loss(logs, target, weight, ignore_index=ignore_index, reduction=reduction)
-    if tuple(target.shape) != tuple(x.shape):
-        raise UnsupportedError(
-            f"cross_entropy: the target holds floats, which are probabilities, and has shape {tuple(target.shape)}, "
-            f"not {tuple(x.shape)}. The right classes are whole numbers: target.long()."
-        )
-    if label_smoothing:
-        target = target * (1 - label_smoothing) + label_smoothing / x.shape[dim]
-    shape = [-1 if at == dim else 1 for at in range(x.ndim)]
-    losses = -(logs * target * (1.0 if weight is None else weight.reshape(shape))).sum(dim)
-    return losses.sum() / math.prod(losses.shape) if reduction == "mean" else reduced(losses, reduction)
-
-
-@composed
-def cosine_similarity(x1, x2, dim: int = 1, eps: Real = 1e-8):
-    shape = torch.broadcast_shapes(x1.shape, x2.shape)  # a dimension of size 1 counts as often as it is repeated
-    x1, x2 = x1.expand(*shape), x2.expand(*shape)
-    product = (x1 * x2).sum(dim)
-    return product / (x1.norm(2, dim).clamp(min=eps) * x2.norm(2, dim).clamp(min=eps))
-
-
-@composed
-def pairwise_distance(x1, x2, p: Real = 2.0, eps: Real = 1e-6, keepdim: bool = False):
-    return (x1 - x2 + eps).norm(p, -1, keepdim)
-
-
-@composed
-def normalize(x, p: Real = 2.0, dim: int = 1, eps: Real = 1e-12):
-    return x / x.norm(p, dim, True).clamp(min=eps)
-
-
-@composed
-def layer_norm(x, normalized_shape: Sequence[int], weight=None, bias=None, eps: Real = 1e-5):
-    dims = tuple(range(-len(normalized_shape), 0))
-    away = x - x.mean(dims, True)
-    return scaled_and_shifted(away * (away.square().mean(dims, True) + eps).rsqrt(), weight, bias)
-
-
-@composed
-def rms_norm(x, normalized_shape: Sequence[int], weight=None, eps: Real | None = None):
-    eps = torch.finfo(x.dtype).eps if eps is None else eps
-    dims = tuple(range(-len(normalized_shape), 0))
-    return scaled_and_shifted(x * (x.square().mean(dims, True) + eps).rsqrt(), weight, None)
-
-
-@composed
-def group_norm(x, num_groups: int, weight=None, bias=None, eps: Real = 1e-5):
-    n, channels, *rest = x.shape
-    groups = x.reshape(n, num_groups, channels // num_groups * math.prod(rest))
-    shape = (1, channels, *(1,) * len(rest))
-    normal = layer_norm(groups, groups.shape[-1:], eps=eps).reshape(x.shape)
-    return scaled_and_shifted(normal, *[each if each is None else each.reshape(shape) for each in (weight, bias)])
-
-
-@composed
-def batch_norm(
-    x, running_mean, running_var, weight=None, bias=None, training: bool = False, momentum=0.1, eps: Real = 1e-5
-):
-    """What is given as running mean and variance is read, and never changed."""
-    if x.ndim < 2:
-        raise UnsupportedError("batch_norm: of at least two dimensions, (n, channels, …).")
-    dims, shape = (0, *range(2, x.ndim)), (1, x.shape[1], *(1,) * (x.ndim - 2))
-    if training:
-        mean, var = x.mean(dims, True), x.var(dims, False, True)
-    else:
-        mean, var = running_mean.reshape(shape), running_var.reshape(shape)
-    normal = (x - mean) * (var + eps) ** -0.5
-    return scaled_and_shifted(normal, *[each if each is None else each.reshape(shape) for each in (weight, bias)])
-
-
-def scaled_and_shifted(x, weight, bias):
-    x = x if weight is None else x * weight
-    return x if bias is None else x + bias
-
-
-@composed
-def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, sparse=False):
-    """The rows of `weight` at these places."""
-    for name, asked in (
-        ("padding_idx", padding_idx),
-        ("max_norm", max_norm),
-        ("scale_grad_by_freq", scale_grad_by_freq),
-    ):
-        if asked is not None and asked is not False:
-            raise UnsupportedError(f"embedding(…, {name}=…) is not there on Variables. Leave it out.")
-    return weight[getattr(input, "value", input)]
-
-
-@composed
-def dropout(x, p: float = 0.5, training: bool = True, inplace: bool = False):
-    return x * dropped(x, p) if training and p else x
-
-
-def dropped(x, p: float) -> torch.Tensor:
-    """1 / (1 - p), or 0 with probability p: the numbers that torch draws for x."""
-    return torch.dropout(torch.ones(tuple(x.shape), dtype=x.dtype, device=x.device), p, True)
-
-
-@composed
-def scaled_dot_product_attention(
-    query, key, value, attn_mask=None, dropout_p: float = 0.0, is_causal: bool = False, scale=None, enable_gqa=False
-):
-    """softmax(query @ key.mT / sqrt(size) + mask) @ value. `enable_gqa`: heads of the query share those of the key."""
-    if enable_gqa:
-        key, value = (shared(x, query.shape[-3] // x.shape[-3]) for x in (key, value))
-    scores = query @ key.mT * (query.shape[-1] ** -0.5 if scale is None else scale)
-    if is_causal:
-        attn_mask = torch.ones(query.shape[-2], key.shape[-2], dtype=torch.bool, device=query.device).tril()
-    if attn_mask is not None and attn_mask.dtype == torch.bool:
-        scores = scores.masked_fill(~getattr(attn_mask, "value", attn_mask), -math.inf)
-    elif attn_mask is not None:
-        scores = scores + attn_mask
-    weights = scores.softmax(-1)
-    return dropout(weights, dropout_p) @ value
-
-
-def shared(x, times: int):
-    """Each head so many times, one behind the other."""
-    *batch, heads, length, size = x.shape
-    apart = x.unsqueeze(-3).expand(*batch, heads, times, length, size)
-    return apart.reshape(*batch, heads * times, length, size)
-
-
-@composed
-def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups: int = 1):
-    """Cross-correlation of images ((n,) channels, height, width), by their windows."""
-    out, channels, *kernel = weight.shape
-    images, dilation = x if x.ndim == 4 else x.unsqueeze(0), pair(dilation)
-    images = pad(images, around(padding, kernel, dilation)) if padding not in (0, "valid") else images
-    windows = windows_of(images, tuple(kernel), pair(stride), (0, 0), dilation)
-    n, _, high, wide, *_ = windows.shape
-    columns = windows.reshape(n, groups, channels, high, wide, *kernel).permute(0, 1, 3, 4, 2, 5, 6)
-    rows = weight.reshape(groups, out // groups, channels * math.prod(kernel))
-    product = columns.reshape(n, groups, high * wide, channels * math.prod(kernel)) @ rows.mT
-    product = product.mT.reshape(n, out, high, wide)
-    product = product if bias is None else product + bias.reshape(-1, 1, 1)
-    return product if x.ndim == 4 else product.squeeze(0)
-
-
-def around(padding, kernel: Sequence[int], dilation: Sequence[int]) -> tuple[int, ...]:
-    """What is put before and behind each dimension, from the last on, as torch's pad takes it."""
-    if padding == "same":
-        missing = [d * (k - 1) for k, d in zip(kernel, dilation)]
-        return tuple(part for each in reversed(missing) for part in (each // 2, each - each // 2))
-    return tuple(part for each in reversed(pair(padding)) for part in (each, each))
-
-
-@composed
-def conv1d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups: int = 1):
-    stride, dilation = ((1, each if isinstance(each, int) else each[0]) for each in (stride, dilation))
-    padding = padding if isinstance(padding, str) else (0, padding if isinstance(padding, int) else padding[0])
-    return conv2d(x.unsqueeze(-2), weight.unsqueeze(-2), bias, stride, padding, dilation, groups).squeeze(-2)
-
-
-@composed
-def avg_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None):
-    padding, kernel = pair(padding), pair(kernel_size)
-    given = torch.ones(1, *x.shape[-2:], dtype=x.dtype, device=x.device)
-    size = torch.nn.functional.avg_pool2d(given, kernel, stride, padding, ceil_mode).shape[-2:]
-    sums = summed_windows(x, kernel, stride, padding, size)
-    if divisor_override is not None or count_include_pad and not ceil_mode:
-        return sums / (divisor_override or math.prod(kernel))
-    if count_include_pad:  # of what a window has beyond the padding nothing is counted
-        given = pad(given, around(padding, kernel, (1, 1)), value=1.0)
-        padding = (0, 0)
-    return sums / summed_windows(given, kernel, stride, padding, size).squeeze(0)
-
-
-def summed_windows(x, kernel: tuple, stride, padding: tuple, size: Sequence[int]):
-    """The sums of so many windows; the last ones may go beyond the padding."""
-    stride = kernel if stride in (None, (), []) else pair(stride)
-    high, wide = (
-        max(0, (count - 1) * s + k - n - p) for count, s, k, n, p in zip(size, stride, kernel, x.shape[-2:], padding)
-    )
-    images = x if x.ndim == 4 else x.unsqueeze(0)
-    images = pad(images, (padding[1], wide, padding[0], high))
-    sums = windows_of(images, kernel, stride, (0, 0), (1, 1)).sum((-2, -1))[..., : size[0], : size[1]]
-    return sums if x.ndim == 4 else sums.squeeze(0)
-
-
-@composed
-def adaptive_avg_pool2d(x, output_size):
-    """Means of output_size windows, which cover the image and may overlap by one: as products with their weights."""
-    asked = pair(output_size)
-    rows, columns = (means_of(n, n if out is None else out, x) for n, out in zip(x.shape[-2:], asked))
-    return rows @ x @ columns.mT
-
-
-def means_of(n: int, out: int, like) -> torch.Tensor:
-    """(out, n): the weights with which each of n counts in each of `out` means."""
-    starts = torch.arange(out) * n // out
-    ends = ((torch.arange(out) + 1) * n + out - 1) // out
-    at = torch.arange(n)
-    inside = ((at >= starts.unsqueeze(1)) & (at < ends.unsqueeze(1))).to(like.dtype)
-    return (inside / inside.sum(1, keepdim=True)).to(like.device)
-
-
-@composed
-def max_pool2d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
-    images = values_of("max_pool2d", x)
-    _, places = torch.nn.functional.max_pool2d(images, kernel_size, stride, padding, dilation, ceil_mode, True)
-    found = x.flatten(-2).gather(-1, places.flatten(-2)).reshape(places.shape)
-    return (found, places) if return_indices else found
-
-
-@composed
-def max_pool2d_with_indices(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=True):
-    return max_pool2d(x, kernel_size, stride, padding, dilation, ceil_mode, True)
-
-
 @composed
 def polygamma(n: int, x):
     return x.polygamma(int(n))
 
 
-COMPOSED |= {"_threshold": threshold, "row_stack": vstack, "inverse": inv}
-FUNCTIONS |= COMPOSED
-for _name, _function in COMPOSED.items():
-    if hasattr(torch.Tensor, _name) and not hasattr(Operators, _name):
-        setattr(Operators, _name, _function)
-        METHODS[_name] = _function
+for _name, _function in (("_threshold", threshold), ("row_stack", vstack), ("inverse", inv), ("trapz", trapezoid)):
+    publish(_name, _function)

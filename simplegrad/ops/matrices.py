@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from .choosing import masked, where
 from .linear import matmul
 from .table import op
 
@@ -58,6 +59,28 @@ logabsdet = op(
     code="logabsdet({})",
     in_torch="torch.linalg.slogdet({})[1]",
 )
+
+
+eigvalsh = op(
+    "eigvalsh",
+    "eigvalsh({})",
+    torch.linalg.eigvalsh,
+    lambda g, r, x: eigenvectors(x) * g.unsqueeze(-2) @ eigenvectors(x).mT,
+    in_torch="torch.linalg.eigvalsh({})",
+)
+eigenvectors = op(
+    "eigenvectors",
+    "eigenvectors({})",
+    lambda x: torch.linalg.eigh(x)[1],
+    lambda g, r, x: r @ (r.mT @ g * inverse_gaps(eigvalsh(x))) @ r.mT,
+    in_torch="torch.linalg.eigh({})[1]",
+)
+
+
+def inverse_gaps(values):
+    """1 / (b - a) for each two eigenvalues, 0 for equal ones."""
+    gaps = values.unsqueeze(-2) - values.unsqueeze(-1)
+    return masked(1 / where(gaps == 0, 1.0, gaps), gaps == 0)
 
 
 def lower_half(x):

@@ -11,7 +11,7 @@ import inspect
 import math
 from collections.abc import Callable, Sequence
 from numbers import Real
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
@@ -152,95 +152,18 @@ class Operators:
 
     # --- functions of each element -----------------------------------------------------------------------------------
 
-    def exp(self) -> Self:
-        return pointwise.exp(self)
+    # exp, sin, tanh, … need no more than their lines in the table: see `method_of`. Their names, for editors:
 
-    def exp2(self) -> Self:
-        return pointwise.exp2(self)
+    if TYPE_CHECKING:
 
-    def expm1(self) -> Self:
-        return pointwise.expm1(self)
+        def of_each_element(self) -> Self: ...
 
-    def log(self) -> Self:
-        return pointwise.log(self)
-
-    def log2(self) -> Self:
-        return pointwise.log2(self)
-
-    def log10(self) -> Self:
-        return pointwise.log10(self)
-
-    def log1p(self) -> Self:
-        return pointwise.log1p(self)
-
-    def sqrt(self) -> Self:
-        return pointwise.sqrt(self)
-
-    def rsqrt(self) -> Self:
-        return pointwise.rsqrt(self)
-
-    def square(self) -> Self:
-        return pointwise.square(self)
-
-    def reciprocal(self) -> Self:
-        return pointwise.reciprocal(self)
-
-    def sin(self) -> Self:
-        return pointwise.sin(self)
-
-    def cos(self) -> Self:
-        return pointwise.cos(self)
-
-    def tan(self) -> Self:
-        return pointwise.tan(self)
-
-    def asin(self) -> Self:
-        return pointwise.asin(self)
-
-    def acos(self) -> Self:
-        return pointwise.acos(self)
-
-    def atan(self) -> Self:
-        return pointwise.atan(self)
-
-    def sinh(self) -> Self:
-        return pointwise.sinh(self)
-
-    def cosh(self) -> Self:
-        return pointwise.cosh(self)
-
-    def tanh(self) -> Self:
-        return pointwise.tanh(self)
-
-    def asinh(self) -> Self:
-        return pointwise.asinh(self)
-
-    def acosh(self) -> Self:
-        return pointwise.acosh(self)
-
-    def atanh(self) -> Self:
-        return pointwise.atanh(self)
-
-    def erf(self) -> Self:
-        return pointwise.erf(self)
-
-    def erfc(self) -> Self:
-        return pointwise.erfc(self)
-
-    def erfinv(self) -> Self:
-        return pointwise.erfinv(self)
-
-    def lgamma(self) -> Self:
-        return pointwise.lgamma(self)
-
-    def digamma(self) -> Self:
-        return pointwise.digamma(self)
+        exp = exp2 = expm1 = log = log2 = log10 = log1p = sqrt = rsqrt = square = reciprocal = of_each_element
+        sin = cos = tan = asin = acos = atan = sinh = cosh = tanh = asinh = acosh = atanh = erf = of_each_element
+        erfc = erfinv = lgamma = digamma = sigmoid = of_each_element
 
     def polygamma(self, n: int) -> Self:
         return pointwise.polygamma(self, n)
-
-    def sigmoid(self) -> Self:
-        return pointwise.sigmoid(self)
 
     def relu(self, inplace: bool = False) -> Self:
         _not_in_place("relu", inplace)

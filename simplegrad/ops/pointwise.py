@@ -51,6 +51,15 @@ pow = pointwise("pow", "{} ** {}", operator.pow, power_base, power_exponent)
 remainder = pointwise(
     "remainder", "{} % {}", torch.remainder, lambda g, r, a, b: g, lambda g, r, a, b: -scaled(g, floor_of(a, b))
 )
+fmod = pointwise(
+    "fmod", "{}.fmod({})", torch.fmod, lambda g, r, a, b: g, lambda g, r, a, b: -scaled(g, whole_part_of(a, b))
+)
+whole_part_of = pointwise(
+    "whole_part_of",
+    "whole_part_of({}, {})",
+    lambda a, b: torch.div(a, b, rounding_mode="trunc"),
+    in_torch="torch.div({}, {}, rounding_mode='trunc')",
+)
 floor_of = pointwise("floor_of", "floor_of({}, {})", torch.floor_divide, in_torch="torch.floor_divide({}, {})")
 atan2 = pointwise(
     "atan2",
@@ -101,6 +110,17 @@ atanh = of_one("atanh", torch.atanh, lambda g, r, x: g / (1 - x**2))
 erf = of_one("erf", torch.erf, lambda g, r, x: g * times((-(x * x)).exp(), 2 / math.sqrt(math.pi)))
 erfc = of_one("erfc", torch.erfc, lambda g, r, x: g * times((-(x * x)).exp(), -2 / math.sqrt(math.pi)))
 erfinv = of_one("erfinv", torch.erfinv, lambda g, r, x: g * times((r * r).exp(), math.sqrt(math.pi) / 2))
+sinc = of_one(
+    "sinc", torch.sinc, lambda g, r, x: g * masked((times(x, math.pi).cos() - r) / where(x == 0, 1.0, x), x == 0)
+)
+i0 = of_one("i0", torch.i0, lambda g, r, x: g * i1(x))
+i1 = pointwise(
+    "i1",
+    "i1({})",
+    torch.special.i1,
+    lambda g, r, x: g * where(x == 0, 0.5, x.i0() - r / where(x == 0, 1.0, x)),
+    in_torch="torch.special.i1({})",
+)
 lgamma = of_one("lgamma", torch.lgamma, lambda g, r, x: g * digamma(x))
 digamma = of_one("digamma", torch.digamma, lambda g, r, x: g * polygamma(x, 1))
 polygamma = pointwise(
