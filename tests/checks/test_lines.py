@@ -201,6 +201,33 @@ def test_what_always_holds_of_the_inputs_is_kept():
     assert faults[0].explanation == "a constant factor of 1.5"
 
 
+class Solved(Function):
+    """Only the lower triangle is read, and the gradient is symmetric: right for a symmetric matrix."""
+
+    @staticmethod
+    def forward(ctx, matrix, x):
+        lower = torch.linalg.cholesky(matrix)
+        y = torch.cholesky_solve(x, lower)
+        ctx.save_for_backward(lower, y)
+        return y
+
+    @staticmethod
+    def backward(ctx, g):
+        lower, y = ctx.saved_tensors
+        back = torch.cholesky_solve(g, lower)
+        both = back @ y.mT + y @ back.mT
+        gx = -back  # BUG
+        return -both / 2, gx
+
+
+def test_a_gradient_that_is_right_for_what_is_given_is_not_told():
+    def solved(a, x):
+        return Solved.apply(a @ a.mT + 3 * torch.eye(3, dtype=torch.double), x)
+
+    faults = check(solved, real(3, 3), real(3, 2, seed=1), order=1).faults
+    assert [(fault.slot, fault.read_at.first) for fault in faults] == [("x", marked(Solved))]
+
+
 class Stitched(Function):
     @staticmethod
     def forward(ctx, x, result):

@@ -17,7 +17,7 @@ import torch
 from simplegrad.locks import cached_property
 
 from .. import source
-from ..numbers import directions, inner, moved, near, plain, size_of, slope
+from ..numbers import directions, inner, moved, near, norm, plain, size_of, slope
 from ..subjects.alone import Alone
 from .owner import Owner
 from .trail import Note, carries, followed
@@ -26,6 +26,7 @@ MOST_ELEMENTS = 200  # above this, differences element by element would take too
 MOST_VALUES = 80  # values of forward whose gradients are asked for
 JITTER = (0.0, 0.0, 0.05, 0.11)  # relative distance of each sample from the given point
 LOOSE = {64: 1e-6, 32: 1e-3}
+ACROSS = 1e-5  # the cosine of a right angle, up to rounding
 BY_DIFFERENCES = {64: 2e-4, 32: 3e-2}
 
 
@@ -65,6 +66,7 @@ class Samples:
     bits: int
     each: list[Sample]
     by_autograd: bool
+    ways: list[list[torch.Tensor]] = field(default_factory=list)  # the only ones in which the inputs ever move
 
     @property
     def tolerance(self) -> float:
@@ -72,7 +74,17 @@ class Samples:
 
     def right(self, found: Any, sample: Sample, slot: int) -> bool:
         """Whether this is the gradient of that input, up to rounding."""
-        return near(found, sample.truth[slot], self.tolerance, self.least(sample))
+        if near(found, sample.truth[slot], self.tolerance, self.least(sample)):
+            return True
+        return bool(self.ways) and self.right_along(found, sample.truth[slot], slot)
+
+    def right_along(self, found: Any, truth: Any, slot: int) -> bool:
+        """Whether what is wrong with it is so only across the ways in which this input ever moves."""
+        if not is_real(found) or not is_real(truth):
+            return False
+        apart = plain(found.detach()).sum_to_size(truth.shape) - plain(truth.detach())
+        ways = [way[slot] for way in self.ways]
+        return all(norm([w]) > 0 and abs(inner(apart, w)) <= ACROSS * norm([apart]) * norm([w]) for w in ways)
 
     def least(self, sample: Sample) -> float:
         """Below this, a number is zero: rounding beside the largest gradients of the sample."""
@@ -108,7 +120,8 @@ def samples_of(alone: Alone, bits: int = 64, output: int | None = None, ways: Wa
             one, followed_here = sample_of(alone, bits, draw, jitter, output, ways)
             found.append(one)
             by_autograd = by_autograd and followed_here
-    return Samples(alone, bits, found, by_autograd) if found else None
+    moving = [way for draw in (11, 12) if ways and (way := ways(draw)) is not None]
+    return Samples(alone, bits, found, by_autograd, moving) if found else None
 
 
 def sample_of(
