@@ -88,6 +88,40 @@ class OtherAxis(Function):
         return g * b * (1 - t * t), gb
 
 
+class OtherAxisKept(Function):
+    """The axis is another one, and what is left of it does not fit: two things are to be changed in one call."""
+
+    @staticmethod
+    def forward(ctx, x):
+        y = x.softmax(-1)
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx, g):
+        (y,) = ctx.saved_tensors
+        inner = (g * y).sum(dim=0)  # BUG
+        return y * (g - inner)
+
+
+class OneBoundForgotten(Function):
+    """A mask that is too wide, computed before what is multiplied with it, in a helper."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.clamp(-0.5, 0.5)
+
+    @staticmethod
+    def inside(x):
+        return x < 0.5  # BUG
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        return g * OneBoundForgotten.inside(x)
+
+
 class Exchanged(Function):
     @staticmethod
     def forward(ctx, x, low, high):
@@ -142,6 +176,8 @@ class Masked(Function):
         (NotDivided, (real(2, 4),)),
         (OtherSum, (real(2, 4),)),
         (OtherAxis, (real(3, 3), real(3, seed=1))),
+        (OtherAxisKept, (real(2, 3),)),
+        (OneBoundForgotten, (torch.tensor([-1.2, -0.3, 0.4, 0.9, -0.7, 0.1]).double().requires_grad_(),)),
         (Exchanged, (real(4), real(4, seed=1), real(4, seed=2))),
         (OfBranches, (real(4),)),
         (Masked, (real(5),)),

@@ -24,6 +24,7 @@ ALIKE = (
     *(("mul", "div"), ("add", "sub"), ("mul_", "div_"), ("add_", "sub_")),
 )
 ALONG_AN_AXIS = {"sum", "mean", "amax", "amin", "cumsum", "softmax", "logsumexp", "flip", "unsqueeze", "squeeze", "cat"}
+REDUCES = {"sum", "mean", "amax", "amin", "logsumexp"}
 AXES = (-1, 0, 1, -2, 2)
 SUMS = ("sum", "mean")
 WRAPPED = ("conj", "mT", "square", "sqrt", "exp")
@@ -322,6 +323,8 @@ def along_others(node: ast.Call) -> Iterator[ast.expr]:
             for other in other_axes(each.value):
                 keywords = [*node.keywords[:i], ast.keyword(each.arg, other), *node.keywords[i + 1 :]]
                 yield ast.Call(node.func, node.args, keywords)
+                if node.func.attr in REDUCES and all(each.arg != "keepdim" for each in node.keywords):
+                    yield ast.Call(node.func, node.args, [*keywords, ast.keyword("keepdim", ast.Constant(True))])
 
 
 def other_axes(node: ast.expr) -> Iterator[ast.expr]:

@@ -41,6 +41,8 @@ BEGINNINGS = ("=", "zeros", "zeros_like", "new_zeros")  # operations that make t
 ARRANGE = {"cat", "concat", "stack", "reshape", "view", "t", "transpose", "permute", "contiguous", "flatten", "expand"}
 ARRANGE |= {"unsqueeze", "squeeze", "movedim", "swapaxes", "view_as", "reshape_as", "to", "type_as", "clone"}
 
+OTHER_MASK = "a mask of where the right gradient is not zero"
+
 Changes = dict[Site, Change]
 Meaning = list[Known]  # one known value at each sample
 
@@ -240,6 +242,9 @@ class Search:
         if c is not None and self.repaired_by(suspect.site, lambda k: scaled(c)):
             suspect.factor = c
         if suspect.executions == 1 and isinstance(suspect.values[0], torch.Tensor):
+            if suspect.values[0].dtype == torch.bool:
+                self._find_mask(suspect)
+                return
             self._find_meant(suspect)
             if suspect.factor is None and not suspect.is_meant_exactly:
                 self._find_missing(suspect)
@@ -287,6 +292,17 @@ class Search:
                         return
         if found is not None:
             suspect.meant, suspect.is_meant_exactly = found[0], True
+
+    def _find_mask(self, suspect: Suspect) -> None:
+        """Whether it should hold just where the right gradient is something."""
+        for i in self.wrong:
+            rows = [sample.truth[i] for sample in self.samples.each]
+            if any(row is None or row.shape != suspect.values[0].shape for row in rows):
+                continue
+            masks = [plain(row.detach()) != 0 for row in rows]
+            if self.repaired_by(suspect.site, lambda k, masks=masks: lambda _: masks[k]):
+                suspect.meant, suspect.is_meant_exactly = Known(masks[0], "mask", OTHER_MASK), True
+                return
 
     def _is_truth(self, meaning: Meaning) -> bool:
         """Whether it is the right gradient of an input whose gradient is wrong."""
