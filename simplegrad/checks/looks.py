@@ -324,13 +324,12 @@ def _with(at: list[torch.Tensor], ways: list[Way], h: float) -> list[torch.Tenso
 def reach(x: torch.Tensor, masks: list[torch.Tensor] | None = None) -> torch.Tensor:
     """How far each element may be moved for a step: as others of its group, or by its own size if it is far smaller.
     `masks`: its groups, where they are known."""
-    x = plain(x.detach())
-    size = torch.zeros(x.shape, dtype=torch.float64, device=x.device)
+    own = plain(x.detach()).abs().double()
+    size = torch.zeros_like(own)
     for group in groups(x) if masks is None else masks:
-        own = x.abs().double()[group]
-        rms = float(own.square().mean().sqrt())
+        rms = float(own[group].square().mean().sqrt())
         rms = rms if rms > 0 and math.isfinite(rms) else 1.0
-        size[group] = torch.where((own > 0) & (own < rms / FAR_SMALLER), own, rms)
+        size = torch.where(group, torch.where((own > 0) & (own < rms / FAR_SMALLER), own, rms), size)
     return size
 
 

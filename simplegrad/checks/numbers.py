@@ -175,6 +175,8 @@ def _alike(a: torch.Tensor | None, b: torch.Tensor | None, tolerance: float, sca
     a, b = plain(a.detach()), plain(b.detach())
     if a.shape != b.shape:
         return False
+    if a.dtype == b.dtype and a.device == b.device and torch.equal(a, b):  # as it mostly is
+        return True
     limit = tolerance * max(largest(a), largest(b), scale)
     apart = (a - b).abs().double()
     same = (a == b) | (a.isnan() & b.isnan())

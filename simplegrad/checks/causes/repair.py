@@ -84,6 +84,7 @@ class Trying:
         self.screen = min(1, len(samples.each) - 1)  # the sample that tells most
         self.kept: dict[int, tuple[Ran, dict, list]] = {}  # forwards that backward leaves as they are
         self.moves: dict[int, frozenset[int]] = {}  # by the id of an expression
+        self.suspicions = {id(s): suspicion_of(s) for s in ast.walk(self.tree) if isinstance(s, ast.stmt)}
         self.fastest = LONG  # seconds that one run takes
 
     def outer_module(self) -> ast.Module:
@@ -104,7 +105,7 @@ class Trying:
                 return
             if not self.moved_by(change.spot) & self.wrong:
                 continue
-            tried, last, suspicion = tried + 1, change.rank, suspicion_of(change.statement)
+            tried, last, suspicion = tried + 1, change.rank, self.suspicions[id(change.statement)]
             for done in change.made(self):
                 slots = self.repaired_by(done)
                 if slots:
