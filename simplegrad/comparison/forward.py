@@ -91,6 +91,8 @@ class Forward:
         paired_left, paired_right = {x for x, _ in partners}, {y for _, y in partners}
         only_left = [c for c in left if c not in paired_left and (c is a or self.feeds(c, a, 0))]
         only_right = [c for c in right if c not in paired_right and (c is b or self.feeds(c, b, 1))]
+        if a.entries and b.entries:
+            only_left, only_right = self.less_constants(only_left, 0), self.less_constants(only_right, 1)
         if only_left and not only_right:
             return self.alone(MISSING, only_left[0], self.stand_in(only_left[0], b, right))
         if only_right and not only_left:
@@ -103,6 +105,15 @@ class Forward:
             return self.made_of(VALUE, a, b, what, step.source)
         source = self.other_number(a, b)
         return self.made_of(VALUE, a, b, "gives a different result", source and source.source)
+
+    def less_constants(self, calls: list[Call], side: int) -> list[Call]:
+        """Without those that compute from no parameter and no data: a mask that an operation behind them reads."""
+        constant: set[Call] = set()
+        for call in calls:
+            makers = [self.made[side].get(x) for x in call.inputs]
+            if not call.entries and not call.followed and all(made in constant for made in makers):
+                constant.add(call)
+        return [call for call in calls if call not in constant]
 
     def feeds(self, call: Call, reader: Call, side: int) -> bool:
         """Whether the result of a call goes into another one, through however many between."""

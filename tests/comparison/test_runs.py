@@ -108,6 +108,13 @@ def scaled(m, x):
     m[3](m[2](m[1](h))).square().mean().backward()
 
 
+def kept_in_part(m, x):
+    h = m[0](x)
+    keep = torch.ones(16).cumsum(0) > 4
+    h = h * keep  # here
+    m[3](m[2](m[1](h))).square().mean().backward()
+
+
 def halved_loss(m, x):
     loss = m(x).square().mean()
     loss = loss / 2  # here
@@ -145,6 +152,7 @@ def scaled_by_a_hook_on_a_leaf(m, x):
         (layer_by_layer, scaled, "forward", "Mul", "extra"),
         (scaled, layer_by_layer, "forward", "Mul", "missing"),
         (plain, halved_loss, "forward", "Div", "extra"),
+        (layer_by_layer, kept_in_part, "forward", "Mul", "extra"),  # not what makes the mask
         (not_detached, detached, "backward pass 1", "Add", "missing"),
         (layer_by_layer, clipped_by_a_hook, "backward pass 1", "Addmm", "value"),
         (plain, scaled_by_a_hook_on_a_leaf, "backward pass 1", "AccumulateGrad", "value"),

@@ -139,6 +139,8 @@ def _line(run: RankRun, met: Met, missing: RankRun, lacking: bool, parameter: st
     only = parting(stack, missing.lines)
     if only is not None:
         return decides(run.trace, only) or only
+    if len(run.passes) > len(missing.passes):  # it went round once more, with a pass of its own
+        stack = (run.passes[-1].source, *stack)
     for place in stack:
         decided = decides(run.trace, place)
         if decided is not None:

@@ -30,6 +30,29 @@ def decides(trace: Trace, place: Source | None) -> Source | None:
     return (file, found) if found is not None else None
 
 
+def seeded_apart(trace: Trace) -> Source | None:
+    """`torch.manual_seed(rank)`: where ranks get seeds of their own, if the files that ran seed at one place only."""
+    files = {place[0] for call in trace.calls for place in call.stack}
+    found = [(file, *seed) for file in sorted(files) for seed in _seeds("\n".join(lines_of(file, trace.texts)))]
+    return found[0][:2] if len(found) == 1 and not found[0][2] else None
+
+
+@lru_cache(maxsize=64)
+def _seeds(text: str) -> tuple[tuple[int, bool], ...]:
+    """(line, whether it is a constant) of each call that seeds."""
+    try:
+        calls = [node for node in ast.walk(source_text.parsed(text)) if isinstance(node, ast.Call) and node.args]
+    except (SyntaxError, ValueError):
+        return ()
+    named = [(node, getattr(node.func, "attr", getattr(node.func, "id", ""))) for node in calls]
+    return tuple(
+        (node.lineno, isinstance(node.args[0], ast.Constant))
+        for node, name in named
+        if name in ("manual_seed", "seed_everything", "set_seed")
+        and not (isinstance(node.func, ast.Attribute) and "Generator" in ast.dump(node.func.value))
+    )
+
+
 def text_at(trace: Trace, place: Source | None) -> str:
     """The statement there, in its own words."""
     if place is None:

@@ -7,7 +7,7 @@ from ...trace import ranks as told
 from ...trace.calls import Call
 from ...trace.events import Source
 from .found import STATE, Found, at, capital, names
-from .lines import decides, parting
+from .lines import decides, parting, seeded_apart
 from .run import RankRun, Segment
 
 _BY_MODE = ("Dropout", "AlphaDropout", "FeatureAlphaDropout", "BatchNorm", "SyncBatchNorm", "InstanceNorm", "RReLU")
@@ -144,6 +144,8 @@ def _changed(runs: list[RankRun], run: RankRun, base: RankRun, path: str, kind: 
     differ = "and nothing (no broadcast) makes them the same"
     seeds = len({each.trace.seed for each in runs}) > 1
     hint = " The ranks have different seeds." if seeds and not does and kind == "parameter" else ""
+    if hint:
+        source = seeded_apart(whose.trace) or source
     sentence = (
         f"The {kind} {path} is not the same on all ranks, {differ}: {names([run.rank])} computes with another one "
         f"than {names([base.rank])}.{does}{hint}"

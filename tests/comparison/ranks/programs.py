@@ -98,6 +98,18 @@ def one_batch_more(rank, world, record, group):
             F.mse_loss(ddp(x), y).backward()
 
 
+@program(2, "hang", 1, "first.weight")
+def one_round_more_by_hand(rank, world, record, group):
+    model = made()
+    x, y = rows(rank)
+    with record(model):
+        for _ in range(2 - rank):  # here
+            F.mse_loss(model(x), y).backward()
+            for p in model.parameters():
+                dist.all_reduce(p.grad, group=group)
+                p.grad /= world
+
+
 @program(4, "hang", 2, "first.weight")
 def too_large_to_go_on(rank, world, record, group):
     model = made()

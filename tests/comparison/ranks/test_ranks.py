@@ -3,6 +3,7 @@
 import inspect
 import json
 import textwrap
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,6 +11,7 @@ import simplegrad
 from simplegrad import Trace
 from simplegrad.__main__ import main
 from simplegrad.comparison.ranks.found import WHATS
+from simplegrad.comparison.ranks.lines import seeded_apart
 from tests.comparison.ranks.conftest import launch
 from tests.comparison.ranks.programs import PROGRAMS, Bent
 
@@ -37,6 +39,20 @@ def test_rank_what_parameter_and_line(folder, name):
     else:
         assert report.place.first in marked(name), report
         assert report.place.text
+
+
+@pytest.mark.parametrize(
+    "script, line",
+    [
+        ("torch.manual_seed(rank)\nmodel = Net()", 1),
+        ("torch.manual_seed(0)\nmodel = Net()\ntorch.manual_seed(rank)", None),  # of the data: nothing is said
+        ("torch.manual_seed(7)\nmodel = Net()", None),
+        ("torch.Generator().manual_seed(rank)\nset_seed(3 + rank)", 2),
+    ],
+)
+def test_the_line_that_gives_ranks_seeds_of_their_own(script, line):
+    call, texts = SimpleNamespace(stack=(("train.py", 1),)), {"train.py": [(1, script.splitlines())]}
+    assert seeded_apart(SimpleNamespace(calls=[call], texts=texts)) == (line and ("train.py", line))
 
 
 def test_a_sentence_says_what_a_reader_needs(folder):
