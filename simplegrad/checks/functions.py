@@ -135,6 +135,8 @@ def judge_once(
         with problem.precision():
             judging = OnFunctions(problem, report, order, surrogate)
             judged(judging)
+            if not any(value.numel() for value in problem.values):
+                judging.unverified(f"The inputs of {report.name} have no elements: there was nothing to compare.")
             rough = works_in(judging.problem) if is_by_numbers(report) and problem.bits == 64 else 64
         if rough < 64:
             return rough

@@ -21,6 +21,8 @@ NEAR = {64: 1e-5, 32: 1e-2}  # relative distance of the points nearby
 CLOSER = 30.0  # times closer
 ROUNDING = {64: 1e-9, 32: 1e-4}
 EDGE = {64: (1e-3, 1e-4, 1e-5), 32: (9e-2, 3e-2, 1e-2)}  # steps to one side
+FAR = 0.1
+NOTHING = {64: 1e-7, 32: 1e-3}  # of the slope of a move so far: such slopes are zero
 MOST_NAMED = 4
 MOST_ALONE = 16  # elements that are moved one by one
 
@@ -28,6 +30,8 @@ MOST_ALONE = 16  # elements that are moved one by one
 def judged_at_given(map: Any, tolerance: float) -> Answer:
     """As `held` says; and where it could not tell at the given point, what can be told there element by element."""
     found = held(map, tolerance)
+    if not any(x.numel() for x in map.at):
+        return replace(found, settled=True)
     if found.wrong or found.is_told(tolerance) or (is_uneven(map.at) and found.is_finite):
         return found
     try:
@@ -119,6 +123,10 @@ class Point:
         asked = self._gradient(self.map.at, steady, i) if asked is None else asked
         rest = movable & finite & torch.isfinite(asked) & ~kinks
         look = self._look(i, j, steady, asked, rest)
+        if look is not None and not look.is_sure(self.tolerance):  # along this way more may jump than at points nearby
+            steady = self._steady_along(i, steady, rest)
+            asked = self._gradient(self.map.at, steady, i)
+            look = self._look(i, j, steady, asked, rest & torch.isfinite(asked))
         part = Part([] if look is None else [look], [], [])
         is_wrong = look is not None and self.alone and look.differs(self.tolerance) and not bool((odd | kinks).any())
         if look is not None and not look.is_sure(self.tolerance) and not is_wrong:
@@ -129,6 +137,32 @@ class Point:
         if bool((lost := movable & ~finite).any()):
             self._lost(part, i, j, weights, given, lost)
         return part
+
+    def _steady_along(self, i: int, weights: list, mask: torch.Tensor) -> list:
+        """The weights, without those of outputs that jump where these elements move."""
+        way = torch.where(mask, self.ways[i].to(plain(self.map.at[i]).dtype), torch.zeros_like(plain(self.map.at[i])))
+        ends = [self._ends(i, way, h) for h in (NEAR[self.map.bits], NEAR[self.map.bits] / CLOSER)]
+        if any(end is None for end in ends):
+            return weights
+        found = []
+        for k, w in enumerate(weights):
+            if w is None:
+                found.append(None)
+                continue
+            far, near = (_most([end[0][k], end[1][k]], w) for end in ends)
+            jumps = _jumps(far, near, _size(plain(self.base[k].detach())), self.map.bits)
+            found.append(torch.where(jumps, torch.zeros_like(w), w))
+        return found
+
+    def _ends(self, i: int, way: torch.Tensor, h: float) -> list[list[torch.Tensor]] | None:
+        """By how much each output changes to the two sides."""
+        both = [
+            self._values([moved(x, way, s * h) if k == i else x for k, x in enumerate(self.map.at)]) for s in (1, -1)
+        ]
+        if any(values is None for values in both):
+            return None
+        pairs = [[(v, y) for v, y in zip(values, self.base, strict=True)] for values in both]
+        return [[None if y is None else _change(v, plain(y.detach())) for v, y in each] for each in pairs]
 
     def _gradient(self, at: list[torch.Tensor], weights: list, i: int) -> torch.Tensor:
         return _fitting(self.map.vjp(at, weights)[i], self.map.at[i])
@@ -156,6 +190,9 @@ class Point:
         row = [None if w is None else plain(w) for w in weights]
         way = torch.where(mask, self.ways[i].to(g.dtype), torch.zeros_like(g))
         found = self._told(i, j, row, g, mask, way, self._central(i, way, row))
+        if not found.is_sure(self.tolerance):  # beside what a large move changes, it may be nothing
+            far = abs(self._change(i, way, row, FAR) - self._change(i, way, row, -FAR)) / (2 * FAR)
+            found = replace(found, noise=max(found.noise, NOTHING[self.map.bits] * far if far == far else 0.0))
         if found.is_sure(self.tolerance) or g.is_complex():
             return found
         inwards = torch.where(plain(self.map.at[i]) > 0, -way.abs(), way.abs())

@@ -5,6 +5,7 @@ import torch
 
 from simplegrad import Variable, check
 from simplegrad.checks.report import HOLDS, NOT_TRIED
+from tests.checks.right import RIGHT
 
 AT = (0.0, 1.3, 2.0)
 
@@ -228,3 +229,28 @@ class RootWithTangent(torch.autograd.Function):
 def test_a_right_jvp_is_not_accused_where_the_slope_is_infinite():
     report = check(RootWithTangent.apply, at(*AT), order=1)
     assert report.verdict == "correct", str(report)
+
+
+# --- zeros, ties and nothing at all ------------------------------------------------------------------------------------
+
+PLAIN = ["Binarise", "Spike", "HardAttention", "CubeWithSlope", "MaxPool", "Power3", "MaxWithIndex"]
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_zeros_are_numbers_like_others(name):
+    case = RIGHT[name]
+    zeros = [torch.zeros_like(x).requires_grad_(x.requires_grad) if is_real(x) else x for x in case.inputs]
+    report = check(case.fn, *zeros)
+    assert report.verdict == "correct", str(report)
+
+
+def is_real(x):
+    return isinstance(x, torch.Tensor) and x.is_floating_point()
+
+
+def test_a_part_without_elements_is_no_reason_to_doubt_the_rest():
+    none, some = torch.zeros(3, 0, 4, dtype=torch.double, requires_grad=True), at(0.3, 1.0)
+    squares = function(torch.square, lambda g, x, y: 2 * g * x)
+    assert check(lambda x, y: squares(x).sum() + squares(y), none, some).verdict == "correct"
+    alone = check(squares, none)
+    assert alone.verdict == "unverified" and "no elements" in alone.unverified[0].sentence

@@ -19,7 +19,7 @@ MOST = 0.7  # of the elements of an input do nothing alone, where it is rounded 
 def told_by_itself(rule: Rule, wrong: list[tuple[int, int]]) -> str:
     """Why gradients, each of one output by one input, are meant otherwise; empty where forward does not say so."""
     points = [rule.values, *_elsewhere(rule.values)]
-    seen = [(at, found) for at in points if (found := _values(rule, at)) is not None]
+    seen = [(at, found) for at in points if (found := _values(rule, at)) is not None and _are_numbers(found)]
     if len(seen) < 3:
         return ""
     outputs = {j for j, _ in wrong}
@@ -53,10 +53,14 @@ def _values(rule: Rule, at: list[torch.Tensor]) -> list[torch.Tensor] | None:
         return None
 
 
+def _are_numbers(outputs: list[torch.Tensor]) -> bool:
+    return not any(bool(out.isnan().any()) for out in outputs)
+
+
 def _is_constant(rule: Rule, seen: list, j: int, i: int) -> bool:
     """Whether output j stays the same when input i moves a little, anywhere, and yet depends on it."""
     h = 1e-7 if rule.bits == 64 else 1e-4
-    varied = _varied(rule, seen, j, i)
+    varied, asked = _varied(rule, seen, j, i), 0
     generator = torch.Generator().manual_seed(32)
     for at, outputs in seen:
         x = plain(at[i].detach())
@@ -66,9 +70,22 @@ def _is_constant(rule: Rule, seen: list, j: int, i: int) -> bool:
         if there is None or j >= len(there):
             return False
         apart = _apart(outputs[j], there[j], rule.bits)
+        if _stands_on_steps(rule, (at, outputs), j, i, step, there):
+            continue
+        asked += 1
         if not _are_few(apart, varied) and not _rests_on_few(rule, at, outputs, j, i, step):
             return False
-    return bool(varied.any())
+    return asked > 1 and bool(varied.any())
+
+
+def _stands_on_steps(rule: Rule, given: tuple, j: int, i: int, step: torch.Tensor, there: list) -> bool:
+    """Whether a move of a hundredth changes as much: the given point, zeros perhaps, lies on the edge of a step."""
+    (at, outputs), x = given, plain(given[0][i].detach())
+    nearer = _values(rule, [*at[:i], x + step / 100, *at[i + 1 :]])
+    if nearer is None or j >= len(nearer):
+        return False
+    far, near = (float((each[j] - outputs[j]).abs().double().sum()) for each in (there, nearer))
+    return near > 0.5 * far > 0
 
 
 def _rests_on_few(rule: Rule, at: list, outputs: list, j: int, i: int, step: torch.Tensor) -> bool:
