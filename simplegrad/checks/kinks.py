@@ -106,7 +106,9 @@ class Point:
             return False
         weights = [None if other is None else torch.zeros_like(plain(other)) for other in self.base]
         weights[k] = torch.where(lost, torch.ones_like(y), torch.zeros_like(y))
-        return not any(g is not None and bool((g != 0).any()) for g in self.map.vjp(self.map.at, weights))
+        found = zip(self.map.vjp(self.map.at, weights), self.map.at, strict=True)
+        known = [(_fitting(g, x), torch.isfinite(plain(x.detach()))) for g, x in found]
+        return not any(bool((g[is_moved] != 0).any()) for g, is_moved in known)
 
     # -- one input -------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ import torch
 
 from simplegrad import Variable, check
 from simplegrad.checks.report import HOLDS, NOT_TRIED
-from tests.checks.right import RIGHT
+from tests.checks.right import RIGHT as COLLECTED
 
 AT = (0.0, 1.3, 2.0)
 
@@ -231,14 +231,14 @@ def test_a_right_jvp_is_not_accused_where_the_slope_is_infinite():
     assert report.verdict == "correct", str(report)
 
 
-# --- zeros, ties and nothing at all ------------------------------------------------------------------------------------
+# --- zeros, ties and nothing at all ---------------------------------------------------------------------------------
 
 PLAIN = ["Binarise", "Spike", "HardAttention", "CubeWithSlope", "MaxPool", "Power3", "MaxWithIndex"]
 
 
 @pytest.mark.parametrize("name", PLAIN)
 def test_zeros_are_numbers_like_others(name):
-    case = RIGHT[name]
+    case = COLLECTED[name]
     zeros = [torch.zeros_like(x).requires_grad_(x.requires_grad) if is_real(x) else x for x in case.inputs]
     report = check(case.fn, *zeros)
     assert report.verdict == "correct", str(report)
