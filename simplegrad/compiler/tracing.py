@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import inspect
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from types import CodeType
 
+from .. import ops
 from ..ops.methods import UnsupportedError
 from .graph import Graph, Node
 from .shapes import ranks_of
 from .symbols import CompileError, Shape, Size, Symbol, Thing
+
+_OPS = Path(ops.__file__).parent
 
 
 @dataclass
@@ -87,9 +93,28 @@ def called(function: Callable, symbols: Sequence[Symbol]) -> tuple[object, dict]
                 f"instead, or give example inputs: compile_aggregate(f, example=(x, …))."
             ) from error
         raise
+    except (TypeError, AttributeError, IndexError, RuntimeError) as error:
+        operator = operator_that_raised(error, code)
+        if operator is None:
+            raise
+        raise CompileError(
+            f"{operator}: compiled code cannot do this one. It computes with sizes, or with values, in a way that has "
+            f"to wait for the call ({error})."
+        ) from error
     finally:
         if not is_profiled:
             sys.setprofile(None)
+
+
+def operator_that_raised(error: BaseException, function: CodeType | None) -> str | None:
+    """The operator of ours, made of others, in which this was raised: it met symbols, and expected numbers."""
+    inside = []
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if function is not None and frame.f_code.co_filename == function.co_filename:
+            inside.clear()  # back in what a person wrote
+        elif Path(frame.f_code.co_filename).parent == _OPS:
+            inside.append(frame.f_code.co_name)
+    return inside[0] if inside else None
 
 
 def say_names(local: dict) -> None:

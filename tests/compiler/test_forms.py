@@ -7,6 +7,7 @@ import torch.nn.functional as F
 import simplegrad
 import simplegrad.compiler.fused as fused_module
 from simplegrad import Tape, Variable, check, compile_aggregate
+from simplegrad.compiler.symbols import CompileError
 
 from .cases import M, V, assert_same, climbed, inputs_of
 
@@ -78,3 +79,21 @@ def test_check_takes_one_that_has_been_called():
     with Tape():
         compiled(Variable.constant(torch.rand(3)))
     assert check(compiled, torch.rand(3)).verdict == "correct"
+
+
+def convolved(x, w):
+    return F.conv2d(x, w)
+
+
+def solved(x, w):
+    return torch.linalg.solve(x, w)
+
+
+@pytest.mark.parametrize(
+    "function, shapes", [(convolved, [(1, 1, 4, 4), (1, 1, 2, 2)]), (solved, [(3, 3), (3, 2)])], ids=["conv2d", "solve"]
+)
+def test_an_operator_that_computes_with_sizes_is_refused_by_name(function, shapes):
+    with pytest.raises(
+        CompileError, match=r"^(conv2d|solve): compiled code cannot do this one\. It computes with sizes"
+    ):
+        compile_aggregate(function, example=tuple(map(torch.rand, shapes)))

@@ -92,6 +92,8 @@ def test_bodies_are_made_when_their_pattern_is_first_seen():
         loss = compiled(a, b).sum()
         assert not compiled.case.bodies
         gradients = grad(loss, [a, b])
+        assert compiled.case.seen == [(True, False)]
+        len(gradient_tape)  # has that pass recorded, if it was deferred
         assert set(compiled.case.bodies) == {(True, False)}
         body = compiled.case.bodies[True, False]
         grad((gradients[0] * gradients[1]).sum(), [a, b])
