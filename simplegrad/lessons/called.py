@@ -27,7 +27,7 @@ def weights(shape: Sequence[int], start: float) -> torch.Tensor:
 
 def called_alone(function: Callable, inputs: Sequence[torch.Tensor]) -> dict:
     """What its entry's propagate gives, costs and calls. Only the last of these is there if its forward fails."""
-    found = {"costs": {}, "fails": [], "returned": 0, "constant": [], "squared": [], "shapes": []}
+    found = {"costs": {}, "fails": [], "returned": 0, "constant": [], "squared": [], "shapes": [], "misshapen": []}
     with Tape():
         try:
             xs = [Variable.constant(x, name=n) for n, x in zip(inspect.signature(function).parameters, inputs)]
@@ -43,19 +43,21 @@ def called_alone(function: Callable, inputs: Sequence[torch.Tensor]) -> dict:
 
 def returned_by(entry: TapeEntry, shapes: Sequence[torch.Size], inputs: Sequence[Variable]) -> dict:
     """How many gradients propagate returns, "nothing" or "no list" (as grad begins: something comes to the first
-    output alone); which of them have other shapes than the inputs; how they change with what comes in."""
+    output alone); which of them have other shapes than the inputs, by name and in words; how they change with what
+    comes in."""
     try:
         once, twice = (entry.propagate(incoming(shapes, by)) for by in (1.0, 2.0))
     except Exception:  # the pass fails as well, and what it says is a fact
         return {}
     if once is None or not isinstance(once, (list, tuple)):
         return {"returned": "nothing" if once is None else "no list"}
-    found = {"returned": len(once), "constant": [], "squared": [], "shapes": []}
+    found = {"returned": len(once), "constant": [], "squared": [], "shapes": [], "misshapen": []}
     for x, mine, more in zip(inputs, once, twice):
         mine, more = (getattr(each, "value", None) for each in (mine, more))
         if mine is None or more is None:
             continue
         if mine.shape != x.shape:
+            found["misshapen"].append(x.name)
             found["shapes"].append(
                 f"what you return for {x.name} has the shape {tuple(mine.shape)}, not {tuple(x.shape)}"
             )

@@ -110,7 +110,7 @@ def trace_of_side(sides: Sides, which: str, version: object = ()) -> Trace:
     )
 
     def run() -> Trace:
-        return running.run(both.source, function_of(sides, which), both.none, both.prune)
+        return both.introduced(running.run(both.source, function_of(sides, which), both.none, both.prune))
 
     return TRACES.get(key, run, bytes_of)
 

@@ -16,6 +16,7 @@ from ..compiler import CompiledAggregate, CompileError, compile_aggregate
 from ..language import DEFAULT_LIMITS, ProgramError, pack, unpack
 from ..language.limits import Guard, watched_by
 from ..language.starter import own_program
+from ..lessons.facts import warm
 from ..trace import LimitError
 from ..trace.events import Visited
 from ..trace.trace import Trace
@@ -64,6 +65,7 @@ def compiled(text: str, wished: str = "") -> CompiledAggregate:
 
     Raises ProgramError, with its place.
     """
+    warm()
     written = written_name(wished)
     name = name_of(text, written)
     if name not in offered:

@@ -23,11 +23,13 @@ def player_part(
     differs: Sequence[int] = (),
     address: str = "",
     query: Mapping[str, str] | None = None,
+    edited: bool = False,
     writes: bool = False,
     hold: Mapping | None = None,
 ) -> dict:
     """The controls. `address`: where the step is written in the browser's address, "query" or "fragment"; `writes`: at
-    once, also without a step; `hold`: a step that is not made before a question (its `id`) is answered."""
+    once, also without a step; `edited`: it begins near the step of the run before; `hold`: a step that is not made
+    before a question (its `id`) is answered."""
     letters = {f"entry-{name}": mark.letter for name, mark in palette.ENTRY_STATES.items()}
     letters |= {f"gradient-{name}": mark.letter for name, mark in palette.GRADIENT_STATES.items()}
     return {
@@ -43,6 +45,7 @@ def player_part(
         "differs": list(differs),
         "address": address,
         "query": {name: text for name, text in (query or {}).items() if name != "step"},
+        "edited": edited,
         "writes": writes,
         "hold": dict(hold) if hold else None,
         "charts": charts,

@@ -65,7 +65,10 @@ class Shown:
 
     def run(self) -> Trace:
         """The trace of its program. Raises ProgramError for a text that is none."""
-        trace = running.run(self.source, offered[self.aggregate], self.none, self.prune)
+        return self.introduced(running.run(self.source, offered[self.aggregate], self.none, self.prune))
+
+    def introduced(self, trace: Trace) -> Trace:
+        """A run of its program, which says at its start what it is about."""
         trace.about = EXAMPLES[self.program].sentence if self.program in EXAMPLES else trace.title and f"{trace.title}."
         return trace
 

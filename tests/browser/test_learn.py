@@ -49,13 +49,18 @@ def test_a_newcomers_path(page: Page, server, size):
     expect(reply).to_have_attribute("data-solved", "false")
     expect(reply).to_contain_text("are swapped")
     expect(reply).to_contain_text("return [dL_dr * a, dL_dr * b]")
+    wrong = page.locator("[data-testid=exercise] [data-wrong=true]")
+    expect(wrong).to_have_text("return [dL_dr * a, dL_dr * b]")
     page.get_by_test_id("show-step").click()
     expect(page.get_by_text("The run of your answer to exercise 2")).to_be_visible()
     page.wait_for_selector(READY)
 
     page.get_by_test_id("exercise").fill(WRONG.replace("dL_dr * a, dL_dr * b", "dL_dr * b, dL_dr * a"))
+    expect(reply).to_contain_text("About an earlier text")
+    expect(wrong).to_have_count(0)
     page.get_by_test_id("check-answer").click()
     expect(reply).to_have_attribute("data-solved", "true")
+    expect(reply).not_to_contain_text("earlier text")
     expect(lesson).to_have_attribute("data-solved", "true")
     expect(page.get_by_test_id("source")).to_contain_text("return [dL_dr * b, dL_dr * a]")  # the run of this answer
     page.get_by_test_id("next-lesson").click()

@@ -57,7 +57,13 @@ def test_an_error_is_marked_at_its_line_as_one_types(page, server):
     expect(problem).to_contain_text("Did you mean 'tanh'?")
     expect(problem).to_contain_text("The graph shows the program as it ran last.")
     expect(page.locator(f"{EDITOR} [data-wrong=true]")).to_have_text("b = a.tanhh()")
+    expect(page.locator(f"{EDITOR} .cm-lintRange-error")).to_have_text("tanhh")
+    expect(page.locator(f"{EDITOR} .sg-told")).to_have_text("'.tanhh' is not known. Did you mean 'tanh'?")
     expect(page.locator(".cm-gutterElement.sg-wrong")).to_have_text("2")
+    page.keyboard.press("Control+Home")
+    page.keyboard.press("F8")
+    assert page.evaluate("getSelection().toString()") == "tanhh"
+    page.keyboard.press("Control+End")
     expect(page.locator(EDITOR)).to_have_attribute("aria-invalid", "true")
     has_text(page, f"{A}b = a.tanhh()")
     for _ in range(3):
@@ -93,6 +99,11 @@ def test_editing_keeps_the_step_near_where_it_was_and_makes_no_entry_in_the_hist
     page.keyboard.press("Control+Home")
     page.keyboard.press("ArrowDown")
     assert step_of(page) == steps_of(page) - 1, "keys in the editor are not the player's"
+    page.go_back()  # to what stood there before it was edited
+    has_text(page, OWN)
+    page.go_forward()
+    has_text(page, "c = ones(2)\n" + OWN)
+    page.go_back()
     page.go_back()
     page.wait_for_url("about:blank")
 
@@ -187,7 +198,7 @@ def test_what_was_typed_a_moment_before_switching_pages_is_kept(page, server):
     open_program(page, server, A)
     type_at_end(page, "b = a * 2")
     page.get_by_role("link", name="Compile").click()
-    page.get_by_role("textbox", name="Expression").wait_for()
+    page.get_by_role("textbox", name="expression").wait_for()
     page.get_by_role("link", name="Step").click()
     page.wait_for_selector(EDITOR)
     has_text(page, f"{A}b = a * 2")

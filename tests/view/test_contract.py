@@ -48,14 +48,14 @@ def test_rows_are_as_wide_as_the_contract_says(name, modes):
         assert all(len(row) == len(kind._fields) for row in sent[rows])
 
 
-@pytest.mark.parametrize("mount", ["mount", "compare", "pytorch"])
+@pytest.mark.parametrize("mount", ["mount", "compare", "pytorch", "editor", "field", "learn"])
 def test_a_joined_script_is_one_module_with_one_export(mount):
     script = assets.script(mount)
     assert not re.search(r"^import ", script, re.MULTILINE)
     assert re.findall(r"^export (\w+)", script, re.MULTILINE) == ["default"]
 
 
-@pytest.mark.parametrize("mount", ["mount", "alone"])
+@pytest.mark.parametrize("mount", ["mount", "alone", "editor", "field", "learn"])
 def test_names_are_unique_over_the_files_of_the_player(mount):
     names = re.findall(r"^(?:async )?(?:const|let|class|function) (\w+)", assets.script(mount), re.MULTILINE)
     assert len(names) == len(set(names)) > 20

@@ -178,7 +178,9 @@ def test_the_value_of_an_input_is_written_into_the_text():
     app.text_input[0].set_value("[1, 2, 3, 4]").run()
     fine(app)
     assert editor_of(app)["text"].startswith("a = tensor([1.0, 2.0, 3.0, 4.0])")
-    assert player_of(app)["writes"]  # the browser writes the address: an edit is no entry of its history
+    assert player_of(app)["edited"] and not player_of(app)["writes"]  # it is an entry in the browser's history
+    app.text_input[0].set_value("[1, 2, 3, 5]").run()
+    assert player_of(app)["writes"]  # what is edited further on takes its place
 
 
 @pytest.mark.parametrize("value", ["[1, [2]]", "import os", "", "[NaN]", "{}", "[1e400]", "[" * 5000])

@@ -60,6 +60,7 @@ def player(
     watches: str = "",
     differs: Sequence[int] = (),
     query: Mapping[str, str] | None = None,
+    edited: bool = False,
     writes: bool = False,
     hold: Mapping | None = None,
 ) -> Paused:
@@ -69,7 +70,8 @@ def player(
     index stays the same waits. `start`: the step to show; to send a person who is already stepping somewhere else,
     change `nonce` with it. `breakpoints`, `watches`: as the URL has them (marks.js says how they are written);
     `differs`: the steps at which a gradient differs from the reference. `query`: what the address says of the page; the
-    browser writes it there with each step (None: it leaves the address alone), and at once if it `writes`.
+    browser writes it there with each step (None: it leaves the address alone); if it `writes`, at once. `edited`: this
+    is a program that somebody is writing: it begins near the step of the run before.
     `hold`: `{"step": 12, "id": "lesson-3"}`: no further than before this step, until the page's question of this id
     is answered (shared.js says how the browser keeps that).
     `charts`, `panels`: how many to wait for before `data-ready` says true.
@@ -88,6 +90,7 @@ def player(
         differs=differs,
         address="query" if query is not None else "",
         query=query,
+        edited=edited,
         writes=writes,
         hold=hold,
     )

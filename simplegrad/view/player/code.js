@@ -1,5 +1,6 @@
 // A text of code that one edits: CodeMirror with what all our editors want. Tab leaves it, as it leaves any field, and
-// so does Escape; Ctrl + ] indents. Undo is the editor's own: it brings back what another text took the place of.
+// so does Escape; Ctrl + ] indents. Undo is the editor's own: it brings back what another text took the place of. What is
+// wrong stands at its line, and F8 goes there.
 
 import { CodeMirror } from "./codemirror.js";
 
@@ -13,7 +14,7 @@ const LOOKS = CM.syntaxHighlighting(CM.tagHighlighter([
   { tag: [tags.function(tags.variableName), tags.function(tags.definition(tags.variableName)), tags.function(tags.propertyName)], class: "sg-called" },
 ]));
 
-// --- lines that are marked: { current, error: { line, column }, breaks } by their numbers, from 1 ------------------------
+// --- lines that are marked: { current, breaks } by their numbers, from 1 -------------------------------------------------
 
 class LineClass extends CM.GutterMarker {
   elementClass;
@@ -22,31 +23,64 @@ class LineClass extends CM.GutterMarker {
 
 const setMarks = CM.StateEffect.define();
 const WRONG = new LineClass("sg-wrong"), BREAK = new LineClass("sg-breaking");
-const lineMarks = CM.StateField.define({
-  create: () => ({ lines: CM.Decoration.none, numbers: CM.RangeSet.empty }),
-  update(marks, change) {
-    for (const effect of change.effects) if (effect.is(setMarks)) return placed(change.state.doc, effect.value);
-    return change.docChanged ? { lines: marks.lines.map(change.changes), numbers: marks.numbers.map(change.changes) } : marks;
-  },
-  provide: (field) => [CM.EditorView.decorations.from(field, (marks) => marks.lines), CM.gutterLineClass.from(field, (marks) => marks.numbers)],
-});
+const lineMarks = marksOf(setMarks, placed);
 
-function placed(doc, { current = null, error = null, breaks = [] }) {
-  const lines = [], numbers = [], there = (number) => number !== null && number >= 1 && number <= doc.lines;
-  const mark = (number, attributes) => lines.push(CM.Decoration.line({ attributes }).range(doc.line(number).from));
-  if (there(current)) mark(current, { "data-current": "true", "aria-current": "step" });
-  for (const number of breaks.filter(there)) {
-    mark(number, { "data-break": "true" });
+/** Decorations of lines and of their numbers, as `place` makes them of what an effect says; they move with the text. */
+function marksOf(effectOf, place) {
+  return CM.StateField.define({
+    create: () => ({ lines: CM.Decoration.none, numbers: CM.RangeSet.empty }),
+    update(marks, change) {
+      for (const effect of change.effects) if (effect.is(effectOf)) return place(change.state.doc, effect.value);
+      return change.docChanged ? { lines: marks.lines.map(change.changes), numbers: marks.numbers.map(change.changes) } : marks;
+    },
+    provide: (field) => [CM.EditorView.decorations.from(field, (marks) => marks.lines), CM.gutterLineClass.from(field, (marks) => marks.numbers)],
+  });
+}
+
+const isThere = (doc, number) => number !== null && number >= 1 && number <= doc.lines;
+const ofLine = (doc, number, attributes) => CM.Decoration.line({ attributes }).range(doc.line(number).from);
+
+function placed(doc, { current = null, breaks = [] }) {
+  const lines = [], numbers = [];
+  if (isThere(doc, current)) lines.push(ofLine(doc, current, { "data-current": "true", "aria-current": "step" }));
+  for (const number of breaks.filter((each) => isThere(doc, each))) {
+    lines.push(ofLine(doc, number, { "data-break": "true" }));
     numbers.push(BREAK.range(doc.line(number).from));
   }
-  if (error && there(error.line)) {
-    const line = doc.line(error.line), from = Math.min(line.from + error.column - 1, line.to);
-    const length = /^[\w.]+/.exec(doc.sliceString(from, line.to))?.[0].length || 1, to = Math.min(from + length, line.to);
-    mark(error.line, { class: "sg-wrong-line", "data-wrong": "true" });
-    if (to > from) lines.push(CM.Decoration.mark({ class: "sg-wrong-word" }).range(from, to));
-    numbers.push(WRONG.range(line.from));
-  }
   return { lines: CM.Decoration.set(lines, true), numbers: CM.RangeSet.of(numbers, true) };
+}
+
+// --- what is wrong: { line, column, message }, both from 1, the column in characters as Python counts them ----------------
+
+const setProblem = CM.StateEffect.define();
+const problemMarks = marksOf(setProblem, placedProblem);
+const WORD = /^[\p{L}\p{N}_.]+/u;
+
+class Message extends CM.WidgetType {
+  constructor(text) { super(); this.text = text; }
+  eq(other) { return other.text === this.text; }
+  ignoreEvent() { return true; }
+  toDOM() {
+    const made = document.createElement("div");
+    Object.assign(made, { className: "sg-told", textContent: this.text });
+    made.setAttribute("role", "note");
+    return made;
+  }
+}
+
+function placedProblem(doc, problem) {
+  if (!problem || !isThere(doc, problem.line)) return { lines: CM.Decoration.none, numbers: CM.RangeSet.empty };
+  const line = doc.line(problem.line), lines = [ofLine(doc, problem.line, { class: "sg-wrong-line", "data-wrong": "true" })];
+  if (problem.message) lines.push(CM.Decoration.widget({ widget: new Message(problem.message), block: true, side: 1 }).range(line.to));
+  return { lines: CM.Decoration.set(lines, true), numbers: CM.RangeSet.of([WRONG.range(line.from)]) };
+}
+
+/** For CodeMirror, which underlines it: the word at the place, or the whole line where no column is said. */
+function diagnosticOf(doc, { line: number, column = null, message }) {
+  const line = doc.line(number), lead = /^\s*/.exec(line.text)[0].length;
+  const from = column === null ? line.from + lead : Math.min(line.from + [...line.text].slice(0, column - 1).join("").length, line.to);
+  const length = WORD.exec(doc.sliceString(from, line.to))?.[0].length || 1;
+  return { from, to: column === null ? line.to : Math.min(from + length, line.to), severity: "error", message };
 }
 
 // --- the editor ---------------------------------------------------------------------------------------------------------
@@ -61,10 +95,11 @@ export class Code {
       { key: "Mod-Enter", run: run(() => entered(this.lineOfCaret)) },
       { key: "Escape", run: run(() => this.view.contentDOM.blur()) },
       { key: "Enter", run: CM.insertNewlineKeepIndent },
+      { key: "F8", run: CM.nextDiagnostic },
     ];
     this.extensions = [
       CM.lineNumbers({ domEventHandlers: { click: (view, line) => { numbered(view.state.doc.lineAt(line.from).number); return true; } } }),
-      CM.history(), lineMarks, LANGUAGE, LOOKS, CM.indentUnit.of("    "), CM.EditorState.tabSize.of(4),
+      CM.history(), lineMarks, problemMarks, CM.linter(null, { tooltipFilter: () => [] }), LANGUAGE, LOOKS, CM.indentUnit.of("    "), CM.EditorState.tabSize.of(4),
       CM.keymap.of([...keys, ...CM.defaultKeymap, ...CM.historyKeymap]),
       CM.EditorView.contentAttributes.of({ "aria-multiline": "true", ...attributes }),
       CM.EditorView.updateListener.of((update) => { if (update.docChanged && !this.replacing) this.changed(); }),
@@ -96,6 +131,18 @@ export class Code {
   }
 
   mark(marks) { this.view.dispatch({ effects: setMarks.of(marks) }); }
+
+  /** What is wrong with the text, at its line; null: nothing. Without a message the place alone is marked. */
+  diagnose(problem) {
+    const there = problem && isThere(this.doc, problem.line) ? [diagnosticOf(this.doc, problem)] : [];
+    this.view.dispatch(CM.setDiagnostics(this.view.state, there), { effects: setProblem.of(problem) });
+  }
+
+  /** The caret to what is wrong. */
+  goToProblem() {
+    this.view.focus();
+    CM.nextDiagnostic(this.view);
+  }
 
   /** So that a line is seen, by scrolling the editor alone. */
   reveal(number) {

@@ -107,12 +107,13 @@ def side_by_side(sides: Sides, comparison: Comparison, version: object) -> None:
     titles = f"f is {sides.left}", f"f is {right_title(sides.left, sides.right)}"
     both_sides(views, sides, rows(comparison), comparison.differing_steps, titles)
     tables(comparison)
+    for_report = st.container()
     with for_verdict.empty(), st.spinner(f"check tries {sides.left} at several points and orders …"):
         verdict = verdict_of(sides.left, check, version)
     with for_verdict:
         told("verdict", {"verdict": {"code": verdict.code, "text": verdict.text, "ok": verdict.ok, **verdict.tried}})
     if verdict.report:
-        with for_verdict.expander(page.as_it_stands(f"Everything that check says about {sides.left}")):
+        with for_report.expander(page.as_it_stands(f"Everything that check says about {sides.left}")):
             st.code(verdict.report, language=None, wrap_lines=True)
 
 
@@ -133,7 +134,7 @@ def both_sides(
     """The player, and under it what it moves: a column for each run."""
     stepping(views, shown, steps, differs)
     for number, column in enumerate(st.columns(2)):
-        with column:
+        with column, st.container(gap="xxsmall"):
             one_side(views[number], number, titles[number])
 
 

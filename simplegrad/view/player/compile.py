@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass, replace
 
 import streamlit as st
 
@@ -21,17 +22,21 @@ from ..compile_view import (
     run,
 )
 from . import page
+from .state import PageState
+from .typed import failure, field, marked
 
 FIRST = "(a + b) * b"
 OWN = "your own text"
+FIELDS = ("expression", "name")
 MOST_NAMED = 24  # characters
+OLD_CODE = "The code below is that of the expression before."
+OLD_RUN = "The counts are those of the program as it ran last."
 # Code needs its width: on narrow screens one text below the other. Its colours are to be read in both themes.
 STYLE = """
 @media (max-width: 1100px) {
   .st-key-codes .stHorizontalBlock { flex-wrap: wrap; }
   .st-key-codes .stColumn { flex: 1 1 100%; min-width: 100%; }
 }
-[class*="st-key-compile-"] textarea { font-family: monospace; }
 .st-key-codes .token:is(.punctuation, .operator) { color: light-dark(#1f2933, #e6ebf1); }
 .st-key-codes .token:is(.keyword, .function) { color: light-dark(#005a9e, #6cb8ee); }
 .st-key-codes .token:is(.string, .triple-quoted-string, .boolean, .number) { color: light-dark(#006b4a, #4fc79b); }
@@ -39,16 +44,32 @@ STYLE = """
 """
 
 
+@dataclass(frozen=True)
+class Written:
+    """What is compiled: its text, and the name that was wished for. It has no steps."""
+
+    text: str = FIRST
+    name: str = ""
+    step: int = 0
+
+    def at(self, step: int) -> Written:
+        return self
+
+    def query(self) -> dict[str, str]:
+        return {"expression": pack(self.text)} | ({"name": self.name} if self.name else {})
+
+
 def compile_page() -> None:
     """Write an expression; see its forward and its propagate, for each pattern of Nones; step through it."""
     page.through_router()
     st.html(f"<style>{STYLE}</style>")
     st.markdown("Write an expression. It becomes one entry on the tape, with a `propagate` that is right at any order.")
+    written = written_now()
+    aggregate, error = attempt(written)
     with st.container(key="texts"):
         left, right = st.columns(2, gap="medium")
     with left:
-        text, wished = expression()
-        aggregate = attempt(text, wished)
+        expression(written, error, aggregate is not None)
     if aggregate is None:
         with right:
             st.info("The code will be shown here as soon as the text is an expression: see the marked place.")
@@ -65,36 +86,61 @@ def compile_page() -> None:
 # --- the expression ----------------------------------------------------------------------------------------------
 
 
-def expression() -> tuple[str, str]:
-    """The text and the name that was wished for; kept in the URL."""
-    begin_with_url()
+def state() -> PageState[Written]:
+    return PageState.of("compile")
+
+
+def written_now() -> Written:
+    """What the address says when it says something new; else what the page showed, or the first example."""
+    here = state()
+    here.default = Written()
+    said = here.news(FIELDS)
+    if said:
+        try:
+            here.keep(Written(unpack(said.get("expression", pack(FIRST))), said.get("name", "")[:MOST_NAMED]))
+        except ProgramError as error:
+            told = f"The address asks for an expression, but {error.message}"
+            st.warning(page.as_it_stands(told), icon=":material/link_off:")
+    return here.shown or here.keep(Written())
+
+
+def attempt(written: Written) -> tuple[CompiledAggregate | None, dict | None]:
+    """The aggregate; of a text that is none, the error at its place, and the aggregate before it."""
+    try:
+        aggregate = compiled(written.text, written.name)
+    except ProgramError as error:
+        before: Written | None = st.session_state.get("compile-last")
+        return (compiled(before.text, before.name) if before is not None else None), marked(error)
+    st.session_state["compile-last"] = written
+    return aggregate, None
+
+
+def expression(written: Written, error: dict | None, has_code: bool) -> None:
+    """The text and the name that is wished for; kept in the address."""
     examples, name = st.columns([3, 2])
     examples.selectbox(
         "Begin with an example", choices(), index=None, placeholder=OWN, key="compile-example",
         on_change=begin_with_example,
     )  # fmt: skip
-    wished = name.text_input("Name", key="compile-name", max_chars=MOST_NAMED, placeholder="f")
-    text = st.text_area("Expression", key="compile-text", height=130, help="Free names are its inputs, in their order.")
-    said = {"expression": pack(text)} | ({"name": wished} if wished else {})
-    if st.query_params.to_dict() != said:
-        st.query_params.from_dict(said)
-    st.session_state["compile-written"], st.session_state["compile-kept"] = said, (text, wished)
-    return text, wished
+    st.session_state["compile-name"] = written.name
+    name.text_input("Name", key="compile-name", max_chars=MOST_NAMED, placeholder="f", on_change=rename)
+    old = OLD_CODE if error is not None and has_code else ""
+    here = state()
+    field("expression", "expression", written.text, type_expression, error, old, written.query(), here.writes)
+    st.caption("Free names are its inputs, in their order.")
+    here.write_address()
 
 
-def begin_with_url() -> None:
-    """What the address says when it says something new; else what the page showed, or the first example."""
-    said = {name: st.query_params[name] for name in ("expression", "name") if name in st.query_params}
-    text, wished = st.session_state.get("compile-kept", (FIRST, ""))
-    if "expression" in said and said != st.session_state.get("compile-written"):
-        try:
-            text, wished = unpack(said["expression"]), said.get("name", "")[:MOST_NAMED]
-        except ProgramError as error:
-            told = f"The address asks for an expression, but {error.message}"
-            st.warning(page.as_it_stands(told), icon=":material/link_off:")
-    elif "compile-text" in st.session_state:
-        return
-    st.session_state["compile-text"], st.session_state["compile-name"] = text, wished
+def type_expression(text: str) -> None:
+    here = state()
+    here.keep(replace(here.shown or Written(), text=text))
+    here.change(is_edited=True)
+
+
+def rename() -> None:
+    here = state()
+    here.keep(replace(here.shown or Written(), name=st.session_state.get("compile-name", "")))
+    here.change(is_edited=False)
 
 
 def choices() -> list[str]:
@@ -103,50 +149,73 @@ def choices() -> list[str]:
 
 
 def begin_with_example() -> None:
-    chosen, text = st.session_state.get("compile-example"), st.session_state.get("compile-text", "")
+    here, chosen = state(), st.session_state.get("compile-example")
+    text = (here.shown or Written()).text
     meant = st.session_state.get("compile-own", text) if chosen == OWN else EXAMPLES.get(chosen, text)
     if text not in EXAMPLES.values():
         st.session_state["compile-own"] = text
-    st.session_state["compile-text"], st.session_state["compile-example"] = meant, None
-
-
-def attempt(text: str, wished: str) -> CompiledAggregate | None:
-    """The aggregate, or the error at its place."""
-    try:
-        return compiled(text, wished)
-    except ProgramError as error:
-        page.program_error(error)
-    return None
+    here.keep(replace(here.shown or Written(), text=meant))
+    here.change(is_edited=False)
+    st.session_state["compile-example"] = None
 
 
 # --- the program it runs in --------------------------------------------------------------------------------------
 
 
 def program(aggregate: CompiledAggregate) -> Trace | None:
-    """A program that calls it as f; its shapes are those that the code below is for."""
-    key = f"compile-program-{aggregate.name}"
+    """A program that calls it as f; its shapes are those that the code below is for. The run; that of the text before,
+    where this one is no program."""
     try:
-        first = program_text(aggregate)
+        text = program_of(aggregate)
     except ValueError as error:
         st.warning(page.as_it_stands(f"No program could be made for it: {error}"))
         return None
-    kept = st.session_state.setdefault("compile-programs", {})
-    text = st.text_area("A program that calls it as f", kept.get(aggregate.name, first), key=key, height=225)
-    kept[aggregate.name] = text
+    trace, error = ran(aggregate, text)
+    old = OLD_RUN if error is not None and trace is not None and trace.error is None else ""
+    field(
+        "calling",
+        "program that calls it as f",
+        text,
+        lambda typed: keep_program(aggregate, typed),
+        error,
+        old,
+        least=11,
+    )
+    return trace
+
+
+def inputs_of(aggregate: CompiledAggregate) -> tuple[str, ...]:
+    return tuple(node.name for node in aggregate.expression.inputs)
+
+
+def programs() -> dict[tuple[str, ...], str]:
+    """The programs that somebody typed, by the inputs that they give."""
+    return st.session_state.setdefault("compile-programs", {})
+
+
+def program_of(aggregate: CompiledAggregate) -> str:
+    return programs().get(inputs_of(aggregate)) or program_text(aggregate)
+
+
+def keep_program(aggregate: CompiledAggregate, text: str) -> None:
+    programs()[inputs_of(aggregate)] = text
+
+
+def ran(aggregate: CompiledAggregate, text: str) -> tuple[Trace | None, dict | None]:
+    """The run; of a text that is no program, the error at its place, and the run of the text before."""
+    before: dict = st.session_state.setdefault("compile-ran", {})
     try:
         trace = run(aggregate, text)
     except ProgramError as error:
-        page.program_error(error)
-        return None
-    if trace.error is not None:
-        told = f"Line {trace.error.line or 1}: {trace.error.message}"
-        st.error(page.as_it_stands(told), icon=":material/error:")
-    return trace
+        last = before.get(inputs_of(aggregate))
+        return (run(aggregate, last) if last is not None else None), marked(error)
+    before[inputs_of(aggregate)] = text
+    return trace, failure(trace)
 
 
 def ways_out(aggregate: CompiledAggregate) -> None:
     step, compare, torch_function = st.columns(3)
-    text = st.session_state.get("compile-programs", {}).get(aggregate.name) or program_text(aggregate)
+    text = program_of(aggregate)
     query = {"program": pack(text), "none": "skip", "prune": "none", "step": "0", **links_of([aggregate.name])}
     if step.button("Open in Step", icon=":material/play_arrow:", type="primary", width="stretch"):
         st.switch_page("pages/step.py", query_params={**query, "aggregate": aggregate.name})

@@ -1,9 +1,7 @@
 // What the pages around these modules put into the window.
 interface Window {
+  simplegradTyped: any;
   simplegrad: any;
-  simplegradDrafts: any;
-  simplegradUntold: any;
-  simplegradPast: any;
   simplegradTrail: any;
   simplegradAnswered: any;
   Plotly: any;

@@ -197,7 +197,7 @@ export class GraphPainter {
     const texts = known ? [brief(trace.values[id][VALUE.text], this.room), gradient >= 0 ? `∂ ${brief(trace.values[gradient][VALUE.text], this.room - 2)}` : ""] : ["", ""];
     let pair = this.numbers.get(i);
     if (!pair) {
-      const below = sheet.py(y) + sheet.half(node) + 21;
+      const bottom = sheet.py(y) + sheet.half(node), name = sheet.namesAt.get(i)?.y ?? 0, below = Math.max(bottom, name) + 11;
       pair = ["sg-figure", "sg-figure sg-figure-gradient"].map((look, row) => svg("text", { x: sheet.px(x), y: below + 11 * row, class: look }, sheet.layers.over));
       this.numbers.set(i, pair);
     }

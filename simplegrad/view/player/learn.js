@@ -211,9 +211,9 @@ class Learn {
     };
     const code = new Code(place, kept(TYPED)[each.id] ?? each.start, {
       attributes: { "aria-label": `your answer to exercise ${each.id}`, "data-testid": "exercise", "data-exercise": each.id },
-      changed: () => keep(TYPED, each.id, code.text), entered: check,
+      changed: () => { keep(TYPED, each.id, code.text); this.drawAge(each.id); }, entered: check,
     });
-    const again = () => { code.replace(each.start); keep(TYPED, each.id, each.start); code.view.focus(); };
+    const again = () => { code.replace(each.start); keep(TYPED, each.id, each.start); this.drawAge(each.id); code.view.focus(); };
     const reply = element("div", { class: "sgl-reply", "data-testid": "reply", "data-exercise": each.id, role: "status" });
     this.exercises.set(each.id, { code, reply });
     return element("section", { class: "sgl-exercise", "aria-label": `exercise ${each.id}` },
@@ -228,14 +228,28 @@ class Learn {
 
   drawReplies() {
     for (const [id, { code, reply }] of this.exercises) {
-      const said = this.data.replies[id] ?? (kept(SOLVED)[id] === code.text ? { solved: true, sentence: "", step: null } : null);
+      const solved = kept(SOLVED)[id], isSolved = solved === code.text;
+      const said = this.data.replies[id] ?? (isSolved ? { solved: true, sentence: "", step: null, text: solved } : null);
       reply.removeAttribute("aria-busy");
       if (!said) continue;
+      this.exercises.get(id).said = said;
       reply.dataset.solved = String(said.solved);
       reply.replaceChildren(element("p", {}, element("b", {}, said.solved ? "Solved. " : "Not yet. "), ...prose(said.sentence)),
         said.place ? element("p", { class: "sgl-place" }, `line ${said.line}: `, element("code", {}, said.place)) : "",
         said.step !== null ? element("button", { type: "button", "data-testid": "show-step", onclick: () => this.go(said.step, 0, id) }, "Go to the step that shows it") : "");
+      this.drawAge(id);
     }
+  }
+
+  /** A reply is about the text that was checked: beside another one it says so, and marks no line. */
+  drawAge(id) {
+    const { code, reply, said } = this.exercises.get(id);
+    if (!said) return;
+    const isOld = said.text !== code.text;
+    if (reply.dataset.old !== String(isOld)) reply.querySelector(".sgl-older")?.remove();
+    reply.dataset.old = String(isOld);
+    if (isOld && !reply.querySelector(".sgl-older")) reply.prepend(element("p", { class: "sgl-older" }, "About an earlier text: you have changed it since."));
+    code.diagnose(isOld || said.solved || !said.line ? null : { line: said.line, message: "" });
   }
 
   onward() {

@@ -39,6 +39,7 @@ class Learning:
     shown: str = ""
     stale: bool = False
     replies: dict[str, Reply] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)  # that the replies are about
     heard: dict[str, str] = field(default_factory=dict)
 
     def open(self, number: int) -> None:
@@ -246,7 +247,7 @@ def answer(learning: Learning, lesson: Lesson, name: str, text: str) -> None:
     if name not in [each.id for each in lesson.exercises]:
         return
     before, reply = learning.replies.get(name), REPLIES.get((name, text), lambda: judge(name, text), cost_of)
-    learning.replies[name] = reply
+    learning.replies[name], learning.texts[name] = reply, text
     if learning.shown == name and reply is not before:
         show_run(learning, name, reply)
 
@@ -293,7 +294,7 @@ def data_of(learning: Learning, lesson: Lesson, stage: str) -> dict:
                 for e in lesson.exercises
             ],
         },
-        "replies": {name: said_of(reply) for name, reply in learning.replies.items()},
+        "replies": {name: {**said_of(reply), "text": learning.texts[name]} for name, reply in learning.replies.items()},
         "heard": learning.heard.get("check", ""),  # an answer that is told the same as the one before is told it again
     }
 

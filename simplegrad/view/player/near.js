@@ -1,5 +1,5 @@
-// Where somebody is in a run whose program was edited: near.py's rule, for the step that the browser shows when the new run
-// comes, which is often not the one that the server knew of; and where the texts before were left, for undo.
+// Where somebody is in a run whose program was edited, when the new run comes; and where the texts before were left, for
+// undo. The server does not know: the browser is often further than it was told.
 
 import { ENTRY, EVENT, PASS, VALUE } from "./contract.js";
 import { CLOSING, SUMS, entryOf } from "./history.js";
@@ -32,10 +32,12 @@ function said(trace, event) {
 export class Trail {
   steps = new Map(); // by the text
   arrived = -1; // the step at which the text that is shown began
+  last = null; // what was left last: [trace, step]
 
   leave(trace, step) {
     if (step !== this.arrived) this.steps.clear();
     this.arrived = step;
+    this.last = [trace, step];
     const text = textOf(trace);
     this.steps.delete(text);
     this.steps.set(text, step);
@@ -45,11 +47,14 @@ export class Trail {
   /** Where a run begins: where its text was left; else near `step` of the run before; of no run before, at `start`. */
   arrive(before, step, after, start) {
     if (before) this.leave(before, step);
-    this.arrived = this.steps.get(textOf(after)) ?? (before ? near(before, step, after) : start);
+    this.arrived = this.steps.get(textOf(after)) ?? (this.last ? near(...this.last, after) : start);
     return this.arrived;
   }
 
-  forget() { this.steps.clear(); }
+  forget() {
+    this.steps.clear();
+    this.last = null;
+  }
 }
 
 const textOf = (trace) => trace.program.join("\n").trimEnd();

@@ -18,9 +18,11 @@ from ...trace.trace import Trace
 from ..offered import OF_NO_PAGE, offered
 from ..running import asker
 from ..session import Shown, from_query
+from . import typed
 from .state import PageState
 
 APP = "app.py"
+EDITOR = "program"  # the name of Step's text
 UPLOADED = "uploaded"  # what this visitor has opened, by name: see carry.py
 FIELDS = ("program", "aggregate", "none", "prune", "step", "compiled")
 
@@ -123,7 +125,7 @@ def show(**changes) -> None:
 
 
 def edit(text: str) -> None:
-    """Somebody wrote in the program: breakpoints stay, and the step near where it was (see program.ran_now)."""
+    """Somebody wrote in the program: breakpoints stay, and the browser keeps the step near where it was."""
     state = state_of_step()
     state.keep(replace(shown_last(), program="text", text=text, problems=()))
     state.change(is_edited=True)
@@ -131,7 +133,7 @@ def edit(text: str) -> None:
 
 def new_draft() -> None:
     """The text did not come from the editor: it is to show this one."""
-    st.session_state["draft"] = st.session_state.get("draft", 0) + 1
+    typed.new_draft(EDITOR)
 
 
 def forget_widgets() -> None:

@@ -1,5 +1,6 @@
 // The controls, the keys, and what holds the sides, panels and charts of one player together.
 
+import { writeQuery, writeUrl } from "./address.js";
 import { Card } from "./card.js";
 import { EVENT, PASS, VALUE } from "./contract.js";
 import { html, set, setText, svg } from "./dom.js";
@@ -71,8 +72,8 @@ export class Player {
     this.id = data.id;
     const known = shared.steps.get(data.id);
     const isKnown = known && known.nonce === data.nonce;
-    const start = isKnown ? known.step : data.writes ? trail.arrive(before, left, traces[0], data.start) : data.start;
-    if (!data.writes) trail.forget();
+    const start = isKnown ? known.step : data.edited ? trail.arrive(before, left, traces[0], data.start) : data.start;
+    if (!data.edited) trail.forget();
     this.nonce = data.nonce;
     this.step = Math.max(0, Math.min(this.most, start));
     this.reported = data.start;
@@ -86,7 +87,7 @@ export class Player {
     this.paintNow();
     this.replaceAddress();
     this.lookForCharts();
-    if (data.writes && plays && this.step < this.most) this.play();
+    if (data.edited && plays && this.step < this.most) this.play();
   }
 
   k(side) { return this.steps ? (this.aligned ? this.aligned[this.step][side] + 1 : this.step + 1) : 0; }
@@ -129,19 +130,19 @@ export class Player {
     document.dispatchEvent(new CustomEvent("simplegrad-held", { detail: this.data.hold.id }));
   }
 
-  /** The step in the address, without an entry in the browser's history: Back leaves the page. */
+  /** The step in the address, without an entry in the browser's history: Back leads to what was chosen before. */
   writeAddress() {
     clearTimeout(this.addressTimer);
     this.addressTimer = null;
     const { address, query } = this.data;
     if (!address || !this.player.isConnected) return;
+    if (address === "query") return writeQuery({ ...query, step: this.step, ...this.marks.query() });
     const url = new URL(window.location.href);
-    if (address === "fragment") url.hash = `step=${this.step}`;
-    else url.search = String(new URLSearchParams({ ...query, step: this.step, ...this.marks.query() }));
-    if (url.href !== window.location.href) window.history.replaceState(window.history.state, "", url);
+    url.hash = `step=${this.step}`;
+    writeUrl(url);
   }
 
-  /** What was edited takes the place of what the address said before: Back leaves the page, not an edit. */
+  /** What was edited. */
   replaceAddress() { if (this.data.writes) this.writeAddress(); }
 
   paintNow() {
@@ -588,7 +589,7 @@ export class Player {
     clearTimeout(this.addressTimer);
     this.sizes.disconnect();
     this.card.leave();
-    if (this.data.address === "query" && this.steps && !this.aligned) trail.leave(this.sides[0], this.step);
+    if (this.editor && this.steps) trail.leave(this.sides[0], this.step);
   }
 }
 

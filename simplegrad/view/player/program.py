@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from functools import cache
-from pathlib import Path
+from functools import partial
 
 import streamlit as st
 import torch
@@ -13,13 +12,10 @@ import torch
 from ...language import Program, ProgramError, palette
 from ...language.palette import Item, Template, names_in
 from ...trace.trace import Trace
-from .. import assets
-from ..near import near
 from ..session import Shown, trace_of
-from . import page
+from . import page, typed
+from .typed import failure, marked
 
-_HERE = Path(__file__).parent
-KEY = "editor"  # of the component
 MOST_SHOWN = 40_000  # characters of a transcript
 MOST_NUMBERS = 64  # of an input that can be edited as a list
 
@@ -37,7 +33,7 @@ class Ran:
 
 def ran_now(version: object) -> Ran:
     """The run of the program that is shown. While a text is edited and is no program, the run before stays, and a new
-    run begins near the step that was shown. `version`: of the user's files."""
+    run begins near the step that was shown: the browser knows which. `version`: of the user's files."""
     state = page.state_of_step()
     before: Shown | None = st.session_state.get("ran")
     try:
@@ -47,8 +43,7 @@ def ran_now(version: object) -> Ran:
         shown = replace(before, step=state.shown.step) if kept is not None else state.shown
         return Ran(kept, shown, marked(error), kept is not None)
     if state.is_edited and before is not None and state.shown.at(0) != before.at(0):
-        old = run_again(before, version)
-        state.keep(state.shown.at(near(old, state.shown.step, trace) if old is not None else 0))
+        state.keep(state.shown.at(max(0, min(state.shown.step, len(trace) - 1))))  # the browser finds its place
         state.begin_anew()
     st.session_state["ran"] = state.shown
     return Ran(trace, state.shown, failure(trace))
@@ -59,22 +54,6 @@ def run_again(shown: Shown, version: object) -> Trace | None:
         return trace_of(shown, version)
     except ProgramError:  # what it stood on is gone: an aggregate of a file that was saved without it
         return None
-
-
-def marked(error: ProgramError) -> dict:
-    return {"line": error.line, "column": error.column, "message": error.message}
-
-
-def failure(trace: Trace) -> dict | None:
-    """What the run raised, at its line."""
-    failed = trace.error
-    if failed is None:
-        return None
-    line = failed.line or 1
-    lines = trace.program.split("\n")
-    text = lines[line - 1] if line <= len(lines) else ""
-    column = len(text) - len(text.lstrip()) + 1
-    return {"line": line, "column": column, "message": failed.message}
 
 
 # --- the editor ---------------------------------------------------------------------------------------------------
@@ -88,26 +67,18 @@ def program_part(ran: Ran, unfolded: bool) -> None:
         inputs(shown, unfolded)
 
 
-@cache
-def _component():
-    js = assets.script("editor")
-    rules = "".join((_HERE / name).read_text() for name in ("code.css", "editor.css"))
-    css = assets.style() + rules  # beside an empty program there is no player that would bring them
-    html = '<div class="sg-root sg-editor-root"></div>'
-    return st.components.v2.component("simplegrad_editor", html=html, css=css, js=js, isolate_styles=False)
-
-
 def editor(shown: Shown, ran: Ran, unfolded: bool) -> None:
     data = {
         "text": shown.source,
-        "draft": draft(),
+        "draft": typed.draft(page.EDITOR),
         "error": ran.error,
-        "old": ran.is_old,
+        "old": typed.OLD_RUN if ran.is_old else "",
         "groups": groups(shown.source),
         "player": "player",
         "unfolded": unfolded,
     }
-    _component()(key=KEY, data=data, on_text_change=typed)
+    heard = partial(typed.hear, page.EDITOR, page.edit)
+    typed.component("editor")(key=f"text-{page.EDITOR}", data=data, on_text_change=heard)
 
 
 def groups(text: str) -> list[list]:
@@ -126,24 +97,6 @@ def written(item: Item, names: dict[str, bool], text: str) -> str:
     return item.statement(names) if names else item.snippet
 
 
-def typed() -> None:
-    """The editor told its text: it is the program now, right or wrong."""
-    told = (st.session_state.get(KEY) or {}).get("text") or {}
-    if told.get("draft") == draft() and isinstance(told.get("text"), str):
-        page.edit(told["text"])
-
-
-@cache
-def _process_number() -> str:
-    return f"{torch.initial_seed():x}"[-8:]
-
-
-def draft() -> str:
-    """Names the text that did not come from the editor; another session's, in the same browser tab, is another one."""
-    session = st.session_state.setdefault("session-number", f"{_process_number()}{id(st.session_state):x}")
-    return f"{session}-{st.session_state.get('draft', 0)}"
-
-
 # --- its inputs ---------------------------------------------------------------------------------------------------
 
 
@@ -156,7 +109,7 @@ def inputs(shown: Shown, unfolded: bool) -> None:
             st.caption("There are none yet: the program has no leaf such as a = rand(4).")
         for name, value in leaves.items():
             text = value_list(value)
-            key = f"input-{name}-{draft()}-{text}"
+            key = f"input-{name}-{typed.draft(page.EDITOR)}-{text}"
             st.text_input(
                 page.as_it_stands(f"{name}, {'×'.join(map(str, value.shape)) or 'scalar'}"),
                 text,

@@ -3,6 +3,7 @@
 
 import { BOX, EDGE, NODE } from "./contract.js";
 import { setText, svg } from "./dom.js";
+import { placesOfNames } from "./names.js";
 
 const FULL_PX = 42, FAR_PX = 30; // between two nodes: below that they are drawn smaller; without names and letters
 const NAME_PX = 6.2, LONGEST_NAME = 14; // a letter of a name; letters
@@ -19,6 +20,7 @@ export class Sheet {
   /** @type {Map<number, SVGElement>} by the number of the node, of what is in sight */ shapes;
   /** @type {Map<number, SVGElement>} */ inks;
   drawing; nameOf; onTitle; layers;
+  /** @type {Map<number, {x: number, y: number, anchor: string}>} where names of variables stand */ namesAt = new Map();
   slot = 1; row = 1; zoom = 1; isFar = false; // pixels of a slot and of a row; how large nodes are
   window = [[0, 0], [0, 0]];
 
@@ -84,8 +86,10 @@ export class Sheet {
     return this.isInside(Math.min(edge[x0], edge[x3]), Math.max(edge[x0], edge[x3]), Math.min(edge[y0], edge[y3]) - 1, Math.max(edge[y0], edge[y3]) + 1);
   }
 
+  points(edge) { return edge.slice(EDGE.x0, EDGE.y3 + 1).map((v, i) => Math.round((i % 2 ? this.py(v) : this.px(v)) * 10) / 10); }
+
   curve(edge) {
-    const [x0, y0, x1, y1, x2, y2, x3, y3] = edge.slice(EDGE.x0, EDGE.y3 + 1).map((v, i) => Math.round((i % 2 ? this.py(v) : this.px(v)) * 10) / 10);
+    const [x0, y0, x1, y1, x2, y2, x3, y3] = this.points(edge);
     return y0 === y1 && y1 === y2 && y2 === y3 ? `M${x0},${y0}H${x3}` : `M${x0},${y0}C${x1},${y1} ${x2},${y2} ${x3},${y3}`;
   }
 
@@ -116,21 +120,39 @@ export class Sheet {
     this.shapes = new Map();
     this.inks = new Map();
     const longest = Math.min(LONGEST_TITLE, Math.floor((2 * this.box()[0] - 4) / TITLE_PX));
-    const rooms = this.isFar ? null : this.roomForNames(), counts = new Map(this.drawing.boxes.map((box) => [box[BOX.key], box[BOX.count]]));
+    const names = this.isFar ? new Map() : this.names(), counts = new Map(this.drawing.boxes.map((box) => [box[BOX.key], box[BOX.count]]));
     this.drawing.nodes.forEach((node, i) => {
       const [mark, , x, y] = node;
       if (!this.isInside(x, x, y, y)) return;
       this.shapes.set(i, svg("path", { d: this.outline(node) }, this.layers.shapes));
       if (this.isFar) return;
-      const text = mark === "value" ? ending(this.nameOf(node[NODE.id]), Math.min(rooms.get(i), LONGEST_NAME)) : ending(node[NODE.text], longest);
+      const text = names.get(i) ?? ending(node[NODE.text], longest), at = this.namesAt.get(i);
       if (!text) return;
-      const isBox = node[NODE.kind] === "box", below = mark === "value" ? this.half(node) + 11 : isBox ? -1 : 4;
-      const ink = svg("text", { x: this.px(x), y: this.py(y) + below }, this.layers.texts);
+      const isBox = node[NODE.kind] === "box";
+      const ink = svg("text", at ? { x: at.x, y: at.y } : { x: this.px(x), y: this.py(y) + (isBox ? -1 : 4) }, this.layers.texts);
+      if (at) ink.style.textAnchor = at.anchor;
       ink.append(text);
       if (isBox) svg("tspan", { x: this.px(x), dy: 11 }, ink).textContent = counts.get(node[NODE.id]);
       if (isBox || (mark !== "value" && text.length > 3)) ink.style.fontSize = "9px";
       this.inks.set(i, ink);
     });
+  }
+
+  /** The names of the variables in sight, each with the place where it lies on the fewest lines and on no node. */
+  names() {
+    const rooms = this.roomForNames(), found = new Map(), boxes = [], named = [];
+    this.drawing.nodes.forEach((node, i) => {
+      const [mark, , x, y] = node;
+      if (!this.isInside(x, x, y, y)) return;
+      const px = this.px(x), py = this.py(y), [wide, high] = mark === "group" ? this.box() : [this.half(node), this.half(node)];
+      boxes.push([px - wide, py - high, px + wide, py + high]);
+      if (mark !== "value") return;
+      const text = ending(this.nameOf(node[NODE.id]), Math.min(rooms.get(i), LONGEST_NAME));
+      found.set(i, text);
+      if (text) named.push({ i, x: px, y: py, r: this.half(node), text });
+    });
+    this.namesAt = placesOfNames(named, boxes, this.drawing.edges.filter((edge) => this.hasEdge(edge)).map((edge) => this.points(edge)));
+    return found;
   }
 
   half(node) { return (HALF[node[NODE.kind]] ?? HALF.value) * this.zoom; }

@@ -38,7 +38,8 @@ class PageState(Generic[T]):
     shown: T | None = None
     default: T | None = None  # what an address without a word of this page means
     nonce: int = 0
-    is_edited: bool = False  # what is shown was typed: the browser writes the address, in the place of the one before
+    is_edited: bool = False  # what is shown was typed
+    has_entry: bool = False  # in the browser's history: from then on the browser writes what is typed into the address
     written: dict[str, str] = field(default_factory=dict)
     fields: tuple[str, ...] = ()  # what of an address belongs to this page
     marks: dict[str, str] = field(default_factory=dict)
@@ -57,14 +58,19 @@ class PageState(Generic[T]):
         if not said or self.in_full(said) == self.written:
             return {}
         self.written = self.in_full(said)
-        self.is_edited = False
+        self.is_edited = self.has_entry = False
         self.begin_anew({name: st.query_params.get(name, "") for name in MARKS})
         return said
 
     def change(self, is_edited: bool) -> None:
         """Somebody typed, or chose something in a menu: what the address says now is older."""
-        self.is_edited = is_edited
+        self.is_edited, self.has_entry = is_edited, is_edited and self.has_entry
         self.written = self.in_full({name: st.query_params[name] for name in self.fields if name in st.query_params})
+
+    @property
+    def writes(self) -> bool:
+        """Whether the browser writes what was typed into the address."""
+        return self.is_edited and self.has_entry
 
     def keep(self, shown: T) -> T:
         self.shown = shown
@@ -109,10 +115,13 @@ class PageState(Generic[T]):
             st.rerun()
 
     def write_address(self) -> None:
-        """Only where it says something else: each write is an entry in the browser's history. So is none of an edit."""
+        """Only where it says something else: each write is an entry in the browser's history. An edit has one, so that
+        Back leads to what was there before; what is typed further on, the browser writes in its place."""
+        if self.writes:
+            return
         wanted = {**self.shown.query(), **self.marks}
-        self.written = self.in_full(self.shown.query())
-        if not self.is_edited and self.in_full(wanted) != self.in_full(st.query_params.to_dict()):
+        self.written, self.has_entry = self.in_full(self.shown.query()), self.is_edited
+        if self.in_full(wanted) != self.in_full(st.query_params.to_dict()):
             st.query_params.from_dict(wanted)
 
     def in_full(self, query: Mapping[str, str]) -> dict[str, str]:

@@ -105,7 +105,8 @@ def stepping(view: TraceView, panels: int, differs: list[int]) -> None:
         breakpoints=state.marks_at_start.get("break", ""),
         watches=state.marks_at_start.get("watch", ""),
         query=state.shown.query(),
-        writes=state.is_edited,
+        edited=state.is_edited,
+        writes=state.writes,
         differs=differs,
     )
     why_answer(view.trace, paused, "player")
