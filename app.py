@@ -69,6 +69,10 @@ def main() -> None:
     with st.container(key="again"):
         watching(key="connection", data={}, on_times_change=lambda: None)
     settle()
+    with st.container(key="library-unseen"):
+        from simplegrad.view.player import library
+
+        library()
     loading.empty()
     chosen.run()
 

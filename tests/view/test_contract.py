@@ -48,16 +48,17 @@ def test_rows_are_as_wide_as_the_contract_says(name, modes):
         assert all(len(row) == len(kind._fields) for row in sent[rows])
 
 
-@pytest.mark.parametrize("mount", ["mount", "compare", "pytorch", "editor", "field", "learn"])
-def test_a_joined_script_is_one_module_with_one_export(mount):
-    script = assets.script(mount)
+def test_the_library_of_a_page_is_one_module_that_has_all_parts():
+    script = assets.library()
     assert not re.search(r"^import ", script, re.MULTILINE)
     assert re.findall(r"^export (\w+)", script, re.MULTILINE) == ["default"]
+    mounted = set(re.findall(r"^const (\w+)_part = ", script, re.MULTILINE))
+    assert mounted == set(assets.PARTS) and all(len(assets.part(name)) < 500 for name in assets.PARTS)
 
 
-@pytest.mark.parametrize("mount", ["mount", "alone", "editor", "field", "learn"])
-def test_names_are_unique_over_the_files_of_the_player(mount):
-    names = re.findall(r"^(?:async )?(?:const|let|class|function) (\w+)", assets.script(mount), re.MULTILINE)
+@pytest.mark.parametrize("script", [assets.library(), assets.script("alone")], ids=["library", "alone"])
+def test_names_are_unique_over_the_files_of_the_player(script):
+    names = re.findall(r"^(?:async )?(?:const|let|class|function) (\w+)", script, re.MULTILINE)
     assert len(names) == len(set(names)) > 20
 
 

@@ -41,10 +41,20 @@ class Paused:
 
 
 @cache
+def _library():
+    js, css = assets.library(), assets.style()
+    return st.components.v2.component("simplegrad_library", html="<i></i>", css=css, js=js, isolate_styles=False)
+
+
+def library() -> None:
+    """What all parts of all pages are made of, once for an app: no part is seen without it."""
+    _library()(key="library")
+
+
+@cache
 def _component():
     html = '<div class="sg-root"></div>'
-    js, css = assets.script("mount"), assets.style()
-    return st.components.v2.component("simplegrad_player", html=html, css=css, js=js, isolate_styles=False)
+    return st.components.v2.component("simplegrad_player", html=html, js=assets.part("mount"), isolate_styles=False)
 
 
 def player(
@@ -151,7 +161,7 @@ def chart(
 
 @cache
 def _why_component():
-    html, js = '<div class="sg-root sg-why-root"></div>', assets.script("why")
+    html, js = '<div class="sg-root sg-why-root"></div>', assets.part("why")
     return st.components.v2.component("simplegrad_why", html=html, css="", js=js, isolate_styles=False)
 
 

@@ -6,7 +6,7 @@ import { CodeMirror } from "./codemirror.js";
 
 const CM = CodeMirror, { tags } = CM;
 const LANGUAGE = CM.LRLanguage.define({ parser: CM.python });
-const LOOKS = CM.syntaxHighlighting(CM.tagHighlighter([
+const HIGHLIGHTING = CM.syntaxHighlighting(CM.tagHighlighter([
   { tag: [tags.keyword, tags.operatorKeyword, tags.controlKeyword, tags.definitionKeyword, tags.moduleKeyword], class: "sg-word" },
   { tag: [tags.number, tags.bool, tags.null], class: "sg-literal" },
   { tag: [tags.string, tags.special(tags.string)], class: "sg-string" },
@@ -99,7 +99,7 @@ export class Code {
     ];
     this.extensions = [
       CM.lineNumbers({ domEventHandlers: { click: (view, line) => { numbered(view.state.doc.lineAt(line.from).number); return true; } } }),
-      CM.history(), lineMarks, problemMarks, CM.linter(null, { tooltipFilter: () => [] }), LANGUAGE, LOOKS, CM.indentUnit.of("    "), CM.EditorState.tabSize.of(4),
+      CM.history(), lineMarks, problemMarks, CM.linter(null, { tooltipFilter: () => [] }), LANGUAGE, HIGHLIGHTING, CM.indentUnit.of("    "), CM.EditorState.tabSize.of(4),
       CM.keymap.of([...keys, ...CM.defaultKeymap, ...CM.historyKeymap]),
       CM.EditorView.contentAttributes.of({ "aria-multiline": "true", ...attributes }),
       CM.EditorView.updateListener.of((update) => { if (update.docChanged && !this.replacing) this.changed(); }),

@@ -292,7 +292,7 @@ def own(both: Shown, left: str) -> Shown:
 
 @cache
 def _facts_component():
-    js, css = assets.script("compare"), (_HERE / "compare.css").read_text()
+    js, css = assets.part("compare"), (_HERE / "compare.css").read_text()
     body = '<div class="sg-root sg-facts"></div>'
     return st.components.v2.component("simplegrad_facts", html=body, css=css, js=js, isolate_styles=False)
 

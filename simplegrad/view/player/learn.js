@@ -2,8 +2,9 @@
 // solved, and what was typed, is kept in this browser.
 
 import { Code } from "./code.js";
+import { ANSWERED } from "./shared.js";
 
-const SOLVED = "simplegrad-solved", TYPED = "simplegrad-answers", ANSWERED = "simplegrad-answered"; // shared.js reads the last
+const SOLVED = "simplegrad-solved", TYPED = "simplegrad-answers";
 
 function element(tag, properties = {}, ...children) {
   const made = document.createElement(tag);

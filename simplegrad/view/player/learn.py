@@ -195,7 +195,7 @@ def stepping(stage: Stage, learning: Learning) -> None:
 
 @cache
 def _component():
-    js = assets.script("learn")
+    js = assets.part("learn")
     css = "".join((_HERE / name).read_text() for name in ("code.css", "learn.css"))
     html = '<div class="sg-learn-root"></div>'
     return st.components.v2.component("simplegrad_learn", html=html, css=css, js=js, isolate_styles=False)

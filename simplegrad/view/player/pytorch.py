@@ -117,7 +117,7 @@ def stepping(view: TraceView, looked: Looked) -> None:
 def _component():
     css = (_HERE / "compare.css").read_text() + (_HERE / "pytorch.css").read_text()
     body = '<div class="sg-root sg-pytorch"></div>'
-    js = assets.script("pytorch")
+    js = assets.part("pytorch")
     return st.components.v2.component("simplegrad_pytorch", html=body, css=css, js=js, isolate_styles=False)
 
 

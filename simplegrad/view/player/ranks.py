@@ -70,8 +70,8 @@ def open_rank(opened: dict, names: dict[int, str], traces: dict[str, Trace]) -> 
 
 @cache
 def _component():
-    css = assets.style() + (_HERE / "compare.css").read_text() + (_HERE / "ranks.css").read_text()
-    js = assets.script("ranks")
+    css = (_HERE / "compare.css").read_text() + (_HERE / "ranks.css").read_text()
+    js = assets.part("ranks")
     html = '<div class="sg-root sg-ranks"></div>'
     return st.components.v2.component("simplegrad_ranks", html=html, css=css, js=js, isolate_styles=False)
 

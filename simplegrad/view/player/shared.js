@@ -14,7 +14,7 @@ export function withPlayer(key, action) {
   return () => list.delete(action);
 }
 
-const ANSWERED = "simplegrad-answered"; // by the id of a question: the place of the answer that was chosen, -1 where it was skipped
+export const ANSWERED = "simplegrad-answered"; // by the id of a question: the place of the answer that was chosen, -1 where it was skipped
 
 /** What was answered in this browser; where it keeps nothing, on this page. learn.js writes it. */
 export function answered(id) {

@@ -17,6 +17,7 @@ export class Typed {
   /** `label`: of the text, for those who do not see it; `more`: what else Code is told. */
   constructor(name, data, { label, testid, ...more }) {
     this.kept = keptTexts[name] ??= { draft: null, text: null, isKnown: true, past: { text: null, left: -Infinity } };
+    this.kept.newest = this;
     this.place = html("div", { class: "sg-code", "data-testid": "source" });
     this.running = html("span", { class: "sg-running", "data-testid": "running", role: "status" });
     this.message = html("div", { class: "sg-message", "data-testid": "problem", role: "status", id: `sg-problem-${name}` });
@@ -68,7 +69,13 @@ export class Typed {
 
   typed() {
     Object.assign(this.kept, { draft: this.draft, text: this.code.text, isKnown: false });
+    if (this.kept.newest !== this) this.kept.newest.takeOver(); // this one is about to be taken away
     this.drawMessage();
+    this.tellLater();
+  }
+
+  takeOver() {
+    this.code.replace(this.kept.text);
     this.tellLater();
   }
 

@@ -20,9 +20,8 @@ OLD_RUN = "The graph shows the program as it ran last."
 @cache
 def component(script: str):
     """`script`: the module that mounts the editor and what stands around it."""
-    js = assets.script(script)
-    rules = "".join((_HERE / name).read_text() for name in ("code.css", "editor.css"))
-    css = assets.style() + rules  # beside an empty program there is no player that would bring them
+    js = assets.part(script)
+    css = "".join((_HERE / name).read_text() for name in ("code.css", "editor.css"))
     html = '<div class="sg-root sg-editor-root"></div>'
     return st.components.v2.component(f"simplegrad_{script}", html=html, css=css, js=js, isolate_styles=False)
 
