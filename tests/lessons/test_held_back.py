@@ -73,6 +73,7 @@ PROPAGATES = [
     ("6", "not_summed", with_body("6", ONE + "return [dL_dr, 0.0 - dL_dr]")),
     ("6", "mean", with_body("6", ONE + "return [dL_dr, -(dL_dr.sum() / 4.0)]")),
     ("6", "sign_of_x", with_body("6", ONE + "return [-dL_dr, -dL_dr.sum()]")),
+    ("6", "both_summed", with_body("6", ONE + "return [dL_dr.sum(), -dL_dr.sum()]")),
     ("6", "one_of_four", with_body("6", ONE + "return [dL_dr, -dL_dr[0]]")),
     ("8", "sign", with_body("8", ONE + "return [dL_dr * (r * r)]")),
     ("8", "detached", with_body("8", ONE + "y = r.detach()\nreturn [-(dL_dr * y * y)]")),
@@ -211,3 +212,31 @@ def test_of_answers_held_back_nine_in_ten_get_the_right_misconception(kind):
     assert not any(reply.solved for reply in replies)
     missed = [(name, meant, reply.name) for (name, meant, _), reply in zip(answers, replies) if reply.name != meant]
     assert len(missed) <= 0.1 * len(answers), missed
+
+
+OTHER_WAYS = [  # right answers, written as few would
+    ("1", AB + "for i in range(2):\n    a = a * b\nz = a.exp()"),
+    ("1", AB + "def twice(x):\n    return x * b + b\nq = twice(a)\nq.sum()"),
+    ("2", with_body("2", ONE + "return [-(-dL_dr * b), dL_dr * a + 0.0]")),
+    ("3", with_body("3", ONE + "return [dL_dr * b, dL_dr - (-a) * dL_dr]")),
+    ("4", ABC + "L0 = torch.where(a > 0.0, a, b).sum()" + WANTED),
+    ("5", ROW + "row, = grad(y[1:2].sum(), [x])"),
+    ("6", with_body("6", ONE + "return [dL_dr * 1.0, (-dL_dr).mean() * 4.0]")),
+    ("7", MIXED + "L1 = da[0] + da[1]\nmixed, = grad(L1, [b])"),
+    ("8", with_body("8", ONE + "return [-(dL_dr * r) / x]")),
+    ("9a", with_body("9a", ONE + "s = add_optional(a, b)\nreturn [dL_dr * b, dL_dr * b + s * dL_dr]")),
+    ("9b", with_body("9b", ONE + "g = dL_dr * r\nreturn [g - g * r]")),
+    ("13", GIVEN + "L0 = (f(a, b)**2).sum()" + SQUARES),
+    ("15", "-(-(-a)) + b"),
+    ("15", "a * b + a * b"),
+    ("15", "def g(x, y):\n    s = x - y\n    return s - x - y"),
+    ("15", "t = a\nt += b\nt += b\nt += a\nt"),
+    ("15", "return torch.neg(torch.neg(a)) - b"),
+    ("16b", CHANGED + "def y(v):\n    return v * v\nL0 = (y(x) * x * y(x).exp()).sum()\ndx, = grad(L0, [x])"),
+]
+
+
+@pytest.mark.parametrize("name, text", OTHER_WAYS)
+def test_what_is_right_in_another_way_is_accepted(name, text):
+    reply = judge(name, text)
+    assert reply.solved, reply.sentence

@@ -49,7 +49,7 @@ export class GraphPainter {
     if (element !== this.chart?.element) {
       this.leave();
       this.chart = new Chart(element, this.drawing, this);
-      this.sheet = new Sheet(element, this.drawing, (value) => this.trace.name(value), (key) => this.player.open(this.side, key));
+      this.sheet = new Sheet(element, this.drawing, (value) => this.trace.name(value), (value) => this.figuresWide(value), (key) => this.player.open(this.side, key));
     }
     this.attached = true;
     this.redo();
@@ -84,10 +84,14 @@ export class GraphPainter {
     this.numbers = new Map();
     this.paths = new Map();
     this.paintedAt = null;
-    this.room = this.isSmall && this.sheet.row >= 50 && this.sheet.slot >= NUMBERS_PX ? Math.floor((this.sheet.slot * 0.92) / DIGIT_PX) : 0;
     this.paint(this.player.k(this.side));
     this.paintBreaks();
   }
+
+  /** How many letters the numbers at a node may have; 0: there is no room for any. */
+  get room() { return this.isSmall && this.sheet.row >= 50 && this.sheet.slot >= NUMBERS_PX ? Math.floor((this.sheet.slot * 0.92) / DIGIT_PX) : 0; }
+
+  figuresWide(value) { return this.room && brief(this.trace.values[value][VALUE.text], this.room).length * DIGIT_PX; }
 
   /** A dot at each entry that has a breakpoint. */
   paintBreaks() {
@@ -197,7 +201,7 @@ export class GraphPainter {
     const texts = known ? [brief(trace.values[id][VALUE.text], this.room), gradient >= 0 ? `∂ ${brief(trace.values[gradient][VALUE.text], this.room - 2)}` : ""] : ["", ""];
     let pair = this.numbers.get(i);
     if (!pair) {
-      const bottom = sheet.py(y) + sheet.half(node), name = sheet.namesAt.get(i)?.y ?? 0, below = Math.max(bottom, name) + 11;
+      const below = (sheet.namesAt.get(i)?.y ?? sheet.py(y) + sheet.half(node)) + 11;
       pair = ["sg-figure", "sg-figure sg-figure-gradient"].map((look, row) => svg("text", { x: sheet.px(x), y: below + 11 * row, class: look }, sheet.layers.over));
       this.numbers.set(i, pair);
     }

@@ -1,22 +1,22 @@
 // Where the names of variables stand: below their circles, or else above or beside them, where less lies under them.
 
-const CELL_PX = 3, NAME_HIGH = 11, LETTER_PX = 6; // pixels: of the grid that knows what lies where; of a name
+const CELL_PX = 3, NAME_HIGH = 11, LETTER_PX = 6, FIGURES_HIGH = 22; // pixels: of the grid that knows what lies where; of a name; of two lines of numbers
 const MOST_NAMES = 400, MOST_EDGES = 800; // beyond that each stands below its circle
 const ON_NODE = 12, ON_LINE = 1, EACH_LATER = 0.6; // what a name costs in a cell of a node or of another name, of a line; each later place
 const NEAR_END = 8; // pixels: edges end that near to their variable wherever its name stands
 
-/** Where the letters begin and at which height, seen from the circle's centre (`r`: its radius, `wide`: the name); the
-    most usual first. */
+/** Where it begins and at which height, seen from the circle's centre (`r`: its radius; `wide`, `high`: of the name and what
+    stands below it); the most usual first. */
 const NAME_PLACES = [
   (r, wide) => ({ x: -wide / 2, y: r + 3, anchor: "middle" }),
-  (r, wide) => ({ x: -wide / 2, y: -r - 3 - NAME_HIGH, anchor: "middle" }),
+  (r, wide, high) => ({ x: -wide / 2, y: -r - 3 - high, anchor: "middle" }),
   (r) => ({ x: r * 0.6 + 3, y: r * 0.6 + 1, anchor: "start" }),
   (r, wide) => ({ x: -r * 0.6 - 3 - wide, y: r * 0.6 + 1, anchor: "end" }),
   (r) => ({ x: r * 0.6 + 3, y: -r * 0.6 - 1 - NAME_HIGH, anchor: "start" }),
   (r, wide) => ({ x: -r * 0.6 - 3 - wide, y: -r * 0.6 - 1 - NAME_HIGH, anchor: "end" }),
 ];
 
-/** `names`: `{ i, x, y, r, text }`; `boxes`: what they may not stand on, `[left, top, right, bottom]`; `curves`: the edges,
+/** `names`: `{ i, x, y, r, text, figures }`, the last the width of numbers below the name, in pixels, or 0; `boxes`: what they may not stand on, `[left, top, right, bottom]`; `curves`: the edges,
     as eight numbers of a cubic. Gives for each i `{ x, y, anchor }`: where its text is to be written. */
 export function placesOfNames(names, boxes, curves) {
   const isMany = names.length > MOST_NAMES || curves.length > MOST_EDGES, grid = isMany ? null : new Grid();
@@ -25,18 +25,19 @@ export function placesOfNames(names, boxes, curves) {
     for (const curve of curves) grid.draw(curve);
   }
   return new Map(names.map((name) => {
-    const wide = name.text.length * LETTER_PX, offered = (grid ? NAME_PLACES : NAME_PLACES.slice(0, 1)).map((place, rank) => nameAt(place, rank, name, wide, grid));
+    const places = NAME_PLACES.slice(0, !grid ? 1 : name.figures ? 2 : NAME_PLACES.length);
+    const offered = places.map((place, rank) => nameAt(place, rank, name, grid));
     const best = offered.reduce((least, each) => (each.cost < least.cost ? each : least));
     grid?.fill(best.box, ON_NODE);
-    const [left, , right, bottom] = best.box;
-    return /** @type {[number, any]} */ ([name.i, { x: { start: left, middle: (left + right) / 2, end: right }[best.anchor], y: bottom - 2, anchor: best.anchor }]);
+    const [left, top, right] = best.box;
+    return /** @type {[number, any]} */ ([name.i, { x: { start: left, middle: (left + right) / 2, end: right }[best.anchor], y: top + NAME_HIGH - 2, anchor: best.anchor }]);
   }));
 }
 
-function nameAt(place, rank, { x, y, r }, wide, grid) {
-  const at = place(r, wide);
+function nameAt(place, rank, { x, y, r, text, figures }, grid) {
+  const wide = Math.max(text.length * LETTER_PX, figures), high = NAME_HIGH + (figures ? FIGURES_HIGH : 0), at = place(r, wide, high);
   /** @type {[number, number, number, number]} */
-  const box = [x + at.x, y + at.y, x + at.x + wide, y + at.y + NAME_HIGH];
+  const box = [x + at.x, y + at.y, x + at.x + wide, y + at.y + high];
   return { box, anchor: at.anchor, cost: grid ? rank * EACH_LATER + grid.weight(box) : 0 };
 }
 

@@ -71,7 +71,8 @@ def save(case: Case, trace: Trace, version: object) -> None:
 def walk(case: Case, trace: Trace, looked: Looked, version: object) -> None:
     """Findings and sources, then the player with its graph and texts. What check says comes last: it takes longest.
     Of the run of a model the parameters and sources stand below the graph, which they would push out of sight."""
-    top = st.container(key="torch-top")
+    top, is_other = st.container(key="torch-top"), is_another(looked.case)
+    below = st.empty() if is_other else st.container()  # the run of another case does not stand there meanwhile
     doing = f"check tries {case.title}: orders, patterns of None, layouts, and everything else that autograd may do …"
     with top, st.empty(), st.spinner(doing):
         report = report_of_case(case, version)
@@ -79,6 +80,17 @@ def walk(case: Case, trace: Trace, looked: Looked, version: object) -> None:
     is_below = bool(told["parameters"]) and bool(trace.events)
     with top:
         component("findings" if is_below else "facts", **told)
+    with below.container() if is_other else below:
+        run_of(case, trace, looked, report, told, is_below)
+
+
+def is_another(case: str) -> bool:
+    """Whether it is not the one that was shown last."""
+    before, st.session_state["torch-drawn"] = st.session_state.get("torch-drawn"), case
+    return before != case
+
+
+def run_of(case: Case, trace: Trace, looked: Looked, report: object, told: dict, is_below: bool) -> None:
     if not trace.events:
         component("lanes", **{**told, "lanes": []})
         raised = [page.as_it_stands(each) for each in trace.notices if each.startswith(RAISED)]

@@ -19,14 +19,14 @@ export class Sheet {
   /** @type {import("./chart.js").View} as it was when all was placed */ placed;
   /** @type {Map<number, SVGElement>} by the number of the node, of what is in sight */ shapes;
   /** @type {Map<number, SVGElement>} */ inks;
-  drawing; nameOf; onTitle; layers;
+  drawing; nameOf; figuresOf; onTitle; layers;
   /** @type {Map<number, {x: number, y: number, anchor: string}>} where names of variables stand */ namesAt = new Map();
   slot = 1; row = 1; zoom = 1; isFar = false; // pixels of a slot and of a row; how large nodes are
   window = [[0, 0], [0, 0]];
 
-  /** `nameOf(value)` tells a variable's name; `onTitle(key)`: the title of a frame was clicked. */
-  constructor(element, drawing, nameOf, onTitle) {
-    Object.assign(this, { drawing, nameOf, onTitle });
+  /** `nameOf(value)` tells a variable's name, `figuresOf(value)` how wide the numbers are that will stand below it, or 0; `onTitle(key)`: the title of a frame was clicked. */
+  constructor(element, drawing, nameOf, figuresOf, onTitle) {
+    Object.assign(this, { drawing, nameOf, figuresOf, onTitle });
     this.svg = svg("svg", { class: "sg-sheet", "aria-hidden": "true" }, element);
     this.moving = svg("g", {}, this.svg);
   }
@@ -149,7 +149,7 @@ export class Sheet {
       if (mark !== "value") return;
       const text = ending(this.nameOf(node[NODE.id]), Math.min(rooms.get(i), LONGEST_NAME));
       found.set(i, text);
-      if (text) named.push({ i, x: px, y: py, r: this.half(node), text });
+      if (text) named.push({ i, x: px, y: py, r: this.half(node), text, figures: this.figuresOf(node[NODE.id]) });
     });
     this.namesAt = placesOfNames(named, boxes, this.drawing.edges.filter((edge) => this.hasEdge(edge)).map((edge) => this.points(edge)));
     return found;

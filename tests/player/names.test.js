@@ -1,0 +1,35 @@
+// Where names stand in the picture.
+
+import assert from "node:assert/strict";
+import test from "node:test";
+
+import { placesOfNames } from "../../simplegrad/view/player/names.js";
+
+const name = (i, x, y, figures = 0) => ({ i, x, y, r: 5.5, text: "v0", figures });
+const box = (x, y, r = 5.5) => [x - r, y - r, x + r, y + r];
+const line = (x0, y0, x3, y3) => [x0, y0, x0 + (x3 - x0) / 3, y0 + (y3 - y0) / 3, x3 - (x3 - x0) / 3, y3 - (y3 - y0) / 3, x3, y3];
+
+test("a name stands below its circle where nothing else does", () => {
+  const at = placesOfNames([name(7, 100, 100)], [box(100, 100)], [line(100, 100, 200, 100)]).get(7);
+  assert.deepEqual([at.x, at.anchor], [100, "middle"]);
+  assert.ok(at.y > 110);
+});
+
+test("it makes way for an edge, for a node and for another name", () => {
+  const alone = placesOfNames([name(0, 100, 100)], [box(100, 100)], []).get(0);
+  assert.notDeepEqual(placesOfNames([name(0, 100, 100)], [box(100, 100)], [line(100, 100, 100, 300)]).get(0), alone);
+  const near = [name(0, 100, 100), name(1, 100, 120)], boxes = [box(100, 100), box(100, 120)];
+  const [first, second] = placesOfNames(near, boxes, []).values();
+  assert.ok(first.y < 95 || first.anchor !== "middle", "the second circle stands below the first");
+  assert.ok(Math.abs(first.y - second.y) >= 11 || first.anchor !== second.anchor);
+});
+
+test("numbers below a name stay below it", () => {
+  const above = placesOfNames([name(0, 100, 100, 80)], [box(100, 100), box(100, 125, 11)], []).get(0);
+  assert.ok(above.anchor === "middle" && above.y < 100 - 5.5 - 22, "name and numbers are above the circle");
+});
+
+test("of very many none is looked at closely", () => {
+  const many = Array.from({ length: 500 }, (_, i) => name(i, 100 + i * 3, 100));
+  assert.ok([...placesOfNames(many, many.map(({ x, y }) => box(x, y)), []).values()].every(({ anchor }) => anchor === "middle"));
+});
