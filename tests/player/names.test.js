@@ -26,7 +26,7 @@ test("it makes way for an edge, for a node and for another name", () => {
 
 test("numbers below a name stay below it", () => {
   const above = placesOfNames([name(0, 100, 100, 80)], [box(100, 100), box(100, 125, 11)], []).get(0);
-  assert.ok(above.anchor === "middle" && above.y < 100 - 5.5 - 22, "name and numbers are above the circle");
+  assert.ok(above.anchor === "middle" && above.y < 100 - 5.5 - 17, "name and numbers are above the circle");
 });
 
 test("of very many none is looked at closely", () => {

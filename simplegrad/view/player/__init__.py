@@ -48,7 +48,7 @@ def _library():
 
 def library() -> None:
     """What all parts of all pages are made of, once for an app: no part is seen without it."""
-    _library()(key="library")
+    _library()(key="library", data={})
 
 
 @cache

@@ -1,8 +1,8 @@
 // Where the names of variables stand: below their circles, or else above or beside them, where less lies under them.
 
-const CELL_PX = 3, NAME_HIGH = 11, LETTER_PX = 6, FIGURES_HIGH = 22; // pixels: of the grid that knows what lies where; of a name; of two lines of numbers
+const CELL_PX = 3, NAME_HIGH = 11, LETTER_PX = 6, FIGURES_HIGH = 17; // pixels: of the grid that knows what lies where; of a name; of two lines of numbers
 const MOST_NAMES = 400, MOST_EDGES = 800; // beyond that each stands below its circle
-const ON_NODE = 12, ON_LINE = 1, EACH_LATER = 0.6; // what a name costs in a cell of a node or of another name, of a line; each later place
+const ON_NODE = 12, ON_LINE = 1, EACH_LATER = 0.6, LATER_WITH_FIGURES = 15; // what a name costs in a cell of a node or of another name, of a line; each later place, which above a row is often another lane
 const NEAR_END = 8; // pixels: edges end that near to their variable wherever its name stands
 
 /** Where it begins and at which height, seen from the circle's centre (`r`: its radius; `wide`, `high`: of the name and what
@@ -38,7 +38,7 @@ function nameAt(place, rank, { x, y, r, text, figures }, grid) {
   const wide = Math.max(text.length * LETTER_PX, figures), high = NAME_HIGH + (figures ? FIGURES_HIGH : 0), at = place(r, wide, high);
   /** @type {[number, number, number, number]} */
   const box = [x + at.x, y + at.y, x + at.x + wide, y + at.y + high];
-  return { box, anchor: at.anchor, cost: grid ? rank * EACH_LATER + grid.weight(box) : 0 };
+  return { box, anchor: at.anchor, cost: grid ? rank * (figures ? LATER_WITH_FIGURES : EACH_LATER) + grid.weight(box) : 0 };
 }
 
 class Grid {
