@@ -17,6 +17,7 @@ from ..compiler import compile_aggregate
 from ..engine import Tape, TapeError, Variable, grad, gradient_tape
 from ..language import Limits, Program, RunError
 from ..language.limits import Guard, watched_by
+from ..language.parse import parse
 from ..trace import LimitError, record
 from ..trace.events import Visited
 from ..trace.trace import Trace
@@ -143,7 +144,7 @@ def of_expression(asked: Exercise, text: str) -> Facts:
 def on_the_tape(text: str, names: Sequence[str]) -> Trace:
     """The run of an expression with leaves of these names. A compiler leaves operations out; here all are recorded."""
     leaves = [f"{name} = rand(4, 4, seed={number})" for number, name in enumerate(names)]
-    last = ast.parse(text).body[-1]
+    last = parse(text, LIMITS, free=True).statements[-1]
     called = [f"{last.name}({', '.join(names)})"] if isinstance(last, ast.FunctionDef) else []
     body = re.sub(r"^return\b *", "", text, flags=re.MULTILINE)  # at the end of an expression it may stand
     return Program.parse("\n".join([*leaves, body, *called])).run(limits=LIMITS)
