@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
+
 from ..torch_bridge.calls import Call
 from .causes import explain
 from .causes.detector import Examination, Examiner
 from .causes.guard import guard_finding
+from .causes.steep import steep
 from .looks import Answer
 from .report import Finding
 from .subjects.opening import distinct
@@ -36,8 +40,16 @@ def diagnosed(problem: Problem, calls: list[Call], found: Answer, level: int, wh
         findings += explain.findings_of(examiner, seen, level)
     if findings or why:
         return findings
-    has_nan = any(look.told != look.told for look in found.wrong)
+    has_nan = any(not math.isfinite(look.told) for look in found.wrong)
+    if has_nan and (told := [f for examiner, _ in examined if examiner and (f := steep_there(examiner, level))]):
+        return told
     return [explain.unexplained(calls, wrong, level, [seen for _, seen in examined], has_nan)]
+
+
+def steep_there(examiner: Examiner, level: int) -> Finding | None:
+    with contextlib.suppress(Exception):  # it cannot be followed: then numbers are all there is
+        return steep(examiner, level)
+    return None
 
 
 def examined_call(problem: Problem, call: Call) -> tuple[Examiner | None, Examination | None]:

@@ -101,6 +101,19 @@ def lines_at(where: Where, first: int, last: int) -> Place:
     return Place(file, first, last, textwrap.dedent(text).rstrip())
 
 
+def emptied_after(code: types.CodeType | None, at: Place) -> Place | None:
+    """The statement `x = x` that stands after the one that binds x: something was there that is gone."""
+    if code is None or at.file != code.co_filename:
+        return None
+    before = statement_at(code, at.first)
+    names = _targets(before) if isinstance(before, ast.Assign | ast.AugAssign | ast.AnnAssign) else set()
+    for node in statements(code):
+        is_empty = isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == ast.unparse(node.value)
+        if is_empty and node.lineno > at.last and _targets(node) & names:
+            return place(code, node.lineno)
+    return None
+
+
 def heading(code: types.CodeType) -> Place:
     """A function's decorators and its `def` line."""
     starts = [node.lineno for node in statements(code) if isinstance(node, ast.FunctionDef)]

@@ -211,6 +211,47 @@ def test_a_gradient_that_cancels_is_not_a_use_that_is_missing():
     assert fault.code == "ignored_output_gradient" and "whatever comes in" in fault.sentence
 
 
+class Nothing(Function):
+    """The mask is wrong, and lets nothing through at all."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return (x + 3).clamp(0, 6) / 6
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        mask = (x <= -3) & (x <= 3)
+        return g * mask / 6
+
+
+def test_zeros_that_come_of_a_mask_are_not_a_gradient_that_is_left_out():
+    fault = check(Nothing.apply, real(4), order=1).faults[0]
+    assert fault.code != "ignored_output_gradient"
+
+
+class LostATerm(Function):
+    """The second of two terms is gone; what is left binds a name to itself."""
+
+    @staticmethod
+    def forward(ctx, x, w):
+        ctx.save_for_backward(x, w)
+        return x.sin() @ w + w.T @ x.cos()
+
+    @staticmethod
+    def backward(ctx, g):
+        x, w = ctx.saved_tensors
+        gx = (g @ w.T) * x.cos()
+        gx = gx  # BUG
+        return gx, x.sin().T @ g + x.cos() @ g.T
+
+
+def test_a_name_bound_to_itself_is_where_something_is_gone():
+    fault = check(LostATerm.apply, real(3, 3), real(3, 3, seed=1), order=1).faults[0]
+    assert fault.read_at.first == marked(LostATerm)
+
+
 class QuadraticForms(Function):
     """Of a matrix that is always symmetric; beside such ones its gradient is another."""
 
@@ -340,3 +381,25 @@ class InPlaceForward(Function):
 def test_a_use_in_place_is_not_blamed():
     fault = check(InPlaceForward.apply, real(4), order=1).faults[0]
     assert "along" not in fault.sentence and fault.explanation == "a constant factor of 3"
+
+
+class RootOfItsOutput(Function):
+    """Right once; its backward has a root whose own derivative is infinite where the output is zero."""
+
+    @staticmethod
+    def forward(ctx, x):
+        y = x.clamp(min=0).square()
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx, g):
+        (y,) = ctx.saved_tensors
+        root = y.sqrt()  # BUG
+        return 2 * g * root
+
+
+def test_a_second_derivative_that_is_no_number_is_told_with_its_line():
+    x = torch.tensor([-1.0, 0.5, 2.0], dtype=torch.double, requires_grad=True)
+    fault = check(RootOfItsOutput.apply, x).faults[0]
+    assert (fault.code, fault.order, fault.read_at.first) == ("nonfinite_gradient", 2, marked(RootOfItsOutput))

@@ -30,7 +30,7 @@ HAS_MEANING = -2.0
 IS_DERIVATIVE = -0.8  # it has a meaning, but no incoming gradient is in it
 ALIAS_OF_RIGHT = 0.3  # it only renames a value that is right: something was left out there
 ALIAS_OF_OTHER = -1.0
-SAYS_NOTHING = 3.0  # x = x
+ONLY_ARRANGES = -1.5  # no constant factor comes of that
 NEEDS_MORE = -1.5  # another value repairs with fewer numbers
 EXPLAINED = -1.2  # an earlier value accounts for it
 LEAST = -1.2  # below this the statement that returns is likelier than any other
@@ -146,7 +146,7 @@ def weight(suspect: Suspect, least: int) -> float:
     found += MEANT * bool(suspect.missing)
     if suspect.is_alias:
         found += ALIAS_OF_OTHER if suspect.meaning is None else ALIAS_OF_RIGHT
-    found += SAYS_NOTHING * suspect.says_nothing
+    found += ONLY_ARRANGES * (suspect.factor is not None and suspect.note.operation in ARRANGE)
     if suspect.factor is None and suspect.needed is not None and suspect.needed.freedom > least:
         found += NEEDS_MORE
     return found

@@ -29,7 +29,7 @@ from .partial import ignored, ordered
 from .repair import PLAIN, Repair, repairs
 from .samples import Sample, Samples, differentiable, follows, is_real, samples_of
 from .suspects import MOST_NOTES, Search
-from .trail import Ran, birth
+from .trail import Note, Ran, birth, tensors_in
 from .words import all_in_words, cause_in, explained_by, place_in_words, relation
 
 MOST_USES = 60  # operations of forward whose uses are looked at
@@ -117,7 +117,9 @@ class Case:
         if slot in self.joint.wrong and (repaired := self.repair_of(slot)) is not None:
             return repaired.place
         found = self.culprit_of(slot)
-        return found.statement if found is not None and found.is_sure else None
+        if found is None or not found.is_sure:
+            return None
+        return source.emptied_after(self.code, found.statement) or found.statement
 
     @cached_property
     def ran(self) -> Ran:
@@ -416,10 +418,15 @@ def vanishes(case: Case, i: int) -> bool:
     found = [s.returned[i] for s in case.joint.each]
     if not all(g is not None and near(g, None, 0.0, 1e-12) for g in found):
         return False
-    runs = [[n.value for n in Search(case.joint, [i]).run(s).notes] for s in case.joint.each[:2]]
-    return len(runs[0]) == len(runs[-1]) > 0 and all(
-        torch.equal(a, b) for a, b in zip(*runs, strict=True) if isinstance(a, torch.Tensor)
-    )
+    sample = case.joint.each[0]
+    notes = [note for note in Search(case.joint, [i]).run(sample).notes if not is_made_like(note)]
+    came = [g for g in sample.incoming if is_real(g)]
+    return not any(x.shape == g.shape and torch.equal(x, g) for n in notes for x in tensors_in(n.args) for g in came)
+
+
+def is_made_like(note: Note) -> bool:
+    """Whether only the shape of what it is given counts."""
+    return note.operation.endswith("_like") or note.operation.startswith("new_")
 
 
 def is_the_same_for_another(case: Case, i: int) -> bool:

@@ -40,6 +40,7 @@ BEGINNINGS = ("=", "zeros", "zeros_like", "new_zeros")  # operations that make t
 # operations that compute nothing: where another value would do for what they give, it is wrong before them
 ARRANGE = {"cat", "concat", "stack", "reshape", "view", "t", "transpose", "permute", "contiguous", "flatten", "expand"}
 ARRANGE |= {"unsqueeze", "squeeze", "movedim", "swapaxes", "view_as", "reshape_as", "to", "type_as", "clone"}
+ARRANGE |= {"squeeze_", "unsqueeze_", "t_", "transpose_"}
 
 OTHER_MASK = "a mask of where the right gradient is not zero"
 
@@ -70,15 +71,6 @@ class Suspect:
     @property
     def statement(self) -> Place:
         return self.site.statement
-
-    @property
-    def says_nothing(self) -> bool:
-        """Whether its statement binds a name to what it holds: `x = x`, where something was left out."""
-        return bool(self.site.name) and self.statement.text.replace("(", "").replace(")", "").split() == [
-            self.site.name,
-            "=",
-            self.site.name,
-        ]
 
     @property
     def operations(self) -> int:
