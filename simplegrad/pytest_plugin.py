@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +103,9 @@ class UnreadItem(pytest.Item):
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *_: Any) -> Any:
         return failure_text(excinfo) or super().repr_failure(excinfo)
 
+    def reportinfo(self) -> tuple[Path, None, str]:
+        return self.path, None, f"{relative(str(self.path))} {self.name}"
+
 
 class BackwardItem(pytest.Item):
     """The check of one target."""
@@ -165,10 +168,13 @@ def check_backward(request: pytest.FixtureRequest) -> Callable[..., Report]:
         report = check(fn, *inputs, **asked)
         file, line, _ = request.node.location
         target = Target(request.node.name, "function", fn, None, str(request.config.rootpath / file), (line or 0) + 1)
+        said = ""
         try:
             judge(request.node, Result(target, report, "", inputs, called), asked)
         except Faulty as fault:
-            pytest.fail(fault.text, pytrace=False)
+            said = fault.text
+        if said:  # not while that is handled: it would be printed as well
+            pytest.fail(said, pytrace=False)
         return report
 
     return check_backward
@@ -340,11 +346,16 @@ class Run:
         """The line of coverage, what has no inputs, and what the baseline need not name any more."""
         called = {each for said in self.told for each in said["called"]}
         left = [each for each in self.uncovered if f"{Path(each[1]).resolve()}:{each[0]}" not in called]
-        faulty = [said for said in self.told if said["codes"]]
-        total = len(self.told) + len(left)
-        yield f"{len(self.told)} of {total} hand-written backwards checked, {len(faulty)} with a fault or not judged"
+        checked, faulty = _backwards(self.told), _backwards(said for said in self.told if said["codes"])
+        total = len(checked) + len(left)
+        yield f"{len(checked)} of {total} hand-written backwards checked, {len(faulty)} with a fault or not judged"
         for name, file, line in left:
             yield f"not covered: {name} ({file}:{line}) has no example inputs: @simplegrad.example(lambda: (…))"
         mended = {said["test"] for said in self.told if not said["codes"]} & set(self.known)
         for test in sorted(mended):
             yield f"mended: {test} is correct now; take it out of {self.option('baseline')}"
+
+
+def _backwards(told: Iterable[dict]) -> set[str]:
+    """Whose backward was checked: what the tests called, each once; a test itself where nothing of a file was."""
+    return {each for said in told for each in said["called"] or [said["test"]]}

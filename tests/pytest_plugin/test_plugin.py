@@ -9,11 +9,13 @@ import sys
 import textwrap
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from simplegrad import load_bundle
+from simplegrad.pytest_plugin import Run
 
 ROOT = Path(__file__).parents[2]
 DEMO = Path(__file__).parent / "demo"
@@ -153,6 +155,7 @@ def test_a_fixture_and_a_mark_for_tests_of_ones_own(demo):
     assert found["FAILED"] == {"test_wrong", "test_misspelt"}
     assert lines_of_faults()["Sine"] in output and "Traceback" not in output
     assert "@pytest.mark.simplegrad knows order, surrogate, reference, not ordre." in output
+    assert "During handling" not in output, "a failure is said once"
 
 
 def test_a_file_that_cannot_be_imported_is_a_failure(tmp_path):
@@ -161,6 +164,18 @@ def test_a_file_that_cannot_be_imported_is_a_failure(tmp_path):
     assert broken.returncode == 1
     assert "ops.py:2: ZeroDivisionError: division by zero" in broken.stdout
     assert "not_there: ModuleNotFoundError" in broken.stdout
+    assert re.search(r"^_+ ops\.py cannot be read _+$", broken.stdout, re.MULTILINE)
+
+
+def test_a_backward_that_several_tests_call_counts_once():
+    one = Run(SimpleNamespace(getoption=lambda name: None))
+    one.told = [
+        {"test": "ops.py::Sine", "codes": ["wrong_gradient"], "called": ["/ops.py:Sine"]},
+        {"test": "test_own.py::test_sine", "codes": [], "called": ["/ops.py:Sine"]},
+        {"test": "ops.py::fused", "codes": [], "called": []},
+    ]
+    one.uncovered = [["Cosine", "/ops.py", 7]]
+    assert next(one.summary()) == "2 of 3 hand-written backwards checked, 1 with a fault or not judged"
 
 
 def test_nothing_is_imported_until_it_is_used(tmp_path):
