@@ -163,7 +163,7 @@ class Code:
         return [
             "def propagate(dL_doutputs):",
             f"    {unpacked} = dL_doutputs",
-            "    # what is None? a straight line for each answer, made when first seen",
+            "    # what is None? a body for each answer, made when first met",
             f"    body = bodies[{pattern}]",
             f"    return body({self.parameters})",
         ]

@@ -38,7 +38,7 @@ from .views import TraceView  # noqa: E402
 PANELS = {0: 0, 1: 5, 2: 8}  # how many panels alone.js mounts, by the number of sides
 MOST_OPENED = 40  # collapsed groups that a file has a picture for
 MOST_MODULES, ENTRIES_DRAWN = 200, 300_000  # the same of modules; of a long run fewer: each picture reads all of it
-OPENED_BYTES = 6_000_000  # of all those pictures, unpacked
+OPENED_BYTES = 4_500_000  # of all those pictures, unpacked
 CDN = "https://cdn.plot.ly/plotly-{}.min.js"
 _PLAYER = Path(__file__).parent / "player"
 
@@ -167,7 +167,7 @@ def page(
     told = {"facts": None, "tables": [], "codes": [], "notices": [], **told}
     told |= {"player": head, "sides": [_side(view) for view in views]}
     data = {"sg-told": _packed(told)}
-    data |= {f"sg-trace-{i}": view.payload for i, view in enumerate(views)}
+    data |= {f"sg-trace-{i}": _smaller(view.payload) for i, view in enumerate(views)}
     for i, view in enumerate(views):
         if view.drawing.groups or view.boxes:
             data[f"sg-opened-{i}"] = _packed(_opened(view, start))
@@ -244,6 +244,11 @@ def _styles() -> str:
 
 def _packed(told: dict) -> bytes:
     return gzip.compress(json.dumps(told, separators=(",", ":")).encode(), 6, mtime=0)
+
+
+def _smaller(packed: bytes) -> bytes:
+    """Packed once more, with more patience: the app packs for speed, and a file is kept and sent."""
+    return gzip.compress(gzip.decompress(packed), 9, mtime=0)
 
 
 def _block(name: str, packed: bytes) -> str:

@@ -13,6 +13,7 @@ from simplegrad.__main__ import main
 from simplegrad.comparison.compare import compare
 from simplegrad.language import EXAMPLES, Program
 from simplegrad.view.html import packed_plotly, page
+from simplegrad.view.views import TraceView
 from tests.view.test_foreign import run_of
 
 PROGRAM = EXAMPLES["gradient-of-gradient"].program
@@ -133,7 +134,9 @@ def long_run(count: int) -> Trace:
 
 
 def test_a_collapsed_group_has_a_picture_opened():
-    text = long_run(700).to_html(include_plotlyjs=False)
+    trace = long_run(700)
+    text = trace.to_html(include_plotlyjs=False)
+    assert len(packed(text, "sg-trace-0")) < 0.9 * len(TraceView(trace).payload), "packed for keeping, not for speed"
     (side,), more = told(text)["sides"], json.loads(gzip.decompress(packed(text, "sg-opened-0")))
     assert len(more["opened"]) > 2 and set(more["homes"]) - {-1} == set(range(len(more["opened"])))
     for drawn in more["opened"].values():
@@ -141,8 +144,6 @@ def test_a_collapsed_group_has_a_picture_opened():
 
 
 def test_a_page_in_a_frame_leaves_the_address_alone(trace):
-    from simplegrad.view.views import TraceView
-
     assert told(page({"title": "t"}, [TraceView(trace)], address="", include_plotlyjs=False))["player"]["address"] == ""
 
 
@@ -185,7 +186,7 @@ def test_the_command_writes_what_is_named(tmp_path, monkeypatch, trace, what, co
 @pytest.mark.parametrize(
     ("what", "said"),
     [
-        ("ops.py", "say what of the file to check: ops.py::NAME, or ops.py::case."),
+        ("ops.py", "say what of the file to check, ops.py::NAME or ops.py::case. It has: Cosines."),
         ("ops.py::Cosine", "Did you mean"),
         ("nowhere.trace", "nowhere.trace"),
         ("nothing-of-the-kind", "no such file, and no example of that name"),
