@@ -201,7 +201,7 @@ def compiled(run: Run, name: str, held: Held | None, value: Value | None) -> Cau
 
 def never_read(run: Run, name: str, held: Held | None, value: Value | None) -> Cause | None:
     """No operation of the run read it: not used, or another object was."""
-    if value is not None and any(call.kind != kinds.COPY and not _is_part_of_copy(call) for call in _reads(run, value)):
+    if value is not None and any(not _is_aside(call, value) for call in _reads(run, value)):
         return None
     for copied in _copies(run, value):
         sentence = f"The run uses a copy of {name}, which is another object; the gradient went to the copy."
@@ -210,9 +210,10 @@ def never_read(run: Run, name: str, held: Held | None, value: Value | None) -> C
     for call in replaced:
         used = [old for old in call.inputs if _reads(run, old) and old is not value and run.filled.get(old)]
         if used:
+            tied = ", which is still tied to another name" if id(used[0]) in run.objects_held else ""
             sentence = (
-                f"{call.name} was given a new object here, and the run uses the previous one, which is still tied "
-                f"to another name: the gradient goes to that one, and not to {name}."
+                f"{call.name} was given a new object here, and the run uses the previous one{tied}: the gradient goes "
+                f"to that one, and not to {name}."
             )
             return Cause("other_object", sentence, call.source, (Link("it is replaced", call.source, call.event),))
     twin = _twin_that_ran(run, held)
@@ -277,6 +278,15 @@ def _is_around(module: str, path: str) -> bool:
 
 def _reads(run: Run, value: Value) -> list[Call]:
     return run.graph.calls_reading(value) + run.reads_inside.get(value, [])
+
+
+def _is_aside(call: Call, value: Value) -> bool:
+    """It copies a value, or gives it other numbers, as where a layer is made: nothing is computed with it."""
+    is_made = call.kind == kinds.IN_PLACE or (call.name.endswith("_") and call.name[:-1].endswith(_MAKES))
+    return call.kind == kinds.COPY or _is_part_of_copy(call) or (is_made and call.inputs[:1] == (value,))
+
+
+_MAKES = ("uniform", "normal", "zeros", "ones", "constant", "eye", "dirac", "orthogonal", "sparse")
 
 
 def _is_part_of_copy(call: Call) -> bool:

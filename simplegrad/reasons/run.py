@@ -73,15 +73,15 @@ class Run:
 
     def last_read(self, value: Value | None) -> Value | None:
         """The same tensor as it was when something read it last: each change in place made a new value of it."""
-        seen, before = value, len(self.calls)
+        seen, before, after = value, len(self.calls), None
         while seen is not None:
             changed = self.graph.call_giving(seen)
-            if self.graph.calls_reading(seen) or self.reads_inside.get(seen):
+            if any(call is not after for call in self.graph.calls_reading(seen)) or self.reads_inside.get(seen):
                 return seen
             is_change = changed is not None and changed.kind == kinds.IN_PLACE and changed.inputs
             if not is_change or changed.id >= before:  # of a trace from elsewhere, values may lead in a circle
                 return value
-            seen, before = changed.inputs[0], changed.id
+            seen, before, after = changed.inputs[0], changed.id, changed
         return value
 
     @cached_property

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+
+from .. import source_text
 from ..trace import calls as kinds
 from ..trace.calls import Call, Filled, Held
-from ..trace.events import Value
+from ..trace.events import Source, Value
+from ..trace.texts import lines_of
 from .answer import Cause, Link
 from .run import Run
 
@@ -73,4 +77,19 @@ def _held_by_none(
             )
     holder = "The optimizer" if optimizers[0].kind == kinds.STEP or "Module" not in optimizers[0].name else "zero_grad"
     sentence = f"{holder} does not hold {name}: nothing clears its gradient, and no step moves it."
-    return Cause("other_object", sentence, held.made_at if held is not None else None, (added,))
+    source = _built_at(run, optimizers[0]) or (held.made_at if held is not None else None)
+    return Cause("other_object", sentence, source, (added,))
+
+
+def _built_at(run: Run, step: Call) -> Source | None:
+    """Where the optimizer is made, if the files that lead to its step make one of its class only."""
+    found = []
+    for file in dict.fromkeys(place[0] for place in step.stack):
+        try:
+            tree = source_text.parsed("\n".join(lines_of(file, run.trace.texts)))
+        except (SyntaxError, ValueError):
+            continue
+        calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+        named = ((node, getattr(node.func, "attr", getattr(node.func, "id", ""))) for node in calls)
+        found += [(file, node.lineno) for node, name in named if name == step.name]
+    return found[0] if len(found) == 1 else None

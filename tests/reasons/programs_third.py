@@ -73,6 +73,28 @@ def frozen_by_a_condition(record):
     return model, trace
 
 
+@fault("enc.weight", "none", "other_object")
+def a_layer_replaced_before_backward(record):
+    model = Tower()
+    with record(model) as trace:
+        loss = model(given()).square().mean()
+        model.enc = nn.Linear(3, 4)  # here
+        loss.backward()
+    return model, trace
+
+
+@fault("dec.weight", "stale", "other_object")
+def an_optimizer_of_one_layer(record):
+    model = Tower()
+    optimizer = torch.optim.Adagrad(model.enc.parameters(), 0.1)  # here
+    with record(model) as trace:
+        for _ in range(2):
+            optimizer.zero_grad()
+            model(given()).square().mean().backward()
+            optimizer.step()
+    return model, trace
+
+
 @fault("dec.weight", "none", "other_object")
 def copied_before_the_run(record):
     model = Tower()
