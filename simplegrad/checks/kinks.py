@@ -92,6 +92,8 @@ class Point:
     def of_outputs(self) -> Part:
         """Elements of outputs that are not finite: through an infinity that is everywhere the same no gradient goes."""
         part = Part([], [], [])
+        if not all(bool(torch.isfinite(plain(x.detach())).all()) for x in self.map.at):
+            return part
         for k, y in enumerate(self.base):
             lost = torch.zeros(0, dtype=torch.bool) if y is None else ~torch.isfinite(plain(y.detach()))
             if bool(lost.any()) and not self._is_constant(k, lost):

@@ -202,7 +202,7 @@ def look_at(map: Map, at: list[torch.Tensor], draw: int, quick: float = 0.0) -> 
         slopes = [[Slope(t, 0.0) for t in truth.told] for truth in truths]
     else:
         slopes = sides.slopes(ways, claims, quick)
-    is_whole = bool(torch.isfinite(y).all())
+    is_whole = not told_of or bool(torch.isfinite(y).all())  # of an infinite input an infinite output is no wonder
     if not is_whole:  # an infinite output is weighted with zeros too, and zero times inf is nan
         slopes = [
             [s if math.isfinite(t) else Slope(math.nan, math.inf) for s, t in zip(slope, claim.told, strict=True)]

@@ -1,50 +1,57 @@
-"""How precisely something computes, whatever its inputs are: found by running it at points a few roundings apart.
+"""How precisely something computes, whatever its inputs are: found by running it at points less than a rounding apart.
 
-A kernel may work in single precision on doubles, and a table or a constant may be in half. What differs by no more than
-that is no fault. Second differences tell: those of a smooth function fall with the square of the step, those of
-roundings stay as large as they are.
+A kernel may work in single precision on doubles, or in half; what differs by no more than that is no fault. Such a
+kernel does not see a move that is far smaller than a rounding of its precision: its values stay exactly what they are.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import torch
 
 from .numbers import drawn, moved, plain
-from .subjects.subject import Forward, Gradient, Subject
+from .subjects.subject import Subject
 
-STEP = {32: 2.0**-21, 16: 2.0**-5}  # some roundings of each precision, relative
-ROUNDING = {32: 2.0**-24, 16: 2.0**-11}
-FALLS = 6.0  # times, where the step is a quarter: what falls more is smooth
+UNSEEN = {16: 2.0**-20, 32: 2.0**-36}  # relative moves that are lost in that precision, and in none that is finer
+SEEN = {16: 2.0**-6, 32: 2.0**-20}  # and those that are not
 
 
 def works_in(subject: Subject) -> int:
-    """64, 32 or 16: the bits of the numbers that forward and backward compute in."""
-    found = [_bits(map) for map in (Forward(subject), Gradient(subject))]
-    return min(found)
+    """16, 32 or 64: the bits of the numbers that forward or backward compute in."""
+
+    def forward(at: list[torch.Tensor]) -> list:
+        return subject.run(at).outputs
+
+    def backward(at: list[torch.Tensor]) -> list:
+        return subject.run(at).gradients(subject.incoming)
+
+    return min(_bits(values, subject.values) for values in (forward, backward))
 
 
-def _bits(map: Any) -> int:
+def _bits(values: Callable[[list[torch.Tensor]], list], at: list[torch.Tensor]) -> int:
     try:
-        for bits, step in STEP.items():
-            far, close = (_second_difference(map, by) for by in (step, step / 4))
-            if far > 0.1 * ROUNDING[bits] and FALLS * close > far:
+        here = values(at)
+        for bits, unseen in UNSEEN.items():
+            still, moves = (~_changed(here, values(_beside(at, step))) for step in (unseen, SEEN[bits]))
+            if int((~moves).sum()) > len(moves) / 2 and int((still & ~moves).sum()) > int((~moves).sum()) / 2:
                 return bits
     except Exception:  # not defined beside the point
         return 64
     return 64
 
 
-def _second_difference(map: Any, step: float) -> float:
-    """Of the values along one random way, relative to their size: the mean over all elements."""
+def _beside(at: list[torch.Tensor], step: float) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(71)
-    ways = [torch.sign(plain(drawn(x, generator)).real) * plain(x.detach()).abs() for x in map.at]
-    ends = [map.values([moved(x, way, s * step) for x, way in zip(map.at, ways, strict=True)]) for s in (1, 0, -1)]
-    triples = [[plain(y.detach()) for y in each] for each in zip(*ends, strict=True) if each[0] is not None]
-    left, size = 0.0, 0.0
-    for ahead, here, behind in triples:
-        known = torch.isfinite(ahead) & torch.isfinite(here) & torch.isfinite(behind)
-        left += float((ahead - 2 * here + behind).abs().double()[known].sum())
-        size += float(here.abs().double()[known].sum())
-    return left / size if size else 0.0
+    ways = [torch.sign(plain(drawn(x, generator)).real) * plain(x.detach()).abs() for x in at]
+    return [moved(x, way, step) for x, way in zip(at, ways, strict=True)]
+
+
+def _changed(here: list, there: list) -> torch.Tensor:
+    """Which elements of all that is not None are others there."""
+    pairs = [(plain(a.detach()), plain(b.detach())) for a, b in zip(here, there, strict=True) if _are_both(a, b)]
+    return torch.cat([(a != b).reshape(-1) for a, b in pairs]) if pairs else torch.zeros(0, dtype=torch.bool)
+
+
+def _are_both(a: torch.Tensor | None, b: torch.Tensor | None) -> bool:
+    return a is not None and b is not None
