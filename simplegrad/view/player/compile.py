@@ -63,7 +63,10 @@ def compile_page() -> None:
     """Write an expression; see its forward and its propagate, for each pattern of Nones; step through it."""
     page.through_router()
     st.html(f"<style>{STYLE}</style>")
-    st.markdown("Write an expression. It becomes one entry on the tape, with a `propagate` that is right at any order.")
+    st.markdown(
+        "Write an expression. Names without a value are its inputs, in their order. It becomes one entry on the tape, "
+        "with a `propagate` that is right at any order."
+    )
     written = written_now()
     aggregate, error = attempt(written)
     with st.container(key="texts"):
@@ -127,7 +130,6 @@ def expression(written: Written, error: dict | None, has_code: bool) -> None:
     old = OLD_CODE if error is not None and has_code else ""
     here = state()
     field("expression", "expression", written.text, type_expression, error, old, written.query(), here.writes)
-    st.caption("Free names are its inputs, in their order.")
     here.write_address()
 
 
