@@ -24,9 +24,10 @@ test("it makes way for an edge, for a node and for another name", () => {
   assert.ok(Math.abs(first.y - second.y) >= 11 || first.anchor !== second.anchor);
 });
 
-test("numbers below a name stay below it", () => {
-  const above = placesOfNames([name(0, 100, 100, 80)], [box(100, 100), box(100, 125, 11)], []).get(0);
-  assert.ok(above.anchor === "middle" && above.y < 100 - 5.5 - 17, "name and numbers are above the circle");
+test("with numbers below it, it stays below its circle, and other names make way for them", () => {
+  const [first, second] = placesOfNames([name(0, 100, 100, 80), name(1, 120, 110)], [box(100, 100), box(120, 110)], []).values();
+  assert.ok(first.anchor === "middle" && first.y > 100);
+  assert.ok(second.anchor !== "middle" || second.y < 110);
 });
 
 test("of very many none is looked at closely", () => {

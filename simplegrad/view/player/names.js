@@ -2,7 +2,7 @@
 
 const CELL_PX = 3, NAME_HIGH = 11, LETTER_PX = 6, FIGURES_HIGH = 17; // pixels: of the grid that knows what lies where; of a name; of two lines of numbers
 const MOST_NAMES = 400, MOST_EDGES = 800; // beyond that each stands below its circle
-const ON_NODE = 12, ON_LINE = 1, EACH_LATER = 0.6, LATER_WITH_FIGURES = 15; // what a name costs in a cell of a node or of another name, of a line; each later place, which above a row is often another lane
+const ON_NODE = 12, ON_LINE = 1, EACH_LATER = 0.6; // what a name costs in a cell of a node or of another name, of a line; each later place
 const NEAR_END = 8; // pixels: edges end that near to their variable wherever its name stands
 
 /** Where it begins and at which height, seen from the circle's centre (`r`: its radius; `wide`, `high`: of the name and what
@@ -16,8 +16,9 @@ const NAME_PLACES = [
   (r, wide) => ({ x: -r * 0.6 - 3 - wide, y: -r * 0.6 - 1 - NAME_HIGH, anchor: "end" }),
 ];
 
-/** `names`: `{ i, x, y, r, text, figures }`, the last the width of numbers below the name, in pixels, or 0; `boxes`: what they may not stand on, `[left, top, right, bottom]`; `curves`: the edges,
-    as eight numbers of a cubic. Gives for each i `{ x, y, anchor }`: where its text is to be written. */
+/** `names`: `{ i, x, y, r, text, figures }`, the last the width of numbers below the name, in pixels, or 0 (with numbers it
+    stands below its circle: above is another lane); `boxes`: what names may not stand on, `[left, top, right, bottom]`;
+    `curves`: the edges, as eight numbers of a cubic. Gives for each i `{ x, y, anchor }`: where its text is to be written. */
 export function placesOfNames(names, boxes, curves) {
   const isMany = names.length > MOST_NAMES || curves.length > MOST_EDGES, grid = isMany ? null : new Grid();
   if (grid) {
@@ -25,7 +26,7 @@ export function placesOfNames(names, boxes, curves) {
     for (const curve of curves) grid.draw(curve);
   }
   return new Map(names.map((name) => {
-    const places = NAME_PLACES.slice(0, !grid ? 1 : name.figures ? 2 : NAME_PLACES.length);
+    const places = NAME_PLACES.slice(0, !grid || name.figures ? 1 : NAME_PLACES.length);
     const offered = places.map((place, rank) => nameAt(place, rank, name, grid));
     const best = offered.reduce((least, each) => (each.cost < least.cost ? each : least));
     grid?.fill(best.box, ON_NODE);
@@ -38,7 +39,7 @@ function nameAt(place, rank, { x, y, r, text, figures }, grid) {
   const wide = Math.max(text.length * LETTER_PX, figures), high = NAME_HIGH + (figures ? FIGURES_HIGH : 0), at = place(r, wide, high);
   /** @type {[number, number, number, number]} */
   const box = [x + at.x, y + at.y, x + at.x + wide, y + at.y + high];
-  return { box, anchor: at.anchor, cost: grid ? rank * (figures ? LATER_WITH_FIGURES : EACH_LATER) + grid.weight(box) : 0 };
+  return { box, anchor: at.anchor, cost: grid ? rank * EACH_LATER + grid.weight(box) : 0 };
 }
 
 class Grid {
