@@ -141,3 +141,60 @@ def control_flow(gradient, x):
     for _ in range(3):
         x = x * 0.5 if x.sum() > 5 else x + 0.1
     return x.prod()
+
+
+@program((10, 1), (1, 6), (6,), (6, 1))
+def learning_to_learn(gradient, X, W1, b1, W2):
+    """Two tasks, two inner steps each: gradients flow through the steps."""
+    total = 0.0
+    for a in (0.5, 1.5):
+        target, parameters = torch.sin(a * torch.linspace(0, 2, 10).double()).unsqueeze(1), [W1, b1, W2]
+        for _ in range(2):
+            loss = F.mse_loss(torch.tanh(X @ parameters[0] + parameters[1]) @ parameters[2], target)
+            parameters = [p - 0.05 * g for p, g in zip(parameters, gradient(loss, parameters))]
+        total = total + F.mse_loss(torch.tanh(X @ parameters[0] + parameters[1]) @ parameters[2], target)
+    return total
+
+
+@program((2, 2), (2, 2), (1, 2), (4, 1))
+def kalman_filter(gradient, A, Q, H, measured):
+    one = torch.eye(2).double()
+    x, P, nll = torch.zeros(2, 1).double(), one, 0.0
+    for y in measured:
+        x, P = A @ x, A @ P @ A.T + Q @ Q.T
+        S = H @ P @ H.T + 0.1 * torch.eye(1).double()
+        K, r = P @ H.T @ torch.linalg.inv(S), y.view(1, 1) - H @ x
+        nll = nll + 0.5 * (r.T @ torch.linalg.inv(S) @ r + torch.logdet(S)).squeeze()
+        x, P = x + K @ r, (one - K @ H) @ P
+    return nll
+
+
+@program((5, 3), (3, 3), (3,))
+def normalizing_flow(gradient, x, W, b):
+    """By the determinant, of matrices that have an inverse and of one that has none."""
+    A = W + 2 * torch.eye(3).double()
+    flat = torch.stack([b, 2 * b, W[0]])
+    z = x @ A
+    return (z * z).sum(1).mean() / 2 - torch.linalg.slogdet(A)[1] - torch.det(A).log() + torch.linalg.det(flat)
+
+
+@program((6, 3))
+def principal_components(gradient, X):
+    centred = X - X.mean(0)
+    spread, axes = torch.linalg.eigh(centred.T @ centred / 6)
+    return spread[-1] / spread.sum() + (centred @ axes[:, -1]).pow(4).mean() + torch.linalg.norm(X, "nuc")
+
+
+@program((1,), (1,))
+def residual_of_an_equation(gradient, x, w):
+    """u'' + 2u' + 2u of a guess u(x), by gradients of gradients."""
+    u = torch.sin(w * x) * torch.exp(-x)
+    (first,) = gradient(u.sum(), [x])
+    (second,) = gradient(first.sum(), [x])
+    return ((second + 2 * first + 2 * u) ** 2).sum()
+
+
+@program((4, 4), (4, 4), (4, 4))
+def distances_and_margins(gradient, a, near, far):
+    losses = F.triplet_margin_loss(a, near, far) + F.cosine_embedding_loss(a, near, torch.ones(4).double())
+    return losses + torch.linalg.matrix_power(a, 3).mean() + torch.sinc(a - near).sum() + torch.trapezoid(far).mean()
