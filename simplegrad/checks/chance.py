@@ -269,7 +269,7 @@ class Calls:
 
     def __call__(self, frame: types.FrameType, event: str, arg: Any) -> None:
         if event == "c_call":
-            self.python = self.python or getattr(arg, "__self__", None) is random._inst
+            self.python = self.python or getattr(arg, "__self__", None) is _PYTHON
         elif event == "call" and frame.f_code not in self.codes:
             self.codes.add(frame.f_code)
             self.numpy = self.numpy or (not is_ours(frame.f_code.co_filename) and _may_call_numpy(frame))
@@ -281,7 +281,7 @@ def _may_call_numpy(frame: types.FrameType) -> bool:
     return not _NUMPYS.isdisjoint(code.co_names) or any(getattr(each, "__self__", None) is _NUMPY for each in held)
 
 
-_NUMPY = np.random.mtrand._rand
+_PYTHON, _NUMPY = random.random.__self__, np.random.rand.__self__
 _NUMPYS = {name for name, each in vars(np.random).items() if getattr(each, "__self__", None) is _NUMPY} | {"_rand"}
 
 

@@ -39,6 +39,9 @@ def test_a_bundle_holds_what_it_was_given(tmp_path):
         '{"inputs": [["tensor", "nowhere", "torch.float32", [], false]], "about": {}}',
         '{"inputs": [["eval", "1"]], "about": {}}',
         '{"inputs": 3, "about": {}}',
+        '{"inputs": [["float"]], "about": {}}',
+        '{"inputs": [["not kept"]], "about": {}}',
+        '{"inputs": [["float", 1' + "0" * 400 + ']], "about": {}}',
         '{"inputs": ' + "[" * 10_000 + "]" * 10_000 + "}",
     ],
 )
