@@ -60,26 +60,33 @@ def watched_by(watcher: Watcher) -> Iterator[None]:
 
     May be opened several at once and closed in any order, also by another thread.
     """
-    opened = _Opened(watcher)
-    _opened.set((*_opened.get(), opened))
-    mine = _mine()
-    mine.append(opened)
-    names = _NAMES if watcher.sees_modules else _AUTOGRAD
-    groups = _GROUP if watcher.sees_modules and is_distributed() else None
-    names.hold()
-    if groups is not None:
-        groups.hold()
-    _settle_mode()
-    try:
+    opened, mine = _Opened(watcher), _mine()
+    names = [_NAMES if watcher.sees_modules else _AUTOGRAD]
+    names += [_GROUP] if watcher.sees_modules and is_distributed() else []
+    try:  # Ctrl-C may come at any line, and nothing is left of what was begun
+        _opened.set((*_opened.get(), opened))
+        mine.append(opened)
+        for each in names:
+            each.hold(opened)
+        _settle_mode()
         yield
     finally:
-        opened.watcher = None
-        _opened.set(tuple(each for each in _opened.get() if each.watcher is not None))
-        mine.remove(opened)  # of the thread that opened it, also where another one closes it
-        names.release()
-        if groups is not None:
-            groups.release()
-        _settle_mode()
+        try:
+            _closed(opened, mine, names)
+        except BaseException:  # interrupted: what may be done twice is done again
+            _closed(opened, mine, names)
+            raise
+
+
+def _closed(opened: _Opened, mine: list[_Opened], names: list[_Names]) -> None:
+    """`mine`: of the thread that opened it, also where another one closes it."""
+    opened.watcher = None
+    _opened.set(tuple(each for each in _opened.get() if each.watcher is not None))
+    if opened in mine:
+        mine.remove(opened)
+    for each in names:
+        each.release(opened)
+    _settle_mode()
 
 
 def is_distributed() -> bool:
@@ -423,11 +430,14 @@ class _Replaced:
     """One name of torch with ours in it, which calls `stand_in(plain, ...)`."""
 
     def __init__(self, holder: Any, name: str, stand_in: Callable) -> None:
-        self.holder, self.name, self.is_live = holder, name, True
+        self.holder, self.name, self.is_live = holder, name, False
         self.stood = vars(holder).get(name)  # None: inherited
         is_inherited = holder is SingleLevelFunction
         self.ours = self._of_class(stand_in) if is_inherited else self._function(stand_in)
-        setattr(holder, name, self.ours)
+
+    def put_in(self) -> None:
+        self.is_live = True
+        setattr(self.holder, self.name, self.ours)
 
     def put_back(self) -> None:
         """Not where somebody else has replaced it meanwhile; what they hold of ours is torch's own from now on."""
@@ -455,35 +465,44 @@ class _Replaced:
 
 
 class _Names:
-    """Some of them, replaced while the count of those who watch is above zero. `below`: held as long as these are."""
+    """Some of them, replaced as long as anybody holds them. `below`: held as long as these are."""
 
     def __init__(self, spots: tuple, below: _Names | None = None) -> None:
         self.spots, self.below = spots, below
-        self.count, self.let_go, self.lock = 0, 0, lock()
+        self.held_by: set[_Opened] = set()
+        self.let_go, self.lock = 0, lock()
         self.replaced: list[_Replaced] = []
         self.handles: list[Any] = []  # of torch's own hooks for all modules and optimizers
 
-    def hold(self) -> None:
+    def hold(self, opened: _Opened) -> None:
         if self.below is not None:
-            self.below.hold()
+            self.below.hold(opened)
         with self.lock:
-            self.count += 1
-            if self.count == 1 and self.below is not None:
-                self.handles = [register(*args, **kwargs) for register, args, kwargs in _HOOKS]
+            self.held_by.add(opened)
+            if len(self.held_by) == 1 and self.below is not None:
+                self._hook()
         self.replace()
+
+    def _hook(self) -> None:
+        self.handles = []
+        for register, args, kwargs in _HOOKS:
+            self.handles.append(register(*args, **kwargs))
 
     def replace(self) -> None:
         """Put ours into those names that do not have it yet."""
         with self.lock:
             known = {(each.holder, each.name) for each in self.replaced}
             spots = (*self.spots, *(_compiler_spots() if self.below is not None else ()))
-            wanted = [spot for spot in spots if spot[1] != "apply_boxed" or _HAS_BOXED] if self.count else []
-            self.replaced += [_Replaced(*spot) for spot in wanted if spot[:2] not in known]
+            wanted = [spot for spot in spots if spot[1] != "apply_boxed" or _HAS_BOXED] if self.held_by else []
+            for spot in wanted:
+                if spot[:2] not in known:
+                    self.replaced.append(_Replaced(*spot))
+                    self.replaced[-1].put_in()
 
     def let_hooks_go(self, mine: int) -> bool:
         """Take the hooks for all modules off, if nobody but this thread's `mine` watches; whether that was done."""
         with self.lock:
-            if not self.handles or self.count != mine:
+            if not self.handles or len(self.held_by) != mine:
                 return False
             self.let_go += 1
             if self.let_go == 1:
@@ -494,15 +513,16 @@ class _Names:
     def take_hooks_up(self) -> None:
         with self.lock:
             self.let_go -= 1
-            if self.let_go == 0 and self.count:
-                self.handles = [register(*args, **kwargs) for register, args, kwargs in _HOOKS]
+            if self.let_go == 0 and self.held_by:
+                self._hook()
 
-    def release(self) -> None:
+    def release(self, opened: _Opened) -> None:
+        """May be said again, also of what was held in part."""
         if self.below is not None:
-            self.below.release()
+            self.below.release(opened)
         with self.lock:
-            self.count -= 1
-            if self.count == 0:
+            self.held_by.discard(opened)
+            if not self.held_by:
                 for replaced in self.replaced:
                     replaced.put_back()
                 for handle in self.handles:

@@ -3,6 +3,7 @@
 import ast
 import asyncio
 import gc
+import linecache
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -13,10 +14,13 @@ import torch
 from torch.autograd import Function
 from torch.autograd import function as autograd_function
 from torch.autograd import graph as autograd_graph
+from torch.nn.modules import module as module_hooks
+from torch.optim import optimizer as optimizer_hooks
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
 import simplegrad
 from simplegrad import check, record_torch
+from simplegrad.torch_bridge import patches
 from simplegrad.torch_bridge.calls import recorded_calls
 from simplegrad.torch_bridge.patches import Watcher, current, is_watching, watched_by
 
@@ -379,3 +383,50 @@ def in_threads(*functions):
     for thread in threads:
         thread.join(30)
     assert errors == []
+
+
+def interrupted_at(number):
+    """A tracer that raises as Ctrl-C does, before the line of this number of patches.py; but at no `with` or `try:`,
+    where Python looks for no signal: between a block and what closes it, nothing is called."""
+    lines, texts = 0, linecache.getlines(patches.__file__)
+
+    def line(frame, event, arg):
+        nonlocal lines
+        lines += event == "line" and not texts[frame.f_lineno - 1].lstrip().startswith(("with ", "try:"))
+        if lines == number:
+            lines += 1
+            raise KeyboardInterrupt
+        return line
+
+    return lambda frame, event, arg: line if frame.f_code.co_filename == patches.__file__ else None
+
+
+def hooks_of_all():
+    """How many hooks there are for all modules and optimizers."""
+    kinds = "forward_pre_hooks forward_hooks parameter_registration_hooks module_registration_hooks"
+    found = [len(getattr(module_hooks, f"_global_{kind}")) for kind in kinds.split()]
+    return found + [len(optimizer_hooks._global_optimizer_pre_hooks), len(optimizer_hooks._global_optimizer_post_hooks)]
+
+
+def names_of_modules():
+    holders = torch.nn.Parameter, torch.inference_mode, torch.nn.Module, torch.optim.Optimizer
+    return [vars(holder).get(name) for holder in holders for name in ("__new__", "__enter__", "zero_grad", "train")]
+
+
+def test_nothing_is_left_wherever_it_is_interrupted():
+    before, number, done = (torchs_own(), hooks_of_all(), names_of_modules()), 0, False
+    tracer = sys.gettrace()
+    while not done:
+        number += 1
+        sys.settrace(interrupted_at(number))
+        try:
+            with watched_by(Watcher()):
+                pass
+            done = True  # all its lines have run
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(tracer)
+        assert (torchs_own(), hooks_of_all(), names_of_modules()) == before, number
+        assert patches.current() == () and not patches._mine(), number
+    assert number > 50
