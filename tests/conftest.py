@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
+
+
+def pytest_collection_finish():
+    """What is there before the first test stays: the collector need not go through all of it again for each of them."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

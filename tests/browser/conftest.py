@@ -10,10 +10,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, BrowserContext, Page
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM_FLAGS = [
@@ -102,11 +103,73 @@ def server():
     running.stop()
 
 
+SIZE = {"width": 1440, "height": 900}
+
+
+class Window:
+    """One page for many tests: what a browser has fetched and compiled once it has not to fetch and compile again."""
+
+    def __init__(self, browser: Browser, **options) -> None:
+        self.browser, self.options = browser, options
+        self.context: BrowserContext | None = None
+
+    def page(self) -> Page:
+        """The page, as one of a profile that nobody has used. `page.raised`: what its scripts raise."""
+        if self.context is None:
+            self.context = self.browser.new_context(viewport=SIZE, **self.options)
+            made = self.context.new_page()
+            made.set_default_timeout(40_000)
+            made.on("pageerror", lambda error: made.raised.append(str(error)))
+        self.context.pages[0].raised = []
+        return self.context.pages[0]
+
+    def clear(self) -> None:
+        page = self.context.pages[0]
+        origin = page.evaluate("location.origin")
+        if origin.startswith("http"):
+            page.evaluate("sessionStorage.clear()")
+        page.goto("about:blank")
+        if origin.startswith("http"):
+            kept = {"origin": origin, "storageTypes": "local_storage,cookies,indexeddb"}
+            session = self.context.new_cdp_session(page)
+            session.send("Storage.clearDataForOrigin", kept)
+            session.detach()
+        page.mouse.move(0, 0)
+        page.set_viewport_size(SIZE)
+        page.emulate_media(color_scheme="light")
+
+    def close(self) -> None:
+        if self.context is not None:
+            self.context.close()
+            self.context = None
+
+    def lent(self, session: pytest.Session) -> Iterator[Page]:
+        """For one test; another one gets a new page where this one left who knows what."""
+        failed = session.testsfailed
+        yield self.page()
+        if session.testsfailed > failed:
+            self.close()
+        else:
+            self.clear()
+
+
+@pytest.fixture(scope="session")
+def window(browser: Browser):
+    made = Window(browser)
+    yield made
+    made.close()
+
+
 @pytest.fixture
-def page(browser: Browser) -> Page:
-    """A fresh browser profile, 1440 × 900."""
-    context = browser.new_context(viewport={"width": 1440, "height": 900})
-    made = context.new_page()
+def page(window: Window, request: pytest.FixtureRequest):
+    """As of a fresh browser profile, 1440 × 900; `page.raised` holds what its scripts raise."""
+    yield from window.lent(request.session)
+
+
+@pytest.fixture
+def own_page(window: Window, page: Page):
+    """Another page beside it, for a test that listens to one, or changes what runs in it."""
+    made = window.context.new_page()
     made.set_default_timeout(40_000)
     yield made
-    context.close()
+    made.close()

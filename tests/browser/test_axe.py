@@ -16,7 +16,7 @@ from simplegrad import check, record_torch
 from simplegrad.comparison.compare import compare
 from simplegrad.language import EXAMPLES
 
-from .conftest import Server
+from .conftest import Server, Window
 from .npm import fetched
 
 AXE = "axe-core@4.14.1"
@@ -44,15 +44,19 @@ def axe(request) -> str:
     return (fetched(request.config, AXE) / "axe-core" / "axe.min.js").read_text()
 
 
+@pytest.fixture(scope="module")
+def still(browser: Browser):
+    """A window in which nothing moves, and scripts of ours run in any page."""
+    made = Window(browser, reduced_motion="reduce", bypass_csp=True)
+    yield made
+    made.close()
+
+
 @pytest.fixture
-def looked_at(browser: Browser, theme: str):
-    context = browser.new_context(
-        viewport={"width": 1440, "height": 900}, color_scheme=theme, reduced_motion="reduce", bypass_csp=True
-    )
-    page = context.new_page()
-    page.set_default_timeout(20_000)
-    yield page
-    context.close()
+def looked_at(still: Window, theme: str, request: pytest.FixtureRequest):
+    for page in still.lent(request.session):
+        page.emulate_media(color_scheme=theme)
+        yield page
 
 
 def faults(page: Page, axe: str) -> list[str]:

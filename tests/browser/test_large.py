@@ -63,8 +63,8 @@ def test_stepping_into_a_group_opens_it_and_search_goes_to_an_entry_by_name(page
     expect(names).to_have_count(1)
 
 
-def test_a_trace_is_sent_once(page: Page, address):
-    received = []
+def test_a_trace_is_sent_once(own_page: Page, address):
+    received, page = [], own_page
     page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: received.append(len(frame))))
     opened(page, address)
     trace = max(received)

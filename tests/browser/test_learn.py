@@ -25,8 +25,6 @@ def step(page: Page) -> int:
 
 @pytest.mark.parametrize("size", [(1440, 700), (390, 844)])
 def test_a_newcomers_path(page: Page, server, size):
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
     page.set_viewport_size({"width": size[0], "height": size[1]})
     open_lesson(page, server, "/")
     lesson = page.get_by_test_id("lesson")
@@ -62,10 +60,11 @@ def test_a_newcomers_path(page: Page, server, size):
     expect(reply).to_have_attribute("data-solved", "true")
     expect(reply).not_to_contain_text("earlier text")
     expect(lesson).to_have_attribute("data-solved", "true")
+    expect(page.get_by_test_id("source")).to_have_count(1)  # the run of the answer before has left
     expect(page.get_by_test_id("source")).to_contain_text("return [dL_dr * b, dL_dr * a]")  # the run of this answer
     page.get_by_test_id("next-lesson").click()
     expect(lesson).to_have_attribute("data-lesson", "3")
-    assert errors == []
+    assert page.raised == []
 
 
 def tab_to(page: Page, holds: str) -> None:

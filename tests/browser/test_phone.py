@@ -13,8 +13,6 @@ PAGES = {"step": READY, "compose": "[data-testid=editor]", "compare": "[data-tes
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_fits_a_phone(page: Page, server: Server, name):
-    raised: list[str] = []
-    page.on("pageerror", lambda error: raised.append(str(error)))
     page.set_viewport_size({"width": 390, "height": 844})
     page.goto(f"{server.url}/{name}")
     page.wait_for_selector(PAGES[name], timeout=60_000)
@@ -23,4 +21,4 @@ def test_a_page_fits_a_phone(page: Page, server: Server, name):
     widths = "(columns) => columns.map((each) => each.getBoundingClientRect().width)"
     assert min(page.locator(".st-key-menus .stColumn").evaluate_all(widths), default=90) >= 90
     assert min(page.locator(".st-key-texts .stColumn").evaluate_all(widths), default=370) >= 360
-    assert raised == []
+    assert page.raised == []

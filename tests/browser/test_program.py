@@ -236,9 +236,8 @@ def test_a_click_on_a_number_is_a_breakpoint(page, server):
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_nothing_is_cut_off(browser, server, theme):
-    context = browser.new_context(color_scheme=theme)
-    page = context.new_page()
+def test_nothing_is_cut_off(page, server, theme):
+    page.emulate_media(color_scheme=theme)
     open_program(page, server, path="compose")
     for width in (1440, 800):
         page.set_viewport_size({"width": width, "height": 900})
@@ -246,7 +245,6 @@ def test_nothing_is_cut_off(browser, server, theme):
         assert page.evaluate(
             "() => [...document.querySelectorAll('.sg-item')].every(b => b.scrollWidth <= b.clientWidth + 1)"
         ), width
-    context.close()
 
 
 def test_numbers_stay_beside_their_lines_in_a_long_program(page, server):

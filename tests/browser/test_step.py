@@ -30,12 +30,22 @@ def steps_of(page: Page) -> int:
     return int(page.get_attribute("[data-testid=player]", "data-steps"))
 
 
+MARKS = """["tape", "gradients"].map(kind => Object.fromEntries(
+    [...document.querySelectorAll(`[data-testid=${kind}] [data-state]`)]
+    .map(row => [row.dataset.entry ?? row.dataset.name, row.dataset.state])))"""
+PAINTED = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+STEP = "Number(document.querySelector('[data-testid=player]').dataset.step)"
+
+
 def marks(page: Page) -> tuple[dict, dict]:
     """The states that the tape list and the gradient table show."""
-    read = """() => ["tape", "gradients"].map(kind => Object.fromEntries(
-        [...document.querySelectorAll(`[data-testid=${kind}] [data-state]`)]
-        .map(row => [row.dataset.entry ?? row.dataset.name, row.dataset.state])))"""
-    return tuple(page.evaluate(read))
+    return tuple(page.evaluate(MARKS))
+
+
+def shown(page: Page) -> tuple[int, tuple[dict, dict]]:
+    """The step, and these states once they are painted."""
+    step, marks = page.evaluate(f"async () => {{ await {PAINTED}; return [{STEP}, {MARKS}]; }}")
+    return step, tuple(marks)
 
 
 def expected(state) -> tuple[dict, dict]:
@@ -50,7 +60,7 @@ def press(page: Page, key: str, times: int = 1) -> None:
 
 
 def painted(page: Page) -> None:
-    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    page.evaluate(PAINTED)
 
 
 @pytest.mark.parametrize(
@@ -68,9 +78,7 @@ def test_every_step_shows_the_state_of_the_trace(page, server, program, aggregat
     open_step(page, server, program, aggregate, **modes)
     assert steps_of(page) == len(trace.events)
     for step in range(len(trace.events)):
-        assert step_of(page) == step
-        painted(page)
-        assert marks(page) == expected(trace.at(step + 1)), f"step {step}"
+        assert shown(page) == (step, expected(trace.at(step + 1)))
         press(page, "ArrowRight")
 
 
@@ -78,8 +86,7 @@ def test_going_back_shows_the_same_states(page, server):
     trace = EXAMPLES["gradient-of-gradient"].program.run(aggregate="simple_variable_wrong")
     open_step(page, server, step=69)
     for step in range(69, 40, -1):
-        painted(page)
-        assert marks(page) == expected(trace.at(step + 1)), f"step {step}"
+        assert shown(page) == (step, expected(trace.at(step + 1)))
         press(page, "ArrowLeft")
 
 
@@ -397,29 +404,25 @@ def test_another_aggregate_begins_anew_and_is_in_the_address(page, server):
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_both_themes(browser, server, theme):
-    context = browser.new_context(color_scheme=theme, viewport={"width": 1440, "height": 900})
-    page = context.new_page()
+def test_both_themes(page, server, theme):
+    page.emulate_media(color_scheme=theme)
     open_step(page, server, step=69)
     assert page.evaluate("() => document.documentElement.dataset.sgTheme") == theme
     fill = page.evaluate("() => getComputedStyle(document.querySelector('.js-plotly-plot .sg-entry-propagated')).fill")
     ink = page.evaluate("() => getComputedStyle(document.querySelector('[data-testid=event]')).color")
     assert {"light": "rgb(0, 128, 93)", "dark": "rgb(47, 199, 155)"}[theme] == fill
     assert (sum(map(int, re.findall(r"\d+", ink)[:3])) > 380) == (theme == "dark")
-    context.close()
 
 
 @pytest.mark.parametrize("width", [1440, 800])
-def test_nothing_is_wider_than_the_window(browser, server, width):
-    context = browser.new_context(viewport={"width": width, "height": 900})
-    page = context.new_page()
+def test_nothing_is_wider_than_the_window(page, server, width):
+    page.set_viewport_size({"width": width, "height": 900})
     open_step(page, server, step=20)
     assert page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth")
     cut = page.evaluate(
         "() => [...document.querySelectorAll('.sg-bar button')].filter(b => b.scrollWidth > b.clientWidth + 1).length"
     )
     assert cut == 0
-    context.close()
 
 
 def test_states_are_told_by_letters_too(page, server):
@@ -504,10 +507,10 @@ def test_a_watched_gradient_stays_in_sight(page, server):
     expect(page.locator("[data-testid=watches] [data-name=b]")).to_have_attribute("data-state", "value")
 
 
-def test_a_trace_that_the_browser_cannot_open_is_told(page, server):
-    page.add_init_script("delete window.DecompressionStream")
-    page.goto(server.url + URL.format(program="exercise", aggregate="simple", none="skip", prune="none", step=0))
-    told = page.get_by_role("alert").filter(has_text="could not open the trace")
+def test_a_trace_that_the_browser_cannot_open_is_told(own_page, server):
+    own_page.add_init_script("delete window.DecompressionStream")
+    own_page.goto(server.url + URL.format(program="exercise", aggregate="simple", none="skip", prune="none", step=0))
+    told = own_page.get_by_role("alert").filter(has_text="could not open the trace")
     expect(told).to_be_visible(timeout=20_000)
     expect(told).to_contain_text("Reload the page")
     assert told.bounding_box()["height"] > 10
