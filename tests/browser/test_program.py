@@ -280,6 +280,7 @@ def test_an_example_takes_ones_own_program_away_and_undo_brings_it_back(page, se
     ready(page)
     choose(page, "A first gradient")
     has_text(page, EXAMPLES["first-gradient"].text)
+    page.wait_for_url(re.compile("program=first-gradient"))  # its run has come, too
     page.click(EDITOR)
     page.keyboard.press("Control+z")
     has_text(page, OWN)
