@@ -58,7 +58,7 @@ def binary_cross_entropy_with_logits(x, target, weight=None, *, reduction: str =
 
 @composed
 def soft_margin_loss(x, target, *, reduction: str = "mean"):
-    return reduced((-target * x).exp().log1p(), reduction)
+    return reduced((-target * x).softplus(), reduction)
 
 
 @composed
