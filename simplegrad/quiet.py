@@ -25,29 +25,29 @@ class _Muted(threading.local):
 _here = _Muted()
 _FILTER = ("ignore", _here, Warning, None, 0)
 _lock = lock()
-_inside = 0
+_inside: set[object] = set()  # one for each `with` that has begun
 _lists: list[list] = []  # those that the filter was put into: somebody's catch_warnings makes another
 
 
 @contextlib.contextmanager
 def muted() -> Iterator[None]:
     """Warnings of this thread are not shown inside; those of others are, and what was shown once is kept in mind."""
-    _enter()
-    _here.depth += 1
-    _here.match = repr  # a text that is not empty, whatever is asked
-    try:
+    mine, depth = object(), _here.depth
+    try:  # Ctrl-C may come at any line
+        _enter(mine)
+        _here.depth = depth + 1
+        _here.match = repr  # a text that is not empty, whatever is asked
         yield
     finally:
-        _here.depth -= 1
-        if not _here.depth:
-            del _here.match
-        _leave()
+        _here.depth = depth
+        if not depth:
+            _here.__dict__.pop("match", None)
+        _leave(mine)
 
 
-def _enter() -> None:
-    global _inside
+def _enter(mine: object) -> None:
     with _lock:
-        _inside += 1
+        _inside.add(mine)
         now = warnings.filters
         if _FILTER not in now:
             now.insert(0, _FILTER)
@@ -55,10 +55,9 @@ def _enter() -> None:
             _lists.append(now)
 
 
-def _leave() -> None:
-    global _inside
+def _leave(mine: object) -> None:
     with _lock:
-        _inside -= 1
+        _inside.discard(mine)
         if not _inside:
             for each in (*_lists, warnings.filters):
                 while _FILTER in each:

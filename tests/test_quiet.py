@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from simplegrad import check
+from simplegrad import check, quiet
 from simplegrad.quiet import muted
 from tests.checks.test_left_alone import Sinh
 
@@ -116,3 +116,15 @@ def test_checks_in_threads_leave_the_filters_alone(shown):
         thread.join()
     assert warnings.filters == before
     assert texts(shown) == ["of the host"] * len(told)
+
+
+def test_ctrl_c_while_it_begins_leaves_no_filter(monkeypatch):
+    def interrupted(mine):
+        real(mine)
+        raise KeyboardInterrupt
+
+    before, real = list(warnings.filters), quiet._enter
+    monkeypatch.setattr(quiet, "_enter", interrupted)
+    with pytest.raises(KeyboardInterrupt), quiet.muted():
+        pass
+    assert list(warnings.filters) == before and not quiet._inside
