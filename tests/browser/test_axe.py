@@ -69,7 +69,7 @@ def ready(page: Page, has_player: bool = True) -> None:
     if has_player:
         expect(page.get_by_test_id("player")).to_have_attribute("data-ready", "true", timeout=60_000)
     if page.get_by_test_id("stAppViewContainer").count():
-        page.wait_for_selector("[data-testid=stMain] [data-testid=stVerticalBlock]")
+        page.wait_for_selector("[data-testid=stMain] [data-testid=stVerticalBlock]", timeout=60_000)
         page.wait_for_selector("[data-testid=stSpinner]", state="detached", timeout=60_000)
         page.wait_for_selector("[data-testid=stStatusWidget]", state="detached", timeout=60_000)
 
