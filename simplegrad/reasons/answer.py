@@ -80,7 +80,7 @@ class Cause:
     sentence: str
     source: Source | None = None
     chain: tuple[Link, ...] = ()
-    passes: bool = False  # it is over after the next step, as where a parameter begins at zero
+    meant: bool = False  # nothing is wrong with it, as where a parameter begins at zero and is moved by the next step
 
 
 def at(source: Source | None) -> str:

@@ -196,7 +196,7 @@ def _overflow(run: Run, visit: Visited, shown: str) -> Cause:
     sentence += f" The loss was scaled{by}: a smaller scale keeps it finite, and update() of the scaler lowers it."
     chain = (Link(f"the loss is scaled{by}", scales[-1].source, scales[-1].event), link)
     is_skipped = _steps_are_skipped(run, visit.pass_id)
-    return Cause("loss_scale", sentence, scales[-1].source, chain, passes=is_skipped)
+    return Cause("loss_scale", sentence, scales[-1].source, chain, meant=is_skipped)
 
 
 def _steps_are_skipped(run: Run, pass_id: int) -> bool:

@@ -4,139 +4,22 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from itertools import islice
+from dataclasses import replace
 
 from ..trace import calls as kinds
 from ..trace.calls import Call, Filled, Held
 from ..trace.events import Accumulated, Entry, Value, Visited
 from .answer import UNKNOWN, Cause, Link
 from .changed import changed_after
+from .factors import behind
+from .families import FLAT, PRODUCT, SATURATING, SELECTING, SHAPING
 from .filled import by_module_hook, contributions, last_filled, norm_of
 from .run import Run
+from .shrunk import where_it_changed
+from .unchanged import one_element, shift, sum_of_one
+from .way import incoming, way_from
 
-# Autograd's names of operations, by what their derivative does.
-FLAT = {"Relu", "Relu6", "Clamp", "ClampMin", "ClampMax", "Hardtanh", "Hardsigmoid", "Hardswish", "Threshold", "Round"}
-FLAT |= {"Floor", "Ceil", "Trunc", "Sign", "Sgn", "Heaviside", "Frac", "Softshrink", "Hardshrink", "Rrelu", "LeakyRelu"}
-# Draws: their derivative is written down as zeros.
-FLAT |= {"Bernoulli", "Poisson", "Binomial", "Normal", "Uniform", "Exponential", "Geometric", "Cauchy", "Random"}
-FLAT |= {"Fmod", "Remainder", "HardtanhBackward", "ClampTensor", "BitwiseNot", "Fix", "Elu", "Celu", "Selu"}
-SATURATING = {
-    "Sigmoid",
-    "Tanh",
-    "Softmax",
-    "LogSoftmax",
-    "Softplus",
-    "LogSigmoid",
-    "Exp",
-    "Gelu",
-    "Silu",
-    "Erf",
-    "Expm1",
-}
-SATURATING |= {
-    "Mish",
-    "Atan",
-    "Elu",
-    "Celu",
-    "SafeSoftmax",
-    "Exp2",
-    "Erfc",
-    "Softsign",
-    "Logit",
-    "BinaryCrossEntropyWithLogits",
-}
-SATURATING |= {"NllLoss", "Logsumexp", "ScaledDotProductAttentionMath", "Rsqrt", "Reciprocal"}
-SELECTING = {
-    "Max",
-    "Min",
-    "Amax",
-    "Amin",
-    "Maximum",
-    "Minimum",
-    "Fmax",
-    "Fmin",
-    "Index",
-    "IndexSelect",
-    "Gather",
-    "Take",
-}
-SELECTING |= {
-    "Embedding",
-    "EmbeddingBag",
-    "Topk",
-    "Sort",
-    "Kthvalue",
-    "Median",
-    "Nanmedian",
-    "Mode",
-    "Aminmax",
-    "Where",
-}
-SELECTING |= {
-    "MaxPool2DWithIndices",
-    "MaxPool3DWithIndices",
-    "MaxPool1D",
-    "AdaptiveMaxPool2D",
-    "MaskedSelect",
-    "Cummax",
-}
-SELECTING |= {"MaskedFill", "IndexPut", "Scatter", "Select", "Slice", "Narrow", "Diagonal", "Tril", "Triu", "IndexFill"}
-SELECTING |= {
-    "IndexCopy",
-    "MaskedScatter",
-    "CopySlices",
-    "FractionalMaxPool2D",
-    "Cummin",
-    "SelectBackward",
-    "AsStrided",
-}
-PRODUCT = {
-    "Mul",
-    "Mm",
-    "Bmm",
-    "Addmm",
-    "Baddbmm",
-    "Addmv",
-    "Mv",
-    "Dot",
-    "Convolution",
-    "Div",
-    "Addcmul",
-    "Lerp",
-    "Prod",
-}
-PRODUCT |= {
-    "NativeDropout",
-    "Addbmm",
-    "Ger",
-    "Bilinear",
-    "Cumprod",
-    "Vdot",
-    "Addr",
-    "FusedDropout",
-    "ForeachMul",
-    "Pow",
-}
-SHAPING = {
-    "Stack",
-    "Cat",
-    "Unbind",
-    "Split",
-    "Chunk",
-    "View",
-    "Reshape",
-    "Transpose",
-    "Permute",
-    "T",
-    "Expand",
-    "Squeeze",
-}
-SHAPING |= {"Unsqueeze", "UnsafeView", "Add", "Sub", "Rsub", "Neg", "Sum", "Mean", "Clone", "Alias", "ToCopy", "Repeat"}
-SHAPING |= {"UnsafeSplit", "SplitWithSizes", "Select", "Slice", "Abs", "Squeeze0", "Flatten", "Movedim", "Roll", "Flip"}
-SUM_TO_ONE = {"Softmax", "SafeSoftmax"}
-ENOUGH = 1e-3  # a factor that far from one says where a gradient faded
-NOTHING = (0.0, "")
-MOST_STEPS = 2_000  # on the way back that are looked at for where a gradient faded, the nearest first
+MOST_CULPRITS = 8  # that are kept for a value, the nearest first
 
 
 def why_faded(run: Run, name: str, held: Held | None, value: Value, state: str, row: int | None) -> Cause:
@@ -179,39 +62,51 @@ def walk_up(run: Run, pass_id: int, value: Value) -> Iterator[tuple[Entry, Accum
             todo += event.entry.outputs
 
 
-def incoming_norm(visit: Visited) -> float | None:
-    norms = [norm_of(g) for g in visit.incoming if g is not None]
-    return max(norms) if norms and None not in norms else None
-
-
 def where_it_vanished(run: Run, name: str, value: Value, filled: Filled) -> Cause | None:
-    """The entries that were given something and passed on zeros."""
+    """What the entries that were given something and passed on zeros say of it."""
     pass_id = filled.pass_id
-    todo, seen, culprits = [value], set(), []
-    while todo:
-        x = todo.pop(0)
-        if x in seen:
-            continue
-        seen.add(x)
-        for event in contributions(run, pass_id, x):
-            visit = run.visits.get((pass_id, event.entry))
-            given = norm_of(event.contribution)
-            if visit is None or given is None:
-                continue
-            if given != 0:
-                return _hook_between(run, name, x, pass_id, event)
-            came = incoming_norm(visit)
-            if came is None:
-                continue
-            if came == 0:
-                todo += event.entry.outputs
-            else:
-                culprits.append((event, visit, came))
-    for event, visit, came in culprits:
-        found = _zeroing(run, name, event, visit, came, pass_id)
+    culprits = [event for _, event in _culprits(run, pass_id, value)]
+    for event in culprits:
+        if norm_of(event.contribution) != 0:
+            return _hook_between(run, name, event.value, pass_id, event)
+    for event in culprits:
+        visit = run.visits[pass_id, event.entry]
+        found = _zeroing(run, name, event, visit, incoming(visit)[0], pass_id)
         if found is not None:
             return found
     return None
+
+
+def _culprits(run: Run, pass_id: int, value: Value) -> list[tuple[int, Accumulated]]:
+    """The nearest contributions above a value behind which there are only zeros, with their distances. What is found
+    for a value on the way is kept, so that all parameters below it share it."""
+    known, begun, todo = run.vanished[pass_id], set(), [value]
+    while todo:
+        x = todo[-1]
+        events = [] if x in known else [event for event in contributions(run, pass_id, x) if _tells(run, event)]
+        above = [out for event in events if _is_passed_on(run, event) for out in event.entry.outputs]
+        ahead = [out for out in above if out not in known and out not in begun] if x not in begun else []
+        begun.add(x)
+        todo += ahead
+        if ahead:
+            continue
+        todo.pop()
+        if x not in known:
+            here = [(0, event) for event in events if not _is_passed_on(run, event)]
+            there = [(far + 1, event) for out in above for far, event in known.get(out, ())]
+            known[x] = sorted(here + there, key=lambda each: each[0])[:MOST_CULPRITS]
+    return known[value]
+
+
+def _tells(run: Run, event: Accumulated) -> bool:
+    """Its numbers are known: of what it brought, and of what its entry was given."""
+    visit, gave = run.visits.get((event.pass_id, event.entry)), norm_of(event.contribution)
+    return visit is not None and gave is not None and (gave != 0 or incoming(visit)[0] is not None)
+
+
+def _is_passed_on(run: Run, event: Accumulated) -> bool:
+    """Zeros that the entry was given as zeros."""
+    return norm_of(event.contribution) == 0 and incoming(run.visits[event.pass_id, event.entry])[0] == 0
 
 
 def _hook_between(run: Run, name: str, x: Value, pass_id: int, event: Accumulated) -> Cause:
@@ -228,6 +123,10 @@ def _hook_between(run: Run, name: str, x: Value, pass_id: int, event: Accumulate
 
 def _zeroing(run: Run, name: str, event: Accumulated, visit: Visited, came: float, pass_id: int) -> Cause | None:
     entry = event.entry
+    way = way_from(run, pass_id, event.value)
+    shifted = shift(run, name, way) if way is not None else None
+    if shifted is not None:
+        return shifted
     chain = (
         Link(
             f"{entry.operator} is given a gradient of norm {came:.4g} and passes on zeros",
@@ -271,9 +170,9 @@ def _of_family(run: Run, name: str, entry: Entry, chain: tuple) -> Cause | None:
         took = "it took other elements, rows or branches (by max, index or mask)"
         sentence = f"{shown} never selects what comes from {name}: {took}."
         return Cause("not_selected", sentence, source, chain)
-    if _is_constant_sum(run, entry):
-        sentence = f"{shown} sums to one whatever it is given: its sum is constant, so {name} gets zeros."
-        return Cause("flat", sentence, source, chain)
+    unchanged = sum_of_one(run, name, entry) or one_element(run, name, entry)
+    if unchanged is not None:
+        return replace(unchanged, chain=chain)
     if operator in SATURATING:
         return Cause(
             "saturated", f"{shown} is saturated: its slope is zero to rounding, so {name} gets zeros.", source, chain
@@ -281,12 +180,6 @@ def _of_family(run: Run, name: str, entry: Entry, chain: tuple) -> Cause | None:
     if operator in PRODUCT:
         return _zero_factor(run, name, entry, call, shown, source, chain)
     return None
-
-
-def _is_constant_sum(run: Run, entry: Entry) -> bool:
-    """The sum of a softmax: one, whatever it is given."""
-    readers = [reader.operator for out in entry.outputs for reader in run.graph.readers(out)]
-    return entry.operator in SUM_TO_ONE and bool(readers) and all(each in ("Sum", "Mean") for each in readers)
 
 
 _FLAT_WORDS = {
@@ -305,7 +198,7 @@ _FLAT_WORDS = {
 def _zero_factor(
     run: Run, name: str, entry: Entry, call: Call | None, shown: str, source: tuple | None, chain: tuple
 ) -> Cause:
-    factor, passes = "a factor that is zero", False
+    factor, meant = "a factor that is zero", False
     if call is not None:
         zero = [x for x in call.inputs if norm_of(x) == 0]
         if 0.0 in call.numbers:
@@ -315,23 +208,11 @@ def _zero_factor(
             given = run.graph.call_giving(zero[0])
             if given is not None:
                 chain = (Link(f"{given.name} gives the zeros", given.source, given.event), *chain)
-            begins = _parameter_behind(run, zero[0])
-            passes = begins is not None
+            begins = behind(run, zero[0])
+            meant = begins is not None
             if begins is not None:
                 factor += f": {begins.name} begins at zero, and gets a gradient that moves it"
-    return Cause("zero_factor", f"{shown} multiplies what comes from {name} by {factor}.", source, chain, passes)
-
-
-def _parameter_behind(run: Run, x: Value) -> Value | None:
-    """The parameter whose numbers these are, as they stand or in another shape, if a pass brought it a gradient."""
-    for _ in range(8):
-        if any(norm_of(f.came) for f in run.filled.get(x, ())):
-            return x
-        call = run.graph.call_giving(x)
-        if call is None or call.kind != kinds.OPERATION or len(call.inputs) != 1:
-            return None
-        x = call.inputs[0]
-    return None
+    return Cause("zero_factor", f"{shown} multiplies what comes from {name} by {factor}.", source, chain, meant)
 
 
 def _data_changed(run: Run, name: str, entry: Entry, chain: tuple) -> Cause | None:
@@ -368,73 +249,6 @@ def _underflow(run: Run, name: str, entry: Entry, pass_id: int, chain: tuple) ->
         f"zero. The loss needs a scale (torch.amp.GradScaler)."
     )
     return Cause("loss_scale", sentence, run.pass_event(pass_id).source, chain)
-
-
-# -- far too small, far too large ------------------------------------------------------------------------------------
-
-
-def where_it_changed(run: Run, name: str, value: Value, filled: Filled, state: str) -> Cause | None:
-    """The entry with the smallest, or largest, ratio of what it passed on to what it was given."""
-    steps = []
-    for entry, event, visit, _ in islice(walk_up(run, filled.pass_id, value), MOST_STEPS):
-        came, gave = incoming_norm(visit), norm_of(event.contribution)
-        if came and gave is not None and 0 < came < float("inf"):
-            steps.append((gave / came, entry, visit))
-    if not steps:
-        return None
-    if state == "tiny":
-        return _smallest(run, name, steps, filled)
-    ratio, entry, visit = max(steps, key=lambda step: step[0])
-    chain = (Link(f"{entry.operator} makes it {ratio:.3g} times as large", run.line_of(entry), visit.index),)
-    hooked = by_module_hook(run, name, visit, f"one {ratio:.3g} times as large", chain)
-    if hooked is not None:
-        return hooked
-    if entry.aggregate:
-        sentence = f"The backward of {entry.operator} makes the gradient of {name} {ratio:.3g} times as large."
-        return Cause("custom_function", sentence, entry.returns_at or entry.source, chain)
-    call = run.call_of(entry)
-    if entry.operator in ("Mul", "Div") and call is not None and call.numbers and ratio > 100:
-        scale = max(map(abs, call.numbers))
-        sentence = f"The loss is multiplied by {scale:.4g} here, and the gradients were not divided by it."
-        return Cause("loss_scale", sentence, call.source, chain)
-    return None
-
-
-def _smallest(run: Run, name: str, steps: list, filled: Filled) -> Cause | None:
-    half = filled.came is not None and filled.came.dtype in ("float16", "bfloat16")
-    shrinking = [step for step in steps if step[1].operator in SATURATING and step[0] < 0.3]
-    ratio, entry, visit = min(steps, key=lambda step: step[0])
-    product = 1.0
-    for each, *_ in shrinking:
-        product *= each
-    if _is_constant_sum(run, entry):
-        return _of_family(run, name, entry, ())
-    if shrinking and product < ENOUGH and (entry.operator in SATURATING or product < ratio):
-        ratio, entry, visit = min(shrinking, key=lambda step: step[0])
-        times = "" if len(shrinking) == 1 else f", and {len(shrinking) - 1} more on the way,"
-        call = run.call_of(entry)
-        shown = call.name if call is not None else entry.operator.lower()
-        sentence = f"{shown}{times} is saturated: its slope is near zero, so {name} gets next to nothing."
-        link = Link(f"{entry.operator} passes on {ratio:.3g} of what it is given", run.line_of(entry), visit.index)
-        return Cause("saturated", sentence, run.line_of(entry), (link,))
-    chain = (Link(f"{entry.operator} passes on {ratio:.3g} of what it is given", run.line_of(entry), visit.index),)
-    hooked = by_module_hook(run, name, visit, f"{ratio:.3g} of it", chain)
-    if hooked is not None:
-        return hooked
-    if entry.aggregate:
-        sentence = f"The backward of {entry.operator} passes on next to nothing to {name}."
-        return Cause("custom_function", sentence, entry.returns_at or entry.source, chain)
-    call = run.call_of(entry)
-    if entry.operator in ("Mul", "Div") and call is not None and call.numbers and ratio < ENOUGH:
-        cause = "loss_scale" if half else "zero_factor"
-        sentence = f"What comes from {name} is multiplied by {ratio:.3g} here, which is next to zero."
-        return Cause(cause, sentence, call.source, chain)
-    if entry.operator in PRODUCT and ratio < ENOUGH and call is not None:
-        small = [x for x in call.inputs if norm_of(x) is not None and norm_of(x) < 1e-3]
-        if small:
-            sentence = f"{call.name} multiplies what comes from {name} by {small[0].name}, which is next to zero."
-            return Cause("zero_factor", sentence, call.source, chain)
-    return None
 
 
 def scale_left_in(run: Run, name: str, filled: Filled) -> Cause | None:

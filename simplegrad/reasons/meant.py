@@ -9,7 +9,7 @@ from .run import Run
 
 
 def is_meant(run: Run, held: Held, state: str, cause: Cause) -> bool:
-    if cause.passes:
+    if cause.meant:
         return True
     if state != "none":
         return False

@@ -177,3 +177,85 @@ def target_network_that_follows(record):
         optimizer.step()
         model["target"].load_state_dict(model["net"].state_dict())
     return model, trace
+
+
+class Attending(nn.Module):
+    """One block of attention, whose keys have a bias: no score tells it from none."""
+
+    def __init__(self, attend):
+        super().__init__()
+        self.q, self.k, self.v, self.attend = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8), attend
+
+    def forward(self, x):
+        return self.attend(self.q(x), self.k(x), self.v(x))
+
+
+def attended(q, k, v):
+    return (q @ k.mT / 3).softmax(-1) @ v
+
+
+def step_of(record, model, x):
+    with record(model) as trace:
+        model(x).square().mean().backward()
+    return model, trace
+
+
+@healthy
+def bias_of_the_keys(record):
+    return step_of(record, Attending(attended), torch.randn(4, 6, 8))
+
+
+@healthy
+def bias_of_the_keys_in_one_call(record):
+    return step_of(record, Attending(F.scaled_dot_product_attention), torch.randn(4, 6, 8))
+
+
+class Scaled(nn.Module):
+    """A residual block whose branch begins next to nothing, by a factor of its own (CaiT, ConvNeXt)."""
+
+    def __init__(self, shape):
+        super().__init__()
+        self.inner, self.gamma, self.shape = nn.Linear(8, 8), nn.Parameter(torch.full((8,), 1e-7)), shape
+
+    def forward(self, x):
+        return x + self.inner(x).tanh().mul(self.gamma.reshape(self.shape))
+
+
+@healthy
+def factors_that_begin_small(record):
+    model = nn.Sequential(Scaled((8,)), Attending(attended), Scaled((1, 8)))
+    return step_of(record, model, torch.randn(4, 6, 8))
+
+
+@healthy
+def a_head_that_begins_small(record):
+    model = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 4))
+    nn.init.normal_(model[2].weight, std=1e-7)
+    with record(model) as trace:
+        F.cross_entropy(model(torch.randn(6, 8)), torch.tensor([0, 1, 2, 3, 0, 1])).backward()
+    return model, trace
+
+
+@fault("q.weight", "zero", "flat")
+def softmax_of_one_element(record):
+    def alone(q, k, v):
+        return (q @ k.mT).softmax(-1) @ v  # here
+
+    return step_of(record, Attending(alone), torch.randn(4, 1, 8))
+
+
+@fault("inner.weight", "tiny", "zero_factor")
+def small_by_a_constant(record):
+    class Constant(Tower):
+        def forward(self, x):
+            return self.inner(x) * self.small  # here
+
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.Linear(3, 3)
+            self.register_buffer("small", torch.full((3,), 1e-9))
+
+    model = Constant()
+    with record(model) as trace:
+        model(given()).sum().backward()
+    return model, trace

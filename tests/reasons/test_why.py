@@ -141,3 +141,20 @@ def test_an_unknown_name_is_an_error():
         layer(torch.ones(1, 2)).sum().backward()
     with pytest.raises(KeyError, match=r"Did you mean weight\?"):
         trace.why("weigth")
+
+
+def test_what_a_softmax_does_not_see_is_told_as_that():
+    answer = run(programs_third.bias_of_the_keys).why("k.bias")
+    assert (answer.state, answer.cause) == ("tiny", "flat")
+    assert "softmax does not change" in answer.sentence
+    assert ".softmax(-1)" in answer.place.text
+
+
+def test_a_softmax_of_one_element_is_none_that_is_saturated():
+    assert "over one element" in run(programs_third.softmax_of_one_element).why("q.weight").sentence
+
+
+def test_a_factor_that_is_trained_is_named():
+    answer = run(programs_third.factors_that_begin_small).why("2.inner.weight")
+    assert (answer.state, answer.cause) == ("tiny", "zero_factor")
+    assert "2.gamma is small at this step, and gets a gradient" in answer.sentence
