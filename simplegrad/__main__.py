@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
@@ -34,7 +35,7 @@ def run(arguments: Sequence[str] | None) -> int:
     arguments, passed_on = split(sys.argv[1:] if arguments is None else arguments)
     given, options = parser().parse_known_args(arguments)
     if options and given.command != "app":
-        parser().error(f"unrecognized arguments: {' '.join(options)}")
+        parser().error(unknown(given, options, passed_on))
     if given.command == "app":
         return app(given.files, options)
     if given.command == "html":
@@ -212,6 +213,15 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str] | None]:
         return given, None
     at = given.index("--")
     return given[:at], given[at + 1 :]
+
+
+def unknown(given: argparse.Namespace, options: Sequence[str], passed_on: Sequence[str] | None) -> str:
+    """What is said of arguments that no option takes. A script's own belong behind `--`."""
+    said = f"unrecognized arguments: {' '.join(options)}"
+    if given.command != "run":
+        return said
+    own = shlex.join([given.script, "--", *options, *(passed_on or ())])
+    return f"{said}. Arguments of the script follow `--`: simplegrad run [options] {own}"
 
 
 def versions() -> str:

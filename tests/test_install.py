@@ -126,6 +126,7 @@ def test_a_missing_extra_is_a_sentence_that_names_it():
         (["app", "nowhere.py"], "nowhere.py: no such file. Give Python files with aggregates, or saved traces."),
         (["app", "--server.port", "1"], "--server.port: options for Streamlit are written with =, such as"),
         (["transcript", "first-gradient", "--server.port=1"], "unrecognized arguments: --server.port=1"),
+        (["run", "x.py", "--out", "y"], "follow `--`: simplegrad run [options] x.py -- --out y"),
     ],
 )
 def test_what_keeps_a_command_from_starting_is_said(arguments, said, capsys):
