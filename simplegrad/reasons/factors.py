@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..trace import calls as kinds
-from ..trace.calls import Call
+from ..trace.calls import Call, Filled
 from ..trace.events import Value
 from .filled import norm_of
 from .run import Run
@@ -31,7 +31,7 @@ def behind(run: Run, factor: Value, least: float = 0.0) -> Value | None:
         if not todo:
             return found
         x = todo.pop()
-        if any((norm_of(filled.came) or 0.0) > least for filled in run.filled.get(x, ())):
+        if any(filled.came is not None and _size(filled) > least for filled in run.filled.get(x, ())):
             found = found or x
             continue
         call = run.graph.call_giving(x)
@@ -41,3 +41,9 @@ def behind(run: Run, factor: Value, least: float = 0.0) -> Value | None:
             continue
         todo += call.inputs
     return None
+
+
+def _size(filled: Filled) -> float:
+    """The norm of what a pass brought; of a sum, whose norm is not kept, that of .grad after it."""
+    came = norm_of(filled.came)
+    return came if came is not None else filled.after or 0.0

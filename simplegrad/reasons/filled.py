@@ -27,6 +27,15 @@ def last_filled(run: Run, value: Value) -> Filled | None:
     return found[-1] if found else None
 
 
+def is_finite(run: Run, filled: Filled) -> bool:
+    """Whether a pass is known to have brought finite numbers only. Sums of them may overflow in half precision alone,
+    as nothing near the largest float32 is a gradient."""
+    if norm_of(filled.came) is not None:
+        return norm_of(filled.came) != float("inf")
+    parts = [norm_of(event.contribution) for event in contributions(run, filled.pass_id, filled.value)]
+    return bool(parts) and all(part is not None and part < 1e4 for part in parts)
+
+
 def from_another_rank(run: Run, name: str) -> Cause | None:
     """The collective that brought a NaN into a gradient which this rank itself had computed without one."""
     for noted in reversed(run.trace.collectives):

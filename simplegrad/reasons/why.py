@@ -15,7 +15,7 @@ from .answer import UNKNOWN, Cause, Link, Why, place_of
 from .broken import born
 from .changed import changed_after
 from .faded import why_faded
-from .filled import by_hook, from_another_rank, last_filled
+from .filled import by_hook, from_another_rank, is_finite, last_filled
 from .lost import why_none
 from .run import Run, run_of
 from .stale import leftover, why_stale
@@ -151,7 +151,7 @@ def why_nan(run: Run, name: str, held: Held | None, value: Value) -> Cause:
         changed = changed_after(run, name, held, value, "nan")
         if changed is not None:
             return changed
-    if filled.came is not None and not filled.came.nonfinite and filled.before is None and filled.after_kind:
+    if filled.before is None and filled.after_kind and is_finite(run, filled):
         return by_hook(run, name, held, value, filled.pass_id)
     found = born(run, value, filled)
     return found or Cause(UNKNOWN, f"This trace does not show where the NaN in the gradient of {name} was born.")

@@ -259,3 +259,12 @@ def small_by_a_constant(record):
     with record(model) as trace:
         model(given()).sum().backward()
     return model, trace
+
+
+@fault("enc.weight", "nan", "nonfinite")
+def read_twice_and_once_without_a_slope(record):
+    model = Tower()
+    with record(model) as trace:
+        size = (model.enc.weight * 0).sum().sqrt()  # here
+        (model(given()).square().mean() + size).backward()
+    return model, trace
