@@ -85,6 +85,10 @@ class Registry(Mapping[str, Aggregate]):
         """Forget all that came from this file."""
         self._aggregates = {k: v for k, v in self._aggregates.items() if v.origin != origin}
 
+    def put_back(self, before: Mapping[str, Aggregate]) -> None:
+        """All of it as it was, in that order."""
+        self._aggregates = dict(before)
+
     def __getitem__(self, name: str) -> Aggregate:
         return self._aggregates[name]
 

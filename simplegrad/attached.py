@@ -20,6 +20,7 @@ _METHODS = {
     "Trace": {
         "save": "trace.store:save",
         ".load": "trace.store:load",
+        "__reduce__": "trace.store:reduced",
         "to_html": "view.html:trace_html",
         "why": "reasons.why:why",
         **_SHOWN,

@@ -313,10 +313,7 @@ def _restored_on_error(before: dict[str, Aggregate]) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        for origin in {each.origin for name, each in registry.items() if before.get(name) is not each}:
-            registry.discard(origin)
-        for each in before.values():
-            registry.add(each)
+        registry.put_back(before)
         raise
 
 

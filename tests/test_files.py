@@ -105,6 +105,13 @@ def test_an_error_half_way_undoes_the_half(tmp_path):
     assert str(file.problem).startswith(f"{path}:8: ValueError: no such table")
 
 
+def test_an_error_half_way_leaves_the_order_of_the_others(tmp_path):
+    before = list(registry)
+    path = save(tmp_path / "my_ops.py", DOUBLE.replace("twice", before[0]) + "    raise ValueError('no such table')\n")
+    assert loaded(path).problem
+    assert list(registry) == before
+
+
 def test_a_mended_file_loses_its_problem(tmp_path):
     path = save(tmp_path / "my_ops.py", "import nothing_of_this_name\n")
     file = loaded(path)

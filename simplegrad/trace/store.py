@@ -38,6 +38,7 @@ import json
 import os
 import zipfile
 import zlib
+from collections.abc import Callable
 from typing import BinaryIO
 
 import torch
@@ -81,6 +82,11 @@ def save(trace: Trace, file: str | os.PathLike | BinaryIO) -> None:
         return
     with replacing(os.fspath(file).replace("{rank}", str(trace.rank or 0))) as stream:
         save(trace, stream)
+
+
+def reduced(trace: Trace) -> tuple[Callable[[bytes], Trace], tuple[bytes]]:
+    """A copy, and what goes to another process, is what a file would hold: all of it, and nothing that is run."""
+    return unpacked, (packed(trace),)
 
 
 def packed(trace: Trace) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 from simplegrad.locks import cached_property
@@ -179,12 +179,6 @@ class Trace(Shown):
         from .transcript import transcript
 
         return transcript(self.events, self.printed)
-
-    def __reduce__(self) -> tuple[Callable, tuple[bytes]]:
-        """A copy, and what goes to another process, is what a file would hold: all of it, and nothing that is run."""
-        from .store import packed, unpacked
-
-        return unpacked, (packed(self),)
 
     def __repr__(self) -> str:
         return f"<Trace of {len(self.events)} events, {len(self.entries)} entries, {self.pass_count} passes>"

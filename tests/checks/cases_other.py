@@ -170,7 +170,7 @@ class WrongCount(Function):
         return g * 2, g
 
 
-@case("unexplained", inputs=lambda: (torch.tensor([0.5, -1.0, 2.0], dtype=torch.double, requires_grad=True),))
+@case("nonfinite_gradient", inputs=lambda: (torch.tensor([0.5, -1.0, 2.0], dtype=torch.double, requires_grad=True),))
 class NotANumber(Function):
     """The second derivative of its backward is 0 * inf where the output is 0."""
 

@@ -283,7 +283,8 @@ def test_right_modules_are_right_by_their_parameters():
     shared[2].weight = shared[0].weight
     spectral = torch.nn.utils.parametrizations.spectral_norm(torch.nn.Linear(3, 2))
     for module in (Checkpointed(1), shared, spectral, torch.nn.GRUCell(3, 2)):
-        assert check_function(module, (torch.rand(4, 3, requires_grad=True),)).verdict == "correct"
+        report = check_function(module, (torch.rand(4, 3, requires_grad=True),))
+        assert report.verdict == "correct", str(report)
 
 
 def test_what_a_function_inherits_of_torch_makes_torch_nobodys_own():
