@@ -165,6 +165,7 @@ class _Reader:
             state,
             norm,
             zero_rows(grad) if indexed and state != "zero" and not grad.is_sparse else (),
+            share_of_zeros(grad, norm),
             *owner,
             tuple(hooks_of(tensor)),
             tuple(name for name, held in self.holders.values() if held.get(id(tensor)) is tensor),
@@ -192,6 +193,15 @@ def state_of(grad: torch.Tensor | None, norm: float | None, flaw: str | None) ->
         largest = norm if grad.is_sparse else grad.abs().max().item()
         return "tiny" if largest < TINY else "huge" if largest > HUGE else "value"
     return "value"
+
+
+def share_of_zeros(grad: torch.Tensor | None, norm: float | None) -> float | None:
+    """None where numbers are not looked at. On a device it would wait for the device once more for each parameter."""
+    if grad is None or norm is None or grad.is_sparse or not grad.numel():
+        return None
+    if norm == 0:
+        return 1.0
+    return 1 - int(grad.count_nonzero()) / grad.numel() if grad.device.type == "cpu" else None
 
 
 def zero_rows(grad: torch.Tensor) -> tuple[int, ...]:

@@ -52,6 +52,7 @@ class HeldRow(NamedTuple):
     grad: str
     norm: float | None
     zero_rows: tuple[int, ...]
+    zeros: float | None
     cls: type  # of the innermost module around it that a person wrote
     name: str  # what that one calls it, or what it is in
     hooks: tuple

@@ -345,6 +345,7 @@ class CallTeller:
             grad=row.grad,
             norm=row.norm,
             zero_rows=row.zero_rows,
+            zeros=row.zeros,
             made_at=made_at,
             hooks=tuple((code.co_filename, code.co_firstlineno) for code in row.hooks),
             optimizers=row.optimizers,

@@ -92,8 +92,9 @@ class Held:
 
     `kind`: parameter, buffer, attribute (a plain tensor), listed (in a list, tuple or dict that registers nothing).
     `value`: what it is in the trace, None where nothing touched it. `grad`: none, zero, nan, tiny, huge or value;
-    `norm`: of its gradient. `zero_rows`: those of its first dimension whose gradient is zero throughout, where others
-    are not. `made_at`: the line that set it, if it was seen or stands in the class. `hooks`: lines of hooks on it.
+    `norm`: of its gradient. `zeros`: which share of the gradient's elements is zero, None where that was not counted.
+    `zero_rows`: those of its first dimension whose gradient is zero throughout, where others are not. `made_at`: the
+    line that set it, if it was seen or stands in the class. `hooks`: lines of hooks on it.
     `optimizers`: names of the optimisers, seen in the run, that hold it. `used_at`: lines of the module's class that
     would use it, [(line, line of the `if` around it or the same)].
     """
@@ -108,6 +109,7 @@ class Held:
     grad: str = "none"
     norm: float | None = None
     zero_rows: tuple[int, ...] = ()
+    zeros: float | None = None
     made_at: Source | None = None
     hooks: tuple[Source, ...] = ()
     optimizers: tuple[str, ...] = ()

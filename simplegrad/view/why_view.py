@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import inspect
+import math
+
+import torch
 
 from ..checks.report import Place
 from ..reasons import Why, diagnose, why
 from ..trace.calls import Held
+from ..trace.events import Value
 from ..trace.texts import called
 from ..trace.trace import Trace
 from .sentences import shape_text
 
 MOST_ROWS = 5_000
+BINS = 40  # of a histogram
 SHOWN_KINDS = ("parameter", "listed", "attribute")
 
 
@@ -54,14 +59,33 @@ def diagnosis(trace: Trace) -> list[dict]:
 
 
 def parameters(trace: Trace) -> list[list]:
-    """[path, kind, shape, norm of its numbers, norm of its gradient, state of the gradient] of what a model holds."""
+    """[path, kind, shape, norm of its numbers, norm of its gradient, state of the gradient, share of its zeros, number
+    of its elements, histograms] of what a model holds."""
     rows = [held for held in trace.held if held.kind in SHOWN_KINDS and (held.requires_grad or held.grad != "none")]
-    return [parameter_row(held) for held in rows[:MOST_ROWS]]
+    brought = {filled.value: filled.came for filled in trace.filled}
+    return [parameter_row(held, brought.get(held.value)) for held in rows[:MOST_ROWS]]
 
 
-def parameter_row(held: Held) -> list:
+def parameter_row(held: Held, brought: Value | None) -> list:
     norm = held.value.norm if held.value is not None else None
-    return [held.path, held.kind, shape_text(held.shape), norm, held.norm, held.grad]
+    drawn = [["numbers", histogram(held.value)], ["gradient that the last pass brought", histogram(brought)]]
+    kept = [each for each in drawn if each[1] is not None]
+    row = [held.path, held.kind, shape_text(held.shape), norm, held.norm, held.grad, held.zeros, math.prod(held.shape)]
+    return [*row, kept]
+
+
+def histogram(value: Value | None) -> list | None:
+    """[smallest, largest, counts, how many are not finite] of numbers that were kept."""
+    tensor = value.tensor if value is not None else None
+    if tensor is None or tensor.is_sparse or not tensor.is_floating_point():
+        return None
+    numbers = tensor.detach().flatten().double().cpu()
+    finite = numbers[numbers.isfinite()]
+    if not len(finite):
+        return None
+    low, high = finite.min().item(), finite.max().item()
+    counts = torch.histc(finite, BINS, low, high).int().tolist() if low < high else [len(finite)]
+    return [low, high, counts, len(numbers) - len(finite)]
 
 
 __all__ = ["Why", "answer", "diagnosis", "parameters", "place_row"]

@@ -44,10 +44,24 @@ def test_the_double_backward_is_stepped_through_to_nothing(page: Page, server):
     expect(page).to_have_url(re.compile(r"case=sinh-bad&step=\d\d"))
 
 
+def the_table_draws_and_answers(page: Page):
+    table = page.get_by_test_id("parameters")
+    table.get_by_role("button", name="histogram of weight").click()
+    expect(table.get_by_test_id("histograms")).to_contain_text(
+        "gradient that the last pass brought: 4 from 0.0000 to 4.0000"
+    )
+    expect(table.locator("[data-name=weight]")).to_contain_text("50 %")  # zeros
+    table.get_by_role("button", name="why weight").click()
+    expect(page.get_by_test_id("why")).to_contain_text("ordinary size")
+    page.keyboard.press("Escape")
+    expect(page.get_by_test_id("why")).to_have_count(0)
+
+
 def test_a_saved_trace_opens_and_leads_to_its_nan(page: Page, tmp_path):
+    model = torch.nn.Linear(2, 2)
     x = torch.tensor([0.0, 4.0], requires_grad=True)
-    with record_torch("norm") as trace:
-        torch.where(x > 0, x.sqrt(), x).sum().backward()
+    with record_torch(model, values="full") as trace:
+        (torch.where(x > 0, x.sqrt(), x).sum() + model(x.detach()).sum()).backward()
     trace.save(tmp_path / "run.trace")
     server = Server(str(tmp_path / "run.trace")).wait()
     try:
@@ -57,6 +71,7 @@ def test_a_saved_trace_opens_and_leads_to_its_nan(page: Page, tmp_path):
         birth.get_by_role("button").click()
         step = birth.get_attribute("data-step")
         expect(page.get_by_test_id("player")).to_have_attribute("data-step", step)
+        the_table_draws_and_answers(page)
         page.goto(server.url)  # the same page: who gives a run of PyTorch wants to see it
         expect(page.get_by_test_id("nonfinite")).to_have_attribute("data-kind", "nan", timeout=60_000)
         page.wait_for_selector(READY, timeout=60_000)

@@ -50,10 +50,26 @@ def test_what_is_worth_knowing_is_told_without_being_asked(trace):
 def test_parameters_are_listed_with_the_state_of_their_gradient(trace):
     rows = {row[0]: row for row in parameters(trace)}
     assert rows["used.weight"][5] == "value" and rows["used.weight"][4] > 0
-    assert rows["cut.weight"][4:] == [None, "none"]
+    assert rows["cut.weight"][4:] == [None, "none", None, 9, []]
 
 
 def test_a_variable_of_a_tape_can_be_asked_about():
     run = EXAMPLES["gradient-of-gradient"].program.run(aggregate="simple_variable_wrong")
     assert answer(run, "a")["cause"] == "escaped temporary"
     assert diagnosis(run) == [] and parameters(run) == []
+
+
+def test_a_parameter_has_its_zeros_and_a_histogram_where_numbers_were_kept():
+    model = torch.nn.Linear(2, 2)
+    rows = {}
+    for values in ("norm", "full"):
+        with record_torch(model, values=values) as trace:
+            model(torch.tensor([0.0, 4.0])).sum().backward()
+        model.zero_grad()
+        rows[values] = next(row for row in parameters(trace) if row[0] == "weight")
+    *_, zeros, count, drawn = rows["full"]
+    assert (zeros, count) == (0.5, 4)
+    titles, [low, high, counts, lost] = [title for title, _ in drawn], drawn[1][1]
+    assert titles == ["numbers", "gradient that the last pass brought"]
+    assert (low, high, lost, counts[0], counts[-1], sum(counts)) == (0.0, 4.0, 0, 2, 2, 4)
+    assert rows["norm"][-3:] == [0.5, 4, []]

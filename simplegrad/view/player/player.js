@@ -447,6 +447,7 @@ export class Player {
   /** The focus goes back to the button that opened what is closed, if it was in there. */
   hidePopups() {
     this.card.hide();
+    shared.closeAnswer?.();
     for (const [popup, button] of this.openers) {
       if (!popup.hidden && popup.contains(document.activeElement)) button.focus({ preventScroll: true });
       popup.hidden = true;

@@ -1,6 +1,6 @@
 // The top of the PyTorch page: verdict, clauses, findings, the first value that is not finite, and the marked sources.
 
-import { html } from "./dom.js";
+import { html, svg } from "./dom.js";
 import { shared } from "./shared.js";
 import { clauseTable, fact, finding, goTo, markKey, source, taylor, verdict } from "./facts.js";
 
@@ -32,17 +32,38 @@ function diagnosed({ name, state, cause, sentence, place }, player) {
     place ? html("p", {}, place[0]) : null, place?.[1] ? html("pre", {}, html("code", {}, place[1])) : null);
 }
 
-const COLUMNS = [["parameter", 0], ["shape", 2], ["norm", 3], ["norm of the gradient", 4], ["gradient", 5]], MOST_PARAMETERS = 500, MOST_DIAGNOSES = 3;
+// [heading, its place in a row, the place that it is sorted by, class]: shapes by the number of their elements
+const COLUMNS = [["parameter", 0, 0, ""], ["shape", 2, 7, "sg-wide"], ["norm", 3, 3, "sg-wide"], ["norm of the gradient", 4, 4, "sg-wide"], ["zeros", 6, 6, "sg-wide"], ["gradient", 5, 5, ""]], MOST_PARAMETERS = 500, MOST_DIAGNOSES = 3;
+
+const number = (value) => (value === null ? "" : value === 0 || (Math.abs(value) >= 0.001 && Math.abs(value) < 1e4) ? value.toFixed(4) : value.toExponential(2));
+const share = (value) => (value === null ? "" : value > 0 && value < 0.001 ? "< 0.1 %" : `${+(100 * value).toFixed(1)} %`);
+
+function histogram([title, [low, high, counts, lost]]) {
+  const most = Math.max(...counts), width = 260 / counts.length, all = counts.reduce((a, b) => a + b, 0);
+  const text = `${title}: ${all} from ${number(low)} to ${number(high)}${lost ? `, ${lost} not finite` : ""}`;
+  const drawn = svg("svg", { viewBox: "0 0 260 64", role: "img", "aria-label": text, preserveAspectRatio: "none" });
+  counts.forEach((count, i) => svg("rect", { x: i * width, y: 64 - 62 * count / most, width: Math.max(width - 1, 1), height: 62 * count / most }, drawn));
+  return html("figure", {}, drawn, html("figcaption", {}, text));
+}
+
+/** Below the row, on demand; gone by a second click. */
+function showHistograms(button, drawn) {
+  const row = button.closest("tr"), isShown = row.nextElementSibling?.className === "sg-drawn";
+  button.setAttribute("aria-expanded", String(!isShown));
+  if (isShown) return row.nextElementSibling.remove();
+  row.after(html("tr", { class: "sg-drawn" }, html("td", { colspan: 7 }, html("div", { class: "sg-histograms", "data-testid": "histograms" }, ...drawn.map(histogram)))));
+}
 
 /** The parameters of a run: sorted by a click on a heading, filtered by what is typed. */
 function parameterTable({ parameters, player }) {
   if (!parameters?.length) return null;
   let by = -1, up = true;
   const filter = html("input", { class: "sg-find", type: "search", placeholder: "filter", "aria-label": "filter parameters" });
-  const body = html("tbody", {}), heads = COLUMNS.map(([title, column]) => html("th", { scope: "col", "aria-sort": "none" }, html("button", { type: "button", class: "sg-link", onclick: () => sort(column) }, title)));
-  const number = (value) => (value === null ? "" : value === 0 || (Math.abs(value) >= 0.001 && Math.abs(value) < 1e4) ? value.toFixed(4) : value.toExponential(2));
-  const row = ([path, kind, shape, norm, gradient, state]) => html("tr", { "data-name": path, "data-state": state }, html("td", {}, html("code", {}, path), kind === "parameter" ? "" : ` (${kind})`), html("td", {}, shape), html("td", {}, number(norm)), html("td", {}, number(gradient)), html("td", {}, state),
-    html("td", {}, html("button", { type: "button", class: "sg-link", "aria-label": `why ${path}`, onclick: () => shared.players.get(player)?.ask(path) }, "why?")));
+  const body = html("tbody", {}), heads = COLUMNS.map(([title, , column, narrow]) => html("th", { scope: "col", class: narrow, "aria-sort": "none" }, html("button", { type: "button", class: "sg-link", onclick: () => sort(column) }, title)));
+  const why = (path) => html("button", { type: "button", class: "sg-link", "aria-label": `why ${path}`, onclick: () => shared.players.get(player)?.ask(path) }, "why?");
+  const draws = (path, drawn) => html("button", { type: "button", class: "sg-link", "aria-label": `histogram of ${path}`, "aria-expanded": "false", onclick: (event) => showHistograms(event.currentTarget, drawn) }, "histogram");
+  const row = ([path, kind, shape, norm, gradient, state, zeros, , drawn]) => html("tr", { "data-name": path, "data-state": state }, html("td", {}, html("code", {}, path), kind === "parameter" ? "" : ` (${kind})`),
+    ...[shape, number(norm), number(gradient), share(zeros)].map((text) => html("td", { class: "sg-wide" }, text)), html("td", {}, state), html("td", { class: "sg-acts" }, drawn.length ? draws(path, drawn) : null, " ", why(path)));
   const draw = () => {
     const wanted = filter.value.trim().toLowerCase(), shown = parameters.filter((each) => each[0].toLowerCase().includes(wanted) || each[5] === wanted);
     if (by >= 0) shown.sort((a, b) => (a[by] === b[by] ? 0 : (a[by] ?? -Infinity) < (b[by] ?? -Infinity) ? -1 : 1) * (up ? 1 : -1));
@@ -51,7 +72,7 @@ function parameterTable({ parameters, player }) {
   const sort = (column) => {
     up = by === column ? !up : true;
     by = column;
-    heads.forEach((head, i) => head.setAttribute("aria-sort", COLUMNS[i][1] === by ? (up ? "ascending" : "descending") : "none"));
+    heads.forEach((head, i) => head.setAttribute("aria-sort", COLUMNS[i][2] === by ? (up ? "ascending" : "descending") : "none"));
     draw();
   };
   filter.addEventListener("input", draw);

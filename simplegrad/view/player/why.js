@@ -2,6 +2,7 @@
 
 import { html } from "./dom.js";
 import { goTo } from "./facts.js";
+import { shared } from "./shared.js";
 
 export default function ({ data, parentElement }) {
   const root = parentElement.querySelector(".sg-why-root");
@@ -17,4 +18,5 @@ export default function ({ data, parentElement }) {
     steps.length ? html("ol", { class: "sg-chain" }, ...steps) : null);
   box.addEventListener("keydown", (event) => { if (event.key === "Escape") close(); });
   root.replaceChildren(box);
+  shared.closeAnswer = close;
 }
