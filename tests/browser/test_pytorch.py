@@ -55,6 +55,9 @@ def the_table_draws_and_answers(page: Page):
     expect(page.get_by_test_id("why")).to_contain_text("ordinary size")
     page.keyboard.press("Escape")
     expect(page.get_by_test_id("why")).to_have_count(0)
+    page.locator("[data-action=marks]").click()
+    expect(page.get_by_test_id("marks")).to_have_css("display", "block")  # the marks of a source line are a row
+    page.keyboard.press("Escape")
 
 
 def test_a_saved_trace_opens_and_leads_to_its_nan(page: Page, tmp_path):

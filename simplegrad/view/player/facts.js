@@ -92,7 +92,7 @@ export function finding(said, player) {
 
 export function source({ file, lines }) {
   const items = lines.map(([number, text, marks]) => html("li", { "data-line": number, "data-marks": marks.join(" ") || null },
-    html("span", { class: "sg-marks" }, ...marks.map((mark) => html("abbr", { class: `sg-mark sg-mark-${mark}`, title: MARKS[mark][1] }, MARKS[mark][0]))),
+    html("span", { class: "sg-line-marks" }, ...marks.map((mark) => html("abbr", { class: `sg-mark sg-mark-${mark}`, title: MARKS[mark][1] }, MARKS[mark][0]))),
     html("code", {}, text || " ")));
   return html("section", {}, html("h4", {}, file), html("ol", { class: "sg-code", "data-testid": "marked-source", "aria-label": `source, ${file}`, tabindex: 0 }, ...items));
 }
