@@ -23,21 +23,23 @@ from weakref import WeakKeyDictionary, ref
 
 import torch
 
-from ..torch_private import function_mode_stack
+from ..torch_private import function_mode_stack, transforms_active
+from .errors import ChangedInPlaceError
 from .grad import Pass, several
 from .lent import version_of
 from .names import Key
 from .rows import inputs_of
 from .speed import torch_autograd_below
-from .stale import is_stale, recorded_before_a_change
-from .tape import HandWritten, Tape, hand_out, nothing_to_do
-from .variable import Variable
+from .stale import changed, is_late, is_stale, recorded_before_a_change, stale_value
+from .tape import HandWritten, Tape, TapeEntry, hand_out, nothing_to_do
+from .variable import Variable, check_replacement
 from .watched import Observer
 
 CHANGED_SINCE = (
     "Tensors that this pass reads were changed in place after it ran and before this trace was first looked at. Its "
     "gradients are shown as they were computed; what its rules computed on the way, as computed from those tensors now."
 )
+A_CHANGE = "tensors that it read were changed in place"
 _key = Variable.key  # the slot itself, under the property of `Waiting`
 _past: WeakKeyDictionary[Tape, range] = WeakKeyDictionary()  # tapes that had a pass, by the era in which they had it
 _settled: WeakKeyDictionary[Tape, range] = WeakKeyDictionary()  # that had to record one over it after all
@@ -76,6 +78,7 @@ def may_wait(grad_pass: Pass) -> bool:
         and not torch.is_autocast_enabled("cpu")
         and not torch.is_autocast_enabled(grad_pass.L._value.device.type)
         and not function_mode_stack()
+        and not transforms_active()  # whose tensors are no more when it is over
         and grad_pass.L._value.__class__ is torch.Tensor
     )
 
@@ -85,7 +88,7 @@ def put_off(grad_pass: Pass, called_at: _Place | None) -> list[Variable | None]:
     tape = grad_pass.tape
     needed, reached = tape.rows.reached_from(x.key for x in grad_pass.wanted)
     early = () if grad_pass.trusts else recorded_before_a_change(tape, grad_pass.L)
-    if any(is_stale(tape, index, needed) for index in early):
+    if any(is_stale(tape, index, needed if grad_pass.prune == "ahead" else None) for index in early):
         return grad_pass.run_now()  # which says so, if a gradient comes there
     on = OnTensors(needed, {x.key for x in grad_pass.wanted}, [] if tape.observers else None)
     dL_d = {grad_pass.L.key: torch.ones_like(grad_pass.L._value)}
@@ -96,12 +99,12 @@ def put_off(grad_pass: Pass, called_at: _Place | None) -> list[Variable | None]:
     except Exception:
         return grad_pass.run_now()  # which says where, and to whoever watches
     promise = Promise(grad_pass, on, called_at)
-    results: dict[Key, Variable | None] = {}  # a Variable that is wanted twice has one
-    for place, (x, gradient) in enumerate(zip(grad_pass.wanted, gradients)):
-        if x.key not in results:
-            results[x.key] = None if gradient is None else promise.result(place, gradient)
+    results: dict[int, Variable | None] = {id(None): None}
+    for place, gradient in enumerate(gradients):
+        if id(gradient) not in results:  # of a + b, one gradient is that of both
+            results[id(gradient)] = promise.result(place, gradient)
     tape.new_key, tape.catch_up = promise.next_key, promise.keep
-    return [results[x.key] for x in grad_pass.wanted]
+    return [results[id(gradient)] for gradient in gradients]
 
 
 class OnTensors:
@@ -197,15 +200,60 @@ class Promise:
         self.kept = True
         tape.new_key, tape.catch_up = self.names.numbers.__next__, nothing_to_do
         self.learn(tape)
-        self.grad_pass.tape, self.grad_pass.trusts, start = tape, True, len(tape.rows)
-        with self.watched(tape), tape, self.as_it_ran():
-            recorded = self.grad_pass.run_now()
-        if self.changed(recorded):
-            tape.lent.late.append(range(start, len(tape.rows)))
-        for place, reference in self.results.items():
-            result = reference()
+        start = len(tape.rows)
+        try:
+            what = self.known_change(tape)
+            recorded = self.run_again(tape)
+            if what is not None or self.changed(recorded):
+                tape.lent.late.append((range(start, len(tape.rows)), what or A_CHANGE))
+            self.hand_over(tape, recorded)
+        except Exception as error:  # of a tensor that was given another shape: whoever asked has nothing to do with it
+            self.cannot_be_recorded(tape, start, error)
+        except BaseException:  # interrupted: there is still somebody to ask
+            self.kept, tape.new_key, tape.catch_up = False, self.next_key, self.keep
+            raise
+
+    def known_change(self, tape: Tape) -> str | None:
+        """What the tape knows to have changed since the pass ran: gradients may come out the same, and theirs not."""
+        early = () if self.grad_pass.trusts else recorded_before_a_change(tape, self.grad_pass.L)
+        for index in early:
+            x = stale_value(tape, index, self.on.needed)
+            if x is not None:
+                name, how = changed(tape, index, x)
+                return f"{name}, of shape {tuple(x.shape)}, {how}"
+            if is_late(tape, index):
+                return A_CHANGE
+        return None
+
+    def run_again(self, tape: Tape) -> list[Variable | None]:
+        trusts, self.grad_pass.trusts, self.grad_pass.tape = self.grad_pass.trusts, True, tape
+        try:
+            with self.watched(tape), tape, self.as_it_ran():
+                return self.grad_pass.run_now()
+        finally:
+            self.grad_pass.trusts, self.grad_pass.tape = trusts, None
+
+    def hand_over(self, tape: Tape, recorded: list[Variable | None]) -> None:
+        """The results are those of the tape from now on, with the tensors that they had, or that they were given."""
+        for place, (gradient, version) in self.gave.items():
+            result, of_tape = self.results[place](), recorded[place]
+            tape.lent.remember(gradient, version)
+            of_tape._value = gradient if result is None else result._value
+            if of_tape._value is not gradient:
+                tape.lent.replaced[of_tape.key] = len(tape.rows)
             if result is not None:
-                result.becomes(recorded[place].key)
+                result.becomes(of_tape.key)
+
+    def cannot_be_recorded(self, tape: Tape, start: int, error: Exception) -> None:
+        """It does not even run now: an entry stands for it, which no gradient goes through."""
+        results = [result for result in (reference() for reference in self.results.values()) if result is not None]
+        for result in results:
+            if result.__class__ is Waiting:
+                result.becomes(tape.new_key())
+        inputs = (self.grad_pass.L, *self.grad_pass.wanted)
+        tape.append(TapeEntry(inputs, results, gradients))
+        what = f"{A_CHANGE}, so that it does not run any more ({type(error).__name__}: {error}),"
+        tape.lent.late.append((range(start, len(tape.rows)), what))
 
     def learn(self, tape: Tape) -> None:
         """It was not the last."""
@@ -282,12 +330,18 @@ class Waiting(Variable):
 
     @value.setter
     def value(self, value: torch.Tensor) -> None:
+        check_replacement(self, value)
         self._value = value
 
     def becomes(self, key: Key) -> None:
         self.__class__ = Variable
         self.key = key
         hand_out(self)
+
+
+def gradients(dL_doutputs: list) -> list:
+    """The propagate of a pass that does not run any more."""
+    raise ChangedInPlaceError(f"gradients of a pass cannot be differentiated any more: {A_CHANGE} after that pass.")
 
 
 class AsItCame(Observer):

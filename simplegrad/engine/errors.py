@@ -14,7 +14,7 @@ class WrongCountError(TapeError, ValueError):
 
 
 class WrongShapeError(TapeError, ValueError):
-    """`propagate` returned a gradient that has not its input's shape."""
+    """A gradient that `propagate` returned, or a tensor that was put in place of another, has not the shape it must."""
 
 
 class UnknownNameError(TapeError, LookupError):

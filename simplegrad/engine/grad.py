@@ -187,6 +187,7 @@ class Pass:
         self.tape.catch_up()
         seed = Variable(torch.ones_like(self.L._value))
         seed.shape = self.L.shape  # the same object: shapes are compared by identity first
+        seed._leaf = False  # it may be the result, and results are computed
         observers = self.tape.observers
         for observer in observers:
             observer.pass_begun(self.L, seed, self.wanted, self.none, self.prune)

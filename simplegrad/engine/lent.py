@@ -24,7 +24,8 @@ class Lent:
         # Of each tensor that owns its memory, by identity: itself, its count, and how many entries there were when it
         # was last found changed. Views share the count.
         self.seen: dict[int, tuple[ReferenceType[torch.Tensor], int, int]] = {}
-        self.late: list[range] = []  # entries of passes that were recorded after such a change, and ran before it
+        # Entries of passes that ran before such a change and were recorded after it, and what it was.
+        self.late: list[tuple[range, str]] = []
         self.replaced: dict[Key, int] = {}  # how many there were when `x.value = …` gave a Variable another tensor
 
     def look_at(self, tensor: torch.Tensor) -> int:
@@ -36,6 +37,13 @@ class Lent:
         elif known[1] != version:
             self.seen[id(owner)] = known[0], version, len(self.rows)
         return version
+
+    def remember(self, tensor: torch.Tensor, version: int) -> None:
+        """That this is how often it had been changed when entries read it."""
+        owner = owner_of(tensor)
+        known = self.seen.get(id(owner))
+        if known is None or known[0]() is not owner:
+            self.seen[id(owner)] = ref(owner), version, 0
 
     def look_again(self) -> None:
         """At all of them."""
@@ -49,7 +57,7 @@ class Lent:
     @property
     def last_change(self) -> int:
         changes = [*self.replaced.values(), *(before for _, _, before in list(self.seen.values()))]
-        return max([0, *changes, *(entries.stop for entries in self.late)])
+        return max([0, *changes, *(entries.stop for entries, _ in self.late)])
 
     def changed_before(self, tensor: torch.Tensor) -> int:
         """Entries before this one read it as it is no more."""

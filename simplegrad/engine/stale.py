@@ -32,22 +32,28 @@ def refuse_stale(tape: Tape, index: int, needed: set[Key] | None) -> None:
     """Raises ChangedInPlaceError if a rule that runs reads a value that was changed since this entry was recorded."""
     where = f"entry {index}, '{tape.text(index)}'"
     if is_late(tape, index):
+        what = next(what for entries, what in tape.lent.late if index in entries)
         raise ChangedInPlaceError(
-            f"{where}: tensors that it read were changed in place after it ran and before it was recorded, when "
-            f"something came to depend on it, so that no gradient can go back through it. Change them after the last "
-            f"pass."
+            f"{where}: this is of a pass whose gradients cannot be differentiated any more: {what} after that pass. "
+            f"Change values after the last pass; or leave them as they are, and compute with new ones: "
+            f"Variable.constant(…)."
         )
     x = stale_value(tape, index, needed)
     if x is None:
         return
-    name = x.name if isinstance(x, Variable) else "a tensor"
-    replaced = isinstance(x, Variable) and index < tape.lent.replaced.get(x.key, 0)
-    how = f"was given another tensor, {name}.value = …," if replaced else "was changed in place"
+    name, how = changed(tape, index, x)
     raise ChangedInPlaceError(
         f"{where}: the gradient needs {name}, of shape {tuple(x.shape)}, as it was, and it "
         f"{how} after this entry was recorded. Change it after the last pass that goes through here; or leave it as it "
         f"is, and compute with a new one: Variable.constant(…)."
     )
+
+
+def changed(tape: Tape, index: int, x: Variable | torch.Tensor) -> tuple[str, str]:
+    """The name of a value that was changed since this entry was recorded, and how."""
+    name = x.name if isinstance(x, Variable) else "a tensor"
+    replaced = isinstance(x, Variable) and index < tape.lent.replaced.get(x.key, 0)
+    return name, f"was given another tensor, {name}.value = …," if replaced else "was changed in place"
 
 
 def is_stale(tape: Tape, index: int, needed: set[Key] | None) -> bool:
@@ -56,7 +62,7 @@ def is_stale(tape: Tape, index: int, needed: set[Key] | None) -> bool:
 
 def is_late(tape: Tape, index: int) -> bool:
     """Whether it is of a pass that was put off, and recorded when what it read had been changed."""
-    return any(index in entries for entries in tape.lent.late)
+    return any(index in entries for entries, _ in tape.lent.late)
 
 
 def stale_value(tape: Tape, index: int, needed: set[Key] | None) -> Variable | torch.Tensor | None:

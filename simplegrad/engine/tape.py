@@ -60,7 +60,8 @@ class Tape:
         self.keys = self.names.keys
         self.start, self.first = self.keys.start, self.names.computed
         self.lent = Lent(self.rows)
-        self.eras.append(self.keys)
+        before = self.eras.pop() if self.eras and self.eras[-1].stop == self.start else self.keys
+        self.eras.append(range(before.start, self.keys.stop))  # of many resets in a row one
         _tapes[era_of(self.start)] = self
         self.new_key: Callable[[], Key] = self.names.numbers.__next__  # the key of the next v0, v1, …
         self.catch_up: Callable[[], None] = nothing_to_do  # called before anybody counts or reads entries
@@ -83,6 +84,7 @@ class Tape:
             if observer is not None:
                 observer.reset()
         self.rows.clear()
+        _tapes.pop(era_of(self.start), None)
         self.begin_era()
 
     clear = reset

@@ -9,7 +9,7 @@ from typing import NoReturn
 import torch
 
 from ..ops import Operators
-from .errors import RawTensorError
+from .errors import RawTensorError, WrongShapeError
 from .names import check_name
 from .tape import current_tape, hand_out, replaced
 
@@ -84,6 +84,7 @@ class Variable(Operators):
     @value.setter
     def value(self, value: torch.Tensor) -> None:
         if value is not self._value:  # `x.value += 1` is a change in place
+            check_replacement(self, value)
             replaced(self)
             self._value = value
 
@@ -173,6 +174,17 @@ class Variable(Operators):
 
     def __repr__(self) -> str:
         return f"Variable({self._value!r}, name={self.name!r})"
+
+
+def check_replacement(x: Variable, value: torch.Tensor) -> None:
+    """A Variable keeps its shape: gradients of before and after are added up."""
+    if not isinstance(value, torch.Tensor):
+        raise RawTensorError(f"x.value = … was given a {type(value).__name__}, not a tensor: write torch.tensor(…).")
+    if value.shape != x.shape:
+        raise WrongShapeError(
+            f"x.value = …: the Variable has shape {tuple(x.shape)}, and was given a tensor of shape "
+            f"{tuple(value.shape)}. For that, make a new one: x = Variable.constant(…)."
+        )
 
 
 def plain(name: str) -> Callable:

@@ -8,8 +8,9 @@ import torch
 from hypothesis import given, settings
 
 from simplegrad import Tape, TapeEntry, Variable, fresh_name, grad, gradient_tape, record, reset_tape
-from simplegrad.engine import Observer
-from simplegrad.engine.deferred import put_off_on
+from simplegrad.engine import ChangedInPlaceError, Observer, OtherTapeError, current_tape
+from simplegrad.engine.deferred import _went_on, put_off_on
+from simplegrad.engine.grad import Pass
 from tests.engine.cases import CASES, values
 from tests.engine.test_operators import loss_of
 from tests.engine.test_programs import PROGRAMS
@@ -259,3 +260,124 @@ def test_cycles_of_the_caller_are_collected_as_ever():
     finally:
         gc.set_threshold(*thresholds)
     assert len(living) < 100
+
+
+# --- changes, interruptions and other things between a pass and whoever asks for what it recorded -------------------
+
+
+def first_pass(*numbers: float):
+    x = Variable.constant(torch.tensor(numbers))
+    (g,) = grad(cube(x).sum(), [x])
+    assert put_off_on(current_tape()) is not None
+    return x, g
+
+
+@pytest.fixture
+def own_tape():
+    with Tape() as tape:
+        _went_on.clear()  # what other tests taught, by calls in the same line
+        yield tape
+
+
+def negated(x):
+    x.value.neg_()  # the cube has the same slope there, and another second derivative
+
+
+def negative(x):
+    x.value = -x.value
+
+
+def shifted_a_little(x):
+    x.value.add_(torch.tensor([0.0, 1.0]))  # beside a gradient of 3e20
+
+
+@pytest.mark.parametrize("change", [negated, negative, shifted_a_little])
+def test_a_change_is_seen_also_where_the_gradients_are_the_same(own_tape, change):
+    x, g = first_pass(1e10, 1.0)
+    change(x)
+    with pytest.raises(ChangedInPlaceError, match=r"any more: v0, of shape \(2,\), was .* after that pass"):
+        grad(g.sum(), [x], prune="ahead")
+
+
+def test_a_tensor_of_another_shape_raises_where_somebody_needs_it_only(own_tape):
+    x, g = first_pass(0.5, 2.0)
+    x.value.resize_(5)
+    y = Variable.constant(torch.ones(2))
+    assert grad((y * y).sum(), [y])[0].tolist() == [2.0, 2.0]
+    with pytest.raises(ChangedInPlaceError, match="does not run any more"):
+        grad(g.sum(), [x], prune="ahead")
+
+
+def test_a_pass_within_a_transform_leaves_nothing_to_be_recorded_after_it(own_tape):
+    def slope(tensor):
+        x = Variable.constant(tensor)
+        return grad(cube(x).sum(), [x])[0].value
+
+    assert torch.func.vmap(slope)(torch.ones(2, 3)).tolist() == [[3.0] * 3] * 2
+    assert (Variable.constant(X) * 2).tolist() == [1.0, 4.0]
+
+
+def test_whoever_is_interrupted_can_ask_again(own_tape, monkeypatch):
+    def interrupted(self):
+        run_now(self)
+        raise KeyboardInterrupt
+
+    run_now = Pass.run_now
+    x, g = first_pass(0.5, 2.0)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Pass, "run_now", interrupted)
+        g.sum()
+    assert grad(g.sum(), [x])[0].tolist() == [3.0, 12.0]
+
+
+def outcomes(program) -> list:
+    """What it gives put off, put off no more, and never put off."""
+    found = []
+    for forget in (True, False, False):
+        if forget:
+            _went_on.clear()
+        with Tape() as tape:
+            tape.observers = (Observer(),) if len(found) == 2 else ()
+            try:
+                found.append(program())
+            except ChangedInPlaceError as error:
+                found.append(str(error))
+    return found
+
+
+def result_changed():
+    x = Variable.constant(X)
+    h = x * x
+    dx, dh = grad((h * h).sum(), [x, h])
+    dh.value.mul_(2)
+    return grad(dx.sum(), [x], prune="ahead")[0].tolist()
+
+
+def nobody_wants_the_other():
+    x, c = Variable.constant(X), Variable.constant(torch.ones(2))
+    y = x * c
+    x.value.add_(1)
+    return grad(y.sum(), [x])[0].tolist()
+
+
+def the_same_for_both():
+    a, b = Variable.constant(X), Variable.constant(torch.ones(2))
+    da, db = grad((a + b).sum(), [a, b])
+    return da is db, da.name, db.name
+
+
+@pytest.mark.parametrize(
+    "program", [result_changed, nobody_wants_the_other, the_same_for_both], ids=lambda f: f.__name__
+)
+def test_it_makes_no_difference_whether_a_pass_was_put_off(program):
+    fresh, learned, watched = outcomes(program)
+    assert fresh == learned == watched
+
+
+@pytest.mark.parametrize("watched", [False, True])
+def test_a_gradient_is_computed_on_its_tape_also_where_it_is_the_seed(own_tape, watched):
+    own_tape.observers = (Observer(),) if watched else ()
+    L = Variable.constant(torch.tensor(1.0))
+    (g,) = grad(L, [L])
+    with Tape(), pytest.raises(OtherTapeError):
+        g * 2

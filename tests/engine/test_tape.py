@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simplegrad import Tape, TapeEntry, Variable, fresh_name, grad, gradient_tape, reset_tape
-from simplegrad.engine import UnknownNameError, current_tape
+from simplegrad.engine import RawTensorError, UnknownNameError, WrongShapeError, current_tape
 
 
 @pytest.fixture(autouse=True)
@@ -253,3 +253,23 @@ def test_an_operation_leaves_the_collector_a_variable_and_its_tensor():
     assert not found  # nobody has asked what it records
     _, found = new_objects(lambda: g.name)
     assert set(found) == {"Variable", "Tensor"}
+
+
+def test_resets_leave_nothing_behind():
+    with Tape() as tape:
+        leaf = Variable.constant(torch.tensor(2.0))
+        for _ in range(100):
+            reset_tape()
+        assert len(tape.eras) == 1
+        assert tape.owns(leaf.key) and grad(leaf * leaf, [leaf])[0].tolist() == 4.0
+
+
+def test_a_variable_keeps_its_shape():
+    with Tape():
+        x = Variable.constant(torch.ones(2), name="x")
+        with pytest.raises(WrongShapeError, match=r"has shape \(2,\), and was given a tensor of shape \(3,\)"):
+            x.value = torch.ones(3)
+        with pytest.raises(RawTensorError, match="was given a float"):
+            x.value = 1.0
+        x.value = torch.zeros(2)
+        assert (x + 1).tolist() == [1.0, 1.0]
