@@ -57,6 +57,13 @@ def the_table_draws_and_answers(page: Page):
     expect(page.get_by_test_id("why")).to_have_count(0)
     page.locator("[data-action=marks]").click()
     expect(page.get_by_test_id("marks")).to_have_css("display", "block")  # the marks of a source line are a row
+    page.locator(".sg-form select").select_option(label="NaN or infinite")
+    page.locator("[data-action=add-breakpoint]").click()
+    page.locator(".sg-break .sg-count").click()
+    hits = page.get_by_test_id("hits").get_by_role("button")
+    step = hits.last.inner_text().removeprefix("step ")
+    hits.last.click()
+    expect(page.get_by_test_id("player")).to_have_attribute("data-step", step)
     page.keyboard.press("Escape")
 
 

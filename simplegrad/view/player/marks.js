@@ -12,7 +12,7 @@ const KINDS_OF_BREAKPOINT = [
   ["e", "entry is reached", "4"], ["d:", "gradient changes of", "b"], ["l", "line is reached", "3"], ["none", "a gradient is None", ""],
   ["zero", "a gradient is all zero", ""], ["nan", "NaN or infinite", ""], ["large:", "a gradient larger than", "10"], ["differs", "differs from the reference", ""],
 ];
-const MOST_BREAKPOINTS = 30, LOGGED = 6;
+const MOST_BREAKPOINTS = 30, LOGGED = 6, LISTED = 50;
 
 export class Marks {
   constructor(player) {
@@ -52,7 +52,9 @@ export class Marks {
 
   matcher(text, trace) {
     const came = (event) => CAME.has(event[EVENT.kind]) && event[EVENT.total] >= 0;
-    const size = (event) => (came(event) ? trace.values[event[EVENT.total]][VALUE.largest] ?? -1 : -1);
+    // Of a sum of several contributions a run of PyTorch keeps no number: what came in tells that it is not finite.
+    const largest = (value) => (value >= 0 ? trace.values[value][VALUE.largest] ?? -1 : -1);
+    const size = (event) => (!came(event) ? -1 : largest(event[EVENT.contribution]) === NOT_FINITE ? NOT_FINITE : largest(event[EVENT.total]));
     const argument = text.includes(":") ? text.slice(text.indexOf(":") + 1) : text.slice(1);
     if (text === "none") return (event) => event[EVENT.kind] === "nothing" || (event[EVENT.kind] === "ended" && event[EVENT.second].includes(-1));
     if (text === "zero") return (event) => came(event) && trace.values[event[EVENT.total]][VALUE.zero] === 1;
@@ -115,6 +117,7 @@ export class Marks {
     this.watched = html("input", { class: "sg-find", "aria-label": "watch a gradient", placeholder: "watch: a, b" });
     this.watched.addEventListener("keydown", (event) => event.key === "Enter" && this.watch());
     const button = (label, action, name) => html("button", { type: "button", class: "sg-button sg-text-button", "data-action": name, onclick: action }, label);
+    this.listed = new Set();  // breakpoints whose hits are shown
     this.list = html("div", { class: "sg-breaks", "data-testid": "breakpoints" });
     this.log = html("ol", { class: "sg-log", "data-testid": "log" });
     this.form = html("div", { class: "sg-form" }, "stop when ", this.kind, this.argument, button("add", () => this.add(), "add-breakpoint"));
@@ -149,10 +152,29 @@ export class Marks {
     const { step } = this.player;
     this.drawWatches();
     if (!this.breakpoints.length && !this.list.firstChild) return;
-    this.list.replaceChildren(...this.breakpoints.map((text) => this.row(text, step)));
+    const held = this.list.querySelector(":focus")?.getAttribute("data-listed");  // a button that is drawn anew
+    this.list.replaceChildren(...this.breakpoints.flatMap((text) => [this.row(text, step), this.listed.has(text) ? this.hitList(text, step) : ""]));
+    if (held) this.list.querySelector(`[data-listed="${CSS.escape(held)}"]`)?.focus({ preventScroll: true });
     const logging = this.breakpoints.filter((text) => text.endsWith("~"));
     const logged = logging.flatMap((text) => this.hits.get(text).filter((hit) => hit <= step)).sort((a, b) => a - b).slice(-LOGGED);
-    this.log.replaceChildren(...logged.map((hit) => html("li", {}, html("button", { type: "button", class: "sg-link", onclick: () => this.player.go(hit) }, `step ${hit}`), ` ${this.player.sentenceAt(hit)}`)));
+    this.log.replaceChildren(...logged.map((hit) => this.hitRow(hit)));
+  }
+
+  hitRow(hit, step = null) {
+    return html("li", { "aria-current": hit === step ? "step" : null }, html("button", { type: "button", class: "sg-link", "data-listed": `${hit}`, onclick: () => this.player.go(hit) }, `step ${hit}`), ` ${this.player.sentenceAt(hit)}`);
+  }
+
+  /** All hits of a breakpoint; of very many those around the step. */
+  hitList(text, step) {
+    const hits = this.hits.get(text), next = hits.findIndex((hit) => hit >= step), here = next < 0 ? hits.length : next;
+    const from = Math.max(0, Math.min(here - LISTED / 2, hits.length - LISTED)), shown = hits.slice(from, from + LISTED);
+    const more = hits.length > shown.length ? html("li", {}, `${shown.length} of ${hits.length}, around this step`) : null;
+    return html("ol", { class: "sg-log sg-hits", "data-testid": "hits", "aria-label": `hits of ${text}` }, ...shown.map((hit) => this.hitRow(hit, step)), more);
+  }
+
+  listHits(text) {
+    if (!this.listed.delete(text)) this.listed.add(text);
+    this.draw();
   }
 
   row(text, step) {
@@ -160,7 +182,7 @@ export class Marks {
     const kind = kindOf(text), argument = text.replace("~", "").slice(kind[0].length);
     const flip = () => { this.breakpoints = this.breakpoints.map((each) => (each === text ? (logs ? text.slice(0, -1) : `${text}~`) : each)); this.changed(); };
     return html("div", { class: "sg-break", "data-breakpoint": text, "data-hits": hits.length }, html("span", { class: "sg-dot" }), html("span", {}, `${kind[1]} ${argument}`),
-      html("span", { class: "sg-count" }, `hit ${passed} of ${hits.length}`),
+      html("button", { type: "button", class: "sg-link sg-count", "data-listed": text, title: "list the hits", "aria-expanded": String(this.listed.has(text)), onclick: () => this.listHits(text) }, `hit ${passed} of ${hits.length}`),
       html("button", { type: "button", class: "sg-button sg-text-button", "aria-pressed": String(logs), onclick: flip }, "log only"),
       html("button", { type: "button", class: "sg-button sg-text-button", "aria-label": `remove ${text}`, onclick: () => this.toggle(text.replace("~", "")) }, "remove"));
   }
