@@ -14,13 +14,15 @@ from typing import Any
 
 import torch
 
-from .looks import EPS, UNSETTLED, Answer, Look, held, is_uneven, reach, weightings
+from .looks import EPS, UNSETTLED, Answer, Look, held, is_uneven, reach, rounded, rounding_of, weightings
 from .numbers import STEPS, Slope, close, drawn, grows, moved, plain, steepest
 
 NEAR = {64: 1e-5, 32: 1e-2}  # relative distance of the points nearby
 CLOSER = 30.0  # times closer
 ROUNDING = {64: 1e-9, 32: 1e-4}
 EDGE = {64: (1e-3, 1e-4, 1e-5), 32: (9e-2, 3e-2, 1e-2)}  # steps to one side
+SHORTER = 10  # times, than the distance to a point nearby: the steps of differences there
+ALIKE = 1e-2  # of a slope: so far apart may those to two sides be without a kink between them
 FAR = 0.1
 NOTHING = {64: 1e-7, 32: 1e-3}  # of the slope of a move so far: such slopes are zero
 MOST_NAMED = 4
@@ -137,10 +139,55 @@ class Point:
             part.looks.clear()
             self._unlike(part, i, j, steady, asked, rest, odd, look)
         if bool((kinks & movable).any()):
+            part.looks += self._wrong_sides(i, j, steady, kinks & movable)
             part.beside.append(f"at a kink at {elements(self.map.names[i], kinks & movable)} it is that of a side")
         if bool((lost := movable & ~finite).any()):
             self._lost(part, i, j, weights, given, lost)
         return part
+
+    def _wrong_sides(self, i: int, j: int, weights: list, kinks: torch.Tensor) -> Iterator[Look]:
+        """Of a kink that only backward has: its sides are held against differences at points beside the given one."""
+        row = [None if w is None else plain(w) for w in weights]
+        way = torch.where(kinks, self.ways[i].to(plain(self.map.at[i]).dtype), torch.zeros_like(self.ways[i]))
+        for at in self._off_ties():
+            beside = [moved(x, way, NEAR[self.map.bits] / SHORTER) if k == i else x for k, x in enumerate(at)]
+            slope = self._slope_at(at, i, way, row)
+            parts, again = ((self._gradient(p, weights, i) * way)[kinks].double() for p in (at, beside))
+            noise = EPS[self.map.bits] * self._weighed(row) * SHORTER / NEAR[self.map.bits]
+            scale = float(parts.square().sum().sqrt())
+            look = Look(self.map.made[j], self.map.names[i], float(parts.sum()), slope, scale, noise)
+            is_steady = abs(look.told - float(again.sum())) <= ALIKE * scale  # and no rounding
+            if is_steady and look.differs(max(self.tolerance, ALIKE)):
+                yield look
+
+    def _off_ties(self) -> Iterator[list[torch.Tensor]]:
+        """Pairs of opposite points nearby, where no two elements moved as far."""
+        for draw in range(2):
+            generator = torch.Generator().manual_seed(3500 + draw)
+            ways = [_uneven(drawn(x, generator), drawn(x, generator)) * reach(x) for x in self.map.at]
+            for sign in (NEAR[self.map.bits], -NEAR[self.map.bits]):
+                yield [moved(x, way, sign) for x, way in zip(self.map.at, ways, strict=True)]
+
+    def _slope_at(self, at: list[torch.Tensor], i: int, way: torch.Tensor, row: list) -> Slope:
+        """Between the slopes to the two sides; without bound in its error where they differ, as at a kink."""
+        h = NEAR[self.map.bits] / SHORTER
+        ends = [self._values([moved(x, way, s * h) if k == i else x for k, x in enumerate(at)]) for s in (-1, 0, 1)]
+        if any(end is None for end in ends):
+            return Slope(math.nan, math.inf)
+        left, right = (self._between(row, *pair) / h for pair in zip(ends[:-1], ends[1:], strict=True))
+        noise = EPS[self.map.bits] * self._weighed(row) / h
+        is_smooth = abs(right - left) <= ALIKE * max(abs(left), abs(right)) + noise
+        return Slope((left + right) / 2, 0.0 if is_smooth else math.inf)
+
+    @staticmethod
+    def _between(row: list, start: list, end: list) -> float:
+        pairs = zip(row, start, end, strict=True)
+        return sum(_weighted(w, plain(b.detach()) - plain(a.detach())) for w, a, b in pairs if w is not None)
+
+    def _weighed(self, row: list) -> float:
+        """The size of the weighted outputs, to which differences are rounded."""
+        pairs = [(w, plain(y.detach())) for w, y in zip(row, self.base) if w is not None]
+        return math.sqrt(sum(float((w * y)[w != 0].abs().double().square().sum()) for w, y in pairs))
 
     def _steady_along(self, i: int, weights: list, mask: torch.Tensor) -> list:
         """The weights, without those of outputs that jump where these elements move."""
@@ -215,18 +262,20 @@ class Point:
             truth = _fitting(self.map.exact(self.map.at, row)[i], self.map.at[i])[mask]
             if bool(torch.isfinite(truth).all()):
                 slope = Slope(float((truth * way[mask]).double().sum()), 0.0)
-        pairs = [(w, plain(y.detach())) for w, y in zip(row, self.base) if w is not None]
-        size = math.sqrt(sum(float((w * y)[w != 0].abs().double().square().sum()) for w, y in pairs))
-        noise = EPS[self.map.bits] * size / (1e-5 if self.map.bits == 64 else 1e-2)
-        return Look(self.map.made[j], self.map.names[i], told, slope, scale, noise)
+        noise = EPS[self.map.bits] * self._weighed(row) / (1e-5 if self.map.bits == 64 else 1e-2)
+        return Look(self.map.made[j], self.map.names[i], told, slope, scale, noise, lost=self._lost_in(i, j, way))
+
+    def _lost_in(self, i: int, j: int, way: torch.Tensor) -> float:
+        """How large the rounding of a gradient along this way may be, for all elements of an output."""
+        found = [self._gradient(self.map.at, weights, i) for k, weights in self.weightings if k == j]
+        steps = 1e-5 if self.map.bits == 64 else 1e-2
+        values = EPS[self.map.bits] * rounded(self.base[j]) / steps
+        return rounding_of(torch.stack(found), way, self.map.bits) + values
 
     def _change(self, i: int, way: torch.Tensor, row: list, h: float, start: list | None = None) -> float:
         """By how much the weighted outputs change, where one input moves so far; nan where it is not defined there."""
         ends = self._values([moved(x, way, h) if k == i else x for k, x in enumerate(self.map.at)])
-        if ends is None:
-            return math.nan
-        pairs = zip(row, ends, self.base if start is None else start, strict=True)
-        return sum(_weighted(w, plain(a.detach()) - plain(b.detach())) for w, a, b in pairs if w is not None)
+        return math.nan if ends is None else self._between(row, self.base if start is None else start, ends)
 
     def _central(self, i: int, way: torch.Tensor, row: list) -> Slope:
         found: dict[float, float] = {}
@@ -262,7 +311,9 @@ class Point:
                 if part.looks and part.looks[0] is own:
                     return
             rest = odd if others is None or others.is_sure(self.tolerance) else rest
-        if not math.isfinite(look.slope.value):
+        if look.is_lost:
+            how = f"differences say {look.slope.value:.3g}, which is lost in the rounding of larger gradients"
+        elif not math.isfinite(look.slope.value):
             how = "the values of forward beside it are not finite, or it raises there"
         elif look.slope.error <= UNSETTLED * abs(look.slope.value):
             how = f"differences say {look.slope.value:.3g}, points nearby confirm neither"
@@ -299,6 +350,11 @@ class Point:
             if not any(map(grows, sides)):
                 return False
         return True
+
+
+def _uneven(signs: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
+    """Moves to the side of `signs`, of sizes between a half and three halves."""
+    return torch.where(signs < 0, -1.0, 1.0).to(sizes.dtype) * (0.5 + sizes.abs().frac())
 
 
 def _alone(mask: torch.Tensor, place: list[int]) -> torch.Tensor:

@@ -56,6 +56,7 @@ class Look:
     scale: float
     noise: float
     is_whole: bool = True  # whether all outputs are finite: of the others nothing is weighted
+    lost: float = 0.0  # up to which a gradient may be the rounding of larger ones, of other elements of this output
 
     def differs(self, tolerance: float) -> bool:
         limit = max(self.scale, abs(self.slope.value)) if math.isfinite(self.told) else 0.0
@@ -64,7 +65,7 @@ class Look:
             return False
         if not math.isfinite(self.told):
             return self.slope.error <= 1e-2 * abs(self.slope.value) + self.noise
-        return gap > max(20 * self.slope.error, tolerance * limit, self.noise)
+        return gap > max(20 * self.slope.error, tolerance * limit, self.noise, self.lost)
 
     def is_sure(self, tolerance: float) -> bool:
         """Whether the two are the same, and differences are settled enough to say so."""
@@ -73,7 +74,12 @@ class Look:
             return False
         if not math.isfinite(self.gap) or self.gap <= max(tolerance * limit, self.noise):
             return math.isfinite(self.gap)
-        return not self.differs(tolerance) and self.slope.error <= UNSETTLED * limit
+        return not self.differs(tolerance) and not self.is_lost and self.slope.error <= UNSETTLED * limit
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether what differs may be no more than the rounding of larger parts."""
+        return self.gap <= self.lost
 
     @property
     def gap(self) -> float:
@@ -209,11 +215,34 @@ def look_at(map: Map, at: list[torch.Tensor], draw: int, quick: float = 0.0) -> 
             for slope, claim in zip(slopes, claims, strict=True)
         ]
     rounding = EPS[map.bits] / (1e-5 if map.bits == 64 else 1e-2)
+    largest = [rounding * rounded(base[j]) for j, _ in weighted]
+    of_output = [gradients[[k for k, (other, _) in enumerate(weighted) if other == j]] for j, _ in weighted]
+    lost = [[rounding_of(each, sides.along(way), map.bits) for each in of_output] for way in ways]
     return [
-        Look(map.made[j], map.names[i], claim.told[k], slope[k], claim.scales[k], rounding * natural[k], is_whole)
-        for (i, _), claim, slope in zip(ways, claims, slopes, strict=True)
+        Look(
+            map.made[j],
+            map.names[i],
+            claim.told[k],
+            slope[k],
+            claim.scales[k],
+            rounding * natural[k],
+            is_whole,
+            of[k] + largest[k],
+        )
+        for (i, _), claim, slope, of in zip(ways, claims, slopes, lost, strict=True)
         for k, (j, _) in enumerate(weighted)
     ]
+
+
+def rounded(y: torch.Tensor) -> float:
+    """The largest element: what is far smaller may be what is left of a difference, and stand still in small steps."""
+    return float(plain(y.detach()).abs().nan_to_num(0, 0, 0).max()) if y.numel() else 0.0
+
+
+def rounding_of(gradients: torch.Tensor, way: torch.Tensor, bits: int) -> float:
+    """Along a way, of the largest of these gradients: what is as small may be rounding, as in `sigmoid(x) - 1`."""
+    largest = torch.where(way != 0, gradients, 0.0).abs().nan_to_num(0, 0, 0).max() if way.numel() else 0.0
+    return EPS[bits] * float(largest * way.double().norm())
 
 
 Way = tuple[int, torch.Tensor]  # which input is moved, and how

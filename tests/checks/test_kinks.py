@@ -254,3 +254,47 @@ def test_a_part_without_elements_is_no_reason_to_doubt_the_rest():
     assert check(lambda x, y: squares(x).sum() + squares(y), none, some).verdict == "correct"
     alone = check(squares, none)
     assert alone.verdict == "unverified" and "no elements" in alone.unverified[0].sentence
+
+
+# --- a kink that forward does not have ------------------------------------------------------------------------------
+
+
+def _entropy(x):
+    return x.clamp(min=0) - x * TARGET + torch.log1p(torch.exp(-x.abs()))
+
+
+TARGET = torch.tensor([1.0, 0.0, 1.0, 0.0], dtype=torch.double)
+OddEntropy = function(lambda x: _entropy(x).sum(), lambda g, x, y: g * (x.sigmoid() - TARGET) * x.sign())
+Entropy = function(_entropy, lambda g, x, y: g * (x.sigmoid() - TARGET))
+
+
+@pytest.mark.parametrize("far", [1.0, 50.0, 500.0])
+def test_a_kink_that_only_backward_has_is_a_fault(far):
+    x = at(0.0, 0.0, far, -far)
+    assert check(OddEntropy, x, order=1).verdict == "wrong_gradient"
+
+
+@pytest.mark.parametrize(("far", "verdict"), [(5.0, "correct"), (30.0, "unverified"), (50.0, "unverified")])
+def test_what_rounding_leaves_of_a_difference_is_no_fault(far, verdict):
+    report = check(Entropy, at(0.0, 0.0, far, -far))
+    assert report.verdict == verdict, str(report)
+    assert not report.faults and all("lost in the rounding" in told.sentence for told in report.unverified)
+
+
+def test_the_sides_of_three_equal_numbers_are_those_of_points_nearby():
+    def middle(x):
+        return x.sort(stable=True).values * torch.tensor([1.0, 5.0, 2.0, 7.0], dtype=torch.double)
+
+    class Sorted(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x.sort(stable=True).indices)
+            return middle(x)
+
+        @staticmethod
+        def backward(ctx, g):
+            (order,) = ctx.saved_tensors
+            weights = torch.tensor([1.0, 5.0, 2.0, 7.0], dtype=torch.double)
+            return torch.zeros_like(g).scatter(0, order, g * weights)
+
+    assert check(Sorted.apply, at(1.0, 1.0, 1.0, 400.0)).verdict == "correct"
