@@ -1,10 +1,13 @@
 """The one small change of a backward that makes its gradient right, found by trying."""
 
+import math
+
 import pytest
 import torch
 from torch.autograd import Function
 
 from simplegrad import check
+from simplegrad.checks.causes.rewriting import is_written
 
 HEAD = """
 import math
@@ -195,3 +198,26 @@ def test_nan_is_told_where_it_is_made():
     x = torch.tensor([[0.0, 0.0], [1.0, 2.0]], dtype=torch.double, requires_grad=True)
     fault = check(Unbounded.apply, x).faults[0]
     assert fault.code == "nonfinite_gradient" and fault.read_at.text == "unit = x / x.norm(dim=-1, keepdim=True)"
+
+
+class Unbiased(Function):
+    """Divides by the deviation, and its backward by another one: of 8 numbers by the root of 8/7 too large."""
+
+    @staticmethod
+    def forward(ctx, x, w):
+        ctx.save_for_backward(x)
+        return w * (x - x.mean()) / x.var(unbiased=False).add(1e-5).sqrt()
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        rstd = torch.rsqrt(x.var(unbiased=True) + 1e-5)
+        return None, g * (x - x.mean()) * rstd
+
+
+def test_a_number_that_nobody_writes_does_not_belong_anywhere():
+    x, w = torch.randn(2, 8, dtype=torch.double, generator=torch.Generator().manual_seed(0))
+    (fault,) = check(lambda w: Unbiased.apply(x, w), w.requires_grad_(), order=1).faults
+    assert "1.069" not in fault.sentence + fault.fix
+    assert all(is_written(number) for number in (2 / 3, 0.044715, (2 / math.pi) ** 0.5, 1.702, -0.25, 1e-6))
+    assert not any(is_written(number) for number in (2.6666667, 1.0690449676, 1.6487212707))

@@ -10,6 +10,7 @@ import ast
 import contextlib
 import copy
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -31,6 +32,8 @@ WRAPPED = ("conj", "mT", "square", "sqrt", "exp")
 MOST_NAMES = 20  # that could stand somewhere instead
 MOST_UNPACKED = 6  # of them any two may be exchanged
 ROUNDS = 4  # of a number that is solved for
+CLOSE, EXACT = 2e-6, 1e-8  # of a number: so near it is another one
+MOST_WHOLE = 64
 NOTHING = 1e-7  # a number that is solved for, and as small, is rounding
 
 
@@ -152,6 +155,23 @@ class Operator(Change):
 SIGNS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
 
 
+def is_written(value: float) -> bool:
+    """Whether a person would write this number: of few digits, or a plain part, root or multiple of 1 or of pi. Any
+    number can be solved for; one that nobody writes stands for something that depends on the inputs."""
+    digits = ((4, CLOSE), (6, EXACT))
+    if any(abs(float(f"{value:.{n}g}") - value) <= apart * abs(value) for n, apart in digits):
+        return True
+    square = value * value
+    of_pi = (part for number in (abs(value), square) for part in (number * math.pi, number / math.pi))
+    return any(_is_plain(number) for number in (abs(value), square, *of_pi))
+
+
+def _is_plain(value: float) -> bool:
+    """A whole number, or one over it, or two."""
+    whole = (value, 1 / value, 2 / value) if 1 / MOST_WHOLE <= value <= MOST_WHOLE else ()
+    return any(abs(each - round(each)) <= CLOSE * each for each in whole if each >= 0.5)
+
+
 class Solved(Change):
     """Another number in the place of a constant, solved for: what it gives mostly grows with it evenly."""
 
@@ -186,10 +206,12 @@ class Solved(Change):
                 return None
             value -= float(at @ slope) / float(slope @ slope)
             before, at = float(at @ at), self._gap(trying, value) if abs(value) < 1e9 else None
-            if at is None or float(at @ at) > 0.25 * before:
+            if at is None or float(at @ at) > max(0.25 * before, 1e-12 * first):
                 return None
-            if float(at @ at) <= 1e-12 * first:
-                break
+            if float(at @ at) <= 1e-20 * first or float(at @ at) > 0.25 * before:
+                break  # as near as rounding lets it come
+        if not is_written(value):
+            return None
         value = round(value, 6) if abs(value) >= 1e-3 else value
         return None if value == self.start or abs(value) < NOTHING else value  # nobody writes a zero there
 
