@@ -16,7 +16,7 @@ and the pass that is recorded later is given them in place of its own.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from weakref import WeakKeyDictionary, ref
@@ -30,7 +30,7 @@ from .lent import version_of
 from .names import Key
 from .rows import inputs_of
 from .speed import torch_autograd_below
-from .stale import changed, is_late, is_stale, recorded_before_a_change, stale_value
+from .stale import changed, is_stale, recorded_before_a_change, recorded_late, stale_values
 from .tape import HandWritten, Tape, TapeEntry, hand_out, nothing_to_do
 from .variable import Variable, check_replacement
 from .watched import Observer
@@ -39,7 +39,6 @@ CHANGED_SINCE = (
     "Tensors that this pass reads were changed in place after it ran and before this trace was first looked at. Its "
     "gradients are shown as they were computed; what its rules computed on the way, as computed from those tensors now."
 )
-A_CHANGE = "tensors that it read were changed in place"
 _key = Variable.key  # the slot itself, under the property of `Waiting`
 _past: WeakKeyDictionary[Tape, range] = WeakKeyDictionary()  # tapes that had a pass, by the era in which they had it
 _settled: WeakKeyDictionary[Tape, range] = WeakKeyDictionary()  # that had to record one over it after all
@@ -173,7 +172,7 @@ class Promise:
         self.modes = (torch.is_grad_enabled(), torch.is_inference_mode_enabled())
         self.results: dict[int, ref[Waiting]] = {}
         self.gave: dict[int, tuple[torch.Tensor, int]] = {}
-        self.kept = self.has_changed = False
+        self.kept = False
 
     def result(self, place: int, gradient: torch.Tensor) -> Variable:
         variable = object.__new__(Waiting)
@@ -202,33 +201,31 @@ class Promise:
         self.learn(tape)
         start = len(tape.rows)
         try:
-            what = self.known_change(tape)
-            recorded = self.run_again(tape)
-            if what is not None or self.changed(recorded):
-                tape.lent.late.append((range(start, len(tape.rows)), what or A_CHANGE))
+            changes = self.known_changes(tape)
+            with self.watched(tape) as again:
+                recorded = self.run_again(tape)
+            if changes or again.changed or self.changed(recorded):
+                recorded_late(tape, start, changes, again.kept)
             self.hand_over(tape, recorded)
         except Exception as error:  # of a tensor that was given another shape: whoever asked has nothing to do with it
-            self.cannot_be_recorded(tape, start, error)
+            self.cannot_be_recorded(tape, error)
         except BaseException:  # interrupted: there is still somebody to ask
             self.kept, tape.new_key, tape.catch_up = False, self.next_key, self.keep
             raise
 
-    def known_change(self, tape: Tape) -> str | None:
+    def known_changes(self, tape: Tape) -> list[tuple[Variable | torch.Tensor, str]]:
         """What the tape knows to have changed since the pass ran: gradients may come out the same, and theirs not."""
-        early = () if self.grad_pass.trusts else recorded_before_a_change(tape, self.grad_pass.L)
+        early, found = () if self.grad_pass.trusts else recorded_before_a_change(tape, self.grad_pass.L), {}
         for index in early:
-            x = stale_value(tape, index, self.on.needed)
-            if x is not None:
+            for x in stale_values(tape, index, self.on.needed):
                 name, how = changed(tape, index, x)
-                return f"{name}, of shape {tuple(x.shape)}, {how}"
-            if is_late(tape, index):
-                return A_CHANGE
-        return None
+                found[id(x)] = x, f"{name}, of shape {tuple(x.shape)}, {how}"
+        return list(found.values())
 
     def run_again(self, tape: Tape) -> list[Variable | None]:
         trusts, self.grad_pass.trusts, self.grad_pass.tape = self.grad_pass.trusts, True, tape
         try:
-            with self.watched(tape), tape, self.as_it_ran():
+            with tape, self.as_it_ran():
                 return self.grad_pass.run_now()
         finally:
             self.grad_pass.trusts, self.grad_pass.tape = trusts, None
@@ -238,22 +235,29 @@ class Promise:
         for place, (gradient, version) in self.gave.items():
             result, of_tape = self.results[place](), recorded[place]
             tape.lent.remember(gradient, version)
+            tape.lent.late.pop(of_tape.key, None)
             of_tape._value = gradient if result is None else result._value
             if of_tape._value is not gradient:
                 tape.lent.replaced[of_tape.key] = len(tape.rows)
             if result is not None:
                 result.becomes(of_tape.key)
 
-    def cannot_be_recorded(self, tape: Tape, start: int, error: Exception) -> None:
+    def cannot_be_recorded(self, tape: Tape, error: Exception) -> None:
         """It does not even run now: an entry stands for it, which no gradient goes through."""
         results = [result for result in (reference() for reference in self.results.values()) if result is not None]
         for result in results:
             if result.__class__ is Waiting:
                 result.becomes(tape.new_key())
         inputs = (self.grad_pass.L, *self.grad_pass.wanted)
+        here, what = (
+            len(tape.rows),
+            f"tensors that it read were changed in place after it ({type(error).__name__}: {error})",
+        )
+
+        def gradients(dL_doutputs: list) -> list:
+            raise ChangedInPlaceError(f"The pass that '{tape.text(here)}' stands for does not run any more: {what}.")
+
         tape.append(TapeEntry(inputs, results, gradients))
-        what = f"{A_CHANGE}, so that it does not run any more ({type(error).__name__}: {error}),"
-        tape.lent.late.append((range(start, len(tape.rows)), what))
 
     def learn(self, tape: Tape) -> None:
         """It was not the last."""
@@ -276,13 +280,13 @@ class Promise:
 
     def changed(self, recorded: list) -> bool:
         """Whether other gradients came than those that were given, which themselves nobody changed."""
-        return self.has_changed or any(
+        return any(
             version_of(gradient) == version and not same(recorded[place]._value, gradient)
             for place, (gradient, version) in self.gave.items()
         )
 
     @contextmanager
-    def watched(self, tape: Tape):
+    def watched(self, tape: Tape) -> Iterator[AsItCame]:
         """Tell those who watched the pass of it, as if it ran then and there; and nobody else."""
         watching, told = tape.observers, self.awaited()
         again = AsItCame(tape, self)
@@ -291,9 +295,9 @@ class Promise:
         for observer, place in places:
             observer.at(place) if observer is not None else None
         try:
-            yield
+            yield again
         finally:
-            tape.observers, self.has_changed = watching, again.changed
+            tape.observers = watching
             for observer, _ in places:
                 if observer is not None:
                     observer.at(None)
@@ -339,11 +343,6 @@ class Waiting(Variable):
         hand_out(self)
 
 
-def gradients(dL_doutputs: list) -> list:
-    """The propagate of a pass that does not run any more."""
-    raise ChangedInPlaceError(f"gradients of a pass cannot be differentiated any more: {A_CHANGE} after that pass.")
-
-
 class AsItCame(Observer):
     """Sees to it that a pass recorded late has the very gradients that were computed, before anyone else is told of
     them: tensors may have been changed in place since. What a rule computes on the way to them was not kept."""
@@ -355,17 +354,20 @@ class AsItCame(Observer):
         self.gave = promise.gave
         self.totals: list[torch.Tensor] = []  # to which the contributions of the entry visited last lead
         self.changed = False  # the rules do not give now what they gave
+        self.kept: set[Key] = set()  # what has the tensors of then
 
     def visited(self, index: int, state: str, dL_doutputs: list, dL_dinputs: list) -> None:
         for key, dL_dinput in zip(inputs_of(self.tape.rows.entry(index)), dL_dinputs):
             if dL_dinput is not None and key in self.needed:
                 again, dL_dinput._value = dL_dinput._value, next(self.came)
+                self.kept.add(dL_dinput.key)
                 self.totals.append(next(self.came))
                 self.changed = self.changed or not same(again, dL_dinput._value)
 
     def accumulated(self, key: Key, contribution: Variable | None, total: Variable | None) -> None:
         if contribution is not None and key in self.needed:
             total._value = self.totals.pop(0)
+            self.kept.add(total.key)
 
     def pass_ended(self, dL_d: dict, results: list) -> None:
         for place, (gradient, version) in self.gave.items():

@@ -13,7 +13,7 @@ from weakref import ReferenceType, ref
 
 import torch
 
-from .names import Key
+from .names import Key, Keyed
 
 
 class Lent:
@@ -24,8 +24,9 @@ class Lent:
         # Of each tensor that owns its memory, by identity: itself, its count, and how many entries there were when it
         # was last found changed. Views share the count.
         self.seen: dict[int, tuple[ReferenceType[torch.Tensor], int, int]] = {}
-        # Entries of passes that ran before such a change and were recorded after it, and what it was.
-        self.late: list[tuple[range, str]] = []
+        # What a pass computed on its way that was recorded after such a change, and has not the value that it had; and
+        # what was changed.
+        self.late: dict[Key, str] = {}
         self.replaced: dict[Key, int] = {}  # how many there were when `x.value = …` gave a Variable another tensor
 
     def look_at(self, tensor: torch.Tensor) -> int:
@@ -45,6 +46,15 @@ class Lent:
         if known is None or known[0]() is not owner:
             self.seen[id(owner)] = ref(owner), version, 0
 
+    def changes_now(self, x: Keyed | torch.Tensor) -> None:
+        """What was found changed has been so for all entries up to here."""
+        tensor = x if isinstance(x, torch.Tensor) else x._value
+        if self.changed_before(tensor):
+            owner = owner_of(tensor)
+            self.seen[id(owner)] = (*self.seen[id(owner)][:2], len(self.rows))
+        if not isinstance(x, torch.Tensor) and x.key in self.replaced:
+            self.replaced[x.key] = len(self.rows)
+
     def look_again(self) -> None:
         """At all of them."""
         for key, (reference, _, _) in list(self.seen.items()):
@@ -57,7 +67,7 @@ class Lent:
     @property
     def last_change(self) -> int:
         changes = [*self.replaced.values(), *(before for _, _, before in list(self.seen.values()))]
-        return max([0, *changes, *(entries.stop for entries, _ in self.late)])
+        return len(self.rows) if self.late else max([0, *changes])
 
     def changed_before(self, tensor: torch.Tensor) -> int:
         """Entries before this one read it as it is no more."""

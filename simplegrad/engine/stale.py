@@ -31,17 +31,16 @@ def recorded_before_a_change(tape: Tape, L: Variable) -> set[int]:
 def refuse_stale(tape: Tape, index: int, needed: set[Key] | None) -> None:
     """Raises ChangedInPlaceError if a rule that runs reads a value that was changed since this entry was recorded."""
     where = f"entry {index}, '{tape.text(index)}'"
-    if is_late(tape, index):
-        what = next(what for entries, what in tape.lent.late if index in entries)
-        raise ChangedInPlaceError(
-            f"{where}: this is of a pass whose gradients cannot be differentiated any more: {what} after that pass. "
-            f"Change values after the last pass; or leave them as they are, and compute with new ones: "
-            f"Variable.constant(…)."
-        )
     x = stale_value(tape, index, needed)
     if x is None:
         return
     name, how = changed(tape, index, x)
+    if isinstance(x, Variable) and x.key in tape.lent.late:
+        raise ChangedInPlaceError(
+            f"{where}: the gradient needs {name}, of shape {tuple(x.shape)}, as its pass computed it. That was not "
+            f"kept, and {tape.lent.late[x.key]} after that pass. Change values after the last pass; or leave them as "
+            f"they are, and compute with new ones: Variable.constant(…)."
+        )
     raise ChangedInPlaceError(
         f"{where}: the gradient needs {name}, of shape {tuple(x.shape)}, as it was, and it "
         f"{how} after this entry was recorded. Change it after the last pass that goes through here; or leave it as it "
@@ -57,24 +56,40 @@ def changed(tape: Tape, index: int, x: Variable | torch.Tensor) -> tuple[str, st
 
 
 def is_stale(tape: Tape, index: int, needed: set[Key] | None) -> bool:
-    return is_late(tape, index) or stale_value(tape, index, needed) is not None
-
-
-def is_late(tape: Tape, index: int) -> bool:
-    """Whether it is of a pass that was put off, and recorded when what it read had been changed."""
-    return any(index in entries for entries, _ in tape.lent.late)
+    return stale_value(tape, index, needed) is not None
 
 
 def stale_value(tape: Tape, index: int, needed: set[Key] | None) -> Variable | torch.Tensor | None:
     """The first value that this entry's rules read and that is another now than when the entry was recorded."""
+    return next(stale_values(tape, index, needed), None)
+
+
+def stale_values(tape: Tape, index: int, needed: set[Key] | None) -> Iterator[Variable | torch.Tensor]:
+    lent = tape.lent
     for x in read_by(tape.rows.entry(index), needed):
         if isinstance(x, torch.Tensor):
-            before = tape.lent.changed_before(x)
+            is_other = index < lent.changed_before(x)
         else:
-            before = max(tape.lent.replaced.get(x.key, 0), tape.lent.changed_before(x._value))
-        if index < before:
-            return x
-    return None
+            is_other = x.key in lent.late or index < max(lent.replaced.get(x.key, 0), lent.changed_before(x._value))
+        if is_other:
+            yield x
+
+
+def recorded_late(tape: Tape, start: int, changes: list[tuple[Variable | torch.Tensor, str]], kept: set[Key]) -> None:
+    """The entries from `start` on are of a pass that ran before these changes. What they computed from what was
+    changed is not what it was, but for what is `kept`: a gradient through an entry that reads it is refused."""
+    late = {x.key: what for x, what in changes if isinstance(x, Variable)}
+    unknown = None if changes else "tensors that it read were changed"  # by numpy, for example
+    everything = next((what for x, what in changes if isinstance(x, torch.Tensor)), unknown)
+    for index in range(start, len(tape.rows)):
+        entry = tape.rows.entry(index)
+        what = everything or next((late[key] for key in inputs_of(entry) if key in late), None)
+        if what is not None:
+            late.update({key: what for key in outputs_of(entry) if key not in kept})
+    for x, _ in changes:
+        tape.lent.changes_now(x)
+        late.pop(getattr(x, "key", None), None)
+    tape.lent.late.update(late)
 
 
 def read_by(entry: tuple, needed: set[Key] | None) -> Iterator[Variable | torch.Tensor]:

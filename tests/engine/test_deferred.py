@@ -295,7 +295,7 @@ def shifted_a_little(x):
 def test_a_change_is_seen_also_where_the_gradients_are_the_same(own_tape, change):
     x, g = first_pass(1e10, 1.0)
     change(x)
-    with pytest.raises(ChangedInPlaceError, match=r"any more: v0, of shape \(2,\), was .* after that pass"):
+    with pytest.raises(ChangedInPlaceError, match=r"v0, of shape \(2,\), was"):
         grad(g.sum(), [x], prune="ahead")
 
 
@@ -360,6 +360,13 @@ def nobody_wants_the_other():
     return grad(y.sum(), [x])[0].tolist()
 
 
+def what_does_not_read_what_was_changed():
+    x, w = Variable.constant(X), Variable.constant(torch.tensor([3.0, 4.0]))
+    _, gw = grad((x * x * w).sum(), [x, w])
+    w.value.sub_(gw.value)
+    return grad(gw.sum(), [x])[0].tolist()
+
+
 def the_same_for_both():
     a, b = Variable.constant(X), Variable.constant(torch.ones(2))
     da, db = grad((a + b).sum(), [a, b])
@@ -367,11 +374,25 @@ def the_same_for_both():
 
 
 @pytest.mark.parametrize(
-    "program", [result_changed, nobody_wants_the_other, the_same_for_both], ids=lambda f: f.__name__
+    "program",
+    [result_changed, nobody_wants_the_other, what_does_not_read_what_was_changed, the_same_for_both],
+    ids=lambda f: f.__name__,
 )
 def test_it_makes_no_difference_whether_a_pass_was_put_off(program):
     fresh, learned, watched = outcomes(program)
     assert fresh == learned == watched
+
+
+def test_what_a_pass_computed_on_its_way_was_not_kept(own_tape):
+    x, w = Variable.constant(X), Variable.constant(torch.tensor([3.0, 4.0]), name="w")
+    (g,) = grad(((x * w).sin() * w).sum(), [x])
+    w.value.mul_(2)
+    with pytest.raises(ChangedInPlaceError, match="w.* was changed in place"):
+        grad(g.sum(), [x], prune="ahead")
+    x, g = first_pass(0.5, 2.0)
+    x.value.data.mul_(2)  # which torch does not count, and the tape sees by its gradient alone
+    with pytest.raises(ChangedInPlaceError, match="as its pass computed it.* tensors that it read were changed after"):
+        grad(g.sum(), [x], prune="ahead")
 
 
 @pytest.mark.parametrize("watched", [False, True])
