@@ -221,3 +221,25 @@ def test_a_number_that_nobody_writes_does_not_belong_anywhere():
     assert "1.069" not in fault.sentence + fault.fix
     assert all(is_written(number) for number in (2 / 3, 0.044715, (2 / math.pi) ** 0.5, 1.702, -0.25, 1e-6))
     assert not any(is_written(number) for number in (2.6666667, 1.0690449676, 1.6487212707))
+
+
+class Squashed(Function):
+    """Steep over a billionth; the gradient of the scale lacks a division."""
+
+    @staticmethod
+    def forward(ctx, x, s):
+        ctx.save_for_backward(x, s)
+        return torch.tanh(x / s)
+
+    @staticmethod
+    def backward(ctx, g):
+        x, s = ctx.saved_tensors
+        d = g * (1 - torch.tanh(x / s) ** 2)
+        return d / s, -(d * x / s).sum()
+
+
+def test_differences_that_do_not_settle_are_no_truth():
+    x, s = (torch.tensor(each, dtype=torch.double, requires_grad=True) for each in ([1e-9, -2e-9, 3e-10], 1e-9))
+    (fault,) = check(Squashed.apply, x, s).faults
+    assert fault.slot == "s", fault.sentence  # that of x is right
+    assert fault.read_at.text == "return d / s, -(d * x / s).sum()"

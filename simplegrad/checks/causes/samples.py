@@ -22,6 +22,8 @@ from ..subjects.alone import Alone
 from .owner import Owner
 from .trail import Note, carries, followed
 
+SHORTER = 0.3  # a second step of differences
+UNSETTLED = 0.1  # of a gradient: so far apart are those of two steps where neither is known to be right
 MOST_ELEMENTS = 200  # above this, differences element by element would take too long
 MOST_VALUES = 80  # values of forward whose gradients are asked for
 JITTER = (0.0, 0.0, 0.05, 0.11)  # relative distance of each sample from the given point
@@ -235,16 +237,23 @@ def loss_of(alone: Alone, values: list[torch.Tensor], incoming: list[Any]) -> fl
 
 
 def by_elements(alone: Alone, bits: int, values: list[torch.Tensor], incoming: list[Any]) -> list[torch.Tensor]:
-    """Differences of forward, element by element. Raises ValueError where there are too many."""
+    """Differences of forward, element by element. Raises ValueError where there are too many, or where they do not
+    settle: a step may be long beside what forward is steep over, and then they are no truth."""
     if sum(v.numel() for v in values) > MOST_ELEMENTS:
         raise ValueError("too many elements")
-    return [_one_input(alone, bits, values, incoming, slot) for slot in range(len(values))]
+    found = []
+    for slot in range(len(values)):
+        far, near = (_one_input(alone, bits, values, incoming, slot, by) for by in (1.0, SHORTER))
+        if norm([far - near]) > UNSETTLED * norm([far]):
+            raise ValueError("differences do not settle")
+        found.append(far)
+    return found
 
 
-def _one_input(alone: Alone, bits: int, values: list, incoming: list, slot: int) -> torch.Tensor:
+def _one_input(alone: Alone, bits: int, values: list, incoming: list, slot: int, by: float) -> torch.Tensor:
     value = plain(values[slot].detach())
     gradient = torch.zeros_like(value, memory_format=torch.contiguous_format)
-    h = (1e-5 if bits == 64 else 1e-2) * size_of(value)
+    h = (1e-5 if bits == 64 else 1e-2) * size_of(value) * by
     for k in range(value.numel()):
         for unit in (1.0, 1j) if value.is_complex() else (1.0,):
             step = torch.zeros_like(gradient)
