@@ -18,6 +18,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from threading import RLock
 from types import FrameType
 from weakref import WeakKeyDictionary, ref
 
@@ -172,6 +173,7 @@ class Promise:
         self.modes = (torch.is_grad_enabled(), torch.is_inference_mode_enabled())
         self.results: dict[int, ref[Waiting]] = {}
         self.gave: dict[int, tuple[torch.Tensor, int]] = {}
+        self.asked = RLock()  # a tape may be entered in two threads
         self.kept = False
 
     def result(self, place: int, gradient: torch.Tensor) -> Variable:
@@ -193,6 +195,10 @@ class Promise:
 
     def keep(self) -> None:
         """Run the pass, recorded. Its results get the keys that they have on the tape."""
+        with self.asked:
+            self.keep_alone()
+
+    def keep_alone(self) -> None:
         tape = self.tape()
         if self.kept or tape is None or tape.names is not self.names:
             return self.let_go()

@@ -134,7 +134,7 @@ class OnVariables:
         return self.counted(rows, reached) if self.early or self.tell is not None else rows.backwards(reached)
 
     def counted(self, rows: Rows, reached: Sequence[bool] | None) -> Iterator[tuple]:
-        for self.index in range(len(rows) - 1, -1, -1):
+        for self.index in range((len(rows) if reached is None else len(reached)) - 1, -1, -1):
             if reached is None or reached[self.index]:
                 yield rows.entry(self.index)
             elif self.tell is not None:

@@ -54,8 +54,10 @@ class Rows:
         self.flat.clear()
 
     def backwards(self, reached: Sequence[bool] | None = None) -> Iterable[tuple]:
-        """The entries as they are now, last first; of those that are `reached`, if it is given."""
-        entries = zip(*(self.flat[place - WIDTH :: -WIDTH] for place in range(WIDTH)))
+        """The entries as they are now, last first; of those that are `reached`, if it is given. Another thread may add
+        some meanwhile."""
+        last = WIDTH * ((len(self) if reached is None else len(reached)) - 1)
+        entries = zip(*(self.flat[last + place :: -WIDTH] for place in range(WIDTH))) if last >= 0 else ()
         return entries if reached is None else compress(entries, reversed(reached))
 
     def reached_from(self, keys: Iterable[Key]) -> tuple[set[Key], list[bool]]:

@@ -18,9 +18,9 @@ def recorded_before_a_change(tape: Tape, L: Variable) -> set[int]:
     """Entries that L depends on, recorded before somebody changed a value, by their places on the tape."""
     tape.lent.look_again()
     last, reached, found = tape.lent.last_change, {L.key}, set()
-    index = len(tape.rows)
-    for entry in tape.rows.backwards() if last else ():
-        index, output = index - 1, entry[1]
+    entries = list(tape.rows.backwards()) if last else []
+    for index, entry in zip(range(len(entries) - 1, -1, -1), entries):
+        output = entry[1]
         if output in reached if output.__class__ is int else not reached.isdisjoint(output):
             reached.update(inputs_of(entry))
             if index < last:

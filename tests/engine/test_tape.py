@@ -273,3 +273,22 @@ def test_a_variable_keeps_its_shape():
             x.value = 1.0
         x.value = torch.zeros(2)
         assert (x + 1).tolist() == [1.0, 1.0]
+
+
+def test_threads_on_one_tape_find_all_of_their_gradients(tape):
+    found = []
+
+    def work():
+        with tape:
+            for _ in range(40):
+                x = leaf(1.0, 2.0)
+                (g,) = grad((x * x * x).sum(), [x])
+                (h,) = grad((g * 1).sum(), [x], prune="ahead")
+                found.append(h.tolist())
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [[6.0, 12.0]] * 120
