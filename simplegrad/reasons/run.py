@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from heapq import merge
-from typing import TYPE_CHECKING
+from typing import Any
 
 from simplegrad.locks import cached_property
 
@@ -15,9 +15,6 @@ from ..trace.calls import Call, Filled, Held
 from ..trace.events import Accumulated, Entry, Pass, PassBegun, Value, Visited
 from ..trace.trace import Trace
 from .answer import Cause
-
-if TYPE_CHECKING:
-    from .way import Way
 
 
 class Run:
@@ -41,7 +38,7 @@ class Run:
             elif isinstance(event, PassBegun):
                 self.begun[event.pass_.id] = event
         self.births: dict[Value, Cause | None] = {}  # by the loss: see broken.py
-        self.ways: dict[tuple[int, Value], Way | None] = {}  # see way.py
+        self.ways: dict[tuple[int, Value], Any] = {}  # what way.py has found
         self.vanished: dict[int, dict[Value, list[tuple[int, Accumulated]]]] = defaultdict(dict)  # see faded.py
         self.by_id = {entry.id: entry for entry in trace.entries}
         self.filled: dict[Value, list[Filled]] = defaultdict(list)

@@ -29,6 +29,7 @@ MODE = "mode"  # train() or eval() of a module: `name` says which, `note` the cl
 NO_SYNC = "no_sync"  # of a DistributedDataParallel
 COMPILED = "compiled"  # code of torch.compile ran: what it did inside was not seen
 PASS = "pass"  # one begins, of a run on several ranks
+WITHIN = ("", "hook", "backward", "recomputed")  # of what part of a run: the last by a checkpoint
 CALL_KINDS = (OPERATION, LEAVES, NEW_LEAF, COPY, IN_PLACE, FUNCTION, GRAD_MODE, REQUIRES_GRAD, GRAD_SET, HOOK)
 CALL_KINDS += (ATTRIBUTE, MODULE, ZERO_GRAD, CLIP, SCALE, UNSCALE, STEP, COLLECTIVE, MODE, NO_SYNC, COMPILED, PASS)
 
@@ -42,8 +43,8 @@ class Call:
     followed nothing. `module`: path of the module whose forward it ran in ("" is the model itself). `source`: the
     innermost line that is the user's own, `stack` all of them, innermost first. `via`: names of what lies between the
     line and the call in torch (`clip_grad_norm_`). `grad`: whether gradients were on. `inside`: id of the call of a
-    custom Function whose forward it ran in. `within`: "" in the forward part, "hook" or "backward" in a pass, then
-    `pass_id` is the pass. `numbers`: the plain numbers among its arguments.
+    custom Function whose forward it ran in. `within`: one of WITHIN, "" in the forward part; else `pass_id` is
+    the pass. `numbers`: the plain numbers among its arguments.
     """
 
     id: int

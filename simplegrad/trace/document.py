@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import torch
 
-from .calls import CALL_KINDS, Call, Filled, Held
+from .calls import CALL_KINDS, WITHIN, Call, Filled, Held
 from .events import KINDS, Entry, Event, Pass, Recorded, Value, Visited
 from .looks import MOST_DIMENSIONS, can_be_looked_at, distinct
 from .ranks import DONE, STARTED, WAITS, Collective, Share
@@ -45,7 +45,7 @@ _CHOICES = {
     (Pass, "none"): ("skip", "zeros"),
     (Pass, "prune"): ("none", "ahead"),
     (Call, "kind"): CALL_KINDS,
-    (Call, "within"): ("", "hook", "backward"),
+    (Call, "within"): WITHIN,
     (Held, "grad"): ("none", "zero", "nan", "tiny", "huge", "value"),
     (Filled, "before_kind"): ("", "nan", "inf"),
     (Filled, "after_kind"): ("", "nan", "inf"),
