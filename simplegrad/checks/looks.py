@@ -67,6 +67,10 @@ class Look:
             return self.slope.error <= 1e-2 * abs(self.slope.value) + self.noise
         return gap > max(20 * self.slope.error, tolerance * limit, self.noise, self.lost)
 
+    def would_differ(self, tolerance: float) -> bool:
+        """Whether it differs, were nothing lost in the rounding of larger parts."""
+        return replace(self, lost=0.0).differs(tolerance)
+
     def is_sure(self, tolerance: float) -> bool:
         """Whether the two are the same, and differences are settled enough to say so."""
         limit = max(self.scale, abs(self.slope.value))
@@ -74,7 +78,7 @@ class Look:
             return False
         if not math.isfinite(self.gap) or self.gap <= max(tolerance * limit, self.noise):
             return math.isfinite(self.gap)
-        return not self.differs(tolerance) and not self.is_lost and self.slope.error <= UNSETTLED * limit
+        return not self.would_differ(tolerance) and self.slope.error <= UNSETTLED * limit
 
     @property
     def is_lost(self) -> bool:

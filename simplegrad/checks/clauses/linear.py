@@ -9,7 +9,7 @@ from ..report import Finding, Place
 from ..subjects.subject import Gradients, Rule, gradient_of
 from .steps import parting, stepped
 
-FACTOR, OTHER = -1000.0, 700.0
+FACTOR, OTHER = -1024.0, 700.0  # a power of two scales all that is linear without rounding
 TOLERANCE = {64: 1e-7, 32: 2e-4}
 
 
@@ -38,9 +38,16 @@ def linear(rule: Rule, rough: float = 0.0, steady: bool = True) -> Finding | Non
         return _finding(rule, how, FACTOR)
     both = asked([a + b for a, b in zip(g, other, strict=True)])
     size = max(map(largest, [*once, *second]), default=0.0)
+    size = max(size, _rounding([*g, *other]) / tolerance)  # a saturated softmax gives what rounding leaves of g - g
     if unlike(both, _sum(once, second), tolerance, size, finite=True):
         return _finding(rule, "the gradients of a sum of two incoming gradients are not the sum of those of each", 2.0)
     return None
+
+
+def _rounding(incoming: list[torch.Tensor]) -> float:
+    """By how much a difference of incoming gradients may be off."""
+    known = [4 * torch.finfo(v.dtype).eps * largest(v) for v in incoming if v.is_floating_point() or v.is_complex()]
+    return max(known, default=0.0)
 
 
 def _sum(one: Gradients, other: Gradients, a: float = 1.0, b: float = 1.0) -> Gradients:
