@@ -6,9 +6,10 @@ import warnings
 
 import pytest
 import torch
+import torch.utils.checkpoint
 from torch.autograd import Function
 
-from simplegrad import check, diagnose
+from simplegrad import Trace, check, diagnose
 from simplegrad.torch_bridge.record import record_torch
 from simplegrad.trace.events import (
     Accumulated,
@@ -465,3 +466,14 @@ def test_what_stands_in_memory_that_nobody_has_written_to_is_no_result():
     (written,) = [call for call in trace.calls if call.name == "copy_"]
     assert made.outputs[0].norm is None
     assert written.outputs[0].norm == pytest.approx(x.detach().norm().item())
+
+
+def test_what_a_checkpoint_computes_again_can_be_read_from_a_file(tmp_path):
+    x = vector()
+    with record_torch(values="norm") as trace:
+        torch.utils.checkpoint.checkpoint(lambda x: x.sin().exp(), x, use_reentrant=False).sum().backward()
+    assert [call.name for call in trace.calls if call.within == "recomputed" and call.kind == "operation"] == ["sin"]
+    trace.save(tmp_path / "step.trace")
+    again = Trace.load(tmp_path / "step.trace")
+    assert again.transcript() == trace.transcript()
+    assert [call.within for call in again.calls] == [call.within for call in trace.calls]
