@@ -1,6 +1,7 @@
 """What check says of the collections, beside what torch's own checks say: `python -m tests.checks.figures`.
 
-Faults of the contract: named with code and line by check, beside those that gradcheck, gradgradcheck or opcheck refuse.
+Faults of the contract: named with code and line by check, beside those that gradcheck or gradgradcheck refuse; opcheck
+takes operators of torch.library alone, and none of these is one.
 Kernels in half precision: right ones accused, wrong ones found. Pairs: both subjects under one code. Mutants have a
 program of their own, `python -m tests.checks.mutation`.
 """
