@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from simplegrad.torch_bridge.operations import measure
+from simplegrad.torch_bridge.operations import measure, own_part
 from simplegrad.torch_bridge.rows import HeldRow, Recorder
 from simplegrad.torch_bridge.where import OWN, Context, Site, kind_of
 from simplegrad.torch_private import DisableTorchFunction
@@ -148,7 +148,7 @@ class _Reader:
     def row(self, path: str, kind: str, tensor: torch.Tensor, owner: tuple[type, str]) -> HeldRow:
         tensors = self.recorder.tensors
         retains = not tensor.is_leaf and tensor.retains_grad
-        grad = tensor.grad if tensor.is_leaf or retains else None
+        grad = own_part(tensor.grad) if tensor.is_leaf or retains else None
         norm, flaw = self.measured(tensor, grad)
         number = tensors.known(tensor)
         indexed = grad is not None and number in self.recorder.indexed and tensor.dim() > 1

@@ -100,6 +100,12 @@ def tensors_of(x: Any, depth: int = 3) -> Iterator[torch.Tensor]:
             yield from tensors_of(each, depth - 1)
 
 
+def own_part(tensor: Any) -> Any:
+    """Of a DTensor what this process holds: to look at all of it would be a collective, which no other rank joins."""
+    plain = type(tensor) is _Tensor or type(tensor) is _Parameter
+    return tensor if plain else getattr(tensor, "_local_tensor", tensor)
+
+
 def measure(tensor: torch.Tensor) -> tuple[Any, str | None]:
     """(norm, "nan" or "inf" or ""): exact where a norm is zero or not finite, which it also is by rounding.
 
@@ -107,8 +113,7 @@ def measure(tensor: torch.Tensor) -> tuple[Any, str | None]:
     """
     if tensor.dtype not in _FLOATS:
         return None, None
-    if type(tensor) is not _Tensor and type(tensor) is not _Parameter:
-        tensor = getattr(tensor, "_local_tensor", tensor)  # of a DTensor: all of it would be a collective
+    tensor = own_part(tensor)
     if tensor.requires_grad:
         tensor = tensor.detach()
     try:
