@@ -18,6 +18,7 @@ BELOW = {
     "source_text": {"quiet", "locks"},
     "quiet": {"locks"},
     "locks": set(),
+    "version": set(),
     "attached": {"extras"},
     "ops": set(),
     "engine": {"ops"},
@@ -42,9 +43,9 @@ BELOW = {
 }
 BELOW["lessons"] |= {"gallery", "torch_bridge"}  # what they record of PyTorch
 BELOW["view"] = set(BELOW) - {"notebook"}
-ANYBODYS = {"torch_private", "extras", "attached", "source_text", "quiet", "locks"}
+ANYBODYS = {"version", "torch_private", "extras", "attached", "source_text", "quiet", "locks"}
 for _part in set(BELOW) - ANYBODYS:
-    BELOW[_part] = BELOW[_part] | ANYBODYS | {"__version__"}
+    BELOW[_part] = BELOW[_part] | ANYBODYS
 LIBRARIES = {
     "ops": {"torch"},
     "engine": {"torch"},

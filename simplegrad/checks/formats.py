@@ -108,7 +108,7 @@ def _escaped(text: str, more: str = "") -> str:
 
 def sarif(results: Sequence[Result]) -> dict:
     """SARIF 2.1.0, as GitHub's code scanning and editors read it."""
-    from simplegrad import __version__
+    from simplegrad.version import __version__
 
     all_of_them = list(remarks(results))
     codes = sorted({each.code for each in all_of_them})

@@ -51,12 +51,7 @@ class Cube(Function):
         return 3 * x**2 * g
 
 
-class WrongCube(Function):
-    @staticmethod
-    def forward(ctx, x):
-        ctx.save_for_backward(x)
-        return x**3
-
+class WrongCube(Cube):
     @staticmethod
     def backward(ctx, g):
         (x,) = ctx.saved_tensors
