@@ -151,3 +151,47 @@ def test_nothing_of_a_text_is_run():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 assert node.func.id not in ("eval", "exec"), f"{path}:{node.lineno}"
+
+
+# What is in the project was written for people who know nothing of the machine that it was written on.
+# Each pattern has a bracket in it, so that it does not find itself.
+OF_ONE_MACHINE = {
+    "a folder of one machine": r"(?<![\w.}])/(?:[w]ork|[o]pt|[h]ome|[r]oot|[m]nt|[s]rv|[U]sers)/\w",
+    "a folder of one run": r"/[t]mp/\w",
+    "the number of a task": r"\b[Ii][s]sue #?\d{1,2}\b",
+    "who wrote it, and how": r"\b(?:sub-?[a]gent|[o]rchestrator|[t]eam ?mate|[w]orktree|[w]orkplace|[T]he [b]rief)s?\b",
+}
+HOSTS = {
+    "127.0.0.1", "localhost", "10.0.0.7",  # this machine, and one in an example
+    "evil.example", "course.example.org",  # names that nobody can have
+    "cdn.plot.ly", "github.com", "colab.research.google.com", "www.chromium.org", "www.w3.org", "docs.oasis-open.org",
+}  # fmt: skip
+ENDINGS = {".py", ".md", ".toml", ".txt", ".js", ".mjs", ".ts", ".css", ".json", ".yml", ".ipynb", ""}
+
+
+FOLDERS = PACKAGE, *(ROOT / name for name in "pages tests docs benchmarks tools .ci .streamlit".split())
+
+
+def texts():
+    """Every text of ours, with its path."""
+    for path in sorted([*ROOT.iterdir(), *(path for folder in FOLDERS for path in folder.rglob("*"))]):
+        ours = path.suffix in ENDINGS and not {"node_modules", "__pycache__"} & set(path.parts)
+        if ours and path.is_file() and path.name not in ("codemirror.js", ".git"):
+            yield path, path.read_text(encoding="utf-8")
+
+
+def known_to_few(text):
+    return [f"{what}: {said[0]}" for what, how in OF_ONE_MACHINE.items() for said in re.finditer(how, text)]
+
+
+def test_no_text_knows_the_machine_that_it_was_written_on():
+    assert [f"{path.relative_to(ROOT)}: {what}" for path, text in texts() for what in known_to_few(text)] == []
+    assert known_to_few("in /{}/env, see issue {}".format("opt", 7)) and not known_to_few(
+        "pytorch issue #18619, a/opt/b"
+    )
+
+
+def test_addresses_are_of_hosts_that_everybody_can_ask_or_nobody():
+    """A registry's mirror, or a server beside the machine it was written on, is of no use to others."""
+    for path, text in texts():
+        assert set(re.findall(r"\bhttps?://(\[?[\w.-]+)", text)) <= HOSTS, path
