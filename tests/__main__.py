@@ -1,25 +1,31 @@
 """`python -m tests`: all tests, and before them the browser that some of them drive, if this machine has none.
 
-The tests share the cores; those in a browser run after them, one after another: two browsers at once take as long.
-Arguments go to pytest, which then runs once: `python -m tests -k store`.
+Those in a browser run one after another, two browsers at once take as long; the others share what they leave of the
+cores. Arguments go to pytest, which then runs once: `python -m tests -k store`.
 
-`python -m tests --core`: what works without streamlit and plotly, without a browser.
+`python -m tests --core`: what works without streamlit and plotly, without a browser. `python -m tests --but-core`: all
+the other tests.
 """
 
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-CORE = (
-    "test_aggregates.py test_files.py test_notebook.py torch_bridge trace/test_store.py "
-    "trace/test_recorder.py engine/test_grad.py engine/test_tape.py language/test_command_line.py language/test_run.py "
-    "compiler/test_source.py compiler/test_torch_function.py comparison checks/test_command.py checks/test_check.py"
-)
+CORE = """
+    test_aggregates.py test_files.py test_notebook.py torch_bridge trace/test_store.py trace/test_recorder.py
+    engine/test_grad.py engine/test_tape.py language/test_command_line.py language/test_run.py compiler/test_source.py
+    compiler/test_torch_function.py comparison checks/test_command.py checks/test_check.py
+"""
+CORE = [f"tests/{part}" for part in CORE.split()]
 # Each worker imports torch: more would need gigabytes. A file goes to one of them: what its tests share is made once.
-SHARED = ("-n", str(min(4, os.cpu_count() or 1)), "--dist", "loadfile")
+# They are given out in the order of conftest.py.
+SHARED = ("-n", str(min(4, os.cpu_count() or 1)), "--dist", "loadfile", "--no-loadscope-reorder")
+NICE = ["nice"] if shutil.which("nice") else []  # who drives a browser waits for it, and should not for others
 BROWSERS = ("chromium", "google-chrome")
 HOW = """\
 The tests drive a Chromium, and there is none here. Install Chromium or Chrome (https://www.chromium.org), and say
@@ -48,21 +54,34 @@ def install_browser() -> None:
 
 
 def main() -> int:
-    if sys.argv[1:2] == ["--core"]:
-        return tested(*SHARED, *(f"tests/{part}" for part in CORE.split()), *sys.argv[2:])
+    what, given = (sys.argv[1], sys.argv[2:]) if sys.argv[1:2] in (["--core"], ["--but-core"]) else ("", sys.argv[1:])
+    if what == "--core":
+        return tested(*SHARED, *CORE, *given)
     if not has_browser():
         install_browser()
     if not has_browser():
         print(HOW, file=sys.stderr)
         return 1
-    if sys.argv[1:]:
-        return tested(*sys.argv[1:])
-    return tested(*SHARED, "--ignore=tests/browser") or tested("tests/browser")
+    left_out = [f"--ignore={part}" for part in CORE if what]
+    if given:
+        return tested(*left_out, *given)
+    with tempfile.TemporaryFile() as said, pytest("tests/browser", stdout=said, stderr=said) as in_a_browser:
+        code = tested(*SHARED, "--ignore=tests/browser", *left_out, before=NICE)
+        in_a_browser.wait()
+        said.seek(0)
+        print(said.read().decode(errors="replace"), flush=True)
+    return code or in_a_browser.returncode
 
 
-def tested(*arguments: str) -> int:
+def tested(*arguments: str, before: Sequence[str] = ()) -> int:
+    with pytest(*arguments, before=before) as running:
+        return running.wait()
+
+
+def pytest(*arguments: str, before: Sequence[str] = (), **options) -> subprocess.Popen:
     one_thread = {"OMP_NUM_THREADS": "1", **os.environ}  # tensors are small, and the cores are taken by other tests
-    return subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=ROOT, env=one_thread).returncode
+    command = [*before, sys.executable, "-m", "pytest", *arguments]
+    return subprocess.Popen(command, cwd=ROOT, env=one_thread, **options)
 
 
 if __name__ == "__main__":

@@ -76,17 +76,35 @@ def test_importing_the_library_imports_no_page():
     assert subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True).strip() == "[]"
 
 
+class Ran:
+    """A process that is none, with the exit code that the last argument of its command says, or 0."""
+
+    noted: list[list[str]]
+
+    def __init__(self, command, **_):
+        self.noted.append(command)
+        self.returncode = int(command[-1]) if command[-1].isdigit() else 0
+
+    def wait(self):
+        return self.returncode
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
 @pytest.fixture
 def bare_machine(monkeypatch):
     """No browser, and whatever is run is noted."""
-    runs = []
+    noted = []
     monkeypatch.delenv("CHROMIUM", raising=False)
     monkeypatch.setattr(sys, "argv", ["tests"])
     monkeypatch.setattr(runner.shutil, "which", lambda name: None)
-    monkeypatch.setattr(
-        runner.subprocess, "run", lambda command, **_: runs.append(command) or subprocess.CompletedProcess(command, 0)
-    )
-    return runs
+    for name in ("run", "Popen"):
+        monkeypatch.setattr(runner.subprocess, name, type("Noted", (Ran,), {"noted": noted}))
+    return noted
 
 
 def test_a_missing_browser_is_a_failure_that_says_what_to_do(bare_machine, capsys):
@@ -114,14 +132,28 @@ def test_the_core_needs_no_browser_and_names_files_that_are_there(bare_machine, 
     assert (*shared, option) == (*runner.SHARED, "-x") and all((ROOT / file).exists() for file in files)
 
 
+def test_the_core_and_the_others_are_all_tests(bare_machine, monkeypatch):
+    """The others in two runs, one of them with a browser: what the core's run has is left out, and nothing else is."""
+    monkeypatch.setenv("CHROMIUM", "/usr/bin/chromium")
+    assert runner.main() == 0
+    in_a_browser, others = bare_machine
+    monkeypatch.setattr(sys, "argv", ["tests", "--but-core"])
+    assert runner.main() == 0
+    assert bare_machine[2:] == [in_a_browser, [*others, *(f"--ignore={part}" for part in runner.CORE)]]
+    assert in_a_browser[-1] == "tests/browser" and others[-1] == "--ignore=tests/browser"
+
+
+@pytest.mark.parametrize("codes", [(0, 0), (1, 0), (0, 1), (5, 2)])
+def test_both_runs_have_to_pass(bare_machine, monkeypatch, codes):
+    monkeypatch.setenv("CHROMIUM", "/usr/bin/chromium")
+    monkeypatch.setattr(runner, "pytest", lambda *given, **_: Ran([*given, str(codes["tests/browser" in given])]))
+    monkeypatch.setattr(Ran, "noted", [], raising=False)
+    assert runner.main() == (codes[0] or codes[1])
+
+
 @pytest.mark.parametrize("code", [0, 1, 5])
 def test_what_pytest_says_is_what_the_command_says(bare_machine, monkeypatch, code):
-    def run(command, **_):
-        bare_machine.append(command)
-        return subprocess.CompletedProcess(command, code)
-
     monkeypatch.setenv("CHROMIUM", "/usr/bin/chromium")
-    monkeypatch.setattr(sys, "argv", ["tests", "-k", "store"])
-    monkeypatch.setattr(runner.subprocess, "run", run)
+    monkeypatch.setattr(sys, "argv", ["tests", "-k", str(code)])
     assert runner.main() == code
-    assert bare_machine == [[sys.executable, "-m", "pytest", "-k", "store"]]
+    assert bare_machine == [[sys.executable, "-m", "pytest", "-k", str(code)]]
