@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import random
+import sys
 
 import pytest
 
@@ -11,6 +13,23 @@ def pytest_collection_finish():
     """What is there before the first test stays: the collector need not go through all of it again for each of them."""
     gc.collect()
     gc.freeze()
+
+
+def seeded():
+    """What a test draws, or its module as it is imported, is the same each time: alone, after others, in any worker."""
+    random.seed(0)
+    for library, seed in (("numpy.random", "seed"), ("torch", "manual_seed")):
+        if library in sys.modules:
+            getattr(sys.modules[library], seed)(0)
+
+
+def pytest_collectstart(collector):
+    seeded()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item):
+    seeded()
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,17 @@ from tests.checks.collection.half import cases, half_only, wrong_cases
 
 torch.set_num_threads(1)
 RIGHT = {name: (fn, inputs) for name, fn, inputs in cases()}
-SAMPLE = list(RIGHT) if os.environ.get("SIMPLEGRAD_FULL") == "1" else list(RIGHT)[::3]
 WRONG = {name: (fn, inputs) for name, fn, inputs in wrong_cases()}
+FULL = os.environ.get("SIMPLEGRAD_FULL") == "1"
+SAMPLE = list(RIGHT) if FULL else list(RIGHT)[::3]
+MISTAKES = sorted({name.split("-")[0] for name in WRONG})
+WRONG_SAMPLE = (
+    list(WRONG)
+    if FULL
+    else [  # each mistake, in one of the two precisions
+        name for name in WRONG if ("bfloat16" in name) == MISTAKES.index(name.split("-")[0]) % 2
+    ]
+)
 
 
 def test_there_are_as_many_as_the_figures_say():
@@ -36,8 +45,9 @@ def test_most_right_ones_are_judged():
 
 
 def test_wrong_ones_are_found():
-    missed = [name for name, (fn, inputs) in WRONG.items() if not check(fn, *inputs).faults]
-    assert len(missed) <= 3, missed
+    assert {name.split("-")[0] for name in WRONG_SAMPLE} == set(MISTAKES)
+    missed = [name for name in WRONG_SAMPLE if not check(WRONG[name][0], *WRONG[name][1]).faults]
+    assert len(missed) <= len(WRONG_SAMPLE) // 10, missed
 
 
 # --- what cannot be followed in double -------------------------------------------------------------------------------

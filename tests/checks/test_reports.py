@@ -1,5 +1,6 @@
 """What the people who filed these reports needed to hear is said."""
 
+import functools
 from pathlib import Path
 
 import pytest
@@ -27,23 +28,26 @@ def marked(name):
 FAULTS = [name for name, case in REPORTS.items() if not {"correct", "unverified"} & set(case.codes)]
 
 
+@functools.cache
+def told_of(name):
+    """A check of this situation, for all that is asked of it."""
+    return check(REPORTS[name].fn, *REPORTS[name].inputs)
+
+
 @pytest.mark.parametrize("name", REPORTS)
 def test_the_verdict(name):
-    case = REPORTS[name]
-    report = check(case.fn, *case.inputs)
-    assert report.verdict in case.codes, str(report)
+    report = told_of(name)
+    assert report.verdict in REPORTS[name].codes, str(report)
 
 
 @pytest.mark.parametrize("name", [name for name in FAULTS if name != "solves_its_adjoint_in_a_hook"])
 def test_the_line(name):
-    case = REPORTS[name]
-    report = check(case.fn, *case.inputs)
+    report = told_of(name)
     places = [place for finding in report.faults for place in (finding.made_at, finding.read_at)]
     assert any(covers(place, marked(name)) for place in places), str(report)
 
 
 @pytest.mark.parametrize("name", [name for name, case in REPORTS.items() if case.says])
 def test_the_words(name):
-    case = REPORTS[name]
-    told = str(check(case.fn, *case.inputs))
-    assert all(word in told for word in case.says), told
+    told = str(told_of(name))
+    assert all(word in told for word in REPORTS[name].says), told
