@@ -16,12 +16,10 @@ from ..engine.tape import function_name
 from ..trace import Trace
 from ..trace.recorder import Recorder
 from .chance import seed
-from .looks import evened
 from .source import code_of
 from .turns import mutation_allowed
 from .watch import Made, TapeWatch
 
-EVENED = -1  # the point where all elements are of one size, in their order
 AUTOGRAD, MUTATION, PLAIN = "autograd", "autograd, values kept", "plain"
 
 
@@ -164,7 +162,6 @@ class Case:
     dtype: torch.dtype | None = torch.float64
     mode: str = AUTOGRAD
     watch: TapeWatch = field(default_factory=TapeWatch)
-    was_evened: bool = False  # whether it was also asked where all elements are of one size
     args: list[Any] = field(default_factory=list)  # what the target was given last
 
     @property
@@ -181,10 +178,13 @@ class Case:
         values = [self.converted(x) for x, kind in zip(self.given, self.kinds) if kind == "wanted"]
         if point == 0:
             return values
-        if point == EVENED:
-            return evened(values)
         generator = torch.Generator().manual_seed(1000 + point)
         return [moved(x, generator) for x in values]
+
+    def move_to(self, values: Sequence[torch.Tensor]) -> None:
+        """Other values of the differentiable inputs, instead of the given ones."""
+        left = iter(values)
+        self.given = [next(left) if kind == "wanted" else x for x, kind in zip(self.given, self.kinds)]
 
     def converted(self, x: Any) -> Any:
         x = x.value if isinstance(x, Variable) else x

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -28,7 +28,8 @@ from .clauses.solver import is_solver
 from .clauses.surrogate import told_by_itself
 from .declared import is_surrogate
 from .diagnosis import DIFFERENT_RUNS, diagnosed, refused
-from .looks import Answer, held
+from .holding import held
+from .looks import Answer
 from .precision import works_in
 from .recorded import differentiable, fresh, recorded, step_of
 from .report import BROKEN, HOLDS, NOT_TRIED, Finding, Remainders, Report
@@ -36,6 +37,7 @@ from .road import TOLERANCE, Judging, at_order, explained_once, judge_order, jud
 from .subjects.function import Rule
 from .subjects.opening import distinct, lifted, name_of, opened, refuse_compiled, run_as_given, undisturbed
 from .subjects.operator import worded
+from .subjects.others import Other, others
 from .subjects.problem import HALF, Problem, input_names
 from .subjects.subject import Along, Forward, Subject
 from .taylor import remainders
@@ -251,6 +253,9 @@ class OnFunctions(Judging):
     def is_bare(self) -> bool:
         return len(self.rules) == 1 and self.problem.is_bare
 
+    def others_of(self, rule: Rule) -> Iterator[Other]:
+        return others(rule) if rule.name not in self.surrogates else iter(())
+
     def is_declared(self, rule: Rule) -> bool:
         meant = self.declared or is_surrogate(rule.call.cls)
         if meant:
@@ -268,23 +273,25 @@ class OnFunctions(Judging):
     # -- order 1 ---------------------------------------------------------------------------------------------------
 
     def first_wrong(self, rule: Rule, found: Answer, told: bool) -> None:
-        report = self.report
-        if reason := meant_otherwise(rule, found):
+        if found.where is not None and not self.is_bare:  # inputs of a call may be bound to what the whole makes of its
+            return  # own; where the whole gets there, it shows in the whole
+        report, there = self.report, rule if found.where is None else rule.moved_to(found.where)
+        if reason := meant_otherwise(there, found):
             self.surrogates[rule.name] = reason
             report.surrogate = reason if self.is_bare else f"{rule.name}: {reason}"
             report.tell(2, NOT_TRIED, f"{rule.name}: {reason}")
             report.findings.append(explain.other_gradient(rule.name, found, reason))
             report.errors.pop(1, None)  # what is meant otherwise is no error
-        elif is_solver(rule, found):
+        elif is_solver(there, found):
             report.tell(2, NOT_TRIED, f"{rule.name} iterates, and backward is right for where that ends, nearly")
             self.unverified(explain.nearly_right(rule, found), rule.name)
             self.surrogates[rule.name] = "it iterates"
         elif self.is_bare or not self.is_constrained(rule, Forward(rule), 1):
             report.tell(2, BROKEN, rule.name)
             if told:
-                report.findings = with_lines(rule, report.findings)
+                report.findings = with_lines(there, report.findings)
             else:
-                report.findings += why_wrong(rule) or explain.wrong_gradient(rule, found)
+                report.findings += why_wrong(there) or explain.wrong_gradient(there, found)
             self.wrong.append(rule)
 
     def is_constrained(self, rule: Rule, map: Any, level: int) -> bool:
@@ -304,6 +311,13 @@ class OnFunctions(Judging):
         return judges
 
     def whole_wrong(self, found: Answer) -> None:
+        if found.where is not None:
+            self.problem, given = self.problem.moved_to(found.where), self.problem
+            try:
+                self.wrong_there(found)
+            finally:
+                self.problem = given
+            return
         report, problem = self.report, self.problem
         if not problem.is_deterministic():
             report.tell(2, NOT_TRIED, "two runs differ")
@@ -337,6 +351,16 @@ class OnFunctions(Judging):
         else:
             report.tell(2, BROKEN, "the function as a whole")
             report.findings.append(explain.whole_differs(problem, found))
+
+    def wrong_there(self, found: Answer) -> None:
+        """At other inputs than the given ones: the Functions that are wrong there, else the whole."""
+        for rule in rules_of(self.problem)[0]:
+            again = held(Forward(rule), TOLERANCE[1][rule.bits])
+            if again.wrong and again.where is None:
+                self.first_wrong(rule, again, False)
+        if not self.wrong and not self.surrogates:
+            self.report.tell(2, BROKEN, "the function as a whole")
+            self.report.findings.append(explain.whole_differs(self.problem, found))
 
     def hooked(self, hooks: list[Hook], found: Answer) -> None:
         """Hooks that change a gradient: meant so, but for one that does it in place."""
@@ -390,8 +414,13 @@ class OnFunctions(Judging):
         return self.problem.calls if subject.is_whole else [subject.call]
 
     def order_wrong(self, subject: Subject, map: Any, found: Answer, level: int) -> bool:
-        report, problem = self.report, self.problem
-        if not subject.is_whole and self.is_constrained(subject, map, level):
+        report, problem, calls = self.report, self.problem, self.calls_of(subject)
+        if found.where is not None and subject.is_whole:
+            problem = problem.moved_to(found.where)
+            calls = problem.calls
+        elif found.where is not None:
+            calls = [subject.moved_to(found.where).call]
+        elif not subject.is_whole and self.is_constrained(subject, map, level):
             return True
         in_parameters = subject.is_whole and not self.is_bare and {*found.inputs} <= {*problem.parameters.names}
         if in_parameters and (cut := problem.cut_by_hand()):  # a module's own upkeep of what it holds: power iteration
@@ -400,7 +429,7 @@ class OnFunctions(Judging):
             return all([judge_order(self, rule, level) for rule in self.rules])
         why = self.not_its_own_fault(subject)
         told = constant(problem, report.name, level) if subject.is_whole else []
-        told = told or diagnosed(problem, self.calls_of(subject), found, level, why)
+        told = told or diagnosed(problem, calls, found, level, why)
         report.findings += told
         is_fault = any(each.kind == "fault" for each in told)
         if is_fault:

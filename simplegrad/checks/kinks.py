@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-from .looks import EPS, UNSETTLED, Answer, Look, held, is_uneven, reach, rounded, rounding_of, weightings
+from .holding import held, is_uneven
+from .looks import EPS, FLOOR, UNSETTLED, Answer, Look, reach, rounded, rounding_of, weightings
 from .numbers import STEPS, Slope, close, drawn, grows, moved, plain, steepest
 
 NEAR = {64: 1e-5, 32: 1e-2}  # relative distance of the points nearby
@@ -42,9 +43,9 @@ def judged_at_given(map: Any, tolerance: float) -> Answer:
     except Exception:  # not even at the given point itself
         return replace(found, unknown=[*found.unknown, found.why or "it cannot be run again there"])
     looks = [look for part in parts for look in part.looks]
-    wrong = [look for look in looks if look.differs(tolerance)]
+    wrong = [look for look in looks if look.differs(tolerance) and not look.vanishes]
     unknown = list(dict.fromkeys(said for part in parts for said in part.unknown))
-    beside = list(dict.fromkeys(said for part in parts for said in part.beside))
+    beside = list(dict.fromkeys([*found.beside, *(said for part in parts for said in part.beside)]))
     settled = found.settled or bool(looks or beside)
     return Answer(wrong, looks, settled, found.why, True, unknown, beside, found.given, only_here=found.settled)
 
@@ -262,8 +263,11 @@ class Point:
             truth = _fitting(self.map.exact(self.map.at, row)[i], self.map.at[i])[mask]
             if bool(torch.isfinite(truth).all()):
                 slope = Slope(float((truth * way[mask]).double().sum()), 0.0)
-        noise = EPS[self.map.bits] * self._weighed(row) / (1e-5 if self.map.bits == 64 else 1e-2)
-        return Look(self.map.made[j], self.map.names[i], told, slope, scale, noise, lost=self._lost_in(i, j, way))
+        weighed, heavy = self._weighed(row), max(float(w.abs().max()) for w in row if w is not None and w.numel())
+        noise = EPS[self.map.bits] * weighed / (1e-5 if self.map.bits == 64 else 1e-2)
+        floor = FLOOR[self.map.bits] * max(heavy * float(way.abs().max()), weighed)
+        lost = self._lost_in(i, j, way)
+        return Look(self.map.made[j], self.map.names[i], told, slope, scale, noise, lost=lost, floor=floor)
 
     def _lost_in(self, i: int, j: int, way: torch.Tensor) -> float:
         """How large the rounding of a gradient along this way may be, for all elements of an output."""

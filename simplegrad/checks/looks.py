@@ -22,12 +22,14 @@ FAR_SMALLER = 30.0
 QUICK = {64: 1e-6, 32: 1e-3}
 EPS = {64: 1e-15, 32: 1e-6}
 UNSETTLED = 0.05  # of a slope: so far apart are those of two steps where nothing can be told
+FLOOR = {64: 1e-9, 32: 1e-3}  # of a gradient of ones: what is smaller may be the rounding of numbers near one
 
 
 class Map(Protocol):
     """`at`: the point; `names`: of the inputs; `made`: of the outputs. `exact`: the right gradients, like `vjp`, where
-    they are known otherwise than by differences."""
+    they are known otherwise than by differences. `is_free`: whether it is also defined far from the given point."""
 
+    is_free: bool
     exact: Callable | None
     at: list[torch.Tensor]
     names: list[str]
@@ -57,6 +59,7 @@ class Look:
     noise: float
     is_whole: bool = True  # whether all outputs are finite: of the others nothing is weighted
     lost: float = 0.0  # up to which a gradient may be the rounding of larger ones, of other elements of this output
+    floor: float = 0.0  # up to which all of it may be rounding inside, as where a sigmoid is flat
 
     def differs(self, tolerance: float) -> bool:
         limit = max(self.scale, abs(self.slope.value)) if math.isfinite(self.told) else 0.0
@@ -76,9 +79,16 @@ class Look:
         limit = max(self.scale, abs(self.slope.value))
         if not self.is_whole:
             return False
+        if self.vanishes:  # what is right is told at other points
+            return True
         if not math.isfinite(self.gap) or self.gap <= max(tolerance * limit, self.noise):
             return math.isfinite(self.gap)
         return not self.would_differ(tolerance) and self.slope.error <= UNSETTLED * limit
+
+    @property
+    def vanishes(self) -> bool:
+        """Whether nothing can be told, since both are as small as rounding inside may be."""
+        return max(abs(self.told), self.scale) <= self.floor and abs(self.slope.value) <= self.floor
 
     @property
     def is_lost(self) -> bool:
@@ -103,6 +113,7 @@ class Answer:
     beside: list[str] = field(default_factory=list)  # of the given point: what was compared with points nearby
     given: list[Look] | None = None  # the looks at the given point, if there are any
     only_here: bool = False  # whether it is wrong at the given point alone
+    where: list[torch.Tensor] | None = None  # another point, at which it is wrong, where the given one does not show it
 
     @property
     def ok(self) -> bool:
@@ -135,24 +146,6 @@ class Answer:
     @property
     def outputs(self) -> list[str]:
         return list(dict.fromkeys(look.output for look in self.wrong))
-
-
-def held(map: Map, tolerance: float) -> Answer:
-    """Whether the map's gradients are those of its values: a quick look at two points, then three with care.
-
-    What differs at most of the three points is wrong: at a kink or a tie the given point alone would say so. Where
-    sizes are far apart, what is small is also looked at where all of it is of one size.
-    """
-    points = [attempted(map, draw, jitter, QUICK[map.bits]) for draw, jitter in (POINTS[0], POINTS[2])]
-    wrong = [{(e.output, e.input) for e in differing(p, tolerance)} if isinstance(p, list) else None for p in points]
-    settled = all(isinstance(p, list) and all(math.isfinite(look.gap) for look in p) for p in points)
-    if wrong[0] != wrong[1] or not settled:  # two points that say the same need no third
-        points.append(attempted(map, *POINTS[1]))
-    found = voted(points, tolerance)
-    found.given = points[0] if isinstance(points[0], list) else None
-    if found.ok and is_uneven(map.at):
-        return tamed(map, found, tolerance)
-    return found
 
 
 def differing(looks: list[Look], tolerance: float) -> list[Look]:
@@ -220,6 +213,8 @@ def look_at(map: Map, at: list[torch.Tensor], draw: int, quick: float = 0.0) -> 
         ]
     rounding = EPS[map.bits] / (1e-5 if map.bits == 64 else 1e-2)
     largest = [rounding * rounded(base[j]) for j, _ in weighted]
+    heavy = sides.rows.abs().amax(1).tolist()
+    wide = [float(way.abs().max()) for _, way in ways]
     of_output = [gradients[[k for k, (other, _) in enumerate(weighted) if other == j]] for j, _ in weighted]
     lost = [[rounding_of(each, sides.along(way), map.bits) for each in of_output] for way in ways]
     return [
@@ -232,8 +227,9 @@ def look_at(map: Map, at: list[torch.Tensor], draw: int, quick: float = 0.0) -> 
             rounding * natural[k],
             is_whole,
             of[k] + largest[k],
+            FLOOR[map.bits] * max(heavy[k] * far, natural[k]),
         )
-        for (i, _), claim, slope, of in zip(ways, claims, slopes, lost, strict=True)
+        for (i, _), claim, slope, of, far in zip(ways, claims, slopes, lost, wide, strict=True)
         for k, (j, _) in enumerate(weighted)
     ]
 
@@ -386,53 +382,6 @@ def groups(x: torch.Tensor) -> list[torch.Tensor]:
     masks = [sized & (rank == r) for r in ranks]
     masks[-1] = masks[-1] | (finite & ~sized)
     return masks
-
-
-def is_uneven(at: Sequence[torch.Tensor]) -> bool:
-    """Whether sizes are so far apart, or so far from 1, that what is small may drown in rounding."""
-    ends = [end for x in at if x.numel() for end in map(float, plain(x.detach()).abs().aminmax())]
-    if ends and min(ends) >= 1e-9 and max(ends) <= min(1e6, 1e5 * min(ends)):  # whatever the smallest is taken for
-        return False
-    sizes = [s for x in at for s in _extremes(x)]
-    return bool(sizes) and (max(sizes) > 1e5 * min(sizes) or max(sizes) > 1e6 or min(sizes) < 1e-9)
-
-
-def _extremes(x: torch.Tensor) -> tuple[float, ...]:
-    own = plain(x.detach()).abs().double()
-    own = own[torch.isfinite(own) & (own > 0)]
-    if not own.numel():
-        return ()
-    few = own if own.numel() < 1 << 16 else own[:: own.numel() >> 15]
-    return float(own.max()), float(few.quantile(0.02))  # one element near 0 by chance is no other size
-
-
-def tamed(map: Map, found: Answer, tolerance: float) -> Answer:
-    """The same where all sizes lie within a decade, in their order; not settled where the map is undefined there."""
-    given = map.at
-    map.at = evened(given)
-    try:
-        again = voted([attempted(map, draw, jitter) for draw, jitter in POINTS], tolerance)
-    finally:
-        map.at = given
-    if again.settled:
-        return replace(found, wrong=again.wrong, at_given=True)
-    return Answer(
-        [], found.looks, False, f"sizes are so far apart that small parts drown in rounding, and elsewhere {again.why}"
-    )
-
-
-def evened(at: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """The same signs and the same order of sizes, all between a third and three."""
-    logs = [torch.log10(plain(x.detach()).abs().double()) for x in at]
-    known = in_one_row([each[torch.isfinite(each)].reshape(-1) for each in logs])
-    low, high = float(known.min()), float(known.max())
-    found = []
-    for x, each in zip(at, logs, strict=True):
-        size = 10 ** ((each - (low + high) / 2) / max(high - low, 1.0))
-        sized = torch.isfinite(each)
-        direction = torch.where(sized, plain(x.detach()) / plain(x.detach()).abs(), plain(x.detach()))
-        found.append(torch.where(sized, (direction * size).to(x.dtype), plain(x.detach())).to(x.dtype))
-    return found
 
 
 # -- weights and directions -----------------------------------------------------------------------------------------

@@ -161,7 +161,8 @@ class OnTape(Judging):
 
     def wrong_of(self, subject: TapeSubject, found: Answer, level: int) -> Wrong:
         by = {name: found.errors[name] for name in found.inputs}
-        return Wrong(subject.question, level, by, point=0 if found.at_given else 1)
+        where = found.where and found.where[: len(self.subject.values)]
+        return Wrong(subject.question, level, by, point=0 if found.at_given or where else 1, where=where)
 
     def judges_whole(self) -> bool:
         return not self.is_bare
@@ -196,6 +197,8 @@ class OnTape(Judging):
         report, case = self.report, self.case
         report.errors = {order: {k: row[k] for k in case.names if k in row} for order, row in report.errors.items()}
         told = bool(report.faults)
+        if self.answers and all(each.where is not None for each in self.answers):
+            case.move_to(self.answers[0].where)
         if self.answers:
             found = explained(case, self.truth, self.answers, self.order)
             causes = named(case, self.truth, found.findings, any(each.code == "not_linear" for each in report.findings))

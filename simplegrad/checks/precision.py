@@ -2,6 +2,7 @@
 
 A kernel may work in single precision on doubles, or in half; what differs by no more than that is no fault. Such a
 kernel does not see a move that is far smaller than a rounding of its precision: its values stay exactly what they are.
+Where it is flat it does not see one either, so that it is asked at inputs of a size near one as well.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Callable
 
 import torch
 
+from .holding import evened
 from .numbers import drawn, moved, plain
 from .subjects.subject import Subject
 
@@ -29,16 +31,22 @@ def works_in(subject: Subject) -> int:
     return min(_bits(values, subject.values) for values in (forward, backward))
 
 
-def _bits(values: Callable[[list[torch.Tensor]], list], at: list[torch.Tensor]) -> int:
+def _bits(values: Callable[[list[torch.Tensor]], list], given: list[torch.Tensor]) -> int:
     try:
-        here = values(at)
-        for bits, unseen in UNSEEN.items():
-            still, moves = (~_changed(here, values(_beside(at, step))) for step in (unseen, SEEN[bits]))
-            if int((~moves).sum()) > len(moves) / 2 and int((still & ~moves).sum()) > int((~moves).sum()) / 2:
+        for bits in UNSEEN:
+            if all(_is_lost(values, at, bits) for at in (given, evened(given))):
                 return bits
     except Exception:  # not defined beside the point
         return 64
     return 64
+
+
+def _is_lost(values: Callable[[list[torch.Tensor]], list], at: list[torch.Tensor], bits: int) -> bool:
+    """Whether most of what a large enough move changes stays exactly what it is for one that this precision loses."""
+    here = values(at)
+    small, large = (_changed(here, values(_beside(at, step))) for step in (UNSEEN[bits], SEEN[bits]))
+    seen = int(large.sum())
+    return seen > len(large) / 2 and int((large & ~small).sum()) > seen / 2
 
 
 def _beside(at: list[torch.Tensor], step: float) -> list[torch.Tensor]:

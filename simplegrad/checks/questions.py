@@ -37,6 +37,7 @@ class Wrong:
     by: dict[str, float] = field(default_factory=dict)
     error: Exception | None = None
     point: int = 0  # where it shows
+    where: list | None = None  # the values of the inputs there, where that is far from the given ones
     seed: int = 11
 
 

@@ -6,7 +6,9 @@ differences of backward against its own derivative. Only then is it asked why, a
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -16,9 +18,11 @@ from .clauses.linear import linear
 from .clauses.ownership import ownership
 from .clauses.patterns import left_out, needed_inputs, unknown_gradients
 from .clauses.tried import Tried, told_once
+from .holding import held
 from .kinks import judged_at_given
 from .looks import Answer
 from .report import BROKEN, CLAUSES, CORRECT, HOLDS, NOT_TRIED, Finding, Report
+from .subjects.others import Other
 from .subjects.subject import Forward, Gradient, Rule, Subject
 
 TOLERANCE = {1: {64: 5e-4, 32: 5e-3}, 2: {64: 1e-4, 32: 5e-3}}  # by order (2 and up are alike) and precision
@@ -33,6 +37,7 @@ class Judging:
         self.left_out: list[str] = []  # names of rules that could not be run alone
         self.wrong: list[Rule] = []  # at the first order
         self.unsteady: list[Rule] = []  # what they read does not stay what it was: no second order can be judged
+        self.others: list[Other] = []  # the same rules with other arguments, right at the first order
         self.goes_on = True
 
     def unverified(self, sentence: str, entry: str = "") -> None:
@@ -50,6 +55,10 @@ class Judging:
     def is_bare(self) -> bool:
         """Whether the whole is nothing but one rule."""
         raise NotImplementedError
+
+    def others_of(self, rule: Rule) -> Iterable[Other]:
+        """The rule with other arguments, where the given ones hide what may be wrong."""
+        return ()
 
     def is_declared(self, rule: Rule) -> bool:
         """Whether its gradient is declared to be meant otherwise."""
@@ -91,6 +100,8 @@ def judged(judging: Judging) -> None:
         # each, whatever came of the others
         if not all([judge_order(judging, subject, level) for subject in judging.subjects_at(level)]):
             break
+        if level == 2:
+            judge_order_of_others(judging)
     if judging.order == 1:
         judging.report.tell(4, NOT_TRIED, "not asked for")
     lost = [name for errors in judging.report.errors.values() for name, error in errors.items() if error != error]
@@ -132,6 +143,22 @@ def judge_rule(judging: Judging, rule: Rule) -> None:
     judging.seen(rule, broken)
     judge_derivative(judging, rule, any(each.code == "not_linear" for each in broken))
     try_clauses(judging, rule)
+    if rule not in judging.wrong and not broken:
+        judge_others(judging, rule)
+
+
+def judge_others(judging: Judging, rule: Rule) -> None:
+    """The same backward with other arguments, where the given ones hide much; nothing where it does not take them."""
+    for other in judging.others_of(rule):
+        if other.rule is None:
+            judging.report.untried.append(other.what)
+            continue
+        found = held(Forward(other.rule), TOLERANCE[1][rule.bits])
+        if found.wrong:
+            with saying_where(judging.report, found, f"It shows {other.what}."):
+                judging.first_wrong(other.rule, replace(found, where=None), False)
+        elif found.settled:
+            judging.others.append(other)
 
 
 NOT_REPRODUCIBLE = (
@@ -185,7 +212,8 @@ def judge_derivative(judging: Judging, rule: Rule, told: bool) -> None:
     if judging.is_bare:
         report.errors[1] = found.errors
     if is_told(judging, found, rule.name, 1) and found.wrong:
-        judging.first_wrong(rule, found, told)
+        with saying_where(report, found):
+            judging.first_wrong(rule, found, told)
 
 
 def try_clauses(judging: Judging, rule: Rule) -> None:
@@ -212,8 +240,25 @@ def judge_whole(judging: Judging) -> None:
         return
     if found.only_here and all(math.isfinite(look.told) for look in found.wrong):
         one_element_here(judging, found)
-    else:
+        return
+    with saying_where(report, found):
         judging.whole_wrong(found)
+
+
+@contextlib.contextmanager
+def saying_where(report: Report, found: Answer, where: str = "") -> Iterator[None]:
+    """What is told of an answer, with where it shows, if that is not at the given point."""
+    known = {id(each) for each in report.findings}
+    yield
+    where = where or (ELSEWHERE if found.where is not None else "")
+    if where:
+        report.findings = [
+            each if id(each) in known or each.is_note else replace(each, sentence=f"{each.sentence} {where}")
+            for each in report.findings
+        ]
+
+
+ELSEWHERE = "It shows at other inputs of the same shapes: the given ones, where values are zero or alike, hide it."
 
 
 def one_element_here(judging: Judging, found: Answer) -> None:
@@ -291,7 +336,17 @@ def judge_order(judging: Judging, subject: Subject, level: int) -> bool:
     if not found.wrong:
         report.tell(4, HOLDS)
         return not found.unknown
-    return judging.order_wrong(subject, map, found, level)
+    with saying_where(report, found):
+        return judging.order_wrong(subject, map, found, level)
+
+
+def judge_order_of_others(judging: Judging) -> None:
+    """The second order with other arguments, where it runs with them."""
+    for other in judging.others:
+        found = held(map := Gradient(other.rule), TOLERANCE[2][other.rule.bits])
+        if found.wrong:
+            with saying_where(judging.report, found, f"It shows {other.what}."):
+                judging.order_wrong(other.rule, map, replace(found, where=None), 2)
 
 
 def raised_by(map: Gradient) -> Exception | None:

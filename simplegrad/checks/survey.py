@@ -10,7 +10,7 @@ import torch
 
 from .case import AUTOGRAD, MUTATION, PLAIN, Case
 from .climb import Gradients, difference_climb, torch_climb
-from .looks import held
+from .holding import held
 from .numbers import Tolerance, tolerance
 from .questions import Question, Wrong
 from .subjects.subject import Forward, Map
@@ -70,7 +70,7 @@ def agrees_with(case: Case, reference: Callable) -> bool:
 class Follows(Map):
     """What torch autograd says of forward, held against forward's values."""
 
-    exact = None
+    exact, is_free = None, True
 
     def __init__(self, case: Case) -> None:
         self.subject = TapeSubject(case)

@@ -32,10 +32,21 @@ def as_view(ctx, g):
     return 2 * x * g.view(-1).view(x.shape)
 
 
-def test_a_backward_that_refuses_a_layout_aloud_is_no_fault():
+def test_a_layout_at_which_backward_raises_is_a_fault():
     report = check(square(as_view).apply, real(2, 3))
-    assert report.verdict == "correct", str(report)
-    assert state(report, 7)[0] == "holds" and "view" in state(report, 7)[1]
+    (finding,) = report.faults
+    assert (finding.code, finding.slot) == ("layout_assumed", "the incoming gradient"), str(report)
+    assert "transposed" in finding.sentence and "view" in finding.read_at.text
+    assert state(report, 7)[0] == "broken"
+
+
+def as_reshaped(ctx, g):
+    (x,) = ctx.saved_tensors
+    return 2 * x * g.reshape(-1).view(x.shape)
+
+
+def test_a_backward_that_reshapes_takes_any_layout():
+    assert check(square(as_reshaped).apply, real(2, 3)).verdict == "correct"
 
 
 def of_memory(ctx, g):

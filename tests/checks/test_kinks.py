@@ -274,11 +274,10 @@ def test_a_kink_that_only_backward_has_is_a_fault(far):
     assert check(OddEntropy, x, order=1).verdict == "wrong_gradient"
 
 
-@pytest.mark.parametrize(("far", "verdict"), [(5.0, "correct"), (30.0, "correct"), (50.0, "unverified")])
-def test_what_rounding_leaves_of_a_difference_is_no_fault(far, verdict):
+@pytest.mark.parametrize("far", [5.0, 30.0, 50.0])
+def test_what_rounding_leaves_of_a_difference_is_no_fault(far):
     report = check(Entropy, at(0.0, 0.0, far, -far))
-    assert report.verdict == verdict, str(report)
-    assert not report.faults and all("lost in the rounding" in told.sentence for told in report.unverified)
+    assert report.verdict == "correct", str(report)
 
 
 def test_the_sides_of_three_equal_numbers_are_those_of_points_nearby():

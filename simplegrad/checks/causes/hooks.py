@@ -18,7 +18,8 @@ import torch
 from ... import source_text
 from ...torch_bridge.patches import Watcher, watched_by
 from .. import source
-from ..looks import Answer, held
+from ..holding import held
+from ..looks import Answer
 from ..numbers import directions, inner, plain
 from ..report import Finding, Place
 from ..subjects.problem import Problem

@@ -16,7 +16,7 @@ import torch
 from ...torch_bridge.patches import Watcher, watched_by
 from .. import source
 from ..changed import copied, is_changed
-from ..looks import held
+from ..holding import held
 from ..report import Finding, Place
 from ..subjects.problem import Problem
 from ..subjects.subject import Forward

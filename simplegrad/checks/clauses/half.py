@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from .. import source
-from ..looks import reach
+from ..looks import FLOOR, reach
 from ..numbers import drawn, moved, plain
 from ..report import Finding
 from ..subjects.problem import HALF, Problem
@@ -51,7 +51,8 @@ def _apart(problem: Problem, i: int, gradient: Any, outputs: Sequence[torch.Tens
         found = sum(float((w * (a.double() - b.double())).sum()) for w, a, b in triples)
         noise = sum(float((w * y.double()).square().sum()) for w, y in zip(problem.incoming, outputs)) ** 0.5
         said = float(along.sum())
-        gaps += max(0.0, abs(said - found) - ROUNDINGS * _eps(outputs) * noise) ** 2
+        least = FLOOR[32] * float(move.abs().max()) * sum(float(w.abs().max()) for w in problem.incoming if w.numel())
+        gaps += max(0.0, abs(said - found) - ROUNDINGS * _eps(outputs) * noise - least) ** 2
         sizes += max(float(along.square().sum()) ** 0.5, abs(found)) ** 2
     return gaps / sizes, said / (2 * h), found / (2 * h)
 

@@ -2,7 +2,8 @@
 
 What comes after a Function decides how its incoming gradient lies in memory: a transpose gives it turned, `sum` gives
 it expanded (stride 0, one number for all), a slice gives it with an offset, a convolution channels-last. The same
-numbers are given in each layout; whatever differs from the contiguous one was read from memory that was not asked for.
+numbers are given in each layout; whatever differs from the contiguous one was read from memory that was not asked for,
+and what raises (`view` does) stops somebody's training there.
 """
 
 from __future__ import annotations
@@ -30,19 +31,21 @@ def layouts(rule: Rule) -> Tried:
         return Tried(NOT_TRIED, f"two backwards of one graph: {told_once(error)}")
     if any(map(apart, once, again)):
         return Tried(NOT_TRIED, "two backwards of one graph differ")
-    refusal, broken = "", []
+    refused, broken = [], []
     for k, weight in enumerate(dense):
         for variant in variants(weight):
             try:
                 wrong = differing(run, dense, k, variant, once)
-            except Exception as error:  # it is heard of: right or not, nothing wrong comes out
-                refusal = refusal or f"raises for a gradient that is {variant.name}: {told_once(error)}"
+            except Exception as error:
+                refused.append((k, variant, error))
                 continue
             if wrong:
                 broken.append((k, variant, wrong))
     if broken:
         return Tried(BROKEN, broken[0][1].name, [layout_assumed(rule, run, dense, broken)])
-    return Tried(HOLDS, refusal or "not with sparse ones")
+    if refused:
+        return Tried(BROKEN, refused[0][1].name, [layout_refused(rule, dense, *refused[0])])
+    return Tried(HOLDS, "not with sparse ones")
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,17 @@ def layout_assumed(rule: Rule, run: Run, dense: list, broken: list[tuple[int, Va
     )
     at = parted(rule, lambda: run.returned(ours), lambda: run.returned(theirs))
     fix = fix_of(rule, which, any(each.name == OFFSET for _, each, _ in broken))
+    return Finding("layout_assumed", sentence, entry=rule.name, slot=slot, read_at=at, order=1, fix=fix)
+
+
+def layout_refused(rule: Rule, dense: list, which: int, variant: Variant, error: Exception) -> Finding:
+    slot = GRADIENT if len(dense) == 1 else f"{GRADIENT} of {rule.made[which]}"
+    sentence = (
+        f"{rule.backward_said} raises where {slot} is {variant.name}, and runs where the same numbers are contiguous: "
+        f"{told_once(error)}. What comes after it decides how its incoming gradient lies in memory."
+    )
+    fix = fix_of(rule, which, variant.name == OFFSET)
+    at = rule.raised_at(error)
     return Finding("layout_assumed", sentence, entry=rule.name, slot=slot, read_at=at, order=1, fix=fix)
 
 

@@ -114,6 +114,15 @@ class Rule:
         self.incoming = directions(outputs, torch.Generator().manual_seed(7), scaled=False)
         self.places = self.differentiable
 
+    def moved_to(self, values: list[torch.Tensor]) -> Rule:
+        """The same call at other values of the same shapes."""
+        args = list(self.call.args)
+        for place, value in zip(self.call.differentiated, values[: len(self.values)], strict=True):
+            args[place] = value.detach()
+        found = Rule(replace(self.call, args=tuple(args)), self.bits)
+        found.names = self.names
+        return found
+
     @cached_property
     def gradient(self) -> Gradients:
         """What backward gives at the given values, all of it wanted."""

@@ -89,6 +89,16 @@ class Problem:
         outputs = [out for out in tree_flatten(result)[0] if isinstance(out, torch.Tensor) and out.requires_grad]
         return leaves, outputs
 
+    def moved_to(self, values: list[torch.Tensor]) -> Problem:
+        """The same function at other inputs of the same shapes, run once; a module's parameters stay what they are."""
+        flat, spec = tree_flatten(self.inputs)
+        for place, value in zip(self.places, values):
+            flat[place] = value.detach().requires_grad_()
+        found = Problem(self.original, tree_unflatten(flat, spec), self.bits)
+        found.precision = self.precision
+        found.probe()
+        return found
+
     def run(self, values: list[torch.Tensor], needs: tuple[int, ...] | None = None) -> TorchRun:
         return TorchRun(*self.outputs(values))
 
@@ -144,7 +154,7 @@ class Problem:
 
         A matrix that `fn` makes symmetric stays so: a Function may rely on it. None where no call like it is found.
         """
-        if self.is_bare:
+        if self.is_bare or not any(one is call for one in self.calls):
             return None
         h = 1e-4 if self.bits == 64 else 1e-2
         along = directions(self.values, torch.Generator().manual_seed(700 + draw))

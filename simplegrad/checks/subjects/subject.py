@@ -123,6 +123,8 @@ def gradient_of(
 class Map:
     """What `looks` holds against differences."""
 
+    is_free = True
+
     def both(self, at: list[torch.Tensor]) -> tuple[Gradients, Callable]:
         """The values, and what gives the gradients, once, for some weights."""
         return self.values(at), lambda weights: self.vjp(at, weights)
@@ -189,7 +191,7 @@ class Gradient(Map):
 class Along(Map):
     """A map of which only one way is asked: the inputs all move together, by one number."""
 
-    names, exact = ["one way"], None
+    names, exact, is_free = ["one way"], None, False
 
     def __init__(self, map: Any, ways: list[torch.Tensor], draw: int = 0) -> None:
         self.map, self.bits, self.made = map, map.bits, map.made

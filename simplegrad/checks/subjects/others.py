@@ -1,0 +1,120 @@
+"""The same call with other arguments, where the given ones hide much: a size of one, a mask that masks nothing.
+
+Where a size is one, a sum over it, a mean, a transposition and a wrong dimension are all nothing. What forward takes
+with a larger size is judged there too; what it refuses is said. Arguments without a gradient that are alike in all
+their elements (a mask of ones, weights of ones) are mixed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from simplegrad.checks.holding import unlike_each_other
+from simplegrad.checks.numbers import drawn, plain
+from simplegrad.checks.subjects.alone import Alone
+from simplegrad.checks.subjects.function import Rule
+
+SIZES = (3, 2, 5, 7)  # one that no given size is equal to
+MOST_ELEMENTS = 20_000
+
+
+@dataclass(frozen=True)
+class Other:
+    """The rule with other arguments, and `what` they are, in words."""
+
+    what: str
+    rule: Rule | None  # None where it does not run with them
+
+
+def others(rule: Rule) -> Iterator[Other]:
+    call = rule.call
+    if any(_has_one(call.args[i]) for i in call.differentiated):
+        yield larger(rule)
+    for place, arg in enumerate(call.args):
+        if place not in call.differentiated and _is_alike(arg):
+            yield mixed(rule, place)
+
+
+# -- sizes -------------------------------------------------------------------------------------------------------------
+
+
+def larger(rule: Rule) -> Other:
+    """All sizes of one larger; or else those of the first dimension, the batch."""
+    call = rule.call
+    shaped = [tuple(x.shape) for x in call.args if isinstance(x, torch.Tensor)]
+    size = next(n for n in SIZES if all(n not in shape for shape in shaped) or n == SIZES[-1])
+    names = [call.parameter_names[i] for i in call.differentiated if _has_one(call.args[i])]
+    for only_first in (False, True):
+        args = [_grown(x, size, only_first) for x in call.args]
+        is_much = sum(x.numel() for x in args if isinstance(x, torch.Tensor)) > MOST_ELEMENTS
+        found = None if is_much else with_arguments(rule, args)
+        if found is not None:
+            return Other(f"with {size} in the place of sizes of one", found)
+    return Other(f"sizes other than one of {' and '.join(names)}", None)
+
+
+def _has_one(x: Any) -> bool:
+    return isinstance(x, torch.Tensor) and 1 in x.shape and x.layout is torch.strided
+
+
+def _grown(x: Any, size: int, only_first: bool) -> Any:
+    if not _has_one(x) or (only_first and x.shape[0] != 1):
+        return x
+    shape = [size if n == 1 and (k == 0 or not only_first) else n for k, n in enumerate(x.shape)]
+    wide = plain(x.detach()).expand(shape).clone()
+    return unlike_each_other(wide) if x.is_floating_point() or x.is_complex() else wide
+
+
+# -- masks -------------------------------------------------------------------------------------------------------------
+
+
+def _is_alike(x: Any) -> bool:
+    is_tensor = isinstance(x, torch.Tensor) and x.layout is torch.strided and x.numel() > 1
+    return is_tensor and (x.dtype is torch.bool or x.is_floating_point()) and bool((x == x.flatten()[0]).all())
+
+
+def mixed(rule: Rule, place: int) -> Other:
+    """With the first of each row as it is, and others not."""
+    x, name = rule.call.args[place], rule.call.parameter_names[place]
+    is_mask = x.dtype is torch.bool or bool(((x == 0) | (x == 1)).all())
+    if is_mask:
+        made = drawn(torch.empty(x.shape), torch.Generator().manual_seed(47)) > 0
+        made[..., 0] = True
+        made[..., -1] = x.shape[-1] == 1
+        made = made.to(x.dtype).to(x.device)
+    else:
+        made = unlike_each_other(x)
+    args = [made if i == place else arg for i, arg in enumerate(rule.call.args)]
+    found = with_arguments(rule, args)
+    what = f"where not all of {name} is alike"
+    return Other(what if found is not None else f"values of {name} that are not all alike", found)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def with_arguments(rule: Rule, args: list[Any]) -> Rule | None:
+    """The rule for a call with these arguments; None where forward or backward does not take them."""
+    try:
+        call = replace(rule.call, args=tuple(args))
+        outputs = Alone(call).forward().outputs
+        call = replace(call, outputs=outputs, incoming=[_drawn_like(out) for out in outputs])
+        found = Rule(call, rule.bits)
+        given = found.gradient
+    except Exception:  # it is not made for them
+        return None
+    fits = all(g is None or g.shape == x.shape for g, x in zip(given, found.values, strict=True))
+    return found if fits and found.incoming and all(map(_is_finite, found.first)) else None
+
+
+def _drawn_like(out: Any) -> Any:
+    real = isinstance(out, torch.Tensor) and (out.is_floating_point() or out.is_complex())
+    return drawn(out, torch.Generator().manual_seed(53)) if real else None
+
+
+def _is_finite(x: torch.Tensor) -> bool:
+    return bool(torch.isfinite(plain(x)).all())
