@@ -180,6 +180,16 @@ def operator_behind(cls: type) -> tuple[Any, Any, tuple[tuple[str, bool, Any], .
     return op, info, described, getattr(info, "_init_fn", None)
 
 
+def backward_of_operator(cls: type) -> Callable | None:
+    """What was registered as the backward of the operator that torch generated this Function for."""
+    return getattr((operator_behind(cls) or (None, None))[1], "_backward_fn", None)
+
+
+def setup_of_operator(cls: type) -> Callable | None:
+    """The same of its setup_context."""
+    return getattr((operator_behind(cls) or (None, None))[1], "_setup_context_fn", None)
+
+
 OpOverload: type = _private("_ops.OpOverload", instead=Absent)
 
 

@@ -11,6 +11,7 @@ from types import CodeType, FunctionType
 
 from simplegrad import source_text
 from simplegrad.torch_bridge.where import OWN, kind_of
+from simplegrad.torch_private import backward_of_operator
 from simplegrad.trace.events import Source
 
 Found = tuple[Source | None, tuple[Source, ...], tuple[Source, ...], Source | None]
@@ -172,9 +173,15 @@ def _called_in_loops(definition: ast.ClassDef, name: str) -> set[ast.AST]:
     return found
 
 
+def backward_of(cls: type) -> CodeType | None:
+    """The backward of a Function as somebody wrote it; of an operator what was registered, not what torch put around
+    that."""
+    return getattr(inspect.unwrap(backward_of_operator(cls) or cls.backward), "__code__", None)
+
+
 def return_of(cls: type) -> Source | None:
     """The last `return` of a Function's backward."""
-    code = getattr(inspect.unwrap(cls.backward), "__code__", None)
+    code = backward_of(cls)
     if code is None:
         return None
     for node in _defined_in(code.co_filename):

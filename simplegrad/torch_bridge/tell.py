@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -499,5 +498,5 @@ class Teller:
 
 
 def _backward_of(custom: type | None) -> tuple[str, int] | None:
-    code = getattr(inspect.unwrap(custom.backward), "__code__", None) if custom else None
+    code = source_text.backward_of(custom) if custom else None
     return (code.co_filename, code.co_firstlineno) if code else None

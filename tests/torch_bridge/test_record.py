@@ -477,3 +477,32 @@ def test_what_a_checkpoint_computes_again_can_be_read_from_a_file(tmp_path):
     again = Trace.load(tmp_path / "step.trace")
     assert again.transcript() == trace.transcript()
     assert [call.within for call in again.calls] == [call.within for call in trace.calls]
+
+
+@torch.library.custom_op("simplegrad_test_record::cubed", mutates_args=())
+def cubed(x: torch.Tensor) -> torch.Tensor:
+    return x**3
+
+
+def keep_x(ctx, inputs, output):
+    ctx.save_for_backward(inputs[0])
+
+
+def backward_of_cubed(ctx, g):
+    (x,) = ctx.saved_tensors
+    return 3 * x**2 * g
+
+
+cubed.register_autograd(backward_of_cubed, setup_context=keep_x)
+
+
+def test_an_operators_backward_stands_where_somebody_wrote_it():
+    """Not where torch calls it from."""
+    x = vector()
+    with record_torch() as trace:
+        cubed(x).sum().backward()
+    (entry,) = [each for each in trace.entries if each.aggregate]
+    first = backward_of_cubed.__code__.co_firstlineno
+    assert entry.propagate_source == (__file__, first) and entry.returns_at == (__file__, first + 2)
+    visits = [event for event in trace if isinstance(event, (VisitBegun, Visited)) and event.entry is entry]
+    assert [event.source for event in visits] == [(__file__, first)] * 2

@@ -17,7 +17,7 @@ import torch
 
 from simplegrad.checks.report import Finding
 from simplegrad.torch_bridge.calls import Call
-from simplegrad.torch_private import below_autograd, operator_behind
+from simplegrad.torch_private import backward_of_operator, below_autograd, operator_behind, setup_of_operator
 
 MOST_KEPT = 256  # Functions that stand for operators
 PREFIX = "GeneratedBackwardFor_"  # what PyTorch calls the Functions that it makes
@@ -40,14 +40,13 @@ def operator_of(cls: type) -> Operator | None:
     """The operator that a Function was made for; None for a Function that somebody wrote."""
     if not cls.__name__.startswith(PREFIX):
         return None
-    packet, info, arguments, body = operator_behind(cls) or (None, None, (), None)
-    backward = getattr(info, "_backward_fn", None)
+    packet, _, arguments, body = operator_behind(cls) or (None, None, (), None)
+    backward = backward_of_operator(cls)
     if packet is None or backward is None:
         return None
     positional = tuple((name, default) for name, by_keyword, default in arguments if not by_keyword)
     keywords = tuple((name, default) for name, by_keyword, default in arguments if by_keyword)
-    setup = getattr(info, "_setup_context_fn", None)
-    return Operator(packet.name(), packet, positional, keywords, body, setup, backward)
+    return Operator(packet.name(), packet, positional, keywords, body, setup_of_operator(cls), backward)
 
 
 def as_written(call: Call) -> Call:
