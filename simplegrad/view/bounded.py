@@ -38,6 +38,12 @@ class Bounded:
             if stopped is None or isinstance(stopped, Exception):
                 return others.result()
 
+    def kept(self, key: Hashable) -> object | None:
+        """What is kept for a key now; None where it has to be made."""
+        with self._lock:
+            made, _ = self._kept.get(key, (None, 0))
+            return made
+
     def _made(self, key: Hashable, promise: Future, make: Callable, cost_of: Callable) -> object:
         try:
             made = make()

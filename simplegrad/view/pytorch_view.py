@@ -22,13 +22,14 @@ from ..trace.nonfinite import Birth, find_nonfinite
 from ..trace.texts import Chunks, called, is_ours, is_torchs, lines_of
 from ..trace.trace import Trace
 from .figure import Ghost
-from .session import LARGEST_STEP, REPORTS, TRACES
+from .session import REPORTS, TRACES, in_reach, step_of
 from .views import bytes_of, bytes_of_report
 from .why_view import diagnosis, parameters, place_row
 
 DEFAULT_CASE = "sinh-bad"
 TRACE, OWN = "trace:", "file:"  # how a saved trace, and what a file of one's own holds, are called in the URL
-UNCHECKED = "unchecked"
+UNCHECKED, CHECKING = "unchecked", "checking"
+OVER = "A saved trace is a run that is over. To have its Functions checked, give their file on the command line."
 AROUND = 4  # lines shown before and after one that stands in no function
 MOST_BLOCKS = 6
 MOST_NUMBERS = 12
@@ -90,25 +91,20 @@ def _about(target: Target) -> str:
 
 def looked_from_query(query: Mapping[str, str], cases: Mapping[str, Case]) -> Looked:
     """What a URL asks for; what it says wrongly is left at its default, and told in `problems`."""
-    problems, case, step = [], query.get("case", next(iter(cases))), query.get("step", "0")
+    problems, case = [], query.get("case", next(iter(cases)))
     if case not in cases:
         hint = nearest(case, list(cases))
         meant = f" Did you mean '{hint}'?" if hint else " It may come from a file that is not loaded."
         problems.append(f"The address says case={case[:60]}, which is not known; {next(iter(cases))} is shown.{meant}")
         case = next(iter(cases))
-    if not (step.isascii() and step.isdigit() and len(step) < 10):
-        problems.append(f"The address says step={step[:20]}, which is not a step; the first one is shown instead.")
-        step = "0"
-    return Looked(case, min(int(step), LARGEST_STEP), tuple(problems))
+    step = step_of(query, problems)
+    return Looked(case, step, tuple(problems))
 
 
 def clamped(looked: Looked, trace: Trace) -> Looked:
     """With a step that the trace has; a step past its end is told."""
-    last = max(0, len(trace.events) - 1)
-    if looked.step <= last:
-        return looked
-    told = f"The address says step={looked.step}, but this run has steps 0 to {last}; the last one is shown."
-    return replace(looked, step=last, problems=(*looked.problems, told))
+    step, told = in_reach(looked.step, len(trace.events))
+    return replace(looked, step=step, problems=(*looked.problems, *told))
 
 
 # --- running ------------------------------------------------------------------------------------------------------
@@ -171,10 +167,13 @@ def _parameters(function: Callable) -> Iterator[str]:
 def report_of_case(case: Case, version: object = ()) -> Report | str:
     """What `check` says of it, found out once; a sentence where it could not be checked."""
     if case.prepared is None:
-        return (
-            "A saved trace is a run that is over. To have its Functions checked, give their file on the command line."
-        )
+        return OVER
     return REPORTS.get(("torch", case.name, version), lambda: _checked(case), bytes_of_report)
+
+
+def report_so_far(case: Case, version: object = ()) -> Report | str | None:
+    """The same as far as it is known already: None where `check` would have to work for it."""
+    return OVER if case.prepared is None else REPORTS.kept(("torch", case.name, version))
 
 
 def _checked(case: Case) -> Report | str:
@@ -208,12 +207,13 @@ def births_of(trace: Trace) -> tuple[list[Birth], str]:
 # --- the top of the page, as data for the browser -----------------------------------------------------------------
 
 
-def facts(case: Case, trace: Trace, report: Report | str) -> dict:
-    """Verdict, findings, the first non-finite value, and the sources with their lines marked."""
+def facts(case: Case, trace: Trace, report: Report | str | None) -> dict:
+    """Verdict, findings, the first non-finite value, and the sources with their lines marked. `report`: None as long as
+    `check` is at work."""
     births, _ = births_of(trace)
     findings = report.findings if isinstance(report, Report) else []
     return {
-        "verdict": _verdict(report),
+        "verdict": _verdict(report) if report is not None else _at_work(case),
         "findings": [_finding(finding, trace) for finding in findings],
         **facts_of_births(trace),
         "sources": sources(trace, findings, births),
@@ -237,6 +237,11 @@ def facts_of_report(report: Report, trace: Trace) -> dict:
         "findings": [_finding(finding, trace) for finding in report.findings],
         "sources": sources(trace, report.findings, []),
     }
+
+
+def _at_work(case: Case) -> dict:
+    doing = f"check tries {case.title}: orders, patterns of None, layouts, and what else autograd may do."
+    return {"code": CHECKING, "text": f"{doing} The run can be stepped through meanwhile.", "ok": False}
 
 
 def _verdict(report: Report | str) -> dict:
@@ -315,7 +320,7 @@ def lanes(trace: Trace) -> list[dict]:
     return told
 
 
-def ghosts(trace: Trace, report: Report | str) -> tuple[Ghost, ...]:
+def ghosts(trace: Trace, report: Report | str | None) -> tuple[Ghost, ...]:
     """The pathways that are missing in the double backward: from where backward read the values, to the inputs."""
     lost: dict[tuple[str, str], None] = {}
     for finding in report.findings if isinstance(report, Report) else ():

@@ -10,6 +10,7 @@ from ..comparison.compare import Comparison
 from ..comparison.runs import RunComparison
 from ..trace.texts import called
 from . import compare_view
+from .session import step_of
 
 NOTHING = "nothing"  # the title of a side without a trace
 LAYER_COLUMNS = ("layer", "result, left", "right", "gradient, left", "right")
@@ -44,8 +45,7 @@ def runs_from_query(query: Mapping[str, str], traces: Collection[str]) -> Runs:
         if name and name not in traces:
             problems.append(f"The address says {side}=file:{name[:60]}, which is not loaded. Open it in the file menu.")
         names.append(name if name in traces else "")
-    said = query.get("step", "0")
-    step = int(said) if said.isascii() and said.isdigit() and len(said) < 10 else 0
+    step = step_of(query, problems)
     return Runs(*names, step, tuple(problems))
 
 

@@ -20,7 +20,6 @@ DEFAULT_PROGRAM = "gradient-of-gradient"
 DEFAULT_AGGREGATE = "simple_variable_wrong"
 NONE_MODES = {"skip": "skip: None is a known zero", "zeros": "zeros: zeros in the place of None"}
 PRUNE_MODES = {"none": "none: walk the whole tape", "ahead": "ahead: leave out what no wanted result needs"}
-LARGEST_STEP = 10**9
 MANY_EVENTS = 20_000
 
 # Of all sessions together; a session itself keeps names and numbers, and what it shows right now. Costs are in bytes,
@@ -82,7 +81,7 @@ def from_query(query: Mapping[str, str], traces: Collection[str] = ()) -> Shown:
         aggregate=_one_of("aggregate", query, DEFAULT_AGGREGATE, offered, problems),
         none=_one_of("none", query, "skip", NONE_MODES, problems),
         prune=_one_of("prune", query, "none", PRUNE_MODES, problems),
-        step=_step(query.get("step", "0"), problems),
+        step=step_of(query, problems),
     )
     return replace(shown, problems=tuple(problems))
 
@@ -116,7 +115,9 @@ def _one_of(name: str, query: Mapping[str, str], default: str, known: Collection
     return default if default in known else next(iter(known))
 
 
-def _step(said: str, problems: list[str]) -> int:
+def step_of(query: Mapping[str, str], problems: list[str]) -> int:
+    """The step that an address says, whether or not the run has it; the first, and a problem, where it says none."""
+    said = query.get("step", "0")
     if said.isascii() and said.isdigit() and len(said) < 10:
         return int(said)
     problems.append(f"The address says step={said[:20]}, which is not a step; the first one is shown instead.")
@@ -125,11 +126,16 @@ def _step(said: str, problems: list[str]) -> int:
 
 def clamped(shown: Shown, trace: Trace) -> Shown:
     """With a step that the trace has; a step past its end is told."""
-    last = max(0, len(trace.events) - 1)
-    if shown.step <= last:
-        return shown
-    told = f"The address says step={shown.step}, but this run has steps 0 to {last}; the last one is shown."
-    return replace(shown, step=last, problems=(*shown.problems, told))
+    step, told = in_reach(shown.step, len(trace.events))
+    return replace(shown, step=step, problems=(*shown.problems, *told))
+
+
+def in_reach(step: int, steps: int, has: str = "this run has") -> tuple[int, list[str]]:
+    """That step, or the last one of so many and a sentence that says so."""
+    last = max(0, steps - 1)
+    if step <= last:
+        return step, []
+    return last, [f"The address says step={step}, but {has} steps 0 to {last}; the last one is shown."]
 
 
 def trace_of(shown: Shown, version: object = ()) -> Trace:

@@ -13,6 +13,7 @@ from simplegrad import record_torch
 from simplegrad.files import UserFiles
 from simplegrad.torch_bridge.gallery import GALLERY
 from simplegrad.view import pytorch_view as view
+from simplegrad.view.bounded import Bounded
 
 from .conftest import components, player_of
 
@@ -263,3 +264,17 @@ def test_a_pass_that_failed_and_was_caught_is_named_instead_of_finite_numbers():
             loss.backward()  # its graph is freed
     births, unknown = view.births_of(trace)
     assert not births and "failed: RuntimeError" in unknown
+
+
+def test_the_run_is_there_before_check_has_spoken(monkeypatch):
+    """The page draws all but the verdict, and all of it again once check is done."""
+    seen = []
+    monkeypatch.setattr(view, "REPORTS", Bounded(count=4, cost=10**9))
+    monkeypatch.setattr(view, "_checked", lambda case: seen.append(case.name) or "It could not be checked.")
+    case = view.cases_of(None)["sinh-bad"]
+    trace = view.trace_of_case(case)
+    assert view.report_so_far(case) is None and not seen
+    told = view.facts(case, trace, None)
+    assert told["verdict"]["code"] == "checking" and told["sources"] and told["lanes"] and not told["findings"]
+    view.report_of_case(case)
+    assert view.report_so_far(case) == "It could not be checked." and seen == ["sinh-bad"]

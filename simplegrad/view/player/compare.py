@@ -39,7 +39,7 @@ from ..compare_view import (
 from ..html import comparison_html
 from ..offered import offered
 from ..runs_view import Runs, is_of_runs, runs_from_query
-from ..session import NONE_MODES, PRUNE_MODES, Shown, view_of
+from ..session import NONE_MODES, PRUNE_MODES, Shown, in_reach, view_of
 from ..views import TraceView
 from . import carry, chart, page, panel, player
 from .runs import runs_page
@@ -203,11 +203,8 @@ def sides_now(traces: dict[str, Trace]) -> Sides | Runs:
 
 def clamped(sides: Sides, steps: int) -> Sides:
     """With a step that the two runs have; a step past their end is told."""
-    last = max(0, steps - 1)
-    if sides.both.step <= last:
-        return sides
-    problem = f"The address says step={sides.both.step}, but these runs have steps 0 to {last}; the last one is shown."
-    return replace(sides, both=replace(sides.both, step=last, problems=(*sides.both.problems, problem)))
+    step, told = in_reach(sides.both.step, steps, "these runs have")
+    return replace(sides, both=replace(sides.both, step=step, problems=(*sides.both.problems, *told)))
 
 
 # --- menus --------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ export const MARKS = {
   raised: ["✕", "raised here"], wrong: ["✕", "what is computed here is wrong"], born: ["!", "the first value that is not finite is born here"],
 };
 const STATES = { holds: "✓", broken: "✕", "not tried": "–" };
-const LOOKS = { right: "✓", wrong: "✕", unknown: "?", note: "i", differs: "≠", same: "=", born: "!" };
+const LOOKS = { right: "✓", wrong: "✕", unknown: "?", note: "i", differs: "≠", same: "=", born: "!", busy: "…" };
 
 /** A box with its mark at the left; the mark says by a sign what the box says by its colour. */
 export function fact(look, sign, properties, ...children) {
@@ -25,6 +25,7 @@ export function goTo(player, step, text, action) {
 }
 
 export function verdict({ code, text, ok, name }) {
+  if (code === "checking") return fact("unknown", "busy", { "data-testid": "verdict", "data-verdict": code, role: "status" }, html("b", {}, "check is at work"), html("p", {}, text));
   const look = ok ? "right" : code === "unchecked" || code === "unverified" ? "unknown" : "wrong";
   const says = code === "unchecked" ? "not checked" : `check${name ? ` of ${name}` : ""}: ${code.replaceAll("_", " ")}`;
   return fact(look, look, { "data-testid": "verdict", "data-verdict": code }, html("b", {}, says), html("p", {}, text));

@@ -9,6 +9,7 @@ from pathlib import Path
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from ...checks.report import Report
 from ...files import UserFiles
 from ...trace.trace import Trace
 from .. import assets
@@ -24,6 +25,7 @@ from ..pytorch_view import (
     ghosts,
     looked_from_query,
     report_of_case,
+    report_so_far,
     trace_of_case,
 )
 from ..session import view_of
@@ -69,28 +71,24 @@ def save(case: Case, trace: Trace, version: object) -> None:
 
 
 def walk(case: Case, trace: Trace, looked: Looked, version: object) -> None:
-    """Findings and sources, then the player with its graph and texts. What check says comes last: it takes longest.
-    Of the run of a model the parameters and sources stand below the graph, which they would push out of sight."""
-    top, is_other = st.container(key="torch-top"), is_another(looked.case)
-    below = st.empty() if is_other else st.container()  # the run of another case does not stand there meanwhile
-    doing = f"check tries {case.title}: orders, patterns of None, layouts, and everything else that autograd may do …"
-    with top, st.empty(), st.spinner(doing):
+    """Findings and sources, then the player with its graph and texts; all but what check says, which takes longest, and
+    with that once more. Of the run of a model the parameters and sources stand below the graph, which they would push
+    out of sight."""
+    report, before = report_so_far(case, version), st.session_state.pop("torch-checked", None)
+    if report is None and before == (case.name, version):  # others have pushed it out since
         report = report_of_case(case, version)
     told = facts(case, trace, report)
     is_below = bool(told["parameters"]) and bool(trace.events)
-    with top:
+    with st.container(key="torch-top"):
         component("findings" if is_below else "facts", **told)
-    with below.container() if is_other else below:
-        run_of(case, trace, looked, report, told, is_below)
+    run_of(trace, looked, report, told, is_below)
+    if report is None:
+        report_of_case(case, version)
+        st.session_state["torch-checked"] = (case.name, version)
+        st.rerun()
 
 
-def is_another(case: str) -> bool:
-    """Whether it is not the one that was shown last."""
-    before, st.session_state["torch-drawn"] = st.session_state.get("torch-drawn"), case
-    return before != case
-
-
-def run_of(case: Case, trace: Trace, looked: Looked, report: object, told: dict, is_below: bool) -> None:
+def run_of(trace: Trace, looked: Looked, report: Report | str | None, told: dict, is_below: bool) -> None:
     if not trace.events:
         component("lanes", **{**told, "lanes": []})
         raised = [page.as_it_stands(each) for each in trace.notices if each.startswith(RAISED)]
@@ -119,6 +117,7 @@ def stepping(view: TraceView, looked: Looked) -> None:
         breakpoints=here.marks_at_start.get("break", ""),
         watches=here.marks_at_start.get("watch", ""),
         query=here.shown.query(),
+        asks=True,
     )
     why_answer(view.trace, paused, PLAYER)
     here.hear(paused, {0: view.group_at(here.shown.step if paused.step is None else paused.step)})
@@ -136,7 +135,7 @@ def _component():
 def component(part: str, **told) -> None:
     """A part of the page that is drawn in the browser: "facts", its two halves "findings" and "sources", or the
     "lanes" of the graph."""
-    _component()(key=f"torch-{part}", data=json.dumps({**told, "part": part, "player": PLAYER}))
+    _component()(key=f"torch-{part}", data=json.dumps({**told, "part": part, "player": PLAYER, "asks": True}))
 
 
 # --- what the page remembers --------------------------------------------------------------------------------------

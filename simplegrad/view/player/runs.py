@@ -16,7 +16,7 @@ from .. import runs_view
 from ..compare_view import comparison_of, ghosts, rows
 from ..html import comparison_html
 from ..runs_view import Runs, facts_of, layer_rows
-from ..session import view_of
+from ..session import in_reach, view_of
 from . import carry, page
 from .state import PageState
 from .tables import made_row, table
@@ -58,9 +58,11 @@ def shown(
     comparison: Comparison | RunComparison, state: PageState, saving: DeltaGenerator, side_by_side: Callable
 ) -> None:
     with st.spinner("The two runs are compared, operation by operation …"):
-        last = max(0, len(comparison.steps) - 1)
-        runs = state.keep(replace(state.shown, step=min(state.shown.step, last)))
+        step, told = in_reach(state.shown.step, len(comparison.steps), "these runs have")
+        runs = state.keep(replace(state.shown, step=step, problems=(*state.shown.problems, *told)))
         facts = facts_of(comparison, [runs.left, runs.right])
+    for problem in told:
+        st.warning(page.as_it_stands(problem), icon=":material/link_off:")
     title = f"{runs.left} beside {runs.right}"
     with saving:
         carry.save_as_html(
