@@ -143,9 +143,9 @@ def parser() -> argparse.ArgumentParser:
     written.add_argument("what", metavar="WHAT", help="a program, an example, a .trace, or FILE::NAME")
     written.add_argument("-o", "--output", metavar="FILE", required=True, help="where to write it")
     written.add_argument("--title", help="its title")
-    written.add_argument("--step", type=int, help="the step it opens at")
+    written.add_argument("--step", type=whole, metavar="N", help="the step it opens at (the first is 0)")
     written.add_argument("--aggregate", default="simple", metavar="[FILE::]NAME", help="what f is, in a program")
-    written.add_argument("--order", type=int, default=2, metavar="N", help="the highest derivative of a check")
+    written.add_argument("--order", type=counted, default=2, metavar="N", help="the highest derivative of a check")
     written.add_argument(
         "--plotlyjs",
         type=plotly_from,
@@ -162,7 +162,7 @@ def parser() -> argparse.ArgumentParser:
         "something was not judged.",
     )
     checked.add_argument("target", metavar="FILE[::NAME]", help="a file, or one aggregate or Function in it")
-    checked.add_argument("--order", type=int, default=2, metavar="N", help="the highest derivative (default: 2)")
+    checked.add_argument("--order", type=counted, default=2, metavar="N", help="the highest derivative (default: 2)")
     checked.add_argument(
         "--surrogate",
         action="store_true",
@@ -200,10 +200,14 @@ def parser() -> argparse.ArgumentParser:
 
 def counted(text: str) -> int:
     """A whole number, 1 or more."""
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
+    return whole(text, 1)
+
+
+def whole(text: str, least: int = 0) -> int:
+    """A whole number, `least` or more."""
+    if text.isascii() and text.isdigit() and len(text) < 10 and int(text) >= least:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text[:40]!r}: expected a whole number, {least} or more")
 
 
 def split(arguments: Sequence[str]) -> tuple[list[str], list[str] | None]:

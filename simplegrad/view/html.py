@@ -52,7 +52,9 @@ def trace_html(
     include_plotlyjs: bool | str = True,
     address: str = "fragment",
 ) -> str | None:
-    """The page of a run, opened at `step`. Written to `path`; returned as text where that is None. Raises OSError.
+    """The page of a run, opened at `step`. Written to `path`; returned as text where that is None.
+
+    Raises OSError, and ValueError for a step that the run does not have.
 
     `address`: where the step stands in the browser's address, "fragment" (run.html#step=12), or "" for nowhere.
     """
@@ -163,6 +165,7 @@ def page(
     **player: Any,
 ) -> str:
     """The whole file. `told`: title, facts (what was found), tables, codes (title, caption, text of each), notices."""
+    started_at(start, views, player.get("aligned_steps"))
     head = player_part(views, start=start, charts=len(views), panels=PANELS[len(views)], address=address, **player)
     told = {"facts": None, "tables": [], "codes": [], "notices": [], **told}
     told |= {"player": head, "sides": [_side(view) for view in views]}
@@ -191,6 +194,15 @@ def page(
             f'<script type="module" nonce="{nonce}">\n{script}\n</script>\n</body>\n</html>\n',
         ]
     )
+
+
+def started_at(step: int, views: Sequence[TraceView], aligned: Sequence | None) -> None:
+    """Raises ValueError for a step that the page does not have."""
+    steps = len(aligned) if aligned is not None else max([0, *(len(view.trace.events) for view in views)])
+    if isinstance(step, int) and 0 <= step < max(1, steps):
+        return
+    there = f"this run has steps 0 to {steps - 1}" if steps else "there is no run to step through"
+    raise ValueError(f"step={step!r}: {there}.")
 
 
 def _text(words: str) -> str:

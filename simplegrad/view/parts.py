@@ -26,10 +26,12 @@ def player_part(
     edited: bool = False,
     writes: bool = False,
     hold: Mapping | None = None,
+    asks: bool = False,
 ) -> dict:
-    """The controls. `address`: where the step is written in the browser's address, "query" or "fragment"; `writes`: at
-    once, also without a step; `edited`: it begins near the step of the run before; `hold`: a step that is not made
-    before a question (its `id`) is answered."""
+    """The controls. `address`: where the step is written in the browser's address, "query" or "fragment"; "page":
+    nowhere, but the address leads to what is shown; "": nowhere, and it leads nobody else here. `writes`: at once, also
+    without a step; `edited`: it begins near the step of the run before; `hold`: a step that is not made before a
+    question (its `id`) is answered; `asks`: there is a server that answers "why?"."""
     letters = {f"entry-{name}": mark.letter for name, mark in palette.ENTRY_STATES.items()}
     letters |= {f"gradient-{name}": mark.letter for name, mark in palette.GRADIENT_STATES.items()}
     return {
@@ -48,6 +50,7 @@ def player_part(
         "edited": edited,
         "writes": writes,
         "hold": dict(hold) if hold else None,
+        "asks": asks,
         "charts": charts,
         "panels": panels,
         "letters": letters,

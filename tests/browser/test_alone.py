@@ -62,6 +62,12 @@ def test_a_trace_opens_at_its_step_and_moves_by_keys(opened):
     page.keyboard.press("Home")
     page.keyboard.press("n")
     expect(page.get_by_test_id("count")).to_have_text("step 3 of 69")
+    expect(page.get_by_role("button", name="copy link")).to_be_hidden()  # it would lead nobody else here
+    page.evaluate("location.hash = '#step=999'")
+    expect(page.get_by_test_id("wrong-step")).to_have_text(
+        "The address says step=999, but this run has steps 0 to 69; the last one is shown."
+    )
+    expect(page.get_by_test_id("count")).to_have_text("step 69 of 69")
     assert len(page.query_selector_all(".sg-node")) > 20 and page.query_selector(".sg-ring")
     assert [url for url in page.asked if not url.startswith(("file://", "data:", "blob:"))] == []
     assert len([url for url in page.asked if url.startswith("file://")]) == 1

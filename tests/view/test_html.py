@@ -183,6 +183,33 @@ def test_the_command_writes_what_is_named(tmp_path, monkeypatch, trace, what, co
     assert told(text)["title"].startswith(title)
 
 
+@pytest.mark.parametrize("step", ["70", "999", "-1", "1e3", "one", "9" * 30])
+def test_a_step_that_the_run_has_not_is_refused(tmp_path, monkeypatch, capsys, step):
+    monkeypatch.chdir(tmp_path)
+    wanted = ["html", "gradient-of-gradient", "--aggregate", "simple_variable_wrong", "-o", "out.html", "--step", step]
+    try:
+        assert main(wanted) == 2
+    except SystemExit as error:
+        assert error.code == 2
+    said = capsys.readouterr().err
+    assert "this run has steps 0 to 69" in said or "expected a whole number, 0 or more" in said
+    assert not (tmp_path / "out.html").exists()
+
+
+@pytest.mark.parametrize("step", [70, -1, "3", 1.5])
+def test_so_it_is_for_who_asks_in_python(trace, step):
+    with pytest.raises(ValueError, match=r"steps 0 to 69"):
+        trace.to_html(step=step)
+
+
+@pytest.mark.parametrize("command", [["check", "ops.py"], ["html", "ops.py::Sine", "-o", "out.html"], ["run", "t.py"]])
+@pytest.mark.parametrize("order", ["0", "-1", "two", "1.5"])
+def test_an_order_that_is_none_is_refused(capsys, command, order):
+    with pytest.raises(SystemExit, match="2"):
+        main([*command, "--order", order])
+    assert "expected a whole number, 1 or more" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("what", "said"),
     [

@@ -73,6 +73,7 @@ def player(
     edited: bool = False,
     writes: bool = False,
     hold: Mapping | None = None,
+    asks: bool = False,
 ) -> Paused:
     """The controls: buttons, timeline, slider, keys. One trace, or several that move together.
 
@@ -83,7 +84,7 @@ def player(
     browser writes it there with each step (None: it leaves the address alone); if it `writes`, at once. `edited`: this
     is a program that somebody is writing: it begins near the step of the run before.
     `hold`: `{"step": 12, "id": "lesson-3"}`: no further than before this step, until the page's question of this id
-    is answered (shared.js says how the browser keeps that).
+    is answered (shared.js says how the browser keeps that). `asks`: the page answers "why?" (`why_answer`).
     `charts`, `panels`: how many to wait for before `data-ready` says true.
     Mount it inside an `st.fragment`, so that a reported step runs no more than that.
     """
@@ -98,11 +99,12 @@ def player(
         breakpoints=breakpoints,
         watches=watches,
         differs=differs,
-        address="query" if query is not None else "",
+        address="query" if query is not None else "page",
         query=query,
         edited=edited,
         writes=writes,
         hold=hold,
+        asks=asks,
     )
     with st.container(key=f"{key}-controls", gap=None):  # player.css keeps it at the bottom of the window
         for side, view in enumerate(views):

@@ -136,7 +136,19 @@ function findings(told) {
   return births({ ...facts, player: KEY });
 }
 
-function stepOfFragment() { return Number(new URLSearchParams(window.location.hash.slice(1)).get("step") ?? NaN); }
+function stepOfFragment() {
+  const said = new URLSearchParams(window.location.hash.slice(1)).get("step");
+  return /^\d+$/.test(said ?? "") ? Number(said) : NaN;
+}
+
+/** Of a fragment with a step that the run does not have. */
+function tellOfFragment(place) {
+  const said = new URLSearchParams(window.location.hash.slice(1)).get("step"), last = (shared.players.get(KEY)?.steps ?? Infinity) - 1;
+  const there = `this run has steps 0 to ${last}`;
+  if (said === null || stepOfFragment() <= last) place.textContent = "";
+  else if (Number.isNaN(stepOfFragment())) place.textContent = `The address says step=${said.slice(0, 20)}, which is not a step: ${there}.`;
+  else place.textContent = `The address says step=${said.slice(0, 20)}, but ${there}; the last one is shown.`;
+}
 
 function showTheme(wanted) {
   const dark = wanted === "dark" || (wanted !== "light" && window.matchMedia("(prefers-color-scheme: dark)").matches);
@@ -211,8 +223,9 @@ async function show() {
   plotly.catch(() => {});  // told below, where it is awaited
   const told = JSON.parse(await unzipped(bytesOf("sg-told")));
   const pictures = told.sides.map((side, i) => new Picture(side, i));
+  const wrongStep = html("p", { class: "sg-notice", role: "status", "data-testid": "wrong-step" });
   document.body.prepend(html("header", { class: "sg-head" }, html("h1", {}, told.title), themes()),
-    html("main", {}, ...findings(told), ...(told.sides.length ? laidOut(told, pictures) : []), ...told.tables.map(table), ...told.codes.map(code),
+    html("main", {}, wrongStep, ...findings(told), ...(told.sides.length ? laidOut(told, pictures) : []), ...told.tables.map(table), ...told.codes.map(code),
       ...told.notices.map((notice) => html("p", { class: "sg-notice" }, notice))));
   if (!told.sides.length) return;
   const footer = html("footer", { class: "st-key-player-controls", "aria-label": "stepping" });
@@ -223,10 +236,12 @@ async function show() {
   for (const picture of pictures) picture.mount();
   window.addEventListener("hashchange", () => {
     const step = stepOfFragment();
+    tellOfFragment(wrongStep);
     if (Number.isInteger(step)) shared.players.get(KEY)?.go(step);
   });
   await Promise.all(told.sides.map((_, i) => traceOf(told.player.traces[i]).trace));
   await painted();
+  tellOfFragment(wrongStep);
   performance.mark("simplegrad: picture");
   await gestures(plotly, pictures);
   for (const picture of pictures) await picture.readMore();

@@ -41,7 +41,7 @@ export class Card {
     const rows = node[0] === "value" ? this.ofValue(trace, node[1], k) : node[0] === "group" ? this.ofGroup(painter, node[1]) : this.ofEntry(trace, node[1], k);
     const title = node[0] === "value" ? trace.values[node[1]][VALUE.name] : node[0] === "group" ? painter.boxes.byKey.get(node[1])?.[BOX.path] ?? "group" : `entry ${node[1]}`;
     const go = (label, forward) => html("button", { type: "button", class: "sg-button sg-text-button", "data-action": forward ? "card-next" : "card-back", onclick: () => this.player.goToTouching(side, key, forward ? 1 : -1) }, label);
-    const asks = node[0] === "value" && this.player.setStateValue;
+    const asks = node[0] === "value" && this.player.data.asks;
     const extras = asks ? [html("button", { type: "button", class: "sg-button sg-text-button", "data-action": "card-why", onclick: () => this.player.ask(title, side) }, "why?")] : [];
     const actions = this.kept ? [html("div", { class: "sg-card-actions" }, go("event before", false), go("next event", true), ...extras, html("button", { type: "button", class: "sg-x", "aria-label": "close", onclick: () => this.hide() }, "×"))] : [];
     const focused = /** @type {HTMLElement | null} */ (document.activeElement)?.dataset.action;

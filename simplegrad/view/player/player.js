@@ -45,7 +45,7 @@ export class Player {
     this.painters = new Map();
     this.marks = new Marks(this);
     this.card = new Card(this);
-    this.build();
+    this.build(data.asks);
     this.load(data, traces);
     this.onKey = (event) => this.key(event);
     document.addEventListener("keydown", this.onKey, true);
@@ -83,6 +83,7 @@ export class Player {
     this.marks.load(data);
     this.drawTimeline();
     this.drawLegend();
+    this.drawLink();
     if (!same) for (const panel of [...this.panels]) panel.remount?.();
     this.paintNow();
     this.replaceAddress();
@@ -135,8 +136,9 @@ export class Player {
     clearTimeout(this.addressTimer);
     this.addressTimer = null;
     const { address, query } = this.data;
-    if (!address || !this.player.isConnected) return;
+    if (!this.player.isConnected) return;
     if (address === "query") return writeQuery({ ...query, step: this.step, ...this.marks.query() });
+    if (address !== "fragment") return;
     const url = new URL(window.location.href);
     url.hash = `step=${this.step}`;
     writeUrl(url);
@@ -270,7 +272,7 @@ export class Player {
     else if (event.key === "p") what = "lastbreak";
     else if (event.key === "o") { for (const painter of this.painters.values()) painter.boxes.toggleHere(); return; }
     else if (event.key === "b") { event.preventDefault(); return this.marks.toggleHere(); }
-    else if (event.key === "w" && this.setStateValue) { event.preventDefault(); return this.askHere(); }
+    else if (event.key === "w" && this.data.asks) { event.preventDefault(); return this.askHere(); }
     else if (event.key === "/") { event.preventDefault(); return this.find.focus(); }
     else if (event.key === "?") return this.toggle(this.help, event);
     if (!what) return;
@@ -375,7 +377,7 @@ export class Player {
 
   // --- controls -----------------------------------------------------------------------------------------------
 
-  build() {
+  build(asks) {
     const button = (name, label) => {
       const made = html("button", { type: "button", class: "sg-button", title: label, "aria-label": label, "data-action": name, onclick: () => this.move(name) }, icon(name));
       made.addEventListener("mousedown", (event) => event.preventDefault());
@@ -401,9 +403,9 @@ export class Player {
     this.linkButton = html("button", { type: "button", class: "sg-button sg-text-button", "data-action": "link", title: "copy a link to this step", onclick: () => this.copyLink() }, "copy link");
     this.followBox = html("button", { type: "button", class: "sg-button sg-text-button", "aria-pressed": "true", title: "keep the current entry in the picture", "data-action": "follow", onclick: () => this.setFollowing(!this.following) }, "follow");
     this.help = html("div", { class: "sg-popup", "data-testid": "help", hidden: true, role: "region", "aria-label": "keys", tabindex: 0 }, html("h4", {}, "keys"),
-      html("dl", {}, ...KEYS.flatMap(([key, what]) => [html("dt", {}, key), html("dd", {}, what)])),
+      html("dl", {}, ...KEYS.filter(([key]) => asks || key !== "w").flatMap(([key, what]) => [html("dt", {}, key), html("dd", {}, what)])),
       html("p", {}, "A click on a row of the tape or on a variable goes to the next event that touches it; a click on a node shows what is known of it. Keys do nothing while you type in a field."),
-      html("label", { class: "sg-setting" }, letters, " single letters are keys (b n o p w / ?)"));
+      html("label", { class: "sg-setting" }, letters, ` single letters are keys (b n o p ${asks ? "w " : ""}/ ?)`));
     this.legend = html("div", { class: "sg-popup sg-legend", "data-testid": "legend", hidden: true, role: "region", "aria-label": "legend", tabindex: 0 });
     const legendButton = html("button", { type: "button", class: "sg-button sg-text-button", "data-action": "legend", "aria-expanded": "false", onclick: (event) => this.toggle(this.legend, event) }, "legend");
     const marksButton = html("button", { type: "button", class: "sg-button sg-text-button", "data-action": "marks", title: "breakpoints and watched gradients", "aria-expanded": "false", onclick: (event) => this.toggle(this.marks.popup, event) }, "breakpoints");
@@ -453,6 +455,13 @@ export class Player {
       popup.hidden = true;
       button.setAttribute("aria-expanded", "false");
     }
+  }
+
+  /** There is one where it leads somebody else here: not from a file on this machine, nor from a notebook's frame. */
+  drawLink() {
+    const { address } = this.data, isServed = window.location.protocol.startsWith("http");
+    this.linkButton.hidden = !address || !isServed;
+    this.linkButton.title = address === "page" ? "copy a link to this page" : "copy a link to this step";
   }
 
   copyLink() {

@@ -25,8 +25,8 @@ function lanes({ lanes: told }) {
 }
 
 /** What is worth knowing about a recorded step without being asked. */
-function diagnosed({ name, state, cause, sentence, place }, player) {
-  const ask = html("button", { type: "button", class: "sg-button sg-text-button", "data-action": "ask", onclick: () => shared.players.get(player)?.ask(name) }, "why?");
+function diagnosed({ name, state, cause, sentence, place }, player, asks) {
+  const ask = asks ? html("button", { type: "button", class: "sg-button sg-text-button", "data-action": "ask", onclick: () => shared.players.get(player)?.ask(name) }, "why?") : null;
   return fact("wrong", "wrong", { "data-testid": "diagnosis", "data-name": name, "data-state": state, "data-cause": cause },
     html("div", { class: "sg-fact-head" }, html("b", {}, `${name}: ${state}${cause ? `, ${cause}` : ""}`), ask), html("p", {}, sentence),
     place ? html("p", {}, place[0]) : null, place?.[1] ? html("pre", {}, html("code", {}, place[1])) : null);
@@ -55,7 +55,7 @@ function showHistograms(button, drawn) {
 }
 
 /** The parameters of a run: sorted by a click on a heading, filtered by what is typed. */
-function parameterTable({ parameters, player }) {
+function parameterTable({ parameters, player, asks }) {
   if (!parameters?.length) return null;
   let by = -1, up = true;
   const filter = html("input", { class: "sg-find", type: "search", placeholder: "filter", "aria-label": "filter parameters" });
@@ -63,7 +63,7 @@ function parameterTable({ parameters, player }) {
   const why = (path) => html("button", { type: "button", class: "sg-link", "aria-label": `why ${path}`, onclick: () => shared.players.get(player)?.ask(path) }, "why?");
   const draws = (path, drawn) => html("button", { type: "button", class: "sg-link", "aria-label": `histogram of ${path}`, "aria-expanded": "false", onclick: (event) => showHistograms(event.currentTarget, drawn) }, "histogram");
   const row = ([path, kind, shape, norm, gradient, state, zeros, , drawn]) => html("tr", { "data-name": path, "data-state": state }, html("td", {}, html("code", {}, path), kind === "parameter" ? "" : ` (${kind})`),
-    ...[shape, number(norm), number(gradient), share(zeros)].map((text) => html("td", { class: "sg-wide" }, text)), html("td", {}, state), html("td", { class: "sg-acts" }, drawn.length ? draws(path, drawn) : null, " ", why(path)));
+    ...[shape, number(norm), number(gradient), share(zeros)].map((text) => html("td", { class: "sg-wide" }, text)), html("td", {}, state), html("td", { class: "sg-acts" }, drawn.length ? draws(path, drawn) : null, " ", asks ? why(path) : null));
   const draw = () => {
     const wanted = filter.value.trim().toLowerCase(), shown = parameters.filter((each) => each[0].toLowerCase().includes(wanted) || each[5] === wanted);
     if (by >= 0) shown.sort((a, b) => (a[by] === b[by] ? 0 : (a[by] ?? -Infinity) < (b[by] ?? -Infinity) ? -1 : 1) * (up ? 1 : -1));
@@ -82,8 +82,8 @@ function parameterTable({ parameters, player }) {
 }
 
 /** The gravest few, and the others folded: the graph below is to stay in sight. */
-function diagnoses({ diagnosis = [], player }) {
-  const rows = diagnosis.map((each) => diagnosed(each, player)), more = rows.slice(MOST_DIAGNOSES);
+function diagnoses({ diagnosis = [], player, asks }) {
+  const rows = diagnosis.map((each) => diagnosed(each, player, asks)), more = rows.slice(MOST_DIAGNOSES);
   if (!more.length) return rows;
   return [...rows.slice(0, MOST_DIAGNOSES), html("details", { class: "sg-parameters", "data-testid": "more-diagnoses" }, html("summary", {}, `${more.length} more ${more.length === 1 ? "finding" : "findings"}`), ...more)];
 }

@@ -108,6 +108,7 @@ def stepping(view: TraceView, panels: int, differs: list[int]) -> None:
         edited=state.is_edited,
         writes=state.writes,
         differs=differs,
+        asks=True,
     )
     why_answer(view.trace, paused, "player")
     state.hear(paused, {0: view.group_at(state.shown.step if paused.step is None else paused.step)})
