@@ -188,6 +188,16 @@ def returned_name(code: types.CodeType, at: Place | None, place_: int) -> str:
     return value.id if isinstance(value, ast.Name) else ""
 
 
+def untaken(code: types.CodeType, name: str, ran: set[int]) -> Place | None:
+    """The head of a branch that was run by, not into: one whose body binds `name`."""
+    for node in statements(code):
+        if isinstance(node, ast.If) and node.lineno in ran:
+            binds = [each for each in ast.walk(node) if isinstance(each, ast.Assign | ast.AugAssign | ast.AnnAssign)]
+            if any(name in _targets(each) and each.lineno not in ran for each in binds):
+                return place(code, node.lineno)
+    return None
+
+
 def line_naming(code: types.CodeType, slot_name: str) -> int | None:
     """The first line of a function that writes a slot's name, or the start of it: `ctx.info` for `ctx.info[1]`."""
     wanted = slot_name.split("[")[0].split(".")

@@ -1,4 +1,4 @@
-"""How many wrong backwards `check` finds: `python -m tests.checks.mutation [--full] [--every N] [--misses]`.
+"""How many wrong backwards `check` finds: `python -m tests.checks.mutation [--full] [--every N] [--misses]`, and more.
 
 Each silent mutant of the right Functions is one question. A fault, at any order and under any code, is found;
 `unverified` is a miss. Its cause is named where a finding of order 1 has a code, or an explanation, of its own; its
@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import argparse
 import collections
+import functools
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -29,12 +30,12 @@ EVERY = 17  # the quick form takes one mutant of so many
 LONGEST = 8  # lines of a place: a whole function named is no line named
 # codes that say more than that the gradient is wrong: by which kinds of change they can come
 OF_KINDS = {
-    "missing_gradient": {"none", "zeros"},
-    "missing_use": {"none", "zeros", "term", "operator", "factor", "call", "branches"},
-    "double_counted": {"factor", "constant", "operator", "power", "term"},
-    "wrong_order": {"swapped", "sign"},
-    "ignored_output_gradient": {"ignored", "none", "zeros", "term", "factor"},
-    "not_linear": {"ignored", "factor", "power", "operator", "constant", "term", "call", "function"},
+    "missing_gradient": {"none", "zeros", "name", "branch", "needs"},
+    "missing_use": {"none", "zeros", "name", "branch", "term", "operator", "factor", "call", "branches", "index"},
+    "double_counted": {"factor", "constant", "operator", "power", "term", "name"},
+    "wrong_order": {"swapped", "sign", "name"},
+    "ignored_output_gradient": {"ignored", "none", "zeros", "term", "factor", "name"},
+    "not_linear": {"ignored", "factor", "power", "operator", "constant", "term", "call", "function", "name"},
 }
 ANY = {"wrong_partial", "wrong_gradient", "nonfinite_gradient", "unexplained", "raises", "wrong_shape"}
 
@@ -109,7 +110,8 @@ class Figures:
             kinds[each.mutant.kind].asked.append(each)
         return "\n".join(
             f"  {kind:<11} {len(part.asked):>4}  found {part.share('is_found'):6.1%}  "
-            f"cause {part.share('has_cause'):6.1%}  line {part.share('has_line'):6.1%}"
+            f"cause {part.share('has_cause'):6.1%}  line {part.share('has_line'):6.1%}  "
+            f"wrong line {part.share('has_wrong_line'):6.1%}"
             for kind, part in sorted(kinds.items())
         )
 
@@ -127,9 +129,9 @@ def asked_of(mutant: Mutant) -> Asked | None:
                 return Asked(mutant, None, f"{type(error).__name__}: {error}")
 
 
-def sampled(every: int = EVERY, offset: int = 0) -> Iterator[Mutant]:
-    """One of so many mutants, over all Functions."""
-    everything = (mutant for name in mutable() for mutant in mutants_of(name))
+def sampled(every: int = EVERY, offset: int = 0, kinds: Collection[str] = ()) -> Iterator[Mutant]:
+    """One of so many mutants, over all Functions; `kinds`: only of these."""
+    everything = (mutant for name in mutable() for mutant in mutants_of(name) if not kinds or mutant.kind in kinds)
     return (mutant for i, mutant in enumerate(everything) if i % every == offset % every)
 
 
@@ -150,10 +152,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--every", type=int, default=EVERY, help="sample one of so many")
     parser.add_argument("--offset", type=int, default=0, help="which one of them")
     parser.add_argument("--two", action="store_true", help="mutants with two changes: a wrong line is what counts")
+    parser.add_argument("--kinds", default="", help="only changes of these kinds, with commas between")
     parser.add_argument("--misses", action="store_true", help="list what was not found, named or placed")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    figures = measured(1 if given.full else given.every, given.offset, twice_wrong if given.two else sampled)
+    chosen = functools.partial(sampled, kinds=given.kinds.split(",")) if given.kinds else sampled
+    figures = measured(1 if given.full else given.every, given.offset, twice_wrong if given.two else chosen)
     print(figures.text, figures.by_kind(), sep="\n")
     if given.misses:
         for each in figures.asked:

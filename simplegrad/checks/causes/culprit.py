@@ -8,7 +8,7 @@ whether what it would have to be has one (then it is likely wrong), and whether 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ import torch
 from .. import source
 from ..report import Place
 from .samples import Known, Samples
-from .suspects import ARRANGE, BEGINNINGS, Search, Suspect, operations_of
+from .suspects import BEGINNINGS, Search, Suspect, flowing, last_value, means, operations_of
 from .trail import Change
 
 # What counts for and against a statement, in the logarithm of its odds.
@@ -27,7 +27,6 @@ BY_FACTOR = 1.2  # a constant factor is enough
 NEVER_REPAIRS = -2.0
 BEGINS_A_SUM = -2.0  # zeros that something is added to
 HAS_MEANING = -2.0
-IS_DERIVATIVE = -0.8  # it has a meaning, but no incoming gradient is in it
 ALIAS_OF_RIGHT = 0.3  # it only renames a value that is right: something was left out there
 ALIAS_OF_OTHER = -1.0
 ONLY_ARRANGES = -1.5  # no constant factor comes of that
@@ -35,7 +34,7 @@ NEEDS_MORE = -1.5  # another value repairs with fewer numbers
 EXPLAINED = -1.2  # an earlier value accounts for it
 LEAST = -1.2  # below this the statement that returns is likelier than any other
 # what was tried at every sample
-CONFIRMED = {"zero", "meaning", "missing", "factor", "transposed", "conjugated", "inverted", "returned"}
+CONFIRMED = {"zero", "meaning", "missing", "factor", "transposed", "conjugated", "inverted"}
 
 
 @dataclass(frozen=True)
@@ -60,8 +59,8 @@ class Culprit:
         if self.suspect is not None and self.suspect.begins:
             return False  # what is missing may be missing where it is added to
         if self.how in CONFIRMED or self.suspect is None:
-            return self.how in CONFIRMED
-        return self.suspect.is_final and self.is_alone and self.suspect.note.operation not in ARRANGE
+            return self.how in CONFIRMED or self.is_alone
+        return self.suspect.is_final and self.is_alone and self.suspect.computes
 
     @property
     def factor(self) -> float | None:
@@ -81,7 +80,18 @@ def culprits(samples: Samples) -> list[Culprit]:
     if len(wrong) > 1 and (shared := named(search, shared=True)) is not None:
         return [shared]
     each = [named(Search(samples, [i], search.until)) for i in wrong]
-    return list({(c.statement, c.how): c for c in each if c is not None}.values())
+    return joined([c for c in each if c is not None])
+
+
+def joined(found: list[Culprit]) -> list[Culprit]:
+    """One for each statement, with all its gradients: a helper that is called for each of them is wrong for all."""
+    by_place: dict[tuple, Culprit] = {}
+    for each in found:
+        before = by_place.get((each.statement, each.how))
+        by_place[each.statement, each.how] = (
+            each if before is None else replace(before, slots=before.slots + each.slots)
+        )
+    return list(by_place.values())
 
 
 def named(search: Search, shared: bool = False) -> Culprit | None:
@@ -95,17 +105,32 @@ def named(search: Search, shared: bool = False) -> Culprit | None:
     weighed = weights(suspects)
     best = max(range(len(suspects)), key=lambda i: (weighed[i], i), default=None)
     if best is None or (weighed[best] < LEAST and not shared and returns_what_it_computes(search)):
-        return None if shared else returned(search)
+        return None if shared else returned(search, not any(map(could_be_wrong, suspects)))
     likely = suspects[best]
     others = [s for s in suspects if s.statement != likely.statement and could_be_wrong(s)]
     return Culprit(likely.statement, how(search, likely), likely, tuple(search.wrong), not others)
 
 
 def could_be_wrong(suspect: Suspect) -> bool:
-    """Whether another value of it would do, and nothing says that the one it has is right, but for a term too many."""
+    """Whether another value of it would do, and nothing says that the one it has is right, but for a term too many. Of
+    what a loop computes many times it is not known."""
     if suspect.needed is not None and suspect.needed.is_nothing:
         return False
-    return suspect.is_repaired and suspect.meaning is None and not suspect.is_alias
+    is_unknown = suspect.executions > 1 or isinstance(suspect.values[0], float)
+    is_possible = is_unknown or (suspect.is_repaired and not suspect.is_arrangement)
+    is_doubtful = suspect.meaning is None or bool(suspect.missing) or accuses(suspect)
+    return is_possible and is_doubtful and not suspect.is_alias
+
+
+def right_statements(samples: Samples) -> set[Place]:
+    """Statements of a backward that compute what has a meaning as it is: what is wrong is wrong after them."""
+    search = Search(samples, samples.wrong)
+    right, others = set(), set()
+    for site, notes in flowing(search.bases[0]).items():
+        values = [last_value(base, site) for base in search.bases]
+        is_right = len(notes) == 1 and any(means(values, m) for m in search.meanings)
+        (right if is_right and not search.is_returned(values[0]) else others).add(site.statement)
+    return right - others
 
 
 def returns_what_it_computes(search: Search) -> bool:
@@ -114,12 +139,12 @@ def returns_what_it_computes(search: Search) -> bool:
     return at is not None and operations_of(search.code, at.first, at.last) > 0
 
 
-def returned(search: Search) -> Culprit | None:
+def returned(search: Search, is_alone: bool) -> Culprit | None:
     """The statement that returns: of a helper's, where backward only passes on what that gives."""
     ran = search.bases[0]
     made = [n for n in ran.notes for i in search.wrong if n.made is ran.returned[i] and len(n.site.calls) > 1]
     at = made[-1].site.statement if made else ran.returned_at
-    return Culprit(at, "returned", slots=tuple(search.wrong)) if at else None
+    return Culprit(at, "returned", slots=tuple(search.wrong), is_alone=is_alone) if at else None
 
 
 def weights(suspects: list[Suspect]) -> list[float]:
@@ -139,25 +164,27 @@ def weight(suspect: Suspect, least: int) -> float:
     found += BY_FACTOR * (suspect.factor is not None)
     found += NEVER_REPAIRS * (not suspect.is_repaired)
     found += BEGINS_A_SUM * (suspect.note.operation in BEGINNINGS[1:] and not suspect.is_final)
-    if suspect.meaning is not None:
-        found += IS_DERIVATIVE if suspect.meaning.kind == "partial" else HAS_MEANING
+    found += HAS_MEANING * (suspect.meaning is not None and not suspect.is_final)
     if accuses(suspect):
         found += MEANT if suspect.is_meant_exactly else MEANT_UP_TO_FACTOR
     found += MEANT * bool(suspect.missing)
     if suspect.is_alias:
         found += ALIAS_OF_OTHER if suspect.meaning is None else ALIAS_OF_RIGHT
-    found += ONLY_ARRANGES * (suspect.factor is not None and suspect.note.operation in ARRANGE)
+    found += ONLY_ARRANGES * (suspect.factor is not None and not suspect.computes)
+    found += ONLY_ARRANGES * (suspect.is_arrangement and not suspect.is_final)
     if suspect.factor is None and suspect.needed is not None and suspect.needed.freedom > least:
         found += NEEDS_MORE
     return found
 
 
 def accuses(suspect: Suspect) -> bool:
-    """Whether what it would have to be says that it is wrong: what is returned always has to be something, and a value
-    of forward is what it is, whatever it is multiplied with."""
-    is_right_but_scaled = suspect.factor is not None and suspect.meaning is not None
-    is_value = suspect.meaning is not None and suspect.meaning.kind in ("value", "input")
-    return suspect.meant is not None and not suspect.is_final and not is_right_but_scaled and not is_value
+    """Whether what it would have to be says that it is wrong: what is returned always has to be something, and what has
+    a meaning as it is is right, whatever it has to be for what is made of it later. But what came back along one use
+    may stand where all that comes back to a value belongs."""
+    if suspect.meant is None or suspect.is_final or suspect.is_arrangement:
+        return False
+    is_part = suspect.is_meant_exactly and suspect.meant.kind == "gradient"
+    return suspect.meaning is None or (is_part and suspect.meaning.kind == "gradient")
 
 
 def how(search: Search, suspect: Suspect) -> str:

@@ -23,13 +23,14 @@ from ..subjects.function import Rule
 from .captured import captured
 from .common import Relation, explanation_of, factor_in_words
 from .contributions import missing_or_double, scaled_use
-from .culprit import Culprit, culprits
+from .culprit import Culprit, culprits, right_statements
 from .examined import SMALL, Examined
+from .misnamed import kept_as_another, saving_at, taken_for_another
 from .partial import ignored, ordered
 from .repair import PLAIN, Repair, repairs
 from .samples import Sample, Samples, differentiable, follows, is_real, samples_of
 from .suspects import MOST_NOTES, Search
-from .trail import Note, Ran, birth, tensors_in
+from .trail import Note, Ran, Site, birth, tensors_in
 from .words import all_in_words, cause_in, explained_by, place_in_words, relation
 
 MOST_USES = 60  # operations of forward whose uses are looked at
@@ -41,7 +42,18 @@ def why_wrong(rule: Rule) -> list[Finding]:
     if joint is None or not joint.wrong:
         return []
     case = Case(rule, joint)
-    for cause in (nonfinite, missing, broadcast, of_slots, captured_in, ignores, not_linear, everything, of_uses):
+    for cause in (
+        nonfinite,
+        missing,
+        misnamed,
+        broadcast,
+        of_slots,
+        captured_in,
+        ignores,
+        not_linear,
+        everything,
+        of_uses,
+    ):
         found = cause(case)
         if found:
             return found
@@ -96,6 +108,8 @@ class Case:
         """The one of this gradient: of several statements that could be changed, in the one that is likely wrong."""
         of_all = [each for each in self.repairs if each.slots.issuperset(self.joint.wrong)]
         found = plainest(of_all or [each for each in self.repairs if slot in each.slots])
+        if len({each.place for each in found}) > 1:
+            found = [each for each in found if each.place not in self.right_statements] or found
         places = {each.place for each in found}
         if places & self.calling and (too_much := [each for each in found if each.after in each.before]):
             return too_much[0]  # something stands there that is not the call
@@ -106,6 +120,10 @@ class Case:
         likely = self.culprit_of(slot)
         named = next((each for each in found if likely is not None and each.place == likely.statement), None)
         return named if named is not None or places & self.calling else found[0]
+
+    @cached_property
+    def right_statements(self) -> set[Place]:
+        return right_statements(self.joint)
 
     @cached_property
     def calling(self) -> set[Place]:
@@ -329,17 +347,59 @@ def missing(case: Case) -> list[Finding]:
 
 
 def none_at(case: Case, slot: int) -> Place | None:
-    """The statement that bound the name that is returned in this slot, where it is bound to None; else the return."""
+    """Where a name is returned that is bound to None: the head of the branch not taken that binds it to anything else,
+    or the statement that bound it; else the return."""
     if case.code is None:
         return None
     name = source.returned_name(case.code, case.ran.returned_at, case.rule.call.differentiated[slot])
     if name and case.ran.locals.get(name, case) is None and name in case.ran.bound:
-        return case.ran.bound[name]
+        return source.untaken(case.code, name, case.ran.lines) or case.ran.bound[name]
     return case.returned_at
 
 
 def swapped(case: Case) -> bool:
     return any(ordered(each) for each in case.examined)
+
+
+def misnamed(case: Case) -> list[Finding]:
+    """What forward kept goes under another value's name in backward."""
+    if case.code is None:
+        return []
+    found = taken_for_another(Search(case.joint, case.joint.wrong))
+    if found:
+        return [unpacked_as_another(case, {site.name: other for site, other in found.items()}, next(iter(found)))]
+    name = kept_as_another(case.joint)
+    return [kept_another(case, name)] if name else []
+
+
+def unpacked_as_another(case: Case, names: dict[str, str], at: Site) -> Finding:
+    """`names`: of backward, and what forward calls what it holds."""
+    said = " and ".join(f"for `{name}` what forward calls `{other}`" for name, other in names.items())
+    repaired = next((each for each in case.repairs if each.place == at.statement and each.rank == 0), None)
+    return case.finding(
+        "wrong_gradient",
+        f"backward of {case.name} takes {said}: what forward saves and what backward unpacks do not stand in the same "
+        f"order, or another value is saved. With forward's values under these names every gradient is right.",
+        case.joint.wrong[0],
+        made_at=saving_at(case.alone, "ctx.save_for_backward"),
+        read_at=at.statement,
+        explanation="; ".join(f"`{other}` stands where `{name}` belongs" for name, other in names.items()),
+        fix=repaired.statement if repaired else "",
+    )
+
+
+def kept_another(case: Case, name: str) -> Finding:
+    line = source.line_naming(case.code, f"ctx.{name}")
+    return case.finding(
+        "wrong_gradient",
+        f"forward of {case.name} keeps another value as ctx.{name} than it calls `{name}`. With `{name}` kept there "
+        f"every gradient is right.",
+        case.joint.wrong[0],
+        made_at=saving_at(case.alone, f"ctx.{name}"),
+        read_at=source.place(case.code, line) if line else None,
+        explanation=f"another value than `{name}` is kept",
+        fix=f"ctx.{name} = {name}",
+    )
 
 
 def broadcast(case: Case) -> list[Finding]:
@@ -500,7 +560,9 @@ def _unseen(examined: FunctionExamined) -> list[int]:
 def with_explanation(case: Case, finding: Finding) -> Finding:
     slot = case.names.index(finding.slot) if finding.slot in case.names else -1
     words = explanation_of(relation(case.joint, [slot])) if slot >= 0 else ""
-    return replace(finding, explanation=words or finding.explanation)
+    repaired = case.repair_of(slot) if slot in case.joint.wrong else None
+    fix = repaired.statement if repaired is not None and repaired.place == finding.read_at else finding.fix
+    return replace(finding, explanation=words or finding.explanation, fix=fix)
 
 
 def of_statement(case: Case, i: int) -> Finding:
@@ -549,3 +611,6 @@ def is_only_use(case: Case, i: int) -> bool:
         return False
     uses = case.examined[0].with_uses().calls[0].uses
     return sum(use.direct and use.parts[i] is not None and size([use.parts[i]]) > SMALL for use in uses) == 1
+
+
+CAUSES = (nonfinite, missing, misnamed, broadcast, of_slots, captured_in, ignores, not_linear, everything, of_uses)

@@ -30,7 +30,7 @@ from .suspects import ARRANGE, equal, stirred
 MOST_TRIED, IN_LOOPS = 600, 200  # changes of one backward; of one that takes long to run
 LONG = 1e-3  # seconds
 LONGEST = 5.0  # seconds of work, whatever is tried
-ENOUGH = 6  # changes that repair it
+ENOUGH = 12  # changes that repair it
 PLAIN = 1  # up to this rank all are tried: a sign can be put right in several places
 
 STIR = "_stirred"
@@ -96,6 +96,7 @@ class Trying:
     def repairs(self) -> Iterator[Repair]:
         """Of the plainest kind that there is, for each wrong gradient."""
         found: list[Repair] = []
+        known: dict[int, frozenset[int]] = {}  # by statement: the gradients that a change of it repairs
         tried, last, until = 0, 0, time.thread_time() + LONGEST
         for change in sorted(changes_of(self.tree), key=lambda each: each.rank):
             repaired = frozenset().union(*(each.slots for each in found))
@@ -103,6 +104,8 @@ class Trying:
             is_enough = tried >= (MOST_TRIED if self.fastest < LONG else IN_LOOPS) or time.thread_time() > until
             if is_enough or len(found) >= ENOUGH or is_done:
                 return
+            if known.get(id(change.statement), frozenset()) >= self.wrong and change.rank > PLAIN:
+                continue  # how it could be put right is known: whether another statement could be as well is not
             if not self.moved_by(change.spot) & self.wrong:
                 continue
             tried, last, suspicion = tried + 1, change.rank, self.suspicions[id(change.statement)]
@@ -112,6 +115,7 @@ class Trying:
                     at = source.place(self.code, change.statement.lineno)
                     text = written(change.statement)
                     found.append(Repair(at, *change.said, text, slots, change.rank, suspicion))
+                    known[id(change.statement)] = known.get(id(change.statement), frozenset()) | slots
                     yield found[-1]
 
     # -- running -----------------------------------------------------------------------------------------------

@@ -17,6 +17,9 @@ from typing import Any, Protocol
 
 import torch
 
+from . import positions
+from .positions import ALONG_AN_AXIS, REDUCES
+
 OPPOSITE = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult}
 TURNED = {ast.Lt: ast.Gt, ast.Gt: ast.Lt, ast.LtE: ast.GtE, ast.GtE: ast.LtE}
 ALIKE = (
@@ -24,9 +27,6 @@ ALIKE = (
     *(("sqrt", "rsqrt"), ("sqrt", "square"), ("amax", "amin"), ("max", "min"), ("zeros_like", "ones_like")),
     *(("mul", "div"), ("add", "sub"), ("mul_", "div_"), ("add_", "sub_")),
 )
-ALONG_AN_AXIS = {"sum", "mean", "amax", "amin", "cumsum", "softmax", "logsumexp", "flip", "unsqueeze", "squeeze", "cat"}
-REDUCES = {"sum", "mean", "amax", "amin", "logsumexp"}
-AXES = (-1, 0, 1, -2, 2)
 SUMS = ("sum", "mean")
 WRAPPED = ("conj", "mT", "square", "sqrt", "exp")
 MOST_NAMES = 20  # that could stand somewhere instead
@@ -76,7 +76,8 @@ def reordered(statement: ast.Assign) -> Iterator[tuple[Spot, ast.expr]]:
 
 def decides_alone(statement: ast.stmt, spot: Spot) -> bool:
     """Whether it is what a block is run by, and no comparison: another branch may be right for reasons of its own."""
-    return isinstance(statement, ast.If | ast.While) and not isinstance(spot.node, ast.Compare)
+    is_test = isinstance(statement, ast.If | ast.While) or isinstance(spot.holder, ast.IfExp) and spot.field == "test"
+    return is_test and not isinstance(spot.node, ast.Compare)
 
 
 def bound_in(tree: ast.FunctionDef) -> dict[str, int]:
@@ -274,6 +275,7 @@ def _spots(holder: ast.AST, field: str, index: int | None, node: ast.expr, is_op
         case ast.Subscript():
             yield from _spots(node, "value", None, node.value, False)
         case ast.IfExp():
+            yield from _spots(node, "test", None, node.test, False)
             yield from _spots(node, "body", None, node.body, False)
             yield from _spots(node, "orelse", None, node.orelse, False)
 
@@ -297,10 +299,25 @@ def rewritten(spot: Spot, names: list[str], given: set[str]) -> Iterator[tuple[i
     yield from ((4, _called(node, name)) for name in WRAPPED)
     yield from ((4, new) for new in beside_another(node, names))
     yield from ((5, new) for new in normalised(node))
+    yield from ((2, new) for new in placed(spot))
+    yield from ((1, new) for new in positions.counts(node, names))
     if spot.is_operand or isinstance(holder, (*STATEMENTS, ast.Tuple, ast.Call, ast.Attribute)):
         for name in names:
             for rank, operator in ((5, ast.Mult), (6, ast.Div), (7, ast.Add), (7, ast.Sub)):
                 yield rank - 3 * (name in given), ast.BinOp(node, operator(), ast.Name(name, ast.Load()))
+
+
+def placed(spot: Spot) -> Iterator[ast.expr]:
+    """The same taken from another place."""
+    holder, node = spot.holder, spot.node
+    if isinstance(holder, ast.If | ast.IfExp) and spot.field == "test":
+        yield from positions.other_branch(node)
+    elif isinstance(node, ast.Subscript):
+        yield from positions.elsewhere(node)
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in REDUCES:
+        yield from positions.kept_or_not(node)
+    elif isinstance(holder, ast.Call) and isinstance(holder.func, ast.Name) and holder.func.id == "range":
+        yield from positions.beside(node)
 
 
 def is_minus(node: ast.expr) -> bool:
@@ -317,6 +334,7 @@ def plainer(node: ast.expr) -> Iterator[ast.expr]:
             yield from (left, right)
             if isinstance(op, ast.Sub | ast.Div | ast.MatMult):
                 yield ast.BinOp(right, op, left)
+            yield from positions.added_within(node)
         case ast.UnaryOp(operand=operand):
             yield operand
         case ast.Compare(ops=[op]) if type(op) in TURNED:
@@ -330,30 +348,9 @@ def plainer(node: ast.expr) -> Iterator[ast.expr]:
             if name == "where" and len(node.args) == 3:
                 yield ast.Call(function, [node.args[0], node.args[2], node.args[1]], node.keywords)
             if name in ALONG_AN_AXIS:
-                yield from along_others(node)
+                yield from positions.along_others(node)
         case ast.Attribute(value=owner, attr="mT" | "T" | "H"):
             yield owner
-
-
-def along_others(node: ast.Call) -> Iterator[ast.expr]:
-    """The same call along another axis."""
-    for i, each in enumerate(node.args):
-        for other in other_axes(each):
-            yield ast.Call(node.func, [*node.args[:i], other, *node.args[i + 1 :]], node.keywords)
-    for i, each in enumerate(node.keywords):
-        if each.arg in ("dim", "axis"):
-            for other in other_axes(each.value):
-                keywords = [*node.keywords[:i], ast.keyword(each.arg, other), *node.keywords[i + 1 :]]
-                yield ast.Call(node.func, node.args, keywords)
-                if node.func.attr in REDUCES and all(each.arg != "keepdim" for each in node.keywords):
-                    yield ast.Call(node.func, node.args, [*keywords, ast.keyword("keepdim", ast.Constant(True))])
-
-
-def other_axes(node: ast.expr) -> Iterator[ast.expr]:
-    with contextlib.suppress(ValueError):  # no constant
-        value = ast.literal_eval(node)
-        if type(value) is int:
-            yield from (ast.Constant(other) for other in AXES if other != value)
 
 
 def normalised(node: ast.expr) -> Iterator[ast.expr]:

@@ -188,6 +188,7 @@ def through_forward(alone: Alone, values: list[torch.Tensor], incoming: list[Any
         lambda: known_values(notes),
         lambda: known_gradients(notes, outs, gs),
         lambda: known_partials(leaves, outs, gs),
+        lambda: known_slopes(notes, leaves),
     ]
     outputs = list(ran.outputs)
     return Sample(values, incoming, list(truth), knowing=knowing, forward=notes, leaves=leaves, outputs=outputs)
@@ -293,6 +294,15 @@ def known_partials(leaves: list, outs: list[torch.Tensor], gs: list[torch.Tensor
     ones = [torch.ones_like(g) for g in gs]
     partials = torch.autograd.grad(outs, leaves, ones, allow_unused=True, retain_graph=True)
     yield from (Known(p, "partial", "the derivative by an input") for p in partials if p is not None)
+
+
+def known_slopes(notes: list[Note], leaves: list) -> Iterator[Known]:
+    """The derivative of each value of forward by each input, as a person has it who works inwards from the output."""
+    for note in [n for n in notes if follows(n.made) and not n.in_place][:MOST_VALUES]:
+        for leaf in leaves:
+            slope = _grad([note.made], leaf, [torch.ones_like(note.made)])
+            if slope is not None:
+                yield Known(slope, "partial", "the derivative of a value of forward")
 
 
 def _along_uses(note: Note, gradient: torch.Tensor, kind: str) -> Iterator[Known]:

@@ -40,7 +40,8 @@ BEGINNINGS = ("=", "zeros", "zeros_like", "new_zeros")  # operations that make t
 # operations that compute nothing: where another value would do for what they give, it is wrong before them
 ARRANGE = {"cat", "concat", "stack", "reshape", "view", "t", "transpose", "permute", "contiguous", "flatten", "expand"}
 ARRANGE |= {"unsqueeze", "squeeze", "movedim", "swapaxes", "view_as", "reshape_as", "to", "type_as", "clone"}
-ARRANGE |= {"squeeze_", "unsqueeze_", "t_", "transpose_"}
+ARRANGE |= {"squeeze_", "unsqueeze_", "t_", "transpose_", "__getitem__", "chunk", "split", "narrow", "select", "unbind"}
+ARRANGE |= {"pad", "flip", "roll", "gather", "index_select", "take_along_dim", "expand_as", "repeat", "unfold", "="}
 
 OTHER_MASK = "a mask of where the right gradient is not zero"
 
@@ -66,6 +67,7 @@ class Suspect:
     is_meant_exactly: bool = False  # not only up to a constant factor
     factor: float | None = None  # the constant that repairs it
     begins: bool = False  # it is zeros that something is added to
+    computes: bool = True  # its statement does more than arrange what is there
     missing: str = ""  # what is missing in it, in words: a term or a factor that is known elsewhere in the run
 
     @property
@@ -87,6 +89,18 @@ class Suspect:
     def is_nothing(self) -> bool:
         """Whether it is all zeros where it is computed."""
         return all(_is_zero(value) for value in self.values)
+
+    @property
+    def is_rearranged(self) -> bool:
+        """Whether what it would have to be has the numbers that it has, elsewhere."""
+        values = [self.needed.value] if self.needed is not None else []
+        values += [flattened(self.meant.value)[0]] if self.meant is not None and self.needed is not None else []
+        return any(near(v.sort().values, self.needed.found.sort().values, 1e-6) for v in values if v is not None)
+
+    @property
+    def is_arrangement(self) -> bool:
+        """Whether it is wrong before it, if it is: its statement only arranges, and another order would not do."""
+        return not self.computes and not self.is_rearranged
 
     @property
     def is_repaired(self) -> bool:
@@ -189,14 +203,23 @@ class Search:
     def _suspect(self, site: Site, notes: list[Note], moved: set[int]) -> Suspect:
         values = [last_value(base, site) for base in self.bases]
         suspect = Suspect(site, notes[-1], values, len(notes), moved)
-        suspect.is_final = any(self._is_returned(values[0], i) for i in self.wrong)
+        suspect.is_final = self.is_returned(values[0])
         made = id(notes[0].made)
+        suspect.computes = site.statement in self.computing or bool(suspect.site.name) and suspect.is_final
         suspect.begins = not suspect.is_final and suspect.is_nothing and self._is_added_to(notes[-1])
         suspect.is_given = bool(site.name) and made in self.bases[0].given and self._first_bound(made) == site
         suspect.is_alias = bool(site.name) and not suspect.is_given and self._is_known_before(made, site)
         if len(notes) == 1:
             suspect.meaning = next((m[0] for m in self.meanings if means(values, m)), None)
         return suspect
+
+    @cached_property
+    def computing(self) -> set[Place]:
+        """Statements that compute something of their own, by an operation of PyTorch or by anything else."""
+        operations = {note.site.statement for note in self.bases[0].notes if note.operation not in ARRANGE}
+        arranging = {note.site.statement for note in self.bases[0].notes if note.operation in ARRANGE - {"="}}
+        named = {note.site.statement for note in self.bases[0].notes if note.operation == "="}
+        return operations | (named - arranging)
 
     def _is_added_to(self, note: Note) -> bool:
         users = (each.operation for each in self.bases[0].notes if any(note.made is x for x in each.args))
@@ -217,6 +240,10 @@ class Search:
         except Exception:
             return set()
         return {i for i in self.samples.slots if not equal(found[i], sample.returned[i])}
+
+    def is_returned(self, value: Any) -> bool:
+        """Whether it is what is returned for one of the wrong gradients."""
+        return any(self._is_returned(value, i) for i in self.wrong)
 
     def _is_returned(self, value: Any, slot: int) -> bool:
         returned = self.samples.each[0].returned[slot]
@@ -306,11 +333,16 @@ class Search:
         needed = suspect.needed
         if needed is None or needed.rounds > 1 or needed.is_nothing:
             return  # where it had to be nothing, too much is there
+        is_part = suspect.meaning is not None and suspect.meaning.kind == "gradient"  # what came back along one use
+        if suspect.meaning is not None and not is_part:
+            return  # it lacks nothing
         for name, values in self._others(suspect):
             other = flattened(values[self.solved].reshape(suspect.values[0].shape))[0]
             c = needed.factor_of(other, needed.value - needed.found)
             if c is not None and self._takes_joined(suspect, lambda v, x, c=c: v + c * x, values):
                 suspect.missing = f"the term {name}"
+            elif is_part:
+                continue
             elif needed.is_met_by(needed.found * other) and self._takes_joined(suspect, lambda v, x: v * x, values):
                 suspect.missing = f"the factor {name}"
             elif needed.is_met_by(needed.found / other) and self._takes_joined(suspect, lambda v, x: v / x, values):

@@ -88,6 +88,7 @@ class Ran:
     returned_at: Place | None = None
     bound: dict[str, Place] = field(default_factory=dict)  # local of backward -> the statement that bound it last
     locals: dict[str, Any] = field(default_factory=dict)  # backward's locals as it returned
+    lines: set[int] = field(default_factory=set)  # of backward, that were run
     given: set[int] = field(default_factory=set)  # ids of what was there before it ran
 
 
@@ -125,7 +126,8 @@ def followed(
                 returned = run()
     ran = Ran(returned, trail.notes)
     if watch is not None:
-        ran.returned_at, ran.bound, ran.locals = watch.returned_at, watch.bound, watch.locals
+        ran.returned_at, ran.bound = watch.returned_at, watch.bound
+        ran.locals, ran.lines = watch.locals, watch.ran_at
     return ran
 
 
@@ -225,6 +227,7 @@ class Names(Watch):
         self.returned_at: Place | None = None
         self.bound: dict[str, Place] = {}
         self.locals: dict[str, Any] = {}
+        self.ran_at: set[int] = set()
 
     def _called(self, frame: types.FrameType, event: str, arg: Any) -> Callable | None:
         if not self.trail.owner.has(frame.f_code) or not self.trail.calls(frame):
@@ -238,9 +241,11 @@ class Names(Watch):
             self._bound_in(frame)
             self._stored_in(frame)
             self.lines[frame] = frame.f_lasti
+        if frame.f_code in self.trail.codes:
+            self.ran_at.add(frame.f_lineno)
         if event == "return" and frame.f_code in self.trail.codes:
             self.returned_at = source.place(frame.f_code, frame.f_lineno)
-            self.locals = dict(frame.f_locals)
+            self.locals |= frame.f_locals
         return self._line
 
     def _bound_in(self, frame: types.FrameType) -> None:

@@ -285,7 +285,9 @@ class Rule:
         ran = self.alone.forward()
         before = {slot.path: slot.value.detach().clone() for slot in ran.slots if _is_dense(slot.value)}
         code = source.code_of(self.call.cls.forward)
-        watch = ValueWatch((code,) if code else (), lambda: self.alone.find_slots(ran.ctx))
+        setup = source.code_of(self.call.cls.setup_context) if self.call.has_setup else None
+        codes = tuple(each for each in (code, setup) if each is not None)
+        watch = ValueWatch(codes, lambda: self.alone.find_slots(ran.ctx))
         args = list(ran.args)
         for place, value in zip(self.call.differentiated, beside(self.values, 3, 1e-2), strict=True):
             args[place] = value.detach().clone()

@@ -1,0 +1,112 @@
+"""What backward takes for another value than it is: saved in another order than it is unpacked, or another one saved.
+
+What a name stands for is taken from the runs of forward and of backward. Where a name of both holds different values,
+backward is run with forward's in its place; only if every gradient is right then, it is told.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from .. import source
+from ..report import Place
+from ..subjects.alone import Alone
+from ..subjects.slots import CTX_OWN
+from .owner import Owner
+from .samples import Sample, Samples
+from .suspects import Search
+from .trail import Site, followed
+
+
+def names_of_forward(alone: Alone, sample: Sample) -> dict[str, Any]:
+    """What the names of forward (and of setup_context) stood for as it returned."""
+    call, found = alone.call, {}
+    codes = {source.code_of(f) for f in (call.cls.forward, call.cls.setup_context)} - {None}
+
+    def around(run: Any, ctx: Any) -> Any:
+        ran = followed(run, codes, Owner(*codes))
+        found.update(ran.locals)
+        return ran.returned
+
+    alone.forward(sample.values, around=around if codes else None)
+    return found
+
+
+def taken_for_another(search: Search) -> dict[Site, str]:
+    """Where backward binds what forward kept to a name that means another value in forward: the name that it has there.
+
+    Empty unless all gradients are right with forward's values under these names.
+    """
+    samples = search.samples
+    ran, named = search.bases[0], names_of_forward(samples.alone, samples.each[0])
+    kept = [note for note in ran.notes if len(note.site.calls) == 1 and note.site.name and id(note.made) in ran.given]
+    found = {}
+    for note in kept:
+        name = note.site.name
+        if name in named and is_another(note.value, named[name]):
+            others = (other for other, value in named.items() if other != name and is_same(note.value, value))
+            if (other := next(others, None)) is not None:
+                found[note.site] = other
+    return found if found and are_right(search, list(found)) else {}
+
+
+def are_right(search: Search, sites: list[Site]) -> bool:
+    """Whether every gradient is right where these names stand for what they do in forward."""
+    for sample in search.samples.each:
+        named = names_of_forward(search.alone, sample)
+        try:
+            changes = {site: lambda _, value=named[site.name]: value for site in sites}
+            returned = search.gradients(sample, changes)
+        except Exception:  # the other value does not fit, or was never bound at this point
+            return False
+        if not all(search.samples.right(returned[i], sample, i) for i in search.samples.slots):
+            return False
+    return True
+
+
+def kept_as_another(samples: Samples) -> str:
+    """The attribute of ctx that should be what forward calls by its name; "" where that does not make all right."""
+    alone, sample = samples.alone, samples.each[0]
+    named, own = names_of_forward(alone, sample), alone.forward(sample.values).ctx.__dict__
+    odd = [name for name in own if name not in CTX_OWN and name in named and is_another(own[name], named[name])]
+    return next((name for name in odd if is_right_with(samples, name)), "")
+
+
+def is_right_with(samples: Samples, name: str) -> bool:
+    for sample in samples.each:
+        value = names_of_forward(samples.alone, sample).get(name)
+        ran = samples.alone.forward(sample.values)
+        setattr(ran.ctx, name, value)
+        try:
+            returned = samples.alone.backward(ran, sample.incoming)
+        except Exception:  # it does not fit
+            return False
+        if not all(samples.right(returned[i], sample, i) for i in samples.slots):
+            return False
+    return True
+
+
+def is_another(a: Any, b: Any) -> bool:
+    """Whether they are of one kind, and differ."""
+    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
+        return not is_same(a, b)
+    numbers = all(isinstance(x, int | float) and not isinstance(x, bool) for x in (a, b))
+    return numbers and a != b
+
+
+def is_same(a: Any, b: Any) -> bool:
+    if not isinstance(a, torch.Tensor) or not isinstance(b, torch.Tensor):
+        return False
+    return a.shape == b.shape and a.dtype == b.dtype and torch.equal(a.detach(), b.detach())
+
+
+def saving_at(alone: Alone, what: str) -> Place | None:
+    """Where forward keeps it: `what` is "ctx.name", or "save_for_backward"."""
+    for function in (alone.call.cls.setup_context, alone.call.cls.forward):
+        code = source.code_of(function)
+        line = source.line_naming(code, what) if code is not None else None
+        if line is not None:
+            return source.place(code, line)
+    return None
