@@ -63,6 +63,12 @@ class Culprit:
         return self.suspect.is_final and self.is_alone and self.suspect.computes
 
     @property
+    def is_known(self) -> bool:
+        """Whether what belongs in its place is a value with a meaning, in the middle of the way."""
+        suspect = self.suspect
+        return suspect is not None and accuses(suspect) and suspect.is_meant_exactly
+
+    @property
     def factor(self) -> float | None:
         return self.suspect.factor if self.suspect and self.how == "factor" else None
 

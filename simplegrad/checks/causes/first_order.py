@@ -118,8 +118,13 @@ class Case:
         if len(self.ran.notes) > MOST_NOTES:  # to search in a loop takes long: the plainest
             return None if places & self.calling else found[0]
         likely = self.culprit_of(slot)
-        named = next((each for each in found if likely is not None and each.place == likely.statement), None)
-        return named if named is not None or places & self.calling else found[0]
+        named = [each for each in found if likely is not None and each.place == likely.statement]
+        if named and (likely.is_known or likely.is_sure and places & self.calling):
+            return named[0]
+        if places & self.calling:
+            return None
+        least = [each for each in found if each.rank == found[0].rank]
+        return next((each for each in named if each in least and likely.is_sure), least[0])
 
     @cached_property
     def right_statements(self) -> set[Place]:
