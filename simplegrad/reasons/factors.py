@@ -24,14 +24,14 @@ def factors_of(call: Call, value: Value) -> list[Value]:
     return others if value in factors or name not in _FACTORS else list(factors)
 
 
-def behind(run: Run, factor: Value, least: float = 0.0) -> Value | None:
-    """A parameter with a gradient above `least`, where a factor is computed of parameters alone (or is one)."""
+def behind(run: Run, factor: Value) -> Value | None:
+    """A parameter with a gradient that is not zero, where a factor is computed of parameters alone (or is one)."""
     todo, found = [factor], None
     for _ in range(MOST_CALLS):
         if not todo:
             return found
         x = todo.pop()
-        if any(filled.came is not None and _size(filled) > least for filled in run.filled.get(x, ())):
+        if any(filled.came is not None and size_of(filled) > 0.0 for filled in run.filled.get(x, ())):
             found = found or x
             continue
         call = run.graph.call_giving(x)
@@ -43,7 +43,7 @@ def behind(run: Run, factor: Value, least: float = 0.0) -> Value | None:
     return None
 
 
-def _size(filled: Filled) -> float:
+def size_of(filled: Filled) -> float:
     """The norm of what a pass brought; of a sum, whose norm is not kept, that of .grad after it."""
     came = norm_of(filled.came)
     return came if came is not None else filled.after or 0.0

@@ -39,6 +39,7 @@ class Run:
                 self.begun[event.pass_.id] = event
         self.births: dict[Value, Cause | None] = {}  # by the loss: see broken.py
         self.ways: dict[tuple[int, Value], Any] = {}  # what way.py has found
+        self.moved: dict[Value, bool] = {}  # factors that a step moves: see shrunk.py
         self.vanished: dict[int, dict[Value, list[tuple[int, Accumulated]]]] = defaultdict(dict)  # see faded.py
         self.by_id = {entry.id: entry for entry in trace.entries}
         self.filled: dict[Value, list[Filled]] = defaultdict(list)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from ..trace.calls import Filled
 from ..trace.events import Value
 from .answer import Cause, Link
-from .factors import behind, factors_of
+from .factors import behind, factors_of, size_of
 from .families import PRODUCT, SATURATING
-from .filled import by_module_hook, norm_of
+from .filled import by_module_hook, last_filled, norm_of
 from .run import Run
 from .unchanged import one_element, shift, sum_of_one
 from .way import Step, Way, way_from
@@ -82,11 +82,25 @@ def _by_a_factor(run: Run, name: str, step: Step, filled: Filled, chain: tuple[L
     small = [x for x in factors_of(call, step.value) if _is_small(x)] if step.entry.operator in PRODUCT else []
     if not small:
         return None
-    trained = behind(run, small[0], TINY)
+    trained = behind(run, small[0])
     sentence = f"{call.name} multiplies what comes from {name} by {small[0].name}, which is next to zero."
-    if trained is not None:
+    meant = trained is not None and _is_moved(run, trained)
+    if meant:
         sentence += f" {trained.name} is small at this step, and gets a gradient that moves it."
-    return Cause("zero_factor", sentence, call.source, chain, meant=trained is not None)
+    return Cause("zero_factor", sentence, call.source, chain, meant=meant)
+
+
+def _is_moved(run: Run, factor: Value) -> bool:
+    """By a gradient that is not tiny, or is so only until another factor like this one, nearer to the loss, has grown:
+    each block of a deep model may begin with one."""
+    if factor not in run.moved:
+        run.moved[factor] = False  # of a factor that is multiplied by itself
+        filled = last_filled(run, factor)
+        if filled is not None:
+            size = size_of(filled)
+            cause = where_it_changed(run, factor.name, factor, filled, "tiny") if size <= TINY else None
+            run.moved[factor] = size > TINY or (cause is not None and cause.meant)
+    return run.moved[factor]
 
 
 def _is_small(x: Value) -> bool:

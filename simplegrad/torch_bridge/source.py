@@ -18,23 +18,26 @@ Found = tuple[Source | None, tuple[Source, ...], tuple[Source, ...], Source | No
 
 
 @lru_cache(maxsize=4096)
-def about(cls: type, name: str) -> Found:
+def about(cls: type, name: str, item: str = "") -> Found:
     """(where it is set, the lines that use it, for each of them the branch that it stands in or itself, where its
-    requires_grad is set). Places are the class's own and those of its bases that are no part of torch."""
+    requires_grad is set). Places are the class's own and those of its bases that are no part of torch. `item`: which
+    one of a list, so that a line that takes another one of it is not among those that use it."""
     made, used, branches, frozen = None, [], [], None
     for file, definition in _definitions(cls):
         each = _called_in_loops(definition, name)
+        others: set[ast.AST] = set()
         for node, branch in _walk(definition, None):
             place = (file, node.lineno) if hasattr(node, "lineno") else None
             if _sets(node, name):
                 made = made or place
             elif _freezes(node, name):
                 frozen = frozen or place
-            elif node in each or (
-                _is_own(node, name) and isinstance(node.ctx, ast.Load) and place != made and not each
-            ):
+            elif item and _takes_another(node, item):
+                others.add(node.value)
+            elif node in each or (_reads(node, name) and place != made and not each and node not in others):
                 used.append(place)
-                branches.append((file, branch) if branch else place)
+                line = branch or each.get(node)
+                branches.append((file, line) if line else place)
     return made, tuple(used), tuple(branches), frozen
 
 
@@ -162,14 +165,22 @@ def _is_false(node: ast.AST) -> bool:
     return isinstance(node, ast.Constant) and node.value is False
 
 
-def _called_in_loops(definition: ast.ClassDef, name: str) -> set[ast.AST]:
-    """Where the items of `self.name` are called, in loops over it: `for i, part in enumerate(self.name): part(x)`."""
-    found: set[ast.AST] = set()
+def _takes_another(node: ast.AST, item: str) -> bool:
+    """`self.parts[1]`, where the item is another one than "1"."""
+    is_constant = isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant)
+    return is_constant and str(node.slice.value) != item
+
+
+def _called_in_loops(definition: ast.ClassDef, name: str) -> dict[ast.AST, int | None]:
+    """Where the items of `self.name` are called, in loops over it: `for i, part in enumerate(self.name): part(x)`. Of
+    each the loop's line, where that goes over a part of them."""
+    found: dict[ast.AST, int | None] = {}
     for loop in ast.walk(definition):
         if isinstance(loop, ast.For) and any(_is_own(each, name) for each in ast.walk(loop.iter)):
             items = {each.id for each in ast.walk(loop.target) if isinstance(each, ast.Name)}
             calls = (each for part in loop.body for each in ast.walk(part) if isinstance(each, ast.Call))
-            found |= {call.func for call in calls if isinstance(call.func, ast.Name) and call.func.id in items}
+            line = loop.lineno if any(isinstance(each, ast.Subscript) for each in ast.walk(loop.iter)) else None
+            found |= {call.func: line for call in calls if isinstance(call.func, ast.Name) and call.func.id in items}
     return found
 
 
@@ -209,8 +220,21 @@ def _definitions(cls: type) -> list[tuple[str, ast.ClassDef]]:
                 and node.lineno <= code.co_firstlineno <= node.end_lineno
             ]
             if around:
-                found.append((code.co_filename, around[-1]))
+                found.append((code.co_filename, _with_self(around[-1])))
     return found
+
+
+def _with_self(definition: ast.ClassDef) -> ast.ClassDef:
+    """The same, its methods' first parameter being called `self`, whatever its author calls it."""
+    for method in definition.body:
+        first = method.args.args[:1] if isinstance(method, ast.FunctionDef) else []
+        names = (node for node in ast.walk(method) if first and isinstance(node, ast.Name) and node.id == first[0].arg)
+        if not any(
+            isinstance(each, ast.Name) and each.id == "staticmethod" for each in getattr(method, "decorator_list", ())
+        ):
+            for node in names:
+                node.id = "self"
+    return definition
 
 
 Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef

@@ -329,7 +329,7 @@ class CallTeller:
             self.teller.trace._held.append(self._held(row))
 
     def _held(self, row: HeldRow) -> Held:
-        made_at, used_at, branch_at, frozen_at = source.about(row.cls, row.name)
+        made_at, used_at, branch_at, frozen_at = source.about(row.cls, row.name, _item(row))
         codes = self.teller.recorder.began
         for code in codes:
             made, frozen = source.outside(code, row.path)
@@ -365,3 +365,9 @@ def _noted_reduction(reduction: Any) -> str:
 def named_code(code: Any) -> str:
     """`clip_grad.clip_grad_norm_`"""
     return f"{Path(code.co_filename).stem}.{code.co_name}"
+
+
+def _item(row: HeldRow) -> str:
+    """ "1" of `parts.1.weight`, where the class calls the list `parts`."""
+    after = f".{row.path}".partition(f".{row.name}.")[2].partition(".")[0]
+    return after if after.isdigit() else ""
