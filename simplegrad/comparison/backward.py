@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
+from simplegrad.locks import cached_property
+
 from ..trace import calls as kinds
+from ..trace.calls import Filled
 from ..trace.events import Accumulated, Entry, Pass, PassBegun, PassEnded, Value, Visited
 from ..trace.trace import Trace
-from .forward import COMPUTES, MOST_ALIKE, Forward, key_of
-from .gaps import ROUNDINGS, apart, differs, norm_of, precision, rounding
+from .forward import COMPUTES, CUTS, MOST_ALIKE, Forward, key_of
+from .gaps import Given, allowed, apart, differs, given, norm_of, precision
 from .pairing import paired
 from .parting import EXTRA, MISSING, VALUE, Parting, place_of
 
@@ -22,20 +25,38 @@ class PassVisits:
     visits: list[Visited]
     ended: PassEnded | None = None
     brought: dict[Value, Value] = field(default_factory=dict)  # what came to a value, before hooks of its own
+    floors: dict[Value, float] = field(default_factory=dict)  # the norm below which what came may be only rounding
 
 
 def passes_of(trace: Trace) -> list[PassVisits]:
     found: dict[int, PassVisits] = {}
+    visits: dict[tuple, tuple] = {}
     for event in trace.events:
         if isinstance(event, PassBegun):
             found[event.pass_.id] = PassVisits(event.pass_, event, [])
         elif isinstance(event, Visited) and event.pass_id in found:
             found[event.pass_id].visits.append(event)
+            visits[event.pass_id, event.entry] = event.incoming
         elif isinstance(event, Accumulated) and event.pass_id in found and event.total is not None:
             found[event.pass_id].brought[event.value] = event.total
+            both, incoming = found[event.pass_id], visits.get((event.pass_id, event.entry), ())
+            floor = given([(x, None) for x in incoming]).floor(event.value)
+            both.floors[event.value] = max(floor, both.floors.get(event.value, 0.0))
         elif isinstance(event, PassEnded) and event.pass_.id in found:
             found[event.pass_.id].ended = event
     return list(found.values())
+
+
+class SameGrad:
+    """Whether what `.grad` holds is the same on both sides, beside the largest one and what was summed up for it."""
+
+    def __init__(self, left: PassVisits, right: PassVisits, rows: Sequence[Filled], eps: float):
+        self.left, self.right, self.eps = left, right, eps
+        self.largest = max((row.after or 0.0 for row in rows), default=0.0)
+
+    def says(self, x: float, y: float, mine: Value, other: Value) -> bool:
+        floor = max(self.left.floors.get(mine, 0.0), self.right.floors.get(other, 0.0), self.largest / 100)
+        return abs(x - y) <= allowed(max(self.eps, precision(mine, other))) * max(x, y, floor)
 
 
 class Backward:
@@ -50,27 +71,35 @@ class Backward:
         agreed = True
         for i, j in self.pairs:
             a, b = self.left.visits[i], self.right.visits[j]
-            given = list(zip(a.incoming, b.incoming))
-            size = max((norm_of(x) or 0.0 for pair in given for x in pair if x is not None), default=0.0)
-            if differs(given, 0.0, size):  # it came in: an entry before it passed on something else
-                if self.is_replaced(a, b, size):
+            came = list(zip(a.incoming, b.incoming))
+            rounded = given(came, self.eps)
+            if differs(came, replace(rounded, came=0.0)):  # it came in: an entry before it passed on something else
+                if self.is_replaced(a, b, rounded):
                     return self.made(VALUE, a, b, self.by_a_hook(b), self.hook_of(b))
                 agreed = agreed and self.in_other_order(a, b)
                 continue
-            if self.hands_on_another(a, b, rounding(given), size) and not self.in_other_order(a, b):
+            if self.hands_on_another(a, b, rounded) and not self.in_other_order(a, b):
                 return self.told(a, b)
         return self.other_leaf() if agreed else self.unpaired()
 
     def told_pairs(self) -> dict[tuple[int, int], bool]:
         """Visits of both passes that are partners -> whether what they hand on differs."""
         visits = [(self.left.visits[i], self.right.visits[j]) for i, j in self.pairs]
-        return {(a.index, b.index): differs(list(zip(a.outgoing, b.outgoing))) for a, b in visits}
+        return {(a.index, b.index): any(map(self.differs, a.outgoing, b.outgoing)) for a, b in visits}
 
-    def is_replaced(self, a: Visited, b: Visited, size: float) -> bool:
+    @cached_property
+    def eps(self) -> float:
+        """The precision that the losses of both were computed in, and so all that comes back from them."""
+        return self.forward.eps(self.left.pass_.loss, self.right.pass_.loss)
+
+    def is_replaced(self, a: Visited, b: Visited, rounded: Given) -> bool:
         """Whether the same came to what differs: then a hook of the tensor's own stands between."""
         ends = zip(a.entry.outputs, b.entry.outputs, a.incoming, b.incoming)
-        pairs = [(self.left.brought.get(x), self.right.brought.get(y)) for x, y, g, h in ends if differs([(g, h)])]
-        return bool(pairs) and all(map(all, pairs)) and not differs(pairs, 0.0, size)
+        pairs = [(self.left.brought.get(x), self.right.brought.get(y)) for x, y, g, h in ends if self.differs(g, h)]
+        return bool(pairs) and all(map(all, pairs)) and not differs(pairs, replace(rounded, came=0.0))
+
+    def differs(self, x: Value | None, y: Value | None) -> bool:
+        return differs([(x, y)], Given(eps=self.eps))
 
     def by_a_hook(self, b: Visited) -> str:
         return f"a hook replaces the gradient that {b.entry.operator} is given."
@@ -92,7 +121,8 @@ class Backward:
     def are_equal(self, a: Visited, b: Visited) -> bool:
         if len(a.incoming) != len(b.incoming) or len(a.outgoing) != len(b.outgoing):
             return False
-        return not differs([*zip(a.incoming, b.incoming), *zip(a.outgoing, b.outgoing)])
+        pairs = [*zip(a.incoming, b.incoming), *zip(a.outgoing, b.outgoing)]
+        return not differs(pairs, Given(eps=self.eps))
 
     def other_leaf(self) -> Parting | None:
         """Every entry passes on the same, and yet a `.grad` ends up as another one: a hook of the leaf's own did it."""
@@ -100,14 +130,12 @@ class Backward:
             {row.value.name: row for row in trace.filled if row.pass_id == side.pass_.id}
             for trace, side in ((self.forward.left, self.left), (self.forward.right, self.right))
         ]
-        largest = max((row.after or 0.0 for row in sides[0].values()), default=0.0)  # beside which others are rounding
+        same = SameGrad(self.left, self.right, list(sides[0].values()), self.eps)
         for name, row in sides[1].items():
             mate = sides[0].get(name)
             if mate is None or mate.after is None or row.after is None or mate.before != row.before:
                 continue
-            if abs(mate.after - row.after) > ROUNDINGS * precision(row.value) * max(
-                mate.after, row.after, largest / 100
-            ):
+            if not same.says(mate.after, row.after, mate.value, row.value):
                 hook = next(
                     (c for c in self.forward.right.calls if c.kind == kinds.HOOK and row.value in c.inputs), None
                 )
@@ -123,10 +151,10 @@ class Backward:
                 )
         return None
 
-    def hands_on_another(self, a: Visited, b: Visited, came: float, size: float) -> bool:
+    def hands_on_another(self, a: Visited, b: Visited, rounded: Given) -> bool:
         if len(a.outgoing) != len(b.outgoing):  # an input that autograd does not follow has no place
             return True
-        return differs(list(zip(a.outgoing, b.outgoing)), came, size)
+        return differs(list(zip(a.outgoing, b.outgoing)), rounded)
 
     def told(self, a: Visited, b: Visited) -> Parting:
         name = b.entry.operator.removesuffix("Backward0")
@@ -137,7 +165,7 @@ class Backward:
             return self.made(MISSING, a, b, sentence, at)
         if right > left:
             return self.made(EXTRA, a, b, f"{name} passes on {right} {_gradients(right)}, the left run {left}.", None)
-        pairs = [(x, y) for x, y in zip(a.outgoing, b.outgoing) if differs([(x, y)])]
+        pairs = [(x, y) for x, y in zip(a.outgoing, b.outgoing) if self.differs(x, y)]
         norms = "".join(f": norm {norm_of(y):.6g} instead of {norm_of(x):.6g}" for x, y in pairs[:1] if _both(x, y))
         sentence = f"{name} is given the same gradient and passes on a different one{norms}."
         return self.made(VALUE, a, b, sentence, self.inside(b))
@@ -164,8 +192,8 @@ class Backward:
         """The line that took a value out of the graph: the first call that autograd follows on the left alone; a
         gradient of an earlier pass that was computed without a graph points to that pass."""
         call = self.forward.cut()
-        if call is None:
-            return None
+        if call is None or call.name in CUTS:
+            return call and call.source
         made = self.forward.made[1]
         for event in self.forward.right.events:
             if isinstance(event, PassEnded) and any(_is_one_of(x, event.results) for x in call.inputs if x not in made):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from ..trace.calls import Filled
+from ..trace.events import Value
 from ..trace.trace import Trace
-from .backward import PassVisits
-from .gaps import ROUNDINGS, differs, norm_of, precision
+from .backward import PassVisits, SameGrad
+from .coarse import coarseness
+from .gaps import Given, differs, norm_of
 
 
 def ends_agree(left: Trace, right: Trace, passes: list[list[PassVisits]]) -> bool:
@@ -14,7 +16,12 @@ def ends_agree(left: Trace, right: Trace, passes: list[list[PassVisits]]) -> boo
     if len(passes[0]) != len(passes[1]) or not passes[0]:
         return False
     filled = [_by_pass(trace) for trace in (left, right)]
-    return all(_pass_agrees(a, b, filled) for a, b in zip(*passes))
+    coarse = [coarseness(trace) for trace in (left, right)]
+    return all(_pass_agrees(a, b, filled, _eps(a, b, coarse)) for a, b in zip(*passes))
+
+
+def _eps(a: PassVisits, b: PassVisits, coarse: list[dict[Value, float]]) -> float:
+    return min(side.get(each.pass_.loss, 0.0) for side, each in zip(coarse, (a, b)))
 
 
 def _by_pass(trace: Trace) -> dict[int, dict[str, Filled]]:
@@ -24,7 +31,7 @@ def _by_pass(trace: Trace) -> dict[int, dict[str, Filled]]:
     return found
 
 
-def _pass_agrees(a: PassVisits, b: PassVisits, filled: list[dict[int, dict[str, Filled]]]) -> bool:
+def _pass_agrees(a: PassVisits, b: PassVisits, filled: list[dict[int, dict[str, Filled]]], eps: float) -> bool:
     rows, others = filled[0].get(a.pass_.id, {}), filled[1].get(b.pass_.id, {})
     if a.ended is None or b.ended is None or rows.keys() != others.keys():
         return False
@@ -32,15 +39,15 @@ def _pass_agrees(a: PassVisits, b: PassVisits, filled: list[dict[int, dict[str, 
     known = [norm_of(x) for pair in [(a.pass_.loss, b.pass_.loss), *results] for x in pair if x is not None]
     if None in known or len(a.ended.results) != len(b.ended.results):
         return False
-    if a.pass_.loss.shape != b.pass_.loss.shape or differs([(a.pass_.loss, b.pass_.loss), *results]):
+    if a.pass_.loss.shape != b.pass_.loss.shape or differs([(a.pass_.loss, b.pass_.loss), *results], Given(eps=eps)):
         return False
-    largest = max((row.after or 0.0 for row in rows.values()), default=0.0)  # beside which others are rounding
-    if not largest and not any(x is not None and norm_of(x) for x, _ in results):
+    same = SameGrad(a, b, list(rows.values()), eps)
+    if not same.largest and not any(x is not None and norm_of(x) for x, _ in results):
         return False
-    return all(_same(rows[name], others[name], largest) for name in rows)
+    return all(_same(rows[name], others[name], same) for name in rows)
 
 
-def _same(a: Filled, b: Filled, largest: float) -> bool:
+def _same(a: Filled, b: Filled, same: SameGrad) -> bool:
     if (
         (a.after_kind, b.after_kind) != ("", "")
         or a.value.dtype != b.value.dtype
@@ -50,6 +57,4 @@ def _same(a: Filled, b: Filled, largest: float) -> bool:
     ends = [(a.before, b.before), (a.after, b.after)]
     if any((x is None) != (y is None) for x, y in ends):
         return False
-    allowed = ROUNDINGS * precision(a.value)
-    pairs = [(x, y) for x, y in ends if x is not None and y is not None]
-    return all(abs(x - y) <= allowed * max(x, y, largest / 100) for x, y in pairs)
+    return all(same.says(x, y, a.value, b.value) for x, y in ends if x is not None and y is not None)

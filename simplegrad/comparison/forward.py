@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
+
 from simplegrad.locks import cached_property
 
 from ..trace import calls as kinds
 from ..trace.calls import Call
 from ..trace.events import Entry, PassBegun, Recorded, Source, Value
 from ..trace.trace import Trace
-from .gaps import apart, differs, norm_of, rounding
+from .coarse import coarseness
+from .gaps import Given, apart, differs, given, norm_of
 from .pairing import paired
 from .parting import EXTRA, FORWARD, INPUT, MISSING, VALUE, Parting, in_module, norms, parting_of, shown
 
 COMPUTES = (kinds.OPERATION, kinds.IN_PLACE, kinds.FUNCTION, kinds.NEW_LEAF)
+CUTS = ("detach", "detach_", "data")
 MOST_ALIKE = 64  # operations of one name in one module that are looked through
 
 
@@ -63,7 +67,7 @@ class Forward:
         ]
         for x, y in zip(*losses):
             a, b = self.made[0].get(x), self.made[1].get(y)
-            if a is not None and b is not None and (x.shape != y.shape or differs([(x, y)])):
+            if a is not None and b is not None and (x.shape != y.shape or differs([(x, y)], self.made_in(x, y))):
                 return self.told(a, b, self.calls[0][agreed[0] + 1 :], self.calls[1][agreed[1] + 1 :])
         return None
 
@@ -72,14 +76,28 @@ class Forward:
             return True
         if any(x.shape != y.shape for x, y in zip(a.outputs, b.outputs)):
             return True
-        size = max((norm_of(x) or 0.0 for x in (*a.inputs, *b.inputs)), default=0.0)
-        return differs(list(zip(a.outputs, b.outputs)), rounding(zip(a.inputs, b.inputs)), size)
+        operands = zip_longest(a.inputs, b.inputs)
+        return differs(list(zip(a.outputs, b.outputs)), given(operands, self.eps(a.outputs[0], b.outputs[0])))
+
+    def eps(self, x: Value, y: Value) -> float:
+        """The precision that both were computed in: the finer one, so that a cast on one side alone excuses nothing."""
+        return min(self.coarse[0].get(x, 0.0), self.coarse[1].get(y, 0.0))
+
+    @cached_property
+    def coarse(self) -> list[dict[Value, float]]:
+        return [coarseness(self.left), coarseness(self.right)]
 
     def agrees_for_sure(self, a: Call, b: Call) -> bool:
         """With numbers of one dtype on both sides, and the same ones coming in: only then what stands before it is
         cleared. A norm alone may agree by chance, or always, as that of a layer norm's result."""
         known = all(x.dtype == y.dtype and apart(x, y) is not None for x, y in zip(a.outputs, b.outputs))
-        return known and not differs([(x, y) for x, y in zip(a.inputs, b.inputs) if x.shape == y.shape])
+        return known and not any(differs([pair], self.made_in(*pair)) for pair in self.operands(a, b))
+
+    def made_in(self, x: Value, y: Value) -> Given:
+        return Given(eps=self.eps(x, y))
+
+    def operands(self, a: Call, b: Call) -> list[tuple[Value, Value]]:
+        return [(x, y) for x, y in zip(a.inputs, b.inputs) if x.shape == y.shape]
 
     def told(self, a: Call, b: Call, left: list[Call], right: list[Call]) -> Parting:
         """`left`, `right`: what stands between the last pair that agrees and this one, on either side."""
@@ -148,7 +166,7 @@ class Forward:
 
     def moved_by(self, a: Call, b: Call) -> Call | None:
         """The last step of an optimizer that moved what the right reads, where all else that comes in is the same."""
-        if differs([(x, y) for x, y in zip(a.inputs, b.inputs) if not y.leaf]):
+        if any(differs([pair], self.made_in(*pair)) for pair in zip(a.inputs, b.inputs) if not pair[1].leaf):
             return None
         steps = (c for c in self.right.calls[: b.id] if c.kind == kinds.STEP and {*c.leaves} & {*b.inputs})
         return max(steps, key=lambda call: call.id, default=None)
@@ -215,8 +233,13 @@ class Forward:
             mate = self.partner.get(call)
             lost = mate.followed if mate is not None else any(x in followed for x in call.inputs)
             if lost and not call.followed and any(norm_of(y) is not None for y in call.outputs):
-                return call
+                return self.cut_before(call) or call
         return None
+
+    def cut_before(self, call: Call) -> Call | None:
+        """Of a gradient that is detached before it is read: no call gave it, so none could be asked."""
+        makers = (self.made[1].get(x) for x in call.inputs)
+        return next((made for made in makers if made is not None and made.name in CUTS), None)
 
 
 def _told(call: Call) -> bool:

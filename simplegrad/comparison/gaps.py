@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -12,7 +13,10 @@ from ..trace.looks import Looks, along, wide
 
 EPS = {"float16": 2**-10, "bfloat16": 2**-7, "float64": 2**-52, "complex128": 2**-52}
 ROUNDINGS = 256  # how many a result may be off by, in units of its dtype's precision, before it counts as another one
+ROUNDINGS_IN_HALF = 8  # more would pass for anything
 AMPLIFIED = 200  # so much may an operation enlarge what came in as rounding
+AMPLIFIED_IN_HALF = 8
+CANCELLING = 8  # an operand that much larger than the result is one whose rounding counts
 
 
 def norm_of(value: Value) -> float | None:
@@ -68,25 +72,63 @@ def precision(*values: Value) -> float:
     return max((EPS.get(value.dtype, 2**-23) for value in values), default=2**-23)
 
 
-def differs(pairs: Sequence[tuple[Value | None, Value | None]], came: float = 0.0, size: float = 0.0) -> bool:
-    """Whether results are other ones, beyond rounding: of their own dtype, of what came in (`came`, relative), and of
-    what cancelled out (`size`: the norm of the largest operand)."""
+def is_half(eps: float) -> bool:
+    return eps > 2**-12
+
+
+def allowed(eps: float) -> float:
+    """The relative gap of two results that rounding explains, where nothing cancels out."""
+    return (ROUNDINGS_IN_HALF if is_half(eps) else ROUNDINGS) * eps
+
+
+@dataclass(frozen=True)
+class Given:
+    """What an operation was given, as far as rounding goes: the relative gap that `came` in, the norm of the largest
+    operand (`size`) and how many elements that has (`count`), and the precision (`eps`) that its numbers were computed
+    in, on both sides, before they came here; 0 where that is the dtype's own."""
+
+    came: float = 0.0
+    size: float = 0.0
+    count: int = 0
+    eps: float = 0.0
+
+    def floor(self, x: Value) -> float:
+        """The norm below which a result `x` may be nothing but rounding: what cancels out in a sum leaves that of its
+        terms, and of n elements the sum of all has up to sqrt(n) times their norm."""
+        terms = max(1.0, self.count / max(elements(x), 1)) if len(x.shape) < 2 else 1.0
+        return self.size * math.sqrt(terms) / CANCELLING
+
+
+def given(pairs: Iterable[tuple[Value | None, Value | None]], eps: float = 0.0) -> Given:
+    """`pairs`: the operands on both sides."""
+    both = list(pairs)
+    known = [(norm_of(x) or 0.0, elements(x)) for pair in both for x in pair if x is not None]
+    return Given(rounding(both, eps), *max(known, default=(0.0, 0)), eps)
+
+
+def elements(x: Value) -> int:
+    return math.prod(x.shape)
+
+
+def differs(pairs: Sequence[tuple[Value | None, Value | None]], given: Given = Given()) -> bool:
+    """Whether results are other ones, beyond rounding: of their own dtype, of what came in, and of what cancelled
+    out."""
     for a, b in pairs:
         gap = apart(a, b)
         if gap is None or gap == 0.0:
             continue
         if gap == math.inf:
             return True
-        norm = max(norm_of(a) or 0.0, norm_of(b) or 0.0)
         if a.dtype != b.dtype:  # judged where both are of one dtype again
             continue
-        allowed = ROUNDINGS * precision(a, b) * max(1.0, min(size / norm if norm else math.inf, 1e6) / 8)
-        if gap > max(allowed, AMPLIFIED * came):
+        norm, eps = max(norm_of(a) or 0.0, norm_of(b) or 0.0), max(precision(a, b), given.eps)
+        most = allowed(eps) * max(1.0, given.floor(a) / norm if norm else math.inf)
+        if gap > max(most, (AMPLIFIED_IN_HALF if is_half(eps) else AMPLIFIED) * given.came):
             return True
     return False
 
 
-def rounding(pairs: Iterable[tuple[Value | None, Value | None]]) -> float:
+def rounding(pairs: Iterable[tuple[Value | None, Value | None]], eps: float = 0.0) -> float:
     """The largest relative gap among these that rounding explains: what came in as rounding may have grown."""
-    small = [gap for a, b in pairs if (gap := apart(a, b)) and gap <= ROUNDINGS * precision(a, b)]
-    return max(small, default=0.0)
+    gaps = ((apart(a, b), a, b) for a, b in pairs if a is not None and b is not None)
+    return max((gap for gap, a, b in gaps if gap and gap <= allowed(max(eps, precision(a, b)))), default=0.0)
