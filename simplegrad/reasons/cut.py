@@ -22,7 +22,7 @@ def cut(run: Run, name: str, held: Held | None, value: Value | None) -> Cause | 
     if not chosen:
         return _inside(run, name, value) or _dead_end(run, name, ends)
     if reaching:
-        call = min(reaching, key=lambda each: (not _would_pass_on(run, each), each.id))
+        call = min(reaching, key=lambda each: (_harm(run, each), each.id))
     else:
         call = max(chosen, key=_tells)
     found = classified(run, name, call)
@@ -73,6 +73,13 @@ def _drops(call: Call) -> bool:
 def _goes_on(run: Run, call: Call) -> bool:
     """Whether what a call gave leads to a loss, without autograd."""
     return call in run.leads_to_a_loss
+
+
+def _harm(run: Run, call: Call) -> int:
+    """0: it alone is in the way, 1: what it gives has no gradient at all, 2: another cut follows anyhow."""
+    if _would_pass_on(run, call):
+        return 0
+    return 1 if call.outputs and not any(is_float(x.dtype) for x in call.outputs) else 2
 
 
 def _would_pass_on(run: Run, call: Call) -> bool:

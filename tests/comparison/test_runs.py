@@ -97,6 +97,67 @@ def test_the_same_in_other_words_agrees(left, right):
     assert compare(ran(left), ran(right)).divergence is None
 
 
+def pictures(channels_last):
+    """A step in which biases in front of a normalisation get nothing but rounding."""
+
+    def step(model, _):
+        x = torch.randn(8, 3, 12, 12)
+        x = x.to(memory_format=torch.channels_last) if channels_last else x
+        F.cross_entropy(model(x), torch.arange(8) % 3).backward()
+
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    convs = [(nn.Conv2d(count, 8, 3), nn.BatchNorm2d(8), nn.ReLU()) for count in (3, 8, 8)]
+    layers = [layer for three in convs for layer in three]
+    last = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3))
+    return step, lambda: nn.Sequential(*layers, last).to(memory_format=layout)
+
+
+class InHalf(nn.Module):
+    """The same sum in two orders, in bfloat16."""
+
+    def __init__(self, turned):
+        super().__init__()
+        self.enc, self.norm, self.dec, self.turned = nn.Linear(8, 64), nn.LayerNorm(64), nn.Linear(64, 4), turned
+
+    def forward(self, x):
+        h, order = self.norm(self.enc(x.bfloat16())), torch.randperm(64, generator=torch.Generator().manual_seed(1))
+        weight = self.dec.weight
+        return F.linear(h[:, order], weight[:, order], self.dec.bias) if self.turned else self.dec(h)
+
+
+def in_single_at_the_end(m, x):
+    m(x).float().log_softmax(-1)[:, 0].mean().backward()
+
+
+def test_what_is_only_rounding_agrees():
+    """A gradient that is zero by mathematics has the size of the rounding of what is summed up for it."""
+    runs = []
+    for layout in (False, True):
+        torch.manual_seed(1)
+        step, make = pictures(layout)
+        runs.append(ran(step, make))
+    assert compare(*runs).agrees is True
+
+
+def test_what_was_computed_in_half_precision_is_judged_by_it():
+    left, right = (ran(in_single_at_the_end, lambda t=t: InHalf(t).bfloat16()) for t in (False, True))
+    assert compare(left, right).agrees is True
+
+
+def test_a_gradient_that_is_detached_before_it_is_read_is_told_at_that_line():
+    def penalty(detaches):
+        def step(m, x):
+            x.requires_grad_()
+            (given,) = torch.autograd.grad(m(x).sum(), x, create_graph=True)
+            given = given.detach() if detaches else given  # here
+            (m(x).square().mean() + given.square().mean()).backward()
+
+        return step
+
+    found = compare(ran(penalty(False)), ran(penalty(True))).divergence
+    assert found.where == "backward pass 2" and found.right_place.text.strip().endswith("# here")
+
+
 def test_a_fused_kernel_agrees_with_what_it_stands_for():
     comparison = compare(ran(plain, Attention), ran(plain, Fused))
     assert comparison.agrees is True and "agree" in str(comparison)

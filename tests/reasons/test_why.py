@@ -12,10 +12,10 @@ import simplegrad
 from simplegrad import Trace, record_torch
 from simplegrad.__main__ import main
 from simplegrad.reasons.answer import CAUSES, STATES
-from tests.reasons import programs, programs_more, programs_third
+from tests.reasons import programs, programs_fourth, programs_more, programs_third
 from tests.reasons.programs import Halves
 
-SETS = programs, programs_more, programs_third
+SETS = programs, programs_more, programs_third, programs_fourth
 FAULTS = {name: fault for each in SETS for name, fault in each.FAULTS.items()}
 HEALTHY = {name: program for each in SETS for name, program in each.HEALTHY.items()}
 
