@@ -10,11 +10,14 @@ import ctypes
 import time
 from collections.abc import Callable
 from functools import partial
+from inspect import signature
+from operator import attrgetter
 from statistics import median
 
 import torch
 
 from simplegrad import Tape, Variable, grad, record
+from simplegrad.trace.events import KINDS, Entry, Value
 
 
 def sines(z, x, b, n: int):
@@ -73,11 +76,24 @@ def by_recorded_tape(chain: Callable, n: int, size: int) -> torch.Tensor:
 
 
 def by_tape_and_trace(chain: Callable, n: int, size: int) -> torch.Tensor:
-    """With a look at the trace: what the second pass recorded is computed then, and events are made of all of it."""
+    """With a look at the trace: what the second pass recorded is computed then, and every field of every event read."""
     with Tape(), record() as trace:
         result = on_this_tape(chain, n, size)
-        assert len(trace.passes) == 2  # goes through all events
+        for event in trace.events:
+            READ[type(event)](event)
     return result
+
+
+def by_tape_and_all_of_trace(chain: Callable, n: int, size: int) -> torch.Tensor:
+    """And what they are of: inputs, outputs and text of each entry, name, shape and dtype of each value."""
+    with Tape(), record() as trace:
+        result = on_this_tape(chain, n, size)
+        for each in (*trace.events, *trace.entries, *trace.values):
+            READ[type(each)](each)
+    return result
+
+
+READ = {kind: attrgetter(*signature(kind).parameters) for kind in (*KINDS.values(), Entry, Value)}
 
 
 def on_this_tape(chain: Callable, n: int, size: int) -> torch.Tensor:
@@ -130,6 +146,7 @@ def main(quick: bool = False) -> list[dict]:
     title = "double backward, chain of {:,} ops, {:,} elements"
     first = f"first backward, chain of {short:,} ops, 4 elements, recorded by nobody"
     recording, reading = title.format(short, 4) + ", recording", title.format(short, 4) + ", recording, all events read"
+    showing = reading + ", and all that they are of"
     few = max(runs // 2, 2)
     return [
         *rows(title.format(short, 4), "at most 0.95", by_tape, short, 4, runs),
@@ -137,6 +154,7 @@ def main(quick: bool = False) -> list[dict]:
         *rows(first, "at most 1.2", first_by_tape, short, 4, runs, first_by_torch),
         *rows(recording, "at most 1.4", by_recorded_tape, short, 4, runs),
         *rows(reading, "at most 8", by_tape_and_trace, short, 4, few),
+        *rows(showing, "at most 12", by_tape_and_all_of_trace, short, 4, few),
         *rows(title.format(short, 100_000), "at most 1.05", by_tape, short, 100_000, 2 if quick else 5),
     ]
 

@@ -363,11 +363,12 @@ class AsItCame(Observer):
         self.kept: set[Key] = set()  # what has the tensors of then
 
     def visited(self, index: int, state: str, dL_doutputs: list, dL_dinputs: list) -> None:
+        came, needed = self.came, self.needed
         for key, dL_dinput in zip(inputs_of(self.tape.rows.entry(index)), dL_dinputs):
-            if dL_dinput is not None and key in self.needed:
-                again, dL_dinput._value = dL_dinput._value, next(self.came)
+            if dL_dinput is not None and key in needed:
+                again, dL_dinput._value = dL_dinput._value, next(came)
                 self.kept.add(dL_dinput.key)
-                self.totals.append(next(self.came))
+                self.totals.append(next(came))
                 self.changed = self.changed or not same(again, dL_dinput._value)
 
     def accumulated(self, key: Key, contribution: Variable | None, total: Variable | None) -> None:

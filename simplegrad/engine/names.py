@@ -49,7 +49,7 @@ class Names:
     def give(self, name: str) -> Key:
         """A key for a Variable of this name."""
         key = next(self.others)
-        self._set(key, self.free(name))
+        self._claim(key, name)
         return key
 
     def lent(self, key: Key) -> Key:
@@ -60,24 +60,15 @@ class Names:
         """`v0`, `v1`, … or the given name; with `_1`, `_2`, … behind it if another Variable of the tape has it."""
         name = self.given.get(key)
         if name is None:
-            plain = getattr(variable, "_given", None) or f"v{key % _HALF}"
-            name = self._set(key, self.free(plain))
+            name = self._claim(key, getattr(variable, "_given", None) or f"v{key % _HALF}")
         if variable is not None and self.owners[name][1] is None:
             self.owners[name] = (key, ref(variable))
-        return name
-
-    def free(self, plain: str) -> str:
-        """This name, or the first of `plain_1`, `plain_2`, … that no Variable of the tape has."""
-        name, suffix = plain, 0
-        while name in self.owners:
-            suffix += 1
-            name = f"{plain}_{suffix}"
         return name
 
     def rename(self, variable: Keyed, name: str) -> None:
         """Give a Variable another name, in all that was recorded with it too."""
         self.owners.pop(self.given.pop(variable.key, None), None)
-        name = self._set(variable.key, self.free(name))
+        name = self._claim(variable.key, name)
         self.owners[name] = (variable.key, ref(variable))
 
     def variable(self, name: str) -> Keyed | None:
@@ -92,10 +83,14 @@ class Names:
             if name not in self.owners:
                 return name
 
-    def _set(self, key: Key, name: str) -> str:
-        self.given[key] = name
-        self.owners[name] = (key, None)
-        return name
+    def _claim(self, key: Key, plain: str) -> str:
+        """This name, or the first of `plain_1`, `plain_2`, … that no other Variable of the tape has. Two threads that
+        ask at the same moment are told the same."""
+        name, suffix = plain, 0
+        while self.owners.setdefault(name, (key, None))[0] != key:
+            suffix += 1
+            name = f"{plain}_{suffix}"
+        return self.given.setdefault(key, name)
 
 
 def era_of(key: Key) -> int:

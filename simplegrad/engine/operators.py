@@ -17,6 +17,7 @@ from .tape import _current, current_tape
 from .variable import Variable
 
 _new = object.__new__
+_INPUT = "\0"  # what no argument is written with
 _tape = _current.get
 METHODS, ALIASES = _methods.METHODS, _methods.ALIASES
 cat, stack, where = _methods.cat, _methods.stack, _methods.where
@@ -78,6 +79,12 @@ class Rule:
         names = dict(zip(self.places, inputs))
         named = zip(saved[1:], [*self.op.parameters, *[""] * len(saved)])
         return self.op.written([names.get(i) or argument_text(arg, name) for i, (arg, name) in enumerate(named)])
+
+    def template(self, count: int, one=None, two=None) -> str:
+        """The same, with {} for each of its inputs."""
+        if count == len(self.keeps) and self.op.text.__class__ is str and not self.op.each:
+            return self.op.text
+        return self.text([_INPUT] * count, one, two).replace("{", "{{").replace("}", "}}").replace(_INPUT, "{}")
 
     def propagate(self, dL_doutputs: list, one=None, two=None) -> list[Variable | None]:
         """The rule as the notebook writes it: all vjps, over a list of one incoming gradient."""

@@ -276,6 +276,9 @@ class HandWritten:
     def text(self, inputs: Sequence[str], one=(), two=None) -> str:
         return f"{self.function_name}({', '.join(inputs)})"
 
+    def template(self, count: int, one=(), two=None) -> str:
+        return self.text(["{}"] * count)
+
     @property
     def function_name(self) -> str:
         return function_name(self.propagate_function)

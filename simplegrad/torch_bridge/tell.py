@@ -232,7 +232,7 @@ class Teller:
     def _keeping(self, value: Value, kept: Kept | None) -> Value:
         """The value with its tensor, unless it has one; the trace says so if that is changed later."""
         if kept is not None and value.tensor is None:
-            value.tensor, self.trace._versions[value] = kept
+            value.tensor, value.version = kept
         return value
 
     def entry(self, index: int, made_by: Entry | None = None) -> Entry:
@@ -270,7 +270,8 @@ class Teller:
         running = self.passes[-1] if self.passes else None
         index = len(self.trace._events)
         fields.setdefault("parent", running and running.parent)
-        self.trace._events.append(kind(index=index, pass_id=running and running.pass_.id, source=source, **fields))
+        pass_id = running and running.pass_.id
+        self.trace._events.append(kind(index=index, pass_id=pass_id, line=None, source=source, **fields))
         return index
 
     def source(self, where: Any) -> tuple[str, int] | None:

@@ -76,7 +76,7 @@ class CallTeller:
             index = self.errors.pop()
             event = trace._events[index]
             more = explained(event.message, trace._calls, trace._entries, self.versions)
-            trace._events[index] = dataclasses.replace(event, message=f"{event.message} {more}".strip())
+            trace._events.replace(dataclasses.replace(event, message=f"{event.message} {more}".strip()))
 
     # -- values ------------------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import math
 from collections.abc import Callable
@@ -54,7 +55,8 @@ _CHOICES = {
 _KINDS = ("tape", "torch")
 _NONFINITE = ("nan", "inf", "")
 # Fields that are left out where they are empty.
-_LEFT_OUT = {"parent", "pass_id", "line", "source", "propagate_source", "returns_at", "made_by", "group", "aggregate"}
+_OF_EVENTS = ("parent", "pass_id", "line", "source")
+_LEFT_OUT = {*_OF_EVENTS, "propagate_source", "returns_at", "made_by", "group", "aggregate"}
 
 
 NOT_KEPT = (
@@ -337,6 +339,8 @@ class Reader:
                     self.wrong(f"{name} is {_said(field)}, not one of {', '.join(_CHOICES[kind, name])}")
             elif name not in _LEFT_OUT and name not in _USUAL.get(kind, {}):
                 self.wrong(f"'{name}' is missing")
+            elif name in _OF_EVENTS:
+                more[name] = None
         return kind(**more)
 
     def event(self, row: object, index: int) -> Event:
@@ -499,7 +503,8 @@ def _written(kind: type) -> tuple[tuple[str, Callable | None, object, bool], ...
 @cache
 def _codecs(kind: type) -> tuple[tuple[str, Codec], ...]:
     """The fields of an event, an entry or a pass, by their annotations in events.py."""
-    return tuple((field.name, _codec(field.type)) for field in dataclasses.fields(kind) if field.name != "index")
+    parameters = inspect.signature(kind).parameters.values()
+    return tuple((each.name, _codec(each.annotation)) for each in parameters if each.name != "index")
 
 
 def _codec(annotation: str) -> Codec:

@@ -56,6 +56,7 @@ class Recorder(Observer):
 
     def __init__(self, tape: Tape):
         self.tape = tape
+        self.rows = tape.rows
         self.line: int | None = None
         self.log: list = []  # flat, a kind and its fields in turn: a tuple for each were much to keep, and to walk over
         # (see builder.py: the makers' arguments are the fields); of Variables their keys
@@ -98,7 +99,7 @@ class Recorder(Observer):
             for r in outputs:
                 tensors[r.key] = r._value
         code, instruction = self.where or _caller()
-        self.log += ("recorded", self.line, code, instruction, len(self.tape.rows) - 1)
+        self.log += ("recorded", self.line, code, instruction, len(self.rows) - 1)
 
     def see(self, x: Variable) -> None:
         """Keep the tensor that this Variable has now; what its `value` is later is not what this run computed with."""
@@ -137,8 +138,10 @@ class Recorder(Observer):
         """Gradients of a pass that is told later have the tensors of then."""
         for g in gradients:
             if g is not None:
-                self.tensors[g.key] = g._value
-                self.versions[g.key] = version_of(g._value)
+                self.tensors[g.key] = value = g._value
+                version = version_of(value)
+                if version or g.key in self.versions:
+                    self.versions[g.key] = version
 
     def accumulated(self, key: Key, contribution: Variable | None, total: Variable | None) -> None:
         if total is None:

@@ -14,6 +14,7 @@ from .calls import Call, Filled, Held
 from .events import Entry, Event, Failed, LimitReached, Pass, PassBegun, Value
 from .ranks import Collective, Share
 from .replay import Replay, State
+from .rows import Events
 from .texts import Chunks
 
 IN_PLACE = (
@@ -39,7 +40,7 @@ class Trace(Shown):
         def why(self, name: str) -> Any: ...  # see simplegrad/reasons/why.py
 
     def __init__(self, events: Sequence[Event] = (), entries: Sequence[Entry] = (), values: Sequence[Value] = ()):
-        self._events: list[Event] = list(events)
+        self._events = Events(events)
         self._entries: list[Entry] = list(entries)
         self._values: list[Value] = list(values)
         self._builder = None  # a recorder's, which makes events of what it logged
@@ -54,7 +55,6 @@ class Trace(Shown):
         self.printed: tuple[tuple[int, int | None, str], ...] = ()  # by a program: after how many events, line, text
         self._notices: list[str] = []
         self.texts: Chunks | None = None  # of the files it names, where it came from a file; None: of this process
-        self._versions: dict[Value, int] = {}  # how often each tensor had been changed in place when it was first seen
         self._calls: list[Call] = []
         self._held: list[Held] = []
         self._filled: list[Filled] = []
@@ -78,7 +78,7 @@ class Trace(Shown):
         return self
 
     @property
-    def events(self) -> list[Event]:
+    def events(self) -> Events:
         return self._built()._events
 
     @property
@@ -123,8 +123,11 @@ class Trace(Shown):
         """A notice for tensors that were changed in place since: torch counts such changes."""
         changed = [
             value.name
-            for value, version in self._versions.items()
-            if not value.tensor.is_inference() and value.tensor._version != version
+            for value in self._values
+            if value.version is not None
+            and value.tensor is not None
+            and not value.tensor.is_inference()
+            and value.tensor._version != value.version
         ]
         if not changed:
             return []
@@ -142,7 +145,7 @@ class Trace(Shown):
 
     @property
     def passes(self) -> list[Pass]:
-        return [event.pass_ for event in self.events if isinstance(event, PassBegun)]
+        return [event.pass_ for event in self.events.of(PassBegun)]
 
     @property
     def error(self) -> Failed | LimitReached | None:

@@ -15,7 +15,7 @@ TEN = "a = rand(4)\n" + "a = a * 2\n" * 10
 def cut(text: str, limits: Limits = DEFAULT_LIMITS, **keywords):
     trace = Program.parse(text).run(limits=limits, **keywords)
     assert isinstance(trace.error, LimitReached)
-    assert trace.at(len(trace)).event is trace.error
+    assert trace.at(len(trace)).event == trace.error
     return trace
 
 

@@ -1,9 +1,12 @@
 """Two traces that say the same: what tests hold one against the other with."""
 
+from inspect import signature
+
 import torch
 
 from simplegrad import Trace
-from simplegrad.trace.events import Value
+from simplegrad.trace.events import Entry, Value
+from simplegrad.trace.rows import Events
 
 
 def as_data(x):
@@ -12,9 +15,9 @@ def as_data(x):
         return ("value", x.id, x.name, x.shape, x.dtype, x.leaf, x.note, as_data(x.tensor))
     if isinstance(x, torch.Tensor):
         return (str(x.dtype), tuple(x.shape), x.stride() if 0 in x.stride() else None, str(x.tolist()))
-    if hasattr(x, "__dataclass_fields__"):
-        return (type(x).__name__, *(as_data(getattr(x, name)) for name in x.__dataclass_fields__))
-    if isinstance(x, (list, tuple)):
+    if isinstance(x, Entry) or hasattr(x, "__dataclass_fields__"):
+        return (type(x).__name__, *(as_data(getattr(x, name)) for name in signature(type(x)).parameters))
+    if isinstance(x, (list, tuple, Events)):
         return [as_data(each) for each in x]
     return x
 

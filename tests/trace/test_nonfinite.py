@@ -172,7 +172,7 @@ def test_it_is_the_same_after_a_file():
 def test_a_trace_without_numbers_is_an_error():
     value = Value(0, "x", (2,))
     with pytest.raises(ValueError, match="values='norm'"):
-        find_nonfinite(Trace([Leaf(index=0, value=value)], [], [value]))
+        find_nonfinite(Trace([Leaf(0, None, None, None, None, value)], [], [value]))
 
 
 def test_an_unknown_kind_is_an_error():

@@ -179,7 +179,7 @@ def test_a_run_that_raises_keeps_its_events_the_error_last():
     with pytest.raises(RuntimeError, match="as planned"), record() as trace:
         RUNS["it_raises_in_propagate"]()
     last = trace.events[-1]
-    assert isinstance(last, Failed) and trace.error is last
+    assert isinstance(last, Failed) and trace.error == last
     entry = "r = it_raises_in_propagate(a)"
     assert (last.error, last.message) == ("RuntimeError", f"as planned (in the propagate of entry 0, '{entry}')")
     assert "raise RuntimeError" in Path(last.source[0]).read_text().splitlines()[last.source[1] - 1]
@@ -201,7 +201,7 @@ def test_a_run_that_passed_a_limit_ends_with_it():
         leaves()
         raise LimitError("entries", 10, "more than 10 entries")
     last = trace.events[-1]
-    assert isinstance(last, LimitReached) and trace.error is last
+    assert isinstance(last, LimitReached) and trace.error == last
     assert (last.what, last.limit, last.message) == ("entries", 10, "more than 10 entries")
 
 

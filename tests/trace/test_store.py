@@ -140,7 +140,7 @@ def trace_of(*tensors) -> Trace:
         Value(i, f"x{i}", tuple(t.shape), t, str(t.dtype).removeprefix("torch."), leaf=True)
         for i, t in enumerate(tensors)
     ]
-    return Trace([Leaf(index=i, value=value) for i, value in enumerate(values)], [], values)
+    return Trace([Leaf(i, None, None, None, None, value) for i, value in enumerate(values)], [], values)
 
 
 @pytest.mark.parametrize("name", TENSORS)

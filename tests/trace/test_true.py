@@ -160,7 +160,7 @@ def test_a_trace_is_a_sequence_of_events():
         x = leaf(1.0, name="x")
         x * 2
     assert [event.kind for event in trace] == ["Leaf", "Recorded"]
-    assert trace[-1] is trace.events[1] and trace[:1] == trace.events[:1]
+    assert trace[-1] == trace.events[1] and trace[:1] == trace.events[:1]
 
 
 # --- broadcasting ------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from dataclasses import replace
 from itertools import count
 
 import pytest
@@ -52,7 +53,8 @@ def run_of(operator: str, inputs: int, outputs: int, name: str = "x", tensor=Non
         *((Accumulated, {"entry": entry, "pass_id": 0, **each}) for each in come),
         (PassEnded, {"pass_": pass_, "table": ((loss, seed),), "results": out, "pass_id": 0}),
     ]
-    events = [kind(index=number, **fields) for number, (kind, fields) in enumerate(rows)]
+    usual = dict.fromkeys(("parent", "pass_id", "line", "source"))
+    events = [kind(index=number, **usual | fields) for number, (kind, fields) in enumerate(rows)]
     trace = Trace(events, [entry], [*ins, *outs, loss, seed, g])
     trace.title = trace.program = name
     return trace
@@ -103,12 +105,12 @@ def test_numbers_of_every_dtype_are_shown(dtype, size):
 def test_what_nobody_can_read_is_not_shown():
     value = Value(0, "x", (1,) * 70, torch.zeros([1] * 70), note="")
     assert value_text(value) == ""
-    assert payload(Trace([Leaf(index=0, value=value)], [], [value]))["values"][0][3:] == (0, 0, -1)
+    assert payload(Trace([Leaf(0, None, None, None, None, value)], [], [value]))["values"][0][3:] == (0, 0, -1)
 
 
 def test_repeated_numbers_cost_what_they_take():
     huge = Value(0, "x", (2**16, 2**16), torch.tensor(2.0).expand(2**16, 2**16))
-    trace = Trace([Leaf(index=0, value=huge)], [], [huge])
+    trace = Trace([Leaf(0, None, None, None, None, huge)], [], [huge])
     assert bytes_of(trace) < 10_000
     assert payload(trace)["values"][0][2] == "[2.0000, 2.0000, 2.0000, 2.0000, …; norm 1.311e+05]"
 
@@ -133,7 +135,7 @@ def test_the_text_that_came_with_a_trace_is_shown(tmp_path):
     trace = run_of("mul", 2, 1)
     trace.texts = {"/elsewhere/ops.py": [(11, ["def f(a, b):", "    return a * b"])]}
     for event in trace.events:
-        object.__setattr__(event, "source", ("/elsewhere/ops.py", 12))
+        trace.events.replace(replace(event, source=("/elsewhere/ops.py", 12)))
     trace.program = ""
     assert payload(trace)["sources"] == [("ops.py", 11, ["def f(a, b):", "    return a * b"])]
 
