@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import functools
 import inspect
 import linecache
@@ -177,15 +178,14 @@ def return_line(code: types.CodeType) -> int:
     return max((n.lineno for n in statements(code) if isinstance(n, ast.Return)), default=last_line(code))
 
 
-def returned_name(code: types.CodeType, at: Place | None, place_: int) -> str:
-    """The name that the `return` at these lines gives in one slot; "" where there is no such name."""
+def returned_names(code: types.CodeType, at: Place | None, place_: int) -> list[str]:
+    """The names in what the `return` at these lines gives in one slot; in all of it, where that is no plain tuple."""
     found = [n for n in statements(code) if isinstance(n, ast.Return) and at is not None and n.lineno == at.first]
     value = found[0].value if found else None
     if isinstance(value, ast.Tuple | ast.List):
         value = value.elts[place_] if place_ < len(value.elts) else None
-    elif place_:
-        return ""
-    return value.id if isinstance(value, ast.Name) else ""
+        return [value.id] if isinstance(value, ast.Name) else []
+    return sorted({n.id for n in ast.walk(value) if isinstance(n, ast.Name)}) if value is not None else []
 
 
 def untaken(code: types.CodeType, name: str, ran: set[int]) -> Place | None:
@@ -196,6 +196,19 @@ def untaken(code: types.CodeType, name: str, ran: set[int]) -> Place | None:
             if any(name in _targets(each) and each.lineno not in ran for each in binds):
                 return place(code, node.lineno)
     return None
+
+
+def bound_otherwise(text: str, names: dict[str, str]) -> str:
+    """An assignment whose targets have other names."""
+    tree = _parsed(text)
+    if tree is None or len(tree.body) != 1 or not isinstance(tree.body[0], ast.Assign):
+        return ""
+    statement = copy.deepcopy(tree.body[0])
+    for node in (node for target in statement.targets for node in ast.walk(target)):
+        if isinstance(node, ast.Name):
+            node.id = names.get(node.id, node.id)
+    targets = [ast.unparse(target).removeprefix("(").removesuffix(")") for target in statement.targets]
+    return " = ".join([*targets, ast.unparse(statement.value)])
 
 
 def line_naming(code: types.CodeType, slot_name: str) -> int | None:

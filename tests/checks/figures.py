@@ -1,7 +1,7 @@
 """What check says of the collections, beside what torch's own checks say: `python -m tests.checks.figures`.
 
-Faults of the contract: named with code and line by check, beside those that gradcheck or gradgradcheck refuse; opcheck
-takes operators of torch.library alone, and none of these is one.
+Faults of the contract, of Functions and of operators: named with code and line by check, beside those that gradcheck,
+gradgradcheck or, of operators, opcheck refuse while they let the right one pass.
 Kernels in half precision: right ones accused, wrong ones found. Pairs: both subjects under one code. Mutants have a
 program of their own, `python -m tests.checks.mutation`.
 """
@@ -20,6 +20,7 @@ from tests.checks.collection import PAIRS, half
 from tests.checks.collection.contract import CONTRACT, Fault
 from tests.checks.collection.functions import TWINS
 from tests.checks.collection.more import BOTH
+from tests.checks.collection.operators import DEFINED, OPERATORS
 from tests.checks.right import RIGHT
 from tests.checks.test_contract import names_its_line
 from tests.checks.test_pairs import leaves
@@ -36,26 +37,36 @@ def refused(test: Callable, fn: Callable, inputs: tuple) -> bool:
         return True
 
 
-def refused_by_torch(fault: Fault) -> list[str]:
+def refused_by_torch(name: str, fault: Fault) -> list[str]:
     """Which of torch's checks refuse the broken one and let the right one pass."""
     tests = {"gradcheck": gradcheck, "gradgradcheck": gradgradcheck}
-    return [
-        name
-        for name, test in tests.items()
-        if refused(test, fault.broken, fault.inputs) and not refused(test, fault.right, fault.inputs)
+    found = [
+        test
+        for test, function in tests.items()
+        if refused(function, fault.broken, fault.inputs) and not refused(function, fault.right, fault.inputs)
     ]
+    if name in DEFINED:
+        broken, right = (refused_by_opcheck(op, fault.inputs) for op in DEFINED[name])
+        found += ["opcheck"] if broken and not right else []
+    return found
 
 
-def contract_faults() -> tuple[int, int]:
+def refused_by_opcheck(op: Callable, inputs: tuple) -> bool:
+    """By any of its four tests."""
+    answers = torch.library.opcheck(op, inputs, raise_exception=False)
+    return any(answer != "SUCCESS" for answer in answers.values())
+
+
+def contract_faults(faults: dict[str, Fault]) -> tuple[int, int]:
     """Named by check with code and line, and refused by torch."""
     named, theirs = 0, 0
-    for name, fault in CONTRACT.items():
+    for name, fault in faults.items():
         report = check(fault.broken, *fault.inputs)
         right = check(fault.right, *fault.inputs).verdict
-        ours = report.verdict in fault.codes and names_its_line(name, report)
-        torchs = refused_by_torch(fault)
-        named, theirs = named + ours, theirs + bool(torchs)
-        line = "line" if names_its_line(name, report) else "no line"
+        has_line = names_its_line(faults, name, report)
+        torchs = refused_by_torch(name if faults is OPERATORS else "", fault)
+        named, theirs = named + (report.verdict in fault.codes and has_line), theirs + bool(torchs)
+        line = "line" if has_line else "no line"
         print(f"  {name:<42} {report.verdict:<24} {line:<8} right one: {right:<12} {', '.join(torchs)}")
     return named, theirs
 
@@ -94,13 +105,19 @@ def main() -> int:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     print("faults of the contract")
-    named, theirs = contract_faults()
+    named, theirs = contract_faults(CONTRACT)
+    print("the same as operators of torch.library")
+    operators, theirs_of_operators = contract_faults(OPERATORS)
     print("half precision")
     accused, found = half_precision()
     agreed, pairs = one_code_for_both()
     print("right Functions")
     alarms = false_alarms()
     print(f"contract: {named} of {len(CONTRACT)} with code and line; gradcheck and gradgradcheck refuse {theirs}")
+    print(
+        f"operators: {operators} of {len(OPERATORS)} with code and line; gradcheck, gradgradcheck and opcheck refuse "
+        f"{theirs_of_operators}"
+    )
     print(f"half precision: {accused} of 100 right ones accused; {found} of 30 wrong ones found")
     print(f"one code for both subjects: {agreed} of {pairs}")
     print(f"right Functions not called correct: {alarms} of {len(RIGHT)}")

@@ -129,12 +129,14 @@ def could_be_wrong(suspect: Suspect) -> bool:
 
 
 def right_statements(samples: Samples) -> set[Place]:
-    """Statements of a backward that compute what has a meaning as it is: what is wrong is wrong after them."""
+    """Statements of a backward that compute a derivative, or a gradient, as it has to be: what is wrong is wrong after
+    them. A value of forward is no more than what something is made of."""
     search = Search(samples, samples.wrong)
+    derivatives = [m for m in search.meanings if m[0].kind in ("partial", "gradient")]
     right, others = set(), set()
     for site, notes in flowing(search.bases[0]).items():
         values = [last_value(base, site) for base in search.bases]
-        is_right = len(notes) == 1 and any(means(values, m) for m in search.meanings)
+        is_right = len(notes) == 1 and any(means(values, m) for m in derivatives)
         (right if is_right and not search.is_returned(values[0]) else others).add(site.statement)
     return right - others
 
@@ -190,7 +192,9 @@ def accuses(suspect: Suspect) -> bool:
     if suspect.meant is None or suspect.is_final or suspect.is_arrangement:
         return False
     is_part = suspect.is_meant_exactly and suspect.meant.kind == "gradient"
-    return suspect.meaning is None or (is_part and suspect.meaning.kind == "gradient")
+    is_other = suspect.is_meant_exactly and suspect.meant.kind == "value"  # of forward one value stands for another
+    kind = suspect.meaning.kind if suspect.meaning is not None else ""
+    return not kind or (is_part and kind == "gradient") or (is_other and kind == "value")
 
 
 def how(search: Search, suspect: Suspect) -> str:

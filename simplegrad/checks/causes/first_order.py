@@ -110,6 +110,7 @@ class Case:
         found = plainest(of_all or [each for each in self.repairs if slot in each.slots])
         if len({each.place for each in found}) > 1:
             found = [each for each in found if each.place not in self.right_statements] or found
+            found = likeliest(found)
         places = {each.place for each in found}
         if places & self.calling and (too_much := [each for each in found if each.after in each.before]):
             return too_much[0]  # something stands there that is not the call
@@ -171,11 +172,15 @@ class Case:
 
 
 def plainest(repairs: list[Repair]) -> list[Repair]:
-    """Those of the plainest change; of them, those of the statements that are likeliest wrong by what they are."""
+    """Those of the plainest change: signs, and what else is as plain, can be put right in several places."""
     least = min((each.rank for each in repairs), default=0)
-    found = [each for each in repairs if each.rank <= (PLAIN if 0 <= least <= PLAIN else least)]
-    most = max((each.suspicion for each in found), default=0)
-    return [each for each in found if each.suspicion == most]
+    return [each for each in repairs if each.rank <= (PLAIN if 0 <= least <= PLAIN else least)]
+
+
+def likeliest(repairs: list[Repair]) -> list[Repair]:
+    """Those of the statements that are likeliest wrong by what they are."""
+    most = max((each.suspicion for each in repairs), default=0)
+    return [each for each in repairs if each.suspicion == most]
 
 
 # -- as the rules of the tape see it -------------------------------------------------------------------------------
@@ -356,10 +361,16 @@ def none_at(case: Case, slot: int) -> Place | None:
     or the statement that bound it; else the return."""
     if case.code is None:
         return None
-    name = source.returned_name(case.code, case.ran.returned_at, case.rule.call.differentiated[slot])
-    if name and case.ran.locals.get(name, case) is None and name in case.ran.bound:
-        return source.untaken(case.code, name, case.ran.lines) or case.ran.bound[name]
-    return case.returned_at
+    names = source.returned_names(case.code, case.ran.returned_at, case.rule.call.differentiated[slot])
+    empty = [name for name in names if name in case.ran.bound and holds_none(case.ran.locals.get(name, case))]
+    if len(empty) != 1:
+        return case.returned_at
+    return source.untaken(case.code, empty[0], case.ran.lines) or case.ran.bound[empty[0]]
+
+
+def holds_none(value: Any) -> bool:
+    """None, or a list of nothing else."""
+    return value is None or isinstance(value, list | tuple) and bool(value) and all(each is None for each in value)
 
 
 def swapped(case: Case) -> bool:
@@ -380,7 +391,6 @@ def misnamed(case: Case) -> list[Finding]:
 def unpacked_as_another(case: Case, names: dict[str, str], at: Site) -> Finding:
     """`names`: of backward, and what forward calls what it holds."""
     said = " and ".join(f"for `{name}` what forward calls `{other}`" for name, other in names.items())
-    repaired = next((each for each in case.repairs if each.place == at.statement and each.rank == 0), None)
     return case.finding(
         "wrong_gradient",
         f"backward of {case.name} takes {said}: what forward saves and what backward unpacks do not stand in the same "
@@ -389,7 +399,7 @@ def unpacked_as_another(case: Case, names: dict[str, str], at: Site) -> Finding:
         made_at=saving_at(case.alone, "ctx.save_for_backward"),
         read_at=at.statement,
         explanation="; ".join(f"`{other}` stands where `{name}` belongs" for name, other in names.items()),
-        fix=repaired.statement if repaired else "",
+        fix=source.bound_otherwise(at.statement.text, names) if set(names) == set(names.values()) else "",
     )
 
 

@@ -48,7 +48,7 @@ def changes_of(tree: ast.FunctionDef) -> Iterator[Change]:
     """Each change of each statement."""
     for statement in (n for n in ast.walk(tree) if isinstance(n, ast.Assign)):
         for spot, new in reordered(statement):
-            yield Change(statement, spot, new)
+            yield Change(statement, spot, new, 4)
     bound, given = bound_in(tree), {each.arg for each in tree.args.args[1:]}
     for statement in (n for n in ast.walk(tree) if isinstance(n, (*STATEMENTS, *HEADS))):
         names = [name for name, line in bound.items() if line < statement.lineno][:MOST_NAMES]

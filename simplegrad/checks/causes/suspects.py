@@ -26,7 +26,7 @@ from ..report import Place
 from .needed import MOST_ELEMENTS, Needed, flattened, needed
 from .owner import Owner
 from .samples import Known, Sample, Samples
-from .trail import Change, Note, Ran, Site, followed
+from .trail import Change, Note, Ran, Site, Spot, followed, tensors_in
 
 MOST_RUNS = 4000  # changed runs of one search
 MOST_NOTES = 150  # operations of a backward; one that runs more is a loop
@@ -67,17 +67,18 @@ class Suspect:
     is_meant_exactly: bool = False  # not only up to a constant factor
     factor: float | None = None  # the constant that repairs it
     begins: bool = False  # it is zeros that something is added to
+    level: int = -1  # how deep in the calls from backward its statement is looked for
     computes: bool = True  # its statement does more than arrange what is there
     missing: str = ""  # what is missing in it, in words: a term or a factor that is known elsewhere in the run
 
     @property
     def statement(self) -> Place:
-        return self.site.statement
+        return self.site.statement_of(self.level)
 
     @property
     def operations(self) -> int:
         """How much its statement does: the more, the likelier it holds a mistake."""
-        return operations_of(self.site.code, self.statement.first, self.statement.last)
+        return operations_of(self.site.calls[self.level][0], self.statement.first, self.statement.last)
 
     @property
     def is_zero(self) -> bool:
@@ -193,19 +194,36 @@ class Search:
 
     def suspects(self) -> list[Suspect]:
         """In the order in which they were computed."""
-        found = []
+        found, innocent = [], set()
         for site, notes in flowing(self.bases[0]).items():
             moved = self._moved_by(site)
             if any(i in moved for i in self.wrong) and not any(i in moved for i in self.right):
                 found.append(self._suspect(site, notes, moved))
+            elif moved and moved <= set(self.right):
+                innocent.add(site.calls[-1])
+        for suspect in found:
+            suspect.level = self._level(suspect.site, innocent)
         return found
+
+    def _level(self, site: Site, innocent: set[Spot]) -> int:
+        """How deep in the calls it may be wrong: what forward calls as well is right, since forward is; and so is what
+        another call of it made a right gradient of. Then it was given something wrong."""
+        level = len(site.calls) - 1
+        while level and (site.calls[level][0] in self.of_forward or site.calls[level] in innocent):
+            level -= 1
+        return level
+
+    @cached_property
+    def of_forward(self) -> set[types.CodeType]:
+        """The functions that forward runs."""
+        return {code for note in self.samples.each[0].forward for code, _ in note.site.calls} - {self.code}
 
     def _suspect(self, site: Site, notes: list[Note], moved: set[int]) -> Suspect:
         values = [last_value(base, site) for base in self.bases]
         suspect = Suspect(site, notes[-1], values, len(notes), moved)
         suspect.is_final = self.is_returned(values[0])
         made = id(notes[0].made)
-        suspect.computes = site.statement in self.computing or bool(suspect.site.name) and suspect.is_final
+        suspect.computes = self._computes(notes[-1]) or bool(site.name) and suspect.is_final
         suspect.begins = not suspect.is_final and suspect.is_nothing and self._is_added_to(notes[-1])
         suspect.is_given = bool(site.name) and made in self.bases[0].given and self._first_bound(made) == site
         suspect.is_alias = bool(site.name) and not suspect.is_given and self._is_known_before(made, site)
@@ -213,13 +231,17 @@ class Search:
             suspect.meaning = next((m[0] for m in self.meanings if means(values, m)), None)
         return suspect
 
-    @cached_property
-    def computing(self) -> set[Place]:
-        """Statements that compute something of their own, by an operation of PyTorch or by anything else."""
-        operations = {note.site.statement for note in self.bases[0].notes if note.operation not in ARRANGE}
-        arranging = {note.site.statement for note in self.bases[0].notes if note.operation in ARRANGE - {"="}}
-        named = {note.site.statement for note in self.bases[0].notes if note.operation == "="}
-        return operations | (named - arranging)
+    def _computes(self, note: Note, deep: int = 6) -> bool:
+        """Whether more than an arrangement comes of its statement up to it, by an operation of PyTorch or otherwise."""
+        if note.operation not in ARRANGE:
+            return True
+        here = [n for n in self.bases[0].notes if n.operation != "=" and _together(n, note)]
+        if note.operation == "=":
+            makers = [n for n in here if n.made is note.made] or here
+            return not makers or any(map(self._computes, makers))
+        given = [x for x in tensors_in((note.args, note.kwargs)) if x is not note.made]
+        makers = [n for n in here if any(n.made is x for x in given)]
+        return deep > 0 and any(self._computes(n, deep - 1) for n in makers)
 
     def _is_added_to(self, note: Note) -> bool:
         users = (each.operation for each in self.bases[0].notes if any(note.made is x for x in each.args))

@@ -10,13 +10,17 @@ from tests.checks.collection.contract import Fault, memory
 from tests.checks.right.register import real
 
 OPERATORS: dict[str, Fault] = {}
+DEFINED: dict[str, list] = {}  # name of a fault -> its broken and its right operator, for opcheck
+_made: list = []
 
 
 def fault(*codes, inputs=()):
     """Decorate a function that returns (broken, right): operators, or functions that call some."""
 
     def register(make):
+        before = len(_made)
         broken, right = make()
+        DEFINED[make.__name__] = _made[before:]
         OPERATORS[make.__name__] = Fault(broken, right, inputs or (real(3),), codes)
         return make
 
@@ -28,6 +32,7 @@ def operator(name, body, backward, setup=None, schema="(Tensor x) -> Tensor"):
     made = torch.library.custom_op(f"contract::{name}", body, mutates_args=(), schema=schema)
     made.register_fake(body)
     made.register_autograd(backward, setup_context=setup or saves_inputs)
+    _made.append(made)
     return made
 
 
