@@ -168,7 +168,12 @@ def test_the_palette_inserts_behind_the_line_of_the_caret(page, server):
 def test_an_old_link_opens_the_palette_and_inserts_an_aggregate_of_ones_own_that_runs(page, server):
     open_program(page, server, "a = rand(3, seed=1)\nb = a * a\n", path="compose")
     expect(page.get_by_role("link", name="Compose")).to_have_count(0)
-    expect(page.locator("[data-testid=stTopNavLink][aria-current=page]")).to_have_text("Step")
+    current = page.locator("[data-testid=stTopNavLink][aria-current=page]")
+    expect(current).to_have_text("Step")
+    page.set_viewport_size({"width": 390, "height": 844})
+    expect(current).to_have_count(0)  # the menu is in the sidebar
+    page.set_viewport_size({"width": 1440, "height": 900})
+    expect(current).to_have_text("Step")  # another one
     page.click(EDITOR)
     page.keyboard.press("Control+End")
     page.click("details[data-group=Aggregates] [data-insert='an aggregate of your own']")

@@ -27,13 +27,11 @@ const LINKS = "[data-testid=stTopNavLink], [data-testid=stSidebarNavLink]";
 export default function ({ data }) {
   const links = () => [...document.querySelectorAll(LINKS)].filter((link) => link.pathname.endsWith(`/${data.page}`));
   const mark = () => links().forEach((link) => link.setAttribute("aria-current", "page"));
-  let timer;
-  const later = () => { timer = setTimeout(mark, 250); }; // on a narrow screen the menu is there once it is opened
+  const watching = new MutationObserver(mark); // the menu may come later, and comes anew where a screen is turned
+  watching.observe(document.body, { childList: true, subtree: true });
   mark();
-  document.addEventListener("click", later);
   return () => {
-    document.removeEventListener("click", later);
-    clearTimeout(timer); // of the click that leads away
+    watching.disconnect();
     if (!location.pathname.endsWith(`/${data.page}`)) links().forEach((link) => link.removeAttribute("aria-current"));
   };
 }
