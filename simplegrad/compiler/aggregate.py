@@ -39,7 +39,8 @@ def compile_aggregate(
     first appearance, `(a + b) * b`; or a function of Variables, which is called once with symbols; or an aggregate,
     whose own forward is read. `fused`: a body of `propagate` is one entry too, instead of one for each of its
     operations: less to see, and faster where it has many and tensors are small. `example`: tensors like the inputs, for
-    what asks how many dimensions they have, x.ndim; it is compiled for as many, and their sizes stay free.
+    what asks how many dimensions they have, x.ndim, or of what dtype they are; it is compiled for these, and their
+    sizes stay free. A raw tensor that the function computes with is a constant, with the numbers that it has now.
     Raises ProgramError (with line and column) for a text, CompileError for a function that cannot be compiled.
     """
     if not (isinstance(source, str) or callable(source)):
@@ -129,6 +130,12 @@ class CompiledAggregate(Aggregate):
                 raise CompileError(
                     f"{self.name}: {node.name} has {x.ndim} dimensions, and the example that it was compiled with has "
                     f"{like.ndim}. Compile it anew, with an example like this."
+                )
+
+            if self.expression.of_these_dtypes and x.dtype != like.dtype:
+                raise CompileError(
+                    f"{self.name}: {node.name} has dtype {x.dtype}, and the example that it was compiled with has "
+                    f"{like.dtype}, which the function asked for. Compile it anew, with an example like this."
                 )
 
     def case_of(self, tensors: Sequence[torch.Tensor]) -> Case:

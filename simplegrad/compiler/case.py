@@ -23,8 +23,8 @@ class Case:
         self.bodies = Bodies(self)
         self.twins = namespace(bodies=Twins(self.code))
         self.fused = fused
-        text = self.code.forward_text()
-        self.forward = function_of(text, self.code.name, self.code.name, bodies=self.bodies, TapeEntry=self.entry)
+        more = {"bodies": self.bodies, "TapeEntry": self.entry, **expression.graph.named}
+        self.forward = function_of(self.code.forward_text(), self.code.name, self.code.name, **more)
 
     def entry(self, inputs: list, outputs: list, propagate: Callable) -> TapeEntry:
         return tuple.__new__(TapeEntry, (inputs, outputs, propagate, self.on_tensors))
@@ -79,12 +79,12 @@ class Bodies(dict):
         if whole is not None:
             self[pattern] = whole
             return whole
-        code, more = self.case.code, {}
+        code, more = self.case.code, self.case.made.graph.named
         if len(self) < MOST_BODIES or pattern == self.case.all:
             text = code.body_text(pattern)
         else:
             text = code.fallback_text(pattern)
-            more = {code.body_name(self.case.all): self[self.case.all]}
+            more[code.body_name(self.case.all)] = self[self.case.all]
         name = code.body_name(pattern)
         self[pattern] = function_of(text, name, name, tensor=False, **more)
         return self[pattern]
@@ -99,5 +99,5 @@ class Twins(dict):
 
     def __missing__(self, pattern: tuple[bool, ...]) -> Callable:
         name = self.code.body_name(pattern)
-        self[pattern] = function_of(self.code.twin_text(pattern), name)
+        self[pattern] = function_of(self.code.twin_text(pattern), name, **self.code.made.graph.named)
         return self[pattern]

@@ -36,7 +36,7 @@ def identifier(text: str, taken: Taken) -> str:
     plain = unicodedata.normalize("NFKC", text)
     name = "".join(c if f"x{c}".isidentifier() else "_" for c in plain) or "x"
     name = name if name.isidentifier() else f"x{name}"
-    if name.startswith("dL_d"):  # as gradients are called
+    if name.startswith(("dL_d", "_given")):  # as gradients are called, and captured tensors
         name = f"v_{name}"
     if name in _RESERVED:
         name += "_"

@@ -27,6 +27,7 @@ class Copied:
         self.body = body
         self.code = code
         self.graph = Graph()
+        self.graph.captured = code.made.graph.captured
         reads = dict.fromkeys([*body.reads, *(n for n in code.asked_shapes if n not in body.reads)])
         incoming = [node for node in body.incoming if node is not None]
         self.inputs = {n: self.graph.leaf("input", code.names.get(n, n.name), n.kind) for n in (*incoming, *reads)}

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from numbers import Real
 from typing import Protocol
+
+import torch
 
 from ..language.limits import check_time
 from ..ops import TABLE, Op
@@ -13,15 +16,18 @@ from ..ops import TABLE, Op
 # size (an int), a shape.
 VALUE, MASK, CONSTANT, SIZE, SHAPE = "value", "mask", "constant", "size", "shape"
 
-# Numbers that stand in a text, and a condition as 1 and 0. A reverse part that reads them makes them anew.
+# Numbers that stand in a text or were captured, and a condition as 1 and 0. A reverse part that reads them makes them
+# anew.
 LITERALS = {
     name: Op(name, f"Variable.constant({text})", None, (), in_torch=text)
     for name, text in {
         "constant": "torch.tensor({})",
         "filled": "torch.full(({},), {})",
         "indicator": "{}.to(torch.get_default_dtype())",
+        "captured": "{}",
     }.items()
 }
+LITERALS["captured_constant"] = Op("captured_constant", "{}", None, ())
 
 
 def operation(name: str) -> Op:
@@ -74,6 +80,22 @@ class KnownShapes(Protocol):
 
     def rank(self, node: Node) -> int: ...
 
+    def dtype(self, node: Node) -> torch.dtype | None: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Captured:
+    """A tensor that a function had at hand when it was read, `text` in the code: its numbers, or a name for them."""
+
+    tensor: torch.Tensor
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        return f"<captured {id(self)}>"
+
 
 class Graph:
     """Makes nodes, and gives the one that is there already where op and arguments are the same."""
@@ -82,6 +104,8 @@ class Graph:
         self.nodes: list[Node] = []
         self.known: dict[tuple, Node] = {}
         self.watcher: Callable[[Node], None] | None = None  # told of each new node
+        self.captured: dict[int, Captured] = {}  # by the identity of the tensor that was met
+        self.met: list[torch.Tensor] = []  # those, so that no other takes their places
         self.reads_tensors = False  # `x.value` is x: an aggregate's forward is read, which computes on raw tensors
         self.shapes: KnownShapes | None = (
             None  # while an expression is read, ranks are known from examples or not at all
@@ -108,6 +132,21 @@ class Graph:
         self.nodes.append(node)
         return node
 
+    def constant(self, tensor: torch.Tensor) -> Node:
+        """A raw tensor beside symbols: a constant, with the numbers that it has now."""
+        if id(tensor) not in self.captured:
+            named = f"_given{len(self.met) + 1}"
+            small = numbers_text(tensor) if tensor.numel() <= MOST_WRITTEN else None
+            self.captured[id(tensor)] = Captured(tensor.detach().clone(), small or named)
+            self.met.append(tensor)
+        kind = VALUE if tensor.is_floating_point() else MASK if tensor.dtype == torch.bool else CONSTANT
+        return self("captured" if kind == VALUE else "captured_constant", self.captured[id(tensor)], kind=kind)
+
+    @property
+    def named(self) -> dict[str, torch.Tensor]:
+        """The captured tensors whose names stand in the code."""
+        return {each.text: each.tensor for each in self.captured.values() if each.text.startswith("_given")}
+
     def unspread(self, op: str, args: tuple) -> tuple:
         """A gradient that was spread need not be where the operation spreads it anyway."""
         if op in ("mul", "div", "scaled") and self.shapes is not None:
@@ -115,6 +154,17 @@ class Graph:
             if isinstance(g, Node) and g.op == "expand" and isinstance(other, Node) and other.kind in (VALUE, CONSTANT):
                 return (g.args[0], other) if self.shapes.same(g, other) else args
         return args
+
+
+MOST_WRITTEN = 8  # numbers of a captured tensor that stand in the code themselves
+
+
+def numbers_text(tensor: torch.Tensor) -> str | None:
+    """`torch.tensor([0, 2])`; None for an infinity or a NaN, and where the tensor is on another device."""
+    if tensor.is_floating_point() and not tensor.isfinite().all() or tensor.device.type != "cpu":
+        return None
+    usual = tensor.dtype in (torch.bool, torch.int64)
+    return f"torch.tensor({tensor.tolist()}{'' if usual else f', dtype={tensor.dtype}'})"
 
 
 def _key(arg) -> tuple:

@@ -59,6 +59,10 @@ class Shapes:
     def same(self, a: Node, b: Node) -> bool:
         return self.value(a).shape == self.value(b).shape
 
+    def dtype(self, node: Node) -> torch.dtype | None:
+        """None: code is for any."""
+        return None
+
     def signature(self, order: list[Node]) -> tuple:
         """Equal for shapes that the same code is right for: the ranks, which are equal, and where a size is 1."""
         seen: dict[tuple, int] = {}
@@ -67,7 +71,14 @@ class Shapes:
 
 
 class Ranks(Shapes):
-    """While a function is read that was given example inputs: the number of dimensions is known, no size is."""
+    """While a function is read that was given example inputs: the number of dimensions is known, and the dtype; no size
+    is. `asked`: whether somebody wanted to know a dtype, so that what was read is for these alone."""
+
+    asked = False
+
+    def dtype(self, node: Node) -> torch.dtype:
+        self.asked = True
+        return self.value(node).dtype
 
     def same(self, a: Node, b: Node) -> bool:
         if a is b:
@@ -133,6 +144,8 @@ def bodiless(value):
 def evaluated(node: Node, values: Mapping[Node, object]):
     """What a node computes from these tensors and sizes, by running the very text that stands in the code."""
     check_time()
+    if node.op in ("captured", "captured_constant"):
+        return node.args[0].tensor
     arguments = list(dict.fromkeys(tensors_of(node)))
     names = {each: f"x{i}" for i, each in enumerate(arguments)}
     writer = Writer(names, tensor=True, known=set(arguments))

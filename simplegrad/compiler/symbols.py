@@ -15,6 +15,7 @@ from ..engine import Variable
 from ..engine.operators import called, is_default
 from ..ops import FUNCTIONS, METHODS, Op, Operators, choosing, named_operator, pointwise
 from ..ops.methods import UnsupportedError, sizes_of
+from ..ops.refused import advice, spelled
 from .graph import CONSTANT, MASK, SHAPE, SIZE, VALUE, Graph, Node, flat, operation
 
 
@@ -47,15 +48,13 @@ class Thing:
     @classmethod
     def __torch_function__(cls, func, types, args=(), kwargs=None):
         name = getattr(func, "__name__", str(func))
-        first = args[0] if args else None
-        if isinstance(first, torch.Tensor):
-            raise no_operand(name, first)
+        if args and isinstance(args[0], torch.Tensor):
+            symbol = next(each for each in flat((args, [*(kwargs or {}).values()])) if isinstance(each, Thing))
+            args = (captured(name, symbol.graph, args[0]), *args[1:])
         kwargs = {key: value for key, value in (kwargs or {}).items() if not is_default(key, value)}
-        operator = getattr(Symbol, name, None) if name.startswith("__") else named_operator(name)
+        operator = getattr(type(args[0]), name, None) if name.startswith("__") else named_operator(name)
         if operator is None:
-            raise CompileError(
-                f"torch.{name} is not an operator of the engine. There are: {', '.join(sorted(FUNCTIONS))}."
-            )
+            raise CompileError(f"{spelled(name)} is not an operator of the engine. {advice(name, FUNCTIONS)}")
         try:
             return called(f"torch.{name}", operator, args, kwargs)
         except UnsupportedError as error:
@@ -65,7 +64,7 @@ class Thing:
     def bind(op: Op, args: tuple):
         """An operator of the table, of symbols: a node."""
         symbol = next(each for each in flat(args) if isinstance(each, Thing))
-        args = [operand(op, place, arg) for place, arg in enumerate(args)]
+        args = [operand(op, place, captured(op.name, symbol.graph, arg)) for place, arg in enumerate(args)]
         if op in (pointwise.add, pointwise.mul) and not isinstance(args[0], Symbol):
             args.reverse()  # a number stands on the right
         return symbol.make(op.name, *args, kind=kind_of(op))
@@ -79,10 +78,8 @@ def kind_of(op: Op) -> str:
 
 
 def operand(op: Op, place: int, arg):
-    """An argument, held to what the operator takes there. A raw tensor belongs in none, in the engine either."""
+    """An argument, held to what the operator takes there."""
     for each in flat((arg,)):
-        if isinstance(each, (torch.Tensor, Variable)):
-            raise no_operand(op.name, each)
         if isinstance(each, str) and not (op is pointwise.step and each in pointwise.STEPS):
             raise CompileError(f"{op.name}: text is of no use here, and {each!r} was given.")
     if op.name in choosing.CONDITIONS:
@@ -95,10 +92,16 @@ def operand(op: Op, place: int, arg):
     return arg
 
 
-def no_operand(what: str, x: object) -> CompileError:
-    return CompileError(
-        f"{what}: a {type(x).__name__} stands where a Variable or a number belongs. Make it an input of the function."
-    )
+def captured(what: str, graph: Graph, arg):
+    """The same, with a symbol for each raw tensor in it. What is trained is no constant, nor is what was computed."""
+    if type(arg) in (tuple, list):
+        return type(arg)([captured(what, graph, each) for each in arg])
+    if isinstance(arg, Variable) or isinstance(arg, torch.Tensor) and arg.requires_grad:
+        raise CompileError(
+            f"{what}: a {type(arg).__name__} of shape {tuple(arg.shape)} is not a constant, since gradients flow to "
+            f"it. Make it an input of the function."
+        )
+    return wrapped(graph, graph.constant(arg)) if isinstance(arg, torch.Tensor) else arg
 
 
 def check_dim(what: str, dim: object) -> None:
@@ -119,7 +122,7 @@ def check_index(what: str, index: tuple) -> None:
         if not all(end is None or isinstance(end, (int, Size)) for end in ends):
             raise CompileError("x[…]: the ends of a slice are whole numbers or sizes, x[1:], x[: y.shape[0]].")
         for each in () if ends else flat((part,)):
-            if not isinstance(each, (int, Symbol, Mask, Size, type(None), type(...))):
+            if not isinstance(each, (int, Symbol, Mask, Weights, Size, type(None), type(...))):
                 raise CompileError(
                     f"x[…]: an index is whole numbers, slices, None, …, a condition or an input, not a "
                     f"{type(each).__name__}."
@@ -253,7 +256,7 @@ class Shape(Thing):
 def compares(op: Op) -> Callable:
     def method(self, *others):
         for other in others:
-            if not isinstance(other, (Real, Symbol, Mask)):
+            if not isinstance(other, (Real, Symbol, Mask, torch.Tensor)):
                 raise CompileError(f"cannot compare {self!r} with a {type(other).__name__}.")
         return op(self, *others)
 
@@ -300,10 +303,14 @@ class Mask(Thing):
     def numbers(self) -> Symbol:
         return self.make("indicator", self)
 
+    def to(self, dtype=None) -> Symbol:
+        return self.numbers()
+
     def __mul__(self, other) -> Symbol:
         return self.numbers() * other
 
     __rmul__ = __mul__
+    __rand__, __ror__ = __and__, __or__
 
     def __getattr__(self, name: str):
         raise CompileError(f"a condition has no '{name}'. Conditions are for where(condition, a, b), joined by & | ~.")
@@ -341,9 +348,18 @@ class Symbol(Thing, Operators):
 
     @property
     def dtype(self) -> torch.dtype:
-        raise CompileError(
-            f"the dtype of {self!r} is known only at the call, and compiled code casts nothing: cast the inputs."
-        )
+        known = None if self.graph.shapes is None else self.graph.shapes.dtype(self.node)
+        if known is None:
+            raise CompileError(
+                f"the dtype of {self!r} is known only at the call. Give example inputs: "
+                f"compile_aggregate(f, example=(x, …))."
+            )
+        return known
+
+    @property
+    def device(self) -> torch.device:
+        """Where constants are made: on the processor."""
+        return torch.device("cpu")
 
     def numel(self) -> Size:
         return self.make("numel", shaped_like(self.node), kind=SIZE)
@@ -400,7 +416,7 @@ class Symbol(Thing, Operators):
         raise CompileError("a value is never changed in place: build the new one with where, cat or stack.")
 
     def __getattr__(self, name: str):
-        raise CompileError(f"'{name}' is not an operator of the engine. There are: {', '.join(sorted(METHODS))}.")
+        raise CompileError(f"'{name}' is not an operator of the engine. {advice(name, METHODS)}")
 
 
 KINDS = {VALUE: Symbol, MASK: Mask, CONSTANT: Weights, SIZE: Size, SHAPE: Shape}

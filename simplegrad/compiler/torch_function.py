@@ -13,6 +13,7 @@ from .code import Code, function_name, lines_of
 from .reverse import Differentiated
 from .run import module_of
 from .shapes import Shapes, Unknown
+from .symbols import CompileError
 
 MOST_PATTERNS = 8  # with more patterns than these, only that of a first backward gets a body of its own
 
@@ -71,7 +72,8 @@ class Module:
     def text(self) -> str:
         bodies = [self.code.body_text(pattern) for pattern in self.patterns]
         helpers = [source_of(op) for op in TABLE.values() if self.needs(op)]
-        parts = [f'"""{self.code.what}\n\n{_ABOUT}"""\n\nimport torch\n', self.wrapper(), self.class_text()]
+        given = "".join(f"\n{name} = {pasted(name, tensor)}\n" for name, tensor in self.made.graph.named.items())
+        parts = [f'"""{self.code.what}\n\n{_ABOUT}"""\n\nimport torch\n{given}', self.wrapper(), self.class_text()]
         return "\n\n".join([*parts, *bodies, self.table(), *helpers])
 
     def needs(self, op: Op) -> bool:
@@ -137,6 +139,19 @@ class Module:
     def table(self) -> str:
         rows = [f"    {pattern}: {self.code.body_name(pattern)}," for pattern in self.patterns]
         return "\n".join(["BODIES = {", *rows, "}\n"])
+
+
+MOST_PASTED = 1_000  # numbers of a captured tensor, in a text that is to be read
+
+
+def pasted(name: str, tensor: torch.Tensor) -> str:
+    if tensor.numel() > MOST_PASTED:
+        raise CompileError(
+            f"a tensor of shape {tuple(tensor.shape)} is captured: too many numbers for a text. Make it an input of "
+            f"the function."
+        )
+    numbers = str(tensor.tolist()).replace("inf", 'float("inf")').replace("nan", 'float("nan")')
+    return f'torch.tensor({numbers}, dtype={tensor.dtype}, device="{tensor.device}")'
 
 
 def source_of(op: Op) -> str:

@@ -21,7 +21,8 @@ _OPS = Path(ops.__file__).parent
 
 @dataclass
 class Expression:
-    """What is compiled: a graph with inputs and results. `what`: the source in a line; `function`: where it was one."""
+    """What is compiled: a graph with inputs and results. `what`: the source in a line; `function`: where it was one;
+    `of_these_dtypes`: it asked for the dtype of an example, and is for no other."""
 
     graph: Graph
     inputs: list[Node]
@@ -30,6 +31,7 @@ class Expression:
     what: str
     text: str = ""
     function: Callable | None = field(default=None, repr=False)
+    of_these_dtypes: bool = False
 
 
 def read_function(function: Callable, reads_tensors: bool = False, example: Sequence = ()) -> Expression:
@@ -48,10 +50,11 @@ def read_function(function: Callable, reads_tensors: bool = False, example: Sequ
     several = isinstance(returned, (tuple, list))
     results = [result_node(graph, each) for each in (returned if several else [returned])]
     plain = getattr(function, "__name__", type(function).__name__)  # an object that is called may have none
+    of_these_dtypes = getattr(graph.shapes, "asked", False)
     graph.shapes = None
     what = (inspect.getdoc(function) or plain).split("\n\n")[0].replace("\n", " ").replace('"""', "'''")
     name = plain if plain.isidentifier() else "compiled"
-    return Expression(graph, inputs, results, name, what.rstrip("\\"), "", function)
+    return Expression(graph, inputs, results, name, what.rstrip("\\"), "", function, of_these_dtypes)
 
 
 def parameters_of(function: Callable) -> list[str]:

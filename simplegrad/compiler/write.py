@@ -52,7 +52,7 @@ class Writer:
 
     def expression(self, node: Node) -> str:
         op = operation(node.op)
-        if node.op == "constant":
+        if node.op in ("constant", "captured", "captured_constant"):
             return op.written(node.args, self.form(op))  # of numbers that were read, and written anew: see leaves.py
         raw = self.tensor or node.kind in (MASK, CONSTANT)
         args = [self.argument(op, arg, raw, place) for place, arg in enumerate(node.args)]

@@ -12,6 +12,7 @@ import torch
 from ..ops import FUNCTIONS, Op, choosing, linear, named_operator, pointwise, shapes
 from ..ops import methods as _methods
 from ..ops.numbers import operand
+from ..ops.refused import advice, spelled
 from .errors import RawTensorError
 from .tape import _current, current_tape
 from .variable import Variable
@@ -473,8 +474,7 @@ def torch_function(cls, func, types, args=(), kwargs=None):
         if plain is not None:
             return plain
         raise RawTensorError(
-            f"torch.{name}: not an operator on Variables, so it cannot be recorded. "
-            f"There are: {', '.join(sorted(name for name in FUNCTIONS if name[0] != '_'))}."
+            f"{spelled(name)}: not an operator on Variables, so it cannot be recorded. {advice(name, FUNCTIONS)}"
         )
     kwargs = {key: value for key, value in (kwargs or {}).items() if not is_default(key, value)}
     if name != "where" and args:  # whose first is a condition

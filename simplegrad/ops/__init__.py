@@ -5,10 +5,23 @@ and symbols, torch.f(x), its name in programs, the palette, the compiled code. O
 method in methods.py too, which says how torch's arguments are written.
 """
 
-from . import choosing, composed, joining, linear, matrices, networks, pointwise, reductions, shapes
+from . import (
+    algebra,
+    arranging,
+    choosing,
+    composed,
+    joining,
+    linear,
+    matrices,
+    networks,
+    pointwise,
+    reductions,
+    shapes,
+    windows,
+)
 from .methods import ALIASES, FUNCTIONS, METHODS, Operators, named_operator
 from .table import TABLE, Op, op
 
 __all__ = ["ALIASES", "FUNCTIONS", "METHODS", "TABLE", "Op", "Operators", "named_operator", "op"]
-__all__ += ["choosing", "composed", "joining", "linear", "matrices", "networks", "pointwise", "reductions"]
-__all__ += ["shapes"]
+__all__ += ["algebra", "arranging", "choosing", "composed", "joining", "linear", "matrices", "networks"]
+__all__ += ["pointwise", "reductions", "shapes", "windows"]

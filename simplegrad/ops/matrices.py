@@ -6,6 +6,7 @@ import torch
 
 from .choosing import masked, where
 from .linear import matmul
+from .shapes import pad
 from .table import op
 
 inv = op("inv", "inv({})", torch.linalg.inv, lambda g, r, x: -(r.mT @ g @ r.mT), in_torch="torch.linalg.inv({})")
@@ -61,19 +62,23 @@ logabsdet = op(
 )
 
 
-eigvalsh = op(
-    "eigvalsh",
-    "eigvalsh({})",
-    torch.linalg.eigvalsh,
-    lambda g, r, x: eigenvectors(x) * g.unsqueeze(-2) @ eigenvectors(x).mT,
-    in_torch="torch.linalg.eigvalsh({})",
+def half(is_upper: bool) -> str:
+    return "U" if is_upper else "L"
+
+
+eigenvalues = op(
+    "eigenvalues",
+    lambda x, is_upper: f"eigvalsh({x})",
+    lambda x, is_upper: torch.linalg.eigvalsh(x, half(is_upper)),
+    lambda g, r, x, is_upper: eigenvectors(x, is_upper) * g.unsqueeze(-2) @ eigenvectors(x, is_upper).mT,
+    code="eigenvalues({}, {})",
 )
 eigenvectors = op(
     "eigenvectors",
-    "eigenvectors({})",
-    lambda x: torch.linalg.eigh(x)[1],
-    lambda g, r, x: r @ (r.mT @ g * inverse_gaps(eigvalsh(x))) @ r.mT,
-    in_torch="torch.linalg.eigh({})[1]",
+    lambda x, is_upper: f"eigenvectors({x})",
+    lambda x, is_upper: torch.linalg.eigh(x, half(is_upper))[1],
+    lambda g, r, x, is_upper: symmetric(r @ (r.mT @ g * inverse_gaps(eigenvalues(x, is_upper))) @ r.mT),
+    code="eigenvectors({}, {})",
 )
 
 
@@ -99,3 +104,89 @@ cholesky = op(  # r r.mT = x. Murray (2016), Differentiation of the Cholesky dec
 
 def symmetric(x):
     return (x + x.mT) * 0.5
+
+
+# --- parts of any matrix. Of a step dx, U' and V' turn by F * (U.mT @ dx @ V) in both; see torch's svd_backward -------
+
+svdvals = op(
+    "svdvals",
+    "svdvals({})",
+    torch.linalg.svdvals,
+    lambda g, r, x: svd_left(x) * g.unsqueeze(-2) @ svd_right(x).mT,
+    in_torch="torch.linalg.svdvals({})",
+)
+
+
+def svd_left_vjp(g, r, x):
+    s, right = svdvals(x), svd_right(x)
+    inner = r.mT @ g
+    turned = inner * inverse_gaps(s * s)
+    return (r @ ((turned + turned.mT) * s.unsqueeze(-2)) + (g - r @ inner) / s.unsqueeze(-2)) @ right.mT
+
+
+svd_left = op(
+    "svd_left",
+    "svd_left({})",
+    lambda x: torch.linalg.svd(x, False)[0],
+    lambda g, r, x: svd_left_vjp(g, r, x),
+    in_torch="torch.linalg.svd({}, False)[0]",
+)
+svd_right = op(
+    "svd_right",
+    "svd_right({})",
+    lambda x: torch.linalg.svd(x, False)[2].mT,
+    lambda g, r, x: svd_right_vjp(g, r, x),
+    in_torch="torch.linalg.svd({}, False)[2].mT",
+)
+
+
+def svd_right_vjp(g, r, x):
+    s, left = svdvals(x), svd_left(x)
+    inner = r.mT @ g
+    turned = inner * inverse_gaps(s * s)
+    return left @ (s.unsqueeze(-1) * (turned + turned.mT) @ r.mT + ((g - r @ inner) / s.unsqueeze(-2)).mT)
+
+
+def lower_copied(x):
+    """The lower triangle, mirrored to the upper."""
+    return x.tril() + x.tril(-1).mT
+
+
+qr_left = op(  # of at least as many rows as columns. Walter and Lehmann (2010), Algorithmic differentiation of QR
+    "qr_left",
+    "qr_left({})",
+    lambda x: torch.linalg.qr(x)[0],
+    lambda g, r, x: solve(qr_right(x), (g - r @ lower_copied(g.mT @ r)).mT).mT,
+    in_torch="torch.linalg.qr({})[0]",
+)
+qr_right = op(
+    "qr_right",
+    "qr_right({})",
+    lambda x: torch.linalg.qr(x)[1],
+    lambda g, r, x: solve(r, (qr_left(x) @ lower_copied(r @ g.mT)).mT).mT,
+    in_torch="torch.linalg.qr({})[1]",
+)
+
+
+def pinv_vjp(g, r, x, rtol, is_symmetric):  # Golub and Pereyra (1973)
+    h = g.mT
+    return r.mT @ r @ (h - h @ r @ x) + (h - x @ (r @ h)) @ r @ r.mT - r.mT @ g @ r.mT
+
+
+pinv = op(
+    "pinv",
+    lambda x, rtol, is_symmetric: f"pinv({x})",
+    lambda x, rtol, is_symmetric: torch.linalg.pinv(x, rtol=rtol, hermitian=is_symmetric),
+    pinv_vjp,
+    code="pinv({}, {}, {})",
+)
+
+
+def matrix_exp_vjp(g, r, x):
+    """The corner of exp([[x.mT, g], [0, x.mT]])."""
+    n = x.shape[-1]
+    twice = pad(x.mT, (0, n, 0, n), 0.0) + pad(x.mT, (n, 0, n, 0), 0.0) + pad(g, (n, 0, 0, n), 0.0)
+    return matrix_exp(twice)[..., :n, n:]
+
+
+matrix_exp = op("matrix_exp", "matrix_exp({})", torch.matrix_exp, matrix_exp_vjp, in_torch="torch.matrix_exp({})")

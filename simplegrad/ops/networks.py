@@ -1,4 +1,4 @@
-"""What networks are made of, of torch.nn.functional: losses, normalisations, windows of images. None needs a rule."""
+"""What networks are made of, of torch.nn.functional: losses, normalisations, attention. None needs a rule."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from numbers import Real
 import torch
 
 from . import choosing
-from .composed import chosen, composed, pair, values_of, windows_of
-from .methods import UnsupportedError, pad, where
+from .arranging import scatter_reduce
+from .composed import chosen, composed, leaky_relu, values_of
+from .methods import UnsupportedError, where
 
 
 def reduced(losses, reduction: str):
@@ -116,6 +117,51 @@ def gaussian_nll_loss(x, target, var, full: bool = False, eps: Real = 1e-6, *, r
 
 
 @composed
+def triplet_margin_with_distance_loss(
+    anchor,
+    positive,
+    negative,
+    *,
+    distance_function=None,
+    margin: Real = 1.0,
+    swap: bool = False,
+    reduction: str = "mean",
+):
+    distance = distance_function or pairwise_distance
+    far = distance(anchor, negative)
+    far = far.minimum(distance(positive, negative)) if swap else far
+    return reduced((distance(anchor, positive) - far + margin).relu(), reduction)
+
+
+@composed
+def multi_margin_loss(x, target, p: int = 1, margin: Real = 1.0, weight=None, *, reduction: str = "mean"):
+    rows = x if x.ndim == 2 else x.reshape(1, -1)
+    target = getattr(target, "value", target).reshape(-1, 1)
+    beyond = (rows - rows.gather(1, target) + margin).relu() ** p
+    beyond = beyond if weight is None else beyond * getattr(weight, "value", weight)[target]
+    losses = beyond.scatter(1, target, 0.0).sum(1) / rows.shape[1]
+    return reduced(losses if x.ndim == 2 else losses.reshape(()), reduction)
+
+
+@composed
+def multilabel_margin_loss(x, target, *, reduction: str = "mean"):
+    """`target`: in each row the right classes, up to the first -1."""
+    rows, target = (each.reshape(-1, each.shape[-1]) for each in (x, getattr(target, "value", target)))
+    asked = (target == -1).cumsum(1) == 0
+    places = target.masked_fill(~asked, 0)
+    right = torch.zeros_like(target).scatter_add(1, places, asked.long()) > 0
+    between = (1 - (rows.gather(1, places).unsqueeze(2) - rows.unsqueeze(1))).relu()
+    losses = choosing.masked(between, ~asked.unsqueeze(2) | right.unsqueeze(1)).sum((1, 2)) / rows.shape[1]
+    return reduced(losses if x.ndim == 2 else losses.reshape(()), reduction)
+
+
+@composed
+def multilabel_soft_margin_loss(x, target, weight=None, *, reduction: str = "mean"):
+    losses = -(target * x.logsigmoid() + (1 - target) * (-x).logsigmoid())
+    return reduced((losses if weight is None else losses * weight).mean(-1), reduction)
+
+
+@composed
 def kl_div(x, target, *, reduction: str = "mean", log_target: bool = False):
     if log_target:
         losses = target.exp() * (target - x)
@@ -136,6 +182,24 @@ def nll_loss(x, target, weight=None, *, ignore_index: int = -100, reduction: str
     return losses.sum() / weights.sum() if reduction == "mean" else reduced(losses, reduction)
 
 
+def smoothed(losses, logs, target, weight, ignore_index: int, reduction: str, share: float):
+    """A share of the loss for every class alike: of the mean, over as much weight as the rest has."""
+    dim = 1 if logs.ndim > 1 else 0
+    target = getattr(target, "value", target)
+    counted = target != ignore_index
+    weights = None if weight is None else getattr(weight, "value", weight)
+    shape = [-1 if at == dim else 1 for at in range(logs.ndim)]
+    everywhere = -(logs if weights is None else logs * weights.reshape(shape)).sum(dim)
+    everywhere = choosing.masked(everywhere, ~counted)
+    if reduction == "mean":
+        total = counted.to(logs.dtype)
+        total = total if weights is None else weights[target.masked_fill(~counted, 0)] * total
+        everywhere = everywhere.sum() / total.sum()
+    else:
+        everywhere = reduced(everywhere, reduction)
+    return losses * (1 - share) + everywhere * (share / logs.shape[dim])
+
+
 @composed
 def cross_entropy(
     x, target, weight=None, *, ignore_index: int = -100, reduction: str = "mean", label_smoothing: Real = 0.0
@@ -144,9 +208,12 @@ def cross_entropy(
     dim = 1 if x.ndim > 1 else 0
     logs = x.log_softmax(dim)
     if not target.dtype.is_floating_point:
-        if label_smoothing:
-            raise UnsupportedError("cross_entropy(…, label_smoothing=…): only with probabilities as target.")
-        return nll_loss(logs, target, weight, ignore_index=ignore_index, reduction=reduction)
+        losses = nll_loss(logs, target, weight, ignore_index=ignore_index, reduction=reduction)
+        return (
+            losses
+            if not label_smoothing
+            else smoothed(losses, logs, target, weight, ignore_index, reduction, label_smoothing)
+        )
     if tuple(target.shape) != tuple(x.shape):
         raise UnsupportedError(
             f"cross_entropy: the target holds floats, which are probabilities, and has shape {tuple(target.shape)}, "
@@ -216,6 +283,26 @@ def batch_norm(
     return scaled_and_shifted(normal, *[each if each is None else each.reshape(shape) for each in (weight, bias)])
 
 
+@composed
+def instance_norm(
+    x,
+    running_mean=None,
+    running_var=None,
+    weight=None,
+    bias=None,
+    use_input_stats: bool = True,
+    momentum: Real = 0.1,
+    eps: Real = 1e-5,
+):
+    """What is given as running mean and variance is read, and never changed."""
+    shape = (1, x.shape[1], *(1,) * (x.ndim - 2))
+    if use_input_stats:
+        normal = layer_norm(x, x.shape[2:], eps=eps)
+    else:
+        normal = (x - running_mean.reshape(shape)) * (running_var.reshape(shape) + eps) ** -0.5
+    return scaled_and_shifted(normal, *[each if each is None else each.reshape(shape) for each in (weight, bias)])
+
+
 def scaled_and_shifted(x, weight, bias):
     x = x if weight is None else x * weight
     return x if bias is None else x + bias
@@ -232,6 +319,72 @@ def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, sca
         if asked is not None and asked is not False:
             raise UnsupportedError(f"embedding(…, {name}=…) is not there on Variables. Leave it out.")
     return weight[getattr(input, "value", input)]
+
+
+@composed
+def embedding_bag(
+    input,
+    weight,
+    offsets=None,
+    max_norm=None,
+    norm_type=2,
+    scale_grad_by_freq: bool = False,
+    mode: str = "mean",
+    sparse: bool = False,
+    per_sample_weights=None,
+    include_last_offset: bool = False,
+    padding_idx: int | None = None,
+):
+    """Of the rows of `weight` at these places, the mean, the sum or the largest of each bag."""
+    chosen("mode", mode, ("mean", "sum", "max"))
+    if max_norm is not None or scale_grad_by_freq:
+        raise UnsupportedError("embedding_bag(…) takes no max_norm and no scale_grad_by_freq on Variables.")
+    places = getattr(input, "value", input)
+    count, bags = bags_of(places, offsets, include_last_offset)
+    places, factors = places.reshape(-1), None if per_sample_weights is None else per_sample_weights.reshape(-1, 1)
+    if padding_idx is not None:
+        kept = places != padding_idx % weight.shape[0]
+        places, bags, factors = places[kept], bags[kept], None if factors is None else factors[kept]
+    rows = weight[places] if factors is None else weight[places] * factors
+    zeros = torch.zeros(count, weight.shape[1], dtype=weight.dtype, device=weight.device)
+    index = bags.unsqueeze(1).expand(-1, weight.shape[1])
+    reduce = {"max": "amax"}.get(mode, mode)
+    return scatter_reduce(zeros, 0, index, rows, reduce, include_self=False)
+
+
+def bags_of(places: torch.Tensor, offsets, include_last_offset: bool) -> tuple[int, torch.Tensor]:
+    """How many bags there are, and that of each place."""
+    if offsets is None:
+        count, size = places.shape
+        return count, torch.arange(count, device=places.device).repeat_interleave(size)
+    offsets = getattr(offsets, "value", offsets)
+    at = torch.arange(places.shape[0], dtype=offsets.dtype, device=places.device)
+    return offsets.shape[0] - include_last_offset, torch.searchsorted(offsets, at, right=True) - 1
+
+
+@composed
+def bilinear(input1, input2, weight, bias=None):
+    """input1 @ weight[k] @ input2, for each k."""
+    halves = input1.unsqueeze(-2).unsqueeze(-2) @ weight  # (…, k, 1, size of input2)
+    product = (halves.squeeze(-2) * input2.unsqueeze(-2)).sum(-1)
+    return product if bias is None else product + bias
+
+
+@composed
+def rrelu(x, lower: Real = 1 / 8, upper: Real = 1 / 3, training: bool = False, inplace: bool = False):
+    if training:
+        raise UnsupportedError("rrelu(…, training=True) draws its slopes: leaky_relu has one that is known.")
+    return leaky_relu(x, (lower + upper) / 2)
+
+
+@composed
+def gumbel_softmax(logits, tau: Real = 1, hard: bool = False, eps: Real = 1e-10, dim: int = -1):
+    noise = -torch.empty(tuple(logits.shape), dtype=logits.dtype, device=logits.device).exponential_().log()
+    soft = ((logits + noise) / tau).softmax(dim)
+    if not hard:
+        return soft
+    values = values_of("gumbel_softmax(hard=True)", soft)
+    return soft - soft.detach() + torch.zeros_like(values).scatter_(dim, values.argmax(dim, True), 1.0)
 
 
 @composed
@@ -267,90 +420,3 @@ def shared(x, times: int):
     *batch, heads, length, size = x.shape
     apart = x.unsqueeze(-3).expand(*batch, heads, times, length, size)
     return apart.reshape(*batch, heads * times, length, size)
-
-
-@composed
-def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups: int = 1):
-    """Cross-correlation of images ((n,) channels, height, width), by their windows."""
-    out, channels, *kernel = weight.shape
-    images, dilation = x if x.ndim == 4 else x.unsqueeze(0), pair(dilation)
-    images = pad(images, around(padding, kernel, dilation)) if padding not in (0, "valid") else images
-    windows = windows_of(images, tuple(kernel), pair(stride), (0, 0), dilation)
-    n, _, high, wide, *_ = windows.shape
-    columns = windows.reshape(n, groups, channels, high, wide, *kernel).permute(0, 1, 3, 4, 2, 5, 6)
-    rows = weight.reshape(groups, out // groups, channels * math.prod(kernel))
-    product = columns.reshape(n, groups, high * wide, channels * math.prod(kernel)) @ rows.mT
-    product = product.mT.reshape(n, out, high, wide)
-    product = product if bias is None else product + bias.reshape(-1, 1, 1)
-    return product if x.ndim == 4 else product.squeeze(0)
-
-
-def around(padding, kernel: Sequence[int], dilation: Sequence[int]) -> tuple[int, ...]:
-    """What is put before and behind each dimension, from the last on, as torch's pad takes it."""
-    if padding == "same":
-        missing = [d * (k - 1) for k, d in zip(kernel, dilation)]
-        return tuple(part for each in reversed(missing) for part in (each // 2, each - each // 2))
-    return tuple(part for each in reversed(pair(padding)) for part in (each, each))
-
-
-@composed
-def conv1d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups: int = 1):
-    stride, dilation = ((1, each if isinstance(each, int) else each[0]) for each in (stride, dilation))
-    padding = padding if isinstance(padding, str) else (0, padding if isinstance(padding, int) else padding[0])
-    return conv2d(x.unsqueeze(-2), weight.unsqueeze(-2), bias, stride, padding, dilation, groups).squeeze(-2)
-
-
-@composed
-def avg_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None):
-    padding, kernel = pair(padding), pair(kernel_size)
-    given = torch.ones(1, *x.shape[-2:], dtype=x.dtype, device=x.device)
-    size = torch.nn.functional.avg_pool2d(given, kernel, stride, padding, ceil_mode).shape[-2:]
-    sums = summed_windows(x, kernel, stride, padding, size)
-    if divisor_override is not None or count_include_pad and not ceil_mode:
-        return sums / (divisor_override or math.prod(kernel))
-    if count_include_pad:  # of what a window has beyond the padding nothing is counted
-        given = pad(given, around(padding, kernel, (1, 1)), value=1.0)
-        padding = (0, 0)
-    return sums / summed_windows(given, kernel, stride, padding, size).squeeze(0)
-
-
-def summed_windows(x, kernel: tuple, stride, padding: tuple, size: Sequence[int]):
-    """The sums of so many windows; the last ones may go beyond the padding."""
-    stride = kernel if stride in (None, (), []) else pair(stride)
-    high, wide = (
-        max(0, (count - 1) * s + k - n - p) for count, s, k, n, p in zip(size, stride, kernel, x.shape[-2:], padding)
-    )
-    images = x if x.ndim == 4 else x.unsqueeze(0)
-    images = pad(images, (padding[1], wide, padding[0], high))
-    sums = windows_of(images, kernel, stride, (0, 0), (1, 1)).sum((-2, -1))[..., : size[0], : size[1]]
-    return sums if x.ndim == 4 else sums.squeeze(0)
-
-
-@composed
-def adaptive_avg_pool2d(x, output_size):
-    """Means of output_size windows, which cover the image and may overlap by one: as products with their weights."""
-    asked = pair(output_size)
-    rows, columns = (means_of(n, n if out is None else out, x) for n, out in zip(x.shape[-2:], asked))
-    return rows @ x @ columns.mT
-
-
-def means_of(n: int, out: int, like) -> torch.Tensor:
-    """(out, n): the weights with which each of n counts in each of `out` means."""
-    starts = torch.arange(out) * n // out
-    ends = ((torch.arange(out) + 1) * n + out - 1) // out
-    at = torch.arange(n)
-    inside = ((at >= starts.unsqueeze(1)) & (at < ends.unsqueeze(1))).to(like.dtype)
-    return (inside / inside.sum(1, keepdim=True)).to(like.device)
-
-
-@composed
-def max_pool2d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
-    images = values_of("max_pool2d", x)
-    _, places = torch.nn.functional.max_pool2d(images, kernel_size, stride, padding, dilation, ceil_mode, True)
-    found = x.flatten(-2).gather(-1, places.flatten(-2)).reshape(places.shape)
-    return (found, places) if return_indices else found
-
-
-@composed
-def max_pool2d_with_indices(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=True):
-    return max_pool2d(x, kernel_size, stride, padding, dilation, ceil_mode, True)

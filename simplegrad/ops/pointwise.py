@@ -82,6 +82,21 @@ xlogy = pointwise(
     "xlogy", "{}.xlogy({})", torch.xlogy, lambda g, r, a, b: log_unless_zero(g, a, b), lambda g, r, a, b: g * (a / b)
 )
 
+
+def log1p_unless_zero(g, a, b):
+    zero = (a == 0) & (b <= -1)
+    return masked(g, zero) * where(zero, 0.0, b).log1p()
+
+
+xlog1py = pointwise(
+    "xlog1py",
+    "xlog1py({}, {})",
+    torch.special.xlog1py,
+    lambda g, r, a, b: log1p_unless_zero(g, a, b),
+    lambda g, r, a, b: g * (a / (b + 1)),
+    in_torch="torch.special.xlog1py({}, {})",
+)
+
 # --- of one ------------------------------------------------------------------------------------------------------
 
 neg = pointwise("neg", "-{}", operator.neg, lambda g, r, x: -g)
@@ -114,13 +129,20 @@ sinc = of_one(
     "sinc", torch.sinc, lambda g, r, x: g * masked((times(x, math.pi).cos() - r) / where(x == 0, 1.0, x), x == 0)
 )
 i0 = of_one("i0", torch.i0, lambda g, r, x: g * i1(x))
-i1 = pointwise(
-    "i1",
-    "i1({})",
-    torch.special.i1,
-    lambda g, r, x: g * where(x == 0, 0.5, x.i0() - r / where(x == 0, 1.0, x)),
-    in_torch="torch.special.i1({})",
+
+
+def special(name: str, vjp) -> Op:
+    return pointwise(name, f"{name}({{}})", getattr(torch.special, name), vjp, in_torch=f"torch.special.{name}({{}})")
+
+
+i1 = special("i1", lambda g, r, x: g * where(x == 0, 0.5, x.i0() - r / where(x == 0, 1.0, x)))
+i0e = special("i0e", lambda g, r, x: g * i1e(x) - scaled(g * r, sign(x)))
+i1e = special(
+    "i1e", lambda g, r, x: g * where(x == 0, 0.5, i0e(x) - r / where(x == 0, 1.0, x)) - scaled(g * r, sign(x))
 )
+erfcx = special("erfcx", lambda g, r, x: g * (times(x * r, 2) - 2 / math.sqrt(math.pi)))
+log_ndtr = special("log_ndtr", lambda g, r, x: g * (math.sqrt(2 / math.pi) / erfcx(times(x, -math.sqrt(0.5)))))
+ndtri = special("ndtri", lambda g, r, x: g * times(times(r * r, 0.5).exp(), math.sqrt(2 * math.pi)))
 lgamma = of_one("lgamma", torch.lgamma, lambda g, r, x: g * digamma(x))
 digamma = of_one("digamma", torch.digamma, lambda g, r, x: g * polygamma(x, 1))
 polygamma = pointwise(
