@@ -28,6 +28,7 @@ FAR = 0.1
 NOTHING = {64: 1e-7, 32: 1e-3}  # of the slope of a move so far: such slopes are zero
 MOST_NAMED = 4
 MOST_ALONE = 16  # elements that are moved one by one
+AROUND = 12  # random points, and the opposite ones, in which each of a few elements is once the largest, say
 
 
 def judged_at_given(map: Any, tolerance: float) -> Answer:
@@ -68,6 +69,7 @@ class Point:
         self.base = map.values(map.at)
         self.weightings = weightings(self.base, torch.Generator().manual_seed(2000))
         self.ways = [drawn(x, torch.Generator().manual_seed(2100 + i)) * reach(x) for i, x in enumerate(map.at)]
+        self.near = (NEAR[map.bits], -NEAR[map.bits])
         self.far, self.close = (list(self._around(by)) for by in (NEAR[map.bits], NEAR[map.bits] / CLOSER))
         self.steady = [None if y is None else self._is_steady(k, plain(y.detach())) for k, y in enumerate(self.base)]
 
@@ -123,12 +125,12 @@ class Point:
 
     def _part(self, i: int, j: int, weights: list) -> Part:
         x, given = plain(self.map.at[i].detach()), self._gradient(self.map.at, weights, i)
-        kinks, odd = self._beside(i, weights, given)
+        kinks, odd, outside = self._beside(i, weights, given)
         movable, finite = torch.isfinite(x), torch.isfinite(given)
         steady = [None if w is None else torch.where(s, w, torch.zeros_like(w)) for w, s in zip(weights, self.steady)]
         asked = given if all(s is None or bool(s.all()) for s in self.steady) else None
         asked = self._gradient(self.map.at, steady, i) if asked is None else asked
-        rest = movable & finite & torch.isfinite(asked) & ~kinks
+        rest = movable & finite & torch.isfinite(asked) & ~kinks & ~outside
         look = self._look(i, j, steady, asked, rest)
         if look is not None and not look.is_sure(self.tolerance):  # along this way more may jump than at points nearby
             steady = self._steady_along(i, steady, rest)
@@ -141,10 +143,30 @@ class Point:
             self._unlike(part, i, j, steady, asked, rest, odd, look)
         if bool((kinks & movable).any()):
             part.looks += self._wrong_sides(i, j, steady, kinks & movable)
+            part.looks += self._along_ties(i, j, steady, asked, kinks & movable)
             part.beside.append(f"at a kink at {elements(self.map.names[i], kinks & movable)} it is that of a side")
+        if bool((outside & movable).any()):
+            part.looks += self._outside(i, j, weights, given, outside & movable)
         if bool((lost := movable & ~finite).any()):
             self._lost(part, i, j, weights, given, lost)
         return part
+
+    def _outside(self, i: int, j: int, weights: list, g: torch.Tensor, mask: torch.Tensor) -> Iterator[Look]:
+        """Elements at a kink whose gradient is beyond that of any point around it, beside the nearest of those."""
+        low, high = self._hull(i, weights, mask)
+        nearest = torch.minimum(torch.maximum(g.double(), low), high).to(g.dtype)
+        way = torch.where(mask, torch.sign(g - nearest) * reach(self.map.at[i]).to(g.dtype), torch.zeros_like(g))
+        slope = Slope(float((nearest * way)[mask].double().sum()), 0.0)
+        yield self._told(i, j, [None if w is None else plain(w) for w in weights], g, mask, way, slope)
+
+    def _along_ties(self, i: int, j: int, weights: list, g: torch.Tensor, kinks: torch.Tensor) -> Iterator[Look]:
+        """All elements of a tie moved together: where there is one slope to both sides, it is that of any gradient."""
+        row, x = [None if w is None else plain(w) for w in weights], plain(self.map.at[i].detach())
+        size = torch.where(kinks, reach(x).to(x.dtype), torch.zeros_like(x))
+        for way in (size, size * torch.sign(x)) if int(kinks.sum()) > 1 and not x.is_complex() else ():
+            look = self._told(i, j, row, g, kinks, way, self._slope_at(self.map.at, i, way, row))
+            if look.differs(max(self.tolerance, ALIKE)) and not look.vanishes:
+                yield look
 
     def _wrong_sides(self, i: int, j: int, weights: list, kinks: torch.Tensor) -> Iterator[Look]:
         """Of a kink that only backward has: its sides are held against differences at points beside the given one."""
@@ -219,19 +241,45 @@ class Point:
     def _gradient(self, at: list[torch.Tensor], weights: list, i: int) -> torch.Tensor:
         return _fitting(self.map.vjp(at, weights)[i], self.map.at[i])
 
-    def _beside(self, i: int, weights: list, given: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(elements at a kink whose gradient is that of a side or between them, elements with one that is nowhere)."""
+    def _beside(self, i: int, weights: list, given: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Elements at a kink whose gradient is that of a side or between them; elements with one that is nowhere; and
+        elements at a kink with one that is surely beyond all around it."""
         far, near = ([self._gradient(at, weights, i) for at in each] for each in (self.far, self.close))
         none = torch.zeros(given.shape, dtype=torch.bool, device=given.device)
         if not far or not near or given.is_complex():
-            return none, none
+            return none, none, none
         low, high = _bounds(near)
         size = _size(torch.stack(near))
         slack = self.tolerance * (torch.maximum(low.abs(), high.abs()).nan_to_num(0, 0, 0) + 0.1 * size)
         inside = (given >= low - slack) & (given <= high + slack)
         wide = _most([high - low], given)
         kinked = _jumps(_most([torch.sub(*reversed(_bounds(far)))], given), wide, size, self.map.bits) & (wide > slack)
-        return kinked & inside, ~kinked & ~inside & torch.isfinite(low) & torch.isfinite(given)
+        known = torch.isfinite(low) & torch.isfinite(given)
+        doubtful = ~inside & known
+        if not bool(doubtful.any()) or not bool(kinked.any()) or int(doubtful.sum()) > MOST_ALONE:
+            return kinked & inside, ~kinked & doubtful, none
+        low, high = self._hull(i, weights, doubtful)
+        is_tie = doubtful & (high - low > slack)
+        outside = is_tie & ((given < low - slack) | (given > high + slack))
+        is_steady = all(s is None or bool(s.all()) for s in self.steady)  # where values jump, gradients may be anything
+        return kinked & inside | is_tie & ~outside, ~kinked & doubtful & ~is_tie, outside if is_steady else none
+
+    def _hull(self, i: int, weights: list, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The least and the largest gradient of these elements, each moved alone to both sides, and all at random."""
+        size = reach(self.map.at[i]).to(plain(self.map.at[i]).dtype)
+        found = []
+        for one in (_alone(mask, place) for place in mask.nonzero().tolist()):  # of those that stay nothing is told
+            at = [[moved(x, one * size, by) if k == i else x for k, x in enumerate(self.map.at)] for by in self.near]
+            found += [torch.where(one, g, math.nan) for g in self._gradients(at, weights, i)]
+        for draw in range(AROUND):
+            generator = torch.Generator().manual_seed(3700 + draw)
+            ways = [drawn(x, generator) * reach(x).to(plain(x).dtype) for x in self.map.at]
+            at = [[moved(x, way, by) for x, way in zip(self.map.at, ways, strict=True)] for by in self.near]
+            found += self._gradients(at, weights, i)
+        return _bounds(found)
+
+    def _gradients(self, points: list, weights: list, i: int) -> list[torch.Tensor]:
+        return [self._gradient(at, weights, i) for at in points if self._values(at) is not None]
 
     # -- differences -----------------------------------------------------------------------------------------------
 

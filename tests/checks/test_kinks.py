@@ -303,3 +303,48 @@ def test_the_sides_of_three_equal_numbers_are_those_of_points_nearby():
 def test_a_saturated_softmax_is_linear(far):
     softmax = function(lambda x: x.softmax(-1), lambda g, x, y: y * (g - (g * y).sum(-1, keepdim=True)))
     assert check(softmax, at(0.3, -0.7, far, -far)).verdict == "correct"
+
+
+# --- ties of three and more ------------------------------------------------------------------------------------------
+
+
+def first_of(x):
+    return torch.nn.functional.one_hot(x.argmax(-1), x.shape[-1]).to(x.dtype)
+
+
+def shared(x):
+    return (x == x.max()) / (x == x.max()).sum()
+
+
+def inside(x):
+    return (x >= 0) & (x <= 1)
+
+
+TIES = [(1.0, 1.0, 1.0), (2.0, 2.0, 2.0, 1.0), (1.0, 1.0, 1.0, 1.0, 0.5, -1.0), (0.0, 0.0, 0.0, 0.0)]
+OF_A_SIDE = {
+    "the first": function(torch.max, lambda g, x, y: g * first_of(x)),
+    "shared": function(torch.max, lambda g, x, y: g * shared(x)),
+    "scaled by it": function(lambda x: x * x.max(), lambda g, x, y: g * x.max() + (g * x).sum() * shared(x)),
+    "clamped": function(lambda x: x.clamp(0, 1), lambda g, x, y: g * inside(x)),
+}
+OF_NO_SIDE = {
+    "all of them": function(torch.max, lambda g, x, y: g * (x == x.max())),
+    "half of them": function(torch.max, lambda g, x, y: g * shared(x) / 2),
+    "five at a bound": function(
+        lambda x: x.clamp(0, 1), lambda g, x, y: g * inside(x) * torch.where((x == 0) | (x == 1), 5.0, 1.0)
+    ),
+}
+
+
+@pytest.mark.parametrize("point", TIES)
+@pytest.mark.parametrize("name", OF_A_SIDE)
+def test_a_gradient_that_a_tie_may_have_is_right(name, point):
+    report = check(OF_A_SIDE[name], at(*point))
+    assert report.verdict == "correct", str(report)
+
+
+@pytest.mark.parametrize("point", TIES)
+@pytest.mark.parametrize("name", OF_NO_SIDE)
+def test_a_gradient_that_no_point_around_a_tie_has_is_a_fault(name, point):
+    report = check(OF_NO_SIDE[name], at(*point), order=1)
+    assert report.faults, str(report)
