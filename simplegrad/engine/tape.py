@@ -298,6 +298,8 @@ def hand_out(x: Keyed) -> None:
     tape = _tapes.get(era_of(x.key))
     known = tape is not None and x.key in tape.keys
     x._version = tape.lent.look_at(x._value) if known else 0
+    if known and x.key >= tape.first:  # entries to come look at what they read of the results up to this one
+        tape.first = x.key + 1
 
 
 def replaced(x: Keyed) -> None:

@@ -201,3 +201,32 @@ def test_threads_that_read_and_replace_values_meanwhile():
     for thread in threads:
         thread.join()
     assert not failed
+
+
+@pytest.mark.parametrize("made", [lambda x: x * x, lambda x: x.sin(), lambda x: x.sum(), lambda x: x @ x])
+@pytest.mark.parametrize("used", [lambda y: y * y, lambda y: y.sin(), lambda y: 3 * y * y.exp()])
+def test_a_result_that_nobody_has_read_may_be_changed(made, used):
+    """As in torch: what reads it later reads what it is then."""
+    x = leaf(1.0, 2.0, name="x")
+    y = made(x)
+    y.value.add_(1)
+    (g,) = grad(used(y).sum(), [x])
+    (gg,) = grad((g * g).sum(), [x])
+    z = torch.tensor([1.0, 2.0], requires_grad=True)
+    r = made(z)
+    with torch.no_grad():
+        r.add_(1)
+    (h,) = torch.autograd.grad(used(r).sum(), [z], create_graph=True)
+    (hh,) = torch.autograd.grad((h * h).sum(), [z])
+    torch.testing.assert_close(g.value, h.detach())
+    torch.testing.assert_close(gg.value, hh)
+
+
+def test_what_read_it_before_is_refused_still():
+    x = leaf(1.0, 2.0, name="x")
+    y = x * 3
+    z = y * y
+    y.value.add_(1)
+    with pytest.raises(ChangedInPlaceError):
+        grad((z + y * y).sum(), [x])
+    assert grad((y * y).sum(), [x])[0].tolist() == [24.0, 42.0]
