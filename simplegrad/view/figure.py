@@ -106,6 +106,7 @@ class Drawing:
             "labels": self.labels,
             "groups": self.groups,
             "boxes": self.boxes,
+            "lanes": [(top, bottom) for _, top, bottom in self.lanes],
             "x": self.x_range,
             "y": self.y_range,
         }

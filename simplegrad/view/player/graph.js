@@ -268,7 +268,7 @@ export class GraphPainter {
       const begin = Math.min(Math.max(x[0], centre - fits / 2), x[1] - fits);
       change.x = [begin, begin + fits];
     }
-    if (y[0] - y[1] > rows * 1.3) change.y = [y[1] + rows, y[1]];
+    if (y[0] - y[1] > rows * 1.45) change.y = [y[1] + rows, y[1]];
     const needed = Object.keys(change).length > 0;
     if (needed) this.chart.show(change);
     return needed;
@@ -285,12 +285,25 @@ export class GraphPainter {
     const k = this.player.k(this.side);
     if (!k) return null;
     const event = this.trace.events[k - 1], sum = SUMS.has(event[EVENT.kind]);
+    if (event[EVENT.kind] === "begun") return this.placeOf(`v${event[EVENT.second][1]}`) ?? this.placeOf(`v${event[EVENT.second][0]}`);  // its lane begins
     const giver = sum ? [`e${event[EVENT.subject]}`, this.homeOf.get(event[EVENT.subject])] : [];  // the sum may be far away: no jumping there
     for (const key of [...giver, ...this.about(event)]) {
-      const i = this.nodeOf.get(key);
-      if (i !== undefined) return this.drawing.nodes[i].slice(NODE.x, NODE.y + 1);
+      const place = this.placeOf(key);
+      if (place) return place;
     }
     return null;
+  }
+
+  placeOf(key) {
+    const i = this.nodeOf.get(key);
+    return i === undefined ? null : this.drawing.nodes[i].slice(NODE.x, NODE.y + 1);
+  }
+
+  /** Where the picture begins so that all of the lane around a place is in it; null where it is, or does not fit. */
+  laneBegin(at, low, high) {
+    const [top, bottom] = this.drawing.lanes.find(([first, last]) => at >= first && at <= last) ?? [at, at], span = high - low;
+    if (bottom - top > span || (top >= low - 0.01 && bottom <= high + 0.01)) return null;
+    return Math.max(bottom - span, Math.min(low, top));
   }
 
   /** After a pause: move the picture so that the current node is in it, unless the person has moved it themselves. */
@@ -303,9 +316,10 @@ export class GraphPainter {
       const change = {};
       for (const [axis, at] of [["x", place[0]], ["y", place[1]]]) {
         const [a, b] = this.chart.ranges[axis], low = Math.min(a, b), high = Math.max(a, b), margin = Math.min(0.7, (high - low) / 8);
-        if (at >= low + margin && at <= high - margin) continue;
+        const lane = axis === "y" ? this.laneBegin(at, low, high) : null;
+        if (lane === null && at >= low + margin && at <= high - margin) continue;
         const [end, start] = [...this.drawing[axis]].sort((p, q) => q - p);
-        const span = high - low, begin = Math.max(start, Math.min(at - span / 2, end - span));
+        const span = high - low, begin = lane ?? Math.max(start, Math.min(at - span / 2, end - span));
         change[axis] = a < b ? [begin, begin + span] : [begin + span, begin];
       }
       if (Object.keys(change).length) this.chart.show(change);
