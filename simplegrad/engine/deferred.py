@@ -4,7 +4,8 @@ The last pass of a tape puts on it what is read by nobody, and is most of the ta
 entries and names, in half the time. Whatever could tell the difference (a new operation, another pass, a name, the
 length of the tape) needs a key or the entries of the tape: `tape.new_key` and `tape.catch_up` are where this module
 puts itself, and has the pass run again, recorded. Numbers and names come out the same, bit for bit; where tensors were
-changed meanwhile, no gradient goes back through what is recorded (see stale.py). No other module knows of any of this.
+changed meanwhile, no gradient goes back through what is recorded (see stale.py). No other module knows more of this
+than that there is a `Pass.put_off`.
 
 Which pass is the last? A first one, unless it was not when this line of the program last called `grad`; and one over a
 pass, unless it was not, on this tape. While somebody watches, a first pass is never put off.
@@ -47,20 +48,20 @@ _Place = tuple[int, int]  # a call: its code, by identity, and the instruction
 _went_on: set[_Place] = set()  # calls of `grad` whose pass was not the last
 
 
-def run(self: Pass) -> list[Variable | None]:
-    """In the place of `Pass.run`: a pass that will be the last one is put off where nothing speaks against it."""
-    tape = self.tape
+def put_off_a_last_one(grad_pass: Pass) -> list[Variable | None] | None:
+    """The results of a pass that will be the last one, where nothing speaks against putting it off; else None."""
+    tape = grad_pass.tape
     tape.catch_up()
     is_first = _past.get(tape) is not tape.keys
-    called_at = place_of(sys._getframe(2)) if is_first else None  # past `grad`
+    called_at = place_of(sys._getframe(3)) if is_first else None  # past `Pass.run` and `grad`
     may_be_last = called_at not in _went_on and not tape.observers if is_first else _settled.get(tape) is not tape.keys
-    if may_be_last and may_wait(self):
-        return put_off(self, called_at)
+    if may_be_last and may_wait(grad_pass):
+        return put_off(grad_pass, called_at)
     _past[tape] = tape.keys
-    return self.run_now()
+    return None
 
 
-Pass.run = run
+Pass.put_off = put_off_a_last_one
 
 
 def place_of(frame: FrameType) -> _Place:

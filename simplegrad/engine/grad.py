@@ -55,12 +55,12 @@ def backward(entries: Iterable[tuple], dL_d: dict, on: OnVariables) -> None:
     propagate, keep = on.rule(), on.keep
     added = None if on.tell is None else on.tell.added
     for entry in entries:
-        output, left = entry[1], entry[2]
+        output, left = entry[1], entry[2]  # keys, or tuples of them: rows.py has the parts of an entry
         dL_dr = dL_d.get(output) if output.__class__ is not tuple else several(dL_d, output)  # gather
         if dL_dr is None:
-            dL_dr = on.nothing_came(entry)  # skip: zeros in, zeros out
+            dL_dr = on.nothing_came(entry)  # None, but for none="zeros", which makes zeros: see OnZeros
             if dL_dr is None:
-                continue
+                continue  # skip
         dL_dinputs = propagate(entry, dL_dr)  # propagate, in the inputs' shapes
         for dL_dinput, input in zip(dL_dinputs, left if left.__class__ is tuple else entry[2:4]):
             if dL_dinput is not None:  # None adds nothing
@@ -106,7 +106,7 @@ class OnVariables:
         return propagate(entry, dL_dr)
 
     def computed(self, entry: tuple, dL_dr: Variable | list) -> Sequence[Variable | None]:
-        rule, _, left, right, one, two, _, _ = entry
+        rule, _output, left, right, one, two, _shape, _dtype = entry  # see rows.py
         needed = self.needed
         if rule.__class__ is HandWritten:
             return hand_written(self.tape, entry, dL_dr, needed)
@@ -170,7 +170,13 @@ class OnZeros(OnVariables):
 
 
 class Pass:
-    """One call of `grad`, on one tape. `trusts`: that no value was changed since entries read it."""
+    """One call of `grad`, on one tape. `trusts`: that no value was changed since entries read it.
+
+    `put_off`: gives the results without recording how they came, where nobody will ask; None where somebody might.
+    deferred.py puts it here, and without it a pass is `run_now`.
+    """
+
+    put_off: Callable[[Pass], list[Variable | None] | None] | None = None
 
     def __init__(self, tape: Tape, L: Variable, wanted: list[Variable], none: str, prune: str):
         self.tape = tape
@@ -181,7 +187,8 @@ class Pass:
         self.trusts = tape.trusts
 
     def run(self) -> list[Variable | None]:
-        return self.run_now()
+        results = None if self.put_off is None else self.put_off()
+        return self.run_now() if results is None else results
 
     def run_now(self) -> list[Variable | None]:
         self.tape.catch_up()
