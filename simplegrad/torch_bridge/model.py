@@ -64,15 +64,19 @@ class Models:
 
     def learn(self, module: nn.Module, path: str) -> None:
         """Paths of what is below a module, and names of its parameters and buffers."""
-        names = self.names
+        names, modules = self.names, self.modules
         for at, each, *_ in modules_below(module, path):
-            seen = self.entry(each)
-            if seen.path is None:
+            seen = modules.get(id(each))
+            if seen is None or seen.reference() is not each:
+                seen = modules[id(each)] = Seen(each, at)
+            elif seen.path is None:
                 seen.path = at
+            below = f"{at}." if at else ""
             for tensors in (each._parameters, each._buffers):
-                for name, tensor in tensors.items():
-                    if tensor is not None and id(tensor) not in names:
-                        names[id(tensor)] = weakref.ref(tensor), joined(at, name)
+                for name, tensor in tensors.items() if tensors else ():
+                    known = None if tensor is None else names.get(id(tensor))
+                    if tensor is not None and (known is None or known[0]() is not tensor):
+                        names[id(tensor)] = weakref.ref(tensor), below + name
 
     def entry(self, module: nn.Module) -> Seen:
         found = self.modules.get(id(module))
@@ -149,7 +153,7 @@ class _Reader:
         tensors = self.recorder.tensors
         retains = not tensor.is_leaf and tensor.retains_grad
         grad = own_part(tensor.grad) if tensor.is_leaf or retains else None
-        norm, flaw = self.measured(tensor, grad)
+        norm, flaw = (None, None) if grad is None else self.measured(tensor, grad)
         number = tensors.known(tensor)
         indexed = grad is not None and number in self.recorder.indexed and tensor.dim() > 1
         state = state_of(grad, norm, flaw)
@@ -167,13 +171,11 @@ class _Reader:
             zero_rows(grad) if indexed and state != "zero" and not grad.is_sparse else (),
             share_of_zeros(grad, norm),
             *owner,
-            tuple(hooks_of(tensor)),
-            tuple(name for name, held in self.holders.values() if held.get(id(tensor)) is tensor),
+            hooks_of(tensor),
+            tuple([name for name, held in self.holders.values() if held.get(id(tensor)) is tensor]),
         )
 
-    def measured(self, tensor: torch.Tensor, grad: torch.Tensor | None) -> tuple:
-        if grad is None:
-            return None, None
+    def measured(self, tensor: torch.Tensor, grad: torch.Tensor) -> tuple:
         index = self.indices.get(id(tensor))
         norm, flaw = measure(grad) if index is None else self.recorder.grad_of(index)
         return (float(norm), flaw) if isinstance(norm, torch.Tensor) else (norm, flaw)
@@ -210,13 +212,11 @@ def zero_rows(grad: torch.Tensor) -> tuple[int, ...]:
     return tuple((~grad.flatten(1).any(1)).nonzero().flatten().tolist())
 
 
-def hooks_of(tensor: torch.Tensor) -> Iterator[Any]:
+def hooks_of(tensor: torch.Tensor) -> tuple[Any, ...]:
     """Code of what was registered on a leaf."""
-    for name in ("_backward_hooks", "_post_accumulate_grad_hooks"):
-        for hook in (getattr(tensor, name, None) or {}).values():
-            code = getattr(hook, "__code__", None)
-            if code is not None and kind_of(code.co_filename) == OWN:
-                yield code
+    on, after = tensor._backward_hooks, tensor._post_accumulate_grad_hooks
+    codes = [getattr(hook, "__code__", None) for hooks in (on, after) if hooks for hook in hooks.values()]
+    return tuple([code for code in codes if code is not None and kind_of(code.co_filename) == OWN])
 
 
 def modules_below(root: nn.Module, path: str) -> Iterator[tuple[str, nn.Module, nn.Module | None, str]]:

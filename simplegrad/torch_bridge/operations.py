@@ -31,6 +31,7 @@ _MARKS = {"requires_grad_", "register_hook", "register_post_accumulate_grad_hook
 _READ = {"data", "T", "mT", "H", "mH", "real", "imag"}  # attributes that give a tensor of the same numbers
 _FLOATS = {torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.complex64, torch.complex128}
 _norm = torch.linalg.vector_norm
+_new = tuple.__new__  # what a NamedTuple's own __new__ ends in, at a third of the time
 _Tensor, _Parameter = torch.Tensor, torch.nn.Parameter
 
 
@@ -202,18 +203,21 @@ class Tensors:
             address = tensor.data_ptr()
         except Exception:  # sparse, fake, or of a transform
             address = 0
-        version = version_of(tensor)
+        try:
+            version = tensor._version
+        except RuntimeError:  # of an inference tensor nobody counts
+            version = -1
         norm = flaw = None
         if self.measures:
             seen = self._viewed(tensor, address, version, given) if address and given else None
             norm, flaw = measure(tensor) if seen is None else (seen.norm, seen.flaw)
-        was = self.living.get(id(tensor))
+        was, needs, first = self.living.get(id(tensor)), tensor.requires_grad, number
         if was is not None and was[0]() is tensor:
             reference, first = was[0], rows[was[1]].first
         else:
-            reference, first = weakref.ref(tensor), number
-        needs = tensor.requires_grad
-        rows.append(Known(tensor.shape, tensor.dtype, needs, node, address, version, norm, flaw, is_given, first))
+            reference = weakref.ref(tensor)
+        row = tensor.shape, tensor.dtype, needs, node, address, version, norm, flaw, is_given, first
+        rows.append(_new(Known, row))
         self.living[id(tensor)] = (reference, number)
         if address:
             self.by_address[address] = (reference, number)

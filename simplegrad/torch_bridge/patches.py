@@ -177,16 +177,15 @@ def _ran(method: Callable, plain: Callable) -> Callable:
     return lambda node, *grads: method(plain, node, grads)
 
 
-def _module_begins(module: Any, args: tuple) -> None:
-    for each in _of_context():
-        if each.watcher is not None:
-            each.watcher.module_begins(module)
-
-
-def _module_ends(module: Any, args: tuple, output: Any) -> None:
-    for each in _of_context():
-        if each.watcher is not None:
-            each.watcher.module_ends(module)
+def _call_module(plain: Callable, module: Any, *args: Any, **kwargs: Any) -> Any:
+    watchers = current()
+    for watcher in watchers:
+        watcher.module_begins(module)
+    try:
+        return plain(module, *args, **kwargs)
+    finally:
+        for watcher in reversed(watchers):
+            watcher.module_ends(module)
 
 
 def _attribute_set(module: Any, name: str, value: Any) -> None:
@@ -213,7 +212,8 @@ def _clear_gradients(plain: Callable, holder: Any, *args: Any, **kwargs: Any) ->
     call = plain
     for watcher in current():
         call = _cleared(watcher.clear_gradients, call)
-    call(holder, *args, **kwargs)
+    with _without_mode():
+        call(holder, *args, **kwargs)
 
 
 def _cleared(method: Callable, plain: Callable) -> Callable:
@@ -330,6 +330,20 @@ def _take_out() -> None:
 
 
 @contextlib.contextmanager
+def _without_mode() -> Iterator[None]:
+    """For what is told as one thing: its operations are told to nobody."""
+    stack = function_mode_stack()
+    if not stack or stack[-1] is not _operations:
+        yield
+        return
+    _operations.__exit__(None, None, None)
+    try:
+        yield
+    finally:
+        _operations.__enter__()
+
+
+@contextlib.contextmanager
 def _mode_in_the_pass(watchers: tuple[Watcher, ...]) -> Iterator[None]:
     """torch takes a mode away while it runs `autograd.grad` or `backward`; what hooks and backwards do counts too."""
     if not any(watcher.sees_operations for watcher in watchers) or _is_on():
@@ -393,22 +407,6 @@ def _set_frame_evaluation(plain: Callable, callback: Any) -> Any:
     return plain(callback)
 
 
-def _call_compiled(plain: Callable, module: Any, *args: Any, **kwargs: Any) -> Any:
-    """A module from torch.compile, which warns of hooks for all modules."""
-    watchers = current()
-    has_hooks = bool(watchers) and _NAMES.let_hooks_go(len(_mine()))
-    if not has_hooks:
-        return plain(module, *args, **kwargs)
-    for watcher in watchers:
-        watcher.module_begins(module)
-    try:
-        return plain(module, *args, **kwargs)
-    finally:
-        _NAMES.take_hooks_up()
-        for watcher in watchers:
-            watcher.module_ends(module)
-
-
 def _compile(plain: Callable, *args: Any, **kwargs: Any) -> Any:
     made = plain(*args, **kwargs)
     _NAMES.replace()  # what it has imported by now
@@ -418,9 +416,8 @@ def _compile(plain: Callable, *args: Any, **kwargs: Any) -> Any:
 def _compiler_spots() -> tuple:
     """Names that torch.compile brings with it, where somebody has called it."""
     frames = frame_evaluation()
-    found = ((frames, "_maybe_set_eval_frame", _set_frame_evaluation),)
-    found += ((getattr(frames, "OptimizedModule", None), "__call__", _call_compiled),)
-    return tuple(each for each in found if each[0] is not None and each[1] in vars(each[0]))
+    name = "_maybe_set_eval_frame"
+    return ((frames, name, _set_frame_evaluation),) if frames is not None and name in vars(frames) else ()
 
 
 # -- the names --------------------------------------------------------------------------------------------------------
@@ -437,7 +434,8 @@ class _Replaced:
 
     def put_in(self) -> None:
         self.is_live = True
-        setattr(self.holder, self.name, self.ours)
+        if vars(self.holder).get(self.name) is self.stood:
+            setattr(self.holder, self.name, self.ours)
 
     def put_back(self) -> None:
         """Not where somebody else has replaced it meanwhile; what they hold of ours is torch's own from now on."""
@@ -472,6 +470,7 @@ class _Names:
         self.held_by: set[_Opened] = set()
         self.let_go, self.lock = 0, lock()
         self.replaced: list[_Replaced] = []
+        self.made: dict[tuple, _Replaced] = {}  # those of earlier recordings
         self.handles: list[Any] = []  # of torch's own hooks for all modules and optimizers
 
     def hold(self, opened: _Opened) -> None:
@@ -485,19 +484,25 @@ class _Names:
 
     def _hook(self) -> None:
         self.handles = []
-        for register, args, kwargs in _HOOKS:
-            self.handles.append(register(*args, **kwargs))
+        for register, hook in _HOOKS:
+            self.handles.append(register(hook))
 
     def replace(self) -> None:
         """Put ours into those names that do not have it yet."""
         with self.lock:
             known = {(each.holder, each.name) for each in self.replaced}
             spots = (*self.spots, *(_compiler_spots() if self.below is not None else ()))
-            wanted = [spot for spot in spots if spot[1] != "apply_boxed" or _HAS_BOXED] if self.held_by else []
-            for spot in wanted:
+            for spot in spots if self.held_by else ():
                 if spot[:2] not in known:
-                    self.replaced.append(_Replaced(*spot))
+                    self.replaced.append(self._ready(spot))
                     self.replaced[-1].put_in()
+
+    def _ready(self, spot: tuple) -> _Replaced:
+        """That of an earlier recording, where the name is now as it was then."""
+        found = self.made.get(spot[:2])
+        if found is None or vars(found.holder).get(found.name) is not found.stood:
+            found = self.made[spot[:2]] = _Replaced(*spot)
+        return found
 
     def let_hooks_go(self, mine: int) -> bool:
         """Take the hooks for all modules off, if nobody but this thread's `mine` watches; whether that was done."""
@@ -508,13 +513,21 @@ class _Names:
             if self.let_go == 1:
                 for handle in self.handles:
                     handle.remove()
+                for replaced in self._calls():
+                    replaced.put_back()
             return True
+
+    def _calls(self) -> list[_Replaced]:
+        """What each call of a module goes through."""
+        return [each for each in self.replaced if each.name == CALL]
 
     def take_hooks_up(self) -> None:
         with self.lock:
             self.let_go -= 1
             if self.let_go == 0 and self.held_by:
                 self._hook()
+                for replaced in self._calls():
+                    replaced.put_in()
 
     def release(self, opened: _Opened) -> None:
         """May be said again, also of what was held in part."""
@@ -530,15 +543,17 @@ class _Names:
                 self.replaced, self.handles = [], []
 
 
-_HAS_BOXED = hasattr(BackwardCFunction, "apply_boxed")  # from torch 2.12 on
 _AUTOGRAD_SPOTS = (
     (autograd_graph, "_engine_run_backward", _run_backward),
     (torch.autograd, "_engine_run_backward", _run_backward),  # imported from there by name
     (BackwardCFunction, "apply", _apply_node),
-    (BackwardCFunction, "apply_boxed", _apply_boxed),
     (SingleLevelFunction, "apply", _apply_function),
 )
+if hasattr(BackwardCFunction, "apply_boxed"):  # from torch 2.12 on
+    _AUTOGRAD_SPOTS += ((BackwardCFunction, "apply_boxed", _apply_boxed),)
+CALL = "_call_impl"  # what `module(x)` ends in; `__call__` itself has a slot, and costs a millisecond to replace
 _MODULE_SPOTS = (
+    (torch.nn.Module, CALL, _call_module),
     (torch.nn.Parameter, "__new__", _make_parameter),
     (torch.inference_mode, "__enter__", _enter_inference),
     (torch.nn.Module, "zero_grad", _clear_gradients),
@@ -570,14 +585,12 @@ def _group_spots() -> tuple:
 
 
 BUFFERS = "_broadcast_coalesced"  # with it DistributedDataParallel sends buffers, from rank 0
-# torch's own hooks for all modules and optimizers: a name of Module with a slot would cost a millisecond to replace.
+# torch's own hooks for all modules and optimizers.
 _HOOKS = (
-    (module_hooks.register_module_forward_pre_hook, (_module_begins,), {}),
-    (module_hooks.register_module_forward_hook, (_module_ends,), {"always_call": True}),
-    (module_hooks.register_module_parameter_registration_hook, (_attribute_set,), {}),
-    (module_hooks.register_module_module_registration_hook, (_attribute_set,), {}),
-    (register_optimizer_step_pre_hook, (_before_step,), {}),
-    (register_optimizer_step_post_hook, (_after_step,), {}),
+    (module_hooks.register_module_parameter_registration_hook, _attribute_set),
+    (module_hooks.register_module_module_registration_hook, _attribute_set),
+    (register_optimizer_step_pre_hook, _before_step),
+    (register_optimizer_step_post_hook, _after_step),
 )
 _AUTOGRAD = _Names(_AUTOGRAD_SPOTS)
 _NAMES = _Names(_MODULE_SPOTS, _AUTOGRAD)

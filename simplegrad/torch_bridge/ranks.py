@@ -268,12 +268,13 @@ class Ranks:
 
 def _site_of(error: BaseException) -> Site:
     """The own lines that an error came through."""
-    own, traceback = [], error.__traceback__
+    frames, traceback = [], error.__traceback__
     while traceback is not None:
-        if kind_of(traceback.tb_frame.f_code.co_filename) == OWN:
-            own.insert(0, (traceback.tb_frame.f_code, traceback.tb_lasti))
+        code = traceback.tb_frame.f_code
+        if kind_of(code.co_filename) == OWN:
+            frames = [code, traceback.tb_lasti, *frames]
         traceback = traceback.tb_next
-    return Site(own, [], None, False, None)
+    return Site(frames, None)
 
 
 def _given_and_gives(name: str, args: tuple) -> tuple[list, list]:

@@ -62,6 +62,7 @@ MOST_CALLS = 1_000_000
 MOST_CALLERS = 4  # functions that are read for what they did to a model before the run
 # Backwards that hand on the same numbers in another shape.
 _SAME_NUMBERS = {f"{name}Backward0" for name in ("T", "Transpose", "View", "Permute", "UnsafeView", "Unsqueeze", "Neg")}
+_LEAF = "torch::autograd::AccumulateGrad"
 _is_grad_enabled = torch.is_grad_enabled
 _Tensor = torch.Tensor
 
@@ -146,6 +147,8 @@ class TorchRecorder(Watcher):
 
     def __post_init__(self) -> None:
         self.began = tuple(code for code, _ in site(self.outermost, None).own)[:MOST_CALLERS]
+        if kind_of(self.outermost.f_code.co_filename) != OWN:
+            self.outermost = None  # no line of anybody's: what is further out counts too
         self.trace = Trace()
         self.trace.kind = "torch"
         self.trace._builder = Teller(self)
@@ -207,17 +210,18 @@ class TorchRecorder(Watcher):
 
     def _let_go(self) -> None:
         """Indices instead of nodes: a graph, and what it saved, must not live on in a trace."""
-        for index, (wrapper, node) in enumerate(zip(self.alive, self.nodes, strict=True)):
-            if node.edges:
-                node.edges = self.edges_of(node)
-            if node.leaf is None and index not in self.hooked:  # of the others, hooks have seen the shapes
-                with self.careful("A shape could not be read"):
-                    node.shapes = tuple(tuple(meta.shape) for meta in wrapper._input_metadata)
-        for handle in self.hooked.values():
+        hooked, index_of = self.hooked, self.known.get
+        for wrapper, node in zip(self.alive, self.nodes, strict=True):
+            if node.leaf is None:
+                node.edges = tuple([_edge(index_of(id(after)), output) for after, output in node.edges])
+                if node.index not in hooked:  # of the others, hooks have seen the shapes
+                    with self.careful("A shape could not be read"):
+                        node.shapes = tuple(tuple(meta.shape) for meta in wrapper._input_metadata)
+        for handle in hooked.values():
             handle.remove()
         self.pending.clear()
-        order = sorted(range(len(self.alive)), key=lambda index: self.nodes[index].sequence)
-        wrappers, self.alive = [self.alive[index] for index in order], []
+        order = sorted([(node.sequence, node.index) for node in self.nodes])
+        wrappers, self.alive = [self.alive[index] for _, index in order], []
         while wrappers:  # the last made first: one let go before its readers would fall with them, each within another
             wrappers.pop()  # and of a long chain that is more than a stack can hold
         for kept in (self.hooked, self.leaves, self.measured, self.held, self.outputs):
@@ -241,8 +245,7 @@ class TorchRecorder(Watcher):
     def edges_of(self, node: Node) -> tuple[tuple[int, int] | None, ...]:
         """Where a node's input gradients go, by index."""
         index_of = self.known.get
-        found = [(index_of(id(following)), output) for following, output in node.edges]
-        return tuple([edge if edge[0] is not None else None for edge in found])
+        return tuple([_edge(index_of(id(following)), output) for following, output in node.edges])
 
     # -- what patches tell: operations ---------------------------------------------------------------------------
 
@@ -250,9 +253,7 @@ class TorchRecorder(Watcher):
         sort = SORTS.get(func)
         if sort is None:
             sort = sort_of(func)
-        if self.quiet and self._is_told_as_one(sort, args):
-            sort = SKIP
-        if sort == SKIP:
+        if sort == SKIP or (self.quiet and self._is_told_as_one(sort, args)):
             return plain(*args, **kwargs) if kwargs else plain(*args)
         before = sequence_number()
         result = plain(*args, **kwargs) if kwargs else plain(*args)
@@ -282,12 +283,13 @@ class TorchRecorder(Watcher):
             if not found and sort == GIVES:
                 return
             ins, numbers = self._arguments(args, kwargs, found)
-            first, changes = len(self.tensors.rows), sort == CHANGES
+            rows, changes = self.tensors.rows, sort == CHANGES
+            first = len(rows)
             if sort == RESERVES:
                 outs = tuple([self.tensors.reserved(tensor) for tensor in found])
             else:
                 outs = tuple([self.tensors.result(tensor, changes, ins) for tensor in found])
-            flawed = any(self.tensors.rows[number].flaw for number in outs if number >= first)
+            flawed = [number for number in outs if number >= first and rows[number].flaw]
             if sort == PICKS:
                 self.indexed.update(ins)
             filled = self._gradients_changed(sort, func, args) if sort in (SETS, CHANGES) else ()
@@ -326,10 +328,12 @@ class TorchRecorder(Watcher):
 
     def _arguments(self, args: tuple, kwargs: dict, found: list[torch.Tensor]) -> tuple[tuple, tuple]:
         """Numbers of the tensors that a call was given, as they were before it; and the plain numbers."""
-        ins, numbers = [], []
+        ins, numbers, living, rows = [], [], self.tensors.living, self.tensors.rows
         for x in (*args, *kwargs.values()) if kwargs else args:
             if isinstance(x, _Tensor):
-                ins.append(self._before(x, found))
+                known = living.get(id(x))
+                is_same = known is not None and known[0]() is x and rows[known[1]].version == version_of(x)
+                ins.append(known[1] if is_same else self._before(x, found))
             elif isinstance(x, tuple | list | dict):
                 ins += [self._before(tensor, found) for tensor in tensors_of(x)]
             elif isinstance(x, int | float):
@@ -337,9 +341,7 @@ class TorchRecorder(Watcher):
         return tuple(ins), tuple(numbers)
 
     def _before(self, x: torch.Tensor, found: list[torch.Tensor]) -> int:
-        known = self.tensors.living.get(id(x))
-        if known is not None and known[0]() is x and self.tensors.rows[known[1]].version == version_of(x):
-            return known[1]
+        """Of a tensor that has no number, or was changed since it got it: by this call, which gives it, or before."""
         for tensor in found:
             if tensor is x:
                 known = self.tensors.known(x)
@@ -349,9 +351,6 @@ class TorchRecorder(Watcher):
 
     def _note_lines(self, before: int, after: int, where: Site) -> None:
         """Nodes numbered since `before` were made at this line, unless a line further in is known."""
-        if after == before + 1:
-            self.lines.setdefault(before, where)
-            return
         for number in range(before, after):
             self.lines.setdefault(number, where)
 
@@ -366,23 +365,28 @@ class TorchRecorder(Watcher):
     # -- what patches tell: modules, Functions, parameters, optimisers ------------------------------------------------
 
     def module_begins(self, module: Any) -> None:
-        outer = self.context
+        outer, frame = self.context, sys._getframe(1)
         try:
-            seen = self.models.runs(module, outer)
-            self.context = Context("module", seen, outer)
+            seen, where = self.models.runs(module, outer), site(frame, outer, self.outermost)
+            self.context = Context("module", seen, outer, where, frame)
             if self.follows:
                 if self.ranks is not None:
                     self.ranks.module_begins(module)
                 keeps = not getattr(module, "require_backward_grad_sync", True)
                 mode = not module.training, keeps, _is_grad_enabled()
-                self.log.append(("module", seen, site(sys._getframe(2), outer, self.outermost), mode))
+                self.log.append(("module", seen, where, mode))
         except Exception as error:
             self.trouble("A module could not be noted", error)
 
     def module_ends(self, module: Any) -> None:
         context = self.context
         if context is not None and context.kind == "module" and context.what.reference() is module:
-            self.context = context.outer
+            self.leave(context)
+
+    def leave(self, context: Context) -> None:
+        """What ran is over."""
+        context.frame = None
+        self.context = context.outer
 
     def apply_function(self, plain: Callable, cls: type, args: tuple, kwargs: dict) -> Any:
         if self.is_transformed():
@@ -392,14 +396,14 @@ class TorchRecorder(Watcher):
         row = len(self.log)
         if self.follows:
             self.log.append(())  # its own place is before what runs in it
-        self.context = Context("function", cls, outer)
+        self.context = context = Context("function", cls, outer, where, sys._getframe())
         self.depth += 1
         inside = self.eyes.enter(before) if self.eyes else None
         try:
             outputs = plain(*args, **kwargs)
         finally:
             self.depth -= 1
-            self.context = outer
+            self.leave(context)
             if self.eyes:
                 self.eyes.leave(inside)
         with self.careful(f"A call of {cls.__name__} could not be noted"), DisableTorchFunction():
@@ -519,7 +523,7 @@ class TorchRecorder(Watcher):
             return plain(outputs, *args, **kwargs)
         outer, was_unseen, reached = self.context, self.is_unseen, None
         where = site(sys._getframe(1), outer, self.outermost)
-        self.context = Context("pass", None, outer)
+        self.context = context = Context("pass", None, outer, where, sys._getframe())
         try:
             with self.careful("A pass could not be noted"), DisableTorchFunction():
                 reached = self._begin(outputs, args, kwargs, where)
@@ -530,7 +534,8 @@ class TorchRecorder(Watcher):
                 self._failed(error, where, reached)
             raise
         finally:
-            self.context, self.is_unseen = outer, was_unseen
+            self.is_unseen = was_unseen
+            self.leave(context)
         if reached is not None:
             self._end(args, kwargs, results, reached)
         return results
@@ -607,14 +612,16 @@ class TorchRecorder(Watcher):
                 continue
             if index not in hooked and not self.full:
                 hooked[index] = node.register_hook(partial(hook, index, here.name in _SAME_NUMBERS))
-            todo += [following for following, _ in here.edges if following is not None]
+            for following, _ in here.edges:
+                if following is not None:
+                    todo.append(following)
         self.log.append(("nodes_seen", first, len(nodes)))
         return leaves
 
     def _visited(self) -> Callable:
         """One hook for all nodes of a pass; each is registered with its index, and whether it hands on what came."""
-        log, gradient, guard = self.log, self._gradient, DisableTorchFunction
-        opened, follows = self.opened, self.follows
+        log, guard, opened, follows = self.log, DisableTorchFunction, self.opened, self.follows
+        seen = self._gradient if follows else self._bare
 
         def hook(index: int, hands_on: bool, outgoing: tuple, incoming: tuple) -> None:
             if opened_here() is not opened and not is_watching(self):  # another thread's pass over the same graph
@@ -623,27 +630,36 @@ class TorchRecorder(Watcher):
                 return
             try:
                 with guard():
-                    came = [gradient(g) for g in incoming]
+                    came = [None if g is None else seen(g) for g in incoming]
                     if hands_on and follows and len(outgoing) == len(came) == 1 and came[0] and outgoing[0] is not None:
-                        went = [gradient(outgoing[0], came[0][5:])]
+                        went = [seen(outgoing[0], came[0][5:])]
                     else:
-                        went = [gradient(g) for g in outgoing]
+                        went = [None if g is None else seen(g) for g in outgoing]
                     log.append(("visited", index, came, went, sequence_number()))
             except Exception as error:
                 self.trouble("A gradient could not be noted", error)
 
         return hook
 
+    def _bare(self, g: torch.Tensor) -> Gradient:
+        """A gradient as a row, without numbers."""
+        node = g.grad_fn
+        if node is None:
+            return None, 0, g.shape, g.dtype, None, None, None
+        self.pending.append(node)
+        return id(node), g.output_nr, g.shape, g.dtype, None, None, None
+
     def apply_node(self, plain: Callable, node: Any, grads: tuple) -> Any:
         index, outer = self.known.get(id(node)), self.context
         if index is not None and not self.is_unseen:
             with self.careful("A backward could not be noted"), DisableTorchFunction():
                 self.log.append(("visiting", index, [self._gradient(g) for g in grads]))
-        self.context = Context("backward", type(node), outer)
+        where = site(sys._getframe(1), outer, self.outermost)
+        self.context = context = Context("backward", type(node), outer, where, sys._getframe())
         try:
             return plain(node, *grads)
         finally:
-            self.context = outer
+            self.leave(context)
 
     def _look_at_pending(self) -> None:
         """Register the nodes that the last pass made: they hang on the gradients that it handed on."""
@@ -659,30 +675,28 @@ class TorchRecorder(Watcher):
     # -- nodes and gradients -------------------------------------------------------------------------------------
 
     def _register(self, node: Any) -> int:
-        name = node.name()
-        index = len(self.nodes)
-        is_custom = isinstance(node, BackwardCFunction) and name != COMPILED
-        custom = node._forward_cls if is_custom else None
-        leaf = self._leaf(index, node.variable) if name == "torch::autograd::AccumulateGrad" else None
+        name, index = node.name(), len(self.nodes)
         self.known[id(node)] = index
         self.alive.append(node)
-        self.nodes.append(Node(index, name, node._sequence_nr(), node.next_functions, (), custom, leaf))
-        if leaf is not None:
+        if name == _LEAF:
+            self.nodes.append(Node(index, name, node._sequence_nr(), (), (), None, self._leaf(index, node.variable)))
             return index
-        if len(self.nodes) >= self.limit and not self.full:
+        is_custom = isinstance(node, BackwardCFunction) and name != COMPILED
+        custom = node._forward_cls if is_custom else None
+        self.nodes.append(Node(index, name, node._sequence_nr(), node.next_functions, (), custom))
+        if index + 1 >= self.limit and not self.full:
             self.full = True
             self.log.append(("limit", self.limit))
         return index
 
     def _leaf(self, index: int, variable: torch.Tensor) -> tuple:
-        shape, name = tuple(variable.shape), self.names.get(id(variable), "")
+        self.leaves[index] = variable
+        name = self.names.get(id(variable), "")
         if not self.follows:
-            self.leaves[index] = variable
-            return shape, variable.dtype, name, None, None, None, None
+            return variable.shape, variable.dtype, name, None, None, None, None
         number = self.tensors.number(variable)
         known, kept = self.tensors.rows[number], _kept(variable) if self.is_full else None
-        self.leaves[index] = variable
-        return shape, variable.dtype, name, kept, known.norm, known.flaw, number
+        return variable.shape, variable.dtype, name, kept, known.norm, known.flaw, number
 
     def _edge(self, tensor: Any) -> tuple[Any, int]:
         if isinstance(tensor, autograd_graph.GradientEdge):
@@ -703,12 +717,12 @@ class TorchRecorder(Watcher):
         """A gradient as a row; `measured`: its norm and flaw, if they are known."""
         if g is None:
             return None
+        if not self.follows:
+            return self._bare(g)
         node, output = g.grad_fn, 0
         if node is not None:
             self.pending.append(node)
             node, output = id(node), g.output_nr
-        if not self.follows:
-            return node, output, g.shape, g.dtype, None, None, None
         known = self.measured.get(id(g))  # what one node hands on is what the next is given
         if known is None or known[0]() is not g or known[1] != g._version:
             known = self.measured[id(g)] = (weakref.ref(g), g._version, *(measured or measure(g)))
@@ -734,6 +748,10 @@ class TorchRecorder(Watcher):
             if id(node) in self.known:
                 self.called.setdefault((self.known[id(node)], output), name)
         self.outputs = []
+
+
+def _edge(index: int | None, output: int) -> tuple[int, int] | None:
+    return None if index is None else (index, output)
 
 
 def _kept(tensor: torch.Tensor) -> Kept:

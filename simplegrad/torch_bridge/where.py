@@ -25,24 +25,78 @@ _kinds: dict[str, int] = {}  # file -> whose its frames are
 
 
 class Context:
-    """Something that runs: a module's forward, a pass, a Function's forward or backward."""
+    """Something that runs: a module's forward, a pass, a Function's forward or backward.
 
-    __slots__ = ("kind", "outer", "what")
+    `where`: the Site at which it began. `frame`: the one that it runs in, None once it is over.
+    """
 
-    def __init__(self, kind: str, what: Any, outer: Context | None) -> None:
-        self.kind, self.what, self.outer = kind, what, outer
+    __slots__ = ("frame", "kind", "outer", "what", "where")
+
+    def __init__(self, kind: str, what: Any, outer: Context | None, where: Site | None, frame: Any) -> None:
+        self.kind, self.what, self.outer, self.where, self.frame = kind, what, outer, where, frame
 
 
 class Site:
-    """`own`: (code, instruction) of a person's own frames, innermost first. `via`: code of the frames of others that
-    lie between the innermost own one and what happened, innermost first. `decorated`: code of the function that a
-    decorator of torch's (`@torch.no_grad()`) is about to call. `is_checkpointed`: torch's checkpoint runs it."""
+    """Where something happens: `frames`, code and instruction in turn, from the innermost frame outwards. They end at
+    the frame of the `context` if `is_inside`: what is further out is known from where that began.
 
-    __slots__ = ("context", "decorated", "is_checkpointed", "own", "via")
+    `own`: (code, instruction) of a person's own frames, innermost first. `via`: code of the frames of others that lie
+    between the innermost own one and what happened, innermost first. `decorated`: code of the function that a decorator
+    of torch's (`@torch.no_grad()`) is about to call. `is_checkpointed`: torch's checkpoint runs it.
+    """
 
-    def __init__(self, own: list, via: list, context: Context | None, is_checkpointed: bool, decorated: Any) -> None:
-        self.own, self.via, self.context = own, via, context
-        self.is_checkpointed, self.decorated = is_checkpointed, decorated
+    __slots__ = ("_read", "context", "decorator", "frames", "is_inside")
+
+    def __init__(self, frames: Any, context: Context | None, is_inside: bool = False, decorator: Any = None) -> None:
+        self.frames, self.context, self.is_inside, self.decorator = frames, context, is_inside, decorator
+        self._read: tuple | None = None
+
+    @property
+    def own(self) -> list[tuple[CodeType, int]]:
+        return self._parts()[0]
+
+    @property
+    def via(self) -> list[CodeType]:
+        return self._parts()[1]
+
+    @property
+    def is_checkpointed(self) -> bool:
+        return self._parts()[2]
+
+    @property
+    def decorated(self) -> CodeType | None:
+        return self._parts()[3]
+
+    def _parts(self) -> tuple:
+        """Those of the site that is furthest out first: contexts may lie deeper in each other than Python's stack."""
+        todo, around = [], (_NO_PAIRS, _NO_CODE, False, None)
+        site: Site | None = self
+        while site is not None and site._read is None:
+            todo.append(site)
+            site = site.context.where if site.is_inside and site.context is not None else None
+        if site is not None:
+            around = site._read
+        for each in reversed(todo):
+            around = each._read = each._within(*around)
+        return around
+
+    def _within(self, outer: list, outer_via: list, is_checkpointed: bool, outer_decorated: Any) -> tuple:
+        own, via = [], []
+        for code, instruction in zip(self.frames[::2], self.frames[1::2]):
+            kind = kind_of(code.co_filename)
+            if kind == OWN:
+                own.append((code, instruction))
+            elif kind != OURS:
+                is_checkpointed = is_checkpointed or kind == CHECKPOINT
+                if not own:
+                    via.append(code)
+        if own:
+            return own + outer, via, is_checkpointed, self.decorator
+        return outer, via + outer_via, is_checkpointed, outer_decorated or self.decorator
+
+
+_NO_PAIRS: list[tuple[CodeType, int]] = []
+_NO_CODE: list[CodeType] = []
 
 
 def kind_of(file: str) -> int:
@@ -57,26 +111,18 @@ def kind_of(file: str) -> int:
 
 
 def site(frame: Any, context: Context | None, outermost: Any = None) -> Site:
-    """From this frame outwards, to `outermost`, the frame that began the recording."""
-    own, via, kinds, is_checkpointed, decorated = [], [], _kinds, False, None
-    while frame is not None:
+    """From this frame outwards, to that of the `context`, or to `outermost`, which began the recording."""
+    frames: list[Any] = []
+    decorator = None
+    stop = context.frame if context is not None else outermost.f_back if outermost is not None else None
+    while frame is not stop and frame is not None:
         code = frame.f_code
-        kind = kinds.get(code.co_filename)
-        if kind is None:
-            kind = kind_of(code.co_filename)
-        if kind == OWN:
-            own.append((code, frame.f_lasti))
-            if frame is outermost:
-                break
-        elif kind != OURS:
-            if kind == CHECKPOINT:
-                is_checkpointed = True
-            if not own:
-                via.append(code)
-                if code is _DECORATED:
-                    decorated = getattr(frame.f_locals.get("func"), "__code__", None)
+        frames.append(code)
+        frames.append(frame.f_lasti)
+        if code is _DECORATED and not any(kind_of(each.co_filename) == OWN for each in frames[::2]):
+            decorator = getattr(frame.f_locals.get("func"), "__code__", None)
         frame = frame.f_back
-    return Site(own, via, context, is_checkpointed, decorated)
+    return Site(frames, context, frame is not None and context is not None, decorator)
 
 
 def stack(where: Site | None) -> list[tuple[CodeType, int]]:
