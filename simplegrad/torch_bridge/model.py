@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -203,7 +204,14 @@ def share_of_zeros(grad: torch.Tensor | None, norm: float | None) -> float | Non
         return None
     if norm == 0:
         return 1.0
-    return 1 - int(grad.count_nonzero()) / grad.numel() if grad.device.type == "cpu" else None
+    return 1 - _nonzeros(grad) / grad.numel() if grad.device.type == "cpu" else None
+
+
+def _nonzeros(tensor: torch.Tensor) -> int:
+    """torch's own count takes several times as long as the norm, numpy's about as long; it has no bfloat16."""
+    if tensor.dtype == torch.bfloat16:
+        return int(tensor.detach().count_nonzero())
+    return int(np.count_nonzero(tensor.numpy(force=True) != 0))
 
 
 def zero_rows(grad: torch.Tensor) -> tuple[int, ...]:
@@ -232,6 +240,15 @@ def modules_below(root: nn.Module, path: str) -> Iterator[tuple[str, nn.Module, 
         yield here
         if module._modules:
             todo += reversed([(joined(at, name), each, module, name) for name, each in module._modules.items()])
+
+
+def parameters_of(module: nn.Module) -> list[nn.Parameter]:
+    """As `parameters()` gives them; several times as fast where a class has not written its own."""
+    cls = type(module)
+    if cls.parameters is not nn.Module.parameters or cls.named_parameters is not nn.Module.named_parameters:
+        return list(module.parameters())
+    held = [p for _, each, *_ in modules_below(module, "") for p in each._parameters.values() if p is not None]
+    return list({id(parameter): parameter for parameter in held}.values())
 
 
 def tensors_below(root: nn.Module, path: str) -> Iterator[tuple]:

@@ -91,7 +91,10 @@ def _closed(opened: _Opened, mine: list[_Opened], names: list[_Names]) -> None:
 
 def is_distributed() -> bool:
     """Whether this process is one of several, and has met the others."""
-    return dist.is_available() and dist.is_initialized()
+    return _HAS_RANKS and dist.is_initialized()
+
+
+_HAS_RANKS = dist.is_available()
 
 
 def _mine() -> list[_Opened]:
@@ -178,7 +181,9 @@ def _ran(method: Callable, plain: Callable) -> Callable:
 
 
 def _call_module(plain: Callable, module: Any, *args: Any, **kwargs: Any) -> Any:
-    watchers = current()
+    opened = _opened.get()
+    only = opened[0].watcher if len(opened) == 1 else None
+    watchers = current() if only is None else (only,)
     for watcher in watchers:
         watcher.module_begins(module)
     try:

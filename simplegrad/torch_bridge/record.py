@@ -21,7 +21,7 @@ from torch.autograd import graph as autograd_graph
 
 from simplegrad.torch_bridge.finite import Eyes
 from simplegrad.torch_bridge.keep import PATIENCE, kept_in
-from simplegrad.torch_bridge.model import Models, locals_of
+from simplegrad.torch_bridge.model import Models, locals_of, parameters_of
 from simplegrad.torch_bridge.operations import (
     APPLIES,
     CHANGES,
@@ -213,7 +213,8 @@ class TorchRecorder(Watcher):
         hooked, index_of = self.hooked, self.known.get
         for wrapper, node in zip(self.alive, self.nodes, strict=True):
             if node.leaf is None:
-                node.edges = tuple([_edge(index_of(id(after)), output) for after, output in node.edges])
+                found = [(index_of(id(after)), output) for after, output in node.edges]
+                node.edges = tuple([edge if edge[0] is not None else None for edge in found])
                 if node.index not in hooked:  # of the others, hooks have seen the shapes
                     with self.careful("A shape could not be read"):
                         node.shapes = tuple(tuple(meta.shape) for meta in wrapper._input_metadata)
@@ -245,7 +246,8 @@ class TorchRecorder(Watcher):
     def edges_of(self, node: Node) -> tuple[tuple[int, int] | None, ...]:
         """Where a node's input gradients go, by index."""
         index_of = self.known.get
-        return tuple([_edge(index_of(id(following)), output) for following, output in node.edges])
+        found = [(index_of(id(following)), output) for following, output in node.edges]
+        return tuple([edge if edge[0] is not None else None for edge in found])
 
     # -- what patches tell: operations ---------------------------------------------------------------------------
 
@@ -279,7 +281,7 @@ class TorchRecorder(Watcher):
             where = site(frame, self.context, self.outermost)
             if after != before:
                 self._note_lines(before, after, where)
-            found = self._found(sort, func, args, result)
+            found = [result] if isinstance(result, _Tensor) else self._found(sort, func, args, result)
             if not found and sort == GIVES:
                 return
             ins, numbers = self._arguments(args, kwargs, found)
@@ -320,8 +322,6 @@ class TorchRecorder(Watcher):
 
     def _found(self, sort: int, func: Any, args: tuple, result: Any) -> list[torch.Tensor]:
         """The tensors that a call gave or changed."""
-        if isinstance(result, _Tensor):
-            return [result]
         if result is None and args and (sort in (SETS, CHANGES) or func.__name__ == "__setitem__"):
             return list(tensors_of(args[0]))
         return list(tensors_of(result))
@@ -351,8 +351,10 @@ class TorchRecorder(Watcher):
 
     def _note_lines(self, before: int, after: int, where: Site) -> None:
         """Nodes numbered since `before` were made at this line, unless a line further in is known."""
+        lines = self.lines
         for number in range(before, after):
-            self.lines.setdefault(number, where)
+            if number not in lines:
+                lines[number] = where
 
     def _gradients_changed(self, sort: int, func: Any, args: tuple) -> tuple[int, ...]:
         """Numbers of the leaves whose .grad this call set, or changed in place."""
@@ -367,12 +369,14 @@ class TorchRecorder(Watcher):
     def module_begins(self, module: Any) -> None:
         outer, frame = self.context, sys._getframe(1)
         try:
-            seen, where = self.models.runs(module, outer), site(frame, outer, self.outermost)
+            seen, where = self.models.modules.get(id(module)), site(frame, outer, self.outermost)
+            if seen is None or seen.reference() is not module:
+                seen = self.models.runs(module, outer)
             self.context = Context("module", seen, outer, where, frame)
             if self.follows:
                 if self.ranks is not None:
                     self.ranks.module_begins(module)
-                keeps = not getattr(module, "require_backward_grad_sync", True)
+                keeps = not vars(module).get("require_backward_grad_sync", True)  # of a DDP; getattr would search
                 mode = not module.training, keeps, _is_grad_enabled()
                 self.log.append(("module", seen, where, mode))
         except Exception as error:
@@ -498,7 +502,7 @@ class TorchRecorder(Watcher):
             return
         with DisableTorchFunction():
             if isinstance(holder, torch.nn.Module):
-                parameters = list(holder.parameters())
+                parameters = parameters_of(holder)
             else:
                 parameters = [p for group in holder.param_groups for p in group["params"]]
                 self.models.optimized(holder, parameters)
@@ -595,7 +599,8 @@ class TorchRecorder(Watcher):
         """Register every node that can be reached, and a hook on each that is no leaf; indices of the leaves."""
         self._look_at_pending()
         first, seen, todo, leaves = len(self.nodes), set(), roots, []
-        nodes, known, hooked, hook = self.nodes, self.known, self.hooked, self._visited()
+        nodes, known, hooked = self.nodes, self.known, self.hooked
+        hook = self._visited() if self.follows else self._visited_only()
         while todo:
             node = todo.pop()
             index = known.get(id(node))
@@ -611,7 +616,7 @@ class TorchRecorder(Watcher):
                     hooked[index] = self.ranks.watch_leaf(index, node)
                 continue
             if index not in hooked and not self.full:
-                hooked[index] = node.register_hook(partial(hook, index, here.name in _SAME_NUMBERS))
+                hooked[index] = node.register_hook(partial(hook, index))
             for following, _ in here.edges:
                 if following is not None:
                     todo.append(following)
@@ -619,35 +624,59 @@ class TorchRecorder(Watcher):
         return leaves
 
     def _visited(self) -> Callable:
-        """One hook for all nodes of a pass; each is registered with its index, and whether it hands on what came."""
-        log, guard, opened, follows = self.log, DisableTorchFunction, self.opened, self.follows
-        seen = self._gradient if follows else self._bare
+        """One hook for all nodes of a pass; each is registered with its index."""
+        log, guard, opened, gradient, nodes = self.log, DisableTorchFunction, self.opened, self._gradient, self.nodes
 
-        def hook(index: int, hands_on: bool, outgoing: tuple, incoming: tuple) -> None:
+        def hook(index: int, outgoing: tuple, incoming: tuple) -> None:
             if opened_here() is not opened and not is_watching(self):  # another thread's pass over the same graph
                 return
             if self.is_unseen:
                 return
             try:
                 with guard():
-                    came = [None if g is None else seen(g) for g in incoming]
-                    if hands_on and follows and len(outgoing) == len(came) == 1 and came[0] and outgoing[0] is not None:
-                        went = [seen(outgoing[0], came[0][5:])]
+                    came = [None if g is None else gradient(g) for g in incoming]
+                    is_one = len(outgoing) == len(came) == 1 and came[0] and outgoing[0] is not None
+                    if is_one and nodes[index].name in _SAME_NUMBERS:
+                        went = [gradient(outgoing[0], came[0][5:])]
                     else:
-                        went = [None if g is None else seen(g) for g in outgoing]
+                        went = [None if g is None else gradient(g) for g in outgoing]
                     log.append(("visited", index, came, went, sequence_number()))
             except Exception as error:
                 self.trouble("A gradient could not be noted", error)
 
         return hook
 
-    def _bare(self, g: torch.Tensor) -> Gradient:
-        """A gradient as a row, without numbers."""
-        node = g.grad_fn
-        if node is None:
-            return None, 0, g.shape, g.dtype, None, None, None
-        self.pending.append(node)
-        return id(node), g.output_nr, g.shape, g.dtype, None, None, None
+    def _visited_only(self) -> Callable:
+        """The same where no numbers are wanted."""
+        log, guard, opened, bare = self.log, DisableTorchFunction, self.opened, self._bare
+
+        def hook(index: int, outgoing: tuple, incoming: tuple) -> None:
+            if opened_here() is not opened and not is_watching(self):
+                return
+            if self.is_unseen:
+                return
+            try:
+                with guard():
+                    log.append(("visited", index, bare(incoming), bare(outgoing), sequence_number()))
+            except Exception as error:
+                self.trouble("A gradient could not be noted", error)
+
+        return hook
+
+    def _bare(self, gradients: tuple) -> list[Gradient | None]:
+        """Gradients as rows, without numbers."""
+        rows: list[Gradient | None] = []
+        for g in gradients:
+            if g is None:
+                rows.append(None)
+                continue
+            node = g.grad_fn
+            if node is None:
+                rows.append((None, 0, g.shape, g.dtype, None, None, None))
+            else:
+                self.pending.append(node)
+                rows.append((id(node), g.output_nr, g.shape, g.dtype, None, None, None))
+        return rows
 
     def apply_node(self, plain: Callable, node: Any, grads: tuple) -> Any:
         index, outer = self.known.get(id(node)), self.context
@@ -718,7 +747,7 @@ class TorchRecorder(Watcher):
         if g is None:
             return None
         if not self.follows:
-            return self._bare(g)
+            return self._bare((g,))[0]
         node, output = g.grad_fn, 0
         if node is not None:
             self.pending.append(node)
@@ -748,10 +777,6 @@ class TorchRecorder(Watcher):
             if id(node) in self.known:
                 self.called.setdefault((self.known[id(node)], output), name)
         self.outputs = []
-
-
-def _edge(index: int | None, output: int) -> tuple[int, int] | None:
-    return None if index is None else (index, output)
 
 
 def _kept(tensor: torch.Tensor) -> Kept:
