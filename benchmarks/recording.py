@@ -1,19 +1,24 @@
 """What a training step costs while it is recorded, beside the same step alone; and what saving its trace takes.
 
 `python -m benchmarks.recording` prints a table; `main()` returns its rows. They are CPU time of the thread, medians of
-steps that take turns, so that a busy machine slows all of them.
+steps that take turns, so that a busy machine slows all of them. Beside ours stands what it costs that Python is only
+called, and notes nothing: a recorder in Python that sees as much takes no less.
 """
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
 from torch import nn
+from torch.autograd import graph
+from torch.nn.modules import module as module_hooks
+from torch.overrides import TorchFunctionMode
 
 from simplegrad import record_torch
 
@@ -75,6 +80,56 @@ def recorded(model: nn.Module, x: torch.Tensor, penalty: bool, values: str) -> N
         step(model, x, penalty)
 
 
+class Empty(TorchFunctionMode):
+    """Called for each operation."""
+
+    def __torch_function__(self, func: Callable, types: object, args: tuple = (), kwargs: dict | None = None) -> object:
+        return func(*args, **kwargs) if kwargs else func(*args)
+
+
+def nothing(*_: object) -> None:
+    """A hook."""
+
+
+def hooked(tensors: tuple) -> list:
+    """Handles of hooks on all nodes that a pass from these tensors reaches, leaves apart."""
+    todo, seen, handles = [graph.get_gradient_edge(tensor).node for tensor in tensors], set(), []
+    while todo:
+        node = todo.pop()
+        if node not in seen:
+            seen.add(node)
+            todo += [following for following, _ in node.next_functions if following is not None]
+            if not node.name().endswith("AccumulateGrad"):
+                handles.append(node.register_hook(nothing))
+    return handles
+
+
+@contextlib.contextmanager
+def hooks_alone() -> Iterator[None]:
+    """Something empty for each operation, call of a module and node of a pass; put in and taken out as a recorder's."""
+    plain, handles = graph._engine_run_backward, []
+
+    def run(tensors: tuple, *args: object, **kwargs: object) -> object:
+        handles.extend(hooked(tensors))
+        return plain(tensors, *args, **kwargs)
+
+    handles.append(module_hooks.register_module_forward_pre_hook(nothing))
+    handles.append(module_hooks.register_module_forward_hook(nothing))
+    graph._engine_run_backward = torch.autograd._engine_run_backward = run
+    try:
+        with Empty():
+            yield
+    finally:
+        graph._engine_run_backward = torch.autograd._engine_run_backward = plain
+        for handle in handles:
+            handle.remove()
+
+
+def called_alone(model: nn.Module, x: torch.Tensor, penalty: bool) -> None:
+    with hooks_alone():
+        step(model, x, penalty)
+
+
 def in_turns(runs: list[Callable[[], None]], rounds: int) -> list[float]:
     """Median CPU seconds of each."""
     taken: list[list[float]] = [[] for _ in runs]
@@ -93,16 +148,18 @@ def rows_of(make: Callable, penalty: bool, rounds: int) -> list[dict]:
     model, x = make()
     runs = [lambda: step(model, x, penalty)]
     runs += [lambda values=values: recorded(model, x, penalty, values) for values in GOALS]
-    plain, *taken = in_turns(runs, rounds)
+    runs += [lambda: called_alone(model, x, penalty)]
+    plain, *taken, alone = in_turns(runs, rounds)
     what = f"{make.__name__}{' with a gradient penalty' if penalty else ''}"
+    found = [(f"values='{values}'", f"<= {goal}", t) for (values, goal), t in zip(GOALS.items(), taken, strict=True)]
     return [
         {
-            "what": f"a step of the {what}, values='{values}' / plain",
-            "goal": f"<= {GOALS[values]}",
+            "what": f"a step of the {what}, {how} / plain",
+            "goal": goal,
             "ratio": round(time_taken / plain, 2),
             "detail": f"{1e3 * time_taken:.2f} ms / {1e3 * plain:.2f} ms",
         }
-        for values, time_taken in zip(GOALS, taken, strict=True)
+        for how, goal, time_taken in [*found, ("empty hooks of Python's alone", "", alone)]
     ]
 
 

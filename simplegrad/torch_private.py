@@ -76,6 +76,7 @@ SingleLevelFunction: type = _private(
 )  # every Function.apply ends in its `apply`
 for _name in ("autograd.graph._engine_run_backward", "autograd._engine_run_backward"):
     _private(_name, RECORD)
+_private("nn.Module._call_impl", RECORD)  # what each call of a module ends in
 for _name in ("_sequence_nr", "_input_metadata"):  # of every node; this class has them from the same place
     _private(f"autograd.function.BackwardCFunction.{_name}", RECORD)
 _private("autograd.Function._backward_cls", RECORD, CHECK_FUNCTION)

@@ -9,7 +9,6 @@ are none. What is taken out of a name again is only what this file has put there
 from __future__ import annotations
 
 import contextlib
-import functools
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -451,10 +450,10 @@ class _Replaced:
     def _function(self, stand_in: Callable) -> Callable:
         plain = self.stood
 
-        @functools.wraps(plain)
         def instead(*args: Any, **kwargs: Any) -> Any:
             return stand_in(plain, *args, **kwargs) if self.is_live else plain(*args, **kwargs)
 
+        instead.__name__, instead.__wrapped__ = self.name, plain  # all of functools.wraps takes a microsecond
         return instead
 
     def _of_class(self, stand_in: Callable) -> classmethod:
@@ -475,7 +474,6 @@ class _Names:
         self.held_by: set[_Opened] = set()
         self.let_go, self.lock = 0, lock()
         self.replaced: list[_Replaced] = []
-        self.made: dict[tuple, _Replaced] = {}  # those of earlier recordings
         self.handles: list[Any] = []  # of torch's own hooks for all modules and optimizers
 
     def hold(self, opened: _Opened) -> None:
@@ -499,15 +497,8 @@ class _Names:
             spots = (*self.spots, *(_compiler_spots() if self.below is not None else ()))
             for spot in spots if self.held_by else ():
                 if spot[:2] not in known:
-                    self.replaced.append(self._ready(spot))
+                    self.replaced.append(_Replaced(*spot))
                     self.replaced[-1].put_in()
-
-    def _ready(self, spot: tuple) -> _Replaced:
-        """That of an earlier recording, where the name is now as it was then."""
-        found = self.made.get(spot[:2])
-        if found is None or vars(found.holder).get(found.name) is not found.stood:
-            found = self.made[spot[:2]] = _Replaced(*spot)
-        return found
 
     def let_hooks_go(self, mine: int) -> bool:
         """Take the hooks for all modules off, if nobody but this thread's `mine` watches; whether that was done."""

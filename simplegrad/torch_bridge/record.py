@@ -705,10 +705,11 @@ class TorchRecorder(Watcher):
 
     def _register(self, node: Any) -> int:
         name, index = node.name(), len(self.nodes)
+        leaf = self._leaf(index, node.variable) if name == _LEAF else None  # which may raise: before all else
         self.known[id(node)] = index
         self.alive.append(node)
-        if name == _LEAF:
-            self.nodes.append(Node(index, name, node._sequence_nr(), (), (), None, self._leaf(index, node.variable)))
+        if leaf is not None:
+            self.nodes.append(Node(index, name, node._sequence_nr(), (), (), None, leaf))
             return index
         is_custom = isinstance(node, BackwardCFunction) and name != COMPILED
         custom = node._forward_cls if is_custom else None
@@ -719,13 +720,15 @@ class TorchRecorder(Watcher):
         return index
 
     def _leaf(self, index: int, variable: torch.Tensor) -> tuple:
+        """Nothing is kept of a variable that has no shape to read, which raises."""
+        shape, name, kept = variable.shape, self.names.get(id(variable), ""), None
+        norm = flaw = number = None
+        if self.follows:
+            number = self.tensors.number(variable)
+            norm, flaw = self.tensors.rows[number].norm, self.tensors.rows[number].flaw
+            kept = _kept(variable) if self.is_full else None
         self.leaves[index] = variable
-        name = self.names.get(id(variable), "")
-        if not self.follows:
-            return variable.shape, variable.dtype, name, None, None, None, None
-        number = self.tensors.number(variable)
-        known, kept = self.tensors.rows[number], _kept(variable) if self.is_full else None
-        return variable.shape, variable.dtype, name, kept, known.norm, known.flaw, number
+        return shape, variable.dtype, name, kept, norm, flaw, number
 
     def _edge(self, tensor: Any) -> tuple[Any, int]:
         if isinstance(tensor, autograd_graph.GradientEdge):

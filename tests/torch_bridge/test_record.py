@@ -506,3 +506,50 @@ def test_an_operators_backward_stands_where_somebody_wrote_it():
     assert entry.propagate_source == (__file__, first) and entry.returns_at == (__file__, first + 2)
     visits = [event for event in trace if isinstance(event, (VisitBegun, Visited)) and event.entry is entry]
     assert [event.source for event in visits] == [(__file__, first)] * 2
+
+
+class Twice(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = torch.nn.Linear(2, 2)
+
+    def forward(self, x):
+        return self.again(self.again(x))
+
+    def again(self, x):
+        return self.inner(x).sin()
+
+
+def test_a_call_has_all_own_lines_through_modules_within_each_other():
+    first = Twice.forward.__code__.co_firstlineno
+    model = torch.nn.Sequential(Twice())
+    with record_torch(model) as trace:
+        model(torch.ones(1, 2)).sum().backward()
+    linear = next(call for call in trace.calls if call.name == "linear")
+    sin = next(call for call in trace.calls if call.name == "sin")
+    assert [line - first for _, line in linear.stack[:2]] == [4, 1]
+    assert [line - first for _, line in sin.stack[:2]] == [4, 1]
+    assert len(linear.stack) == len(sin.stack) >= 3
+    assert (linear.module, sin.module) == ("0.inner", "0")
+    assert "linear.forward" in linear.via and not sin.via
+
+
+def test_hooks_of_a_module_belong_to_it():
+    layer = torch.nn.Linear(2, 2)
+    layer.register_full_backward_hook(lambda module, given, gave: None)
+    model = torch.nn.Sequential(layer)
+    with record_torch(model) as trace:
+        model(torch.ones(1, 2, requires_grad=True)).sum().backward()
+    groups = {entry.group for entry in trace.entries if entry.operator == "BackwardHookFunction"}
+    assert groups == {"0"}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.complex64])
+@pytest.mark.parametrize("size", [8, 20_000])
+def test_the_share_of_zeros_of_a_gradient(dtype, size):
+    layer = torch.nn.Module()
+    layer.w = torch.nn.Parameter(torch.ones(size, dtype=dtype))
+    with record_torch(layer) as trace:
+        layer.w.grad = torch.tensor([0, 0, 1, float("nan")], dtype=dtype).repeat(size // 4)
+        layer.w.grad[3::4] = 2
+    assert trace.held[0].zeros == 0.5
