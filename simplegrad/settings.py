@@ -33,4 +33,7 @@ READ_SECONDS = Setting("SIMPLEGRAD_READ_SECONDS", 10, "seconds that reading a fi
 RUN_SECONDS = Setting("SIMPLEGRAD_RUN_SECONDS", 10, "seconds of one run of a program in the app")
 RUNS = Setting("SIMPLEGRAD_RUNS", 2, "programs that run at the same moment on a server; one at a time for each page")
 BYTES = Setting("SIMPLEGRAD_BYTES", 240_000_000, "bytes of runs that a server keeps, and again of what it made of them")
-ALL = (READ_SECONDS, RUN_SECONDS, RUNS, BYTES)
+UPLOAD_BYTES = Setting(
+    "SIMPLEGRAD_UPLOAD_BYTES", 600_000_000, "bytes of memory that reading a trace opened in the browser may take, about"
+)
+ALL = (READ_SECONDS, RUN_SECONDS, RUNS, BYTES, UPLOAD_BYTES)

@@ -117,15 +117,17 @@ def _write(trace: Trace, stream: BinaryIO) -> None:
 # --- reading -----------------------------------------------------------------------------------------------------
 
 
-def load(file: str | os.PathLike | BinaryIO) -> Trace:
-    """A saved trace, from a path or an open file. Raises TraceFileError for what is none, and where there is no file
-    it is a FileNotFoundError too."""
+def load(file: str | os.PathLike | BinaryIO, most: int = MOST_COST) -> Trace:
+    """A saved trace, from a path or an open file. `most`: bytes of memory that reading it may take, about.
+
+    Raises TraceFileError for what is none or takes more, and where there is no file it is a FileNotFoundError too.
+    """
     if not hasattr(file, "read"):
         with _opened(os.fspath(file)) as stream:
-            return load(stream)
+            return load(stream, most)
     name = getattr(file, "name", "the file")
     try:
-        return Reader(*_read(file)).trace()
+        return Reader(*_read(file, most)).trace()
     except WrongDocument as wrong:
         raise TraceFileError(f"{name}: {wrong}") from None
     except MemoryError as error:
@@ -151,7 +153,7 @@ def _opened(path: str | bytes) -> BinaryIO:
 _DAMAGES = (zipfile.BadZipFile, zlib.error, SafetensorError, EOFError, OSError, KeyError, ValueError, RuntimeError)
 
 
-def _read(stream: BinaryIO) -> tuple[dict, dict[str, torch.Tensor]]:
+def _read(stream: BinaryIO, most: int) -> tuple[dict, dict[str, torch.Tensor]]:
     """The document and the tensors, both still to be looked at."""
     if stream.read(2) != b"PK":
         raise WrongDocument(f"not a simplegrad trace: no zip archive. {_WHENCE}")
@@ -163,7 +165,7 @@ def _read(stream: BinaryIO) -> tuple[dict, dict[str, torch.Tensor]]:
                 raise WrongDocument(f"not a simplegrad trace: the archive has no {_JSON}. {_WHENCE}")
             packed = min(archive.getinfo(_JSON).compress_size, size)
             text = _member(archive, _JSON, min(MOST_JSON_BYTES, (1 << 20) + MOST_INFLATION * packed))
-            _refuse_what_costs_too_much(text, packed)
+            _refuse_what_costs_too_much(text, packed, most)
             document = _parsed(text)
             _check_format(document)
             if _TENSORS not in names or archive.getinfo(_TENSORS).compress_type != zipfile.ZIP_STORED:
@@ -182,11 +184,16 @@ def _member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
     return content
 
 
-def _refuse_what_costs_too_much(text: bytes, packed: int) -> None:
+def _refuse_what_costs_too_much(text: bytes, packed: int, most: int) -> None:
     """A few bytes of JSON may be many of Python's; they are counted before any is made."""
     cost = len(text) + sum(each * text.count(mark) for mark, each in _COSTS.items())
     if cost > min(MOST_COST, max(SMALL_COST, MOST_COST_RATIO * packed)):
         raise WrongDocument(f"{_JSON} would take some {cost >> 20:,} MiB to read, which no trace of its size does")
+    if cost > most:
+        raise WrongDocument(
+            f"{_JSON} would take some {cost >> 20:,} MiB of memory to read, and at most {most >> 20:,} MiB are given "
+            f"here. Record less of the run, or open it with `simplegrad app FILE` on a machine of yours."
+        )
 
 
 def _parsed(text: bytes) -> dict:

@@ -9,6 +9,7 @@ from streamlit.testing.v1 import AppTest
 
 from simplegrad import Trace
 from simplegrad.language import EXAMPLES
+from simplegrad.trace import store
 from simplegrad.view.player import carry, page
 from tests.view.test_pages import APP
 
@@ -46,6 +47,13 @@ def test_a_trace_is_opened_for_this_visitor_alone(session, tmp_path):
 def test_what_is_no_trace_is_said_to_be_none(session, content):
     assert upload(session, content) == []
     assert "mine.trace" in session["upload-problem"] and page.UPLOADED not in session
+
+
+def test_what_would_take_too_much_memory_is_refused_before_it_is_read(session, tmp_path, monkeypatch):
+    monkeypatch.setenv("SIMPLEGRAD_UPLOAD_BYTES", "1000")
+    monkeypatch.setattr(store, "_parsed", lambda text: pytest.fail("it was read"))
+    assert upload(session, saved(tmp_path)) == []
+    assert "MiB of memory to read" in session["upload-problem"] and page.UPLOADED not in session
 
 
 def test_a_visitor_keeps_a_few(session, tmp_path):

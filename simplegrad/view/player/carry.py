@@ -8,6 +8,7 @@ from typing import Any
 
 import streamlit as st
 
+from ...settings import UPLOAD_BYTES
 from ...trace import TraceFileError
 from ...trace.store import load
 from . import page
@@ -64,7 +65,7 @@ def _read(show: Callable[[str], None]) -> None:
 
 def _opened(file: Any, show: Callable[[str], None], most: int) -> None:
     try:
-        trace = load(file)
+        trace = load(file, int(UPLOAD_BYTES()))
     except TraceFileError as error:
         st.session_state["upload-problem"] = str(error)
         return
