@@ -17,7 +17,8 @@ import simplegrad
 from simplegrad.__main__ import main
 
 ROOT = Path(__file__).parent.parent
-NOT_INSTALLED = ".git", "build", "tests", "docs", "benchmarks", "*.egg-info", "__pycache__"
+# Caches least of all: other tests write into them meanwhile.
+NOT_INSTALLED = ".git", "build", "tests", "docs", "benchmarks", "*.egg-info", "__pycache__", ".*_cache", ".hypothesis"
 
 WRONG = """
 import torch
@@ -63,7 +64,7 @@ def test_the_wheel_has_the_app_and_its_files(installed):
 
 
 def test_every_file_of_the_package_is_in_the_wheel(installed):
-    ours = [path for path in (ROOT / "simplegrad").rglob("*.*") if path.is_file() and path.suffix != ".pyc"]
+    ours = [path for path in (ROOT / "simplegrad").rglob("*.*") if path.is_file() and "__pycache__" not in path.parts]
     assert [path for path in ours if not (installed / path.relative_to(ROOT)).exists()] == []
 
 

@@ -57,7 +57,7 @@ def test_everything_imported_is_required():
 def test_every_file_that_is_no_module_is_package_data():
     declared = PROJECT["tool"]["setuptools"]["package-data"]
     for path in (ROOT / "simplegrad").rglob("*.*"):
-        if path.suffix not in (".py", ".pyc"):
+        if path.suffix != ".py" and "__pycache__" not in path.parts:
             homes = [folder for folder in path.parents if (folder / "__init__.py").exists()]
             package, inside = ".".join(homes[0].relative_to(ROOT).parts), path.relative_to(homes[0]).as_posix()
             assert any(fnmatch(inside, pattern) for pattern in declared.get(package, [])), path
