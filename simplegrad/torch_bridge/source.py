@@ -8,6 +8,7 @@ import linecache
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from types import CodeType, FunctionType
+from typing import NamedTuple
 
 from simplegrad import source_text
 from simplegrad.torch_bridge.where import OWN, kind_of
@@ -45,18 +46,32 @@ def about(cls: type, name: str, item: str = "") -> Found:
 def outside(code: CodeType, path: str) -> tuple[Source | None, Source | None]:
     """(where it is set, where its requires_grad is turned off) in the function, or the script, that records a run:
     where a model is built, too. `path`: of the parameter in its model. None where no line, or several, may be meant."""
-    names = set(path.split("."))
-    made, frozen = [], []
-    for node in _statements(code):
-        place = (code.co_filename, node.lineno)
-        if isinstance(node, ast.Assign):
-            targets = [target for target in node.targets if isinstance(target, ast.Attribute)]
-            made += [place for target in targets if target.attr in names]
-        off = [each.lineno for each in _own_parts(node) if _turns_off(each)]
-        said = {each.attr for each in ast.walk(node) if isinstance(each, ast.Attribute)} - _ITERATING
-        if off and (not said or said & names):
-            frozen += [(code.co_filename, line) for line in off]
+    names, said = set(path.split(".")), _said_outside(code)
+    made = [place for place, targets in said.sets for target in targets if target in names]
+    frozen = [place for place, whose in said.freezes if not whose or whose & names]
     return made[0] if len(made) == 1 else None, frozen[0] if len(frozen) == 1 else None
+
+
+class Said(NamedTuple):
+    """What a function sets and freezes: places, and the names of the attributes that are meant (none: any)."""
+
+    sets: list[tuple[Source, list[str]]]
+    freezes: list[tuple[Source, set[str]]]
+
+
+@lru_cache(maxsize=1024)
+def _said_outside(code: CodeType) -> Said:
+    """Read once for all parameters of a model."""
+    found = Said([], [])
+    for node in _statements(code):
+        if isinstance(node, ast.Assign):
+            targets = [target.attr for target in node.targets if isinstance(target, ast.Attribute)]
+            found.sets.append(((code.co_filename, node.lineno), targets))
+        off = [each.lineno for each in _own_parts(node) if _turns_off(each)]
+        if off:
+            said = {each.attr for each in ast.walk(node) if isinstance(each, ast.Attribute)} - _ITERATING
+            found.freezes.extend(((code.co_filename, line), said) for line in off)
+    return found
 
 
 _ITERATING = {"parameters", "named_parameters", "modules", "children", "requires_grad", "requires_grad_", "startswith"}

@@ -12,6 +12,7 @@ import simplegrad
 from simplegrad import Trace, record_torch
 from simplegrad.__main__ import main
 from simplegrad.reasons.answer import CAUSES, STATES
+from simplegrad.torch_bridge import source
 from tests.reasons import programs, programs_fourth, programs_more, programs_third
 from tests.reasons.programs import Halves
 
@@ -161,3 +162,21 @@ def test_a_factor_that_is_trained_is_named():
     answer = run(programs_third.factors_that_begin_small).why("2.inner.weight")
     assert (answer.state, answer.cause) == ("tiny", "zero_factor")
     assert "2.gamma is small at this step, and gets a gradient" in answer.sentence
+
+
+def test_the_function_that_records_is_read_once_for_all_parameters(monkeypatch):
+    """It may be a script of a thousand lines, and the model may have a thousand parameters."""
+    read = []
+    plain = source._turns_off
+    monkeypatch.setattr(source, "_turns_off", lambda node: read.append(node) or plain(node))
+
+    def nodes_read(layers):
+        read.clear()
+        source._said_outside.cache_clear()
+        model = nn.Sequential(*(nn.Linear(2, 2) for _ in range(layers)))
+        with record_torch(model) as trace:
+            model(torch.ones(1, 2)).sum().backward()
+        assert len(trace.held) == 2 * layers
+        return len(read)
+
+    assert nodes_read(2) == nodes_read(20) > 0
