@@ -174,6 +174,6 @@ def unlike_each_other(x: torch.Tensor, signed: bool = True) -> torch.Tensor:
     """No two elements alike: by less than their size; in the place of zeros, up to one."""
     x = plain(x.detach())
     draw = plain(drawn(x, torch.Generator().manual_seed(43)))
-    part = torch.tanh(draw.real if draw.is_complex() else draw)
-    filled = (part if signed else part.abs()) + (draw * 0.3 if draw.is_complex() else 0)
+    part = torch.complex(draw.real.tanh(), draw.imag.tanh()) if draw.is_complex() else draw.tanh()
+    filled = part if signed or part.is_complex() else part.abs()
     return torch.where(x == 0, filled, x * (1 + APART * part)).to(x.dtype)

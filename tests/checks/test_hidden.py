@@ -106,6 +106,13 @@ def test_symmetric_inputs_do_not_hide_a_transposition():
     assert check(wrong, symmetric(3), symmetric(3)).faults
 
 
+@pytest.mark.parametrize("size", [0, 1])
+def test_complex_numbers_that_are_real_do_not_hide_a_conjugate(size):
+    x = torch.full((3,), size, dtype=torch.cdouble, requires_grad=True)
+    assert check(function(lambda x: x * x, lambda g, x: 2 * g * x.conj()), x).verdict == "correct"
+    assert check(function(lambda x: x * x, lambda g, x: 2 * g * x), x).faults
+
+
 def test_what_is_wrong_at_other_inputs_shows_in_the_whole():
     wrong = function(*[RIGHT["product"][0], WRONG["product"]])
     report = check(lambda x: wrong(x, x.T).sum() * 2, zeros(2, 3))
