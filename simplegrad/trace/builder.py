@@ -124,6 +124,8 @@ class Builder:
             values = self.trace._values
             value = Value.of_tape(len(values), key, self.tape.names)
             values.append(value)
+            if self.tape.eras[0].start != self.tape.start:
+                self.tape.name_of(key)  # now: else a Variable of before a reset might be asked, and take the name
         elif tensor is not None:
             value.shape, value.dtype = described(tensor)
         if tensor is None:

@@ -85,6 +85,16 @@ def test_names_do_not_depend_on_which_is_asked_for_first():
     assert [value.name for value in trace.values] == ["v0_1", "v0", "v1", "v2"]
 
 
+def test_a_variable_of_before_a_reset_takes_no_name_from_one_of_now():
+    with Tape() as tape, record() as trace:
+        old = Variable.constant(torch.ones(2)) * 2
+        tape.reset()
+        Variable.constant(torch.ones(2)) * 3
+        assert len(trace) == 5
+        assert old.name == "v1_1"
+    assert trace.transcript().splitlines()[-2:] == ["v0 = tensor([1., 1.])", "v1 = v0 * 3"]
+
+
 def test_threads_that_ask_for_names_at_once_are_told_the_same():
     for _ in range(20):
         trace, start = recorded(40), Barrier(8)
