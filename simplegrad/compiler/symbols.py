@@ -14,7 +14,7 @@ import torch
 from ..engine import Variable
 from ..engine.operators import called, is_default
 from ..ops import FUNCTIONS, METHODS, Op, Operators, choosing, named_operator, pointwise
-from ..ops.methods import UnsupportedError, sizes_of
+from ..ops.methods import UnsupportedError, parts_of, sizes_of
 from ..ops.refused import advice, spelled
 from .graph import CONSTANT, MASK, SHAPE, SIZE, VALUE, Graph, Node, flat, operation
 
@@ -409,8 +409,7 @@ class Symbol(Thing, Operators):
     item = tolist = __float__ = __int__ = __index__ = _number
 
     def __getitem__(self, index) -> Symbol:
-        parts = index if isinstance(index, tuple) else (index,)
-        return super().__getitem__(tuple(map(places_of, parts)))
+        return super().__getitem__(tuple(map(places_of, parts_of(index))))
 
     def __setitem__(self, index, value):
         raise CompileError("a value is never changed in place: build the new one with where, cat or stack.")

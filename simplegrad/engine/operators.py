@@ -332,6 +332,10 @@ def operand_of(op: Op, x):
         return x
     if isinstance(x, torch.Tensor):
         return constant(symbol_of(op), x)
+    if isinstance(x, complex):
+        raise RawTensorError(
+            f"{symbol_of(op)}: got {x}. Complex numbers are not supported: the engine has real ones alone."
+        )
     if op.pointwise or op.each or op is linear.matmul:
         raise RawTensorError(
             f"{symbol_of(op)}: got a {type(x).__name__} where a Variable belongs. A tensor or a number will do too."

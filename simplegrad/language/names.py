@@ -16,23 +16,16 @@ F = "f"  # the aggregate that the page selects
 _JOINED = {"where": FUNCTIONS["where"], "cat": FUNCTIONS["cat"], "stack": FUNCTIONS["stack"]}
 _JOINED |= {name: function for name, function in ALIASES.items() if name.startswith("concat")}
 # Left out of programs: what makes more elements than it is given, or draws numbers.
-_LARGER = {
-    "avg_pool2d",
-    "broadcast_to",
-    "conv1d",
-    "conv2d",
-    "cov",
-    "diag",
-    "embedding",
-    "kron",
-    "cdist",
-    "adaptive_avg_pool2d",
-    "tensordot",
-    "tile",
-    "dropout",
-}
-_LARGER |= {"addmm", "addmv", "addr", "baddbmm", "inner", "linear", "multi_dot", "scaled_dot_product_attention"}
-_LARGER |= {"column_stack", "hstack", "vstack"}
+_LARGER = set(
+    "addmm addmv addr affine_grid baddbmm bilinear block_diag broadcast_tensors broadcast_to cartesian_prod cdist "
+    "column_stack combinations cond corrcoef cov diag dropout embedding embedding_bag expand_copy fold grid_sample "
+    "gumbel_softmax hstack inner instance_norm interpolate kron linalg_vander linear local_response_norm lstsq "
+    "multi_dot multilabel_margin_loss mvlgamma quantile scaled_dot_product_attention tensordot tensorinv tensorsolve "
+    "tile unfold_copy vander vstack".split()
+)
+_LARGER |= {name for name in FUNCTIONS if name.startswith(("adaptive_", "avg_pool", "conv", "lp_pool", "max_unpool"))}
+_LARGER |= {"max_pool1d", "max_pool3d", "max_pool1d_with_indices", "max_pool3d_with_indices", "meshgrid"}
+_LARGER |= {"linalg_svd", "linalg_qr", "svd", "qr", "masked_scatter", "scatter_reduce", "matrix_exp"}
 _LARGER |= {"cross_entropy", "nll_loss"}  # which tell classes from probabilities by the dtype; here all are floats
 OPERATOR_METHODS: Mapping[str, Callable] = {
     k: v for k, v in (METHODS | ALIASES).items() if k not in _JOINED and k not in _LARGER
@@ -55,6 +48,7 @@ PLAIN_METHODS = {**PLAIN_METHODS, "detach": lambda self: self, "item": lambda se
 PLAIN_METHODS = {**PLAIN_METHODS, **dict.fromkeys(("new_zeros", "new_ones"), lambda self, *size: self)}
 ATTRIBUTES = ("T", "mT", "shape", "ndim", "value", "name")
 MODULE = "torch"  # torch.tanh(x) is tanh(x)
+MODULES = ("torch", "torch.nn.functional", "torch.linalg", "torch.special", "F")  # so is F.relu(x) relu(x)
 TAPE = "gradient_tape"
 
 

@@ -18,6 +18,7 @@ from .leaves import LEAVES
 from .names import (
     ATTRIBUTES,
     MODULE,
+    MODULES,
     OPERATOR_METHODS,
     PLAIN_METHODS,
     RAW,
@@ -212,7 +213,7 @@ class ExpressionReader:
 
     def read_Call(self, node: ast.Call, name: str | None) -> ast.expr:
         match node.func:
-            case ast.Attribute(value=ast.Name(id=owner), attr=attr) if owner == MODULE:
+            case ast.Attribute(value=owner, attr=attr) if self.is_module(owner):
                 return self.function(node, attr, name, raw=self.raw)
             case ast.Attribute(value=ast.Name(id="Variable"), attr="constant"):
                 return self.function(node, "Variable.constant", name)
@@ -228,6 +229,16 @@ class ExpressionReader:
             case ast.Name(id=function):
                 return self.function(node, function, name)
         raise self.error(node.func, "only operations can be called, by their names.")
+
+    def is_module(self, node: ast.expr) -> bool:
+        """Whether this is how people write a module of torch, and no value has that name."""
+        parts: list[str] = []
+        while isinstance(node, ast.Attribute) and len(parts) < 3:
+            parts.insert(0, node.attr)
+            node = node.value
+        if not isinstance(node, ast.Name) or ".".join([node.id, *parts]) not in MODULES:
+            return False
+        return node.id == MODULE or not self.scope.sees(node.id)
 
     def arguments(self, node: ast.Call) -> tuple[ast.expr, ast.expr]:
         """Those by position, as a tuple, and those by keyword, as a dictionary."""

@@ -429,7 +429,7 @@ class Operators:
 
     def __getitem__(self, index) -> Self:
         """x[index]: ints, slices, None, …, lists, and integer or boolean tensors, as in torch."""
-        return shapes.index(self, index if isinstance(index, tuple) else (index,))
+        return shapes.index(self, parts_of(index))
 
     def __setitem__(self, index, value) -> None:
         raise UnsupportedError(
@@ -476,6 +476,8 @@ class Operators:
             if isinstance(each, (str, torch.device)) and torch.device(each).type != self.device.type:
                 raise UnsupportedError(f"x.to({str(each)!r}): move the tensor before it becomes a Variable.")
         dtype = next((getattr(each, "dtype", each) for each in wanted if _has_dtype(each)), None)
+        if dtype is not None and dtype.is_complex:
+            raise UnsupportedError(f"x.to({dtype}): the engine computes with real numbers alone.")
         return self if dtype is None or dtype == self.dtype else shapes.cast(self, dtype, self.dtype)
 
     def type(self, dtype) -> Self:
@@ -495,6 +497,14 @@ class Operators:
 
     def bfloat16(self, memory_format=None) -> Self:
         return self.to(torch.bfloat16)
+
+
+def parts_of(index) -> tuple:
+    """The parts of an index. A list of lists, slices or tensors is taken for a tuple of them, as torch does."""
+    several = (list, tuple, slice, torch.Tensor, type(None), type(...))
+    if isinstance(index, list) and any(isinstance(part, several) or hasattr(part, "shape") for part in index):
+        return tuple(index)
+    return index if isinstance(index, tuple) else (index,)
 
 
 def raw(x):

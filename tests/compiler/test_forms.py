@@ -14,6 +14,7 @@ from .cases import M, V, assert_same, climbed, inputs_of
 TEXTS = [
     "x[[0, 1]] * 2",
     "x[[0, 1], [1, 2]] * 2",
+    "x[[[0, 1]]] * x[[[0, 1], [1, 2]]].sum()",
     "x[:, [0, 1, 1]].sin()",
     "x[[True, False, True]].sin()",
     "x[None, ..., 0] * x[-1, 0]",

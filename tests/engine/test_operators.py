@@ -233,6 +233,8 @@ POSITIONAL = {
     "permute((1, 0))": lambda x: x.permute((1, 0)),
     "torch.permute": lambda x: torch.permute(x, (1, 0)),
     "x[..., None]": lambda x: x[..., None],
+    "x[[[0, 1], [1, 2]]]": lambda x: x[[[0, 1], [1, 2]]],
+    "x[[0, None]]": lambda x: x[[0, None]],
     "pow(2)": lambda x: x.pow(2),
     "torch.pow(x, 2)": lambda x: torch.pow(x, 2),
     "torch.pow(2, x)": lambda x: torch.pow(2, x),
@@ -304,6 +306,8 @@ def test_layers_of_torch_take_variables():
         (lambda x: x.add_(1), r"a value never changes. Write y = x.add\(…\)"),
         (lambda x: x.ormqr(), r"Variable has no 'ormqr'. An operator"),
         (lambda x: x.clip_by(), "'Variable' object has no attribute 'clip_by'"),
+        (lambda x: x.to(torch.complex64), "the engine computes with real numbers alone"),
+        (lambda x: 1j * x, r"got 1j. Complex numbers are not supported"),
         (lambda x: x.cuda(), "move the tensor before it becomes a Variable"),
     ],
 )

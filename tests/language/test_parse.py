@@ -234,3 +234,10 @@ def test_the_source_stays_as_it_was_given():
 def test_what_is_no_text_is_refused():
     with pytest.raises(TypeError, match="expected the text of a program, got int"):
         Program.parse(3)
+
+
+@pytest.mark.parametrize("said", ["torch.relu", "torch.nn.functional.relu", "F.relu", "relu"])
+def test_an_operator_is_called_by_the_names_that_people_write(said):
+    from simplegrad import compile_aggregate
+
+    assert [node.name for node in compile_aggregate(f"{said}(x) * x").expression.inputs] == ["x"]
