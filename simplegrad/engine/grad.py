@@ -173,7 +173,7 @@ class Pass:
     """One call of `grad`, on one tape. `trusts`: that no value was changed since entries read it.
 
     `put_off`: gives the results without recording how they came, where nobody will ask; None where somebody might.
-    deferred.py puts it here, and without it a pass is `run_now`.
+    A module of its own puts it here, and without it a pass is `run_now`.
     """
 
     put_off: Callable[[Pass], list[Variable | None] | None] | None = None
