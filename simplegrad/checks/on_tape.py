@@ -33,7 +33,7 @@ from .subjects.subject import Rule, Subject
 from .subjects.tape import TapeGradient, TapeSubject, Through, rules_on
 from .survey import Question, Truth, Wrong, chosen_truth
 from .taylor import remainders
-from .untried import ON_TAPE
+from .untried import on_tape
 
 
 def check_on_tape(case: Case, reference: Callable | None, order: int) -> Report:
@@ -56,7 +56,7 @@ def check_on_tape(case: Case, reference: Callable | None, order: int) -> Report:
         if not report.unverified or judging.answers:
             judging.tell()
     report.findings = explained_once(report)
-    report.measure, report.untried = measured(case, order), list(ON_TAPE)
+    report.measure, report.untried = measured(case, order), on_tape(case.names, case.values(0))
     for number in (10, 11, 12):
         report.tell(number, NOT_TRIED, "it is not a torch.autograd.Function")
     return report

@@ -192,6 +192,13 @@ def test_where_no_other_size_is_taken_that_is_said():
     assert any("sizes other than one" in said for said in report.untried), report.untried
 
 
+def test_on_the_tape_that_is_said_too():
+    one, two = ([Variable.constant(torch.ones(n)) for _ in range(2)] for n in (1, 2))
+    target = on_tape(lambda y: 1 - y * y)
+    assert any("sizes other than one of a and b" in said for said in check(target, *one).untried)
+    assert not any("sizes" in said for said in check(target, *two).untried)
+
+
 # --- gradients that are rounding -------------------------------------------------------------------------------------
 
 
