@@ -180,12 +180,24 @@ def return_line(code: types.CodeType) -> int:
 
 def returned_names(code: types.CodeType, at: Place | None, place_: int) -> list[str]:
     """The names in what the `return` at these lines gives in one slot; in all of it, where that is no plain tuple."""
+    value, is_slot = _returned(code, at, place_)
+    if is_slot or value is None:
+        return [value.id] if isinstance(value, ast.Name) else []
+    return sorted({n.id for n in ast.walk(value) if isinstance(n, ast.Name)})
+
+
+def returns_call(code: types.CodeType, at: Place | None, place_: int) -> bool:
+    """Whether a function is called for what the `return` at these lines gives in one slot."""
+    return isinstance(_returned(code, at, place_)[0], ast.Call)
+
+
+def _returned(code: types.CodeType, at: Place | None, place_: int) -> tuple[ast.expr | None, bool]:
+    """(what a `return` gives, whether that is in this slot alone)."""
     found = [n for n in statements(code) if isinstance(n, ast.Return) and at is not None and n.lineno == at.first]
     value = found[0].value if found else None
     if isinstance(value, ast.Tuple | ast.List):
-        value = value.elts[place_] if place_ < len(value.elts) else None
-        return [value.id] if isinstance(value, ast.Name) else []
-    return sorted({n.id for n in ast.walk(value) if isinstance(n, ast.Name)}) if value is not None else []
+        return (value.elts[place_] if place_ < len(value.elts) else None), True
+    return value, False
 
 
 def untaken(code: types.CodeType, name: str, ran: set[int]) -> Place | None:

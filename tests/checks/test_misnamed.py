@@ -165,3 +165,40 @@ def test_a_place_one_beside():
 
     ((_, text),) = wrong_at_first(function(forward, backward).apply, real(5), held(1))
     assert "gx[:-2]" in text
+
+
+def nothing_of(g, x):
+    return None if x.sum() < 1e9 else g
+
+
+def cubed(ctx, x):
+    ctx.save_for_backward(x)
+    return x**3
+
+
+def test_a_helper_that_returns_none():
+    def helped(ctx, g):
+        (x,) = ctx.saved_tensors
+        return nothing_of(g, x)
+
+    ((finding, text),) = wrong_at_first(function(cubed, helped).apply, real(3))
+    assert finding.code == "missing_gradient" and "return None if" in text
+
+
+def scaled(g, x):
+    return g * x
+
+
+def test_a_helper_that_is_right_for_one_is_not_accused_of_the_other():
+    def forward(ctx, a, b):
+        ctx.save_for_backward(a, b)
+        return a * b
+
+    def backward(ctx, g):
+        a, b = ctx.saved_tensors
+        ga = scaled(g, b)
+        gb = scaled(g, b)
+        return ga, gb
+
+    ((_, text),) = wrong_at_first(function(forward, backward).apply, real(3), real(3, seed=1))
+    assert text == "gb = scaled(g, b)"

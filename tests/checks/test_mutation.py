@@ -15,7 +15,7 @@ FULL = os.environ.get("SIMPLEGRAD_FULL") == "1"
 
 @pytest.fixture(scope="module")
 def figures():
-    return mutation.measured(1 if FULL else 61)
+    return mutation.measured(1 if FULL else 97)
 
 
 def least(goal: float, count: int) -> float:
@@ -50,7 +50,7 @@ def test_seldom_a_wrong_line_or_a_wrong_cause(figures):
 
 
 def test_of_two_faults_no_other_line_is_named():
-    two = mutation.measured(17 if FULL else 199, mutants=mutation.twice_wrong)
+    two = mutation.measured(17 if FULL else 307, mutants=mutation.twice_wrong)
     assert len(two.asked) >= 3 and two.share("is_found") == 1, two.text
     assert two.share("has_wrong_line") <= most(mutation.WRONG_LINE, len(two.asked)), two.text
 

@@ -60,7 +60,7 @@ class Culprit:
             return False  # what is missing may be missing where it is added to
         if self.how in CONFIRMED or self.suspect is None:
             return self.how in CONFIRMED or self.is_alone
-        return self.suspect.is_final and self.is_alone and self.suspect.computes
+        return self.suspect.is_final and self.is_alone and self.suspect.computes and not self.suspect.is_shared
 
     @property
     def is_known(self) -> bool:
@@ -151,7 +151,8 @@ def returned(search: Search, is_alone: bool) -> Culprit | None:
     """The statement that returns: of a helper's, where backward only passes on what that gives."""
     ran = search.bases[0]
     made = [n for n in ran.notes for i in search.wrong if n.made is ran.returned[i] and len(n.site.calls) > 1]
-    at = made[-1].site.statement if made else ran.returned_at
+    handed = [ran.handed[id(ran.returned[i])] for i in search.wrong if id(ran.returned[i]) in ran.handed]
+    at = made[-1].site.statement if made else handed[0] if handed else ran.returned_at
     return Culprit(at, "returned", slots=tuple(search.wrong), is_alone=is_alone) if at else None
 
 

@@ -364,7 +364,8 @@ def none_at(case: Case, slot: int) -> Place | None:
     names = source.returned_names(case.code, case.ran.returned_at, case.rule.call.differentiated[slot])
     empty = [name for name in names if name in case.ran.bound and holds_none(case.ran.locals.get(name, case))]
     if len(empty) != 1:
-        return case.returned_at
+        is_call = source.returns_call(case.code, case.ran.returned_at, case.rule.call.differentiated[slot])
+        return case.ran.handed.get(id(None), case.returned_at) if is_call else case.returned_at
     return source.untaken(case.code, empty[0], case.ran.lines) or case.ran.bound[empty[0]]
 
 
@@ -381,7 +382,7 @@ def misnamed(case: Case) -> list[Finding]:
     """What forward kept goes under another value's name in backward."""
     if case.code is None:
         return []
-    found = taken_for_another(Search(case.joint, case.joint.wrong))
+    found = taken_for_another(Search(case.joint, case.joint.wrong), case.ran)
     if found:
         return [unpacked_as_another(case, {site.name: other for site, other in found.items()}, next(iter(found)))]
     name = kept_as_another(case.joint)

@@ -6,6 +6,8 @@ backward is run with forward's in its place; only if every gradient is right the
 
 from __future__ import annotations
 
+import types
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,33 +16,49 @@ from .. import source
 from ..report import Place
 from ..subjects.alone import Alone
 from ..subjects.slots import CTX_OWN
-from .owner import Owner
+from ..watch import Watch
 from .samples import Sample, Samples
 from .suspects import Search
-from .trail import Site, followed
+from .trail import Ran, Site
 
 
 def names_of_forward(alone: Alone, sample: Sample) -> dict[str, Any]:
     """What the names of forward (and of setup_context) stood for as it returned."""
-    call, found = alone.call, {}
-    codes = {source.code_of(f) for f in (call.cls.forward, call.cls.setup_context)} - {None}
+    watch = Locals({source.code_of(f) for f in (alone.call.cls.forward, alone.call.cls.setup_context)})
 
     def around(run: Any, ctx: Any) -> Any:
-        ran = followed(run, codes, Owner(*codes))
-        found.update(ran.locals)
-        return ran.returned
+        with watch:
+            return run()
 
-    alone.forward(sample.values, around=around if codes else None)
-    return found
+    alone.forward(sample.values, around=around)
+    return watch.found
 
 
-def taken_for_another(search: Search) -> dict[Site, str]:
+class Locals(Watch):
+    """What the names of some functions stand for as they return."""
+
+    def __init__(self, codes: set[types.CodeType | None]) -> None:
+        self.codes, self.found = codes, {}
+
+    def _called(self, frame: types.FrameType, event: str, arg: Any) -> Callable | None:
+        if frame.f_code not in self.codes:
+            return None
+        frame.f_trace_lines = False
+        return self._line
+
+    def _line(self, frame: types.FrameType, event: str, arg: Any) -> Callable:
+        if event == "return":
+            self.found |= frame.f_locals
+        return self._line
+
+
+def taken_for_another(search: Search, ran: Ran) -> dict[Site, str]:
     """Where backward binds what forward kept to a name that means another value in forward: the name that it has there.
 
-    Empty unless all gradients are right with forward's values under these names.
+    `ran`: backward at the first sample. Empty unless all gradients are right with forward's values under these names.
     """
     samples = search.samples
-    ran, named = search.bases[0], names_of_forward(samples.alone, samples.each[0])
+    named = names_of_forward(samples.alone, samples.each[0])
     kept = [note for note in ran.notes if len(note.site.calls) == 1 and note.site.name and id(note.made) in ran.given]
     found = {}
     for note in kept:

@@ -67,6 +67,7 @@ class Suspect:
     is_meant_exactly: bool = False  # not only up to a constant factor
     factor: float | None = None  # the constant that repairs it
     begins: bool = False  # it is zeros that something is added to
+    is_shared: bool = False  # its function is called from elsewhere too, where a fault of its own would show as well
     level: int = -1  # how deep in the calls from backward its statement is looked for
     computes: bool = True  # its statement does more than arrange what is there
     missing: str = ""  # what is missing in it, in words: a term or a factor that is known elsewhere in the run
@@ -223,6 +224,8 @@ class Search:
         suspect = Suspect(site, notes[-1], values, len(notes), moved)
         suspect.is_final = self.is_returned(values[0])
         made = id(notes[0].made)
+        spots = [n.site.calls for n in self.bases[0].notes if n.site.calls[-1] == site.calls[-1]]
+        suspect.is_shared = any(calls != site.calls for calls in spots)
         suspect.computes = self._computes(notes[-1]) or bool(site.name) and suspect.is_final
         suspect.begins = not suspect.is_final and suspect.is_nothing and self._is_added_to(notes[-1])
         suspect.is_given = bool(site.name) and made in self.bases[0].given and self._first_bound(made) == site

@@ -89,6 +89,7 @@ class Ran:
     bound: dict[str, Place] = field(default_factory=dict)  # local of backward -> the statement that bound it last
     locals: dict[str, Any] = field(default_factory=dict)  # backward's locals as it returned
     lines: set[int] = field(default_factory=set)  # of backward, that were run
+    handed: dict[int, Place] = field(default_factory=dict)  # id of what a helper returned -> where
     given: set[int] = field(default_factory=set)  # ids of what was there before it ran
 
 
@@ -127,7 +128,7 @@ def followed(
     ran = Ran(returned, trail.notes)
     if watch is not None:
         ran.returned_at, ran.bound = watch.returned_at, watch.bound
-        ran.locals, ran.lines = watch.locals, watch.ran_at
+        ran.locals, ran.lines, ran.handed = watch.locals, watch.ran_at, watch.handed
     return ran
 
 
@@ -228,6 +229,7 @@ class Names(Watch):
         self.bound: dict[str, Place] = {}
         self.locals: dict[str, Any] = {}
         self.ran_at: set[int] = set()
+        self.handed: dict[int, Place] = {}
 
     def _called(self, frame: types.FrameType, event: str, arg: Any) -> Callable | None:
         if not self.trail.owner.has(frame.f_code) or not self.trail.calls(frame):
@@ -246,6 +248,9 @@ class Names(Watch):
         if event == "return" and frame.f_code in self.trail.codes:
             self.returned_at = source.place(frame.f_code, frame.f_lineno)
             self.locals |= frame.f_locals
+        elif event == "return" and (at := source.place(frame.f_code, frame.f_lineno)).text:  # what is a person's
+            self.handed.setdefault(id(arg), at)
+            self.trail.known[id(arg)] = arg  # kept alive, as above
         return self._line
 
     def _bound_in(self, frame: types.FrameType) -> None:
