@@ -126,7 +126,7 @@ def _met_before(run: RankRun, call: int) -> int:
 
 
 def _what(kind: str | None) -> str:
-    return "a nan" if kind == "nan" else "an infinity"
+    return "a NaN" if kind == "nan" else "an infinity"
 
 
 def _said(kind: str | None, call: Call) -> str:

@@ -21,7 +21,7 @@ function cell(row, told, index, open) {
   const bad = row.bad === index;
   if (told === null) return html("td", { class: bad ? "sg-rank-bad" : "sg-rank-none", "data-bad": bad || null }, bad ? html("b", {}, "✕ ") : null, "no backward");
   const [gradient, loss, kind, collectives, event, line] = told;
-  const words = [`loss ${short(loss)}`, `${collectives} ${collectives === 1 ? "collective" : "collectives"}`, line ? `line ${line}` : ""].filter(Boolean);
+  const words = [loss === null ? "" : `loss ${short(loss)}`, `${collectives} ${collectives === 1 ? "collective" : "collectives"}`, line ? `line ${line}` : ""].filter(Boolean);
   const button = html("button", { type: "button", class: "sg-rank-cell", "data-rank": row.rank, "data-step": event, title: `open the trace of rank ${row.rank} at pass ${index + 1}`, onclick: () => open(row.rank, event) },
     html("b", {}, bad ? "✕ " : "", kind ? (kind === "nan" ? "NaN" : "infinite") : `‖grad‖ ${short(gradient)}`), html("small", {}, words.join(" · ")));
   return html("td", { class: bad ? "sg-rank-bad" : "", "data-bad": bad || null }, button);
