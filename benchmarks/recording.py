@@ -8,6 +8,7 @@ called, and notes nothing: a recorder in Python that sees as much takes no less.
 from __future__ import annotations
 
 import contextlib
+import random
 import statistics
 import tempfile
 import time
@@ -131,12 +132,14 @@ def called_alone(model: nn.Module, x: torch.Tensor, penalty: bool) -> None:
 
 
 def in_turns(runs: list[Callable[[], None]], rounds: int) -> list[float]:
-    """Median CPU seconds of each."""
+    """Median CPU seconds of each, in an order drawn anew each round: each finds the caches as another left them."""
     taken: list[list[float]] = [[] for _ in runs]
     for run in runs:
         run()
+    turns, drawn = list(zip(runs, taken, strict=True)), random.Random(0)
     for _ in range(rounds):
-        for run, times in zip(runs, taken, strict=True):
+        drawn.shuffle(turns)
+        for run, times in turns:
             start = time.thread_time()
             run()
             times.append(time.thread_time() - start)
