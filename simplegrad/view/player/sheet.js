@@ -9,6 +9,7 @@ const FULL_PX = 42, FAR_PX = 30; // between two nodes: below that they are drawn
 const NAME_PX = 6.2, LONGEST_NAME = 14; // a letter of a name; letters
 const MOST_ARROWS = 1200; // beyond that they cost more than they tell
 const HALF = { entry: 11, aggregate: 15, group: 17, box: 17, hole: 9, leaf: 9, seed: 9, read: 13, value: 5.5 }; // of a node, in pixels
+const LANE_TITLE = [84, 15]; // width and height in pixels, at a lane's upper left corner
 const CLOSED = [27, 16]; // half the width and height of a closed box
 const LONGEST_TITLE = 9, TITLE_PX = 4.7, BOX_PART = 0.46; // letters in a closed box; of a slot, as wide as half a box may be
 const ARROW = 8, ARROW_WIDTH = 5.4, STANDOFF = 13;
@@ -138,9 +139,10 @@ export class Sheet {
     });
   }
 
-  /** The names of the variables in sight, each with the place where it lies on the fewest lines and on no node. */
+  /** The names of the variables in sight, each with the place where it lies on the fewest lines, on no node and on no lane's title. */
   names() {
     const rooms = this.roomForNames(), found = new Map(), boxes = [], named = [];
+    for (const [top] of this.drawing.lanes) boxes.push([0, this.py(top), LANE_TITLE[0], this.py(top) + LANE_TITLE[1]]);
     this.drawing.nodes.forEach((node, i) => {
       const [mark, , x, y] = node;
       if (!this.isInside(x, x, y, y)) return;
