@@ -202,3 +202,15 @@ def test_a_helper_that_is_right_for_one_is_not_accused_of_the_other():
 
     ((_, text),) = wrong_at_first(function(forward, backward).apply, real(3), real(3, seed=1))
     assert text == "gb = scaled(g, b)"
+
+
+def test_a_real_gradient_of_a_complex_input():
+    def forward(ctx, z):
+        ctx.save_for_backward(z)
+        return (z * z.conj()).real
+
+    def real_part(ctx, g):
+        return 2 * g
+
+    ((finding, text),) = wrong_at_first(function(forward, real_part).apply, real(3, 2, dtype=torch.cdouble))
+    assert finding.code in ("wrong_gradient", "wrong_partial") and text == "return 2 * g"

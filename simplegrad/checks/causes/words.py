@@ -44,7 +44,7 @@ def all_in_words(relation: Relation) -> str:
 def common_factor(pairs: list[tuple]) -> float | None:
     """The real factor by least squares; None for fewer than three numbers."""
     found = [(plain(g.detach()), plain(t.detach())) for g, t, _ in pairs]
-    if any(g.shape != t.shape for g, t in found):
+    if any(g.shape != t.shape or g.is_complex() != t.is_complex() for g, t in found):
         return None
     g = torch.cat([_flat(g) for g, _ in found])
     t = torch.cat([_flat(t) for _, t in found])
