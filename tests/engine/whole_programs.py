@@ -198,3 +198,38 @@ def residual_of_an_equation(gradient, x, w):
 def distances_and_margins(gradient, a, near, far):
     losses = F.triplet_margin_loss(a, near, far) + F.cosine_embedding_loss(a, near, torch.ones(4).double())
     return losses + torch.linalg.matrix_power(a, 3).mean() + torch.sinc(a - near).sum() + torch.trapezoid(far).mean()
+
+
+@program((2, 1, 4, 4), (3, 1, 2, 2), (3, 1, 2, 2))
+def convolutional_autoencoder(gradient, images, narrow, wide):
+    code = F.max_pool2d(torch.tanh(F.conv2d(images, narrow, padding=1)), 2)
+    again = F.conv_transpose2d(code, wide, stride=2)
+    return F.mse_loss(again, images) + F.interpolate(code, size=4, mode="bilinear").square().mean()
+
+
+@program((1, 1, 4, 4), (2, 3))
+def spatial_transformer(gradient, image, theta):
+    grid = F.affine_grid(theta.unsqueeze(0), [1, 1, 3, 3], align_corners=False)
+    return F.grid_sample(image, grid, align_corners=False).square().sum()
+
+
+@program((6, 3), (6,))
+def robust_regression(gradient, X, y):
+    Q, R = torch.linalg.qr(X)
+    w = torch.linalg.solve_triangular(R, (Q.T @ y).unsqueeze(1), upper=True).squeeze(1)
+    away = (y - X @ w).abs()
+    return F.huber_loss(X @ w, y) + torch.quantile(away, 0.8) + torch.corrcoef(X.T).square().sum()
+
+
+@program((3, 3), (3, 4))
+def low_rank(gradient, A, B):
+    U, S, V = torch.linalg.svd(B, full_matrices=False)
+    best = U[:, :1] * S[:1] @ V[:1]
+    return (B - best).square().sum() + torch.matrix_exp(A).trace() + torch.linalg.pinv(B).square().sum()
+
+
+@program((5, 4))
+def smoothed_labels(gradient, logits):
+    classes = torch.tensor([0, 3, 1, 2, -100])
+    smooth = F.cross_entropy(logits, classes, label_smoothing=0.1, weight=torch.arange(1.0, 5).double())
+    return smooth + F.cross_entropy(logits, classes, label_smoothing=0.2, reduction="sum")
