@@ -136,3 +136,16 @@ def test_a_fix_never_repeats_a_change_in_place():
 
     (finding,) = check(function(keeps, backward), points()).faults
     assert "*=" not in finding.fix and finding.fix.startswith("# a sketch")
+
+
+def test_zeros_to_write_into_are_no_cut():
+    """They take a shape of the incoming gradient, and no number."""
+
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        dx = g.new_zeros(x.shape)
+        y = x.detach()
+        dx = dx + 3 * g * y * y
+        return dx
+
+    assert cut(backward).read_at.text == "y = x.detach()"

@@ -23,6 +23,7 @@ from .suspects import stirred
 from .trail import Spot, Trail, line_of, tensors_in
 
 DATA = torch.Tensor.data.__get__
+FILLED = ("new_", "empty_like", "full_like", "ones_like", "zeros_like", "rand_like", "randn_like")
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Cuts(Trail):
         if not tracked:
             return result
         calls = self.calls(sys._getframe(1))
-        if calls and lost(result):
+        if calls and lost(result) and not fills(func):
             self.found.append(Cut(calls[-1], words_of(func)))
             if calls[-1] == self.stir:
                 return stirred_all(result)
@@ -64,6 +65,11 @@ def lost(result: Any) -> bool:
     if isinstance(result, tuple | list):
         return any(map(lost, result))
     return isinstance(result, float | complex | np.ndarray | np.floating)
+
+
+def fills(func: Callable) -> bool:
+    """Whether it takes a shape and a dtype of what is given, and none of its numbers."""
+    return getattr(func, "__name__", "").startswith(FILLED)
 
 
 def stirred_all(result: Any) -> Any:
