@@ -63,7 +63,7 @@ def test_a_sentence_says_what_a_reader_needs(folder):
         "never_synced": ("no_sync",),
         "one_rank_reads_the_file": ("buffer", "broadcast", "ank 1"),
         "left_in_eval": ("eval", "dropout", "ank 0"),
-        "a_constant_column": ("nan", "std", "ank 2"),
+        "a_constant_column": ("NaN", "std", "ank 2"),
         "small_last_batch": ("batch size", "average"),
         "spike_left_out": ("backward", "skipped", "ank 1"),
     }.items():
