@@ -178,6 +178,23 @@ def return_line(code: types.CodeType) -> int:
     return max((n.lineno for n in statements(code) if isinstance(n, ast.Return)), default=last_line(code))
 
 
+def only_statement(code: types.CodeType) -> Place | None:
+    """The one statement of a backward that does more than to take out what ctx keeps; None of several."""
+    body = [node for node in _body(code) if not _takes_out(node) and not _is_text(node)]
+    return place(code, body[0].lineno) if len(body) == 1 and isinstance(body[0], ast.Return) else None
+
+
+def _takes_out(node: ast.stmt) -> bool:
+    """Whether it is `x, w = ctx.saved_tensors`, `n = ctx.n` or several of these in one."""
+    values = [node.value] if isinstance(node, ast.Assign) else []
+    values = [part for v in values for part in (v.elts if isinstance(v, ast.Tuple) else [v])]
+    return bool(values) and all(isinstance(v, ast.Attribute) and isinstance(v.value, ast.Name) for v in values)
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
 def returned_names(code: types.CodeType, at: Place | None, place_: int) -> list[str]:
     """The names in what the `return` at these lines gives in one slot; in all of it, where that is no plain tuple."""
     value, is_slot = _returned(code, at, place_)

@@ -403,3 +403,88 @@ def test_a_second_derivative_that_is_no_number_is_told_with_its_line():
     x = torch.tensor([-1.0, 0.5, 2.0], dtype=torch.double, requires_grad=True)
     fault = check(RootOfItsOutput.apply, x).faults[0]
     assert (fault.code, fault.order, fault.read_at.first) == ("nonfinite_gradient", 2, marked(RootOfItsOutput))
+
+
+class HeadsOfAView(Function):
+    """One statement computes; where it goes wrong, it goes wrong there."""
+
+    @staticmethod
+    def forward(ctx, x, heads):
+        ctx.shape = x.shape
+        return x.view(x.shape[0], heads, -1).transpose(0, 1)
+
+    @staticmethod
+    def backward(ctx, g):
+        return g.reshape(ctx.shape), None  # BUG: not transposed back
+
+
+class LogDet(Function):
+    """The factor itself in the place of the inverse. One over it is infinite above its diagonal, and no repair."""
+
+    @staticmethod
+    def forward(ctx, a):
+        factor = torch.linalg.cholesky(a)
+        ctx.save_for_backward(factor)
+        return 2 * factor.diagonal().log().sum()
+
+    @staticmethod
+    def backward(ctx, g):
+        (factor,) = ctx.saved_tensors
+        inverse = torch.cholesky_inverse(factor)  # noqa: F841
+        return g * factor  # BUG
+
+
+class Polar(Function):
+    """The second sum forgets the first: right as long as one of the two is all there is."""
+
+    @staticmethod
+    def forward(ctx, r, angle):
+        ctx.save_for_backward(r, angle)
+        ctx.set_materialize_grads(False)
+        return r * angle.cos(), r * angle.sin()
+
+    @staticmethod
+    def backward(ctx, gx, gy):
+        r, angle = ctx.saved_tensors
+        dr = da = None
+        if gx is not None:
+            dr, da = gx * angle.cos(), -gx * r * angle.sin()
+        if gy is not None:
+            dr = gy * angle.sin() if dr is None else dr + gy * angle.sin()
+            da = gy * r * angle.cos()
+        return dr, da
+
+
+class SlopeLeftOut(Function):
+    """A slope of 0.2 left out makes five times of it, which nobody adds up."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return torch.where(x > 0, x, 0.2 * x)
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        return torch.where(x > 0, g, g)  # BUG
+
+
+def test_the_only_statement_that_computes_is_the_wrong_one():
+    (finding, *_) = check(HeadsOfAView.apply, real(3, 4), 2).faults
+    assert finding.read_at is not None and finding.read_at.first == marked(HeadsOfAView), str(finding)
+
+
+def test_what_is_infinite_repairs_nothing():
+    report = check(lambda b: LogDet.apply(b @ b.mT + torch.eye(3, dtype=b.dtype)), real(3, 3), order=1)
+    assert report.verdict == "wrong_gradient"
+    assert "/" not in report.faults[0].explanation and "inverse" in report.faults[0].explanation
+
+
+def test_none_is_not_to_blame_where_it_gives_what_is_right():
+    codes = [each.code for each in check(Polar.apply, real(3), real(3, seed=1)).faults]
+    assert codes and "none_not_handled" not in codes
+
+
+def test_many_times_is_a_factor_and_not_a_sum():
+    report = check(SlopeLeftOut.apply, real(6))
+    assert report.verdict == "wrong_partial" and report.faults[0].read_at.first == marked(SlopeLeftOut)

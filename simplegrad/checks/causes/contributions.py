@@ -13,6 +13,8 @@ from ..source import place
 from .common import Relation, explanation_of
 from .examined import SMALL, Examined, gaps_of
 
+MOST_TIMES = 3  # that a person adds one thing up; more is a factor
+
 
 def only(gradients: Sequence[Gradients], slots: Sequence[int]) -> list[Gradients]:
     return [[g if i in slots else None for i, g in enumerate(row)] for row in gradients]
@@ -135,7 +137,7 @@ def factor_finding(examined: Examined, best: tuple[int, float], wrong: Sequence[
     u, factor = best
     use, name = examined.calls[0].uses[u], examined.names[wrong[0]]
     times = round(factor)
-    double = times >= 2 and abs(factor - times) < 1e-6 and adds_equals(examined, use, wrong)
+    double = 2 <= times <= MOST_TIMES and abs(factor - times) < 1e-6 and adds_equals(examined, use, wrong)
     line = place(*use.done.at)
     said = f"What comes back to {name} along `{line.text.strip()}`"
     if double:

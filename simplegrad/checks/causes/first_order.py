@@ -142,8 +142,13 @@ class Case:
             return repaired.place
         found = self.culprit_of(slot)
         if found is None or not found.is_sure:
-            return None
+            return self.only_statement
         return source.emptied_after(self.code, found.statement) or found.statement
+
+    @cached_property
+    def only_statement(self) -> Place | None:
+        """The one that is wrong if backward is, there being no other, here or in a helper."""
+        return None if self.code is None or self.calling else source.only_statement(self.code)
 
     @cached_property
     def ran(self) -> Ran:
@@ -604,6 +609,8 @@ def _because(case: Case, i: int) -> str:
         return f". It goes wrong {place_in_words(repaired.place)}: {repaired.said}."
     found = case.culprit_of(i)
     if found is None or not found.is_sure:
+        if case.only_statement is not None:
+            return f". It goes wrong {place_in_words(case.only_statement)}, the only statement that computes."
         return ". No statement was found that could be changed alone to make it right: the line is not known."
     said = explained_by(found)
     return f". It goes wrong {place_in_words(found.statement)}{f': {said}' if said else ''}."

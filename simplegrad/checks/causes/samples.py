@@ -85,6 +85,8 @@ class Samples:
         if not is_real(found) or not is_real(truth):
             return False
         apart = plain(found.detach()).sum_to_size(truth.shape) - plain(truth.detach())
+        if not bool(apart.isfinite().all()):
+            return False
         ways = [way[slot] for way in self.ways]
         return all(norm([w]) > 0 and abs(inner(apart, w)) <= ACROSS * norm([apart]) * norm([w]) for w in ways)
 

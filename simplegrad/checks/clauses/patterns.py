@@ -8,7 +8,7 @@ from itertools import combinations
 import torch
 
 from ..causes import explain
-from ..numbers import largest, plain, unlike
+from ..numbers import directions, inner, largest, moved, plain, slope, unlike
 from ..questions import MOST_OUTPUTS
 from ..report import Finding, Place
 from ..subjects.subject import Gradients, Rule
@@ -54,10 +54,31 @@ def _first(rule: Rule, known: tuple[int, ...]) -> Finding | None:
     except Exception as error:
         how = f"raises where zeros would do: {type(error).__name__}: {explain.said(error)}"
         return _none_finding(rule, left, how, rule.raised_at(error))
-    if _differ(rule, found, expected):
+    if _differ(rule, found, expected) and not _is_wrong_otherwise(rule, known, found):
         at = returned_at(lambda: _of_some(rule, known), rule.code)
         return _none_finding(rule, left, "gives other gradients than for zeros", at)
     return None
+
+
+def _is_wrong_otherwise(rule: Rule, known: tuple[int, ...], found: Gradients) -> bool:
+    """Whether None gives what is right, and backward is wrong where all gradients are known: this is told elsewhere."""
+    everything = tuple(range(len(rule.incoming)))
+    return _is_derivative(rule, known, found) and not _is_derivative(rule, everything, rule.gradient)
+
+
+def _is_derivative(rule: Rule, known: tuple[int, ...], gradients: Gradients) -> bool:
+    """Whether differences of forward, for these of its outputs, say the same along two directions."""
+    generator = torch.Generator().manual_seed(23)
+
+    def agrees(ways: list[torch.Tensor]) -> bool:
+        def along(h: float) -> float:
+            outputs = rule.run([moved(x, way, h) for x, way in zip(rule.values, ways, strict=True)]).outputs
+            return sum(inner(rule.incoming[i], outputs[i]) for i in known)
+
+        terms = [inner(g, way) for g, way in zip(gradients, ways, strict=True)]
+        return not slope(along, rule.bits).disagrees(sum(terms), sum(map(abs, terms)))
+
+    return all(agrees(directions(rule.values, generator)) for _ in range(2))
 
 
 def _second(rule: Rule, known: tuple[int, ...]) -> Finding | None:
@@ -72,7 +93,7 @@ def _second(rule: Rule, known: tuple[int, ...]) -> Finding | None:
     except Exception as error:
         how = f"cannot be differentiated again: {type(error).__name__}: {explain.said(error)}"
         return _none_finding(rule, left, how, rule.raised_at(error), 2)
-    if _differ(rule, found[:count], expected[:count]):
+    if _differ(rule, found[:count], expected[:count]) and not _is_wrong_otherwise(rule, known, _of_some(rule, known)):
         at = returned_at(lambda: _of_some(rule, known), rule.code)
         return _none_finding(rule, left, "gives gradients with another derivative than for zeros", at, 2)
     return None
