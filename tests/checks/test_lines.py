@@ -488,3 +488,23 @@ def test_none_is_not_to_blame_where_it_gives_what_is_right():
 def test_many_times_is_a_factor_and_not_a_sum():
     report = check(SlopeLeftOut.apply, real(6))
     assert report.verdict == "wrong_partial" and report.faults[0].read_at.first == marked(SlopeLeftOut)
+
+
+class WeightedSquares(Function):
+    """Twice of a whole gradient, which has two equal parts: neither of them came three times."""
+
+    @staticmethod
+    def forward(ctx, p, w):
+        ctx.save_for_backward(p, w)
+        return (w * p * p).mean()
+
+    @staticmethod
+    def backward(ctx, g):
+        p, w = ctx.saved_tensors
+        dp = 2 * g * p * w
+        return dp / p.shape[0], g * p * p / p.numel()  # BUG
+
+
+def test_a_factor_of_the_whole_is_not_counted_by_its_parts():
+    finding = check(WeightedSquares.apply, real(3, 2), real(3, 2, seed=1)).faults[0]
+    assert finding.code in ("wrong_partial", "wrong_gradient") and "2" in finding.explanation

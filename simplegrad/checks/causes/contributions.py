@@ -95,10 +95,19 @@ def scaled_use(examined: Examined) -> list[Finding]:
     found = []
     for slots in [None] if factor_of(examined, gaps, None) else examined.wrong:
         best = factor_of(examined, gaps, slots)
-        if best is None:
+        wrong = examined.wrong if slots is None else [slots]
+        if best is None or is_of_all_uses(examined, best[0], wrong):
             return []
-        found.append(factor_finding(examined, best, examined.wrong if slots is None else [slots]))
+        found.append(factor_finding(examined, best, wrong))
     return found
+
+
+def is_of_all_uses(examined: Examined, u: int, wrong: Sequence[int]) -> bool:
+    """Whether whole gradients have a wrong factor, and not this use's part of them: of x * x, both uses are alike."""
+    call = examined.calls[0]
+    limit = examined.limit.of(call.truth)
+    of_whole = all(isinstance(in_common(examined, i), float) for i in wrong)
+    return of_whole and not all(same(call.uses[u].parts[i], call.truth[i], limit) for i in wrong)
 
 
 def factor_of(examined: Examined, gaps: Sequence[Gradients], slot: int | None) -> tuple[int, float] | None:
