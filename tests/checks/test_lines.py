@@ -508,3 +508,63 @@ class WeightedSquares(Function):
 def test_a_factor_of_the_whole_is_not_counted_by_its_parts():
     finding = check(WeightedSquares.apply, real(3, 2), real(3, 2, seed=1)).faults[0]
     assert finding.code in ("wrong_partial", "wrong_gradient") and "2" in finding.explanation
+
+
+class OneWaySums(Function):
+    """The sums of what comes in run the wrong way."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.exp().cumsum(0)
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        sums = g.cumsum(0).flip(0)  # BUG
+        dx = sums * x.exp()
+        return dx
+
+
+class Recurrence(Function):
+    """Complex states, run again in backward as forward ran them, since that is right."""
+
+    @staticmethod
+    def forward(ctx, a, u):
+        h = torch.zeros_like(a)
+        hs = []
+        for t in range(u.shape[0]):
+            h = a * h + u[t]
+            hs.append(h)
+        ctx.save_for_backward(a, u)
+        return 2 * torch.stack(hs).real
+
+    @staticmethod
+    def backward(ctx, g):
+        a, u = ctx.saved_tensors
+        h = torch.zeros_like(a)
+        hs = [h]
+        for t in range(u.shape[0]):
+            h = a * h + u[t]
+            hs.append(h)
+        carry = torch.zeros_like(a)
+        da = torch.zeros_like(a)
+        du = torch.empty_like(u)
+        for t in range(u.shape[0] - 1, -1, -1):
+            carry = carry + 2 * g[t]
+            du[t] = carry.real
+            da = da + carry * hs[t]  # BUG: not its conjugate
+            carry = carry * a.conj()
+        return da, du
+
+
+def test_a_search_that_ran_out_of_time_names_no_line(monkeypatch):
+    monkeypatch.setattr("simplegrad.checks.causes.suspects.LONGEST", 0.0)
+    finding = check(OneWaySums.apply, real(4)).faults[0]
+    assert finding.read_at is None or finding.read_at.first == marked(OneWaySums), str(finding)
+
+
+def test_what_backward_repeats_of_forward_is_right():
+    a = torch.exp(1j * torch.tensor([0.3, 0.8, 0.1], dtype=torch.double)).mul(0.9).requires_grad_()
+    finding = check(Recurrence.apply, a, real(4, 3)).faults[0]
+    assert finding.read_at.first == marked(Recurrence), str(finding)

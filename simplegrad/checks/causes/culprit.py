@@ -111,10 +111,12 @@ def named(search: Search, shared: bool = False) -> Culprit | None:
     weighed = weights(suspects)
     best = max(range(len(suspects)), key=lambda i: (weighed[i], i), default=None)
     if best is None or (weighed[best] < LEAST and not shared and returns_what_it_computes(search)):
-        return None if shared else returned(search, not any(map(could_be_wrong, suspects)))
+        return None if shared else returned(search, not search.is_spent and not any(map(could_be_wrong, suspects)))
     likely = suspects[best]
     others = [s for s in suspects if s.statement != likely.statement and could_be_wrong(s)]
-    return Culprit(likely.statement, how(search, likely), likely, tuple(search.wrong), not others)
+    return Culprit(
+        likely.statement, how(search, likely), likely, tuple(search.wrong), not others and not search.is_spent
+    )
 
 
 def could_be_wrong(suspect: Suspect) -> bool:

@@ -6,6 +6,7 @@ uses and slots are the tape's (`partial`, `contributions`). The line is found by
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -110,6 +111,7 @@ class Case:
         found = plainest(of_all or [each for each in self.repairs if slot in each.slots])
         if len({each.place for each in found}) > 1:
             found = [each for each in found if each.place not in self.right_statements] or found
+            found = [each for each in found if each.place.text.strip() not in self.forward_texts] or found
             found = likeliest(found)
         places = {each.place for each in found}
         if places & self.calling and (too_much := [each for each in found if each.after in each.before]):
@@ -130,6 +132,12 @@ class Case:
     @cached_property
     def right_statements(self) -> set[Place]:
         return right_statements(self.joint)
+
+    @cached_property
+    def forward_texts(self) -> set[str]:
+        """Statements of forward: where backward repeats one, it computes what forward does, which is right."""
+        code = source.code_of(self.rule.call.cls.forward)
+        return {ast.unparse(node) for node in source.statements(code)} if code else set()
 
     @cached_property
     def calling(self) -> set[Place]:

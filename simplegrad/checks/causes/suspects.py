@@ -156,6 +156,11 @@ class Search:
         return meanings(self.samples)
 
     @property
+    def is_spent(self) -> bool:
+        """Whether no more is tried: what was not seen to be wrong may be wrong all the same."""
+        return self.runs > (IN_LOOPS if self.is_loop else MOST_RUNS) or time.thread_time() > self.until
+
+    @property
     def asked(self) -> list[int]:
         """The inputs whose gradient must come out right."""
         return [*self.wrong, *self.right]
@@ -171,7 +176,7 @@ class Search:
 
     def gradients(self, sample: Sample, changes: Changes) -> list[Any]:
         self.runs += 1
-        if self.runs > (IN_LOOPS if self.is_loop else MOST_RUNS) or time.thread_time() > self.until:
+        if self.is_spent:
             raise TimeoutError
         return self.run(sample, changes).returned
 
