@@ -98,7 +98,7 @@ def report_html(
 ) -> str | None:
     """The page of what `check` found: verdict, clauses, findings, marked sources, plots, and its trace."""
     trace = report.trace if isinstance(report.trace, Trace) and report.trace.events else None
-    steps = [finding.step for finding in report.findings if finding.step is not None]
+    steps = [finding.step for finding in report.findings if trace is not None and finding.step is not None]
     told = {
         "title": title or f"{report.name}: {report.verdict.replace('_', ' ')}",
         "facts": pytorch_view.facts_of_report(report, trace or Trace()),
