@@ -343,3 +343,51 @@ class Powers(torch.autograd.Function):
 def test_of_none_beside_zeros_times_infinity_nothing_is_said():
     report = check(Powers.apply, torch.tensor([1.0, 300.0], dtype=torch.double, requires_grad=True))
     assert "none_not_handled" not in [each.code for each in report.findings]
+
+
+class Implicit(torch.autograd.Function):
+    """The z with z = tanh(z w + x), found by iteration in forward; so is the gradient in backward."""
+
+    @staticmethod
+    def until_near(step, z):
+        for _ in range(200):
+            z, before = step(z), z
+            if (z - before).norm() < 1e-4 * before.norm():
+                break
+        return z
+
+    @staticmethod
+    def forward(ctx, x, w):
+        z = Implicit.until_near(lambda z: torch.tanh(z @ w + x), torch.zeros_like(x))
+        ctx.save_for_backward(w, z)
+        return z
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, g):
+        w, z = ctx.saved_tensors
+        slope = 1 - z * z
+        u = slope * Implicit.until_near(lambda v: g + (v * slope) @ w.t(), g)
+        return u, z.t() @ u
+
+
+class ImplicitOfSizes(Implicit):
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, g):
+        return Implicit.backward(ctx, g.abs())
+
+
+def implicit_inputs():
+    generator = torch.Generator().manual_seed(0)
+    x, w = torch.randn(3, 4, generator=generator), 0.3 * torch.randn(4, 4, generator=generator)
+    return x.requires_grad_(), w.requires_grad_()
+
+
+def test_a_backward_that_iterates_until_it_is_near_is_not_called_nonlinear():
+    report = check(Implicit.apply, *implicit_inputs())
+    assert not report.faults, str(report)
+
+
+def test_one_that_iterates_and_is_not_linear_is_called_so():
+    assert "not_linear" in [each.code for each in check(ImplicitOfSizes.apply, *implicit_inputs()).faults]

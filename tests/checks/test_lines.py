@@ -568,3 +568,22 @@ def test_what_backward_repeats_of_forward_is_right():
     a = torch.exp(1j * torch.tensor([0.3, 0.8, 0.1], dtype=torch.double)).mul(0.9).requires_grad_()
     finding = check(Recurrence.apply, a, real(4, 3)).faults[0]
     assert finding.read_at.first == marked(Recurrence), str(finding)
+
+
+class RoundedConstant(Function):
+    """Two over the root of pi, with three digits of it: a three-thousandth part is missing."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.erf()
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        return g * 1.128 * (-x * x).exp()  # BUG
+
+
+def test_a_constant_with_too_few_digits_is_found():
+    finding = check(RoundedConstant.apply, real(4)).faults[0]
+    assert finding.code == "wrong_partial" and finding.read_at.first == marked(RoundedConstant)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from ..numbers import directions, largest, unlike
 from ..report import Finding, Place
 from ..subjects.subject import Gradients, Rule, gradient_of
+from .solver import NEAR, stops_by_incoming
 from .steps import parting, stepped
 
 FACTOR, OTHER = -1024.0, 700.0  # a power of two scales all that is linear without rounding
 TOLERANCE = {64: 1e-7, 32: 2e-4}
+STOPS = 1e-4  # what a backward that iterates may leave over, as at the first order
 
 
 def linear(rule: Rule, rough: float = 0.0, steady: bool = True) -> Finding | None:
@@ -35,13 +39,36 @@ def linear(rule: Rule, rough: float = 0.0, steady: bool = True) -> Finding | Non
     scaled = [None if x is None else FACTOR * x for x in once]
     if unlike(more, scaled, tolerance, finite=True):
         how = f"{FACTOR:g} times the incoming gradient does not give {FACTOR:g} times the gradients"
-        return _finding(rule, how, FACTOR)
+        return _unless_it_stops(
+            rule, _finding(rule, how, FACTOR), unlike_by(more, scaled), [g, [FACTOR * v for v in g]]
+        )
     both = asked([a + b for a, b in zip(g, other, strict=True)])
     size = max(map(largest, [*once, *second]), default=0.0)
     size = max(size, _rounding([*g, *other]) / tolerance)  # a saturated softmax gives what rounding leaves of g - g
     if unlike(both, _sum(once, second), tolerance, size, finite=True):
-        return _finding(rule, "the gradients of a sum of two incoming gradients are not the sum of those of each", 2.0)
+        how = "the gradients of a sum of two incoming gradients are not the sum of those of each"
+        by = unlike_by(both, _sum(once, second), size)
+        return _unless_it_stops(rule, _finding(rule, how, 2.0), by, [g, other, [a + b for a, b in zip(g, other)]])
     return None
+
+
+def unlike_by(found: Gradients, expected: Gradients, size: float = 0.0) -> Callable[[float], bool]:
+    return lambda tolerance: bool(unlike(found, expected, tolerance, size, finite=True))
+
+
+def _unless_it_stops(
+    rule: Rule, finding: Finding, is_apart: Callable[[float], bool], ways: list[list[torch.Tensor]]
+) -> Finding | None:
+    """A backward that iterates until it is near enough is linear up to where it stops, and no further."""
+    if is_apart(NEAR) or not stops_by_incoming(rule, ways):
+        return finding
+    if not is_apart(STOPS):
+        return None
+    sentence = (
+        f"{rule.backward_said} iterates; how often depends on the incoming gradient. It is linear in it up to where it "
+        f"stops, and whether the rest is more than that cannot be told."
+    )
+    return Finding("unverified", sentence, entry=rule.name)
 
 
 def _rounding(incoming: list[torch.Tensor]) -> float:

@@ -40,6 +40,28 @@ def iterates(rule: Rule) -> bool:
     """Whether forward, or Python code that it calls, runs the body of a loop more than once."""
     seen: Counter = Counter()
 
+    def watched(run: Any, ctx: Any) -> Any:
+        with counting(seen):
+            return run()
+
+    rule.alone.forward(around=watched)
+    return any(times > 1 for times in bodies(seen).values())
+
+
+def stops_by_incoming(rule: Any, ways: list[list[torch.Tensor]]) -> bool:
+    """Whether it depends on the incoming gradients how often backward runs the body of a loop."""
+    found = []
+    for incoming in ways:
+        kept, seen = rule.forward(), Counter()
+        with counting(seen):
+            rule.backward(kept, rule.all_incoming(incoming))
+        found.append(bodies(seen))
+    return any(each != found[0] for each in found)
+
+
+def counting(seen: Counter) -> Any:
+    """Counts how often each line of theirs runs."""
+
     def entered(frame: types.FrameType, event: str, arg: Any) -> Any:
         return None if frame.f_code.co_filename.startswith(_NOT_THEIRS) else lines
 
@@ -48,11 +70,11 @@ def iterates(rule: Rule) -> bool:
             seen[frame.f_code, frame.f_lineno] += 1
         return lines
 
-    def watched(run: Any, ctx: Any) -> Any:
-        with traced(entered):
-            return run()
+    return traced(entered)
 
-    rule.alone.forward(around=watched)
+
+def bodies(seen: Counter) -> dict[tuple[types.CodeType, int], int]:
+    """How often the body of each loop began."""
     codes = {code for code, _ in seen}
-    bodies = [(c, s.body[0].lineno) for c in codes for s in statements(c) if isinstance(s, ast.For | ast.While)]
-    return any(seen[body] > 1 for body in bodies)
+    begun = [(c, s.body[0].lineno) for c in codes for s in statements(c) if isinstance(s, ast.For | ast.While)]
+    return {body: seen[body] for body in begun}
