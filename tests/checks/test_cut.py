@@ -149,3 +149,14 @@ def test_zeros_to_write_into_are_no_cut():
         return dx
 
     assert cut(backward).read_at.text == "y = x.detach()"
+
+
+def test_what_writes_to_one_place_twice_is_no_cut():
+    def halves(ctx, x):
+        return x.view(2, 2).amax(1)
+
+    def backward(ctx, g):
+        return torch.zeros(4, dtype=g.dtype).scatter(0, torch.tensor([1, 1]), g)
+
+    codes = [f.code for f in check(function(halves, backward), torch.arange(4.0).double().requires_grad_()).faults]
+    assert codes and "graph_cut_in_backward" not in codes

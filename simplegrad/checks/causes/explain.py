@@ -167,6 +167,8 @@ def graph_cut(examiner: Examiner, found: Examination, lines: Lines, level: int) 
     if found.cuts_gradient:
         parts.append("the incoming gradient")
     cut = cut_of(examiner, found)
+    if cut is None and lines.backward and not found.cut and found.followed and found.autograd_by_gradient:
+        return in_the_graph(call, level)
     words = f" ({cut.words})" if cut else ""
     return Finding(
         "graph_cut_in_backward",
@@ -177,6 +179,18 @@ def graph_cut(examiner: Examiner, found: Examination, lines: Lines, level: int) 
         read_at=cut.statement if cut else source.heading(lines.backward) if lines.backward else None,
         order=level,
         fix=CUT_FIX,
+    )
+
+
+def in_the_graph(call: Call, level: int) -> Finding:
+    """Nothing leaves the graph, and part of what came in is followed: then it is followed wrongly."""
+    return Finding(
+        "unexplained",
+        f"The {ORDINAL.get(level, level)} derivative of {call.name} is not that of its backward, though nothing in "
+        f"backward leaves the graph: an operation of it has another derivative than autograd takes, as one that writes "
+        f"to the same place twice (scatter, index_copy) has.",
+        entry=call.name,
+        order=level,
     )
 
 
