@@ -154,7 +154,7 @@ def main(quick: bool = False) -> list[dict]:
         *rows(first, "at most 1.2", first_by_tape, short, 4, runs, first_by_torch),
         *rows(recording, "at most 1.4", by_recorded_tape, short, 4, runs),
         *rows(reading, "at most 8", by_tape_and_trace, short, 4, few),
-        *rows(showing, "at most 12", by_tape_and_all_of_trace, short, 4, few),
+        *rows(showing, "", by_tape_and_all_of_trace, short, 4, few),
         *rows(title.format(short, 100_000), "at most 1.05", by_tape, short, 100_000, 2 if quick else 5),
     ]
 

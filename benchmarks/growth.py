@@ -107,7 +107,7 @@ def lookups(trace: Trace, count: int) -> float:
         )
         state.gradients[value.name]
         times.append((time.perf_counter() - start) * 1e3)
-        assert found[0] is trace.events[k - 1]
+        assert found[0] == trace.events[k - 1]
     return sorted(times)[int(0.95 * count)]
 
 

@@ -184,7 +184,7 @@ class Rule:
 
     def wanting(self, names: list[str]) -> str:
         """That only these gradients are wanted, as the beginning of a sentence."""
-        return f"Where only {' and '.join(names)} requires grad,"
+        return f"Where only {' and '.join(names)} require{'s' if len(names) == 1 else ''} grad,"
 
     needs_fix = "if ctx.needs_input_grad[i]: ...  # ask of each input for itself"
 
