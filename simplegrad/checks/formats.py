@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -36,20 +37,27 @@ class Remark:
 
 
 def remarks(results: Sequence[Result]) -> Iterator[Remark]:
-    """Every finding of every result, and what could not be checked; what several results say is said once."""
-    yield from dict.fromkeys(_remarks(results))
-
-
-def _remarks(results: Sequence[Result]) -> Iterator[Remark]:
+    """Every finding of every result, and what could not be checked. What several results say of one place is said once:
+    calls of other shapes have the same fault at another element."""
+    found: dict[tuple, Remark] = {}
     for each in results:
-        target = each.target
-        if each.report is None:
-            file, line = relative(target.file), target.line or 1
-            yield Remark("fault", "could_not_run", each.name, each.trouble, file, line, line)
-            continue
-        for finding in each.report.findings:
-            file, first, last = where(finding, target)
-            yield Remark(finding.kind, finding.code, each.name, told(finding), file, first, last)
+        said: Counter = Counter()
+        for remark in _remarks(each):
+            key = replace(remark, text="" if each.report is not None else remark.text)
+            said[key] += 1
+            found.setdefault((key, said[key]), remark)
+    yield from found.values()
+
+
+def _remarks(result: Result) -> Iterator[Remark]:
+    target = result.target
+    if result.report is None:
+        file, line = relative(target.file), target.line or 1
+        yield Remark("fault", "could_not_run", result.name, result.trouble, file, line, line)
+        return
+    for finding in result.report.findings:
+        file, first, last = where(finding, target)
+        yield Remark(finding.kind, finding.code, result.name, told(finding), file, first, last)
 
 
 def where(finding: Finding, target: Target) -> tuple[str, int, int]:
