@@ -130,14 +130,19 @@ def msort(x):
     return x.sort(0)[0]
 
 
-@composed
-def trapezoid(y, x=None, *, dx: Real = 1.0, dim: int = -1):
+def trapezoids(y, x, dx: Real, dim: int):
+    """The areas under straight lines between neighbours."""
     n = max(y.shape[dim] - 1, 0)
     means = (y.narrow(dim, y.shape[dim] - n, n) + y.narrow(dim, 0, n)) * 0.5
     if x is None:
-        return (means * dx).sum(dim)
+        return means * dx
     x = x.reshape(-1, *[1] * (y.ndim - 1 - dim % y.ndim)) if x.ndim == 1 else x
-    return (means * x.diff(dim=dim if x.ndim == y.ndim else 0)).sum(dim)
+    return means * x.diff(dim=dim if x.ndim == y.ndim else 0)
+
+
+@composed
+def trapezoid(y, x=None, *, dx: Real = 1.0, dim: int = -1):
+    return trapezoids(y, x, dx, dim).sum(dim)
 
 
 @composed
@@ -247,12 +252,7 @@ def linalg_vander(x, *, N: int | None = None):
 
 @composed
 def cumulative_trapezoid(y, x=None, *, dx: Real = 1.0, dim: int = -1):
-    n = max(y.shape[dim] - 1, 0)
-    means = (y.narrow(dim, y.shape[dim] - n, n) + y.narrow(dim, 0, n)) * 0.5
-    if x is None:
-        return (means * dx).cumsum(dim)
-    x = x.reshape(-1, *[1] * (y.ndim - 1 - dim % y.ndim)) if x.ndim == 1 else x
-    return (means * x.diff(dim=dim if x.ndim == y.ndim else 0)).cumsum(dim)
+    return trapezoids(y, x, dx, dim).cumsum(dim)
 
 
 # --- values put into others ------------------------------------------------------------------------------------------
