@@ -1,7 +1,8 @@
 """`python -m tests`: all tests, and before them the browser that some of them drive, if this machine has none.
 
-Those in a browser run one after another, two browsers at once take as long; the others share what they leave of the
-cores. Arguments go to pytest, which then runs once: `python -m tests -k store`.
+The tests share the cores; those in a browser run after them, one after another: beside others a page may take longer
+than a test waits for it, and two browsers at once take as long. Arguments go to pytest, which then runs once:
+`python -m tests -k store`.
 
 `python -m tests --core`: what works without streamlit and plotly, without a browser. `python -m tests --but-core`: all
 the other tests.
@@ -11,8 +12,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -25,7 +24,6 @@ CORE = [f"tests/{part}" for part in CORE.split()]
 # Each worker imports torch: more would need gigabytes. A file goes to one of them: what its tests share is made once.
 # They are given out in the order of conftest.py.
 SHARED = ("-n", str(min(4, os.cpu_count() or 1)), "--dist", "loadfile", "--no-loadscope-reorder")
-NICE = ["nice"] if shutil.which("nice") else []  # who drives a browser waits for it, and should not for others
 BROWSERS = ("chromium", "google-chrome")
 HOW = """\
 The tests drive a Chromium, and there is none here. Install Chromium or Chrome (https://www.chromium.org), and say
@@ -65,23 +63,13 @@ def main() -> int:
     left_out = [f"--ignore={part}" for part in CORE if what]
     if given:
         return tested(*left_out, *given)
-    with tempfile.TemporaryFile() as said, pytest("tests/browser", stdout=said, stderr=said) as in_a_browser:
-        code = tested(*SHARED, "--ignore=tests/browser", *left_out, before=NICE)
-        in_a_browser.wait()
-        said.seek(0)
-        print(said.read().decode(errors="replace"), flush=True)
-    return code or in_a_browser.returncode
+    code = tested(*SHARED, "--ignore=tests/browser", *left_out)
+    return code or tested("tests/browser")
 
 
-def tested(*arguments: str, before: Sequence[str] = ()) -> int:
-    with pytest(*arguments, before=before) as running:
-        return running.wait()
-
-
-def pytest(*arguments: str, before: Sequence[str] = (), **options) -> subprocess.Popen:
+def tested(*arguments: str) -> int:
     one_thread = {"OMP_NUM_THREADS": "1", **os.environ}  # tensors are small, and the cores are taken by other tests
-    command = [*before, sys.executable, "-m", "pytest", *arguments]
-    return subprocess.Popen(command, cwd=ROOT, env=one_thread, **options)
+    return subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=ROOT, env=one_thread).returncode
 
 
 if __name__ == "__main__":

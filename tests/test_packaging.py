@@ -85,15 +85,6 @@ class Ran:
         self.noted.append(command)
         self.returncode = int(command[-1]) if command[-1].isdigit() else 0
 
-    def wait(self):
-        return self.returncode
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
 
 @pytest.fixture
 def bare_machine(monkeypatch):
@@ -102,8 +93,7 @@ def bare_machine(monkeypatch):
     monkeypatch.delenv("CHROMIUM", raising=False)
     monkeypatch.setattr(sys, "argv", ["tests"])
     monkeypatch.setattr(runner.shutil, "which", lambda name: None)
-    for name in ("run", "Popen"):
-        monkeypatch.setattr(runner.subprocess, name, type("Noted", (Ran,), {"noted": noted}))
+    monkeypatch.setattr(runner.subprocess, "run", type("Noted", (Ran,), {"noted": noted}))
     return noted
 
 
@@ -136,18 +126,17 @@ def test_the_core_and_the_others_are_all_tests(bare_machine, monkeypatch):
     """The others in two runs, one of them with a browser: what the core's run has is left out, and nothing else is."""
     monkeypatch.setenv("CHROMIUM", "/usr/bin/chromium")
     assert runner.main() == 0
-    in_a_browser, others = bare_machine
+    others, in_a_browser = bare_machine
     monkeypatch.setattr(sys, "argv", ["tests", "--but-core"])
     assert runner.main() == 0
-    assert bare_machine[2:] == [in_a_browser, [*others, *(f"--ignore={part}" for part in runner.CORE)]]
+    assert bare_machine[2:] == [[*others, *(f"--ignore={part}" for part in runner.CORE)], in_a_browser]
     assert in_a_browser[-1] == "tests/browser" and others[-1] == "--ignore=tests/browser"
 
 
 @pytest.mark.parametrize("codes", [(0, 0), (1, 0), (0, 1), (5, 2)])
 def test_both_runs_have_to_pass(bare_machine, monkeypatch, codes):
     monkeypatch.setenv("CHROMIUM", "/usr/bin/chromium")
-    monkeypatch.setattr(runner, "pytest", lambda *given, **_: Ran([*given, str(codes["tests/browser" in given])]))
-    monkeypatch.setattr(Ran, "noted", [], raising=False)
+    monkeypatch.setattr(runner, "tested", lambda *given: codes["tests/browser" in given])
     assert runner.main() == (codes[0] or codes[1])
 
 
