@@ -288,7 +288,7 @@ def apply(op: Op, args: tuple):
     inputs = tuple([args[i] for i in places])
     try:
         value = op.forward(*map(raw, args))
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         say_operands(error, op, args, inputs)
         raise
     if not inputs:
@@ -360,8 +360,13 @@ def symbol_of(op: Op) -> str:
     return op.text.replace("{}", "").strip() if isinstance(op.text, str) and op.text.startswith("{} ") else op.name
 
 
-def say_operands(error: RuntimeError, op: Op, args: list, inputs: tuple) -> None:
-    """To what torch says of operands that do not go together, add their names and shapes."""
+def say_operands(error: Exception, op: Op, args: Sequence, inputs: tuple) -> None:
+    """To what torch says of operands that do not go together, add their names and shapes. Of places in a list, which
+    torch takes for an operand of another kind, say what to write."""
+    for name, arg in zip(op.parameters, args):
+        if name == "index" and isinstance(arg, list):
+            said = "the places are a list, and torch takes a tensor. Write"
+            raise _methods.UnsupportedError(f"{op.text.split('(')[0][3:]}: {said} torch.tensor({arg}).") from error
     if len(inputs) == 2:
         a, b = inputs
         error.add_note(f"in {a.name} {symbol_of(op)} {b.name}, of shapes {tuple(a.shape)} and {tuple(b.shape)}")

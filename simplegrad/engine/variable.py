@@ -226,6 +226,8 @@ class Missing:
         )
 
 
+for _name in ("is_nested", "is_sparse", "is_quantized"):  # which torch's modules ask for
+    setattr(Variable, _name, False)
 for _name in dir(torch.Tensor):
     if _name[0] != "_" and not hasattr(Variable, _name):
         setattr(Variable, _name, Missing(_name))

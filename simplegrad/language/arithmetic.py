@@ -14,6 +14,7 @@ from ..trace import LimitError
 from .errors import RunError
 from .leaves import check_size, shown
 from .limits import Guard, watching
+from .names import FIELDS
 from .syntax import BINARY, UNARY
 
 _COMPUTE = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "**": operator.pow}
@@ -172,6 +173,8 @@ class Arithmetic:
     def attribute(self, number: int, value, attribute: str, name: str | None = None):
         node = self.nodes[number]
         value = self.operand(node.value, value)
+        if attribute in FIELDS:
+            return self.field(node, value, attribute, name)
         if not isinstance(value, (Variable, torch.Tensor)):
             raise RunError(f"{self.text(node)}: '.{attribute}' is for a tensor, not for {shown(value)}.")
         if attribute == "shape":
@@ -183,6 +186,19 @@ class Arithmetic:
                 raise RunError(f"{self.text(node)}: '.{attribute}' is for a Variable, and this is a tensor already.")
             return getattr(value, attribute)
         return self.apply(node, name, operator.attrgetter(attribute), [value])
+
+    def field(self, node: ast.Attribute, value, field: str, name: str | None):
+        """One of several results, by the name that torch gives it."""
+        if isinstance(value, tuple) and hasattr(value, field):
+            self.name_result(getattr(value, field), name, ())
+            return getattr(value, field)
+        if hasattr(value, "n_sequence_fields"):
+            said = f"the results are {', '.join(fields_of(value))}"
+        elif self.is_tensor(value):
+            said = "this is one tensor. Along a dimension there are values and indices: x.max(dim=0).values"
+        else:
+            said = f"{shown(value)} has none"
+        raise RunError(f"{self.text(node)}: there is no '.{field}': {said}.")
 
     # --- indexing ----------------------------------------------------------------------------------------------------
 
@@ -267,6 +283,11 @@ class Gradients(list):
     def __init__(self, gradients: Sequence[Variable | None], loss: Variable, wanted: Sequence[Variable]):
         super().__init__(gradients)
         self.reasons = [f"no gradient of {loss.name} came to {x.name}, which makes it a known zero" for x in wanted]
+
+
+def fields_of(value: tuple) -> list[str]:
+    """The names that torch gives to several results."""
+    return [name for name in FIELDS if hasattr(value, name)] or ["without names: take them apart, a, b = …"]
 
 
 def is_number(value) -> bool:

@@ -20,12 +20,13 @@ _LARGER = set(
     "addmm addmv addr affine_grid baddbmm bilinear block_diag broadcast_tensors broadcast_to cartesian_prod cdist "
     "column_stack combinations cond corrcoef cov diag dropout embedding embedding_bag expand_copy fold grid_sample "
     "gumbel_softmax hstack inner instance_norm interpolate kron linalg_vander linear local_response_norm lstsq "
-    "multi_dot multilabel_margin_loss mvlgamma quantile scaled_dot_product_attention tensordot tensorinv tensorsolve "
-    "tile unfold_copy vander vstack".split()
+    "multi_dot multilabel_margin_loss mvlgamma nanquantile quantile scaled_dot_product_attention tensordot tensorinv "
+    "tensorsolve tile unfold_copy vander vstack".split()
 )
 _LARGER |= {name for name in FUNCTIONS if name.startswith(("adaptive_", "avg_pool", "conv", "lp_pool", "max_unpool"))}
 _LARGER |= {"max_pool1d", "max_pool3d", "max_pool1d_with_indices", "max_pool3d_with_indices", "meshgrid"}
 _LARGER |= {"linalg_svd", "linalg_qr", "svd", "qr", "masked_scatter", "scatter_reduce", "matrix_exp"}
+_LARGER |= {name for name in FUNCTIONS if name.startswith(("lstm", "gru", "rnn_", "multi_head"))}
 _LARGER |= {"cross_entropy", "nll_loss"}  # which tell classes from probabilities by the dtype; here all are floats
 OPERATOR_METHODS: Mapping[str, Callable] = {
     k: v for k, v in (METHODS | ALIASES).items() if k not in _JOINED and k not in _LARGER
@@ -46,7 +47,9 @@ def _size(self, dim=None):
 PLAIN_METHODS: Mapping[str, Callable] = {"size": _size, "dim": lambda self: 0, "numel": lambda self: 0}
 PLAIN_METHODS = {**PLAIN_METHODS, "detach": lambda self: self, "item": lambda self: 0}
 PLAIN_METHODS = {**PLAIN_METHODS, **dict.fromkeys(("new_zeros", "new_ones"), lambda self, *size: self)}
-ATTRIBUTES = ("T", "mT", "shape", "ndim", "value", "name")
+# Of what gives several results: x.max(dim=1).values
+FIELDS = ("values", "indices", "sign", "logabsdet", "eigenvalues", "eigenvectors")
+ATTRIBUTES = ("T", "mT", "shape", "ndim", "value", "name", *FIELDS)
 MODULE = "torch"  # torch.tanh(x) is tanh(x)
 MODULES = ("torch", "torch.nn.functional", "torch.linalg", "torch.special", "F")  # so is F.relu(x) relu(x)
 TAPE = "gradient_tape"

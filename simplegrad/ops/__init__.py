@@ -11,6 +11,7 @@ from . import (
     choosing,
     composed,
     joining,
+    layers,
     linear,
     matrices,
     networks,
@@ -23,5 +24,5 @@ from .methods import ALIASES, FUNCTIONS, METHODS, Operators, named_operator
 from .table import TABLE, Op, op
 
 __all__ = ["ALIASES", "FUNCTIONS", "METHODS", "TABLE", "Op", "Operators", "named_operator", "op"]
-__all__ += ["algebra", "arranging", "choosing", "composed", "joining", "linear", "matrices", "networks"]
+__all__ += ["algebra", "arranging", "choosing", "composed", "joining", "layers", "linear", "matrices", "networks"]
 __all__ += ["pointwise", "reductions", "shapes", "windows"]

@@ -302,6 +302,14 @@ def solve_triangular(x, b, *, upper: bool, left: bool = True, unitriangular: boo
 
 
 @composed
+def triangular_solve(b, A, upper: bool = True, transpose: bool = False, unitriangular: bool = False):
+    """(solution, A): torch's older name for linalg.solve_triangular."""
+    half = (A.triu() if upper else A.tril()).mT if transpose else A
+    found = solve_triangular(half, b, upper=upper != transpose, unitriangular=unitriangular)
+    return torch.return_types.triangular_solve((found, A.clone()))
+
+
+@composed
 def cholesky_solve(b, factor, upper: bool = False):
     """The X of r r.mT @ X = b, of a Cholesky factor r."""
     whole = factor.mT if upper else factor

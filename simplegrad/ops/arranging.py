@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from numbers import Real
 
 import torch
 
+from . import shapes
 from .composed import chosen, composed, publish, values_of
 from .methods import METHODS, UnsupportedError, cat, pad, raw, stack, where
 
@@ -141,6 +143,31 @@ def trapezoids(y, x, dx: Real, dim: int):
 
 
 @composed
+def gradient(x, *, spacing=1, dim=None, edge_order: int = 1):
+    """By differences of neighbours along each of `dim`, which are `spacing` apart, or at these coordinates."""
+    dims = list(range(x.ndim)) if dim is None else [dim] if isinstance(dim, int) else list(dim)
+    chosen("edge_order", edge_order, (1, 2))
+    spacing = [raw(each) for each in spacing] if isinstance(spacing, (list, tuple)) else [spacing] * len(dims)
+    return [slopes(x.movedim(each, -1), apart, edge_order).movedim(-1, each) for each, apart in zip(dims, spacing)]
+
+
+def slopes(x, apart, edge_order: int):
+    """The slope, at each place of the last dimension, of the parabola through it and its neighbours."""
+    n = x.shape[-1]
+    if n <= edge_order:
+        raise UnsupportedError(f"gradient(…, edge_order={edge_order}): each dimension has {edge_order + 1} or more.")
+    h = apart.diff() if isinstance(apart, torch.Tensor) and apart.ndim else apart * torch.ones(n - 1, dtype=x.dtype)
+    steep = x.diff(dim=-1) / h
+    a, b = h[:-1], h[1:]
+    inner = (steep[..., :-1] * b + steep[..., 1:] * a) / (a + b)
+    first, last = steep[..., :1], steep[..., -1:]
+    if edge_order == 2:
+        bend = steep.diff(dim=-1) / (a + b)
+        first, last = first - bend[..., :1] * h[0], last + bend[..., -1:] * h[-1]
+    return cat([first, inner, last], -1)
+
+
+@composed
 def trapezoid(y, x=None, *, dx: Real = 1.0, dim: int = -1):
     return trapezoids(y, x, dx, dim).sum(dim)
 
@@ -271,6 +298,13 @@ def index_copy(x, dim: int, index, source):
 
 
 @composed
+def put(x, index, source, accumulate: bool = False):
+    """At these places of x, counted as if it had one dimension."""
+    flat = x.reshape(-1).index_put((raw(index).reshape(-1),), source.reshape(-1), accumulate)
+    return flat.reshape(x.shape)
+
+
+@composed
 def slice_scatter(x, src, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1):
     return index_copy(x, dim, torch.arange(x.shape[dim])[start:end:step], src)
 
@@ -294,21 +328,27 @@ def masked_scatter(x, mask, source):
 @composed
 def scatter_reduce(x, dim: int, index, src, reduce: str, *, include_self: bool = True):
     chosen("reduce", reduce, ("sum", "mean", "amax", "amin", "prod"))
-    if reduce == "prod":
-        raise UnsupportedError(
-            "scatter_reduce(…, reduce='prod') is not there on Variables. 'sum' of x.log() may serve."
-        )
     if not x.ndim:
         x, index, src = (each.reshape(1) for each in (x, index, src))
         return scatter_reduce(x, 0, index, src, reduce, include_self=include_self).reshape(())
     if reduce in ("amax", "amin"):
         return extremes(x, dim, index, src, reduce, include_self)
+    if reduce == "prod":
+        return products(x if include_self else x.scatter(dim, index, 1.0), dim, index, src)
     sums = (x if include_self else x.scatter(dim, index, 0.0)).scatter_add(dim, index, src)
     if reduce == "sum":
         return sums
     ones = torch.ones(tuple(x.shape), dtype=x.dtype, device=x.device)
     ones = ones if include_self else ones.scatter(dim, index, 0.0)
     return sums / ones.scatter_add(dim, index, torch.ones_like(index, dtype=x.dtype)).clamp(min=1)
+
+
+def products(x, dim: int, index, src):
+    """Times what comes to each place, one after the other: right where some are 0, and at any order."""
+    ones = torch.ones(tuple(x.shape), dtype=x.dtype, device=x.device)
+    for at in range(index.shape[dim]):
+        x = x * shapes.scatter(ones, dim, raw(index).narrow(dim, at, 1), src.narrow(dim, at, 1))
+    return x
 
 
 def extremes(x, dim: int, index, src, reduce: str, include_self: bool):
@@ -361,16 +401,28 @@ def nanmean(x, dim=None, keepdim: bool = False, *, dtype=None):
 @composed
 def quantile(x, q, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"):
     """Of values in order, that at a share q of the way; between two, a part of each."""
+    found = at_shares(x, q, dim, keepdim, interpolation)
+    lost = raw(x).isnan().any() if dim is None else raw(x).isnan().any(dim, keepdim)
+    return where(lost, math.nan, found)
+
+
+@composed
+def nanquantile(x, q, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"):
+    return at_shares(x, q, dim, keepdim, interpolation)
+
+
+def at_shares(x, q, dim: int | None, keepdim: bool, interpolation: str):
+    """Of what is no NaN; a sort puts those last."""
     chosen("interpolation", interpolation, ("linear", "lower", "higher", "midpoint", "nearest"))
     rows = (x.reshape(-1) if dim is None else x.movedim(dim, -1) if x.ndim else x.reshape(1)).sort(-1)[0]
     shares = torch.tensor(q, dtype=x.dtype, device=x.device) if isinstance(q, Real) else q
-    at = shares.reshape(-1) * (rows.shape[-1] - 1)
+    last = (raw(rows).isnan().logical_not().sum(-1, True) - 1).clamp(min=0)
+    at = shares.reshape(-1) * last.to(x.dtype)
     if interpolation in ("lower", "higher", "nearest"):
         at = {"lower": at.floor(), "higher": at.ceil(), "nearest": at.round()}[interpolation].detach()
     below, above = raw(at).floor(), raw(at).ceil()
-    low, high = rows[..., below.long()], rows[..., above.long()]
-    found = low + (high - low) * (0.5 if interpolation == "midpoint" else at - below)
-    found = where(raw(rows)[..., -1:].isnan(), rows[..., -1:], found).movedim(-1, 0)
+    low, high = rows.gather(-1, below.long()), rows.gather(-1, above.long())
+    found = (low + (high - low) * (0.5 if interpolation == "midpoint" else at - below)).movedim(-1, 0)
     if keepdim:
         found = found.reshape(-1, *[1] * x.ndim) if dim is None or not x.ndim else found.unsqueeze(dim + (dim >= 0))
     return found if shares.ndim else found[0]

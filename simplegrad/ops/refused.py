@@ -10,16 +10,13 @@ import torch
 
 COMPLEX = "its results are complex, and the engine computes with real numbers alone"
 RANDOM = "it draws numbers. Draw them with torch, from x.value, and use them as a constant"
-STEPS = "write its steps, a loop over time of @, sigmoid, tanh and chunk"
 FACTORS = "of factors there are cholesky, qr, svd and eigh; of what one does with them solve, inv and det"
 
 REASONS: dict[str, str] = {
     r"fft_.*|i?stft|.*eigvals|linalg_eig|eig|complex|polar|view_as_(complex|real)|imag|angle|cfloat|cdouble": COMPLEX,
     r"bernoulli|normal|multinomial|poisson|binomial|(feature_)?(alpha_)?dropout\d?d?|fractional_.*|rand.*": RANDOM,
-    r"(lstm|gru|rnn_tanh|rnn_relu)(_cell)?": STEPS,
-    r"multi_head_attention_forward": "write it with scaled_dot_product_attention",
+    r"_pack_padded_sequence|_pad_packed_sequence": "give the padded sequence, and mask its end",
     r"(linalg_)?(lu|ldl)(_.*)?|geqrf|ormqr|orgqr|linalg_householder_product": FACTORS,
-    r"triangular_solve": "torch.linalg.solve_triangular is there",
     r"as_strided.*": "a part is taken by an index, reshape, permute or unfold",
     r"ctc_loss": "write the sum over alignments with logsumexp",
     r".*_": "a value never changes: the function without _ gives a new one",

@@ -395,3 +395,11 @@ def test_what_runs_sees_no_builtins():
         machine.run()
     assert machine.namespace["__builtins__"] == {}
     assert machine.namespace["g"].__builtins__ == {}
+
+
+def test_one_of_several_results_is_had_by_its_name():
+    trace = Program.parse("x = tensor([[1.0, 3.0], [4.0, 2.0]])\nm = x.max(dim=1).values\ni = x.max(1).indices").run()
+    assert trace.error is None
+    assert trace.values[-1].tensor.tolist() == [3, 4]
+    wrong = Program.parse("x = rand(3)\nm = x.max().values").run()
+    assert "this is one tensor. Along a dimension there are values and indices" in wrong.error.message
