@@ -16,6 +16,7 @@ from .looks import POINTS, QUICK, Answer, Look, Map, attempted, differing, voted
 from .numbers import drawn, in_one_row, plain
 
 APART = 0.4  # of its size: so far elements that are all equal are moved
+FARTHER = (-6.0, 0.1)  # the largest that stands in the place of zeros
 FLAT = "no larger than rounding at the given inputs, and compared at others, of a size near one"
 
 
@@ -40,6 +41,12 @@ def is_told_of(point: list[Look] | str) -> bool:
 
 def elsewhere(map: Map, found: Answer, seen: list[Look], tolerance: float) -> Answer:
     """What is known at the given point and beside it (`seen`), with what other points say where these hide much."""
+    told = near_by(map, found, seen, tolerance)
+    return farther(map, told, tolerance) if told.ok and any(is_nothing(x) for x in map.at) else told
+
+
+def near_by(map: Map, found: Answer, seen: list[Look], tolerance: float) -> Answer:
+    """Of points of the given size, or of one near 1."""
     if found.ok and is_uneven(map.at):
         return tamed(map, found, tolerance)
     if seen and all(look.vanishes for look in found.wrong or seen):
@@ -168,6 +175,24 @@ def apart(map: Map, found: Answer, tolerance: float) -> Answer:
     names = [name for name, x in zip(map.names, map.at, strict=True) if is_special(x)]
     why = f"only where the elements of {' and '.join(names)} are all alike: elsewhere {again.why}"
     return replace(found, beside=[*found.beside, why])
+
+
+def is_nothing(x: torch.Tensor) -> bool:
+    return x.numel() > 0 and not bool(plain(x.detach()).any())
+
+
+def farther(map: Map, found: Answer, tolerance: float) -> Answer:
+    """The same past the bends that zeros come nowhere near: where these are large, and where they are small."""
+    for size in FARTHER:
+        at = [_up_to(size, unlike_each_other(x)) if is_nothing(x) else x for x in map.at]
+        again = held_at(map, at, tolerance)
+        if again.settled and again.wrong:
+            return moved_there(found, again, at)
+    return found
+
+
+def _up_to(size: float, x: torch.Tensor) -> torch.Tensor:
+    return x * (size / float(plain(x).abs().max()))
 
 
 def unlike_each_other(x: torch.Tensor, signed: bool = True) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -29,15 +29,49 @@ from .report import BROKEN, HOLDS, NOT_TRIED, Finding, Remainders, Report
 from .road import Judging, explained_once, judged
 from .source import code_of, place, return_line
 from .subjects.opening import undisturbed
+from .subjects.others import WITH_SIZES, grown
 from .subjects.subject import Rule, Subject
 from .subjects.tape import TapeGradient, TapeSubject, Through, rules_on
 from .survey import Question, Truth, Wrong, chosen_truth
 from .taylor import remainders
-from .untried import on_tape
+from .untried import ON_TAPE
 
 
 def check_on_tape(case: Case, reference: Callable | None, order: int) -> Report:
-    """Whether the gradients of a function of Variables are right, up to this order."""
+    """Whether the gradients of a function of Variables are right, up to this order; where a size is one, and so a sum
+    over it nothing, with larger sizes too."""
+    report = judged_at(case, reference, order)
+    if report.ok and any(1 in x.shape for x in case.values(0)):
+        size, found = next(larger(case, reference, order), (0, None))
+        if found is None:
+            small = [name for name, x in zip(case.names, case.values(0), strict=True) if 1 in x.shape]
+            report.untried.insert(0, f"sizes other than one of {' and '.join(small)}")
+        elif found.faults:
+            return said_of_others(report, found, f"It shows {WITH_SIZES.format(size)}.")
+    return report
+
+
+def larger(case: Case, reference: Callable | None, order: int) -> Iterator[tuple[int, Report]]:
+    """(the size in the place of one, what is said there), where forward and its gradients run with it."""
+    for size, given in grown([case.as_it_is(x) for x in case.given]):
+        other = Case(case.target, given, case.kinds, case.name, case.labels, case.dtype, case.mode)
+        if any(kind != "plain" for kind in case.kinds) and evaluated(other) is None:
+            found = judged_at(other, reference, order)
+            if found.ok or found.faults:
+                yield size, found
+
+
+def said_of_others(report: Report, found: Report, where: str) -> Report:
+    """What was found with other arguments, with where it shows; what was not tried with the given ones stays so."""
+    found.findings = [
+        each if each.is_note else replace(each, sentence=f"{each.sentence} {where}") for each in found.findings
+    ]
+    found.untried = report.untried
+    return found
+
+
+def judged_at(case: Case, reference: Callable | None, order: int) -> Report:
+    """The check itself, at the given values."""
     report = Report(case.name)
     failure = opened(case)
     if failure is not None:
@@ -56,7 +90,7 @@ def check_on_tape(case: Case, reference: Callable | None, order: int) -> Report:
         if not report.unverified or judging.answers:
             judging.tell()
     report.findings = explained_once(report)
-    report.measure, report.untried = measured(case, order), on_tape(case.names, case.values(0))
+    report.measure, report.untried = measured(case, order), list(ON_TAPE)
     for number in (10, 11, 12):
         report.tell(number, NOT_TRIED, "it is not a torch.autograd.Function")
     return report

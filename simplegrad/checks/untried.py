@@ -14,12 +14,6 @@ WAYS = ("other devices", "transforms of torch.func around it", "checkpoint aroun
 ON_TAPE = ("other devices", "passes that begin while another one runs", 'prune="ahead" beyond the first order')
 
 
-def on_tape(names: list[str], values: list[torch.Tensor]) -> list[str]:
-    """Of a function of Variables at these values: where a size is one, a sum or a mean over it is nothing."""
-    small = [name for name, x in zip(names, values, strict=True) if 1 in x.shape]
-    return [*([f"sizes other than one of {' and '.join(small)}"] if small else []), *ON_TAPE]
-
-
 def of_function(problem: Problem) -> list[str]:
     """Of a PyTorch function and its Functions."""
     steps = [*problem.outer, *(step for call in problem.calls for step in outer_steps(call))]

@@ -192,11 +192,95 @@ def test_where_no_other_size_is_taken_that_is_said():
     assert any("sizes other than one" in said for said in report.untried), report.untried
 
 
-def test_on_the_tape_that_is_said_too():
-    one, two = ([Variable.constant(torch.ones(n)) for _ in range(2)] for n in (1, 2))
-    target = on_tape(lambda y: 1 - y * y)
-    assert any("sizes other than one of a and b" in said for said in check(target, *one).untried)
-    assert not any("sizes" in said for said in check(target, *two).untried)
+def mean_on_tape(share, most=99):
+    """The mean of a, whose propagate gives each element `share(n)` of what comes in. It takes
+    no more than `most` elements."""
+
+    def target(a):
+        n = a.value.numel()
+        assert n <= most
+        y = Variable(a.value.mean())
+
+        def propagate(dL_doutputs):
+            return [dL_doutputs[0] * Variable.constant(torch.full((n,), share(n)))]
+
+        gradient_tape.append(TapeEntry([a.name], [y.name], propagate))
+        return y
+
+    return target
+
+
+def test_on_the_tape_larger_sizes_are_tried_too():
+    one = Variable.constant(torch.full((1,), 0.4))
+    assert check(mean_on_tape(lambda n: 1 / n), one).verdict == "correct"
+    report = check(mean_on_tape(lambda n: 1.0), one)
+    assert report.faults and "It shows with 3 in the place of sizes of one." in report.faults[0].sentence, str(report)
+
+
+def test_on_the_tape_a_size_that_it_does_not_take_is_named():
+    one, two = (torch.full((n,), 0.4) for n in (1, 2))
+    refuses = check(mean_on_tape(lambda n: 1 / n, most=1), Variable.constant(one))
+    assert refuses.ok and refuses.untried[0] == "sizes other than one of a"
+    for given, target in ((one, mean_on_tape(lambda n: 1 / n)), (two, mean_on_tape(lambda n: 1 / n))):
+        assert not any("sizes" in said for said in check(target, Variable.constant(given)).untried)
+
+
+# --- whole numbers that are all alike --------------------------------------------------------------------------------
+
+
+class OfClass(torch.autograd.Function):
+    """The mean negative log-likelihood of given classes."""
+
+    @staticmethod
+    def forward(ctx, x, labels):
+        ctx.save_for_backward(x, labels)
+        return -x.log_softmax(-1).gather(1, labels[:, None]).mean()
+
+    @staticmethod
+    def backward(ctx, g):
+        x, labels = ctx.saved_tensors
+        return g * (x.softmax(-1) - torch.nn.functional.one_hot(labels, x.shape[1])) / len(labels), None
+
+
+class OfFirstClass(OfClass):
+    @staticmethod
+    def backward(ctx, g):
+        x, labels = ctx.saved_tensors
+        return g * (x.softmax(-1) - torch.nn.functional.one_hot(labels[:1], x.shape[1])) / len(labels), None
+
+
+@pytest.mark.parametrize("label", [0, 2])
+def test_labels_that_are_all_alike_are_mixed(label):
+    labels = torch.full((4,), label)
+    assert check(OfClass.apply, real(4, 3), labels).ok
+    report = check(OfFirstClass.apply, real(4, 3), labels)
+    assert report.faults and "where not all of labels is alike" in report.faults[0].sentence, str(report)
+
+
+def test_where_no_other_labels_are_taken_that_is_said():
+    report = check(OfClass.apply, real(4, 1), torch.zeros(4, dtype=torch.long))
+    assert "values of labels that are not all alike" in report.untried
+
+
+# --- past a bend -----------------------------------------------------------------------------------------------------
+
+
+def huber(x):
+    return torch.where(x.abs() < 1, x * x / 2, x.abs() - 0.5)
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 2)])
+def test_what_lies_past_a_bend_is_found_from_zeros(shape):
+    assert check(function(huber, lambda g, x: g * x.clamp(-1, 1)), zeros(*shape)).ok
+    assert check(function(huber, lambda g, x: g * x), zeros(*shape)).faults
+
+
+def test_what_lies_before_a_bend_is_found_from_zeros():
+    def soft(x):
+        return torch.where(x.abs() < 0.2, 0 * x, x - 0.2 * x.sign())
+
+    assert check(function(soft, lambda g, x: g * (x.abs() >= 0.2)), zeros(3)).ok
+    assert check(function(soft, lambda g, x: g), zeros(3)).faults
 
 
 # --- gradients that are rounding -------------------------------------------------------------------------------------
