@@ -170,15 +170,20 @@ def operator_behind(cls: type) -> tuple[Any, Any, tuple[tuple[str, bool, Any], .
 
     None where torch keeps them elsewhere: the operator is then checked as the Function that torch made.
     """
-    forward = getattr(cls, "forward", None)
-    names = getattr(getattr(forward, "__code__", None), "co_freevars", ())
-    cells = dict(zip(names, getattr(forward, "__closure__", None) or ()))
+    cells = _cells(getattr(cls, "forward", None))
+    if "orig_forward" in cells:  # of one that takes lists of tensors
+        cells = _cells(cells["orig_forward"].cell_contents)
     if not {"op", "info"} <= cells.keys():
         return None
     op, info = cells["op"].cell_contents, cells["info"].cell_contents
     arguments = getattr(getattr(op, "_schema", None), "arguments", ())
     described = tuple((a.name, a.kwarg_only, getattr(a, "default_value", None)) for a in arguments)
     return op, info, described, getattr(info, "_init_fn", None)
+
+
+def _cells(function: Any) -> dict[str, Any]:
+    names = getattr(getattr(function, "__code__", None), "co_freevars", ())
+    return dict(zip(names, getattr(function, "__closure__", None) or ()))
 
 
 def backward_of_operator(cls: type) -> Callable | None:
@@ -189,6 +194,12 @@ def backward_of_operator(cls: type) -> Callable | None:
 def setup_of_operator(cls: type) -> Callable | None:
     """The same of its setup_context."""
     return getattr((operator_behind(cls) or (None, None))[1], "_setup_context_fn", None)
+
+
+def gives_lists(op: Any) -> tuple[bool, ...]:
+    """For each result of an operator whether it is a list of tensors."""
+    returns = getattr(getattr(op, "_schema", None), "returns", ())
+    return tuple("List[" in str(each.type) for each in returns)
 
 
 OpOverload: type = _private("_ops.OpOverload", instead=Absent)

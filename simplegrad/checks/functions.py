@@ -350,7 +350,7 @@ class OnFunctions(Judging):
             report.findings.append(explain.other_gradient(report.name, found, f"it calls {self.by_hand}"))
         else:
             report.tell(2, BROKEN, "the function as a whole")
-            report.findings.append(explain.whole_differs(problem, found))
+            report.findings.append(explain.whole_differs(problem, found, self.left_out))
 
     def wrong_there(self, found: Answer) -> None:
         """At other inputs than the given ones: the Functions that are wrong there, else the whole."""
@@ -360,7 +360,7 @@ class OnFunctions(Judging):
                 self.first_wrong(rule, again, False)
         if not self.wrong and not self.surrogates:
             self.report.tell(2, BROKEN, "the function as a whole")
-            self.report.findings.append(explain.whole_differs(self.problem, found))
+            self.report.findings.append(explain.whole_differs(self.problem, found, self.left_out))
 
     def hooked(self, hooks: list[Hook], found: Answer) -> None:
         """Hooks that change a gradient: meant so, but for one that does it in place."""

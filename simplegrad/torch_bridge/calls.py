@@ -60,6 +60,8 @@ class Call:
     @property
     def parameter_names(self) -> list[str]:
         """What forward calls its arguments, for naming inputs."""
+        if (names := getattr(self.cls, "argument_names", None)) is not None:  # of lists taken apart
+            return names
         plain, rest = positional(inspect.unwrap(self.cls.forward))
         plain = plain if self.has_setup else plain[1:]
         return [plain[i] if i < len(plain) else f"{rest}[{i - len(plain)}]" for i in range(len(self.args))]

@@ -64,16 +64,16 @@ def use_finding(examined: Examined, uses: Sequence[int], wrong: Sequence[int]) -
     """missing_use, for these uses of forward (none given: all of them)."""
     call = examined.calls[0]
     names = [examined.names[i] for i in wrong]
-    said, at = "none of its uses", None
+    named, at = " and ".join(names), None
+    sentence = f"{examined.word} gives zero for {named}, though forward uses {named}: no use's contribution is in it."
     if uses:
         used = [call.uses[u] for u in uses]
         at = place(*used[0].done.at)
-        said = "the use in `" + "`, `".join(dict.fromkeys(place(*u.done.at).text.strip() for u in used)) + "`"
-    verb = "has a contribution" if not uses else "contributes"
-    sentence = (
-        f"The gradient of {' and '.join(names)} lacks a contribution: in forward, {said} {verb}, "
-        f"and {examined.word} does not return that part."
-    )
+        said = "`, `".join(dict.fromkeys(place(*u.done.at).text.strip() for u in used))
+        sentence = (
+            f"The gradient of {named} lacks a contribution: in forward, the use in `{said}` contributes, "
+            f"and {examined.word} does not return that part."
+        )
     gap = gaps_of(examined)[0]
     dropped = {examined.names[i]: gap[i].detach() for i in wrong if gap[i] is not None}
     return Finding(

@@ -393,14 +393,18 @@ def unlike_reference(problem: Problem, name: str, slot: str, gap: float, limit: 
     )
 
 
-def whole_differs(problem: Problem, found: Answer) -> Finding:
-    """Each Function is right alone, and the whole is not: something between the calls."""
+def whole_differs(problem: Problem, found: Answer, left_out: list[str]) -> Finding:
+    """Each Function is right alone, and the whole is not: something between the calls, or one that was left out."""
     each = "; ".join(_beside(look) for look in largest(found).values())
     names = ", ".join(dict.fromkeys(call.name for call in problem.calls)) or "the function"
+    alone = (
+        "Each Function in it is right when it is run alone; a value may change between its forward and its backward."
+    )
+    if left_out:
+        alone = f"It may be {' or '.join(left_out)}, which could not be run alone."
     return Finding(
         "unexplained",
-        f"The gradient of the whole is not the derivative of its values: along one random direction, {each}. Each "
-        f"Function in it is right when it is run alone; a value may change between its forward and its backward.",
+        f"The gradient of the whole is not the derivative of its values: along one random direction, {each}. {alone}",
         entry=names,
         order=1,
     )

@@ -73,6 +73,7 @@ class Trying:
 
     def __init__(self, samples: Samples) -> None:
         self.samples, self.alone, self.wrong = samples, samples.alone, frozenset(samples.wrong)
+        self.around = getattr(self.alone.call.backward, "around", None)  # of an operator that takes lists
         self.function = inspect.unwrap(self.alone.call.backward)
         self.owner = getattr(self.function, "__self__", None)  # of a class method
         self.function = getattr(self.function, "__func__", self.function)
@@ -130,7 +131,8 @@ class Trying:
         closure = tuple(cells[name] for name in inner.co_freevars)
         made = types.FunctionType(inner, self.function.__globals__, self.tree.name, self.function.__defaults__, closure)
         made.__kwdefaults__ = self.function.__kwdefaults__
-        return made if self.owner is None else types.MethodType(made, self.owner)
+        made = made if self.owner is None else types.MethodType(made, self.owner)
+        return self.around(made) if self.around else made
 
     def returned(self, function: Callable, which: int) -> list[Any]:
         """What it returns at a sample."""

@@ -15,7 +15,7 @@ def operators(rule: Rule) -> Tried | None:
     if operator is None:
         return None
     try:
-        refused = refused_by_opcheck(operator, rule.call.args)
+        refused = refused_by_opcheck(operator, rule.call.cls.lists.joined(rule.call.args))
     except Exception as error:  # opcheck itself could not go on
         return Tried(NOT_TRIED, f"opcheck raises {told_once(error)}")
     schema = refused.pop("test_schema", "")

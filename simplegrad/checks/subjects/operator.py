@@ -16,8 +16,17 @@ from typing import Any
 import torch
 
 from simplegrad.checks.report import Finding
+from simplegrad.checks.subjects.lists import Lists, lists_of
 from simplegrad.torch_bridge.calls import Call
-from simplegrad.torch_private import backward_of_operator, below_autograd, operator_behind, setup_of_operator
+from simplegrad.torch_private import (
+    backward_of_operator,
+    below_autograd,
+    gives_lists,
+    operator_behind,
+    setup_of_operator,
+    tree_flatten,
+    tree_unflatten,
+)
 
 MOST_KEPT = 256  # Functions that stand for operators
 PREFIX = "GeneratedBackwardFor_"  # what PyTorch calls the Functions that it makes
@@ -34,6 +43,7 @@ class Operator:
     body: Callable | None
     setup: Callable | None
     backward: Callable
+    returns: tuple[bool, ...] = (False,)  # for each result whether it is a list of tensors
 
 
 def operator_of(cls: type) -> Operator | None:
@@ -46,7 +56,8 @@ def operator_of(cls: type) -> Operator | None:
         return None
     positional = tuple((name, default) for name, by_keyword, default in arguments if not by_keyword)
     keywords = tuple((name, default) for name, by_keyword, default in arguments if by_keyword)
-    return Operator(packet.name(), packet, positional, keywords, body, setup_of_operator(cls), backward)
+    setup, returns = setup_of_operator(cls), gives_lists(packet)
+    return Operator(packet.name(), packet, positional, keywords, body, setup, backward, returns)
 
 
 def as_written(call: Call) -> Call:
@@ -55,29 +66,32 @@ def as_written(call: Call) -> Call:
     if operator is None:
         return call
     *given, metadata = call.args  # PyTorch's own last argument
-    missing = operator.arguments[len(given) :]  # equal to their defaults, they are left away
-    if len(operator.arguments) < len(given):  # lists of tensors were taken apart
+    lists = lists_of(given, metadata, operator.returns)
+    if lists is None:
         return call
+    if lists:
+        *given, metadata = given
+    missing = operator.arguments[len(lists.joined(given)) :]  # equal to their defaults, they are left away
     keywords = {**dict(operator.keywords), **getattr(metadata, "keyword_only_args", {})}
     args = (*given, *(default for _, default in missing))
     returned = [*call.returned[: len(given)], *[None] * len(missing)]
-    return replace(call, cls=function_for(operator, tuple(keywords.items())), args=args, returned=returned)
+    return replace(call, cls=function_for(operator, tuple(keywords.items()), lists), args=args, returned=returned)
 
 
 _made: dict[Any, type[torch.autograd.Function]] = {}
 
 
-def function_for(operator: Operator, keywords: tuple[tuple[str, Any], ...]) -> type[torch.autograd.Function]:
+def function_for(operator: Operator, keywords: tuple[tuple[str, Any], ...], lists: Lists) -> type:
     """A Function with the operator's name, body, setup_context and backward; the same one each time."""
-    key = (operator.name, id(operator.backward), id(operator.setup), id(operator.body), repr(keywords))
+    key = (operator.name, id(operator.backward), id(operator.setup), id(operator.body), repr(keywords), lists)
     if key not in _made:
         if len(_made) >= MOST_KEPT:
             _made.clear()
-        _made[key] = made_for(operator, dict(keywords))
+        _made[key] = made_for(operator, dict(keywords), lists)
     return _made[key]
 
 
-def made_for(operator: Operator, given: dict[str, Any]) -> type[torch.autograd.Function]:
+def made_for(operator: Operator, given: dict[str, Any], lists: Lists) -> type[torch.autograd.Function]:
     def forward(*args: Any) -> Any:
         if operator.body is not None:
             return operator.body(*args, **given)
@@ -96,9 +110,15 @@ def made_for(operator: Operator, given: dict[str, Any]) -> type[torch.autograd.F
         forward.__wrapped__ = operator.body
     if operator.setup is not None:
         setup_context.__wrapped__ = operator.setup
-    methods = {"forward": forward, "setup_context": setup_context, "backward": operator.backward}
+    backward = operator.backward
+    if lists:
+        forward, setup_context = lists.around_body(forward), lists.around_setup(setup_context)
+        backward = lists.around_backward(backward)
+    methods = {"forward": forward, "setup_context": setup_context, "backward": backward}
     made = type(operator.name, (torch.autograd.Function,), {k: staticmethod(f) for k, f in methods.items()})
-    made.operator = operator
+    made.operator, made.lists = operator, lists
+    if lists:
+        made.argument_names = lists.names([name for name, _ in operator.arguments])
     return made
 
 
@@ -127,8 +147,11 @@ QUESTIONS = ("test_schema", "test_autograd_registration", "test_faketensor")
 
 def refused_by_opcheck(operator: Operator, args: tuple) -> dict[str, str]:
     """What `torch.library.opcheck` says of a call: question -> why it refuses, for those that it does."""
-    given = [x.detach().clone().requires_grad_(x.requires_grad) if isinstance(x, torch.Tensor) else x for x in args]
-    answers = torch.library.opcheck(operator.packet, tuple(given), test_utils=QUESTIONS, raise_exception=False)
+    flat, spec = tree_flatten(tuple(args))
+    given = [x.detach().clone().requires_grad_(x.requires_grad) if isinstance(x, torch.Tensor) else x for x in flat]
+    answers = torch.library.opcheck(
+        operator.packet, tree_unflatten(given, spec), test_utils=QUESTIONS, raise_exception=False
+    )
     return {name: first_line(answer) for name, answer in answers.items() if answer != "SUCCESS"}
 
 
