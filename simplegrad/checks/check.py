@@ -96,7 +96,7 @@ def is_torch_function(target: Any, inputs: tuple) -> bool:
         return True
     if isinstance(target, Aggregate) or any(isinstance(x, Variable) for x in inputs):
         return False
-    return any(isinstance(x, torch.Tensor) for x in inputs)
+    return any(isinstance(x, torch.Tensor) for given in inputs for x in (given if isinstance(given, list) else [given]))
 
 
 def case_of(target: Callable, inputs: tuple) -> Case:
