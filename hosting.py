@@ -5,7 +5,7 @@ It imports nothing of simplegrad, which takes seconds; the server is up before.
 
 import ipaddress
 import os
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import streamlit as st
 
@@ -16,6 +16,10 @@ POLICY = (
     "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' {sockets} data: blob:; "
     "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors {frames}"
 )
+# Streamlit's script looks for its server below the page's own address first, which costs two answers "not found" and
+# their time. It is in the folder of each page, also behind a proxy that takes a part of the path away. This comes
+# behind the document, and before its scripts, which are modules, run.
+SERVER = b'<script>window.__streamlit = { BACKEND_BASE_URL: new URL(".", location.href).href }</script>'
 FRAMES = "SIMPLEGRAD_FRAMES"  # who may show a page in a frame, in the words of frame-ancestors
 
 
@@ -40,7 +44,57 @@ class Guarded:
                 message = {**message, "headers": [*message.get("headers", []), *headers(host)]}
             await send(message)
 
+        if is_for_a_page(scope):
+            return await self.app(as_plain_text(scope), receive, with_server(send_with_headers, elsewhere(scope)))
         await self.app(scope, receive, send_with_headers)
+
+
+def is_for_a_page(scope) -> bool:
+    """Whether a browser shows the answer as a document: Streamlit's only one."""
+    accepted = dict(scope["headers"]).get(b"accept", b"")
+    return scope["type"] == "http" and scope["method"] == "GET" and accepted.startswith(b"text/html")
+
+
+def as_plain_text(scope) -> dict:
+    """The same request for an answer that is not packed."""
+    return {**scope, "headers": [header for header in scope["headers"] if header[0] != b"accept-encoding"]}
+
+
+def with_server(send, elsewhere: bytes | None):
+    """`send`, where a document that goes out says at its end where its server is. Below a page there is none: a browser
+    is sent to the page."""
+    is_document = False
+
+    async def sending(message):
+        nonlocal is_document
+        if message["type"] == "http.response.start":
+            kind = dict(message["headers"]).get(b"content-type", b"")
+            is_document = message["status"] == 200 and kind.startswith(b"text/html")
+            if is_document and elsewhere is not None:
+                message = {**message, "status": 307, "headers": [(b"location", elsewhere), (b"content-length", b"0")]}
+            elif is_document:
+                message = {**message, "headers": [longer(*header) for header in message["headers"]]}
+        elif is_document and elsewhere is not None:
+            message = {"type": "http.response.body"}
+        elif is_document and not message.get("more_body", False):
+            message = {**message, "body": message.get("body", b"") + SERVER}
+        await send(message)
+
+    return sending
+
+
+def elsewhere(scope) -> bytes | None:
+    """Of an address below a page's, the page's, from there: its own scripts would be looked for below it, too."""
+    base = (st.get_option("server.baseUrlPath") or "").strip("/")
+    parts = scope["path"].strip("/").removeprefix(base).strip("/").split("/")
+    if len(parts) < 2:
+        return None
+    query = scope["query_string"]
+    return b"../" * (len(parts) - 1) + quote(parts[0]).encode() + (b"?" + query if query else b"")
+
+
+def longer(name: bytes, value: bytes) -> tuple[bytes, bytes]:
+    return name, (b"%d" % (int(value) + len(SERVER)) if name == b"content-length" else value)
 
 
 def headers(host: str) -> list[tuple[bytes, bytes]]:

@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 
 from simplegrad.lessons import exercise
 
-from .conftest import Server
+from .conftest import SIZE, Server
 
 READY = '[data-testid=player][data-ready="true"]'
 WRONG = exercise("2").start.replace("return [None, None]", "return [dL_dr * a, dL_dr * b]")
@@ -173,9 +173,26 @@ def test_the_runs_of_a_lesson_are_chosen_by_name(page: Page, server):
     expect(page.get_by_test_id("event")).to_contain_text("[0.5211, -1.1752, 3.6269]")
 
 
+def test_the_lane_that_a_lesson_begins_in_is_in_sight(page: Page, server):
+    """All of it, in a low window too: of this lesson, the third."""
+    page.set_viewport_size({"width": 1440, "height": 700})
+    open_lesson(page, server, "/learn?lesson=11")
+    below = """() => {
+      const end = document.querySelector("[class*='-tape-frame'] .js-plotly-plot").getBoundingClientRect().bottom;
+      const ends = [...document.querySelectorAll(".sg-node")].map((node) => node.getBoundingClientRect().bottom);
+      return ends.filter((each) => each > end).length;
+    }"""
+    assert page.evaluate(below) == 0
+
+
 def test_the_menu_of_pages_marks_what_the_bare_address_shows(page: Page, server):
     open_lesson(page, server, "/")
     current = page.locator('[data-testid=stTopNavLink][aria-current="page"]')
+    expect(current).to_have_text("Learn")
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.get_by_test_id("stExpandSidebarButton").click()
+    expect(page.locator('[data-testid=stSidebarNavLink][aria-current="page"]')).to_have_text("Learn")
+    page.set_viewport_size(SIZE)
     expect(current).to_have_text("Learn")
     page.get_by_role("link", name="Compile").click()
     expect(page.get_by_test_id("lesson")).to_have_count(0)

@@ -150,6 +150,13 @@ def test_an_address_in_a_message_is_no_link(text):
     assert text not in said and said.replace("\u2060", "").replace("\\", "") == f"see {text} and (b)"
 
 
+def test_what_turns_the_direction_of_a_text_turns_no_sentence():
+    assert (
+        as_it_stands("program '\u202eabc\u2066', which is not loaded")
+        == "program 'U+202EabcU+2066', which is not loaded"
+    )
+
+
 @pytest.mark.parametrize("text", MARKDOWN)
 def test_a_message_is_no_markdown(text):
     assert as_it_stands(text) != text and as_it_stands(text).replace("\\", "") == text

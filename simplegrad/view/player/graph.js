@@ -261,14 +261,17 @@ export class GraphPainter {
   fit() {
     const { x, y } = this.drawing, view = this.chart.view, change = {};
     if (![view.x.map((end, i) => end - x[i]), view.y.map((end, i) => end - y[i])].flat().every((off) => Math.abs(off) < 0.01)) return false;
-    const asked = this.boxes.byKey.get(this.player.toggled?.[this.side]);  // opened or closed just now
+    const asked = this.boxes.byKey.get(this.player.toggled?.[this.side]), place = this.currentPlace();  // `asked`: opened or closed just now
     const slots = x[1] - x[0], fits = Math.max(6, view.width / PX_PER_SLOT), rows = Math.max(4, view.height / PX_PER_ROW);
     if (slots > fits * 1.25) {
-      const centre = asked ? Math.min((asked[BOX.x0] + asked[BOX.x1]) / 2, asked[BOX.x0] + fits / 2 - 0.5) : this.currentPlace()?.[0] ?? x[0] + fits / 2;
+      const centre = asked ? Math.min((asked[BOX.x0] + asked[BOX.x1]) / 2, asked[BOX.x0] + fits / 2 - 0.5) : place?.[0] ?? x[0] + fits / 2;
       const begin = Math.min(Math.max(x[0], centre - fits / 2), x[1] - fits);
       change.x = [begin, begin + fits];
     }
-    if (y[0] - y[1] > rows * 1.45) change.y = [y[1] + rows, y[1]];
+    if (y[0] - y[1] > rows * 1.5) {
+      const begin = (place && !asked ? this.beginFor("y", place[1], y[1], y[1] + rows) : null) ?? y[1];
+      change.y = [begin + rows, begin];
+    }
     const needed = Object.keys(change).length > 0;
     if (needed) this.chart.show(change);
     return needed;
@@ -306,6 +309,14 @@ export class GraphPainter {
     return Math.max(bottom - span, Math.min(low, top));
   }
 
+  /** Where an axis begins so that a place is well in sight, and with it its lane; null where it begins so already. */
+  beginFor(axis, at, low, high) {
+    const span = high - low, margin = Math.min(0.7, span / 8), lane = axis === "y" ? this.laneBegin(at, low, high) : null;
+    if (lane !== null || (at >= low + margin && at <= high - margin)) return lane;
+    const [end, start] = [...this.drawing[axis]].sort((p, q) => q - p);
+    return Math.max(start, Math.min(at - span / 2, end - span));
+  }
+
   /** After a pause: move the picture so that the current node is in it, unless the person has moved it themselves. */
   follow() {
     clearTimeout(this.followingTimer);
@@ -315,11 +326,9 @@ export class GraphPainter {
       if (!place) return;
       const change = {};
       for (const [axis, at] of [["x", place[0]], ["y", place[1]]]) {
-        const [a, b] = this.chart.ranges[axis], low = Math.min(a, b), high = Math.max(a, b), margin = Math.min(0.7, (high - low) / 8);
-        const lane = axis === "y" ? this.laneBegin(at, low, high) : null;
-        if (lane === null && at >= low + margin && at <= high - margin) continue;
-        const [end, start] = [...this.drawing[axis]].sort((p, q) => q - p);
-        const span = high - low, begin = lane ?? Math.max(start, Math.min(at - span / 2, end - span));
+        const [a, b] = this.chart.ranges[axis], span = Math.abs(b - a);
+        const begin = this.beginFor(axis, at, Math.min(a, b), Math.max(a, b));
+        if (begin === null) continue;
         change[axis] = a < b ? [begin, begin + span] : [begin + span, begin];
       }
       if (Object.keys(change).length) this.chart.show(change);

@@ -23,13 +23,20 @@ OF_BOTH = {"step", *MARKS}
 NAMES = {learn_page: "learn", pytorch_page: "pytorch", step_page: "step"}
 # In the menu of pages "/" has no entry of its own: the one of the page that is shown is marked, as Streamlit marks it.
 _MARK = """
+const PLACES = "[data-testid=stHeader], [data-testid=stSidebar]";
 const LINKS = "[data-testid=stTopNavLink], [data-testid=stSidebarNavLink]";
 export default function ({ data }) {
   const links = () => [...document.querySelectorAll(LINKS)].filter((link) => link.pathname.endsWith(`/${data.page}`));
   const mark = () => links().forEach((link) => link.setAttribute("aria-current", "page"));
-  const watching = new MutationObserver(mark); // the menu may come later, and comes anew where a screen is turned
-  watching.observe(document.body, { childList: true, subtree: true });
-  mark();
+  // the menu may come later, and comes anew where a screen is turned: at the top, or at the side
+  const watching = new MutationObserver(look);
+  function look() {
+    for (const place of document.querySelectorAll(PLACES)) watching.observe(place, { childList: true, subtree: true });
+    mark();
+  }
+  const around = document.querySelector("[data-testid=stAppViewContainer]");
+  if (around) watching.observe(around, { childList: true });
+  look();
   return () => {
     watching.disconnect();
     if (!location.pathname.endsWith(`/${data.page}`)) links().forEach((link) => link.removeAttribute("aria-current"));

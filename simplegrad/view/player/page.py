@@ -160,12 +160,13 @@ def messages(shown: Shown, files: UserFiles | None) -> None:
 
 
 _JOINER = "\u2060"  # unseen, and no part of a word: what would become a link is none with it inside
+_TURNING = {each: f"U+{each:04X}" for each in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}  # the text after it
 _MARKUP = re.compile(r"([\\`*\[\]{}$<>~#|&]|:(?=\w)|(?<![^\W_])_|_(?![^\W_])|^[-+=](?!\w))", re.MULTILINE)
 
 
 def as_it_stands(text: str) -> str:
     """A text that Streamlit would read as Markdown, with nothing in it meaning anything: `__import__`, `a * b * c`,
     and no address in it a link."""
-    text = text.encode("utf-8", "replace").decode()
+    text = text.encode("utf-8", "replace").decode().translate(_TURNING)
     text = re.sub(r"https?:(?=//)|\bwww(?=\.)|(?<=\w)@(?=\w)", rf"\g<0>{_JOINER}", text, flags=re.IGNORECASE)
     return re.sub(r"^([ \t]*\d+)([.)])(?=\s|$)", r"\1\\\2", _MARKUP.sub(r"\\\1", text), flags=re.MULTILINE)
