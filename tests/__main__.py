@@ -9,6 +9,7 @@ the other tests.
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -61,6 +62,7 @@ def main() -> int:
     left_out = [f"--ignore={part}" for part in CORE if what]
     if given:
         return driving(*left_out, *given)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # they end with this process
     with behind(*SHARED, *(f"--ignore={part}" for part in WAITING), *left_out) as others:
         code = driving(*WAITING)
     return code or others.returncode

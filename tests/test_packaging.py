@@ -99,6 +99,7 @@ def bare_machine(monkeypatch):
     monkeypatch.delenv("CHROMIUM", raising=False)
     monkeypatch.setattr(sys, "argv", ["tests"])
     monkeypatch.setattr(runner.shutil, "which", lambda name: None)
+    monkeypatch.setattr(runner.signal, "signal", lambda *_: None)
     for name in ("run", "Popen"):
         monkeypatch.setattr(runner.subprocess, name, type("Noted", (Ran,), {"noted": noted}))
     return noted
