@@ -114,13 +114,13 @@ def _put(g: torch.Tensor, shape: torch.Size, index: tuple) -> torch.Tensor:
     return zeros
 
 
-index = moving("index", "{}[{}]", lambda x, index: x[index], lambda g, r, shape, index: put(g, shape, index))
-put = moving(  # zeros of a shape with g added at an index: a place taken twice gets both
-    "put",
+index = moving("index", "{}[{}]", lambda x, index: x[index], lambda g, r, shape, index: zeros_with(g, shape, index))
+zeros_with = moving(  # zeros of a shape with g added at an index: a place taken twice gets both
+    "zeros_with",
     lambda g, shape, index: f"zeros({shape}).index_put([{index}], {g})",
     _put,
     lambda g, r, of_g, shape, index: g[index],
-    code="put({}, {}, {})",
+    code="zeros_with({}, {}, {})",
 )
 
 

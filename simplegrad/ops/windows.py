@@ -94,7 +94,7 @@ def with_gaps(x, stride: Sequence[int]):
     """Zeros between the elements, which stand `stride` apart then."""
     sizes = tuple((size - 1) * s + 1 for size, s in zip(x.shape[2:], stride))
     index = (slice(None), slice(None), *[slice(None, None, s) for s in stride])
-    return x if max(stride) == 1 else shapes.put(x, (*x.shape[:2], *sizes), index)
+    return x if max(stride) == 1 else shapes.zeros_with(x, (*x.shape[:2], *sizes), index)
 
 
 for _count in (1, 2, 3):

@@ -381,3 +381,23 @@ def test_an_operator_of_each_element_is_one_line_of_the_table():
 
     named = [op.name for op in TABLE.values() if op.pointwise and op.text == f"{{}}.{op.name}()"]
     assert named and not [name for name in named if name not in METHODS]
+
+
+def test_names_that_functions_and_operators_share_mean_the_same():
+    """Code that is compiled says both by their names. `put` is not among them: torch means another thing by it."""
+    from simplegrad.ops import FUNCTIONS, TABLE
+
+    shared = {op.name for op in TABLE.values() if op.by_name and not op.pointwise} & {*FUNCTIONS}
+    assert shared == {
+        "cat",
+        "stack",
+        "pad",
+        "inv",
+        "solve",
+        "logdet",
+        "det",
+        "cholesky",
+        "svdvals",
+        "pinv",
+        "matrix_exp",
+    }
