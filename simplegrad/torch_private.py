@@ -162,6 +162,8 @@ softmax_backward: Callable = _private(
 
 # -- operators of torch.library: what stands behind the Function that torch makes for one --------------------------
 
+GENERATED = "GeneratedBackwardFor_"  # how the names of such Functions begin
+
 
 def operator_behind(cls: type) -> tuple[Any, Any, tuple[tuple[str, bool, Any], ...], Callable | None] | None:
     """(operator, what holds its backward and setup_context, its arguments, its body) of a generated Function.
@@ -184,6 +186,12 @@ def operator_behind(cls: type) -> tuple[Any, Any, tuple[tuple[str, bool, Any], .
 def _cells(function: Any) -> dict[str, Any]:
     names = getattr(getattr(function, "__code__", None), "co_freevars", ())
     return dict(zip(names, getattr(function, "__closure__", None) or ()))
+
+
+def function_name(cls: type) -> str:
+    """What a Function is called; one that torch generated has the name of its operator, "mylib::gate"."""
+    found = operator_behind(cls) if cls.__name__.startswith(GENERATED) else None
+    return cls.__name__ if found is None else found[0].name()
 
 
 def backward_of_operator(cls: type) -> Callable | None:

@@ -14,10 +14,10 @@ import torch
 
 from ..torch_bridge.calls import Call, caller
 from ..torch_bridge.patches import Watcher
-from ..torch_private import is_wrapped, tree_flatten, tree_unflatten
+from ..torch_private import GENERATED, is_wrapped, tree_flatten, tree_unflatten
 from .report import Place
 from .source import place
-from .subjects.operator import PREFIX, as_written
+from .subjects.operator import as_written
 
 MOST_CALLS, MOST_OF_ONE = 64, 16  # distinct calls: in all, of one Function
 COMPILED = "CompiledFunction"  # what torch.compile makes of code
@@ -147,7 +147,7 @@ OF_COMPILER = "it was made by torch.compile, whose code is not judged"
 def why_not(cls: type) -> str | None:
     """Empty for what a person wrote, an operator's backward included; else why it is not judged. None for torch's own,
     which nobody asks about (a checkpoint: what it calls is seen by itself)."""
-    if not cls.__module__.startswith("torch.") or cls.__name__.startswith(PREFIX):
+    if not cls.__module__.startswith("torch.") or cls.__name__.startswith(GENERATED):
         return ""
     if not cls.__module__.startswith("torch._functorch."):
         return None

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from simplegrad.torch_bridge.operations import UNWRITTEN
-from simplegrad.torch_private import DisableTorchFunction
+from simplegrad.torch_private import DisableTorchFunction, function_name
 from simplegrad.trace.nonfinite import kind_of_tensor
 
 # They hand on what a pass computed (whose gradients hooks have seen), or what stands in a tensor already.
@@ -68,7 +68,7 @@ class Eyes:
         for tensor in tensors_in(result):
             kind = look(tensor)
             if kind:
-                self.note(tensor, kind, cls.__name__, list(args), sequence, frame, self.births > births)
+                self.note(tensor, kind, function_name(cls), list(args), sequence, frame, self.births > births)
 
     def note(
         self, tensor: torch.Tensor, kind: str, name: str, given: Any, sequence: int, frame: Any, is_told: bool

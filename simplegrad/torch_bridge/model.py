@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
 import weakref
 from collections.abc import Iterator, Mapping
@@ -208,10 +209,16 @@ def share_of_zeros(grad: torch.Tensor | None, norm: float | None) -> float | Non
 
 
 def _nonzeros(tensor: torch.Tensor) -> int:
-    """Of a large one torch's own count takes several times as long as numpy's, which has no bfloat16."""
-    if tensor.numel() <= 8192 or tensor.dtype == torch.bfloat16:
+    """Of a large one torch's own count takes several times as long as numpy's."""
+    count, kinds = tensor.numel(), _IN_MEMORY.get(tensor.dtype)
+    if count <= 8192 or kinds is None or type(tensor) is not torch.Tensor or not tensor.is_contiguous():
         return int(tensor.detach().count_nonzero())
-    return int(np.count_nonzero(tensor.numpy(force=True) != 0))
+    # Not tensor.numpy(): that marks the memory as shared, and a program could no longer resize it.
+    numbers = np.frombuffer((kinds[0] * count).from_address(tensor.data_ptr()), kinds[1])
+    return int(np.count_nonzero(numbers != 0))
+
+
+_IN_MEMORY = {torch.float32: (ctypes.c_float, np.float32), torch.float64: (ctypes.c_double, np.float64)}
 
 
 def zero_rows(grad: torch.Tensor) -> tuple[int, ...]:

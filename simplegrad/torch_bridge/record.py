@@ -48,6 +48,7 @@ from simplegrad.torch_private import (
     RECORD,
     BackwardCFunction,
     DisableTorchFunction,
+    function_name,
     is_any_autocast,
     needs,
     sequence_number,
@@ -410,7 +411,7 @@ class TorchRecorder(Watcher):
             self.leave(context)
             if self.eyes:
                 self.eyes.leave(inside)
-        with self.careful(f"A call of {cls.__name__} could not be noted"), DisableTorchFunction():
+        with self.careful(f"A call of {function_name(cls)} could not be noted"), DisableTorchFunction():
             after = sequence_number()
             self._note_lines(before, after, where)
             if self.follows:

@@ -11,6 +11,7 @@ from simplegrad.torch_bridge.operations import settled
 from simplegrad.torch_bridge.rows import Gradient, Kept, Node, Place, Recorder
 from simplegrad.torch_bridge.tell_calls import CallTeller
 from simplegrad.torch_bridge.where import innermost, line, module_path
+from simplegrad.torch_private import function_name
 from simplegrad.trace import Trace
 from simplegrad.trace.calls import Filled
 from simplegrad.trace.events import (
@@ -243,7 +244,9 @@ class Teller:
     def _record(self, index: int, made_by: Entry | None) -> None:
         node = self.nodes[index]
         inputs = tuple(self.value(edge) for edge in self.edges(index) if edge is not None)
-        operator = node.custom.__name__ if node.custom else re.sub(r"Backward\d*$", "", node.name.rsplit("::", 1)[-1])
+        operator = (
+            function_name(node.custom) if node.custom else re.sub(r"Backward\d*$", "", node.name.rsplit("::", 1)[-1])
+        )
         running = self.passes[-1] if self.passes else None
         where = self.recorder.lines.get(node.sequence)
         source = self.source(where)
@@ -496,6 +499,11 @@ class Teller:
         message = f"The graph has more than {limit} autograd nodes; the rest is not in the trace."
         self.add(LimitReached, None, what="nodes", limit=limit, message=message)
         self.done = True
+
+
+def _operator(node: str) -> str:
+    """`Mul` of MulBackward0"""
+    return re.sub(r"Backward\d*$", "", node.rsplit("::", 1)[-1])
 
 
 def _backward_of(custom: type | None) -> tuple[str, int] | None:

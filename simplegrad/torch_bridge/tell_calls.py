@@ -23,6 +23,7 @@ from simplegrad.torch_bridge.operations import (
 from simplegrad.torch_bridge.rows import HeldRow, Joined, Telling
 from simplegrad.torch_bridge.tell_errors import explained
 from simplegrad.torch_bridge.where import innermost, line, module_path, part_of_pass, stack
+from simplegrad.torch_private import function_name
 from simplegrad.trace import calls as kinds
 from simplegrad.trace.calls import Call, Held
 from simplegrad.trace.events import Entry, Value
@@ -127,7 +128,7 @@ class CallTeller:
     def call(self, row: tuple, event: int, pass_id: int | None) -> Call | None:
         sort, func, ins, outs, numbers, before, after, where, (grad, autocast, reduction), depth, filled = row
         via, decorated = where.via, where.decorated
-        name = func.__name__ if sort == APPLIES else named(func)
+        name = function_name(func) if sort == APPLIES else named(func)
         kind = self._kind(sort, name, ins, outs, via, filled)
         if kind is None:
             return None

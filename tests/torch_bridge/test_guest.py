@@ -194,3 +194,11 @@ def test_a_recording_that_nobody_keeps_leaves_no_cycles(values):
         assert recorder == []
     finally:
         gc.enable()
+
+
+def test_what_was_counted_can_be_resized_afterwards():
+    """`tensor.numpy()` marks memory as shared, for ever."""
+    layer = nn.Linear(100, 100)
+    with record_torch(layer):
+        layer(torch.ones(1, 100)).sum().backward()
+    assert layer.weight.grad.untyped_storage().resizable()

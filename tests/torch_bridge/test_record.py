@@ -502,6 +502,8 @@ def test_an_operators_backward_stands_where_somebody_wrote_it():
     with record_torch() as trace:
         cubed(x).sum().backward()
     (entry,) = [each for each in trace.entries if each.aggregate]
+    assert entry.operator == "simplegrad_test_record::cubed"
+    assert [call.name for call in trace.calls if call.kind == "function"] == ["simplegrad_test_record::cubed"]
     first = backward_of_cubed.__code__.co_firstlineno
     assert entry.propagate_source == (__file__, first) and entry.returns_at == (__file__, first + 2)
     visits = [event for event in trace if isinstance(event, (VisitBegun, Visited)) and event.entry is entry]

@@ -19,6 +19,7 @@ from simplegrad.checks.report import Finding
 from simplegrad.checks.subjects.lists import Lists, lists_of
 from simplegrad.torch_bridge.calls import Call
 from simplegrad.torch_private import (
+    GENERATED,
     backward_of_operator,
     below_autograd,
     gives_lists,
@@ -29,7 +30,6 @@ from simplegrad.torch_private import (
 )
 
 MOST_KEPT = 256  # Functions that stand for operators
-PREFIX = "GeneratedBackwardFor_"  # what PyTorch calls the Functions that it makes
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Operator:
 
 def operator_of(cls: type) -> Operator | None:
     """The operator that a Function was made for; None for a Function that somebody wrote."""
-    if not cls.__name__.startswith(PREFIX):
+    if not cls.__name__.startswith(GENERATED):
         return None
     packet, _, arguments, body = operator_behind(cls) or (None, None, (), None)
     backward = backward_of_operator(cls)
