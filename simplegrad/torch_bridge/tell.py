@@ -26,6 +26,7 @@ from simplegrad.trace.events import (
     PassEnded,
     PassFailed,
     Recorded,
+    Table,
     Value,
     VisitBegun,
     Visited,
@@ -390,7 +391,7 @@ class Teller:
         for place, gradient in zip(running.targets, results, strict=False):
             known = running.table.get(self.value(place)) if place else None
             found.append(None if gradient is None else known or self.gradient(gradient))
-        self.add(PassEnded, None, pass_=running.pass_, table=tuple(running.table.items()), results=tuple(found))
+        self.add(PassEnded, None, pass_=running.pass_, table=Table(running.table), results=tuple(found))
         for index, *after in afters:
             self._filled(running, index, settled(*after))
         self.passes.pop()

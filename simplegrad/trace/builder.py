@@ -25,11 +25,13 @@ from .events import (
     Read,
     Recorded,
     Source,
+    Table,
     TapeReset,
     Value,
     VisitBegun,
     Visited,
     described,
+    several,
 )
 
 if TYPE_CHECKING:
@@ -94,6 +96,8 @@ class Builder:
         try:
             while at < len(rows):
                 make, end = _MAKERS[rows[at]], at + 1 + _FIELDS[rows[at]]
+                if rows[at] == "visited":
+                    end += rows[end - 1]  # so many outgoing gradients follow
                 make(self, *rows[at + 1 : end])
                 at = end
         except Exception as error:
@@ -198,14 +202,14 @@ class Builder:
         running, entry = self.passes[-1], self.entry(index)
         here = running.begun, running.pass_.id
         # a visit of a hand-written entry is at its propagate; other visits are the engine's own business
-        self.add((VisitBegun, *here, line, entry.propagate_source, entry, self.several(incoming)))
+        self.add((VisitBegun, *here, line, entry.propagate_source, entry, *several(self.several(incoming))))
         running.entry, running.slot, self.within = entry, 0, (len(self.events) - 1, here[1])
 
-    def visited(self, line, index, state, incoming, outgoing) -> None:
+    def visited(self, line, index, state, incoming, _count, *outgoing) -> None:
         running, entry = self.passes[-1], self.entry(index)
         here = self.within = running.begun, running.pass_.id
-        incoming, outgoing = self.several(incoming), self.several(outgoing)
-        self.add((Visited, *here, line, entry.propagate_source, entry, state, incoming, outgoing))
+        incoming, outgoing = self.several(incoming), map(self.several, outgoing)
+        self.add((Visited, *here, line, entry.propagate_source, entry, state, incoming, *outgoing))
 
     def accumulated(self, line, key, contribution, total) -> None:
         running, value = self.passes[-1], self.value(key)
@@ -220,7 +224,7 @@ class Builder:
     def pass_ended(self, line, results) -> None:
         running = self.passes.pop()
         here = running.begun, running.pass_.id
-        self.add((PassEnded, *here, line, None, running.pass_, running.table, self.several(results)))
+        self.add((PassEnded, *here, line, None, running.pass_, Table(running.table), *self.several(results)))
         self.within = running.outside
 
     def pass_failed(self, line, code, instruction, error, message) -> None:

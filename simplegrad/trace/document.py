@@ -13,7 +13,7 @@ from typing import NoReturn
 import torch
 
 from .calls import CALL_KINDS, WITHIN, Call, Filled, Held
-from .events import KINDS, Entry, Event, Pass, Recorded, Value, Visited
+from .events import KINDS, Entry, Event, Pass, Recorded, Table, Value, Visited
 from .looks import MOST_DIMENSIONS, can_be_looked_at, distinct
 from .ranks import DONE, STARTED, WAITS, Collective, Share
 from .replay import Replay
@@ -484,7 +484,10 @@ _CODECS = {
     "Source": _SOURCE,
     "tuple[Value, ...]": _many(_VALUE),
     "tuple[Value | None, ...]": _many(dataclasses.replace(_VALUE, or_none=True)),
-    "tuple[tuple[Value, Value], ...]": _many(Codec(Writer.pair, Reader.pair)),
+    "Table": Codec(
+        lambda writer, table: [writer.pair(pair) for pair in table],
+        lambda reader, rows: Table(dict(map(reader.pair, reader.listed(rows)))),
+    ),
     "tuple[Entry, ...]": _many(_ENTRY),
     "tuple[Source, ...]": _many(_SOURCE),
     "tuple[str, ...]": _many(Codec(lambda writer, x: x, Reader.text)),

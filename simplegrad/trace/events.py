@@ -8,6 +8,7 @@ line, (file, line), that caused the event, or None where none is known.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -42,8 +43,35 @@ class _OfTape:
 
 
 def several(values: Any) -> tuple:
-    """A tuple that is kept without one where it has one member, the usual number, and as a dict where it has pairs."""
-    return values if values.__class__ is tuple else tuple(values.items()) if values.__class__ is dict else (values,)
+    """A tuple that is kept without one where it has one member, the usual number."""
+    return values if values.__class__ is tuple else (values,)
+
+
+class Table(Sequence[tuple["Value", "Value"]]):
+    """A gradient table as pairs, made when somebody reads them: a long pass has thousands."""
+
+    __slots__ = ("gradients",)
+
+    def __init__(self, gradients: dict[Value, Value]):
+        self.gradients = gradients
+
+    def __iter__(self) -> Iterator[tuple[Value, Value]]:
+        return iter(self.gradients.items())
+
+    def __len__(self) -> int:
+        return len(self.gradients)
+
+    def __getitem__(self, index):
+        return tuple(self)[index]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, (Table, tuple)) and tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
 
 
 def described(tensor: torch.Tensor) -> tuple[tuple[int, ...], str]:
@@ -181,7 +209,7 @@ class Pass:
         return f"pass of {self.loss.name}"
 
 
-@dataclass(slots=True, unsafe_hash=True)
+@dataclass(frozen=True, slots=True)
 class Event:
     """`index`: place in the trace. `parent`: index of the event that this one happened within (a PassBegun or a
     VisitBegun), None at the top. `pass_id`: the pass it happened in, None in the forward part."""
@@ -197,21 +225,21 @@ class Event:
         return type(self).__name__
 
 
-@dataclass(slots=True, unsafe_hash=True)
+@dataclass(frozen=True, slots=True)
 class Leaf(Event):
     """`a = Variable.constant(torch.rand(4), name='a')`"""
 
     value: Value
 
 
-@dataclass(slots=True, unsafe_hash=True)
+@dataclass(frozen=True, slots=True)
 class Recorded(Event):
     """`v0 = a + b`, or `gradient_tape.append(TapeEntry(…))`"""
 
     entry: Entry
 
 
-@dataclass(slots=True, unsafe_hash=True)
+@dataclass(frozen=True, slots=True)
 class Read(Event):
     """`v4 = v2 * t` where no entry has the output t and it is no leaf: its gradient will go nowhere.
 
@@ -221,7 +249,7 @@ class Read(Event):
     entry: Entry
 
 
-@dataclass(slots=True, unsafe_hash=True)
+@dataclass(frozen=True, slots=True)
 class OfPass(Event):
     """A pass begins, ends or fails."""
 
@@ -233,12 +261,12 @@ class OfPass(Event):
         return self.pass_
 
 
-@dataclass(slots=True, unsafe_hash=True)
+@dataclass(frozen=True, slots=True)
 class PassBegun(OfPass):
     """`grad(L0, [a, b])` begins: the table holds only dL0/dL0 = seed."""
 
 
-@dataclass(slots=True, unsafe_hash=True)
+@dataclass(frozen=True, slots=True)
 class VisitBegun(Event):
     """The pass came to an entry and is about to call its propagate with these incoming gradients."""
 
@@ -246,7 +274,7 @@ class VisitBegun(Event):
     incoming: tuple[Value | None, ...]
 
 
-@dataclass(slots=True, unsafe_hash=True)
+@dataclass(frozen=True, slots=True)
 class Visited(Event):
     """The pass is done with an entry. `state`: propagated, partial, skipped or pruned; a skipped or pruned entry has
     no VisitBegun and no outgoing gradients. Of a pruned one, the incoming gradients are not looked at: ()."""
@@ -257,7 +285,7 @@ class Visited(Event):
     outgoing: tuple[Value | None, ...]
 
 
-@dataclass(slots=True, unsafe_hash=True)
+@dataclass(frozen=True, slots=True)
 class Accumulated(Event):
     """One outgoing gradient of `entry` (its input `slot`) came to `value`: `dL_d[value] = total`.
 
@@ -272,15 +300,15 @@ class Accumulated(Event):
     first: bool
 
 
-@dataclass(slots=True, unsafe_hash=True)
+@dataclass(frozen=True, slots=True)
 class PassEnded(OfPass):
     """`grad` returns. `table` is dL_d, in the order in which gradients first came; `results` what it returns."""
 
-    table: tuple[tuple[Value, Value], ...]
+    table: Table
     results: tuple[Value | None, ...]
 
 
-@dataclass(slots=True, unsafe_hash=True)
+@dataclass(frozen=True, slots=True)
 class PassFailed(OfPass):
     """`grad` raises. What follows, where the program catches the error, belongs to no pass. `entry`: the one whose
     propagate raised, None where the pass itself did."""
@@ -290,12 +318,12 @@ class PassFailed(OfPass):
     entry: Entry | None = None
 
 
-@dataclass(slots=True, unsafe_hash=True)
+@dataclass(frozen=True, slots=True)
 class TapeReset(Event):
     """`reset_tape()`: what follows is on an empty tape."""
 
 
-@dataclass(slots=True, unsafe_hash=True)
+@dataclass(frozen=True, slots=True)
 class Failed(Event):
     """The run raised. The last event; what came before it stays."""
 
@@ -303,7 +331,7 @@ class Failed(Event):
     message: str
 
 
-@dataclass(slots=True, unsafe_hash=True)
+@dataclass(frozen=True, slots=True)
 class LimitReached(Event):
     """The run was cut off. The last event; what came before it stays."""
 

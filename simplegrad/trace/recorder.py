@@ -131,7 +131,8 @@ class Recorder(Observer):
             for g in dL_dinputs:
                 if g is not None and g.key not in tensors:
                     self.see(g)  # which a hand-written propagate made without recording how
-        self.log += ("visited", self.line, index, state, keys_of(dL_doutputs), keys_of(dL_dinputs))
+        outgoing = map(key_of, dL_dinputs)
+        self.log += ("visited", self.line, index, state, keys_of(dL_doutputs), len(dL_dinputs), *outgoing)
         self.where = _NOWHERE  # additions that follow are grad's own
 
     def see_again(self, gradients: Sequence[Variable | None]) -> None:

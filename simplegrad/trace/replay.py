@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from simplegrad.locks import cached_property
 
@@ -29,6 +30,9 @@ from .events import (
     VisitBegun,
     Visited,
 )
+
+if TYPE_CHECKING:
+    from .rows import Events
 
 UNREACHED, NONE, ZERO, NONFINITE, VALUE = "unreached", "none", "zero", "nonfinite", "value"
 PENDING, ACTIVE, PROPAGATED, PARTIAL, SKIPPED, PRUNED = (
@@ -55,7 +59,7 @@ class Replay:
     `value_named`: name -> the trace's value, or None; for those of which no event tells.
     """
 
-    def __init__(self, events: list[Event], value_named: Callable[[str], Value | None]):
+    def __init__(self, events: Events, value_named: Callable[[str], Value | None]):
         self.events = events
         self.value_named = value_named
         self.pass_begins: list[int] = []  # indices of PassBegun events
@@ -63,45 +67,58 @@ class Replay:
         self.recorded_at: list[int] = []  # indices of Recorded events
         self.resets = [0]  # where a new tape begins: 0, and the indices of TapeReset events
         self.value_known_at: dict[Value, int] = {}  # in the order of the indices
-        stack: list[PassHistory] = []
+        self.stack: list[PassHistory] = []  # the passes that run
         self.running: History = History()  # which pass is the current one, at any event
-        for index, event in enumerate(self.events):
-            self.add(index, event, stack)
+        for index, row in enumerate(events.rows()):
+            tell = _TELLERS.get(row[0])
+            if tell is not None:
+                tell(self, index, *row[5:])
 
-    def add(self, index: int, event: Event, stack: list[PassHistory]) -> None:
-        match event:
-            case Recorded(entry=entry):
-                self.recorded_at.append(index)
-                self.know(index, *entry.inputs, *entry.outputs)
-            case PassBegun(pass_=pass_):
-                self.pass_begins.append(index)
-                self.passes.append(PassHistory(pass_, index))
-                stack.append(self.passes[-1])
-                self.running.add(index, self.passes[-1])
-                self.know(index, pass_.loss)
-                if pass_.seed is not None:
-                    self.passes[-1].gradient(pass_.loss).add(index, pass_.seed)
-            case VisitBegun(entry=entry):
-                stack[-1].entry(entry).add(index, ACTIVE)
-            case Visited(entry=entry, state=state):
-                stack[-1].entry(entry).add(index, state)
-            case Accumulated(value=value, total=total):
-                stack[-1].gradient(value).add(index, total)
-                self.know(index, value)
-            case PassEnded() | PassFailed():
-                broken_off = isinstance(event, PassFailed)  # then what did not come is not known to be zero
-                stack.pop().end = None if broken_off else index
-                if stack:
-                    self.running.add(index, stack[-1])
-            case TapeReset():
-                self.resets.append(index)
-                self.running.add(index, None)
-            case Leaf(value=value) | Read(value=value):
-                self.know(index, value)
+    # --- one for each kind of event; its arguments are the event's own fields --------------------------------------
 
-    def know(self, index: int, *values: Value) -> None:
-        for value in values:
+    def known_from(self, index: int, value: Value, _entry: Entry | None = None) -> None:
+        self.value_known_at.setdefault(value, index)
+
+    def recorded(self, index: int, entry: Entry) -> None:
+        self.recorded_at.append(index)
+        for value in (*entry.inputs, *entry.outputs):
             self.value_known_at.setdefault(value, index)
+
+    def pass_begun(self, index: int, pass_: Pass) -> None:
+        history = PassHistory(pass_, index)
+        self.pass_begins.append(index)
+        self.passes.append(history)
+        self.stack.append(history)
+        self.running.add(index, history)
+        self.known_from(index, pass_.loss)
+        if pass_.seed is not None:
+            history.gradient(pass_.loss).add(index, pass_.seed)
+
+    def visit_begun(self, index: int, entry: Entry, *_incoming: Value | None) -> None:
+        self.stack[-1].entry(entry).add(index, ACTIVE)
+
+    def visited(self, index: int, entry: Entry, state: str, *_gradients: Value | None) -> None:
+        self.stack[-1].entry(entry).add(index, state)
+
+    def accumulated(self, index, _entry, _slot, value: Value, _contribution, total: Value | None, _first) -> None:
+        self.stack[-1].gradient(value).add(index, total)
+        self.value_known_at.setdefault(value, index)
+
+    def pass_ended(self, index: int, *_: object) -> None:
+        self.stack.pop().end = index
+        self.go_on(index)
+
+    def pass_failed(self, index: int, *_: object) -> None:
+        self.stack.pop()  # without an end: what did not come is not known to be zero
+        self.go_on(index)
+
+    def go_on(self, index: int) -> None:
+        if self.stack:
+            self.running.add(index, self.stack[-1])
+
+    def reset(self, index: int) -> None:
+        self.resets.append(index)
+        self.running.add(index, None)
 
     def tape_at(self, k: int) -> int:
         """Index of the event with which the tape of the state `at(k)` began."""
@@ -127,6 +144,20 @@ class Replay:
         if not 0 <= k <= len(self.events):
             raise IndexError(f"at({k}): this trace has {len(self.events)} events, so k is 0 to {len(self.events)}.")
         return State(self, k)
+
+
+_TELLERS = {
+    Leaf: Replay.known_from,
+    Read: Replay.known_from,
+    Recorded: Replay.recorded,
+    PassBegun: Replay.pass_begun,
+    VisitBegun: Replay.visit_begun,
+    Visited: Replay.visited,
+    Accumulated: Replay.accumulated,
+    PassEnded: Replay.pass_ended,
+    PassFailed: Replay.pass_failed,
+    TapeReset: Replay.reset,
+}
 
 
 class History:
@@ -157,10 +188,16 @@ class PassHistory:
         self.entries: dict[Entry, History] = {}
 
     def gradient(self, value: Value) -> History:
-        return self.gradients.setdefault(value, History())
+        found = self.gradients.get(value)
+        if found is None:
+            found = self.gradients[value] = History()
+        return found
 
     def entry(self, entry: Entry) -> History:
-        return self.entries.setdefault(entry, History())
+        found = self.entries.get(entry)
+        if found is None:
+            found = self.entries[entry] = History()
+        return found
 
 
 _NOT_YET = object()

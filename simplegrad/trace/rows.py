@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import fields
+from dataclasses import make_dataclass
 from operator import attrgetter
 from typing import overload
 
-from .events import KINDS, Event, several
+from .events import KINDS, Event, PassEnded, VisitBegun, Visited, several
 
 
 class Events(Sequence[Event]):
@@ -39,8 +39,11 @@ class Events(Sequence[Event]):
 
     def replace(self, event: Event) -> None:
         """Put it in the place of the one that is there."""
-        start, end = self.ends[event.index], self.ends[event.index + 1]
-        self.flat[start:end] = _row(event)
+        ends, row = self.ends, _row(event)
+        start, end = ends[event.index : event.index + 2]
+        self.flat[start:end] = row
+        for place in range(event.index + 1, len(ends) if len(row) != end - start else 0):
+            ends[place] += len(row) - (end - start)
 
     def clear(self) -> None:
         self.flat.clear()
@@ -48,7 +51,18 @@ class Events(Sequence[Event]):
 
     def of(self, kind: type[Event]) -> list[Event]:
         """All of this class, without a look at the others."""
-        return [self.made(place) for place in range(len(self)) if self.flat[self.ends[place]] is kind]
+        return [self.made(place) for place, each in enumerate(self.kinds()) if each is kind]
+
+    def kinds(self) -> Iterator[type[Event]]:
+        """The class of each."""
+        return (self.flat[start] for start in self.ends[:-1])
+
+    def rows(self) -> Iterator[list]:
+        """Of each its class and its fields after `index`, as they are kept, for who needs no event."""
+        flat, start = self.flat, 0
+        for end in self.ends[1:]:
+            yield flat[start:end]
+            start = end
 
     def made(self, place: int) -> Event:
         return _event(place, self.flat[self.ends[place] : self.ends[place + 1]])
@@ -57,10 +71,7 @@ class Events(Sequence[Event]):
         return len(self.ends) - 1
 
     def __iter__(self) -> Iterator[Event]:
-        flat, start = self.flat, 0
-        for place, end in enumerate(self.ends[1:]):
-            yield _event(place, flat[start:end])
-            start = end
+        return map(_event, range(len(self)), self.rows())
 
     @overload
     def __getitem__(self, index: int) -> Event: ...
@@ -77,21 +88,42 @@ class Events(Sequence[Event]):
 
 
 _FIELDS = {kind: attrgetter(*[name for name in kind.__match_args__ if name != "index"]) for kind in KINDS.values()}
-
-
-# Where a row may have a single value in place of a tuple: see `several`.
-_SEVERAL = {
-    kind: [at for at, field in enumerate(fields(kind)) if field.name in ("incoming", "outgoing", "table")]
-    for kind in KINDS.values()
-}
+# A tuple for each event would be as much as an object for each. So where the last field is one, it lies open at the end
+# of the row; and of `incoming`, which mostly has one member, see `several`.
+_OPEN = {kind: len(kind.__match_args__) - 1 for kind in (VisitBegun, Visited, PassEnded)}
+_INCOMING = Visited.__match_args__.index("incoming")
 
 
 def _event(place: int, row: list) -> Event:
     kind, row[0] = row[0], place
-    for at in _SEVERAL[kind]:
-        row[at] = several(row[at])
-    return kind(*row)
+    last = _OPEN.get(kind)
+    if last is not None:
+        row[last:] = (tuple(row[last:]),)
+        if kind is Visited:
+            row[_INCOMING] = several(row[_INCOMING])
+    event = _FILLED[kind](*row)
+    event.__class__ = kind
+    return event
 
 
 def _row(event: Event) -> tuple:
-    return (type(event), *_FIELDS[type(event)](event))
+    row = (type(event), *_FIELDS[type(event)](event))
+    return (*row[:-1], *row[-1]) if type(event) in _OPEN else row
+
+
+def _filled(kind: type) -> type:
+    """A class with the same slots, for an event that is being made: a frozen one sets each field by a call of its own,
+    which takes four times as long."""
+    return type(
+        kind.__name__,
+        kind.__bases__,
+        {
+            "__slots__": kind.__slots__,
+            "__init__": make_dataclass(kind.__name__, kind.__match_args__).__init__,
+            "__setattr__": object.__setattr__,
+            "__delattr__": object.__delattr__,
+        },
+    )
+
+
+_FILLED = {kind: _filled(kind) for kind in KINDS.values()}

@@ -3,21 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from .events import Event, Failed, Leaf, LimitReached, PassBegun, PassEnded, PassFailed, Recorded, Value
+from .events import (
+    Accumulated,
+    Event,
+    Failed,
+    Leaf,
+    LimitReached,
+    PassBegun,
+    PassEnded,
+    PassFailed,
+    Recorded,
+    Value,
+    VisitBegun,
+    Visited,
+)
 from .looks import printable
 from .texts import called
 
+if TYPE_CHECKING:
+    from .rows import Events
+
 _RULE = "-" * 24
+_SILENT = (VisitBegun, Visited, Accumulated)  # most of a trace: nothing is printed at them
 
 
-def transcript(events: Sequence[Event], printed: Sequence[tuple[int, int | None, str]] = ()) -> str:
+def transcript(events: Events, printed: Sequence[tuple[int, int | None, str]] = ()) -> str:
     """`printed`: what the program printed itself, each line after so many events."""
     told, waiting = [], list(reversed(printed))
-    for index, event in enumerate(events):
+    for index, kind in enumerate(events.kinds()):
+        if kind in _SILENT:
+            continue
         while waiting and waiting[-1][0] <= index:
             told.append(waiting.pop()[2])
-        told += lines(event)
+        told += lines(events.made(index))
     return "\n".join([*told, *(text for _, _, text in reversed(waiting))])
 
 

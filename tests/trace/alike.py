@@ -5,7 +5,7 @@ from inspect import signature
 import torch
 
 from simplegrad import Trace
-from simplegrad.trace.events import Entry, Value
+from simplegrad.trace.events import Entry, Table, Value
 from simplegrad.trace.rows import Events
 
 
@@ -17,7 +17,7 @@ def as_data(x):
         return (str(x.dtype), tuple(x.shape), x.stride() if 0 in x.stride() else None, str(x.tolist()))
     if isinstance(x, Entry) or hasattr(x, "__dataclass_fields__"):
         return (type(x).__name__, *(as_data(getattr(x, name)) for name in signature(type(x)).parameters))
-    if isinstance(x, (list, tuple, Events)):
+    if isinstance(x, (list, tuple, Events, Table)):
         return [as_data(each) for each in x]
     return x
 

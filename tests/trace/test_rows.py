@@ -2,6 +2,8 @@
 
 import gc
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
+from dataclasses import FrozenInstanceError, replace
 from threading import Barrier
 
 import pytest
@@ -52,11 +54,32 @@ def test_what_was_read_keeps_no_event_and_no_tuple_for_each():
 def test_fields_are_tuples_whatever_is_kept():
     trace = recorded()
     for event in trace.events:
-        for name in ("incoming", "outgoing", "table", "results"):
-            assert isinstance(getattr(event, name, ()), tuple), event
+        for name in {"incoming", "outgoing", "results"} & {*type(event).__match_args__}:
+            assert isinstance(getattr(event, name), tuple), event
     assert all(isinstance(entry.inputs + entry.outputs, tuple) for entry in trace.entries)
     (ended, _) = trace.events.of(PassEnded)
     assert all(isinstance(x, Value) and isinstance(g, Value) for x, g in ended.table) and len(ended.table) > 20
+    assert ended.table == tuple(ended.table) != () and ended.table[0] == (trace.value_named("v40"), ended.pass_.seed)
+    assert {ended.table: 1}[tuple(ended.table)] == 1
+
+
+def test_an_event_is_a_copy_and_cannot_be_changed():
+    trace = recorded(2)
+    for event in trace.events:
+        for name in type(event).__match_args__:
+            with pytest.raises(FrozenInstanceError, match=f"cannot assign to field '{name}'"):
+                setattr(event, name, None)
+        with pytest.raises(FrozenInstanceError):
+            del event.line
+        assert copy(event) == event != replace(event, line=3) and trace[event.index] == event
+
+
+def test_what_is_replaced_may_have_more_members():
+    trace = recorded(2)
+    last = trace.events.of(Visited)[0]
+    before = trace[last.index + 1 :]
+    trace._events.replace(replace(last, outgoing=(*last.outgoing, *last.outgoing)))
+    assert trace[last.index].outgoing == 2 * last.outgoing and trace[last.index + 1 :] == before
 
 
 def test_events_that_are_made_already_can_be_given_and_replaced():
