@@ -21,6 +21,7 @@ class Keyed(Protocol):
     shape: Any
     _value: Any
     _version: int
+    _given: str | None
 
     @property
     def name(self) -> str: ...
@@ -60,15 +61,17 @@ class Names:
         """`v0`, `v1`, … or the given name; with `_1`, `_2`, … behind it if another Variable of the tape has it."""
         name = self.given.get(key)
         if name is None:
-            name = self._claim(key, getattr(variable, "_given", None) or f"v{key % _HALF}")
+            name = self._claim(key, plain_name(key, variable))
         if variable is not None and self.owners[name][1] is None:
             self.owners[name] = (key, ref(variable))
+            if key in self.keys:
+                variable._given = name  # which it keeps when its tape is gone
         return name
 
     def rename(self, variable: Keyed, name: str) -> None:
         """Give a Variable another name, in all that was recorded with it too."""
         self.owners.pop(self.given.pop(variable.key, None), None)
-        name = self._claim(variable.key, name)
+        variable._given = name = self._claim(variable.key, name)
         self.owners[name] = (variable.key, ref(variable))
 
     def variable(self, name: str) -> Keyed | None:
@@ -91,6 +94,11 @@ class Names:
             suffix += 1
             name = f"{plain}_{suffix}"
         return self.given.setdefault(key, name)
+
+
+def plain_name(key: Key, variable: Keyed | None) -> str:
+    """What it would be called where nothing else has that name."""
+    return getattr(variable, "_given", None) or f"v{key % _HALF}"
 
 
 def era_of(key: Key) -> int:

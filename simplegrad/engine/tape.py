@@ -11,7 +11,7 @@ from weakref import ReferenceType, WeakValueDictionary, ref
 
 from .errors import OtherTapeError, UnknownNameError
 from .lent import Lent
-from .names import Key, Keyed, Names, check_name, era_of
+from .names import Key, Keyed, Names, check_name, era_of, plain_name
 from .rows import Rows, inputs_of, outputs_of
 
 _key, _shape = attrgetter("key"), attrgetter("shape")
@@ -291,6 +291,15 @@ def function_name(propagate: Callable) -> str:
 
 
 _tapes: WeakValueDictionary[int, Tape] = WeakValueDictionary()  # by the era of their keys
+
+
+def name_of(x: Keyed) -> str:
+    """A Variable's name. What another tape computed has its own there. A leaf can be used here, and has the name by
+    which entries of the current tape may say it."""
+    tape = current_tape()
+    if x.computed and not tape.owns(x.key):
+        tape = _tapes.get(era_of(x.key))
+    return plain_name(x.key, x) if tape is None else tape.name_of(x.key, x)
 
 
 def hand_out(x: Keyed) -> None:

@@ -11,7 +11,7 @@ import torch
 from ..ops import Operators
 from .errors import RawTensorError, WrongShapeError
 from .names import check_name
-from .tape import current_tape, hand_out, replaced
+from .tape import current_tape, hand_out, name_of, replaced
 
 _ELSEWHERE = {
     "backward": "gradients are results, da, db = grad(L, [a, b]).",
@@ -90,7 +90,7 @@ class Variable(Operators):
 
     @property
     def name(self) -> str:
-        return current_tape().name_of(self.key, self)
+        return name_of(self)
 
     @property
     def computed(self) -> bool:

@@ -187,7 +187,8 @@ class Entry:
     @property
     def statement(self) -> str:
         """`v3 = v2 * b`"""
-        return f"{', '.join(value.name for value in self.outputs)} = {self.text}"
+        one = self.output.__class__ is Value
+        return f"{self.output.name if one else ', '.join([value.name for value in self.outputs])} = {self.text}"
 
     def __repr__(self) -> str:
         return self.statement

@@ -160,23 +160,19 @@ _TELLERS = {
 }
 
 
-class History:
-    """What something was, from which event on."""
+class History(list):
+    """What something was, from which event on: index, value, index, value, … One list, where three objects for each
+    variable would have Python's collector walk through everything once more."""
 
-    __slots__ = ("indices", "values")
-
-    def __init__(self):
-        self.indices: list[int] = []
-        self.values: list = []
+    __slots__ = ()
 
     def add(self, index: int, value) -> None:
-        self.indices.append(index)
-        self.values.append(value)
+        self += (index, value)
 
     def before(self, k: int, default=None):
         """The last value that came with an event before k."""
-        place = bisect_left(self.indices, k)
-        return self.values[place - 1] if place else default
+        place = bisect_left(range(0, len(self), 2), k, key=self.__getitem__)
+        return self[2 * place - 1] if place else default
 
 
 class PassHistory:

@@ -51,11 +51,7 @@ class Events(Sequence[Event]):
 
     def of(self, kind: type[Event]) -> list[Event]:
         """All of this class, without a look at the others."""
-        return [self.made(place) for place, each in enumerate(self.kinds()) if each is kind]
-
-    def kinds(self) -> Iterator[type[Event]]:
-        """The class of each."""
-        return (self.flat[start] for start in self.ends[:-1])
+        return [self.made(place) for place, start in enumerate(self.ends[:-1]) if self.flat[start] is kind]
 
     def rows(self) -> Iterator[list]:
         """Of each its class and its fields after `index`, as they are kept, for who needs no event."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from .events import (
     Accumulated,
+    Entry,
     Event,
     Failed,
     Leaf,
@@ -26,28 +27,28 @@ if TYPE_CHECKING:
     from .rows import Events
 
 _RULE = "-" * 24
-_SILENT = (VisitBegun, Visited, Accumulated)  # most of a trace: nothing is printed at them
+_SILENT = {VisitBegun, Visited, Accumulated}  # nothing is printed at them
 
 
 def transcript(events: Events, printed: Sequence[tuple[int, int | None, str]] = ()) -> str:
     """`printed`: what the program printed itself, each line after so many events."""
     told, waiting = [], list(reversed(printed))
-    for index, kind in enumerate(events.kinds()):
-        if kind in _SILENT:
+    for index, row in enumerate(events.rows()):
+        if row[0] in _SILENT:
             continue
         while waiting and waiting[-1][0] <= index:
             told.append(waiting.pop()[2])
-        told += lines(events.made(index))
+        told += _recorded(row[-1]) if row[0] is Recorded else lines(events.made(index))
     return "\n".join([*told, *(text for _, _, text in reversed(waiting))])
 
 
 def lines(event: Event) -> Iterator[str]:
-    """What the notebook prints at this event. Hand-written entries print nothing, as there."""
+    """What the notebook prints at this event."""
     match event:
         case Leaf(value=value):
             yield f"{value.name} = {_shown(value)}"
-        case Recorded(entry=entry) if not entry.aggregate:
-            yield entry.statement
+        case Recorded(entry=entry):
+            yield from _recorded(entry)
         case PassBegun(pass_=pass_):
             yield f"d{pass_.loss.name} {_RULE}"
         case PassEnded(pass_=pass_, table=table):
@@ -61,6 +62,11 @@ def lines(event: Event) -> Iterator[str]:
             yield f"the run failed{_at(event)}: {event.error}: {event.message}"
         case LimitReached(message=message):
             yield message
+
+
+def _recorded(entry: Entry) -> tuple[str, ...]:
+    """Hand-written entries print nothing, as in the notebook."""
+    return () if entry.aggregate else (entry.statement,)
 
 
 def _at(event: Event) -> str:

@@ -73,6 +73,31 @@ def test_no_two_variables_share_a_name_or_a_gradient(names):
         assert [g.tolist() for g in grad(L, leaves)] == [[2.0 * i] for i in range(len(leaves))]
 
 
+def test_what_was_computed_on_another_tape_has_its_name_there():
+    with Tape() as tape:
+        a = leaf(1.0, name="a") * 2
+        b = a.exp()
+        t, t_1 = (a.named("t", lambda: a * b) for _ in range(2))
+    with Tape() as other:
+        x, y = (leaf(1.0, name="b") * 2 for _ in range(2))
+        assert (b.name, a.name, t.name, t_1.name) == ("v1", "v0", "t", "t_1")
+        assert other.variable("v1") is None and (x.name, y.name) == ("v0", "v1")
+    assert [entry.outputs for entry in tape] == [["v0"], ["v1"], ["t"], ["t_1"]]
+    del tape
+    with other:
+        assert (b.name, t.name, t_1.name, y.name) == ("v1", "t", "t_1", "v1")  # that tape is gone
+
+
+def test_a_leaf_of_another_tape_has_the_name_by_which_entries_of_this_one_say_it():
+    with Tape():
+        a = leaf(2.0)
+    with Tape() as tape:
+        b = leaf(3.0)
+        assert (b.name, a.name) == ("v0", "v0_1")
+        r = double(a)
+        assert tape[0].inputs == ["v0_1"] and tape.variable("v0_1") is a and r.name == "v1"
+
+
 def test_names_that_were_used_before_a_reset_do_not_merge():
     old = leaf(1.0, name="x")
     reset_tape()
