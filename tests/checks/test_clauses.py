@@ -389,5 +389,5 @@ def test_a_backward_that_iterates_until_it_is_near_is_not_called_nonlinear():
     assert not report.faults, str(report)
 
 
-def test_one_that_iterates_and_is_not_linear_is_called_so():
+def test_one_that_iterates_and_is_not_linear_is_called_so(without_search):
     assert "not_linear" in [each.code for each in check(ImplicitOfSizes.apply, *implicit_inputs()).faults]

@@ -10,6 +10,7 @@ import torch
 from simplegrad import check
 
 torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("long_search")
 FILE = pathlib.Path(__file__).parent / "cases_in_steps.py"
 SOURCE = FILE.read_text()
 # name of the Function, what stands there, what is written instead
