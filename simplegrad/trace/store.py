@@ -54,7 +54,8 @@ MOST_INFLATION = 100  # times smaller than trace.json it may be packed; 10 is us
 MOST_COST = 2 << 30  # bytes of memory that reading trace.json takes, about
 SMALL_COST, MOST_COST_RATIO = 64 << 20, 400  # it may take so much in any case, or so many times what it takes packed
 # Bytes that each of these brings with it in Python, measured on lists of lists, of objects, of numbers and of texts.
-_COSTS = {b"[": 64, b"{": 200, b",": 36, b'"': 20}
+_COSTS = {b"[": 104, b"{": 200, b",": 36, b'"': 30}
+_LETTER = 7  # of a text one of whose letters is an emoji: four in Python, and what it is made from
 _JSON, _TENSORS = "trace.json", "tensors.safetensors"
 _WHENCE = "Was it made by trace.save(path)?"
 
@@ -186,7 +187,7 @@ def _member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
 
 def _refuse_what_costs_too_much(text: bytes, packed: int, most: int) -> None:
     """A few bytes of JSON may be many of Python's; they are counted before any is made."""
-    cost = len(text) + sum(each * text.count(mark) for mark, each in _COSTS.items())
+    cost = _cost(text)
     if cost > min(MOST_COST, max(SMALL_COST, MOST_COST_RATIO * packed)):
         raise WrongDocument(f"{_JSON} would take some {cost >> 20:,} MiB to read, which no trace of its size does")
     if cost > most:
@@ -196,9 +197,15 @@ def _refuse_what_costs_too_much(text: bytes, packed: int, most: int) -> None:
         )
 
 
+def _cost(text: bytes) -> int:
+    """Bytes of memory that it and all that is read from it take, at most, or about."""
+    made = sum(each * text.count(mark) for mark, each in _COSTS.items())
+    return max(2 * len(text) + made, _LETTER * len(text))
+
+
 def _parsed(text: bytes) -> dict:
     try:
-        document = json.loads(text)
+        document = json.loads(text.decode("ascii"))  # so it is written; other letters take four bytes each
     except (ValueError, RecursionError) as error:
         raise WrongDocument(f"{_JSON} is not JSON ({error}). {DAMAGED}") from None
     if not isinstance(document, dict):

@@ -8,6 +8,7 @@ import os
 import pickle
 import random
 import resource
+import tracemalloc
 import zipfile
 
 import pytest
@@ -187,6 +188,27 @@ def test_json_that_costs_much_is_refused_before_it_is_read(path, part, monkeypat
     incompressible = b'"' + random.Random(0).randbytes(100_000).hex().encode() + b'",'
     text = b"[" + incompressible + b",".join([part] * (8_000_000 // (len(part) + 1))) + b"]"
     assert "trace.json would take some " in refusal(rewritten_raw(path, text))
+
+
+@pytest.mark.parametrize(
+    "part", ["[]", "[1]", "[" * 200 + "]" * 200, '{"a":1}', '{"a":{}}', "0.1", '"ab"', '"\\ud83d\\ude00"']
+)
+def test_json_costs_no_more_than_was_reckoned(part):
+    """Also where one letter makes all others of a text four times as large."""
+    for text in (
+        f'{{"x":[{",".join([part] * (400_000 // len(part)))}]}}',
+        f'{{"x":["\\ud83d\\ude00{"a" * 400_000}",{part}]}}',
+    ):
+        content = text.encode()
+        tracemalloc.start()
+        kept = store._parsed(content)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert most + len(content) <= store._cost(content) + 1000 and kept
+
+
+def test_letters_that_a_trace_is_not_written_in_are_refused(path):
+    assert "is not JSON ('ascii' codec" in refusal(rewritten_raw(path, '{"format": "😀"}'.encode()))
 
 
 @pytest.mark.parametrize("place", [("values", 0, "name"), ("values", 0, "dtype"), ("values", 0, "note")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from typing import Any
@@ -65,7 +66,9 @@ def _read(show: Callable[[str], None]) -> None:
 
 def _opened(file: Any, show: Callable[[str], None], most: int) -> None:
     try:
-        trace = load(file, int(UPLOAD_BYTES()))
+        sized = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        trace = load(file, int(UPLOAD_BYTES()) - 2 * sized)  # itself, and the numbers in it
     except TraceFileError as error:
         st.session_state["upload-problem"] = str(error)
         return
