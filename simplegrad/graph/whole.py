@@ -21,7 +21,8 @@ from simplegrad.locks import cached_property
 
 from ..trace import calls as kinds
 from ..trace.calls import Call
-from ..trace.events import Entry, Event, Leaf, PassBegun, Read, Recorded, Value, VisitBegun, Visited
+from ..trace.events import Entry, Leaf, PassBegun, Read, Recorded, Value, VisitBegun, Visited
+from ..trace.rows import Events
 from ..trace.trace import Trace
 
 FLOWS = (kinds.OPERATION, kinds.FUNCTION, kinds.IN_PLACE, kinds.LEAVES, kinds.NEW_LEAF, kinds.COPY, kinds.SCALE)
@@ -126,39 +127,40 @@ def graph_of(trace: Trace) -> TraceGraph:
 
 def _made(trace: Trace) -> TraceGraph:
     graph, events = TraceGraph(), trace.events
-    for event in events:
-        if type(event) is Recorded:
-            graph.put_entry(event.entry)
-        elif type(event) in _TELLERS:
-            _TELLERS[type(event)](graph, event, events)
+    for place, kind, field in events.in_order(_READ):
+        if kind is Recorded:
+            graph.put_entry(field)
+        elif kind is not Visited or field in _HOLES:
+            _TELLERS[kind](graph, events[place], events)
     for call in trace.calls:
         if call.kind in FLOWS and call.within in ("", "recomputed") and call.inside is None:
             _put_call(graph, call)
     return graph
 
 
-def _leaf(graph: TraceGraph, event: Leaf, events: list[Event]) -> None:
+def _leaf(graph: TraceGraph, event: Leaf, events: Events) -> None:
     visit = None if event.parent is None else events[event.parent]
     by = visit.entry if isinstance(visit, VisitBegun) else None
     graph.put(event.value, {"kind": "leaf", "pass_id": event.pass_id, "by": by})
 
 
-def _read(graph: TraceGraph, event: Read, events: list[Event]) -> None:
+def _read(graph: TraceGraph, event: Read, events: Events) -> None:
     graph.put(event.value, {"kind": "read", "pass_id": event.entry.pass_id, "by": event.entry})
 
 
-def _pass_begun(graph: TraceGraph, event: PassBegun, events: list[Event]) -> None:
+def _pass_begun(graph: TraceGraph, event: PassBegun, events: Events) -> None:
     pass_ = event.pass_
     if pass_.seed is not None:
         graph.put(pass_.seed, {"kind": "seed", "pass_id": pass_.id, "by": graph.makers.get(pass_.loss)})
 
 
-def _visited(graph: TraceGraph, event: Visited, events: list[Event]) -> None:
-    if event.state in ("skipped", "pruned"):
-        graph.put(event)
+def _visited(graph: TraceGraph, event: Visited, events: Events) -> None:
+    graph.put(event)
 
 
 _TELLERS = {Leaf: _leaf, Read: _read, PassBegun: _pass_begun, Visited: _visited}
+_READ = {Recorded: "entry", Visited: "state", Leaf: "value", Read: "value", PassBegun: "pass_"}
+_HOLES = ("skipped", "pruned")
 
 
 def _put_call(graph: TraceGraph, call: Call) -> None:

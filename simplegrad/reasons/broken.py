@@ -172,7 +172,7 @@ def _leading_to(run: Run, value: Value, pass_id: int) -> set[Entry]:
     found, todo = set(), [value]
     while todo:
         x = todo.pop()
-        for event in run.came.get((pass_id, x), ()):
+        for event in run.came(pass_id, x):
             if event.entry not in found:
                 found.add(event.entry)
                 todo += event.entry.outputs

@@ -54,7 +54,7 @@ def walk_up(run: Run, pass_id: int, value: Value) -> Iterator[tuple[Entry, Accum
     while todo:
         x = todo.popleft()
         for event in contributions(run, pass_id, x):
-            visit = run.visits.get((pass_id, event.entry))
+            visit = run.visit(pass_id, event.entry)
             if visit is None or (event.entry, event.slot) in seen:
                 continue
             seen.add((event.entry, event.slot))
@@ -70,7 +70,7 @@ def where_it_vanished(run: Run, name: str, value: Value, filled: Filled) -> Caus
         if norm_of(event.contribution) != 0:
             return _hook_between(run, name, event.value, pass_id, event)
     for event in culprits:
-        visit = run.visits[pass_id, event.entry]
+        visit = run.visit(pass_id, event.entry)
         found = _zeroing(run, name, event, visit, incoming(visit)[0], pass_id)
         if found is not None:
             return found
@@ -80,33 +80,33 @@ def where_it_vanished(run: Run, name: str, value: Value, filled: Filled) -> Caus
 def _culprits(run: Run, pass_id: int, value: Value) -> list[tuple[int, Accumulated]]:
     """The nearest contributions above a value behind which there are only zeros, with their distances. What is found
     for a value on the way is kept, so that all parameters below it share it."""
-    known, begun, todo = run.vanished[pass_id], set(), [value]
+    known, begun, todo = run.vanished[pass_id], {}, [value]
     while todo:
         x = todo[-1]
-        events = [] if x in known else [event for event in contributions(run, pass_id, x) if _tells(run, event)]
-        above = [out for event in events if _is_passed_on(run, event) for out in event.entry.outputs]
-        ahead = [out for out in above if out not in known and out not in begun] if x not in begun else []
-        begun.add(x)
-        todo += ahead
-        if ahead:
-            continue
+        if x not in known and x not in begun:
+            begun[x] = _parted(run, pass_id, x)
+            todo += [out for out in begun[x][1] if out not in known and out not in begun]
+            continue  # to what is above it, if there is anything, else to itself again
         todo.pop()
         if x not in known:
-            here = [(0, event) for event in events if not _is_passed_on(run, event)]
+            here, above = begun[x]
             there = [(far + 1, event) for out in above for far, event in known.get(out, ())]
-            known[x] = sorted(here + there, key=lambda each: each[0])[:MOST_CULPRITS]
+            known[x] = sorted([(0, event) for event in here] + there, key=lambda each: each[0])[:MOST_CULPRITS]
     return known[value]
 
 
-def _tells(run: Run, event: Accumulated) -> bool:
-    """Its numbers are known: of what it brought, and of what its entry was given."""
-    visit, gave = run.visits.get((event.pass_id, event.entry)), norm_of(event.contribution)
-    return visit is not None and gave is not None and (gave != 0 or incoming(visit)[0] is not None)
-
-
-def _is_passed_on(run: Run, event: Accumulated) -> bool:
-    """Zeros that the entry was given as zeros."""
-    return norm_of(event.contribution) == 0 and incoming(run.visits[event.pass_id, event.entry])[0] == 0
+def _parted(run: Run, pass_id: int, x: Value) -> tuple[list[Accumulated], list[Value]]:
+    """What came to x, as far as its numbers are known: the contributions of entries that were given no zeros, or gave
+    none; and the outputs of those that passed on the zeros which they were given."""
+    here, above = [], []
+    for event in contributions(run, pass_id, x):
+        visit, gave = run.visit(pass_id, event.entry), norm_of(event.contribution)
+        came = incoming(visit)[0] if visit is not None and gave == 0 else None
+        if gave == 0 and came == 0:
+            above += event.entry.outputs
+        elif visit is not None and (gave or came is not None):
+            here.append(event)
+    return here, above
 
 
 def _hook_between(run: Run, name: str, x: Value, pass_id: int, event: Accumulated) -> Cause:

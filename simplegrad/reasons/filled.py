@@ -88,4 +88,4 @@ def _in_hook(call: Call, hook: tuple[str, int]) -> bool:
 
 
 def contributions(run: Run, pass_id: int, value: Value) -> list[Accumulated]:
-    return [event for event in run.came.get((pass_id, value), ()) if event.contribution is not None]
+    return [event for event in run.came(pass_id, value) if event.contribution is not None]

@@ -110,7 +110,7 @@ def not_filled(run: Run, name: str, held: Held | None, value: Value | None) -> C
 def lost_in_backward(run: Run, name: str, value: Value, pass_id: int) -> Cause | None:
     """The entry whose backward was given a gradient and returned None towards this leaf."""
     for entry in _entries_towards(run, value):
-        visit = run.visits.get((pass_id, entry))
+        visit = run.visit(pass_id, entry)
         if visit is None or not any(visit.incoming) or None not in _passed_on(visit):
             continue
         towards = [slot for slot, x in enumerate(entry.inputs) if leads_to(run, x, value)]

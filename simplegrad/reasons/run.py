@@ -9,48 +9,74 @@ from typing import Any
 
 from simplegrad.locks import cached_property
 
-from ..graph.whole import FLOWS, graph_of
+from ..graph.whole import FLOWS, TraceGraph, graph_of
 from ..trace import calls as kinds
 from ..trace.calls import Call, Filled, Held
-from ..trace.events import Accumulated, Entry, Pass, PassBegun, Value, Visited
+from ..trace.events import Accumulated, Entry, Event, Pass, PassBegun, Value, Visited
 from ..trace.trace import Trace
 from .answer import Cause
 
 
 class Run:
-    """Made once for a trace, in one walk over its events and one over its calls."""
+    """Made once for a trace. Each table is made when something reads it first."""
 
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
-        self.graph = graph_of(trace)
+        self.events = trace.events
         self.calls = trace.calls
         self.held = {held.path: held for held in trace.held}
-        self.visits: dict[tuple[int | None, Entry], Visited] = {}
-        self.came: dict[tuple[int | None, Value], list[Accumulated]] = defaultdict(list)
-        self.begun: dict[int, PassBegun] = {}
-        self.visits_in_order: list[Visited] = []
-        for event in trace.events:
-            if isinstance(event, Visited):
-                self.visits[event.pass_id, event.entry] = event
-                self.visits_in_order.append(event)
-            elif isinstance(event, Accumulated):
-                self.came[event.pass_id, event.value].append(event)
-            elif isinstance(event, PassBegun):
-                self.begun[event.pass_.id] = event
+        self.begun = {event.pass_.id: event for event in self.events.of(PassBegun)}
         self.births: dict[Value, Cause | None] = {}  # by the loss: see broken.py
         self.ways: dict[tuple[int, Value], Any] = {}  # what way.py has found
         self.moved: dict[Value, bool] = {}  # factors that a step moves: see shrunk.py
         self.vanished: dict[int, dict[Value, list[tuple[int, Accumulated]]]] = defaultdict(dict)  # see faded.py
-        self.by_id = {entry.id: entry for entry in trace.entries}
         self.filled: dict[Value, list[Filled]] = defaultdict(list)
         for filled in trace.filled:
             self.filled[filled.value].append(filled)
 
     def ready(self) -> Run:
         """What nearly every question reads is there, so that a question takes the time of its own chain."""
-        for table in (self.flowing_in, self.leads_to_a_loss, self._by_kind, self._ends, self._call_of):
-            assert table is not None
+        for table in ("graph", "_visits", "_came", "flowing_in", "leads_to_a_loss", "_by_kind", "_ends", "_call_of"):
+            getattr(self, table)
         return self
+
+    @cached_property
+    def graph(self) -> TraceGraph:
+        return graph_of(self.trace)
+
+    # -- events, of which there are many: where they stand is kept, and they are made when a chain leads to them ------
+
+    def visit(self, pass_id: int | None, entry: Entry) -> Visited | None:
+        """What a pass did at an entry, if it came there."""
+        place = self._visits[pass_id].get(entry)
+        return None if place is None else self.events.made(place)
+
+    @cached_property
+    def _visits(self) -> dict[int | None, dict[Entry, int]]:
+        found: dict[int | None, dict[Entry, int]] = defaultdict(dict)
+        for place, pass_id, entry in self.events.looked_up(Visited, "pass_id", "entry"):
+            found[pass_id][entry] = place
+        return found
+
+    def came(self, pass_id: int | None, value: Value) -> list[Accumulated]:
+        """What a pass brought to a value, one event for each use of it."""
+        places = self._came[pass_id].get(value, ())
+        return [self.events.made(place) for place in ((places,) if type(places) is int else places)]
+
+    @cached_property
+    def _came(self) -> dict[int | None, dict[Value, int | list[int]]]:
+        """A list only where there are several: most values are used once."""
+        found: dict[int | None, dict[Value, int | list[int]]] = defaultdict(dict)
+        for place, pass_id, value in self.events.looked_up(Accumulated, "pass_id", "value"):
+            here = found[pass_id]
+            known = here.get(value)
+            if known is None:
+                here[value] = place
+            elif type(known) is int:
+                here[value] = [known, place]
+            else:
+                known.append(place)
+        return found
 
     # -- calls -------------------------------------------------------------------------------------------------------
 
@@ -127,7 +153,7 @@ class Run:
     def flawed(self) -> dict[int | None, list[Visited]]:
         """Visits that were given what is not finite, or passed it on, in their order, by the pass."""
         found: dict[int | None, list[Visited]] = defaultdict(list)
-        for visit in self.visits_in_order:
+        for visit in self.events.of(Visited):
             if any(g is not None and g.nonfinite for g in (*visit.incoming, *visit.outgoing)):
                 found[visit.pass_id].append(visit)
         return found
@@ -159,11 +185,11 @@ class Run:
 
     @cached_property
     def _ends(self) -> dict[int, int]:
-        found = {}
-        for event in self.trace.events:
-            if event.pass_id is not None:
-                found[event.pass_id] = event.index
-        return found
+        return {pass_id: place for place, pass_id in self.events.looked_up(Event, "pass_id") if pass_id is not None}
+
+    @cached_property
+    def by_id(self) -> dict[int, Entry]:
+        return {entry.id: entry for entry in self.trace.entries}
 
     def line_of(self, entry: Entry) -> tuple[str, int] | None:
         """The entry's own line; of one that a pass recorded, that of the forward entry whose backward did."""
@@ -196,5 +222,5 @@ def run_of(trace: Trace) -> Run:
     size = len(trace.events)
     known = trace.__dict__.get("_run")
     if known is None or known[0] != size:
-        known = trace.__dict__["_run"] = (size, Run(trace).ready())
+        known = trace.__dict__["_run"] = (size, Run(trace))
     return known[1]

@@ -70,7 +70,7 @@ def _up(run: Run, pass_id: int, value: Value) -> tuple[Step, Value | None] | Non
     if not known:
         return None
     gave, event = max(known, key=lambda each: each[0])
-    visit = run.visits.get((pass_id, event.entry))
+    visit = run.visit(pass_id, event.entry)
     came, above = incoming(visit) if visit is not None else (None, None)
     if not came or came == float("inf"):
         return None

@@ -8,10 +8,10 @@ fields after `index`, and the event is made of it each time that it is asked for
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import make_dataclass
 from operator import attrgetter
-from typing import overload
+from typing import Any, overload
 
 from .events import KINDS, Event, PassEnded, VisitBegun, Visited, several
 
@@ -59,6 +59,23 @@ class Events(Sequence[Event]):
         for end in self.ends[1:]:
             yield flat[start:end]
             start = end
+
+    def looked_up(self, kind: type[Event], *names: str) -> Iterator[tuple]:
+        """(place, these fields) of all of this class, or of every event where that is Event: for those who look through
+        a long run, as no event is made. Not for fields that hold several things."""
+        flat, starts, is_any = self.flat, self.ends[:-1], kind is Event
+        places = [place for place, start in enumerate(starts) if is_any or flat[start] is kind]
+        columns = [kind.__match_args__.index(name) for name in names]
+        return zip(places, *[[flat[starts[place] + column] for place in places] for column in columns])
+
+    def in_order(self, fields: Mapping[type[Event], str]) -> Iterator[tuple[int, type[Event], Any]]:
+        """(place, class, that field) of all of these classes, in order, and likewise without an event made."""
+        columns = {kind: kind.__match_args__.index(name) for kind, name in fields.items()}
+        flat = self.flat
+        for place, start in enumerate(self.ends[:-1]):
+            column = columns.get(flat[start])
+            if column is not None:
+                yield place, flat[start], flat[start + column]
 
     def made(self, place: int) -> Event:
         return _event(place, self.flat[self.ends[place] : self.ends[place + 1]])

@@ -76,7 +76,7 @@ class TraceView:
         with collector_paused():
             self._whole = graph_of(self.trace)  # kept for those who open a group, or ask why
             if self.trace.kind == "torch":
-                run_of(self.trace)
+                run_of(self.trace).ready()
             return picture(self.trace, self.opened)
 
     @once
