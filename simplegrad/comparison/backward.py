@@ -9,13 +9,15 @@ from itertools import islice
 from simplegrad.locks import cached_property
 
 from ..trace import calls as kinds
-from ..trace.calls import Filled
+from ..trace.calls import Call, Filled
 from ..trace.events import Accumulated, Entry, Pass, PassBegun, PassEnded, Value, Visited
 from ..trace.trace import Trace
 from .forward import COMPUTES, CUTS, MOST_ALIKE, Forward, key_of
 from .gaps import Given, allowed, apart, differs, given, norm_of, precision
 from .pairing import paired
 from .parting import EXTRA, MISSING, VALUE, Parting, place_of
+
+CLEARS = (kinds.ZERO_GRAD, kinds.GRAD_SET)
 
 
 @dataclass
@@ -133,7 +135,12 @@ class Backward:
         same = SameGrad(self.left, self.right, list(sides[0].values()), self.eps)
         for name, row in sides[1].items():
             mate = sides[0].get(name)
-            if mate is None or mate.after is None or row.after is None or mate.before != row.before:
+            if mate is None or mate.after is None or row.after is None:
+                continue
+            if (mate.before or 0.0) != (row.before or 0.0):
+                cleared = self.cleared_alone(mate, row)
+                if cleared is not None:
+                    return cleared
                 continue
             if not same.says(mate.after, row.after, mate.value, row.value):
                 hook = next(
@@ -150,6 +157,30 @@ class Backward:
                     self.where, "AccumulateGrad", module, VALUE, left, at, f"Backward pass {self.number}: {sentence}"
                 )
         return None
+
+    def cleared_alone(self, mate: Filled, row: Filled) -> Parting | None:
+        """One run cleared a `.grad` before this pass, and the other one adds to what it held."""
+        clears = [
+            [c for c in calls if x in c.leaves and c.event <= side.begun.index]
+            for calls, side, x in zip(self.clears, (self.left, self.right), (mate.value, row.value))
+        ]
+        if len(clears[0]) == len(clears[1]):
+            return None
+        how = MISSING if len(clears[0]) > len(clears[1]) else EXTRA
+        call = clears[0 if how == MISSING else 1][-1]
+        begun = (self.right if how == MISSING else self.left).begun.source
+        left, right = (call.source, begun) if how == MISSING else (begun, call.source)
+        adds, clears_it = ("right", "left") if how == MISSING else ("left", "right")
+        sentence = (
+            f"Backward pass {self.number}: on the {adds} it adds to what .grad of {row.value.name} held; on the "
+            f"{clears_it} that was cleared before."
+        )
+        module = row.value.name.rpartition(".")[0] if len(call.leaves) == 1 else ""
+        return Parting(self.where, "AccumulateGrad", module, how, place_of(left), place_of(right), sentence)
+
+    @cached_property
+    def clears(self) -> list[list[Call]]:
+        return [[c for c in trace.calls if c.kind in CLEARS] for trace in (self.forward.left, self.forward.right)]
 
     def hands_on_another(self, a: Visited, b: Visited, rounded: Given) -> bool:
         if len(a.outgoing) != len(b.outgoing):  # an input that autograd does not follow has no place
@@ -186,7 +217,21 @@ class Backward:
         how = VALUE if left and right else MISSING if left else EXTRA
         at = self.cut_at() if how == MISSING else self.inside(b) if how == VALUE and b.entry.aggregate else None
         name = b.entry.operator.removesuffix("Backward0")
-        return self.made(how, a, b, f"from {name} on, the gradients differ.", at)
+        found = self.made(how, a, b, f"from {name} on, the gradients differ.", at)
+        if how == MISSING and at is None:  # the right has no such entry: its line is where the entry would stand
+            return replace(found, right_place=place_of(self.line_beside(0, a)))
+        return replace(found, left_place=place_of(self.line_beside(1, b))) if how == EXTRA else found
+
+    def line_beside(self, side: int, visit: Visited) -> tuple[str, int] | None:
+        """Of a visit of one side: the line on the other side of what stands before it in both passes; of what begins
+        the pass, that of the pass."""
+        both = (self.left, self.right)
+        place = both[side].visits.index(visit)
+        before = [pair[1 - side] for pair in self.pairs if pair[side] < place]
+        if not before:
+            return both[1 - side].begun.source
+        trace = (self.forward.right, self.forward.left)[side]
+        return _line(trace, both[1 - side].visits[before[-1]].entry)
 
     def cut_at(self) -> tuple[str, int] | None:
         """The line that took a value out of the graph: the first call that autograd follows on the left alone; a
@@ -205,7 +250,8 @@ class Backward:
         return "" if at is None else f": line {at[1]} takes it out of the graph"
 
     def inside(self, b: Visited) -> tuple[str, int] | None:
-        """Of a custom Function: the first line of its backward that computes something else."""
+        """Of a custom Function: the first line of its backward that computes something else; where it leaves out what
+        the left one computes, its last."""
         sides = [
             [c for c in trace.calls if c.within == "backward" and c.pass_id == side.pass_.id and c.kind in COMPUTES]
             for trace, side in ((self.forward.left, self.left), (self.forward.right, self.right))
@@ -219,7 +265,10 @@ class Backward:
             if differs(list(zip(x.outputs, y.outputs))):
                 return y.source
             done = j
-        return sides[1][done + 1].source if done + 1 < len(sides[1]) else None
+        if done + 1 < len(sides[1]):
+            return sides[1][done + 1].source
+        last = [c for c in sides[1] if c.event <= b.index] if b.entry.aggregate else []
+        return last[-1].source if last else b.entry.returns_at
 
     def made(self, how: str, a: Visited, b: Visited, sentence: str, at: tuple[str, int] | None) -> Parting:
         return Parting(

@@ -22,7 +22,8 @@ def cut(run: Run, name: str, held: Held | None, value: Value | None) -> Cause | 
     if not chosen:
         return _inside(run, name, value) or _dead_end(run, name, ends)
     if reaching:
-        call = min(reaching, key=lambda each: (_harm(run, each), each.id))
+        asked = run.leading_to(_loss_of(run, value)) if len(reaching) > 1 and len(run.losses) > 1 else reaching
+        call = min(reaching, key=lambda each: (each not in asked, _harm(run, each), each.id))
     else:
         call = max(chosen, key=_tells)
     found = classified(run, name, call)
@@ -31,6 +32,15 @@ def cut(run: Run, name: str, held: Held | None, value: Value | None) -> Cause | 
         if left is not None:
             found = Cause("left_torch", _left(name, left), left.source, found.chain)
     return found
+
+
+def _loss_of(run: Run, value: Value) -> Value:
+    """The loss that somebody wants a gradient of: that of the last pass before the last step of an optimizer which
+    holds the value, or of the last one at all."""
+    steps = [step.event for step in run.steps if value in step.leaves]
+    begun = [event for event in run.begun.values() if event.parent is None]
+    before = [event for event in begun if not steps or event.index <= steps[-1]]
+    return (before or begun)[-1].pass_.loss
 
 
 def _tells(call: Call) -> tuple:

@@ -102,7 +102,9 @@ def _is_over(run: Run, held: Held, cause: str) -> bool:
     if cause not in ("zeroed", "hook"):
         return False
     if cause == "hook" and held.grad == "none":
-        return True  # a step within the backward
+        return not any(
+            held.value in step.leaves and not step.within for step in run.steps
+        )  # a step within the backward
     cleared = [c for c in run.marks(kinds.ZERO_GRAD, kinds.GRAD_SET) if held.value in c.leaves]
     steps = [c for c in run.steps if held.value in c.leaves]
     return bool(steps and cleared and any(s.id < cleared[-1].id for s in steps))

@@ -68,7 +68,8 @@ def where_it_vanished(run: Run, name: str, value: Value, filled: Filled) -> Caus
     culprits = [event for _, event in _culprits(run, pass_id, value)]
     for event in culprits:
         if norm_of(event.contribution) != 0:
-            return _hook_between(run, name, event.value, pass_id, event)
+            cancelled = _cancelled(run, name, event.value, pass_id)
+            return cancelled or _hook_between(run, name, event.value, pass_id, event)
     for event in culprits:
         visit = run.visit(pass_id, event.entry)
         found = _zeroing(run, name, event, visit, incoming(visit)[0], pass_id)
@@ -107,6 +108,24 @@ def _parted(run: Run, pass_id: int, x: Value) -> tuple[list[Accumulated], list[V
         elif visit is not None and (gave or came is not None):
             here.append(event)
     return here, above
+
+
+def _cancelled(run: Run, name: str, x: Value, pass_id: int) -> Cause | None:
+    """Several gradients came to x, and no hook is known that could have made zeros of them: they cancel out, as where a
+    loss is the difference of two uses that a shift moves alike."""
+    came = [event for event in contributions(run, pass_id, x) if norm_of(event.contribution)]
+    if len(came) < 2 or run.in_hooks.get(pass_id) or any(x in call.inputs for call in run.marks(kinds.HOOK)):
+        return None
+    sentence = f"{len(came)} gradients come to {x.name} and cancel out: the loss does not change with it."
+    chain = tuple(
+        Link(
+            f"{event.entry.operator} gives one of norm {norm_of(event.contribution):.4g}",
+            run.line_of(event.entry),
+            event.index,
+        )
+        for event in came[:4]
+    )
+    return Cause("flat", sentence, run.line_of(came[-1].entry), chain, meant=True)
 
 
 def _hook_between(run: Run, name: str, x: Value, pass_id: int, event: Accumulated) -> Cause:

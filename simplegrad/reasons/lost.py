@@ -244,8 +244,31 @@ def _would_use(run: Run, held: Held) -> tuple[Source, str]:
     if branch != used:
         return branch, f" Line {used[1]} would, in a branch, or a round of a loop, that did not run."
     if any(call.source == used for call in run.calls):
+        instead = _ran_instead(run, held)
+        if instead is not None and instead.source is not None:
+            return (
+                instead.source,
+                f" Its module does not run; line {instead.source[1]} runs {instead.module}, which is like it.",
+            )
         return used, f" Line {used[1]} ran for others of its kind, and not for this one."
     return used, f" Line {used[1]} would, and did not run."
+
+
+def _ran_instead(run: Run, held: Held) -> Call | None:
+    """The last run of a module beside the outermost one around a parameter that did not run, and like that: with
+    parameters of the same names and shapes."""
+    parts = held.path.split(".")[:-1]
+    paths = (".".join(parts[: n + 1]) for n in range(len(parts)))
+    path = next((path for path in paths if path not in run.modules_run), None)
+    if path is None:
+        return None
+    beside = [p for p in run.modules_run if p != path and p.rpartition(".")[0] == path.rpartition(".")[0]]
+    like = [p for p in beside if _shapes_below(run, p) == _shapes_below(run, path)]
+    return run.modules_run[like[0]][-1] if len(like) == 1 else None
+
+
+def _shapes_below(run: Run, path: str) -> dict[str, tuple[int, ...]]:
+    return {p.removeprefix(path): held.shape for p, held in run.held.items() if p.startswith(f"{path}.")}
 
 
 def _twin_that_ran(run: Run, held: Held | None) -> Call | None:

@@ -26,6 +26,7 @@ class Run:
         self.calls = trace.calls
         self.held = {held.path: held for held in trace.held}
         self.begun = {event.pass_.id: event for event in self.events.of(PassBegun)}
+        self._leading: dict[Value, set] = {}
         self.births: dict[Value, Cause | None] = {}  # by the loss: see broken.py
         self.ways: dict[tuple[int, Value], Any] = {}  # what way.py has found
         self.moved: dict[Value, bool] = {}  # factors that a step moves: see shrunk.py
@@ -137,6 +138,12 @@ class Run:
     @cached_property
     def leads_to_a_loss(self) -> set:
         return set(self.graph.before(*(loss for loss in self.losses if loss in self.graph)))
+
+    def leading_to(self, loss: Value) -> set:
+        """What leads to one of the losses, kept for the next question."""
+        if loss not in self._leading:
+            self._leading[loss] = set(self.graph.before(loss)) if loss in self.graph else set()
+        return self._leading[loss]
 
     def marks(self, *wanted: str) -> Iterator[Call]:
         """Calls of these kinds, in their order."""

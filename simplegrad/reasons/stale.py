@@ -82,8 +82,9 @@ def _held_by_none(
 
 
 def _built_at(run: Run, step: Call) -> Source | None:
-    """Where the optimizer is made, if the files that lead to its step make one of its class only."""
-    found = []
+    """Where the optimizer is made, if the files that lead to its step, or the functions that do, make one of its class
+    only."""
+    found, near = [], []
     for file in dict.fromkeys(place[0] for place in step.stack):
         try:
             tree = source_text.parsed("\n".join(lines_of(file, run.trace.texts)))
@@ -91,5 +92,13 @@ def _built_at(run: Run, step: Call) -> Source | None:
             continue
         calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
         named = ((node, getattr(node.func, "attr", getattr(node.func, "id", ""))) for node in calls)
-        found += [(file, node.lineno) for node, name in named if name == step.name]
-    return found[0] if len(found) == 1 else None
+        here = [(file, node.lineno) for node, name in named if name == step.name]
+        lines = {line for each, line in step.stack if each == file}
+        functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and _spans(node, lines)]
+        near += [at for at in here if any(_spans(function, {at[1]}) for function in functions)]
+        found += here
+    return found[0] if len(found) == 1 else near[0] if len(near) == 1 else None
+
+
+def _spans(node: ast.FunctionDef, lines: set[int]) -> bool:
+    return any(node.lineno <= line <= (node.end_lineno or node.lineno) for line in lines)

@@ -266,6 +266,59 @@ def test_a_backward_of_ones_own_is_named_with_the_line_inside():
     assert "1 + x * s" in found.right_place.text
 
 
+def test_a_backward_that_leaves_something_out_is_named_with_its_last_line():
+    def square(right: bool):
+        class Square(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx, x):
+                ctx.save_for_backward(x)
+                return x * x
+
+            @staticmethod
+            def backward(ctx, g):
+                dx = g * ctx.saved_tensors[0]  # half of it
+                if right:
+                    dx = dx * 2
+                return dx
+
+        return lambda m, x: Square.apply(m(x)).mean().backward()
+
+    found = compare(ran(square(True)), ran(square(False))).divergence
+    assert (found.where, found.op) == ("backward pass 1", "Square") and "half of it" in found.right_place.text
+
+
+def in_two_rounds(clear: bool):
+    def step(m, x):
+        optimizer = torch.optim.SGD(m.parameters(), 0.1)
+        plain(m, x[:3])
+        if clear:
+            optimizer.zero_grad()
+        plain(m, x[3:])
+        optimizer.step()
+
+    return step
+
+
+@pytest.mark.parametrize("left, how", [(True, "missing"), (False, "extra")])
+def test_a_gradient_that_one_run_alone_clears_is_told(left, how):
+    found = compare(ran(in_two_rounds(left)), ran(in_two_rounds(not left))).divergence
+    assert (found.where, found.op, found.how) == ("backward pass 2", "AccumulateGrad", how)
+    places = (found.left_place, found.right_place)
+    assert "zero_grad" in places[left is False].text and ".backward()" in places[left].text
+
+
+def scaled_by_a_scaler(m, x):
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    scaler.scale(m(x).square().mean()).backward()
+
+
+def test_a_scale_that_one_run_lacks_is_missing_where_its_pass_begins():
+    found = compare(ran(scaled_by_a_scaler), ran(plain)).divergence
+    assert (found.where, found.op, found.how) == ("backward pass 1", "Mul", "missing")
+    assert "scaler" in found.left_place.text and "m(x)" in found.right_place.text
+    assert "scaler" not in found.right_place.text
+
+
 def test_a_pass_that_one_run_lacks_is_told():
     def twice(m, x):
         plain(m, x[:3])

@@ -155,3 +155,84 @@ def factors_that_begin_small_one_behind_the_other(record):
     with record(model) as trace:
         model(x).square().mean().backward()
     return model, trace
+
+
+class Adversaries(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.maker = nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 2))
+        self.critic = nn.Sequential(nn.Linear(2, 6), nn.LeakyReLU(0.2), nn.Linear(6, 1))
+
+
+@fault("maker.0.weight", "none", "detach")
+def a_cut_in_the_step_that_is_to_train_it(record):
+    """The same cut is right in the critic's step, which comes first."""
+    torch.manual_seed(0)
+    pair, score = Adversaries(), nn.BCEWithLogitsLoss()
+    makes, judges = (torch.optim.SGD(each.parameters(), 0.1) for each in (pair.maker, pair.critic))
+    with record(pair) as trace:
+        fake = pair.maker(torch.randn(4, 3))
+        judges.zero_grad()
+        score(pair.critic(fake.detach()), torch.zeros(4, 1)).backward()
+        judges.step()
+        makes.zero_grad()
+        loss = score(pair.critic(fake.detach()), torch.ones(4, 1))  # here
+        loss.backward()
+        makes.step()
+    return pair, trace
+
+
+@fault("student.fc.weight", "none", "unused")
+def its_like_runs_in_its_place(record):
+    class Layer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(3, 2)
+
+        def forward(self, x):
+            return self.fc(x)
+
+    class Both(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.student, self.teacher = Layer(), Layer()
+
+        def forward(self, x):
+            return self.teacher(x)  # here
+
+    model = Both()
+    with record(model) as trace:
+        model(torch.randn(3, 3)).square().mean().backward()
+    return model, trace
+
+
+@fault("last.weight", "none", "hook")
+def dropped_by_a_hook_before_the_step(record):
+    torch.manual_seed(0)
+    model = nn.Sequential()
+    model.add_module("first", nn.Linear(3, 3))
+    model.add_module("last", nn.Linear(3, 1))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+
+    def drop(parameter):
+        parameter.grad = None  # here
+
+    model.last.weight.register_post_accumulate_grad_hook(drop)
+    with record(model) as trace:
+        optimizer.zero_grad()
+        model(torch.randn(4, 3)).square().mean().backward()
+        optimizer.step()
+    return model, trace
+
+
+@healthy
+def a_bias_of_which_only_a_difference_is_asked(record):
+    """What its two uses bring cancels out."""
+    torch.manual_seed(0)
+    critic = Adversaries().critic
+    with record(critic) as trace:
+        x = torch.randn(4, 2, requires_grad=True)
+        (slope,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
+        far = (slope.norm(dim=1) - 1).square().mean()
+        (critic(torch.randn(4, 2)).mean() - critic(torch.randn(4, 2)).mean() + far).backward()
+    return critic, trace

@@ -62,7 +62,10 @@ def test_healthy_programs_have_no_finding(name):
     assert simplegrad.diagnose(from_file(trace)).findings == ()
 
 
-@pytest.mark.parametrize("name", ["detached_features", "dead_units", "log_of_zero", "never_cleared", "scaled_by_hand"])
+UNASKED = ("detached_features", "dead_units", "log_of_zero", "never_cleared", "scaled_by_hand")
+
+
+@pytest.mark.parametrize("name", [*UNASKED, "dropped_by_a_hook_before_the_step"])
 def test_a_diagnosis_finds_it_unasked(name):
     program, parameter, state, causes = FAULTS[name]
     findings = simplegrad.diagnose(run(program)).findings
