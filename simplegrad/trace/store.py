@@ -189,7 +189,9 @@ def _refuse_what_costs_too_much(text: bytes, packed: int, most: int) -> None:
     """A few bytes of JSON may be many of Python's; they are counted before any is made."""
     cost = _cost(text)
     if cost > min(MOST_COST, max(SMALL_COST, MOST_COST_RATIO * packed)):
-        raise WrongDocument(f"{_JSON} would take some {cost >> 20:,} MiB to read, which no trace of its size does")
+        raise WrongDocument(
+            f"{_JSON} would take some {cost >> 20:,} MiB to read, which no trace of its size does. {_WHENCE}"
+        )
     if cost > most:
         raise WrongDocument(
             f"{_JSON} would take some {cost >> 20:,} MiB of memory to read, and at most {most >> 20:,} MiB are given "

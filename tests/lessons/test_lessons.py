@@ -328,6 +328,7 @@ WRONG = [
         "after_reads_old",
         CHANGED + "y = x * x\nz = y.exp()\nnew = y * x\nL0 = (y * z).sum()\ndx, = grad(L0, [x])",
     ),
+    ("16b", "gradient_not_asked_for", CHANGED + "y = x * x\nz = y.exp()\nnew = y * x\nL0 = (new * z).sum()"),
     ("16b", "old_cut", CHANGED + "y = x * x\nz = y.exp()\ny = x * y.detach()\nL0 = (y * z).sum()\ndx, = grad(L0, [x])"),
     (
         "16b",
