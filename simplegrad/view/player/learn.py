@@ -211,6 +211,8 @@ def reading(learning: Learning, lesson: Lesson, stage: str) -> None:
         on_lesson_change=_nothing,
         on_go_change=_nothing,
     )
+    if hear(learning, told):  # told while the server was away: a new session begins with it, and calls nothing back
+        st.rerun()
     if learning.stale:
         learning.stale = False
         st.rerun()
@@ -228,10 +230,16 @@ def reading(learning: Learning, lesson: Lesson, stage: str) -> None:
 
 def checked() -> None:
     """An answer came: judged before the page is drawn, so that it is drawn once, with the reply."""
-    learning = st.session_state["learning"]
-    check = news(learning, st.session_state.get(KEY), "check")
-    if check is not None and isinstance(check.get("text"), str):
-        answer(learning, course()[learning.number - 1], str(check.get("id")), check["text"][:LONGEST])
+    hear(st.session_state["learning"], st.session_state.get(KEY))
+
+
+def hear(learning: Learning, told) -> bool:
+    """Judge the answer that the browser told, if it was not heard before; whether there was one."""
+    check = news(learning, told, "check")
+    if check is None or not isinstance(check.get("text"), str):
+        return False
+    answer(learning, course()[learning.number - 1], str(check.get("id")), check["text"][:LONGEST])
+    return True
 
 
 def news(learning: Learning, told, name: str) -> dict | None:
