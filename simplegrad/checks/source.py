@@ -12,7 +12,7 @@ import inspect
 import linecache
 import textwrap
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .. import source_text
@@ -100,6 +100,37 @@ def lines_at(where: Where, first: int, last: int) -> Place:
     file = where.co_filename if isinstance(where, types.CodeType) else where
     text = "".join(linecache.getline(file, number) for number in range(first, last + 1))
     return Place(file, first, last, textwrap.dedent(text).rstrip())
+
+
+NEAR = 4  # lines that may be named together
+
+
+def together(places: Iterable[Place]) -> Place | None:
+    """All of these statements as one place where they stand close to each other; None where they do not: which of them
+    it is would be a guess."""
+    found = sorted(places, key=lambda each: each.first)
+    if not found or len({each.file for each in found}) > 1:
+        return None
+    first, last = found[0].first, max(each.last for each in found)
+    is_one = all((each.first, each.last) == (first, last) for each in found)
+    return found[0] if is_one else lines_at(found[0].file, first, last) if last - first < NEAR else None
+
+
+def arranged_names(node: ast.stmt | None) -> list[str]:
+    """The names that a statement only puts beside each other, where it does nothing else with them."""
+    value = getattr(node, "value", None)
+    names: list[str] = []
+    for call in (c for c in ast.walk(value) if isinstance(c, ast.Call)) if value is not None else ():
+        is_joining = isinstance(call.func, ast.Attribute) and call.func.attr in (
+            "cat",
+            "concat",
+            "stack",
+            "hstack",
+            "vstack",
+        )
+        for each in ast.walk(call.args[0]) if is_joining and call.args else ():
+            names += [e.id for e in getattr(each, "elts", ()) if isinstance(e, ast.Name)]
+    return names
 
 
 def emptied_after(code: types.CodeType | None, at: Place) -> Place | None:

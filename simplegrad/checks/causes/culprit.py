@@ -51,6 +51,8 @@ class Culprit:
     suspect: Suspect | None = None
     slots: tuple[int, ...] = ()
     is_alone: bool = True  # no other statement is known whose value, changed, would do as well
+    is_vouched: bool = False  # what every other statement computes has a meaning
+    before: frozenset[Place] = frozenset()  # statements whose value goes into it, and that could be wrong as well
 
     @property
     def is_sure(self) -> bool:
@@ -58,9 +60,17 @@ class Culprit:
         could be wrong. That some other value of something on the way would do as well says little."""
         if self.suspect is not None and self.suspect.begins:
             return False  # what is missing may be missing where it is added to
-        if self.how in CONFIRMED or self.suspect is None:
-            return self.how in CONFIRMED or self.is_alone
-        return self.suspect.is_final and self.is_alone and self.suspect.computes and not self.suspect.is_shared
+        if self.how in CONFIRMED:
+            return self.place is not None
+        if self.suspect is None:
+            return self.is_alone and self.is_vouched
+        is_last = self.suspect.is_final and self.suspect.computes and not self.suspect.is_shared
+        return is_last and self.is_alone and self.is_vouched
+
+    @property
+    def place(self) -> Place | None:
+        """The statement; where one before it could be wrong as well, both, if they stand close to each other."""
+        return source.together({self.statement, *self.before}) if self.before else self.statement
 
     @property
     def is_known(self) -> bool:
@@ -114,9 +124,32 @@ def named(search: Search, shared: bool = False) -> Culprit | None:
         return None if shared else returned(search, not search.is_spent and not any(map(could_be_wrong, suspects)))
     likely = suspects[best]
     others = [s for s in suspects if s.statement != likely.statement and could_be_wrong(s)]
-    return Culprit(
-        likely.statement, how(search, likely), likely, tuple(search.wrong), not others and not search.is_spent
-    )
+    is_alone = not others and not search.is_spent
+    is_vouched = is_alone and are_vouched(search, likely.statement)
+    word = how(search, likely)
+    before = frozenset(s.statement for s in suspects[:best] if is_open(search, s)) if word == "meaning" else frozenset()
+    before -= {likely.statement}
+    return Culprit(likely.statement, word, likely, tuple(search.wrong), is_alone, is_vouched, before)
+
+
+def is_open(search: Search, suspect: Suspect) -> bool:
+    """Whether it could be wrong as far as is known, where the search for other values of it may not have ended."""
+    return could_be_wrong(suspect) or (search.is_spent and suspect.meaning is None and not suspect.is_alias)
+
+
+def are_vouched(search: Search, but: Place) -> bool:
+    """Whether all other statements that were run compute what has a meaning. That no other value of theirs would do
+    says nothing of indices and plain numbers, which no other value is sought for."""
+    if search.is_loop:
+        return False
+    known: dict[Place, bool] = {}
+    for site, notes in flowing(search.bases[0]).items():
+        values = [last_value(base, site) for base in search.bases]
+        is_known = len(notes) == 1 and any(means(values, m) for m in search.meanings)
+        known[site.statement] = known.get(site.statement, True) and is_known
+    places = {source.place(search.code, line) for line in search.bases[0].lines}
+    computing = {each for each in places if operations_of(search.code, each.first, each.last)} | known.keys()
+    return all(known.get(each, False) for each in computing - {but})
 
 
 def could_be_wrong(suspect: Suspect) -> bool:
@@ -155,7 +188,8 @@ def returned(search: Search, is_alone: bool) -> Culprit | None:
     made = [n for n in ran.notes for i in search.wrong if n.made is ran.returned[i] and len(n.site.calls) > 1]
     handed = [ran.handed[id(ran.returned[i])] for i in search.wrong if id(ran.returned[i]) in ran.handed]
     at = made[-1].site.statement if made else handed[0] if handed else ran.returned_at
-    return Culprit(at, "returned", slots=tuple(search.wrong), is_alone=is_alone) if at else None
+    is_vouched = at is not None and is_alone and are_vouched(search, at)
+    return Culprit(at, "returned", None, tuple(search.wrong), is_alone, is_vouched) if at else None
 
 
 def weights(suspects: list[Suspect]) -> list[float]:

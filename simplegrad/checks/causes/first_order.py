@@ -84,6 +84,7 @@ class Case:
     def __init__(self, rule: Rule, joint: Samples) -> None:
         self.rule, self.joint, self.alone = rule, joint, rule.alone
         self.code = source.code_of(rule.call.backward)
+        self.chosen: dict[int, Repair | None] = {}  # by slot
 
     @property
     def name(self) -> str:
@@ -107,8 +108,37 @@ class Case:
 
     def repair_of(self, slot: int) -> Repair | None:
         """The one of this gradient: of several statements that could be changed, in the one that is likely wrong."""
+        if slot not in self.chosen:
+            plain = self.plainest_of(slot)
+            self.chosen[slot] = self.likeliest_of(plain, slot)
+        return self.chosen[slot]
+
+    def rival_of(self, slot: int) -> Repair | None:
+        """One in another statement, close by, that is as likely: a plainer one than what the numbers speak for, one of
+        two where the other statement computes what only looks right, one that nothing tells apart."""
+        found, plain = self.repair_of(slot), self.plainest_of(slot)
+        places = {each.place for each in plain}
+        if found is None or len(places) == 1:
+            return None
+        others = [each for each in plain if each.place != found.place]
+        is_doubtful = len(places) == 2 and bool(places & self.right_statements)
+        rival = next((each for each in others if self.is_tied(each, found, slot)), None) or next(
+            (each for each in others if each.suspicion and (is_doubtful or each.rank < found.rank)), None
+        )
+        return rival if rival is not None and source.together([found.place, rival.place]) else None
+
+    def is_tied(self, one: Repair, other: Repair, slot: int) -> bool:
+        """Whether neither the change, nor the statement, nor the run tells the two apart."""
+        if (one.rank, one.suspicion) != (other.rank, other.suspicion) or one.place in self.right_statements:
+            return False
+        likely = None if one.place.text.strip() in self.forward_texts else self.culprit_of(slot)
+        return likely is not None and not (likely.is_sure and likely.statement == other.place)
+
+    def plainest_of(self, slot: int) -> list[Repair]:
         of_all = [each for each in self.repairs if each.slots.issuperset(self.joint.wrong)]
-        found = plainest(of_all or [each for each in self.repairs if slot in each.slots])
+        return plainest(of_all or [each for each in self.repairs if slot in each.slots])
+
+    def likeliest_of(self, found: list[Repair], slot: int) -> Repair | None:
         if len({each.place for each in found}) > 1:
             found = [each for each in found if each.place not in self.right_statements] or found
             found = [each for each in found if each.place.text.strip() not in self.forward_texts] or found
@@ -147,11 +177,26 @@ class Case:
     def place_of(self, slot: int) -> Place | None:
         """The statement that makes the gradient of an input wrong."""
         if slot in self.joint.wrong and (repaired := self.repair_of(slot)) is not None:
-            return repaired.place
+            rival = self.rival_of(slot)
+            return repaired.place if rival is None else source.together([repaired.place, rival.place])
         found = self.culprit_of(slot)
         if found is None or not found.is_sure:
             return self.only_statement
-        return source.emptied_after(self.code, found.statement) or found.statement
+        return source.emptied_after(self.code, found.statement) or found.place
+
+    def place_taking(self, slot: int) -> Place | None:
+        """Where an incoming gradient that is left out belongs: where something stands in its place; else in any of the
+        statements that it could go through."""
+        repaired = self.repair_of(slot)
+        if repaired is not None and repaired.rank <= PLAIN:
+            return repaired.place
+        able = {s.statement for s in Search(self.joint, [slot]).suspects() if not s.is_given}
+        return source.together(able | ({self.handed_at(slot)} - {None}))
+
+    def handed_at(self, slot: int) -> Place | None:
+        """The statement that returns a gradient: of a helper's, where backward only passes on what that gives."""
+        gradient = self.ran.returned[slot]
+        return self.ran.handed.get(id(gradient), self.returned_at) if gradient is not None else self.returned_at
 
     @cached_property
     def only_statement(self) -> Place | None:
@@ -375,6 +420,11 @@ def none_at(case: Case, slot: int) -> Place | None:
     if case.code is None:
         return None
     names = source.returned_names(case.code, case.ran.returned_at, case.rule.call.differentiated[slot])
+    truth = case.joint.each[0].truth[slot]
+    if any(
+        is_real(x) and x.shape == truth.shape and near(x, truth, case.joint.tolerance) for x in case.ran.locals.values()
+    ):
+        return case.returned_at  # it is there, under another name
     empty = [name for name in names if name in case.ran.bound and holds_none(case.ran.locals.get(name, case))]
     if len(empty) != 1:
         is_call = source.returns_call(case.code, case.ran.returned_at, case.rule.call.differentiated[slot])
@@ -533,7 +583,7 @@ def ignores_all(case: Case, i: int) -> Finding:
         f"What backward of {case.name} returns for {case.names[i]} does not depend on the incoming gradient: it is the "
         f"same whatever comes in.",
         i,
-        read_at=case.place_of(i),
+        read_at=case.place_taking(i),
         explanation="the incoming gradient is left out",
         fix="# a sketch\n... * grad_output  # the incoming gradient belongs in it",
     )
@@ -607,21 +657,23 @@ def of_statement(case: Case, i: int) -> Finding:
         i,
         read_at=case.place_of(i),
         explanation=words,
-        fix=repaired.statement if repaired else "",
+        fix=repaired.statement if repaired and case.rival_of(i) is None else "",
     )
 
 
 def _because(case: Case, i: int) -> str:
     repaired = case.repair_of(i)
     if repaired is not None:
-        return f". It goes wrong {place_in_words(repaired.place)}: {repaired.said}."
+        rival = case.rival_of(i)
+        other = f"; or {place_in_words(rival.place)}: {rival.said}" if rival is not None else ""
+        return f". It goes wrong {place_in_words(repaired.place)}: {repaired.said}{other}."
     found = case.culprit_of(i)
     if found is None or not found.is_sure:
         if case.only_statement is not None:
             return f". It goes wrong {place_in_words(case.only_statement)}, the only statement that computes."
         return ". No statement was found that could be changed alone to make it right: the line is not known."
     said = explained_by(found)
-    return f". It goes wrong {place_in_words(found.statement)}{f': {said}' if said else ''}."
+    return f". It goes wrong {place_in_words(found.place)}{f': {said}' if said else ''}."
 
 
 def largest(case: Case, i: int) -> str:

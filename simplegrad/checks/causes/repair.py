@@ -226,10 +226,15 @@ def suspicion_of(statement: ast.stmt) -> int:
     """0 for one that only renames or reshapes, 1 for one that computes, 2 for `x = x`, where something is gone."""
     if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == ast.unparse(statement.value):
         return 2
-    arithmetic = (ast.BinOp, ast.UnaryOp, ast.AugAssign, ast.Compare)
     called = [n.func for n in ast.walk(statement) if isinstance(n, ast.Call)]
     names = {f.attr if isinstance(f, ast.Attribute) else getattr(f, "id", "") for f in called}
-    return int(bool(names - ARRANGE) or any(isinstance(n, arithmetic) for n in ast.walk(statement)))
+    return int(bool(names - ARRANGE) or any(map(computes, ast.walk(statement))))
+
+
+def computes(node: ast.AST) -> bool:
+    """Whether it is arithmetic; -1 is a number."""
+    is_number = isinstance(node, ast.UnaryOp) and isinstance(node.operand, ast.Constant)
+    return isinstance(node, ast.BinOp | ast.UnaryOp | ast.AugAssign | ast.Compare) and not is_number
 
 
 def versions_of(ran: Ran) -> list[int]:

@@ -10,7 +10,7 @@ from ..numbers import directions, largest, unlike
 from ..report import Finding, Place
 from ..subjects.subject import Gradients, Rule, gradient_of
 from .solver import NEAR, stops_by_incoming
-from .steps import parting, stepped
+from .steps import beside_it, parting, stepped
 
 FACTOR, OTHER = -1024.0, 700.0  # a power of two scales all that is linear without rounding
 TOLERANCE = {64: 1e-7, 32: 2e-4}
@@ -104,4 +104,5 @@ def _line(rule: Rule, factor: float) -> Place | None:
         return any(largest(b - f * a) <= 1e-6 * scale for f in (1.0, factor or 0.5, (factor or 0.5) ** 2, 0.0))
 
     runs = [stepped(rule, [v if v is None else by * v for v in rule.all_incoming()]) for by in (1.0, factor or 0.5)]
-    return parting(*runs, holds) or rule.returned_at()
+    at = parting(*runs, holds)
+    return rule.returned_at() if at is None else beside_it(*runs, at) or at

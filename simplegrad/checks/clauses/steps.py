@@ -78,5 +78,24 @@ def parting(a: Steps, b: Steps, holds: Callable[[torch.Tensor, torch.Tensor], bo
     return None
 
 
+def beside_it(a: Steps, b: Steps, at: Place) -> Place | None:
+    """Of what is only put together there, the statement that made the one part that is the same in both runs while
+    others are not; None where there is no such part."""
+    pairs = [
+        (line, {n: (x, theirs[n]) for n, x in mine.items() if n in theirs})
+        for (line, mine), (_, theirs) in zip(a.ran, b.ran)
+    ]
+    joined = source.arranged_names(source.statement_at(a.code, at.first))
+    last = next((both for _, both in reversed(pairs) if both.keys() >= {*joined}), {})
+    known = {name: last[name] for name in joined if name in last}
+    still = [name for name, (x, y) in known.items() if torch.equal(x, y) and bool(x.any())]
+    if len(still) != 1 or len(still) == len(known):
+        return None
+    made = known[still[0]][0]
+    return next(
+        (source.place(a.code, line) for line, both in pairs if still[0] in both and both[still[0]][0].equal(made)), None
+    )
+
+
 def is_same(a: torch.Tensor, b: torch.Tensor) -> bool:
     return torch.allclose(a, b, rtol=1e-9, atol=0, equal_nan=True) if a.is_floating_point() else torch.equal(a, b)
