@@ -116,6 +116,14 @@ def together(places: Iterable[Place]) -> Place | None:
     return found[0] if is_one else lines_at(found[0].file, first, last) if last - first < NEAR else None
 
 
+def only_passes_on(at: Place) -> bool:
+    """Whether a statement returns several names, and does nothing with any of them."""
+    value = getattr(statement_at(at.file, at.first), "value", None)
+    elements = value.elts if isinstance(value, ast.Tuple) else []
+    names = [each for each in elements if isinstance(each, ast.Name)]
+    return len(names) > 1 and all(isinstance(each, ast.Name | ast.Constant) for each in elements)
+
+
 def arranged_names(node: ast.stmt | None) -> list[str]:
     """The names that a statement only puts beside each other, where it does nothing else with them."""
     value = getattr(node, "value", None)

@@ -191,7 +191,8 @@ class Case:
         if repaired is not None and repaired.rank <= PLAIN:
             return repaired.place
         able = {s.statement for s in Search(self.joint, [slot]).suspects() if not s.is_given}
-        return source.together(able | ({self.handed_at(slot)} - {None}))
+        last = self.handed_at(slot)
+        return source.together(able | ({last} if last is not None and not source.only_passes_on(last) else set()))
 
     def handed_at(self, slot: int) -> Place | None:
         """The statement that returns a gradient: of a helper's, where backward only passes on what that gives."""
