@@ -17,6 +17,7 @@ from .numbers import drawn, in_one_row, plain
 
 APART = 0.4  # of its size: so far elements that are all equal are moved
 FARTHER = (-6.0, 0.1)  # the largest that stands in the place of zeros
+GROSS = 1e-2  # by so much is wrong there what is told
 FLAT = "no larger than rounding at the given inputs, and compared at others, of a size near one"
 
 
@@ -186,7 +187,7 @@ def farther(map: Map, found: Answer, tolerance: float) -> Answer:
     for size in FARTHER:
         at = [_up_to(size, unlike_each_other(x)) if is_nothing(x) else x for x in map.at]
         again = held_at(map, at, tolerance)
-        if again.settled and again.wrong:
+        if again.settled and any(look.differs(GROSS) for look in again.wrong):
             return moved_there(found, again, at)
     return found
 

@@ -223,9 +223,12 @@ def written(statement: ast.stmt) -> str:
 
 
 def suspicion_of(statement: ast.stmt) -> int:
-    """0 for one that only renames or reshapes, 1 for one that computes, 2 for `x = x`, where something is gone."""
+    """0 for one that only reshapes, 1 for one that computes, and for `x = y`, where something may be gone, as it is in
+    `x = x`, for 2."""
     if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == ast.unparse(statement.value):
         return 2
+    if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Name):
+        return 1
     called = [n.func for n in ast.walk(statement) if isinstance(n, ast.Call)]
     names = {f.attr if isinstance(f, ast.Attribute) else getattr(f, "id", "") for f in called}
     return int(bool(names - ARRANGE) or any(map(computes, ast.walk(statement))))

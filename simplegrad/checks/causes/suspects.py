@@ -26,7 +26,7 @@ from ..report import Place
 from .needed import MOST_ELEMENTS, Needed, flattened, needed
 from .owner import Owner
 from .samples import Known, Sample, Samples
-from .trail import Change, Note, Ran, Site, Spot, followed, tensors_in
+from .trail import Change, Note, Ran, Site, Spot, copy_of, followed, tensors_in
 
 MOST_RUNS = 3000  # changed runs of one search
 MOST_NOTES = 150  # operations of a backward; one that runs more is a loop
@@ -303,7 +303,8 @@ class Search:
         truth = joined(sample.truth, sample.truth, self.asked)
         value = suspect.values[self.solved]
         try:
-            found = needed(lambda v: self.vector(sample, suspect.site, lambda _: v), value, truth)
+            # copies: backward may go on to change it in place
+            found = needed(lambda v: self.vector(sample, suspect.site, lambda _: copy_of(v)), value, truth)
             return found if found is not None and self._is_steady(suspect, found) else None
         except Exception:
             return None
@@ -316,7 +317,7 @@ class Search:
         if not same_point or there is None or not torch.equal(there, found.found):
             return True
         value = flattened(suspect.values[0])[1](found.value)
-        gradients = self.gradients(first, {suspect.site: lambda _: value})
+        gradients = self.gradients(first, {suspect.site: lambda _: copy_of(value)})
         return all(self.samples.right(gradients[i], first, i) for i in self.asked)
 
     def _find_meant(self, suspect: Suspect) -> None:
