@@ -125,7 +125,8 @@ def named(search: Search, shared: bool = False) -> Culprit | None:
     likely = suspects[best]
     others = [s for s in suspects if s.statement != likely.statement and could_be_wrong(s)]
     is_alone = not others and not search.is_spent
-    is_vouched = is_alone and are_vouched(search, likely.statement)
+    leading = {likely.site.statement_of(level) for level in range(len(likely.site.calls))}  # by calls
+    is_vouched = is_alone and are_vouched(search, leading)
     word = how(search, likely)
     before = frozenset(s.statement for s in suspects[:best] if is_open(search, s)) if word == "meaning" else frozenset()
     before -= {likely.statement}
@@ -137,7 +138,7 @@ def is_open(search: Search, suspect: Suspect) -> bool:
     return could_be_wrong(suspect) or (search.is_spent and suspect.meaning is None and not suspect.is_alias)
 
 
-def are_vouched(search: Search, but: Place) -> bool:
+def are_vouched(search: Search, but: set[Place]) -> bool:
     """Whether all other statements that were run compute what has a meaning. That no other value of theirs would do
     says nothing of indices and plain numbers, which no other value is sought for."""
     if search.is_loop:
@@ -151,7 +152,7 @@ def are_vouched(search: Search, but: Place) -> bool:
         known[site.statement] = known.get(site.statement, True) and is_known
     places = {source.place(search.code, line) for line in search.bases[0].lines}
     computing = {each for each in places if operations_of(search.code, each.first, each.last)} | known.keys()
-    return all(known.get(each, False) for each in computing - {but})
+    return all(known.get(each, False) for each in computing - but)
 
 
 def could_be_wrong(suspect: Suspect) -> bool:
@@ -190,7 +191,7 @@ def returned(search: Search, is_alone: bool) -> Culprit | None:
     made = [n for n in ran.notes for i in search.wrong if n.made is ran.returned[i] and len(n.site.calls) > 1]
     handed = [ran.handed[id(ran.returned[i])] for i in search.wrong if id(ran.returned[i]) in ran.handed]
     at = made[-1].site.statement if made else handed[0] if handed else ran.returned_at
-    is_vouched = at is not None and is_alone and are_vouched(search, at)
+    is_vouched = is_alone and are_vouched(search, {at, ran.returned_at} - {None})
     return Culprit(at, "returned", None, tuple(search.wrong), is_alone, is_vouched) if at else None
 
 
