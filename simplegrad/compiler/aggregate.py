@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import itertools
 import keyword
@@ -17,17 +18,17 @@ from ..aggregates import Aggregate
 from ..attached import attached
 from ..engine import RawTensorError, Variable
 from .case import Case
-from .code import SAID, lines_of, name_nodes
-from .forward import traced_forward
+from .code import SAID, Taken, identifier, lines_of, name_nodes
+from .forward import source_of_forward
 from .graph import SHAPE, SIZE, needed_for
 from .run import function_of, namespace
-from .shapes import Shapes
-from .symbols import CompileError, UnfitError
-from .text import read_text
-from .tracing import Expression, read_function
+from .shapes import LEVELS, Ranks, Shapes
+from .symbols import CompileError, UnfitError, UnknownSizeError
+from .text import source_of_text
+from .tracing import Expression, Source, source_of
 from .write import Writer
 
-_shape = attrgetter("shape")
+_shape, _shape_and_dtype = attrgetter("shape"), attrgetter("shape", "dtype")
 
 
 def compile_aggregate(
@@ -36,11 +37,11 @@ def compile_aggregate(
     """The aggregate that computes `source`: one entry on the tape, whose `propagate` is right at any order.
 
     `source`: an expression or several statements of the program language, whose free names are the inputs in order of
-    first appearance, `(a + b) * b`; or a function of Variables, which is called once with symbols; or an aggregate,
-    whose own forward is read. `fused`: a body of `propagate` is one entry too, instead of one for each of its
-    operations: less to see, and faster where it has many and tensors are small. `example`: tensors like the inputs, for
-    what asks how many dimensions they have, x.ndim, or of what dtype they are; it is compiled for these, and their
-    sizes stay free. A raw tensor that the function computes with is a constant, with the numbers that it has now.
+    first appearance, `(a + b) * b`; or a function of Variables, which is called with symbols; or an aggregate, whose
+    own forward is read. Code is for all sizes; where the source asks for one as a number, it is read for each shape
+    anew. `fused`: a body of `propagate` is one entry too, instead of one for each of its operations: less to see, and
+    faster where it has many and tensors are small. `example`: tensors like the inputs, to try it on and to show its
+    code for. A raw tensor that the function computes with is a constant, with the numbers that it has now.
     Raises ProgramError (with line and column) for a text, CompileError for a function that cannot be compiled.
     """
     if not (isinstance(source, str) or callable(source)):
@@ -49,55 +50,98 @@ def compile_aggregate(
             f"'(a + b) * b', or a function of Variables."
         )
     if isinstance(source, Aggregate):
-        expression = traced_forward(source.function)
+        read = source_of_forward(source.function)
     else:
-        expression = read_text(source, example) if isinstance(source, str) else read_function(source, example=example)
-    return CompiledAggregate(expression, name or expression.name, fused, example)
+        read = source_of_text(source) if isinstance(source, str) else source_of(source)
+    return CompiledAggregate(read, name or read.name, fused, example)
 
 
 @attached
 class CompiledAggregate(Aggregate):
     """An Aggregate that was compiled. Shapes are met at the call; code is made for each kind of them.
 
-    The source texts are for the shapes of the latest call, and before any for inputs that go together.
-    `expression` is what was compiled; `case` the code for the shapes of the latest call.
+    The source texts are for the shapes of the latest call, and before any for the example, or inputs that go together.
+    `compiled_from` is what was compiled; `case` the code for the shapes of the latest call.
     """
 
-    def __init__(self, expression: Expression, name: str, fused: bool = False, example: Sequence = ()):
+    def __init__(self, source: Source, name: str, fused: bool = False, example: Sequence = ()):
         name = checked_name(name)
+        taken = Taken()
+        self.inputs = [identifier(each, taken) for each in source.inputs]
         self.examples = [getattr(x, "value", x) for x in example]
-        self.expression = expression
+        if self.examples and len(self.examples) != len(self.inputs):
+            names = ", ".join(self.inputs)
+            raise CompileError(f"compile_aggregate(…, example=…): {len(example)} inputs were given for {names}.")
+        self.compiled_from = source
         self.written = name  # what it is called in its code, also where it is registered by another name
         self.fused = fused
-        name_nodes(expression)
+        self.level = 0
+        self.expressions: dict[tuple, Expression] = {}  # by what of the inputs they are for
         self.cases: dict[tuple, Case] = {}  # by what decides the code
         self.by_shape: dict[tuple, Case] = {}  # by the shapes themselves
+        self.kind_of: Callable = _shape  # of an input, what `by_shape` asks for
         self.latest: Case | None = None
-        names = ", ".join(node.name for node in expression.inputs)
-        text = lines_of(f"def {name}({names}):", [f"return compiled({names})"])
+        text = lines_of(f"def {name}({', '.join(self.inputs)}):", [f"return compiled({', '.join(self.inputs)})"])
         function = function_of(text, name, name, compiled=self)
-        function.__doc__ = expression.what
-        super().__init__(function, name, expression.what, self._reference(name), origin="compiled")
+        function.__doc__ = source.what
+        super().__init__(function, name, source.what, origin="compiled")
+        self.read_at_once()
+        self.reference = self._reference()
         self.example = (lambda: tuple(self.examples)) if self.examples else None
 
-    def _reference(self, name: str) -> Callable:
+    # --- what is compiled ------------------------------------------------------------------------------------------
+
+    def read_at_once(self) -> None:
+        """So that what cannot be compiled is told here. What asks for sizes is read for the example, or for shapes
+        that go together; where none are found, at the call."""
+        try:
+            self.expression_of(self.examples)
+        except UnknownSizeError:
+            with contextlib.suppress(UnfitError):
+                self.usual  # noqa: B018
+
+    def expression_of(self, tensors: Sequence[torch.Tensor]) -> Expression:
+        """The expression for inputs like these; without any, that for all. As little is known of their shapes as the
+        source makes do with."""
+        for place in range(self.level, len(LEVELS) if tensors else 1):
+            level = LEVELS[place]
+            key = level.key(tensors) if level else ()
+            try:
+                found = self.expressions.get(key) or self.read(level, tensors)
+            except UnknownSizeError as error:
+                unknown = error
+                continue
+            self.level, self.expressions[key] = place, found
+            self.kind_of = _shape_and_dtype if place else _shape
+            return found
+        raise unknown
+
+    def read(self, level: type[Ranks] | None, tensors: Sequence[torch.Tensor]) -> Expression:
+        expression = self.compiled_from.read(level and (lambda inputs: level(dict(zip(inputs, tensors)))))
+        expression.graph.shapes = None
+        name_nodes(expression)
+        return expression
+
+    def _reference(self) -> Callable:
         """The same as recorded operations."""
-        if self.expression.function is not None:
-            return self.expression.function
-        inputs, results = self.expression.inputs, self.expression.results
-        order = [n for n in needed_for(results) if n not in inputs and n.kind not in (SIZE, SHAPE)]
-        writer = Writer({n: n.name for n in [*inputs, *order]}, False, {*inputs, *order})
-        lines = [f"{node.name} = {writer.expression(node)}" for node in order]
-        returned = ", ".join(node.name for node in results)
-        text = lines_of(f"def {name}({', '.join(n.name for n in inputs)}):", lines, [f"return {returned}"])
-        return function_of(text, name, f"{name}, recorded", tensor=False)
+        if self.compiled_from.function is not None:
+            return self.compiled_from.function
+        if () in self.expressions:
+            return recorded(self.expressions[()], self.written)
+
+        def reference(*inputs: Variable):
+            return recorded(self.expression_of([x.value for x in inputs]), self.written)(*inputs)
+
+        return reference
+
+    # --- calls -----------------------------------------------------------------------------------------------------
 
     def __call__(self, *inputs: Variable, **named: Variable):
         """Compute, and append one entry to the tape."""
         if named:
             inputs = inspect.signature(self.function).bind(*inputs, **named).args
         try:
-            case = self.by_shape[tuple(map(_shape, inputs))]
+            case = self.by_shape[tuple(map(self.kind_of, inputs))]
         except (KeyError, AttributeError):
             case = self.met(inputs)
         self.latest = case
@@ -105,44 +149,27 @@ class CompiledAggregate(Aggregate):
 
     def met(self, inputs: Sequence[Variable]) -> Case:
         """The code for shapes that were not seen before."""
-        wanted = self.expression.inputs
-        if len(inputs) != len(wanted):
-            said = ", ".join(node.name for node in wanted)
-            raise TypeError(f"{self.name}({said}) was given {len(inputs)} inputs, and takes {len(wanted)}.")
-        for node, x in zip(wanted, inputs):
+        if len(inputs) != len(self.inputs):
+            said = ", ".join(self.inputs)
+            raise TypeError(f"{self.name}({said}) was given {len(inputs)} inputs, and takes {len(self.inputs)}.")
+        for name, x in zip(self.inputs, inputs):
             if not isinstance(x, Variable):
                 raise RawTensorError(
-                    f"{self.name}: input {node.name} is a {type(x).__name__}, not a Variable. "
-                    f"Wrap it: Variable.constant(…)."
+                    f"{self.name}: input {name} is a {type(x).__name__}, not a Variable. Wrap it: Variable.constant(…)."
                 )
-        self.check_ranks(inputs)
         try:
             case = self.case_of([x.value for x in inputs])
-        except _MISFITS as error:
+        except MISFITS as error:
             raise UnfitError(f"{self.name}: {said_of(error)}.") from None
         if len(self.by_shape) < 10_000:
-            self.by_shape[tuple([x.shape for x in inputs])] = case
+            self.by_shape[tuple(map(self.kind_of, inputs))] = case
         return case
 
-    def check_ranks(self, inputs: Sequence[Variable]) -> None:
-        for node, x, like in zip(self.expression.inputs, inputs, self.examples):
-            if x.ndim != like.ndim:
-                raise CompileError(
-                    f"{self.name}: {node.name} has {x.ndim} dimensions, and the example that it was compiled with has "
-                    f"{like.ndim}. Compile it anew, with an example like this."
-                )
-
-            if self.expression.of_these_dtypes and x.dtype != like.dtype:
-                raise CompileError(
-                    f"{self.name}: {node.name} has dtype {x.dtype}, and the example that it was compiled with has "
-                    f"{like.dtype}, which the function asked for. Compile it anew, with an example like this."
-                )
-
     def case_of(self, tensors: Sequence[torch.Tensor]) -> Case:
-        expression = self.expression
+        expression = self.expression_of(tensors)
         order = needed_for(expression.results)
         shapes = Shapes.of_run(order, dict(zip(expression.inputs, tensors)), self.name)
-        signature = shapes.signature([*expression.inputs, *order])
+        signature = (expression, *shapes.signature([*expression.inputs, *order]))
         if signature not in self.cases:
             self.cases[signature] = Case(expression, self.written, shapes, self.fused)
         return self.cases[signature]
@@ -150,29 +177,42 @@ class CompiledAggregate(Aggregate):
     @cached_property
     def usual(self) -> Case:
         """Code for inputs of shapes that go together: matrices of one size where those do."""
-        inputs = self.expression.inputs
         if self.examples:
             return self.case_of(self.examples)
-        indices = {
-            n for node in needed_for(self.expression.results) if node.op == "index" for n in list(node.nodes)[1:]
-        }
         reason = ""
-        for shapes in guessed_shapes(len(inputs)):
+        for shapes in guessed_shapes(len(self.inputs)):
             tensors = [
-                torch.zeros(4, dtype=torch.long) if n in indices else torch.rand(s) for n, s in zip(inputs, shapes)
+                torch.zeros(4, dtype=torch.long) if place in self.places else torch.rand(shape)
+                for place, shape in enumerate(shapes)
             ]
             try:
                 return self.case_of(tensors)
-            except _MISFITS as error:
+            except MISFITS as error:
+                if type(error) is CompileError:  # whatever the shapes
+                    raise
                 reason = reason or said_of(error)
-        raise CompileError(
+        raise UnfitError(
             f"no shapes were found that {self.name} computes on, {reason}. If there are such, call it once: its code "
-            f"is for the shapes of the latest call."
+            f"is for the shapes of the latest call. Or give example inputs: compile_aggregate(f, example=(x, …))."
         )
+
+    @property
+    def places(self) -> set[int]:
+        """The inputs that are an index, as far as that is known before there are any."""
+        expression = self.expressions.get(())
+        nodes = needed_for(expression.results) if expression else []
+        indices = {each for node in nodes if node.op == "index" for each in list(node.nodes)[1:]}
+        return {place for place, node in enumerate(expression.inputs) if node in indices} if indices else set()
+
+    # --- its code --------------------------------------------------------------------------------------------------
 
     @property
     def case(self) -> Case:
         return self.latest or self.usual
+
+    @property
+    def expression(self) -> Expression:
+        return self.expressions.get(()) or self.case.expression
 
     @property
     def forward_source(self) -> str:
@@ -218,7 +258,18 @@ class CompiledAggregate(Aggregate):
         return TorchFunction(self)
 
 
-_MISFITS = (RuntimeError, LookupError, TypeError, ValueError, ArithmeticError)  # of shapes, indices, axes: torch's
+MISFITS = (RuntimeError, LookupError, TypeError, ValueError, ArithmeticError)  # of shapes, indices, axes: torch's
+
+
+def recorded(expression: Expression, name: str) -> Callable:
+    """A function on Variables that records each operation."""
+    inputs, results = expression.inputs, expression.results
+    order = [n for n in needed_for(results) if n not in inputs and n.kind not in (SIZE, SHAPE)]
+    writer = Writer({n: n.name for n in [*inputs, *order]}, False, {*inputs, *order})
+    lines = [f"{node.name} = {writer.expression(node)}" for node in order]
+    returned = ", ".join(node.name for node in results)
+    text = lines_of(f"def {name}({', '.join(n.name for n in inputs)}):", lines, [f"return {returned}"])
+    return function_of(text, name, f"{name}, recorded", tensor=False, **expression.graph.named)
 
 
 def said_of(error: Exception) -> str:

@@ -18,6 +18,7 @@ class Case:
     """The code for one kind of shapes, and the bodies that were made so far."""
 
     def __init__(self, expression: Expression, name: str, shapes: Shapes, fused: bool, fast: bool = False):
+        self.expression = expression
         self.made = Differentiated(expression.graph, expression.inputs, expression.results, shapes)
         self.code = Code(name, expression.what, self.made, fast=fast)
         self.bodies = Bodies(self)

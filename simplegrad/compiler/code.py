@@ -58,7 +58,7 @@ def name_nodes(expression: Expression) -> None:
     """Give every node a name of its own: the source's where it says one, else r, t, t1, t2, …"""
     taken = Taken()
     inputs, results = expression.inputs, expression.results
-    needed = [n for n in needed_for(results) if n not in inputs and n.kind not in (SIZE, SHAPE)]
+    needed = [n for n in needed_for(results) if n not in inputs and n.kind not in (SIZE, SHAPE) and not n.is_by_name]
     told = {*inputs, *needed}
     rest = [n for n in expression.graph.nodes if n not in told]
     for node in (*inputs, *(n for n in (*needed, *rest) if n.chosen)):
@@ -92,7 +92,7 @@ class Code:
         self.names: dict[Node, str] = {}
         taken = Taken([name, function_name(name)])
         for node in [*made.inputs, *made.forward]:
-            if node.kind not in (SIZE, SHAPE) and node not in self.names:
+            if node.kind not in (SIZE, SHAPE) and not node.is_by_name and node not in self.names:
                 self.names[node] = identifier(node.name, taken)
         self.boxed = set() if tensor else {n for n in (*made.inputs, *made.outputs) if n.kind == VALUE}
         self.at_hand = {*made.inputs, *made.outputs, *made.kept}
@@ -128,7 +128,7 @@ class Code:
         writer = Writer(self.names, True, set(self.made.forward), self.boxed, self.fast)
         lines = []
         for node in self.made.forward:
-            if node in self.made.inputs or node.kind in (SIZE, SHAPE):
+            if node in self.made.inputs or node not in self.names:
                 continue
             text, name = writer.expression(node), self.names[node]
             if node in self.boxed:

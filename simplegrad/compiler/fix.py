@@ -10,7 +10,7 @@ from ..aggregates import Aggregate
 from ..engine import Variable
 from .aggregate import CompiledAggregate
 from .code import Code
-from .forward import traced_forward
+from .forward import source_of_forward
 from .reverse import Differentiated
 from .shapes import Unknown
 
@@ -28,7 +28,7 @@ def fix_for(aggregate: Aggregate | Callable, inputs: Sequence | None = None) -> 
     if isinstance(aggregate, CompiledAggregate):
         return None
     try:
-        made = CompiledAggregate(traced_forward(function), name if name.isidentifier() else "f")
+        made = CompiledAggregate(source_of_forward(function), name if name.isidentifier() else "f")
         return whole_text(code_for(made, inputs if inputs is not None else example_of(aggregate)))
     except Exception:  # whatever a forward does that symbols cannot: then there is no fix to offer
         return None
@@ -43,7 +43,7 @@ def example_of(aggregate: Aggregate | Callable) -> Sequence | None:
 def code_for(made: CompiledAggregate, inputs: Sequence | None) -> Code:
     if inputs is not None:
         return made.case_of([x.value if isinstance(x, Variable) else torch.as_tensor(x) for x in inputs]).code
-    expression, shapes = made.expression, Unknown(made.usual.made.shapes)
+    expression, shapes = made.usual.expression, Unknown(made.usual.made.shapes)
     general = Differentiated(expression.graph, expression.inputs, expression.results, shapes)
     return Code(made.written, expression.what, general)
 

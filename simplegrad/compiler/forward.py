@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from types import FunctionType, ModuleType
 
 from ..engine import TapeEntry, Variable, gradient_tape
 from .symbols import CompileError, Symbol, Thing
-from .text import read_forward
-from .tracing import Expression, read_function
+from .text import source_of_own
+from .tracing import Expression, Source, source_of
 
 
-def traced_forward(function: Callable) -> Expression:
-    """The graph of a forward that computes on raw tensors. Raises what the forward raises on symbols."""
+def source_of_forward(function: Callable) -> Source:
+    """A forward that computes on raw tensors. To read it raises what it raises on symbols."""
     function = inspect.unwrap(function)
     if "_machine" in function.__globals__:  # a program defines it
-        return without_marks(read_forward(function))
-    names = {key: stand_in(value) for key, value in function.__globals__.items()}
-    quiet = FunctionType(function.__code__, names, function.__name__, function.__defaults__, function.__closure__)
-    quiet.__doc__, quiet.__kwdefaults__ = function.__doc__, function.__kwdefaults__
-    return without_marks(read_function(quiet, reads_tensors=True))
+        source = source_of_own(function)
+    else:
+        names = {key: stand_in(value) for key, value in function.__globals__.items()}
+        quiet = FunctionType(function.__code__, names, function.__name__, function.__defaults__, function.__closure__)
+        quiet.__doc__, quiet.__kwdefaults__ = function.__doc__, function.__kwdefaults__
+        source = source_of(quiet, reads_tensors=True)
+    return replace(source, what="", read=lambda known=None: without_marks(source.read(known)))
 
 
 def without_marks(expression: Expression) -> Expression:
     for node in expression.graph.nodes:
-        node.name = node.name.removesuffix("_v")  # t_v is what holds t
-    expression.what = ""
-    return expression
+        if node.op != "input":
+            node.name = node.name.removesuffix("_v")  # t_v is what holds t
+    return replace(expression, what="")
 
 
 class Wrapped:

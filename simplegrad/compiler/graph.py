@@ -25,9 +25,18 @@ LITERALS = {
         "filled": "torch.full(({},), {})",
         "indicator": "{}.to(torch.get_default_dtype())",
         "captured": "{}",
+        "given": "{}",
     }.items()
 }
-LITERALS["captured_constant"] = Op("captured_constant", "{}", None, ())
+LITERALS |= {name: Op(name, "{}", None, ()) for name in ("captured_constant", "call")}
+
+
+@dataclass(frozen=True)
+class Call:
+    """A function of torch, or a method of its tensors, on constants. `place`: of several results, the one it is."""
+
+    name: str
+    place: int | None = None
 
 
 def operation(name: str) -> Op:
@@ -55,6 +64,11 @@ class Node:
         self.about: Node | None = None  # in a reverse part: the forward operation that this line differentiates
 
     @property
+    def is_by_name(self) -> bool:
+        """A large constant, which code has at hand under the name that stands in it."""
+        return self.op == "captured_constant" and self.args[0].text.startswith("_given")
+
+    @property
     def nodes(self) -> Iterator[Node]:
         """The arguments that are nodes, those within lists and indices too."""
         return (each for each in flat(self.args) if isinstance(each, Node))
@@ -76,7 +90,13 @@ def flat(args: Iterable) -> Iterator:
 class KnownShapes(Protocol):
     """What is known of shapes where a reverse part is made."""
 
+    has_sizes: bool
+
     def same(self, a: Node, b: Node) -> bool: ...
+
+    def value(self, node: Node): ...
+
+    def sizes(self, node: Node) -> torch.Size | None: ...
 
     def rank(self, node: Node) -> int: ...
 
@@ -143,13 +163,18 @@ class Graph:
         return self("captured" if kind == VALUE else "captured_constant", self.captured[id(tensor)], kind=kind)
 
     @property
+    def has_unknown_sizes(self) -> bool:
+        """Whether somebody asked for one that is met at the call."""
+        return any(node.kind in (SIZE, SHAPE) for node in self.nodes)
+
+    @property
     def named(self) -> dict[str, torch.Tensor]:
         """The captured tensors whose names stand in the code."""
         return {each.text: each.tensor for each in self.captured.values() if each.text.startswith("_given")}
 
     def unspread(self, op: str, args: tuple) -> tuple:
         """A gradient that was spread need not be where the operation spreads it anyway."""
-        if op in ("mul", "div", "scaled") and self.shapes is not None:
+        if op in ("mul", "div", "scaled") and self.shapes is not None and self.shapes.has_sizes:
             g, other = args
             if isinstance(g, Node) and g.op == "expand" and isinstance(other, Node) and other.kind in (VALUE, CONSTANT):
                 return (g.args[0], other) if self.shapes.same(g, other) else args

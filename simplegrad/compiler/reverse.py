@@ -214,7 +214,7 @@ class Differentiated:
         order, reads, waiting, seen = [], [], list(outgoing), set(outgoing)
         while waiting:
             node = waiting.pop()
-            if node.op == "incoming":
+            if node.op == "incoming" or node.is_by_name:
                 continue
             if node in forward and node.op not in LITERALS or must_be_kept(node, forward, at_hand):
                 reads.append(node)
@@ -232,9 +232,9 @@ def _number(node: Node) -> int:
 
 def must_be_kept(node: Node, forward: set[Node], at_hand: set[Node]) -> bool:
     """A condition (or weights) on forward values of which one is gone when the reverse part runs: forward computes it
-    instead."""
-    if node.kind not in (MASK, CONSTANT):
-        return False
+    instead. What a function of torch found is not looked for again."""
+    if node.kind not in (MASK, CONSTANT) or node.op == "call":
+        return node.op == "call" and node in forward
     direct, constants, seen = set(), [node], {node}
     while constants:
         for each in constants.pop().nodes:

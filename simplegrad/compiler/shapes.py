@@ -12,7 +12,7 @@ import torch
 from ..language.limits import check_time
 from .graph import CONSTANT, MASK, SHAPE, SIZE, VALUE, Node, flat, operation
 from .run import function_of
-from .symbols import CompileError, keeps_shape
+from .symbols import keeps_shape
 from .write import Writer
 
 
@@ -44,8 +44,8 @@ class Shapes:
     def value(self, node: Node):
         """A tensor on the meta device, a size or a shape."""
         if node not in self.values:
-            if node.op == "put":
-                (x,) = node.args[1].args  # x.shape
+            if node.op == "put" and isinstance(node.args[1], Node):  # x.shape, whatever was chosen by the index
+                (x,) = node.args[1].args
                 self.values[node] = self.value(node.args[0]).new_empty(self.value(x).shape)
             else:
                 for each in tensors_of(node):
@@ -59,6 +59,12 @@ class Shapes:
     def same(self, a: Node, b: Node) -> bool:
         return self.value(a).shape == self.value(b).shape
 
+    has_sizes = True
+
+    def sizes(self, node: Node) -> torch.Size | None:
+        """None: code says x.shape, so that it is for others too."""
+        return None
+
     def dtype(self, node: Node) -> torch.dtype | None:
         """None: code is for any."""
         return None
@@ -71,29 +77,33 @@ class Shapes:
 
 
 class Ranks(Shapes):
-    """While a function is read that was given example inputs: the number of dimensions is known, and the dtype; no size
-    is. `asked`: whether somebody wanted to know a dtype, so that what was read is for these alone."""
+    """While a function is read that asks for it: how many dimensions its inputs have, and their dtypes."""
 
-    asked = False
+    has_sizes = False
+
+    @staticmethod
+    def key(tensors: Sequence[torch.Tensor]) -> tuple:
+        """Equal for inputs for which the function is read alike."""
+        return tuple([(x.dim(), x.dtype) for x in tensors])
 
     def dtype(self, node: Node) -> torch.dtype:
-        self.asked = True
         return self.value(node).dtype
 
-    def same(self, a: Node, b: Node) -> bool:
-        if a is b:
-            return True
-        raise CompileError("sizes are known only at the call: the compiled expression cannot choose by a shape.")
+
+class Sizes(Ranks):
+    """And their sizes, which are numbers in the code then."""
+
+    has_sizes = True
+
+    @staticmethod
+    def key(tensors: Sequence[torch.Tensor]) -> tuple:
+        return tuple([(x.shape, x.dtype) for x in tensors])
+
+    def sizes(self, node: Node) -> torch.Size:
+        return self.value(node).shape
 
 
-def ranks_of(inputs: list[Node], example: Sequence) -> Ranks | None:
-    """None without examples. Raises CompileError for another number of them."""
-    if not example:
-        return None
-    if len(example) != len(inputs):
-        names = ", ".join(node.name for node in inputs)
-        raise CompileError(f"compile_aggregate(…, example=…): {len(example)} inputs were given for {names}.")
-    return Ranks({node: getattr(x, "value", x) for node, x in zip(inputs, example)})
+LEVELS = (None, Ranks, Sizes)  # what of its inputs a reader may have to know
 
 
 class Unknown(Shapes):

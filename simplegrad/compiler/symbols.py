@@ -10,13 +10,14 @@ from collections.abc import Callable
 from numbers import Real
 
 import torch
+from torch.overrides import resolve_name
 
 from ..engine import Variable
 from ..engine.operators import called, is_default
-from ..ops import FUNCTIONS, METHODS, Op, Operators, choosing, named_operator, pointwise
+from ..ops import FUNCTIONS, METHODS, Op, Operators, choosing, named_operator, pointwise, shapes
 from ..ops.methods import UnsupportedError, parts_of, sizes_of
 from ..ops.refused import advice, spelled
-from .graph import CONSTANT, MASK, SHAPE, SIZE, VALUE, Graph, Node, flat, operation
+from .graph import CONSTANT, MASK, SHAPE, SIZE, VALUE, Call, Graph, Node, flat, operation
 
 
 class CompileError(ValueError):
@@ -25,6 +26,10 @@ class CompileError(ValueError):
 
 class UnfitError(CompileError, RuntimeError):
     """Inputs of shapes that the expression does not compute on. The message says which step, and with what shapes."""
+
+
+class UnknownSizeError(CompileError):
+    """What stands in the source asks for a size, or how many dimensions there are: read it with that known."""
 
 
 class Thing:
@@ -47,37 +52,43 @@ class Thing:
 
     @classmethod
     def __torch_function__(cls, func, types, args=(), kwargs=None):
-        name = getattr(func, "__name__", str(func))
-        if args and isinstance(args[0], torch.Tensor):
-            symbol = next(each for each in flat((args, [*(kwargs or {}).values()])) if isinstance(each, Thing))
-            args = (captured(name, symbol.graph, args[0]), *args[1:])
-        kwargs = {key: value for key, value in (kwargs or {}).items() if not is_default(key, value)}
+        name, kwargs = getattr(func, "__name__", str(func)), kwargs or {}
+        things = [each for each in flat((args, [*kwargs.values()])) if isinstance(each, Thing)]
+        if any(isinstance(each, (Size, Shape)) for each in things):
+            raise UnknownSizeError(f"{spelled(name)} needs sizes that are known only at the call.")
+        if not any(isinstance(each, Symbol) for each in things) and name != "where":
+            return called_plainly(func, args, kwargs)
         operator = getattr(type(args[0]), name, None) if name.startswith("__") else named_operator(name)
         if operator is None:
-            raise CompileError(f"{spelled(name)} is not an operator of the engine. {advice(name, FUNCTIONS)}")
+            return without_gradient(name, func, args, kwargs)
+        if args and isinstance(args[0], torch.Tensor):
+            args = (captured(name, things[0].graph, args[0]), *args[1:])
+        kwargs = {key: value for key, value in kwargs.items() if not is_default(key, value)}
         try:
             return called(f"torch.{name}", operator, args, kwargs)
         except UnsupportedError as error:
-            raise CompileError(str(error)) from error
+            raise UnfitError(str(error)) from error
 
     @staticmethod
     def bind(op: Op, args: tuple):
         """An operator of the table, of symbols: a node."""
-        symbol = next(each for each in flat(args) if isinstance(each, Thing))
-        args = [operand(op, place, captured(op.name, symbol.graph, arg)) for place, arg in enumerate(args)]
-        if op in (pointwise.add, pointwise.mul) and not isinstance(args[0], Symbol):
+        graph = next(each for each in flat(args) if isinstance(each, Thing)).graph
+        args = [captured(op.name, graph, arg) for arg in args]
+        is_constant = not any(isinstance(each, Symbol) for each in flat(args))
+        args = [operand(op, place, arg, is_constant) for place, arg in enumerate(args)]
+        if op in (pointwise.add, pointwise.mul) and not isinstance(args[0], Elements):
             args.reverse()  # a number stands on the right
-        return symbol.make(op.name, *args, kind=kind_of(op))
+        if op.name in choosing.CONDITIONS or op.shapes and isinstance(args[0], Mask):
+            kind = MASK
+        else:
+            kind = CONSTANT if is_constant or not op.has_gradient else VALUE
+        return wrapped(graph, graph(op.name, *map(bare, args), kind=kind))
 
     def __repr__(self) -> str:
         return f"'{self.node.name}'" if self.node.name else f"the result of '{self.node.op}'"
 
 
-def kind_of(op: Op) -> str:
-    return VALUE if op.has_gradient else MASK if op.name in choosing.CONDITIONS else CONSTANT
-
-
-def operand(op: Op, place: int, arg):
+def operand(op: Op, place: int, arg, is_constant: bool):
     """An argument, held to what the operator takes there."""
     for each in flat((arg,)):
         if isinstance(each, str) and not (op is pointwise.step and each in pointwise.STEPS):
@@ -85,11 +96,61 @@ def operand(op: Op, place: int, arg):
     if op.name in choosing.CONDITIONS:
         return undetached(arg)
     if op.vjp(place) is not None:
-        return arg.numbers() if isinstance(arg, Mask) else arg
+        return arg if is_constant else [as_value(each) for each in arg] if op.each else as_value(arg)
     check = _CHECKS.get(op.parameters[place] if place < len(op.parameters) else "")
     if check is not None:
         check(op.name, arg)
     return arg
+
+
+def as_value(arg):
+    """A condition or a constant where a gradient flows to its neighbours: numbers like theirs."""
+    if isinstance(arg, Shape):
+        raise UnknownSizeError("a shape is computed with, and its sizes are known only at the call.")
+    return arg.numbers() if isinstance(arg, (Mask, Weights)) else arg
+
+
+def called_plainly(func: Callable, args: tuple, kwargs: dict):
+    """A function of torch, of constants: no gradient flows through, so that it needs no rule. Of several results, a
+    constant for each."""
+    name = resolve_name(func) or f"torch.{func.__name__}"
+    graph = next(each for each in flat((args, [*kwargs.values()])) if isinstance(each, Thing)).graph
+    if graph.shapes is None:
+        raise UnknownSizeError(f"{name}: of what kind its result is, is known only at the call.")
+    if func.__name__.endswith("_") and not func.__name__.startswith("_"):
+        raise CompileError(f"{name}: a value is never changed in place. Without the _ it gives a new one.")
+    said = bare(captured(name, graph, (args, tuple(kwargs.items()))))
+    try:
+        result = graph.shapes.value(Node("call", (Call(name), *said), CONSTANT, 0))
+    except (RuntimeError, TypeError, ValueError, LookupError) as error:
+        raise UnfitError(f"{name} of what is known only at the call: {str(error).split(chr(10))[0]}") from error
+    if isinstance(result, torch.Tensor):
+        return constant_of(graph, Call(name), said, result)
+    if not isinstance(result, (tuple, list)) or isinstance(result, torch.Size):
+        return result
+    if type(result) in (tuple, list) and not graph.shapes.has_sizes:
+        raise UnknownSizeError(f"{name}: how many results it has is known only at the call.")
+    return type(result)([constant_of(graph, Call(name, at), said, each) for at, each in enumerate(result)])
+
+
+def constant_of(graph: Graph, call: Call, said: tuple, like: torch.Tensor):
+    return wrapped(graph, graph("call", call, *said, kind=MASK if like.dtype == torch.bool else CONSTANT))
+
+
+def without_gradient(name: str, func: Callable, args: tuple, kwargs: dict):
+    """torch.isnan(x), x.argmax(1): their results are no floats, so that no gradient could flow through."""
+    result = called_plainly(func, plain(args), {key: plain(value) for key, value in kwargs.items()})
+    for each in result if isinstance(result, tuple) else (result,):
+        if not isinstance(each, (Mask, Weights)) or each.dtype.is_floating_point or each.dtype.is_complex:
+            raise CompileError(f"{spelled(name)} is not an operator of the engine. {advice(name, FUNCTIONS)}")
+    return result
+
+
+def plain(arg):
+    """The same, with constants in the place of the symbols in it."""
+    if isinstance(arg, Symbol):
+        return arg.weights
+    return type(arg)([plain(each) for each in arg]) if type(arg) in (tuple, list) else arg
 
 
 def captured(what: str, graph: Graph, arg):
@@ -145,7 +206,7 @@ def bare(arg):
     if isinstance(arg, Thing):
         return arg.node
     if isinstance(arg, (tuple, list)):
-        return type(arg)([bare(each) for each in arg])
+        return (list if isinstance(arg, list) else tuple)([bare(each) for each in arg])
     if isinstance(arg, slice):
         return slice(bare(arg.start), bare(arg.stop), bare(arg.step))
     return arg
@@ -195,22 +256,11 @@ class Size(Thing):
     def __pow__(self, other):
         return self._of("size_pow", other)
 
-    def __index__(self) -> int:
-        raise CompileError(f"{self!r} is known only at the call, and the function needs it as a number to go on.")
-
-    __int__ = __float__ = __index__
-
     def __repr__(self) -> str:
         if self.node.op == "size":
             x, dim = self.node.args
             return f"the size {x.name or 'x'}.shape[{dim}]"
         return "what is computed from sizes"
-
-    def _compared(self, other):
-        raise CompileError("a size is known only at the call: the compiled expression cannot choose by it.")
-
-    __lt__ = __le__ = __gt__ = __ge__ = __eq__ = __ne__ = _compared
-    __hash__ = object.__hash__
 
 
 class Shape(Thing):
@@ -220,43 +270,63 @@ class Shape(Thing):
 
     def __getitem__(self, index):
         x = self.node.args[0]
-        if self.node.op == "shape" and isinstance(index, int):
+        if self.is_whole and isinstance(index, int):
             return 1 if self.graph.shapes is not None and not len(self) else self.make("size", x, index, kind=SIZE)
-        if self.node.op == "shape" and isinstance(index, slice):
+        if self.is_whole and isinstance(index, slice):
             return self.make("shape_part", x, index, kind=SHAPE)
-        raise CompileError(f"x.shape[{index!r}]: write the index of one dimension, or a slice of them.")
+        return self.asked()
 
     def __iter__(self):
-        if self.node.op == "shape" and self.graph.shapes is not None:
+        if self.is_whole and self.graph.shapes is not None:
             yield from [self[place] for place in range(len(self))]
         else:
             yield self  # `f(*x.shape)` hands it on whole
 
+    @property
+    def is_whole(self) -> bool:
+        return self.node.op == "shape"
+
     def numel(self) -> Size:
-        return self.make("numel", self.node.args[0], kind=SIZE)
+        return self.make("numel", self.node.args[0], kind=SIZE) if self.is_whole else self.asked()
 
     def __len__(self) -> int:
-        if self.graph.shapes is not None:
-            return self.graph.shapes.rank(self.node.args[0])
-        raise CompileError(
-            "the number of dimensions is known only at the call: count dimensions from the end, x.sum(dim=-1), "
-            "x.shape[-1]; or give example inputs: compile_aggregate(f, example=(x, …))."
-        )
+        known = self.graph.shapes if self.is_whole else None
+        return self.asked() if known is None else known.rank(self.node.args[0])
 
     def __eq__(self, other) -> bool:
         if isinstance(other, tuple) and not other:  # `x.shape == ()` asks for a scalar
             return self.graph.shapes is not None and not len(self)
-        if self.graph.shapes is None:
-            raise CompileError("a shape is known only at the call: the compiled expression cannot choose by it.")
+        both_whole = self.is_whole and isinstance(other, Shape) and other.is_whole
+        if not both_whole or self.graph.shapes is None or not self.graph.shapes.has_sizes:
+            return self.asked()
         return self.graph.shapes.same(self.node.args[0], other.node.args[0])
 
-    __hash__ = object.__hash__
+    def __repr__(self) -> str:
+        return f"the shape of '{self.node.args[0].name or 'x'}'"
+
+
+def asked(self, *_):
+    """Whatever else is done with a size or a shape needs its number."""
+    raise UnknownSizeError(
+        f"{self!r} is known only at the call, and the function needs it as a number to go on. Give example inputs: "
+        f"compile_aggregate(f, example=(x, …))."
+    )
+
+
+_ASKED = "add radd sub rsub mul rmul truediv rtruediv floordiv rfloordiv mod rmod divmod rdivmod pow rpow neg pos abs "
+_ASKED += "round bool index int float lt le gt ge eq ne contains"
+for _kind in (Size, Shape):
+    _kind.asked = asked
+    for _name in _ASKED.split():
+        if f"__{_name}__" not in vars(_kind):
+            setattr(_kind, f"__{_name}__", asked)
+    _kind.__hash__ = object.__hash__
 
 
 def compares(op: Op) -> Callable:
     def method(self, *others):
         for other in others:
-            if not isinstance(other, (Real, Symbol, Mask, torch.Tensor)):
+            if not isinstance(other, (Real, Size, Elements, Mask, torch.Tensor)):
                 raise CompileError(f"cannot compare {self!r} with a {type(other).__name__}.")
         return op(self, *others)
 
@@ -292,13 +362,27 @@ class Mask(Thing):
     """A condition, as comparisons give it: no gradient flows through. As a factor it is 1 and 0."""
 
     __slots__ = ()
-    __and__ = compares(choosing.both)
-    __or__ = compares(choosing.either)
+    __and__ = __rand__ = compares(choosing.both)
+    __or__ = __ror__ = compares(choosing.either)
     __invert__ = compares(choosing.negated)
+    __eq__, __ne__ = compares(choosing.eq), compares(choosing.ne)
+    __hash__ = object.__hash__
 
     @property
     def value(self) -> Mask:
         return self
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.bool
+
+    @property
+    def shape(self):
+        return shape_of(self)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
 
     def numbers(self) -> Symbol:
         return self.make("indicator", self)
@@ -306,14 +390,18 @@ class Mask(Thing):
     def to(self, dtype=None) -> Symbol:
         return self.numbers()
 
+    float = double = type_as = to
+
     def __mul__(self, other) -> Symbol:
         return self.numbers() * other
 
     __rmul__ = __mul__
-    __rand__, __ror__ = __and__, __or__
 
     def __getattr__(self, name: str):
-        raise CompileError(f"a condition has no '{name}'. Conditions are for where(condition, a, b), joined by & | ~.")
+        return method_of(self, name, f"a condition has no '{name}'. Conditions are for where(condition, a, b).")
+
+    def __getitem__(self, index) -> Mask:
+        return shapes.index(self, tuple(map(places_of, parts_of(index))))
 
     def _operand(self, other):
         raise CompileError("a condition is not a number: write where(condition, 1.0, 0.0), or condition * x.")
@@ -321,20 +409,28 @@ class Mask(Thing):
     __add__ = __radd__ = __sub__ = __rsub__ = __truediv__ = __rtruediv__ = _operand
 
 
-class Weights(Thing):
-    """A constant tensor that a gradient is multiplied with."""
+def shape_of(x: Thing):
+    """The sizes, where they are known while the function is read."""
+    known = None if x.graph.shapes is None else x.graph.shapes.sizes(x.node)
+    return x.make("shape", shaped_like(x.node), kind=SHAPE) if known is None else known
 
-    __slots__ = ()
+
+def method_of(x: Thing, name: str, otherwise: str) -> Callable:
+    """One that torch's tensors have, and that is no operator."""
+    method = getattr(torch.Tensor, name, None)
+    if not callable(method):
+        raise CompileError(otherwise)
+    return lambda *args, **kwargs: x.__torch_function__(method, (), (x, *args), kwargs)
 
 
-class Symbol(Thing, Operators):
-    """Stands for a Variable: its operators, methods and shape."""
+class Elements(Thing, Operators):
+    """What has elements: the operators, methods and shape of a Variable."""
 
     __slots__ = ()
 
     @property
-    def shape(self) -> Shape:
-        return self.make("shape", shaped_like(self.node), kind=SHAPE)
+    def shape(self):
+        return shape_of(self)
 
     def size(self, dim: int | None = None):
         return self.shape if dim is None else self.shape[dim]
@@ -343,17 +439,10 @@ class Symbol(Thing, Operators):
         return self.ndim
 
     @property
-    def name(self) -> str:
-        return self.node.name
-
-    @property
     def dtype(self) -> torch.dtype:
         known = None if self.graph.shapes is None else self.graph.shapes.dtype(self.node)
         if known is None:
-            raise CompileError(
-                f"the dtype of {self!r} is known only at the call. Give example inputs: "
-                f"compile_aggregate(f, example=(x, …))."
-            )
+            raise UnknownSizeError(f"the dtype of {self!r} is known only at the call.")
         return known
 
     @property
@@ -361,24 +450,8 @@ class Symbol(Thing, Operators):
         """Where constants are made: on the processor."""
         return torch.device("cpu")
 
-    def numel(self) -> Size:
-        return self.make("numel", shaped_like(self.node), kind=SIZE)
-
-    @property
-    def value(self) -> Symbol:
-        """The raw tensor. No gradient flows through it, unless it is an aggregate's forward that is read."""
-        return self.detach()
-
-    data = value
-
-    def detach(self) -> Symbol:
-        return self if self.graph.reads_tensors else pointwise.detach(self)
-
-    def named(self, name: str, compute: Callable) -> Symbol:
-        result = compute()
-        if not result.node.chosen:
-            result.node.name, result.node.chosen = name, True
-        return result
+    def numel(self):
+        return self.shape.numel()
 
     __lt__ = compares(choosing.lt)
     __le__ = compares(choosing.le)
@@ -389,13 +462,15 @@ class Symbol(Thing, Operators):
     __hash__ = object.__hash__
 
     def __iter__(self):
-        raise CompileError(f"the number of rows of {self!r} is known only at the call: take them by index, x[0], x[1].")
+        return iter(self.unbind(0))
 
     def __len__(self) -> int:
-        raise CompileError(f"the number of rows of {self!r} is known only at the call: write x.shape[0] for a size.")
+        return self.shape[0].__index__()
 
     def _number(self, *_):
         raise CompileError(f"{self!r} has no value while the function is compiled: it cannot be made a number.")
+
+    item = tolist = __float__ = __int__ = __index__ = _number
 
     def new_zeros(self, *size) -> Symbol:
         return self.filled(size, 0.0)
@@ -406,16 +481,60 @@ class Symbol(Thing, Operators):
     def filled(self, size: tuple, number: float) -> Symbol:
         return wrapped(self.graph, self.graph("filled", bare(sizes_of(size)), number))
 
-    item = tolist = __float__ = __int__ = __index__ = _number
-
-    def __getitem__(self, index) -> Symbol:
+    def __getitem__(self, index):
         return super().__getitem__(tuple(map(places_of, parts_of(index))))
 
     def __setitem__(self, index, value):
         raise CompileError("a value is never changed in place: build the new one with where, cat or stack.")
 
     def __getattr__(self, name: str):
-        raise CompileError(f"'{name}' is not an operator of the engine. {advice(name, METHODS)}")
+        return method_of(self, name, f"'{name}' is not an operator of the engine. {advice(name, METHODS)}")
+
+
+class Weights(Elements):
+    """A constant tensor: places, factors of a gradient, and what is computed of numbers alone."""
+
+    __slots__ = ()
+
+    def numbers(self) -> Symbol:
+        symbol = Symbol(self.graph, self.node)
+        return pointwise.detach(symbol) if self.node.kind == VALUE else self.make("given", self)
+
+    def detach(self) -> Weights:
+        return self
+
+    value = data = weights = property(detach)
+
+
+class Symbol(Elements):
+    """Stands for a Variable."""
+
+    __slots__ = ()
+
+    @property
+    def name(self) -> str:
+        return self.node.name
+
+    @property
+    def value(self) -> Symbol:
+        """The raw tensor. No gradient flows through it, unless it is an aggregate's forward that is read."""
+        return self.detach()
+
+    data = value
+
+    @property
+    def weights(self) -> Weights:
+        """The same numbers as a constant."""
+        return Weights(self.graph, self.node)
+
+    def detach(self) -> Symbol:
+        return self if self.graph.reads_tensors else pointwise.detach(self)
+
+    def named(self, name: str, compute: Callable) -> Symbol:
+        result = compute()
+        if not result.node.chosen:
+            result.node.name, result.node.chosen = name, True
+        return result
 
 
 KINDS = {VALUE: Symbol, MASK: Mask, CONSTANT: Weights, SIZE: Size, SHAPE: Shape}

@@ -11,16 +11,15 @@ from ..language.errors import ProgramError, RunError, error_at, lines_of
 from ..language.leaves import LEAVES, shown
 from ..language.limits import Guard, Limits
 from ..language.machine import Machine
-from ..language.names import NOTEBOOK, F
+from ..language.names import FIELDS, NOTEBOOK, F
 from ..language.nodes import seeds
 from ..language.parse import Parsed, parse
 from ..language.rewrite import written
 from ..ops import ALIASES, FUNCTIONS, METHODS
 from ..trace import LimitError
-from .graph import Graph, needed_for
-from .shapes import ranks_of
-from .symbols import CompileError, Mask, Shape, Size, Symbol, Thing, bare
-from .tracing import Expression, parameters_of, result_node
+from .graph import Graph, Node, needed_for
+from .symbols import CompileError, Mask, Shape, Size, Symbol, Thing, UnknownSizeError, bare
+from .tracing import Expression, Known, Source, parameters_of, result_node
 
 LIMITS = Limits(text=20_000, statements=5_000, elements=1_000)  # elements: of a constant that stands in the text
 MOST_NODES = 5_000
@@ -30,27 +29,36 @@ _FUNCTIONS = FUNCTIONS | ALIASES
 _RANDOM = ("rand", "randn")
 
 
-def read_text(text: str, example: Sequence = ()) -> Expression:
-    """`example`: inputs, by whose ranks x.ndim is known. Raises ProgramError, with line and column, for a text that is
-    no expression of the language."""
+def source_of_text(text: str) -> Source:
+    """Of a text. Raises ProgramError, with line and column, for one that is no expression; so does reading it."""
     parsed = parse(text, LIMITS, free=True)
     lines = lines_of(text)
     if not parsed.statements:
         raise ProgramError("there is no expression. Write one, such as (a + b) * b.", 1, 1, lines[0])
-    return Compiled(text, parsed, lines, example).expression()
+    last = parsed.statements[-1]
+    name, inputs = "f", list(parsed.inputs)
+    if isinstance(last, ast.FunctionDef):  # its parameters are inputs too
+        name, names = last.name, [each.arg for each in last.args.args]
+        inputs += names[: len(names) - len(last.args.defaults)]
+    what = as_docstring("; ".join(line.strip() for line in lines if line.strip() and not line.strip().startswith("#")))
+
+    def read(known: Known | None = None) -> Expression:
+        compiled = Compiled(text, parsed, lines)
+        results = compiled.results(inputs, known)
+        return Expression(compiled.graph, [compiled.symbols[each].node for each in inputs], results, name, what)
+
+    return Source(inputs, name, what, read)
 
 
 class Compiled(Machine):
     """A Machine over symbols: what is computed from them makes nodes of a graph."""
 
-    def __init__(self, text: str, parsed: Parsed, lines: Sequence[str], example: Sequence = ()):
+    def __init__(self, text: str, parsed: Parsed, lines: Sequence[str]):
         super().__init__(text, parsed, NoSizes(LIMITS), None, {}, seeds(parsed.statements))
         self.lines = lines
         self.graph = Graph()
         self.graph.watcher = self.node_made
-        self.symbols: dict[str, Symbol] = {name: self.leaf_symbol(name) for name in parsed.inputs}
-        self.namespace |= self.symbols
-        self.example = example
+        self.symbols: dict[str, Symbol] = {}
         self.numbers: dict = {}  # of the constants in the text, by their nodes
         self.value = None
 
@@ -67,35 +75,30 @@ class Compiled(Machine):
         if len(self.graph.nodes) > MOST_NODES:
             raise LimitError("nodes", MOST_NODES, f"more than {MOST_NODES} operations.")
 
-    def expression(self) -> Expression:
+    def results(self, names: Sequence[str], known: Known | None) -> list[Node]:
+        """Run over symbols for these inputs, of which this much is known."""
         last = self.parsed.statements[-1]
+        self.symbols = {name: self.leaf_symbol(name) for name in names}
+        self.graph.shapes = known and known([each.node for each in self.symbols.values()])
+        self.namespace |= {name: self.symbols[name] for name in self.parsed.inputs}
         try:
-            if self.symbols:
-                self.graph.shapes = ranks_of([each.node for each in self.symbols.values()], self.example)
             self.run()
-            if isinstance(last, ast.FunctionDef):  # its parameters are the inputs
-                self.value = self.function_value(last)
+            if isinstance(last, ast.FunctionDef):
+                given = {name: self.symbols[name] for name in names if name not in self.parsed.inputs}
+                self.value = self.namespace[last.name](**given)
             elif not isinstance(last, ast.Expr | ast.Return | ast.Assign | ast.AugAssign | ast.AnnAssign):
                 raise RunError("the last line says what is computed: write the name of the result.")
-            value = self.value
-            results = [self.result_of(each) for each in (value if isinstance(value, tuple) else (value,))]
-            if not self.symbols:
+            several = self.value if isinstance(self.value, tuple) else (self.value,)
+            results = [self.result_of(each) for each in several]
+            if not names:
                 raise RunError("nothing is an input here: leave a name without a value, as in (a + b) * b.")
+        except UnknownSizeError:
+            raise
         except (RunError, CompileError, LimitError, RecursionError) as error:
+            if isinstance(error, RunError) and self.graph.has_unknown_sizes:
+                raise UnknownSizeError(str(error)) from error
             raise error_at(getattr(error, "node", last), self.lines, said_of(error)) from None
-        self.graph.shapes = None
-        what = "; ".join(line.strip() for line in self.lines if line.strip() and not line.strip().startswith("#"))
-        inputs = [symbol.node for symbol in self.symbols.values()]
-        name = last.name if isinstance(last, ast.FunctionDef) else "f"
-        return Expression(self.graph, inputs, results, name, as_docstring(what), "\n".join(self.lines))
-
-    def function_value(self, definition: ast.FunctionDef):
-        defaults = len(definition.args.defaults)
-        names = [each.arg for each in definition.args.args]
-        given = {name: self.leaf_symbol(name) for name in names[: len(names) - defaults]}
-        self.symbols |= given
-        self.graph.shapes = ranks_of([each.node for each in self.symbols.values()], self.example)
-        return self.namespace[definition.name](**given)
+        return results
 
     def result_of(self, value):
         if isinstance(value, Symbol) and not any(node.op == "input" for node in needed_for([value.node])):
@@ -171,6 +174,8 @@ class Compiled(Machine):
 
     def attribute(self, number: int, value, attribute: str, name: str | None = None):
         node = self.nodes[number]
+        if attribute in FIELDS:
+            return self.field(node, value, attribute, name)
         if not isinstance(value, Symbol):
             raise RunError(f"{self.text(node)}: '.{attribute}' is for a tensor, not for {shown(value)}.")
         if attribute in ("value", "name"):
@@ -283,17 +288,23 @@ class Forward(Compiled):
         return super().function(number, function, arguments, keywords, name, raw)
 
 
-def read_forward(function: FunctionType) -> Expression:
-    """The graph of what a function of a program computes. Raises CompileError where symbols cannot follow it."""
-    forward = Forward(function.__globals__["_machine"])
-    inputs = {name: forward.leaf_symbol(name) for name in parameters_of(function)}
-    try:
-        returned = forward.moved(function.__globals__["_machine"], function)(**inputs)
-    except (RunError, LimitError) as error:
-        raise CompileError(str(error)) from None
-    several = returned if isinstance(returned, (tuple, list)) else (returned,)
-    results = [result_node(forward.graph, each) for each in several]
-    return Expression(forward.graph, [each.node for each in inputs.values()], results, function.__name__, "", "")
+def source_of_own(function: FunctionType) -> Source:
+    """What a function of a program computes."""
+    machine, names = function.__globals__["_machine"], parameters_of(function)
+
+    def read(known: Known | None = None) -> Expression:
+        forward = Forward(machine)
+        inputs = [forward.leaf_symbol(name) for name in names]
+        forward.graph.shapes = known and known([each.node for each in inputs])
+        try:
+            returned = forward.moved(machine, function)(*inputs)
+        except (RunError, LimitError) as error:
+            raise CompileError(str(error)) from None
+        several = returned if isinstance(returned, (tuple, list)) else [returned]
+        results = [result_node(forward.graph, each) for each in several]
+        return Expression(forward.graph, [each.node for each in inputs], results, function.__name__, "")
+
+    return Source(names, function.__name__, "", read)
 
 
 def said_of(error: Exception) -> str:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
 from ..ops import TABLE, Op
+from .case import Case
 from .code import Code, function_name, lines_of
 from .reverse import Differentiated
 from .run import module_of
-from .shapes import Shapes, Unknown
+from .shapes import LEVELS, Ranks, Unknown
 from .symbols import CompileError
 
 MOST_PATTERNS = 8  # with more patterns than these, only that of a first backward gets a body of its own
@@ -22,26 +23,27 @@ class TorchFunction:
     """Computes on tensors, through a `torch.autograd.Function` that can be differentiated any number of times.
 
     `source`: a whole module, to paste into a project; `function`: the Function in it. Both are for the ranks of the
-    latest call (before any, for those of the aggregate), and for all sizes: broadcasting is undone wherever there may
-    have been some.
+    latest call (before any, for those of the aggregate), and for all sizes, unless what was compiled asks for some:
+    broadcasting is undone wherever there may have been some.
     """
 
     def __init__(self, aggregate):
         self.aggregate = aggregate
-        self.modules: dict[tuple[int, ...], Module] = {}
-        self.module = self.made(aggregate.case.made.shapes)
+        self.modules: dict[tuple, Module] = {}
+        case = aggregate.case
+        self.module = self.made(case, [case.made.shapes.value(node) for node in case.made.inputs])
 
     def __call__(self, *tensors: torch.Tensor):
-        ranks = tuple([x.dim() for x in tensors])
-        if ranks not in self.modules:
-            self.made(self.aggregate.case_of([x.detach() for x in tensors]).made.shapes)
-        self.module = self.modules[ranks]
+        self.module = self.modules.get(self.key(tensors)) or self.made(
+            self.aggregate.case_of([x.detach() for x in tensors]), tensors
+        )
         return self.module.call(*tensors)
 
-    def made(self, shapes: Shapes) -> Module:
-        inputs = self.aggregate.expression.inputs
-        ranks = tuple(shapes.rank(node) for node in inputs)
-        return self.modules.setdefault(ranks, Module(self.aggregate, shapes))
+    def key(self, tensors: Sequence[torch.Tensor]) -> tuple:
+        return (LEVELS[self.aggregate.level] or Ranks).key(tensors)
+
+    def made(self, case: Case, tensors: Sequence[torch.Tensor]) -> Module:
+        return self.modules.setdefault(self.key(tensors), Module(self.aggregate.written, case))
 
     @property
     def source(self) -> str:
@@ -55,18 +57,18 @@ class TorchFunction:
 class Module:
     """The text for inputs of some ranks, and what it defines."""
 
-    def __init__(self, aggregate, shapes: Shapes):
-        expression = aggregate.expression
-        self.made = Differentiated(expression.graph, expression.inputs, expression.results, Unknown(shapes))
-        self.code = Code(aggregate.written, expression.what, self.made, tensor=True)
-        self.name = function_name(aggregate.written)
+    def __init__(self, name: str, case: Case):
+        expression, shapes = case.expression, Unknown(case.made.shapes)
+        self.made = Differentiated(expression.graph, expression.inputs, expression.results, shapes)
+        self.code = Code(name, expression.what, self.made, tensor=True)
+        self.name = function_name(name)
         count = len(self.made.outputs)
         patterns = list(itertools.product((True, False), repeat=count))[:-1] if 2**count <= MOST_PATTERNS else []
         self.first = tuple(node in self.made.results for node in self.made.outputs)
         self.patterns = list(dict.fromkeys([self.first, *patterns, (True,) * count]))
         self.source = self.text()
-        defined = module_of(self.source, aggregate.written)
-        self.call: Callable = defined[aggregate.written]
+        defined = module_of(self.source, name)
+        self.call: Callable = defined[name]
         self.function: type[torch.autograd.Function] = defined[self.name]
 
     def text(self) -> str:

@@ -12,7 +12,7 @@ from simplegrad.locks import cached_property
 
 from ..ops import Op
 from ..ops.pointwise import STEPS
-from .graph import CONSTANT, MASK, SHAPE, SIZE, Node, operation
+from .graph import CONSTANT, MASK, SHAPE, SIZE, Call, Node, operation
 from .symbols import CompileError, shaped_like
 
 _FACTORS = ("add", "sub", "mul", "div")  # where a number costs torch more than a tensor
@@ -54,11 +54,33 @@ class Writer:
         op = operation(node.op)
         if node.op in ("constant", "captured", "captured_constant"):
             return op.written(node.args, self.form(op))  # of numbers that were read, and written anew: see leaves.py
+        if node.op == "call":
+            return self.call(*node.args)
         raw = self.tensor or node.kind in (MASK, CONSTANT)
         args = [self.argument(op, arg, raw, place) for place, arg in enumerate(node.args)]
         if self.fast and node.op in _FACTORS:
             args = self.factors(node, args)
         return op.written(args, self.form(op))
+
+    def call(self, call: Call, args: tuple, keywords: tuple) -> str:
+        """A function of torch, or a method of a tensor; of several results one is picked."""
+        said = [self.said(each) for each in args] + [f"{key}={self.said(value)}" for key, value in keywords]
+        name = call.name
+        if name.startswith("torch.Tensor."):
+            name = f"{said.pop(0)}.{name.removeprefix('torch.Tensor.')}"
+        return f"{name}({', '.join(said)})" + ("" if call.place is None else f"[{call.place}]")
+
+    def said(self, arg) -> str:
+        """An argument of a call, as it is written there."""
+        if isinstance(arg, (tuple, list)):
+            texts = [self.said(each) for each in arg]
+            inside = ", ".join(texts) + "," * (isinstance(arg, tuple) and len(texts) == 1)
+            return f"({inside})" if isinstance(arg, tuple) else f"[{inside}]"
+        if isinstance(arg, slice):
+            return self.part(arg, True, spelled=True)
+        if isinstance(arg, str) and arg.isidentifier():  # a word: "bilinear"
+            return repr(arg)
+        return "..." if arg is Ellipsis else self.operand(arg, True)
 
     def form(self, op: Op):
         """How the operator is written where this code runs."""
@@ -66,7 +88,8 @@ class Writer:
 
     def argument(self, op: Op, arg, raw: bool, place: int) -> str:
         if isinstance(arg, tuple):
-            return f"({self.parts(arg, raw, spelled=True)},)" if op.by_name else self.parts(arg, raw)
+            comma = "," * (len(arg) == 1)
+            return f"({self.parts(arg, raw, spelled=True)}{comma})" if op.by_name else self.parts(arg, raw)
         if isinstance(arg, list):
             return ", ".join(self.operand(each, raw) for each in arg)
         text = self.operand(arg, raw)
@@ -86,7 +109,7 @@ class Writer:
             return literal(arg)
         if arg.kind in (SIZE, SHAPE):
             return self.size(arg)
-        name = self.names[arg]
+        name = arg.args[0].text if arg.is_by_name and arg not in self.names else self.names[arg]
         if not raw or arg.kind in (MASK, CONSTANT):
             return name
         return f"{name}.value" if arg in self.boxed or not self.tensor else name
@@ -125,7 +148,8 @@ class Writer:
         if isinstance(part, slice):
             ends = [end if end is None else self.operand(end, False) for end in (part.start, part.stop, part.step)]
             if spelled:
-                return f"slice({', '.join(map(str, ends[:2] if ends[2] is None else ends))})"
+                ends = ends if ends[2] is not None else ends[:2] if ends[0] is not None else ends[1:2]
+                return f"slice({', '.join(map(str, ends))})"
             return ":".join("" if end is None else end for end in (ends[:2] if ends[2] is None else ends))
         if isinstance(part, (list, tuple)):
             return f"[{', '.join(self.part(each, raw) for each in part)}]"

@@ -8,8 +8,8 @@ from numbers import Real
 import torch
 
 from . import matrices
-from .composed import chosen, composed, publish, values_of
-from .methods import FUNCTIONS, UnsupportedError, cat, stack
+from .composed import chosen, composed, publish
+from .methods import FUNCTIONS, UnsupportedError, cat, stack, values_of
 
 
 @composed
@@ -117,7 +117,7 @@ def matrix_norm(x, ord="fro", dim=(-2, -1), keepdim: bool = False, *, dtype=None
     chosen("ord", ord, ("fro", "nuc", 1, -1, 2, -2, math.inf, -math.inf))
     x = x if dtype is None else x.to(dtype)
     sizes = svdvals(x.movedim(dim, (-2, -1)))
-    if is_nearly_singular(values_of("matrix_norm", x).movedim(dim, (-2, -1))):
+    if is_nearly_singular(values_of(x).movedim(dim, (-2, -1))):
         raise UnsupportedError(
             f"matrix_norm(…, ord={ord!r}) of a matrix without full rank: it has no derivative there."
         )
@@ -148,7 +148,7 @@ def eigvalsh(x, UPLO: str = "L"):
 @composed
 def eigh(x, UPLO: str = "L"):
     """(eigenvalues, eigenvectors) of a symmetric matrix."""
-    found = torch.linalg.eigh(values_of("eigh", x), UPLO)
+    found = torch.linalg.eigh(values_of(x), UPLO)
     return type(found)((eigvalsh(x, UPLO), matrices.eigenvectors(x, is_upper(UPLO))))
 
 
@@ -165,7 +165,7 @@ def svdvals(x, *, driver=None):
 @composed
 def linalg_svd(x, full_matrices: bool = True, *, driver=None):
     """(U, S, V transposed). No gradient flows through what full_matrices adds to U or V."""
-    found = torch.linalg.svd(values_of("linalg.svd", x), full_matrices)
+    found = torch.linalg.svd(values_of(x), full_matrices)
     k = min(x.shape[-2:])
     left, right = matrices.svd_left(x), matrices.svd_right(x).mT
     left = left if found[0].shape[-1] == k else cat([left, found[0][..., k:]], -1)
@@ -210,7 +210,7 @@ def pinv(x, rtol=None, hermitian: bool = False, *, atol=None, rcond=None):
 @composed
 def lstsq(x, b, rcond=None, *, driver=None):
     """(solution, residuals, rank, singular values), of matrices of full rank."""
-    found = torch.linalg.lstsq(values_of("lstsq", x), getattr(b, "value", b), rcond, driver=driver)
+    found = torch.linalg.lstsq(values_of(x), getattr(b, "value", b), rcond, driver=driver)
     solution = pinv(x) @ b
     away = (x @ solution - b).square().sum(-2) if found[1].numel() else found[1]
     return type(found)((solution, away, *found[2:]))
@@ -290,7 +290,7 @@ def logdet(x):
 @composed
 def slogdet(x):
     """(sign, log of the absolute value); no gradient flows through the sign."""
-    found = torch.linalg.slogdet(values_of("slogdet", x))
+    found = torch.linalg.slogdet(values_of(x))
     return type(found)((found[0], matrices.logabsdet(x)))
 
 

@@ -8,8 +8,8 @@ from numbers import Real
 import torch
 
 from . import shapes
-from .composed import chosen, composed, publish, values_of
-from .methods import METHODS, UnsupportedError, cat, pad, raw, stack, where
+from .composed import chosen, composed, publish
+from .methods import METHODS, UnsupportedError, cat, pad, raw, stack, values_of, where
 
 
 @composed
@@ -353,8 +353,8 @@ def products(x, dim: int, index, src):
 
 def extremes(x, dim: int, index, src, reduce: str, include_self: bool):
     """The mean of those that are largest, which share a gradient."""
-    values, given = values_of("scatter_reduce", x), values_of("scatter_reduce", src)
-    found = values.scatter_reduce(dim, index, given, reduce, include_self=include_self)
+    values, given = values_of(x), values_of(src)
+    found = torch.scatter_reduce(values, dim, index, given, reduce, include_self=include_self)
     used = torch.zeros_like(values).scatter(dim, index, 1.0) > 0
     own = (values == found) & (include_self | ~used)
     among = given.narrow(dim, 0, index.shape[dim]) if given.shape[dim] > index.shape[dim] else given

@@ -12,7 +12,17 @@ from numbers import Real
 import torch
 
 from . import choosing, pointwise
-from .methods import FUNCTIONS, METHODS, Operators, UnsupportedError, cat, method_of, raw, where, with_numpys_names
+from .methods import (
+    FUNCTIONS,
+    METHODS,
+    Operators,
+    UnsupportedError,
+    cat,
+    method_of,
+    values_of,
+    where,
+    with_numpys_names,
+)
 from .table import TABLE
 
 
@@ -239,8 +249,8 @@ def fmin(x, other):
 @composed
 def copysign(x, other):
     """The size of the one with the sign of the other, through which no gradient flows."""
-    turned = torch.signbit(values_of("copysign", x)) != torch.signbit(torch.as_tensor(raw(other)))
-    return where(x == 0, raw(x).copysign(raw(other)), where(turned, -x, x))
+    turned = torch.signbit(values_of(x)) != torch.signbit(values_of(other))
+    return where(x == 0, torch.copysign(values_of(x), values_of(other)), where(turned, -x, x))
 
 
 @composed
@@ -271,18 +281,11 @@ def float_power(x, exponent):
 # --- values, with their places ---------------------------------------------------------------------------------------
 
 
-def values_of(name: str, x) -> torch.Tensor:
-    value = raw(x)
-    if not isinstance(value, torch.Tensor):
-        raise UnsupportedError(f"{name} chooses by values, which are known only at the call.")
-    return value.detach()
-
-
 def with_places(name: str) -> Callable:
     """What torch finds along a dimension, taken from x where it found it."""
 
     def found(x, *args, **kwargs):
-        values, indices = result = getattr(torch, name)(values_of(name, x), *args, **kwargs)
+        _, indices = result = getattr(torch, name)(values_of(x), *args, **kwargs)
         dim = kwargs.get("dim", next((a for a in args[name in ("topk", "kthvalue") :] if type(a) is int), -1))
         if not x.ndim:
             taken = x.clone()
@@ -290,7 +293,7 @@ def with_places(name: str) -> Callable:
             taken = x.gather(dim, indices.unsqueeze(dim)).squeeze(dim)
         else:
             taken = x.gather(dim, indices)
-        return type(result)((taken.reshape(values.shape), indices))
+        return type(result)((taken, indices))
 
     found.__name__ = name
     return found

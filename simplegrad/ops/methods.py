@@ -511,6 +511,12 @@ def raw(x):
     return getattr(x, "value", x)
 
 
+def values_of(x):
+    """The numbers of x alone, through which no gradient flows: a tensor, or what stands for one in the compiler."""
+    weights = getattr(x, "weights", None)
+    return torch.as_tensor(raw(x)).detach() if weights is None else weights
+
+
 def _has_dtype(each: object) -> bool:
     return isinstance(each, torch.dtype) or isinstance(getattr(each, "dtype", None), torch.dtype)
 
@@ -539,11 +545,7 @@ def _extreme(x, name: str, dim, keepdim: bool):
         return x.amax() if name == "max" else x.amin()
     if not isinstance(dim, int) or isinstance(dim, bool):
         return x.maximum(dim) if name == "max" else x.minimum(dim)
-    if not hasattr(x, "value") or not isinstance(x.value, torch.Tensor):
-        raise UnsupportedError(
-            f"{name}(dim=…) gives indices too, which are known only at the call. Write {'a' + name}(dim=…)."
-        )
-    values, indices = getattr(x.value, name)(dim, True)
+    values, indices = getattr(torch, name)(values_of(x), dim, True)
     found = x.gather(dim, indices) if x.ndim else x.clone()
     made = getattr(torch.return_types, name)
     return made((found if keepdim or not x.ndim else found.squeeze(dim), indices if keepdim else indices.squeeze(dim)))

@@ -10,8 +10,8 @@ import torch
 
 from . import choosing
 from .arranging import scatter_reduce
-from .composed import chosen, composed, leaky_relu, values_of
-from .methods import UnsupportedError, where
+from .composed import chosen, composed, leaky_relu
+from .methods import UnsupportedError, values_of, where
 
 
 def reduced(losses, reduction: str):
@@ -383,7 +383,7 @@ def gumbel_softmax(logits, tau: Real = 1, hard: bool = False, eps: Real = 1e-10,
     soft = ((logits + noise) / tau).softmax(dim)
     if not hard:
         return soft
-    values = values_of("gumbel_softmax(hard=True)", soft)
+    values = values_of(soft)
     return soft - soft.detach() + torch.zeros_like(values).scatter_(dim, values.argmax(dim, True), 1.0)
 
 

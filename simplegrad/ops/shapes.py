@@ -89,7 +89,7 @@ pad = moving(
     lambda x, pad, value: torch.nn.functional.pad(x, pad, value=value),
     lambda g, r, shape, sizes, value: pad(g, tuple([-n for n in sizes]), 0.0),
     code="pad({}, {}, value={})",
-    in_torch="torch.nn.functional.pad({}, ({}), value={})",
+    in_torch="torch.nn.functional.pad({}, {}, value={})",
 )
 
 

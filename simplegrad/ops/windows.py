@@ -13,8 +13,8 @@ from functools import partial
 import torch
 
 from . import choosing, shapes
-from .composed import chosen, composed, publish, values_of
-from .methods import UnsupportedError, pad, where
+from .composed import chosen, composed, publish
+from .methods import UnsupportedError, pad, values_of, where
 
 plain = torch.nn.functional
 
@@ -204,10 +204,10 @@ def grid_sample(x, grid, mode: str = "bilinear", padding_mode: str = "zeros", al
         at = [reflected(each, -reach / 2, size - 1 + reach) for each, size in zip(at, sizes)]
     if padding_mode != "zeros":
         at = [each.clamp(0, size - 1) for each, size in zip(at, sizes)]
-    nearest = [values_of("grid_sample", each).round() for each in at]
+    nearest = [values_of(each).round() for each in at]
     if mode == "nearest":
         return taken_at(x, nearest)
-    lowest = [values_of("grid_sample", each).floor() for each in at]
+    lowest = [values_of(each).floor() for each in at]
     total = None
     for corner in itertools.product((0, 1), repeat=count):
         places = [low + step for low, step in zip(lowest, corner)]
@@ -223,7 +223,7 @@ def reflected(at, start: float, span: int):
     if not span:
         return at * 0.0
     away = (at - start).abs()
-    turns = (values_of("grid_sample", away) / span).floor()
+    turns = (values_of(away) / span).floor()
     rest = away - turns * span
     return where(turns % 2 == 0, rest, span - rest) + start
 
@@ -261,15 +261,13 @@ def taken_where(count: int, x, places: torch.Tensor, return_indices: bool):
 def max_pool(
     count: int, x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode: bool = False, return_indices=False
 ):
-    name = f"max_pool{count}d"
-    pool = getattr(plain, name)
-    _, places = pool(values_of(name, x), kernel_size, stride, padding, dilation, ceil_mode, True)
+    pool = getattr(plain, f"max_pool{count}d")
+    _, places = pool(values_of(x), kernel_size, stride, padding, dilation, ceil_mode, True)
     return taken_where(count, x, places, return_indices)
 
 
 def adaptive_max_pool(count: int, x, output_size, return_indices: bool = False):
-    name = f"adaptive_max_pool{count}d"
-    _, places = getattr(plain, name)(values_of(name, x), output_size, True)
+    _, places = getattr(plain, f"adaptive_max_pool{count}d")(values_of(x), output_size, True)
     return taken_where(count, x, places, return_indices)
 
 

@@ -129,7 +129,7 @@ def compile_linked(said: str) -> list[str]:
 def example_inputs(aggregate: CompiledAggregate) -> tuple[torch.Tensor, ...]:
     """Small tensors of shapes that the expression takes; floats, as the language has them. Raises CompileError where
     it computes on none."""
-    count = len(aggregate.expression.inputs)
+    count = len(aggregate.inputs)
     products = any(node.op == "matmul" for node in aggregate.expression.graph.nodes)
     vectors, matrices = ((4,),), ((2, 2), (3, 3))
     usual = (*matrices, *vectors) if products else (*vectors, *matrices)

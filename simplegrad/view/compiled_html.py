@@ -30,7 +30,7 @@ def compiled_html(
 
     Written to `path`; returned as text where that is None. Raises OSError.
     """
-    trial = CompiledAggregate(aggregate.expression, aggregate.written, aggregate.fused, aggregate.examples)
+    trial = CompiledAggregate(aggregate.compiled_from, aggregate.written, aggregate.fused, aggregate.examples)
     told = {"title": title or aggregate.name, "notices": [], "codes": []}
     trace = None
     try:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from simplegrad import Variable, check, compile_aggregate
+from simplegrad import Tape, Variable, check, compile_aggregate
 from simplegrad.compiler.symbols import CompileError
 
 EXAMPLE = torch.rand(2, 3, 4), torch.rand(4, 5)
@@ -23,20 +23,20 @@ def test_a_function_that_asks_for_the_rank():
     assert compiled.example() == EXAMPLE or all(map(torch.equal, compiled.example(), EXAMPLE))
 
 
-def test_without_an_example_it_is_said_what_is_missing():
-    with pytest.raises(CompileError, match="give example inputs: compile_aggregate"):
-        compile_aggregate(by_rank)
+def test_without_an_example_it_is_compiled_for_the_ranks_of_each_call():
+    compiled = compile_aggregate(by_rank)
+    for inputs in (EXAMPLE, (torch.rand(3, 1, 2), torch.rand(2, 2))):
+        assert check(compiled, *inputs).ok
+    assert "x.value.reshape(x.shape[0] * x.shape[1], x.shape[2])" in compiled.forward_source
 
 
-def test_inputs_of_another_rank_are_refused():
-    compiled = compile_aggregate(by_rank, example=EXAMPLE)
-    with pytest.raises(CompileError, match="x has 2 dimensions, and the example that it was compiled with has 3"):
-        compiled(Variable.constant(torch.rand(3, 4)), Variable.constant(torch.rand(4, 5)))
-
-
-def test_sizes_are_free_so_nothing_may_be_chosen_by_them():
-    with pytest.raises(CompileError, match="cannot choose by"):
-        compile_aggregate(lambda x, y: x if x.shape == y.shape else x + y, example=(torch.rand(2), torch.rand(2)))
+def test_sizes_that_decide_are_those_of_the_call():
+    compiled = compile_aggregate(lambda x, y: x * y if x.shape == y.shape else x + y, "f", example=[torch.rand(2)] * 2)
+    for y in (torch.rand(2), torch.rand(3, 2)):
+        x = torch.rand(2)
+        with Tape():
+            got = compiled(Variable.constant(x), Variable.constant(y)).value
+        torch.testing.assert_close(got, x * y if x.shape == y.shape else x + y)
     with pytest.raises(CompileError, match="1 inputs were given for x, y"):
         compile_aggregate(lambda x, y: x * y, example=(torch.rand(2),))
 

@@ -187,7 +187,7 @@ def program(aggregate: CompiledAggregate) -> Trace | None:
 
 
 def inputs_of(aggregate: CompiledAggregate) -> tuple[str, ...]:
-    return tuple(node.name for node in aggregate.expression.inputs)
+    return tuple(aggregate.inputs)
 
 
 def programs() -> dict[tuple[str, ...], str]:
