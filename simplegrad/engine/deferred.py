@@ -27,12 +27,11 @@ import torch
 
 from ..torch_private import function_mode_stack, transforms_active
 from .errors import ChangedInPlaceError
-from .grad import Pass, several
+from .grad import Pass, several, torch_autograd_below
 from .lent import version_of
 from .names import Key
 from .rows import inputs_of
-from .speed import torch_autograd_below
-from .stale import changed, is_stale, recorded_before_a_change, recorded_late, stale_values
+from .stale import changed, recorded_before_a_change, recorded_late, stale_values
 from .tape import HandWritten, Tape, TapeEntry, hand_out, nothing_to_do
 from .variable import Variable, check_replacement
 from .watched import Observer
@@ -89,7 +88,8 @@ def put_off(grad_pass: Pass, called_at: _Place | None) -> list[Variable | None]:
     tape = grad_pass.tape
     needed, reached = tape.rows.reached_from(x.key for x in grad_pass.wanted)
     early = () if grad_pass.trusts else recorded_before_a_change(tape, grad_pass.L)
-    if any(is_stale(tape, index, needed if grad_pass.prune == "ahead" else None) for index in early):
+    asked = needed if grad_pass.prune == "ahead" else None
+    if any(any(True for _ in stale_values(tape, index, asked)) for index in early):
         return grad_pass.run_now()  # which says so, if a gradient comes there
     on = OnTensors(needed, {x.key for x in grad_pass.wanted}, [] if tape.observers else None)
     dL_d = {grad_pass.L.key: torch.ones_like(grad_pass.L._value)}
@@ -186,9 +186,9 @@ class Promise:
         self.gave[place] = (gradient, version_of(gradient))
         return variable
 
-    def awaited(self) -> list[Observer]:
-        """Those who have yet to be told of it."""
-        return [observer for observer in (reference() for reference, _ in self.watched_by) if observer is not None]
+    def awaited(self) -> list[tuple[Observer, object]]:
+        """Those who have yet to be told of it, and where the program was."""
+        return [(it, place) for reference, place in self.watched_by if (it := reference()) is not None]
 
     def next_key(self) -> Key:
         self.keep()
@@ -197,12 +197,13 @@ class Promise:
     def keep(self) -> None:
         """Run the pass, recorded. Its results get the keys that they have on the tape."""
         with self.asked:
-            self.keep_alone()
+            tape = self.tape()
+            if self.kept or tape is None or tape.names is not self.names:
+                self.let_go()
+            else:
+                self.make_up_for(tape)
 
-    def keep_alone(self) -> None:
-        tape = self.tape()
-        if self.kept or tape is None or tape.names is not self.names:
-            return self.let_go()
+    def make_up_for(self, tape: Tape) -> None:
         self.kept = True
         tape.new_key, tape.catch_up = self.names.numbers.__next__, nothing_to_do
         self.learn(tape)
@@ -251,20 +252,19 @@ class Promise:
 
     def cannot_be_recorded(self, tape: Tape, error: Exception) -> None:
         """It does not even run now: an entry stands for it, which no gradient goes through."""
-        results = [result for result in (reference() for reference in self.results.values()) if result is not None]
+        results = [result for reference in self.results.values() if (result := reference()) is not None]
         for result in results:
             if result.__class__ is Waiting:
                 result.becomes(tape.new_key())
-        inputs = (self.grad_pass.L, *self.grad_pass.wanted)
-        here, what = (
-            len(tape.rows),
-            f"tensors that it read were changed in place after it ({type(error).__name__}: {error})",
-        )
+        here, why = len(tape.rows), f"{type(error).__name__}: {error}"
 
         def gradients(dL_doutputs: list) -> list:
-            raise ChangedInPlaceError(f"The pass that '{tape.text(here)}' stands for does not run any more: {what}.")
+            raise ChangedInPlaceError(
+                f"The pass that '{tape.text(here)}' stands for does not run any more: tensors that it read were "
+                f"changed in place after it ({why})."
+            )
 
-        tape.append(TapeEntry(inputs, results, gradients))
+        tape.append(TapeEntry((self.grad_pass.L, *self.grad_pass.wanted), results, gradients))
 
     def learn(self, tape: Tape) -> None:
         """It was not the last."""
@@ -297,18 +297,17 @@ class Promise:
         """Tell those who watched the pass of it, as if it ran then and there; and nobody else."""
         watching, told = tape.observers, self.awaited()
         again = AsItCame(tape, self)
-        tape.observers = (again, *told) if told else ()
-        places = [(reference(), place) for reference, place in self.watched_by]
-        for observer, place in places:
-            observer.at(place) if observer is not None else None
+        tape.observers = (again, *(observer for observer, _ in told)) if told else ()
+        for observer, place in told:
+            observer.at(place)
         try:
             yield again
         finally:
             tape.observers = watching
-            for observer, _ in places:
-                if observer is not None:
-                    observer.at(None)
-                    observer.note(CHANGED_SINCE) if again.changed else None
+            for observer, _ in told:
+                observer.at(None)
+                if again.changed:
+                    observer.note(CHANGED_SINCE)
 
     def let_go(self) -> None:
         """The tape was reset or is gone: results are computed values that no entry leads to."""

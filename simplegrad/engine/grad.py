@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from functools import partial
 
 import torch
 
+from ..torch_private import below_autograd, forward_mode_is_on
 from .errors import OtherTapeError, RawTensorError, WrongCountError, WrongShapeError
 from .names import Key
 from .operators import cast, value_of
 from .rows import Rows
-from .speed import torch_autograd_below
 from .stale import recorded_before_a_change, refuse_stale
 from .tape import HandWritten, Tape, current_tape
 from .variable import Variable
@@ -228,6 +229,12 @@ class Pass:
                 Variable.constant(torch.zeros_like(x._value)) if g is None else g for x, g in zip(self.wanted, found)
             ]
         return [g if g is None else in_dtype(g, x) for x, g in zip(self.wanted, found)]
+
+
+def torch_autograd_below(tape: Tape, L: Variable):
+    """Past torch's autograd, where nobody can be using it underneath: 0.15 of an operation's 0.9 microseconds."""
+    used = tape.has_hand_written or L._value.requires_grad or forward_mode_is_on()
+    return nullcontext() if used else below_autograd()
 
 
 def hand_written(tape: Tape, entry: tuple, dL_doutputs: list, needed: set | None) -> Sequence[Variable | None]:

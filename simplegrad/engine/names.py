@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any, Protocol
+from typing import Any
 from weakref import ReferenceType, ref
 
 # Two Variables never share a key, so two gradients never merge, whatever their names; and a key holds no value, so that
@@ -12,22 +12,7 @@ Key = int
 _ERA = 1 << 40  # more Variables than one tape will ever see
 _HALF = _ERA // 2
 _eras = itertools.count()
-
-
-class Keyed(Protocol):
-    """A Variable, as its tape knows it. (`Variable` stands above the tape, since it asks the tape for its key.)"""
-
-    key: Key
-    shape: Any
-    _value: Any
-    _version: int
-    _given: str | None
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def computed(self) -> bool: ...
+Keyed = Any  # a Variable: it stands above the tape, which it asks for its key
 
 
 class Names:

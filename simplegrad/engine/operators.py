@@ -18,7 +18,6 @@ from .tape import _current, current_tape
 from .variable import Variable
 
 _new = object.__new__
-_INPUT = "\0"  # what no argument is written with
 _tape = _current.get
 METHODS, ALIASES = _methods.METHODS, _methods.ALIASES
 cat, stack, where = _methods.cat, _methods.stack, _methods.where
@@ -70,22 +69,17 @@ class Rule:
         found = dict(zip(self.kept, (one, two)))
         return tuple([found.get(slot) for slot in range(1 + len(self.keeps))])
 
-    def text(self, inputs: Sequence[str], one=None, two=None) -> str:
-        """How a transcript writes it."""
-        if len(inputs) == len(self.keeps) and self.op.text.__class__ is str and not self.op.each:
-            return self.op.text.format(*inputs)  # of Variables alone
+    def template(self, count: int, one=None, two=None) -> str:
+        """How a transcript writes it, {} for each of its inputs."""
+        if count == len(self.keeps) and self.op.text.__class__ is str and not self.op.each:
+            return self.op.text  # of Variables alone
         saved = self.saved(one, two)
         if self.op.each:
-            return self.op.written([", ".join(inputs), *map(argument_text, saved[2:])])
-        names = dict(zip(self.places, inputs))
+            return self.op.written([", ".join(["{}"] * count), *map(argument_text, saved[2:])])
         named = zip(saved[1:], [*self.op.parameters, *[""] * len(saved)])
-        return self.op.written([names.get(i) or argument_text(arg, name) for i, (arg, name) in enumerate(named)])
-
-    def template(self, count: int, one=None, two=None) -> str:
-        """The same, with {} for each of its inputs."""
-        if count == len(self.keeps) and self.op.text.__class__ is str and not self.op.each:
-            return self.op.text
-        return self.text([_INPUT] * count, one, two).replace("{", "{{").replace("}", "}}").replace(_INPUT, "{}")
+        return self.op.written(
+            ["{}" if i in self.places else argument_text(arg, name) for i, (arg, name) in enumerate(named)]
+        )
 
     def propagate(self, dL_doutputs: list, one=None, two=None) -> list[Variable | None]:
         """The rule as the notebook writes it: all vjps, over a list of one incoming gradient."""
@@ -117,7 +111,7 @@ def argument_text(arg, name: str = "") -> str:
         return ":".join("" if end is None else str(end) for end in ends)
     if isinstance(arg, (torch.Tensor, Variable)):
         return name if name not in ("", "index") else f"tensor{tuple(arg.shape)}"
-    return "..." if arg is Ellipsis else str(arg)
+    return "..." if arg is Ellipsis else str(arg).replace("{", "{{").replace("}", "}}")
 
 
 # A vjp as an entry calls it, for (how many arguments it has after g, which of them are kept): on Variables, and on
@@ -197,37 +191,21 @@ def record(
     r.shape = shape
     r.key = key = tape.new_key()
     first = tape.first  # of the keys of results; `key` is the last
-    right = None
     try:
-        if len(inputs) == 2:
-            a, b = inputs
-            left, right = a.key, b.key
-            if left < first:
-                if left < tape.start or a._version != a._value._version:
-                    tape.meet(a, rule.name)
-            elif left > key:
-                tape.meet(a, rule.name)
-            if right < first:
-                if right < tape.start or b._version != b._value._version:
-                    tape.meet(b, rule.name)
-            elif right > key:
-                tape.meet(b, rule.name)
-        elif len(inputs) == 1:
-            (x,) = inputs
-            left = x.key
-            if left < first:
-                if left < tape.start or x._version != x._value._version:
+        for x in inputs:
+            of_input = x.key
+            if of_input < first:
+                if of_input < tape.start or x._version != x._value._version:
                     tape.meet(x, rule.name)
-            elif left > key:
+            elif of_input > key:
                 tape.meet(x, rule.name)
-        else:
-            left = tuple([x.key for x in inputs])
-            for x in inputs:
-                if not first <= x.key <= key:
-                    tape.meet(x, rule.name)
     except (RuntimeError, AttributeError):  # of an inference mode, where nobody counts; a result that was given a name
         for x in inputs:
             tape.meet(x, rule.name)
+    if len(inputs) > 2:
+        left, right = tuple([x.key for x in inputs]), None
+    else:
+        left, right = inputs[0].key, inputs[1].key if len(inputs) == 2 else None
     if is_view:
         r.key, r._version = key, _ = tape.names.lent(key), -1
     if rule.reads_result:

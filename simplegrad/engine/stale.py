@@ -31,7 +31,7 @@ def recorded_before_a_change(tape: Tape, L: Variable) -> set[int]:
 def refuse_stale(tape: Tape, index: int, needed: set[Key] | None) -> None:
     """Raises ChangedInPlaceError if a rule that runs reads a value that was changed since this entry was recorded."""
     where = f"entry {index}, '{tape.text(index)}'"
-    x = stale_value(tape, index, needed)
+    x = next(stale_values(tape, index, needed), None)
     if x is None:
         return
     name, how = changed(tape, index, x)
@@ -55,16 +55,8 @@ def changed(tape: Tape, index: int, x: Variable | torch.Tensor) -> tuple[str, st
     return name, f"was given another tensor, {name}.value = …," if replaced else "was changed in place"
 
 
-def is_stale(tape: Tape, index: int, needed: set[Key] | None) -> bool:
-    return stale_value(tape, index, needed) is not None
-
-
-def stale_value(tape: Tape, index: int, needed: set[Key] | None) -> Variable | torch.Tensor | None:
-    """The first value that this entry's rules read and that is another now than when the entry was recorded."""
-    return next(stale_values(tape, index, needed), None)
-
-
 def stale_values(tape: Tape, index: int, needed: set[Key] | None) -> Iterator[Variable | torch.Tensor]:
+    """The values that this entry's rules read and that are others now than when the entry was recorded."""
     lent = tape.lent
     for x in read_by(tape.rows.entry(index), needed):
         if isinstance(x, torch.Tensor):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from operator import attrgetter
-from typing import Any, NamedTuple, Protocol, overload
+from typing import Any, NamedTuple, overload
 from weakref import ReferenceType, WeakValueDictionary, ref
 
 from .errors import OtherTapeError, UnknownNameError
@@ -30,14 +30,6 @@ class TapeEntry(NamedTuple):
     on_tensors: Callable[[Callable], Callable] | None = None
 
 
-class Listener(Protocol):
-    """What a tape tells whoever watches it. A pass tells more: see `Observer`."""
-
-    def recorded(self, inputs: tuple, outputs: tuple) -> None: ...
-
-    def reset(self) -> None: ...
-
-
 class Tape:
     """A list of entries, the names given out on it, and whoever watches it.
 
@@ -50,7 +42,7 @@ class Tape:
         self.rows = Rows()
         self.flat = self.rows.flat  # to which `record` adds
         self.observers: tuple[Any, ...] = ()  # Observers: see watched.py
-        self.unread: tuple[ReferenceType[Listener], ...] = ()  # that watch no more, and yet are told of a reset
+        self.unread: tuple[ReferenceType, ...] = ()  # that watch no more, and yet are told of a reset
         self.eras: list[range] = []
         self.trusts = False  # that nobody changes values before their pass: a check tells of those who do by itself
         self.begin_era()
@@ -89,7 +81,7 @@ class Tape:
 
     clear = reset
 
-    def unwatch(self, observer: Listener) -> None:
+    def unwatch(self, observer: Any) -> None:
         """Tell it nothing more but of a reset, which takes away names that it may not have asked for yet."""
         self.observers = tuple(each for each in self.observers if each is not observer)
         self.unread = (*(each for each in self.unread if each() is not None), ref(observer))
@@ -196,7 +188,8 @@ class Tape:
         """An entry as a transcript would print it: `v3 = v2 * b`."""
         entry = self.rows.entry(index)
         rule, one, two = entry[0], entry[4], entry[5]
-        right = rule.text([self.name_of(key) for key in inputs_of(entry)], one, two)
+        names = [self.name_of(key) for key in inputs_of(entry)]
+        right = rule.template(len(names), one, two).format(*names)
         return f"{', '.join(map(self.name_of, outputs_of(entry)))} = {right}"
 
     def __enter__(self) -> Tape:
@@ -273,11 +266,8 @@ class HandWritten:
     def saved(self, one: tuple, two: None) -> tuple:
         return one
 
-    def text(self, inputs: Sequence[str], one=(), two=None) -> str:
-        return f"{self.function_name}({', '.join(inputs)})"
-
     def template(self, count: int, one=(), two=None) -> str:
-        return self.text(["{}"] * count)
+        return f"{self.function_name}({', '.join(['{}'] * count)})"
 
     @property
     def function_name(self) -> str:
@@ -337,9 +327,6 @@ def current_tape() -> Tape:
 class CurrentTape:
     """`gradient_tape` of the notebook: whatever is done to it is done to the current tape."""
 
-    def append(self, entry: TapeEntry) -> None:
-        current_tape().append(entry)
-
     def __getattr__(self, name: str):
         return getattr(current_tape(), name)
 
@@ -358,13 +345,7 @@ class CurrentTape:
     def __iter__(self) -> Iterator[TapeEntry]:
         return iter(current_tape())
 
-    @overload
-    def __getitem__(self, index: int) -> TapeEntry: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[TapeEntry]: ...
-
-    def __getitem__(self, index: int | slice) -> TapeEntry | list[TapeEntry]:
+    def __getitem__(self, index: Any) -> Any:
         return current_tape()[index]
 
     def __repr__(self) -> str:

@@ -15,6 +15,7 @@ from weakref import ref
 import torch
 
 from ..engine import Key, Observer, Tape, Variable, current_tape, gradient_tape
+from ..engine.lent import version_of
 from ..engine.tape import HandWritten
 from .builder import Builder, LimitError
 from .trace import Trace
@@ -204,10 +205,6 @@ def keys_of(variables: Sequence[Variable | None]) -> tuple[Key | None, ...] | Ke
         (x,) = variables
         return None if x is None else x.key
     return tuple(map(key_of, variables))
-
-
-def version_of(tensor: torch.Tensor) -> int:
-    return 0 if tensor.is_inference() else tensor._version
 
 
 def said(error: BaseException) -> str:
