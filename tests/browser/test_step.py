@@ -530,3 +530,18 @@ def test_what_print_said_is_shown_as_it_is_printed(page: Page, server):
 def test_the_first_step_says_what_the_program_is_about(page: Page, server):
     open_step(page, server, "zero-gradients", "simple")
     expect(page.get_by_test_id("event")).to_contain_text("The loss does not depend on b: its gradient is a known zero")
+
+
+def test_tab_comes_to_one_row_of_a_list_and_arrows_to_the_others_in_sight(page, server):
+    page.set_viewport_size({"width": 1440, "height": 700})
+    open_step(page, server, "gradient-of-gradient", "simple_variable_wrong", step=40)
+    for name in ("gradients", "tape", "python"):
+        assert page.evaluate(f"document.querySelectorAll('[data-testid={name}] [tabindex=\"0\"]').length") == 1
+    page.locator("[data-testid=tape] [tabindex='0']").focus()
+    before = page.evaluate("document.activeElement.dataset.entry")
+    press(page, "ArrowUp", 2)
+    assert page.evaluate("document.activeElement.dataset.entry") == str(int(before) - 2)
+    hidden = """document.activeElement.getBoundingClientRect().bottom
+        > document.querySelector('.sg-player').parentElement.getBoundingClientRect().top"""
+    assert not page.evaluate(hidden)
+    assert step_of(page) == 40

@@ -28,16 +28,41 @@ export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Something that a click does is done by Enter too, for those who have no mouse. */
-export function pressable(element, action, role = null) {
-  element.tabIndex = 0;
-  if (role) element.setAttribute("role", role);
-  element.addEventListener("keydown", (event) => {
-    if (event.key !== "Enter" || event.target !== element) return;
+/** A row of a list: what a click on it does is done by Enter too, for those who have no mouse. */
+export function pressable(row, action) {
+  row.tabIndex = -1;
+  row.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.target !== row) return;
     event.preventDefault();
     action(event);
   });
-  return element;
+  return row;
+}
+
+/** Tab comes to one row of a list, and ↑ and ↓ lead to the others: nobody walks through all of a tape to what is behind it. */
+export class Stop {
+  box; row = null;
+
+  constructor(box) {
+    this.box = box;
+    box.addEventListener("focusin", (event) => this.move(event.target.closest("[tabindex]")));
+    box.addEventListener("keydown", (event) => {
+      const beside = { ArrowDown: "nextElementSibling", ArrowUp: "previousElementSibling" }[event.key];
+      if (!beside || event.target !== this.row || event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) return;
+      event.preventDefault();
+      this.row[beside]?.focus();
+    });
+  }
+
+  /** The row that the run is at, unless somebody is in the list. */
+  keep(row) { if (!this.row?.isConnected || !this.box.contains(document.activeElement)) this.move(row); }
+
+  move(row) {
+    if (!row || row === this.row || row === this.box) return;
+    if (this.row) this.row.tabIndex = -1;
+    row.tabIndex = 0;
+    this.row = row;
+  }
 }
 
 /** Light or dark, from the background that Streamlit tells the component. */

@@ -1,7 +1,7 @@
 // The texts beside the picture: source, tape, inspector, gradient table. Each is drawn from the state after k events.
 
 import { ENTRY, EVENT, PASS, SOURCE, VALUE } from "./contract.js";
-import { html, pressable, set, setText } from "./dom.js";
+import { Stop, html, pressable, set, setText } from "./dom.js";
 import { SUMS, VISITS, bisect, entryOf } from "./history.js";
 
 const ROW = 26, ALL_ROWS = 150, SPARE = 8;
@@ -15,6 +15,7 @@ export class RowList {
     Object.assign(this, { box, make, update, rows: new Map(), count: 0, current: -1, top: 0, height: 300 });
     this.space = html("div", { class: "sg-rows" });
     box.append(this.space);
+    this.stop = new Stop(box);
     box.addEventListener("scroll", () => { if (this.top !== box.scrollTop) { this.top = box.scrollTop; this.draw(); } }, { passive: true });
     this.observer = new ResizeObserver(() => { this.height = box.clientHeight || 300; this.draw(); });
     this.observer.observe(box);
@@ -49,6 +50,7 @@ export class RowList {
     if (this.first !== first) this.space.style.paddingTop = `${first * ROW}px`;
     this.first = first;
     for (let index = last - 1; index >= first; index--) this.row(index);
+    this.stop.keep(this.rows.get(this.current) ?? this.rows.get(first));
   }
 
   row(index) {
@@ -83,6 +85,7 @@ class LineList {
 
   constructor(panel, element, { ofFile }) {
     Object.assign(this, { panel, element, ofFile, lines: [], now: null, target: null });
+    this.stop = new Stop(element);
   }
 
   fill(first, texts) {
@@ -90,6 +93,7 @@ class LineList {
     this.first = first;
     this.now = null;
     this.element.replaceChildren(...this.lines);
+    this.stop.keep(this.lines[0]);
   }
 
   line(number, text) {
@@ -108,6 +112,7 @@ class LineList {
     if (!line) return;
     line.setAttribute("data-current", "true");
     line.setAttribute("aria-current", "step");
+    this.stop.keep(line);
     this.target = (number - this.first) * 20;
   }
 

@@ -26,7 +26,7 @@ const KEYS = [
   ["Ctrl + → ←", "out: to the end of the pass, to its beginning"], ["Home  End", "first event, last event"],
   ["Space", "play, pause"], ["b", "set or clear a breakpoint on the current entry"], ["n  p", "next breakpoint, the one before"],
   ["o", "open or close the module that the step is in"],
-  ["w", "why? of the gradient in focus, or the one that the event is about"], ["/", "search"], ["?", "this help"],
+  ["w", "why? of the gradient in focus, or the one that the event is about"], ["/", "search"], ["↑  ↓", "in a list: the row above, the row below"], ["?", "this help"],
 ];
 
 function icon(name) {
