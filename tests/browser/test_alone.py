@@ -58,6 +58,9 @@ def test_a_trace_opens_at_its_step_and_moves_by_keys(opened):
     expect(page.get_by_test_id("count")).to_have_text("step 69 of 69")
     page.evaluate("location.hash = '#step=3'")
     expect(page.get_by_test_id("count")).to_have_text("step 3 of 69")
+    page.set_viewport_size({"width": 390, "height": 844})
+    until(page, "document.querySelector('.js-plotly-plot').clientWidth > 300")  # as wide as the phone
+    until(page, "document.querySelector('.main-svg').clientWidth > 300")
     page.keyboard.press("b")
     page.keyboard.press("Home")
     page.keyboard.press("n")

@@ -388,7 +388,7 @@ export class Player {
       ...[0.5, 1, 2, 4, 8, 20].map((n) => html("option", { value: n, selected: n === 1 }, `${n}×`)));
     this.count = html("span", { class: "sg-count", "data-testid": "count" });
     this.heldNote = html("span", { class: "sg-count sg-held", "data-testid": "held" });
-    this.place = html("span", { class: "sg-place", "data-testid": "place" });
+    this.place = html("span", { class: "sg-at", "data-testid": "place" });
     this.results = [];
     this.find = html("input", { class: "sg-find", type: "search", placeholder: "go to v5, or 4  ( / )", "aria-label": "go to entry or name", role: "combobox", "aria-expanded": "false", "aria-controls": "sg-found", autocomplete: "off" });
     this.found = html("ul", { class: "sg-found", id: "sg-found", role: "listbox", "aria-label": "found", "data-testid": "found", hidden: true });
