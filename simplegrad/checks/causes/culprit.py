@@ -51,8 +51,7 @@ class Culprit:
     suspect: Suspect | None = None
     slots: tuple[int, ...] = ()
     is_alone: bool = True  # no other statement is known whose value, changed, would do as well
-    is_vouched: bool = False  # what every other statement computes has a meaning
-    before: frozenset[Place] = frozenset()  # statements whose value goes into it, and that could be wrong as well
+    others: frozenset[Place] | None = frozenset()  # statements that could be wrong as well; None where it is not known
 
     @property
     def is_sure(self) -> bool:
@@ -62,15 +61,17 @@ class Culprit:
             return False  # what is missing may be missing where it is added to
         if self.how in CONFIRMED:
             return self.place is not None
-        if self.suspect is None:
-            return self.is_alone and self.is_vouched
-        is_last = self.suspect.is_final and self.suspect.computes and not self.suspect.is_shared
-        return is_last and self.is_alone and self.is_vouched
+        is_last = self.suspect is None or (
+            self.suspect.is_final and self.suspect.computes and not self.suspect.is_shared
+        )
+        return is_last and self.is_alone and self.place is not None
 
     @property
     def place(self) -> Place | None:
-        """The statement; where one before it could be wrong as well, both, if they stand close to each other."""
-        return source.together({self.statement, *self.before}) if self.before else self.statement
+        """The statement; where another could be wrong as well, both, if they stand close to each other."""
+        if not self.others:
+            return self.statement if self.others is not None else None
+        return source.together({self.statement, *self.others})
 
     @property
     def is_known(self) -> bool:
@@ -125,12 +126,13 @@ def named(search: Search, shared: bool = False) -> Culprit | None:
     likely = suspects[best]
     others = [s for s in suspects if s.statement != likely.statement and could_be_wrong(s)]
     is_alone = not others and not search.is_spent
-    leading = {likely.site.statement_of(level) for level in range(len(likely.site.calls))}  # by calls
-    is_vouched = is_alone and are_vouched(search, leading)
     word = how(search, likely)
-    before = frozenset(s.statement for s in suspects[:best] if is_open(search, s)) if word == "meaning" else frozenset()
-    before -= {likely.statement}
-    return Culprit(likely.statement, word, likely, tuple(search.wrong), is_alone, is_vouched, before)
+    if word == "meaning":
+        doubtful = frozenset(s.statement for s in suspects[:best] if is_open(search, s)) - {likely.statement}
+    else:
+        leading = {likely.site.statement_of(level) for level in range(len(likely.site.calls))}  # by calls
+        doubtful = frozenset() if word in CONFIRMED else unvouched(search, leading)
+    return Culprit(likely.statement, word, likely, tuple(search.wrong), is_alone, doubtful)
 
 
 def is_open(search: Search, suspect: Suspect) -> bool:
@@ -138,11 +140,11 @@ def is_open(search: Search, suspect: Suspect) -> bool:
     return could_be_wrong(suspect) or (search.is_spent and suspect.meaning is None and not suspect.is_alias)
 
 
-def are_vouched(search: Search, but: set[Place]) -> bool:
-    """Whether all other statements that were run compute what has a meaning. That no other value of theirs would do
-    says nothing of indices and plain numbers, which no other value is sought for."""
+def unvouched(search: Search, but: set[Place]) -> frozenset[Place] | None:
+    """The other statements that were run and do not compute what has a meaning; None in a loop. That no other value of
+    theirs would do says nothing of indices and plain numbers, which no other value is sought for."""
     if search.is_loop:
-        return False
+        return None
     known: dict[Place, bool] = {}
     for site, notes in flowing(search.bases[0]).items():
         if id(notes[0].made) in search.bases[0].given:
@@ -152,7 +154,7 @@ def are_vouched(search: Search, but: set[Place]) -> bool:
         known[site.statement] = known.get(site.statement, True) and is_known
     places = {source.place(search.code, line) for line in search.bases[0].lines}
     computing = {each for each in places if operations_of(search.code, each.first, each.last)} | known.keys()
-    return all(known.get(each, False) for each in computing - but)
+    return frozenset(each for each in computing - but if not known.get(each, False))
 
 
 def could_be_wrong(suspect: Suspect) -> bool:
@@ -191,8 +193,8 @@ def returned(search: Search, is_alone: bool) -> Culprit | None:
     made = [n for n in ran.notes for i in search.wrong if n.made is ran.returned[i] and len(n.site.calls) > 1]
     handed = [ran.handed[id(ran.returned[i])] for i in search.wrong if id(ran.returned[i]) in ran.handed]
     at = made[-1].site.statement if made else handed[0] if handed else ran.returned_at
-    is_vouched = is_alone and are_vouched(search, {at, ran.returned_at} - {None})
-    return Culprit(at, "returned", None, tuple(search.wrong), is_alone, is_vouched) if at else None
+    others = unvouched(search, {at, ran.returned_at})
+    return Culprit(at, "returned", None, tuple(search.wrong), is_alone, others) if at else None
 
 
 def weights(suspects: list[Suspect]) -> list[float]:
