@@ -3,42 +3,24 @@
 from __future__ import annotations
 
 import math
-from numbers import Real
 
 import torch
 
 from . import matrices
-from .composed import chosen, composed, publish
+from .composed import chosen, composed, formula, publish
 from .methods import FUNCTIONS, UnsupportedError, cat, stack, values_of
 
-
-@composed
-def addmm(x, mat1, mat2, *, beta: Real = 1, alpha: Real = 1):
-    return x * beta + mat1 @ mat2 * alpha
+addmm = formula("addmm", lambda x, mat1, mat2, *, beta=1, alpha=1: x * beta + mat1 @ mat2 * alpha)
 
 
 for _name in ("addmv", "baddbmm"):
     publish(_name, addmm)
 
 
-@composed
-def addr(x, vec1, vec2, *, beta: Real = 1, alpha: Real = 1):
-    return x * beta + vec1.outer(vec2) * alpha
-
-
-@composed
-def inner(x, other):
-    return tensordot(x, other, [[-1], [-1]]) if x.ndim and other.ndim else x * other
-
-
-@composed
-def vdot(x, other):
-    return x @ other
-
-
-@composed
-def vecdot(x, y, *, dim: int = -1):
-    return (x * y).sum(dim)
+formula("addr", lambda x, vec1, vec2, *, beta=1, alpha=1: x * beta + vec1.outer(vec2) * alpha)
+formula("inner", lambda x, other: tensordot(x, other, [[-1], [-1]]) if x.ndim and other.ndim else x * other)
+formula("vdot", lambda x, other: x @ other)
+formula("vecdot", lambda x, y, *, dim=-1: (x * y).sum(dim))
 
 
 def diagonal_of(x, offset: int = 0, dim1: int = 0, dim2: int = 1):
@@ -63,9 +45,7 @@ def diag(x, diagonal: int = 0):
     return zeros.index_put((at + max(-offset, 0), at + max(offset, 0)), x)
 
 
-@composed
-def trace(x):
-    return diagonal_of(x).sum()
+formula("trace", lambda x: diagonal_of(x).sum())
 
 
 @composed
@@ -140,9 +120,7 @@ def linalg_norm(x, ord=None, dim=None, keepdim: bool = False, *, dtype=None):
     return by_elements(x, ord, dim, keepdim, dtype=dtype)
 
 
-@composed
-def eigvalsh(x, UPLO: str = "L"):
-    return matrices.eigenvalues(x, is_upper(UPLO))
+eigvalsh = formula("eigvalsh", lambda x, UPLO="L": matrices.eigenvalues(x, is_upper(UPLO)))
 
 
 @composed
@@ -157,9 +135,7 @@ def is_upper(UPLO: str) -> bool:
     return UPLO == "U"
 
 
-@composed
-def svdvals(x, *, driver=None):
-    return matrices.svdvals(x)
+svdvals = formula("svdvals", lambda x, *, driver=None: matrices.svdvals(x))
 
 
 @composed
@@ -216,9 +192,7 @@ def lstsq(x, b, rcond=None, *, driver=None):
     return type(found)((solution, away, *found[2:]))
 
 
-@composed
-def matrix_exp(x):
-    return matrices.matrix_exp(x)
+formula("matrix_exp", lambda x: matrices.matrix_exp(x))
 
 
 @composed
@@ -249,9 +223,7 @@ def cross(x, other, dim: int = -1):
     return stack(pairs, dim)
 
 
-@composed
-def inv(x):
-    return matrices.inv(x)
+inv = formula("inv", lambda x: matrices.inv(x))
 
 
 @composed
@@ -282,9 +254,7 @@ def is_nearly_singular(x: torch.Tensor) -> bool:
     return sizes.numel() > 0 and bool((sizes[..., -1] <= torch.finfo(x.dtype).eps ** 0.5 * sizes[..., 0]).any())
 
 
-@composed
-def logdet(x):
-    return matrices.logdet(x)
+formula("logdet", lambda x: matrices.logdet(x))
 
 
 @composed

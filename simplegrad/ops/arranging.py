@@ -8,33 +8,14 @@ from numbers import Real
 import torch
 
 from . import shapes
-from .composed import chosen, composed, publish
+from .composed import chosen, composed, formula, publish
 from .methods import METHODS, UnsupportedError, cat, pad, raw, stack, values_of, where
 
-
-@composed
-def ravel(x):
-    return x.reshape(-1)
-
-
-@composed
-def broadcast_to(x, size):
-    return x.expand(*size)
-
-
-@composed
-def tile(x, dims):
-    return x.repeat(*(1,) * (x.ndim - len(dims)), *dims)
-
-
-@composed
-def fliplr(x):
-    return x.flip(1)
-
-
-@composed
-def flipud(x):
-    return x.flip(0)
+formula("ravel", lambda x: x.reshape(-1))
+formula("broadcast_to", lambda x, size: x.expand(*size))
+formula("tile", lambda x, dims: x.repeat(*(1,) * (x.ndim - len(dims)), *dims))
+formula("fliplr", lambda x: x.flip(1))
+formula("flipud", lambda x: x.flip(0))
 
 
 @composed
@@ -58,9 +39,7 @@ def take_along_dim(x, indices, dim: int | None = None):
     return x.gather(dim, indices % max(x.shape[dim], 1))
 
 
-@composed
-def vstack(tensors):
-    return cat([x.reshape(1, -1) if x.ndim < 2 else x for x in tensors], 0)
+vstack = formula("vstack", lambda tensors: cat([x.reshape(1, -1) if x.ndim < 2 else x for x in tensors], 0))
 
 
 @composed
@@ -69,9 +48,7 @@ def hstack(tensors):
     return cat(tensors, 0 if tensors[0].ndim == 1 else 1)
 
 
-@composed
-def column_stack(tensors):
-    return cat([x.reshape(-1, 1) if x.ndim < 2 else x for x in tensors], 1)
+formula("column_stack", lambda tensors: cat([x.reshape(-1, 1) if x.ndim < 2 else x for x in tensors], 1))
 
 
 @composed
@@ -95,9 +72,7 @@ def diag_embed(x, offset: int = 0, dim1: int = -2, dim2: int = -1):
     return pad(where(on_it, x.unsqueeze(-1), 0.0), (beside, below, below, beside)).movedim((-2, -1), (dim1, dim2))
 
 
-@composed
-def diagflat(x, offset: int = 0):
-    return diag_embed(x.reshape(-1), offset)
+formula("diagflat", lambda x, offset=0: diag_embed(x.reshape(-1), offset))
 
 
 @composed
@@ -122,14 +97,8 @@ def index_fill(x, dim: int, index, value):
     return x.masked_fill(filled.reshape(-1, *[1] * (x.ndim - 1 - dim % x.ndim)), value)
 
 
-@composed
-def take(x, index):
-    return x.reshape(-1)[index]
-
-
-@composed
-def msort(x):
-    return x.sort(0)[0]
+formula("take", lambda x, index: x.reshape(-1)[index])
+formula("msort", lambda x: x.sort(0)[0])
 
 
 def trapezoids(y, x, dx: Real, dim: int):
@@ -167,14 +136,8 @@ def slopes(x, apart, edge_order: int):
     return cat([first, inner, last], -1)
 
 
-@composed
-def trapezoid(y, x=None, *, dx: Real = 1.0, dim: int = -1):
-    return trapezoids(y, x, dx, dim).sum(dim)
-
-
-@composed
-def split_with_sizes(x, split_sizes, dim: int = 0):
-    return x.split(list(split_sizes), dim)
+trapezoid = formula("trapezoid", lambda y, x=None, *, dx=1.0, dim=-1: trapezoids(y, x, dx, dim).sum(dim))
+split_with_sizes = formula("split_with_sizes", lambda x, split_sizes, dim=0: x.split(list(split_sizes), dim))
 
 
 @composed
@@ -188,19 +151,9 @@ def tensor_split(x, indices_or_sections, dim: int = 0):
     return tuple(x.narrow(dim, start, max(stop - start, 0)) for start, stop in zip(ends, ends[1:]))
 
 
-@composed
-def hsplit(x, sections):
-    return tensor_split(x, sections, 0 if x.ndim == 1 else 1)
-
-
-@composed
-def vsplit(x, sections):
-    return tensor_split(x, sections, 0)
-
-
-@composed
-def dsplit(x, sections):
-    return tensor_split(x, sections, 2)
+formula("hsplit", lambda x, sections: tensor_split(x, sections, 0 if x.ndim == 1 else 1))
+formula("vsplit", lambda x, sections: tensor_split(x, sections, 0))
+formula("dsplit", lambda x, sections: tensor_split(x, sections, 2))
 
 
 def listed(tensors: tuple) -> list:
@@ -277,17 +230,13 @@ def linalg_vander(x, *, N: int | None = None):
     return x.unsqueeze(-1) ** torch.arange(x.shape[-1] if N is None else N, dtype=x.dtype, device=x.device)
 
 
-@composed
-def cumulative_trapezoid(y, x=None, *, dx: Real = 1.0, dim: int = -1):
-    return trapezoids(y, x, dx, dim).cumsum(dim)
+formula("cumulative_trapezoid", lambda y, x=None, *, dx=1.0, dim=-1: trapezoids(y, x, dx, dim).cumsum(dim))
 
 
 # --- values put into others ------------------------------------------------------------------------------------------
 
 
-@composed
-def fill(x, value):
-    return x.masked_fill(torch.ones((), dtype=torch.bool, device=x.device), value)
+formula("fill", lambda x, value: x.masked_fill(torch.ones((), dtype=torch.bool, device=x.device), value))
 
 
 @composed

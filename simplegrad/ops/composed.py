@@ -32,6 +32,12 @@ def composed(function: Callable) -> Callable:
     return taken
 
 
+def formula(name: str, function: Callable) -> Callable:
+    """One that is written in a line."""
+    function.__name__ = function.__qualname__ = name
+    return composed(function)
+
+
 def publish(name: str, function: Callable) -> None:
     """As torch.name(x), and as x.name() where torch's tensors have that."""
     FUNCTIONS[name] = function
@@ -48,9 +54,7 @@ def chosen(name: str, value: object, known: Sequence) -> None:
 # --- of each element -----------------------------------------------------------------------------------------------
 
 
-@composed
-def leaky_relu(x, negative_slope: Real = 0.01, inplace: bool = False):
-    return where(x > 0, x, x * negative_slope)
+leaky_relu = formula("leaky_relu", lambda x, negative_slope=0.01, inplace=False: where(x > 0, x, x * negative_slope))
 
 
 @composed
@@ -73,19 +77,9 @@ def hardtanh(x, min_val: Real = -1.0, max_val: Real = 1.0, inplace: bool = False
     return where(x <= min_val, min_val, where(x >= max_val, max_val, x))
 
 
-@composed
-def relu6(x, inplace: bool = False):
-    return hardtanh(x, 0.0, 6.0)
-
-
-@composed
-def hardsigmoid(x, inplace: bool = False):
-    return relu6(x + 3) / 6
-
-
-@composed
-def hardswish(x, inplace: bool = False):
-    return x * hardsigmoid(x)
+relu6 = formula("relu6", lambda x, inplace=False: hardtanh(x, 0.0, 6.0))
+hardsigmoid = formula("hardsigmoid", lambda x, inplace=False: relu6(x + 3) / 6)
+formula("hardswish", lambda x, inplace=False: x * hardsigmoid(x))
 
 
 @composed
@@ -95,24 +89,10 @@ def prelu(x, weight):
     return where(x > 0, x, x * slope)
 
 
-@composed
-def softsign(x):
-    return x / (x.abs() + 1)
-
-
-@composed
-def tanhshrink(x):
-    return x - x.tanh()
-
-
-@composed
-def mish(x, inplace: bool = False):
-    return x * x.softplus().tanh()
-
-
-@composed
-def softmin(x, dim: int = -1, dtype=None, _stacklevel: int = 3):
-    return (-x).softmax(dim, dtype)
+formula("softsign", lambda x: x / (x.abs() + 1))
+formula("tanhshrink", lambda x: x - x.tanh())
+formula("mish", lambda x, inplace=False: x * x.softplus().tanh())
+formula("softmin", lambda x, dim=-1, dtype=None, _stacklevel=3: (-x).softmax(dim, dtype))
 
 
 @composed
@@ -121,9 +101,7 @@ def glu(x, dim: int = -1):
     return x.narrow(dim, 0, half) * x.narrow(dim, half, half).sigmoid()
 
 
-@composed
-def threshold(x, threshold: Real, value: Real, inplace: bool = False):
-    return where(x > threshold, x, value)
+threshold = formula("threshold", lambda x, threshold, value, inplace=False: where(x > threshold, x, value))
 
 
 @composed
@@ -137,63 +115,23 @@ def logaddexp(x, other):
     return where(x == other, x, x.maximum(other)) + (-(x - other).abs()).exp().log1p()
 
 
-@composed
-def lerp(x, end, weight):
-    return x + (end - x) * weight
-
-
-@composed
-def addcmul(x, tensor1, tensor2, *, value: Real = 1):
-    return x + tensor1 * tensor2 * value
-
-
-@composed
-def addcdiv(x, tensor1, tensor2, *, value: Real = 1):
-    return x + tensor1 / tensor2 * value
-
-
-@composed
-def clamp_min(x, min):
-    return x.clamp(min=min)
-
-
-@composed
-def clamp_max(x, max):
-    return x.clamp(max=max)
-
-
-@composed
-def deg2rad(x):
-    return x * (math.pi / 180)
-
-
-@composed
-def rad2deg(x):
-    return x * (180 / math.pi)
-
-
-@composed
-def positive(x):
-    return +x
-
-
-@composed
-def frac(x):
-    return x - x.trunc()
-
-
-@composed
-def fmod(x, other):
-    return pointwise.fmod(x, other)
+formula("lerp", lambda x, end, weight: x + (end - x) * weight)
+formula("addcmul", lambda x, tensor1, tensor2, *, value=1: x + tensor1 * tensor2 * value)
+formula("addcdiv", lambda x, tensor1, tensor2, *, value=1: x + tensor1 / tensor2 * value)
+formula("clamp_min", lambda x, min: x.clamp(min=min))
+formula("clamp_max", lambda x, max: x.clamp(max=max))
+formula("deg2rad", lambda x: x * (math.pi / 180))
+formula("rad2deg", lambda x: x * (180 / math.pi))
+positive = formula("positive", lambda x: +x)
+formula("frac", lambda x: x - x.trunc())
+formula("fmod", lambda x, other: pointwise.fmod(x, other))
 
 
 for _name in ("i1", "i0e", "i1e", "erfcx", "log_ndtr", "ndtri"):  # which torch has in torch.special alone
     publish(_name, method_of(TABLE[_name]))
 
 
-@composed
-def xlog1py(x, other):
-    return pointwise.xlog1py(x, other)
+formula("xlog1py", lambda x, other: pointwise.xlog1py(x, other))
 
 
 @composed
@@ -208,14 +146,8 @@ def entr(x):
     return where(x < 0, -math.inf, -x.xlogy(x))
 
 
-@composed
-def hardshrink(x, lambd: Real = 0.5):
-    return choosing.masked(x, (x >= -lambd) & (x <= lambd))
-
-
-@composed
-def softshrink(x, lambd: Real = 0.5):
-    return x - x.clamp(-lambd, lambd)
+formula("hardshrink", lambda x, lambd=0.5: choosing.masked(x, (x >= -lambd) & (x <= lambd)))
+formula("softshrink", lambda x, lambd=0.5: x - x.clamp(-lambd, lambd))
 
 
 @composed
@@ -231,19 +163,9 @@ def nansum(x, dim=None, keepdim: bool = False, *, dtype=None):
     return choosing.masked(x, x != x).sum(dim, keepdim, dtype=dtype)
 
 
-@composed
-def logaddexp2(x, other):
-    return logaddexp(x * math.log(2), other * math.log(2)) / math.log(2)
-
-
-@composed
-def fmax(x, other):
-    return where(other != other, x, where(x != x, other, x.maximum(other)))
-
-
-@composed
-def fmin(x, other):
-    return where(other != other, x, where(x != x, other, x.minimum(other)))
+formula("logaddexp2", lambda x, other: logaddexp(x * math.log(2), other * math.log(2)) / math.log(2))
+formula("fmax", lambda x, other: where(other != other, x, where(x != x, other, x.maximum(other))))
+formula("fmin", lambda x, other: where(other != other, x, where(x != x, other, x.minimum(other))))
 
 
 @composed
@@ -253,9 +175,7 @@ def copysign(x, other):
     return where(x == 0, torch.copysign(values_of(x), values_of(other)), where(turned, -x, x))
 
 
-@composed
-def ldexp(x, other):
-    return x * 2.0**other
+formula("ldexp", lambda x, other: x * 2.0**other)
 
 
 @composed
@@ -264,18 +184,14 @@ def mvlgamma(x, p: int):
     return (x.unsqueeze(-1) - halves).lgamma().sum(-1) + p * (p - 1) / 4 * math.log(math.pi)
 
 
-@composed
-def sgn(x):
-    return x.sign()
+formula("sgn", lambda x: x.sign())
 
 
 for _name in ("real", "conj", "conj_physical", "resolve_conj", "resolve_neg"):  # all numbers are real here
     publish(_name, positive)
 
 
-@composed
-def float_power(x, exponent):
-    return x.double() ** exponent
+formula("float_power", lambda x, exponent: x.double() ** exponent)
 
 
 # --- values, with their places ---------------------------------------------------------------------------------------
@@ -336,19 +252,9 @@ def logcumsumexp(x, dim: int):
     return cat(parts, dim)
 
 
-@composed
-def cdist(x1, x2, p: Real = 2.0, compute_mode=None):
-    return (x1.unsqueeze(-2) - x2.unsqueeze(-3)).norm(p, -1)
-
-
-@composed
-def dist(x, other, p: Real = 2):
-    return (x - other).norm(p)
-
-
-@composed
-def polygamma(n: int, x):
-    return x.polygamma(int(n))
+formula("cdist", lambda x1, x2, p=2.0, compute_mode=None: (x1.unsqueeze(-2) - x2.unsqueeze(-3)).norm(p, -1))
+formula("dist", lambda x, other, p=2: (x - other).norm(p))
+formula("polygamma", lambda n, x: x.polygamma(int(n)))
 
 
 publish("_threshold", threshold)

@@ -11,7 +11,7 @@ import inspect
 import math
 from collections.abc import Callable, Sequence
 from numbers import Real
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import torch
 
@@ -19,6 +19,7 @@ from . import choosing, joining, linear, pointwise, reductions, shapes
 from .table import TABLE, Op
 
 Dim = int | Sequence[int] | None
+X = TypeVar("X")
 
 
 class UnsupportedError(TypeError):
@@ -36,6 +37,43 @@ def sizes_of(sizes: tuple) -> tuple:
     return tuple(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes
 
 
+def of_two(op: Op) -> Callable[[X, Any], X]:
+    def method(self, other):
+        return op(self, other)
+
+    return called(op.name, method)
+
+
+def swapped(op: Op) -> Callable[[X, Any], X]:
+    def method(self, other):
+        return op(other, self)
+
+    return called(op.name, method)
+
+
+def number_last(op: Op) -> Callable[[X, Any], X]:
+    """Swapped, but for a number, which stands on the right."""
+
+    def method(self, other):
+        return op(self, other) if isinstance(other, Real) else op(other, self)
+
+    return called(op.name, method)
+
+
+def stepping(name: str) -> Callable[[X], X]:
+    """Constant between steps: its gradient is 0."""
+
+    def method(self):
+        return pointwise.step(self, name)
+
+    return called(name, method)
+
+
+def called(name: str, method: Callable) -> Callable:
+    method.__name__ = method.__qualname__ = name  # which messages say
+    return method
+
+
 class Operators:
     """What a Variable and a symbol can do. `bind` is given an operator and its arguments."""
 
@@ -50,53 +88,19 @@ class Operators:
 
     # --- arithmetic ------------------------------------------------------------------------------------------------
 
-    def __add__(self, other) -> Self:
-        return pointwise.add(self, other)
-
-    def __radd__(self, other) -> Self:
-        return pointwise.add(self, other) if isinstance(other, Real) else pointwise.add(other, self)
-
-    def __sub__(self, other) -> Self:
-        return pointwise.sub(self, other)
-
-    def __rsub__(self, other) -> Self:
-        return pointwise.sub(other, self)
-
-    def __mul__(self, other) -> Self:
-        return pointwise.mul(self, other)
-
-    def __rmul__(self, other) -> Self:
-        return pointwise.mul(self, other) if isinstance(other, Real) else pointwise.mul(other, self)
-
-    def __truediv__(self, other) -> Self:
-        return pointwise.div(self, other)
-
-    def __rtruediv__(self, other) -> Self:
-        return pointwise.div(other, self)
-
-    def __pow__(self, other) -> Self:
-        return pointwise.pow(self, other)
-
-    def __rpow__(self, other) -> Self:
-        return pointwise.pow(other, self)
-
-    def __mod__(self, other) -> Self:
-        return pointwise.remainder(self, other)
-
-    def __rmod__(self, other) -> Self:
-        return pointwise.remainder(other, self)
+    __add__, __radd__ = of_two(pointwise.add), number_last(pointwise.add)
+    __sub__, __rsub__ = of_two(pointwise.sub), swapped(pointwise.sub)
+    __mul__, __rmul__ = of_two(pointwise.mul), number_last(pointwise.mul)
+    __truediv__, __rtruediv__ = of_two(pointwise.div), swapped(pointwise.div)
+    __pow__, __rpow__ = of_two(pointwise.pow), swapped(pointwise.pow)
+    __mod__, __rmod__ = of_two(pointwise.remainder), swapped(pointwise.remainder)
+    __matmul__, __rmatmul__ = of_two(linear.matmul), swapped(linear.matmul)
 
     def __floordiv__(self, other) -> Self:
         return self.div(other, rounding_mode="floor")
 
     def __rfloordiv__(self, other) -> Self:
         return pointwise.step(other / self, "floor")
-
-    def __matmul__(self, other) -> Self:
-        return linear.matmul(self, other)
-
-    def __rmatmul__(self, other) -> Self:
-        return linear.matmul(other, self)
 
     def __neg__(self) -> Self:
         return pointwise.neg(self)
@@ -131,14 +135,7 @@ class Operators:
     def remainder(self, other) -> Self:
         return self % other
 
-    def atan2(self, other) -> Self:
-        return pointwise.atan2(self, other)
-
-    def hypot(self, other) -> Self:
-        return pointwise.hypot(self, other)
-
-    def xlogy(self, other) -> Self:
-        return pointwise.xlogy(self, other)
+    atan2, hypot, xlogy = of_two(pointwise.atan2), of_two(pointwise.hypot), of_two(pointwise.xlogy)
 
     def neg(self) -> Self:
         return -self
@@ -192,21 +189,11 @@ class Operators:
     def logsigmoid(self) -> Self:
         return pointwise.logsigmoid(self)
 
-    def floor(self) -> Self:
-        return pointwise.step(self, "floor")
-
-    def ceil(self) -> Self:
-        return pointwise.step(self, "ceil")
-
-    def trunc(self) -> Self:
-        return pointwise.step(self, "trunc")
+    floor, ceil, trunc, sign = stepping("floor"), stepping("ceil"), stepping("trunc"), stepping("sign")
 
     def round(self, *, decimals: int = 0) -> Self:
         scale = 10**decimals
         return pointwise.step(self, "round") if not decimals else pointwise.step(self * scale, "round") / scale
-
-    def sign(self) -> Self:
-        return pointwise.step(self, "sign")
 
     def clamp(self, min=None, max=None) -> Self:
         """Held between `min` and `max`, numbers or tensors."""
@@ -734,8 +721,8 @@ def method_of(op: Op) -> Callable:
     def method(self):
         return op(self)
 
-    method.__name__, method.__doc__ = op.name, f"torch.{op.name} of each element."
-    return method
+    method.__doc__ = f"torch.{op.name} of each element."
+    return called(op.name, method)
 
 
 for _op in TABLE.values():  # an operator of each element needs no more than its line in the table

@@ -10,7 +10,7 @@ import torch
 
 from . import choosing
 from .arranging import scatter_reduce
-from .composed import chosen, composed, leaky_relu
+from .composed import chosen, composed, formula, leaky_relu
 from .methods import UnsupportedError, values_of, where
 
 
@@ -239,9 +239,7 @@ def pairwise_distance(x1, x2, p: Real = 2.0, eps: Real = 1e-6, keepdim: bool = F
     return (x1 - x2 + eps).norm(p, -1, keepdim)
 
 
-@composed
-def normalize(x, p: Real = 2.0, dim: int = 1, eps: Real = 1e-12):
-    return x / x.norm(p, dim, True).clamp(min=eps)
+formula("normalize", lambda x, p=2.0, dim=1, eps=1e-12: x / x.norm(p, dim, True).clamp(min=eps))
 
 
 @composed
