@@ -21,8 +21,8 @@ class Case:
         self.expression = expression
         self.made = Differentiated(expression.graph, expression.inputs, expression.results, shapes)
         self.code = Code(name, expression.what, self.made, fast=fast)
-        self.bodies = Bodies(self)
-        self.twins = namespace(bodies=Twins(self.code))
+        self.bodies = Bodies(self.body)
+        self.twins = namespace(bodies=Bodies(self.twin))
         self.fused = fused
         more = {"bodies": self.bodies, "TapeEntry": self.entry, **expression.graph.named}
         self.forward = function_of(self.code.forward_text(), self.code.name, self.code.name, **more)
@@ -33,6 +33,22 @@ class Case:
     def on_tensors(self, propagate: Callable) -> Callable:
         """The same `propagate`, with what it captured; only the bodies that it finds are others."""
         return FunctionType(propagate.__code__, self.twins, None, None, propagate.__closure__)
+
+    def body(self, pattern: tuple[bool, ...]) -> Callable:
+        whole = self.fused_body(pattern) if self.fused else None
+        if whole is not None:
+            return whole
+        more, name = self.made.graph.named, self.code.body_name(pattern)
+        if len(self.bodies) < MOST_BODIES or pattern == self.all:
+            text = self.code.body_text(pattern)
+        else:
+            text = self.code.fallback_text(pattern)
+            more[self.code.body_name(self.all)] = self.bodies[self.all]
+        return function_of(text, name, name, tensor=False, **more)
+
+    def twin(self, pattern: tuple[bool, ...]) -> Callable:
+        """The body that computes on tensors, for passes that are deferred."""
+        return function_of(self.code.twin_text(pattern), self.code.body_name(pattern), **self.made.graph.named)
 
     def fused_body(self, pattern: tuple[bool, ...]) -> Callable | None:
         """The body of this pattern as one entry; None where there is nothing to gain, or a size is not at hand."""
@@ -71,34 +87,10 @@ class Case:
 class Bodies(dict):
     """Pattern -> the function made for it. Nothing is made before a pass brings the pattern."""
 
-    def __init__(self, case: Case):
+    def __init__(self, make: Callable):
         super().__init__()
-        self.case = case
+        self.make = make
 
     def __missing__(self, pattern: tuple[bool, ...]) -> Callable:
-        whole = self.case.fused_body(pattern) if self.case.fused else None
-        if whole is not None:
-            self[pattern] = whole
-            return whole
-        code, more = self.case.code, self.case.made.graph.named
-        if len(self) < MOST_BODIES or pattern == self.case.all:
-            text = code.body_text(pattern)
-        else:
-            text = code.fallback_text(pattern)
-            more[code.body_name(self.case.all)] = self[self.case.all]
-        name = code.body_name(pattern)
-        self[pattern] = function_of(text, name, name, tensor=False, **more)
-        return self[pattern]
-
-
-class Twins(dict):
-    """Pattern -> the body that computes on tensors, for passes that are deferred."""
-
-    def __init__(self, code: Code):
-        super().__init__()
-        self.code = code
-
-    def __missing__(self, pattern: tuple[bool, ...]) -> Callable:
-        name = self.code.body_name(pattern)
-        self[pattern] = function_of(self.code.twin_text(pattern), name, **self.code.made.graph.named)
+        self[pattern] = self.make(pattern)
         return self[pattern]

@@ -213,7 +213,12 @@ def simplified(op: str, args: tuple) -> Node | None:
     """Times 1.0 and the like are gone, as in the engine; and what is undone again."""
     if op in ("neg", "transpose", "t") and args[0].op == op and sorted(args[0].args[1:]) == sorted(args[1:]):
         return args[0].args[0]
-    if op in ("mul", "div", "pow") and is_number(args[1], 1) or op in ("add", "sub") and is_number(args[1], 0):
+    if (
+        op in ("mul", "div", "pow", "size_mul")
+        and is_number(args[1], 1)
+        or op in ("add", "sub")
+        and is_number(args[1], 0)
+    ):
         return args[0]
     if op in ("mul", "add") and is_number(args[0], 1 if op == "mul" else 0):
         return args[1]

@@ -220,41 +220,24 @@ def wrapped(graph: Graph, node):
     return KINDS[node.kind](graph, node) if isinstance(node, Node) else node
 
 
+def of_sizes(op: str, swap: bool = False) -> Callable:
+    def method(self, other):
+        if not isinstance(other, (int, float, Size)):
+            return NotImplemented
+        return self.make(op, *((other, self) if swap else (self, other)), kind=SIZE)
+
+    return method
+
+
 class Size(Thing):
     """x.shape[0], x.numel(), and what whole numbers are computed from them."""
 
     __slots__ = ()
 
-    def _of(self, op: str, other, swap: bool = False):
-        if not isinstance(other, (int, float, Size)):
-            return NotImplemented
-        return self.make(op, *((other, self) if swap else (self, other)), kind=SIZE)
-
-    def __add__(self, other):
-        return self._of("size_add", other)
-
-    def __radd__(self, other):
-        return self._of("size_add", other, True)
-
-    def __sub__(self, other):
-        return self._of("size_sub", other)
-
-    def __mul__(self, other):
-        return self if isinstance(other, int) and other == 1 else self._of("size_mul", other)
-
-    __rmul__ = __mul__
-
-    def __floordiv__(self, other):
-        return self._of("size_floor", other)
-
-    def __truediv__(self, other):
-        return self._of("size_div", other)
-
-    def __rtruediv__(self, other):
-        return self._of("size_div", other, True)
-
-    def __pow__(self, other):
-        return self._of("size_pow", other)
+    __add__, __radd__ = of_sizes("size_add"), of_sizes("size_add", swap=True)
+    __sub__, __mul__, __rmul__ = of_sizes("size_sub"), of_sizes("size_mul"), of_sizes("size_mul")
+    __truediv__, __rtruediv__ = of_sizes("size_div"), of_sizes("size_div", swap=True)
+    __floordiv__, __pow__ = of_sizes("size_floor"), of_sizes("size_pow")
 
     def __repr__(self) -> str:
         if self.node.op == "size":

@@ -69,6 +69,13 @@ def stepping(name: str) -> Callable[[X], X]:
     return called(name, method)
 
 
+def casting(dtype: torch.dtype) -> Callable[[X], X]:
+    def method(self, memory_format=None):
+        return self.to(dtype)
+
+    return called(str(dtype).removeprefix("torch."), method)
+
+
 def called(name: str, method: Callable) -> Callable:
     method.__name__ = method.__qualname__ = name  # which messages say
     return method
@@ -473,17 +480,8 @@ class Operators:
     def type_as(self, other) -> Self:
         return self.to(other.dtype)
 
-    def float(self, memory_format=None) -> Self:
-        return self.to(torch.float32)
-
-    def double(self, memory_format=None) -> Self:
-        return self.to(torch.float64)
-
-    def half(self, memory_format=None) -> Self:
-        return self.to(torch.float16)
-
-    def bfloat16(self, memory_format=None) -> Self:
-        return self.to(torch.bfloat16)
+    float, double = casting(torch.float32), casting(torch.float64)
+    half, bfloat16 = casting(torch.float16), casting(torch.bfloat16)
 
 
 def parts_of(index) -> tuple:
@@ -655,8 +653,8 @@ def var_mean(x, dim: Dim = None, unbiased=None, keepdim: bool = False, *, correc
 
 
 def std_mean(x, dim: Dim = None, unbiased=None, keepdim: bool = False, *, correction=None) -> tuple:
-    dim, unbiased = (None, dim) if isinstance(dim, bool) else (dim, unbiased)
-    return x.std(dim, unbiased, keepdim, correction=correction), x.mean(dims_of(dim), keepdim)
+    var, mean = var_mean(x, dim, unbiased, keepdim, correction=correction)
+    return _root(var), mean
 
 
 def einsum(equation: str, *operands):

@@ -11,24 +11,23 @@ import torch
 from . import choosing
 from .arranging import scatter_reduce
 from .composed import chosen, composed, formula, leaky_relu
-from .methods import UnsupportedError, values_of, where
+from .methods import UnsupportedError, raw, values_of, where
 
 
-def reduced(losses, reduction: str):
+def reduced(losses, reduction: str, weight=None):
+    losses = losses if weight is None else losses * weight
     chosen("reduction", reduction, ("mean", "sum", "none"))
     return losses if reduction == "none" else losses.mean() if reduction == "mean" else losses.sum()
 
 
 @composed
 def mse_loss(x, target, *, reduction: str = "mean", weight=None):
-    losses = (x - target).square()
-    return reduced(losses if weight is None else losses * weight, reduction)
+    return reduced((x - target).square(), reduction, weight)
 
 
 @composed
 def l1_loss(x, target, *, reduction: str = "mean", weight=None):
-    losses = (x - target).abs()
-    return reduced(losses if weight is None else losses * weight, reduction)
+    return reduced((x - target).abs(), reduction, weight)
 
 
 @composed
@@ -41,20 +40,20 @@ def smooth_l1_loss(x, target, *, reduction: str = "mean", beta: Real = 1.0):
 def huber_loss(x, target, reduction: str = "mean", delta: Real = 1.0, weight=None):
     away = (x - target).abs()
     losses = where(away <= delta, away.square() * 0.5, (away - 0.5 * delta) * delta)
-    return reduced(losses if weight is None else losses * weight, reduction)
+    return reduced(losses, reduction, weight)
 
 
 @composed
 def binary_cross_entropy(x, target, weight=None, *, reduction: str = "mean"):
     losses = -(target * x.log().clamp(min=-100) + (1 - target) * (1 - x).log().clamp(min=-100))
-    return reduced(losses if weight is None else losses * weight, reduction)
+    return reduced(losses, reduction, weight)
 
 
 @composed
 def binary_cross_entropy_with_logits(x, target, weight=None, *, reduction: str = "mean", pos_weight=None):
     factor = 1.0 if pos_weight is None else (pos_weight - 1) * target + 1
     losses = (1 - target) * x - x.logsigmoid() * factor
-    return reduced(losses if weight is None else losses * weight, reduction)
+    return reduced(losses, reduction, weight)
 
 
 @composed
@@ -136,9 +135,9 @@ def triplet_margin_with_distance_loss(
 @composed
 def multi_margin_loss(x, target, p: int = 1, margin: Real = 1.0, weight=None, *, reduction: str = "mean"):
     rows = x if x.ndim == 2 else x.reshape(1, -1)
-    target = getattr(target, "value", target).reshape(-1, 1)
+    target = raw(target).reshape(-1, 1)
     beyond = (rows - rows.gather(1, target) + margin).relu() ** p
-    beyond = beyond if weight is None else beyond * getattr(weight, "value", weight)[target]
+    beyond = beyond if weight is None else beyond * raw(weight)[target]
     losses = beyond.scatter(1, target, 0.0).sum(1) / rows.shape[1]
     return reduced(losses if x.ndim == 2 else losses.reshape(()), reduction)
 
@@ -146,7 +145,7 @@ def multi_margin_loss(x, target, p: int = 1, margin: Real = 1.0, weight=None, *,
 @composed
 def multilabel_margin_loss(x, target, *, reduction: str = "mean"):
     """`target`: in each row the right classes, up to the first -1."""
-    rows, target = (each.reshape(-1, each.shape[-1]) for each in (x, getattr(target, "value", target)))
+    rows, target = (each.reshape(-1, each.shape[-1]) for each in (x, raw(target)))
     asked = (target == -1).cumsum(1) == 0
     places = target.masked_fill(~asked, 0)
     right = torch.zeros_like(target).scatter_add(1, places, asked.long()) > 0
@@ -173,11 +172,11 @@ def kl_div(x, target, *, reduction: str = "mean", log_target: bool = False):
 @composed
 def nll_loss(x, target, weight=None, *, ignore_index: int = -100, reduction: str = "mean"):
     """Of log-probabilities (n, classes, …), and the right classes (n, …)."""
-    target = getattr(target, "value", target)
+    target = raw(target)
     dim = 1 if x.ndim > 1 else 0
     counted = target != ignore_index
     places = target.masked_fill(~counted, 0)
-    weights = counted.to(x.dtype) if weight is None else getattr(weight, "value", weight)[places] * counted
+    weights = counted.to(x.dtype) if weight is None else raw(weight)[places] * counted
     losses = -x.gather(dim, places.unsqueeze(dim)).squeeze(dim) * weights
     return losses.sum() / weights.sum() if reduction == "mean" else reduced(losses, reduction)
 
@@ -185,9 +184,9 @@ def nll_loss(x, target, weight=None, *, ignore_index: int = -100, reduction: str
 def smoothed(losses, logs, target, weight, ignore_index: int, reduction: str, share: float):
     """A share of the loss for every class alike: of the mean, over as much weight as the rest has."""
     dim = 1 if logs.ndim > 1 else 0
-    target = getattr(target, "value", target)
+    target = raw(target)
     counted = target != ignore_index
-    weights = None if weight is None else getattr(weight, "value", weight)
+    weights = None if weight is None else raw(weight)
     shape = [-1 if at == dim else 1 for at in range(logs.ndim)]
     everywhere = -(logs if weights is None else logs * weights.reshape(shape)).sum(dim)
     everywhere = choosing.masked(everywhere, ~counted)
@@ -316,7 +315,7 @@ def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, sca
     ):
         if asked is not None and asked is not False:
             raise UnsupportedError(f"embedding(…, {name}=…) is not there on Variables. Leave it out.")
-    return weight[getattr(input, "value", input)]
+    return weight[raw(input)]
 
 
 @composed
@@ -337,7 +336,7 @@ def embedding_bag(
     chosen("mode", mode, ("mean", "sum", "max"))
     if max_norm is not None or scale_grad_by_freq:
         raise UnsupportedError("embedding_bag(…) takes no max_norm and no scale_grad_by_freq on Variables.")
-    places = getattr(input, "value", input)
+    places = raw(input)
     count, bags = bags_of(places, offsets, include_last_offset)
     places, factors = places.reshape(-1), None if per_sample_weights is None else per_sample_weights.reshape(-1, 1)
     if padding_idx is not None:
@@ -355,7 +354,7 @@ def bags_of(places: torch.Tensor, offsets, include_last_offset: bool) -> tuple[i
     if offsets is None:
         count, size = places.shape
         return count, torch.arange(count, device=places.device).repeat_interleave(size)
-    offsets = getattr(offsets, "value", offsets)
+    offsets = raw(offsets)
     at = torch.arange(places.shape[0], dtype=offsets.dtype, device=places.device)
     return offsets.shape[0] - include_last_offset, torch.searchsorted(offsets, at, right=True) - 1
 
@@ -406,7 +405,7 @@ def scaled_dot_product_attention(
     if is_causal:
         attn_mask = torch.ones(query.shape[-2], key.shape[-2], dtype=torch.bool, device=query.device).tril()
     if attn_mask is not None and attn_mask.dtype == torch.bool:
-        scores = scores.masked_fill(~getattr(attn_mask, "value", attn_mask), -math.inf)
+        scores = scores.masked_fill(~raw(attn_mask), -math.inf)
     elif attn_mask is not None:
         scores = scores + attn_mask
     weights = scores.softmax(-1)
