@@ -111,9 +111,29 @@ def _stash_takes_no_reference() -> bool:
     return not taken
 
 
+has_function_mode: Callable[[], bool] = _private("_C._is_torch_function_mode_enabled", instead=lambda: False)
 function_mode_stack: Callable[[], list] = _private(
     "overrides._get_current_function_mode_stack", RECORD, CHECK_FUNCTION, instead=list
 )
+
+_pop_mode: Callable | None = _private("_C._pop_torch_function_stack")
+_push_mode: Callable | None = _private("_C._push_on_torch_function_stack")
+
+
+def take_mode_off(mode: Any) -> bool:
+    """Take this function mode off the stack of this thread, if it lies on top; whether that was done."""
+    if _pop_mode is None or _push_mode is None or not has_function_mode():
+        return False
+    top = _pop_mode()
+    if top is not mode:
+        _push_mode(top)
+    return top is mode
+
+
+def put_mode_on(mode: Any) -> None:
+    """Lay it there again, after `take_mode_off`."""
+    _push_mode(mode)
+
 
 transforms_active: Callable[[], bool] = _private(
     "_C._are_functorch_transforms_active", instead=lambda: False

@@ -24,12 +24,14 @@ _PLAIN = (bool, int, float, str, bytes, type(None), type, torch.dtype, torch.dev
 
 
 class Seen:
-    """A module of the run; it holds none alive. `path`: as in named_modules(), "" for the model itself."""
+    """A module of the run; it holds none alive. `path`: as in named_modules(), "" for the model itself. `is_torchs`:
+    torch wrote its class."""
 
-    __slots__ = ("cls", "path", "reference")
+    __slots__ = ("cls", "is_torchs", "path", "reference")
 
     def __init__(self, module: nn.Module, path: str | None) -> None:
         self.cls, self.path, self.reference = type(module), path, weakref.ref(module)
+        self.is_torchs = _is_torchs(self.cls)
 
 
 class Models:
@@ -247,6 +249,17 @@ def modules_below(root: nn.Module, path: str) -> Iterator[tuple[str, nn.Module, 
         yield here
         if module._modules:
             todo += reversed([(joined(at, name), each, module, name) for name, each in module._modules.items()])
+
+
+def runs_alone(module: nn.Module) -> bool:
+    """Whether neither another module nor a hook runs in its forward, nor one that was put in its place."""
+    held = vars(module)
+    return not (held["_modules"] or held["_forward_hooks"] or held["_forward_pre_hooks"] or "forward" in held)
+
+
+@lru_cache(maxsize=4096)
+def _is_torchs(cls: type) -> bool:
+    return cls.__module__.startswith("torch.nn.modules.")
 
 
 def parameters_of(module: nn.Module) -> list[nn.Parameter]:

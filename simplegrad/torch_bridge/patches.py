@@ -30,12 +30,15 @@ from simplegrad.torch_private import (
     frame_evaluation,
     function_mode_stack,
     is_stashed,
+    put_mode_on,
     stash,
     stashed,
+    take_mode_off,
     unstash,
 )
 
-__all__ = ["Watcher", "current", "is_distributed", "is_watching", "opened_here", "watched_by"]
+__all__ = ["Watcher", "current", "is_distributed", "is_watching", "opened_here", "operations_off", "operations_on"]
+__all__ += ["watched_by"]
 _KEY = "simplegrad.watchers"  # in what the engine hands on to its threads
 
 
@@ -181,15 +184,12 @@ def _ran(method: Callable, plain: Callable) -> Callable:
 
 def _call_module(plain: Callable, module: Any, *args: Any, **kwargs: Any) -> Any:
     opened = _opened.get()
-    only = opened[0].watcher if len(opened) == 1 else None
-    watchers = current() if only is None else (only,)
-    for watcher in watchers:
-        watcher.module_begins(module)
-    try:
-        return plain(module, *args, **kwargs)
-    finally:
-        for watcher in reversed(watchers):
-            watcher.module_ends(module)
+    if len(opened) == 1 and opened[0].watcher is not None:  # the usual case, and there are many modules
+        return opened[0].watcher.call_module(plain, module, args, kwargs)
+    call = plain
+    for watcher in current():
+        call = _of(watcher.call_module, call)
+    return call(module, *args, **kwargs)
 
 
 def _attribute_set(module: Any, name: str, value: Any) -> None:
@@ -215,12 +215,12 @@ def _enter_inference(plain: Callable, mode: Any) -> Any:
 def _clear_gradients(plain: Callable, holder: Any, *args: Any, **kwargs: Any) -> None:
     call = plain
     for watcher in current():
-        call = _cleared(watcher.clear_gradients, call)
+        call = _of(watcher.clear_gradients, call)
     with _without_mode():
         call(holder, *args, **kwargs)
 
 
-def _cleared(method: Callable, plain: Callable) -> Callable:
+def _of(method: Callable, plain: Callable) -> Callable:
     return lambda holder, *args, **kwargs: method(plain, holder, args, kwargs)
 
 
@@ -258,7 +258,7 @@ def _joined(method: Callable, plain: Callable, name: str) -> Callable:
 def _wait(plain: Callable, work: Any, *args: Any, **kwargs: Any) -> Any:
     call = plain
     for watcher in current():
-        call = _cleared(watcher.waited, call)
+        call = _of(watcher.waited, call)
     return call(work, *args, **kwargs)
 
 
@@ -316,6 +316,16 @@ def _settle_mode() -> None:
     wanted = any(each.watcher is not None and each.watcher.sees_operations for each in _mine())
     if wanted != _is_on():
         _operations.__enter__() if wanted else _take_out()
+
+
+def operations_off() -> bool:
+    """No operation is told from now on to the only watcher of this context; whether that could be done."""
+    return len(_opened.get()) == 1 and take_mode_off(_operations)
+
+
+def operations_on() -> None:
+    """They are told again, after `operations_off`."""
+    put_mode_on(_operations)
 
 
 def _is_on() -> bool:

@@ -21,7 +21,7 @@ from torch.autograd import graph as autograd_graph
 
 from simplegrad.torch_bridge.finite import Eyes
 from simplegrad.torch_bridge.keep import PATIENCE, kept_in
-from simplegrad.torch_bridge.model import Models, locals_of, parameters_of
+from simplegrad.torch_bridge.model import Models, Seen, locals_of, parameters_of, runs_alone
 from simplegrad.torch_bridge.operations import (
     APPLIES,
     CHANGES,
@@ -39,7 +39,16 @@ from simplegrad.torch_bridge.operations import (
     tensors_of,
     version_of,
 )
-from simplegrad.torch_bridge.patches import COMPILED, Watcher, is_distributed, is_watching, opened_here, watched_by
+from simplegrad.torch_bridge.patches import (
+    COMPILED,
+    Watcher,
+    is_distributed,
+    is_watching,
+    opened_here,
+    operations_off,
+    operations_on,
+    watched_by,
+)
 from simplegrad.torch_bridge.ranks import Ranks
 from simplegrad.torch_bridge.rows import Gradient, Kept, Node
 from simplegrad.torch_bridge.tell import Teller
@@ -211,11 +220,10 @@ class TorchRecorder(Watcher):
 
     def _let_go(self) -> None:
         """Indices instead of nodes: a graph, and what it saved, must not live on in a trace."""
-        hooked, index_of = self.hooked, self.known.get
+        hooked = self.hooked
         for wrapper, node in zip(self.alive, self.nodes, strict=True):
             if node.leaf is None:
-                found = [(index_of(id(after)), output) for after, output in node.edges]
-                node.edges = tuple([edge if edge[0] is not None else None for edge in found])
+                node.edges = self.edges_of(node)
                 if node.index not in hooked:  # of the others, hooks have seen the shapes
                     with self.careful("A shape could not be read"):
                         node.shapes = tuple(tuple(meta.shape) for meta in wrapper._input_metadata)
@@ -367,26 +375,33 @@ class TorchRecorder(Watcher):
 
     # -- what patches tell: modules, Functions, parameters, optimisers ------------------------------------------------
 
-    def module_begins(self, module: Any) -> None:
-        outer, frame = self.context, sys._getframe(1)
+    def call_module(self, plain: Callable, module: Any, args: tuple, kwargs: dict) -> Any:
+        outer, context, is_whole, before = self.context, None, False, 0
         try:
-            seen, where = self.models.modules.get(id(module)), site(frame, outer, self.outermost)
+            seen, where = self.models.modules.get(id(module)), site(sys._getframe(1), outer, self.outermost)
             if seen is None or seen.reference() is not module:
                 seen = self.models.runs(module, outer)
-            self.context = Context("module", seen, outer, where, frame)
+            self.context = context = Context("module", seen, outer, where, sys._getframe())
             if self.follows:
-                if self.ranks is not None:
-                    self.ranks.module_begins(module)
-                keeps = not vars(module).get("require_backward_grad_sync", True)  # of a DDP; getattr would search
-                mode = not module.training, keeps, _is_grad_enabled()
-                self.log.append(("module", seen, where, mode))
+                self._module(module, seen, where)
+            elif seen.is_torchs and runs_alone(module) and not transforms_active():
+                before, is_whole = sequence_number(), operations_off()
         except Exception as error:
             self.trouble("A module could not be noted", error)
+        try:
+            return plain(module, *args, **kwargs)
+        finally:
+            if is_whole:  # all of it happened where the module was called
+                operations_on()
+                self._note_lines(before, sequence_number(), Site((), context, is_inside=True))
+            if context is not None:
+                self.leave(context)
 
-    def module_ends(self, module: Any) -> None:
-        context = self.context
-        if context is not None and context.kind == "module" and context.what.reference() is module:
-            self.leave(context)
+    def _module(self, module: Any, seen: Seen, where: Site) -> None:
+        if self.ranks is not None:
+            self.ranks.module_begins(module)
+        keeps = not vars(module).get("require_backward_grad_sync", True)  # of a DDP; getattr would search
+        self.log.append(("module", seen, where, (not module.training, keeps, _is_grad_enabled())))
 
     def leave(self, context: Context) -> None:
         """What ran is over."""
@@ -600,21 +615,21 @@ class TorchRecorder(Watcher):
         """Register every node that can be reached, and a hook on each that is no leaf; indices of the leaves."""
         self._look_at_pending()
         first, seen, todo, leaves = len(self.nodes), set(), roots, []
-        nodes, known, hooked = self.nodes, self.known, self.hooked
-        hook = self._visited() if self.follows else self._visited_only()
+        nodes, known, hooked, register = self.nodes, self.known, self.hooked, self._register
+        hook, watched = self._visited() if self.follows else self._visited_only(), self.ranks if self.follows else None
         while todo:
             node = todo.pop()
             index = known.get(id(node))
             if index is None:
-                index = self._register(node)
+                index = register(node)
             elif index in seen:
                 continue
             seen.add(index)
             here = nodes[index]
             if here.leaf is not None:
                 leaves.append(index)
-                if self.ranks is not None and index not in hooked and self.follows:
-                    hooked[index] = self.ranks.watch_leaf(index, node)
+                if watched is not None and index not in hooked:
+                    hooked[index] = watched.watch_leaf(index, node)
                 continue
             if index not in hooked and not self.full:
                 hooked[index] = node.register_hook(partial(hook, index))

@@ -31,11 +31,9 @@ class Watcher:
         """One call of `func`, a function of torch or a method of a tensor."""
         return plain(*args, **kwargs)
 
-    def module_begins(self, module: Any) -> None:
-        """The forward of a module is about to run."""
-
-    def module_ends(self, module: Any) -> None:
-        """It is over, also where it raised."""
+    def call_module(self, plain: Callable, module: Any, args: tuple, kwargs: dict) -> Any:
+        """The forward of a module, with its hooks."""
+        return plain(module, *args, **kwargs)
 
     def attribute_set(self, module: Any, name: str, value: Any) -> None:
         """A parameter or a module is about to become `module.name`."""
