@@ -13,7 +13,7 @@ import sys
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from types import MethodType
 from typing import Any
 
 import torch
@@ -50,7 +50,7 @@ from simplegrad.torch_bridge.patches import (
     watched_by,
 )
 from simplegrad.torch_bridge.ranks import Ranks
-from simplegrad.torch_bridge.rows import Gradient, Kept, Node
+from simplegrad.torch_bridge.rows import NO_GRADIENT, Gradient, Kept, Node
 from simplegrad.torch_bridge.tell import Teller
 from simplegrad.torch_bridge.where import OWN, Context, Site, innermost, kind_of, raised_at, site
 from simplegrad.torch_private import (
@@ -142,7 +142,9 @@ class TorchRecorder(Watcher):
     pending: list[Any] = field(default_factory=list)  # nodes seen on gradients, not yet looked at
     called: dict[tuple[int, int], str] = field(default_factory=dict)  # names of nodes' outputs
     outputs: list[tuple] = field(default_factory=list)  # (node, output, name) of local tensors
-    hooked: dict[int, Any] = field(default_factory=dict)  # node index -> handle of its hook
+    hooked: dict[int, Any] = field(default_factory=dict)  # node index -> torch's dictionary with its hook
+    hook_ids: dict[int, int] = field(default_factory=dict)  # node index -> the hook's key there
+    shapes: dict[torch.Size, tuple[int, ...]] = field(default_factory=dict)
     measured: dict[int, tuple] = field(default_factory=dict)  # id of a gradient -> itself, norm, flaw; within a pass
     held: dict[int, tuple] = field(default_factory=dict)  # leaf -> id and version of its .grad, norm, flaw
     indexed: set[int] = field(default_factory=set)  # numbers of tensors of which only some rows were read
@@ -227,14 +229,14 @@ class TorchRecorder(Watcher):
                 if node.index not in hooked:  # of the others, hooks have seen the shapes
                     with self.careful("A shape could not be read"):
                         node.shapes = tuple(tuple(meta.shape) for meta in wrapper._input_metadata)
-        for handle in hooked.values():
-            handle.remove()
+        for index, hooks in hooked.items():
+            hooks.pop(self.hook_ids[index], None)
         self.pending.clear()
         order = sorted([(node.sequence, node.index) for node in self.nodes])
         wrappers, self.alive = [self.alive[index] for _, index in order], []
         while wrappers:  # the last made first: one let go before its readers would fall with them, each within another
             wrappers.pop()  # and of a long chain that is more than a stack can hold
-        for kept in (self.hooked, self.leaves, self.measured, self.held, self.outputs):
+        for kept in (self.hooked, self.hook_ids, self.leaves, self.measured, self.held, self.outputs):
             kept.clear()
         self.tensors.living.clear()
         self.tensors.by_address.clear()
@@ -616,7 +618,8 @@ class TorchRecorder(Watcher):
         self._look_at_pending()
         first, seen, todo, leaves = len(self.nodes), set(), roots, []
         nodes, known, hooked, register = self.nodes, self.known, self.hooked, self._register
-        hook, watched = self._visited() if self.follows else self._visited_only(), self.ranks if self.follows else None
+        hold, hook = self._hold, self._visited() if self.follows else self._visited_only()
+        watched = self.ranks if self.follows else None
         while todo:
             node = todo.pop()
             index = known.get(id(node))
@@ -629,15 +632,19 @@ class TorchRecorder(Watcher):
             if here.leaf is not None:
                 leaves.append(index)
                 if watched is not None and index not in hooked:
-                    hooked[index] = watched.watch_leaf(index, node)
+                    hold(index, watched.watch_leaf(index, node))
                 continue
             if index not in hooked and not self.full:
-                hooked[index] = node.register_hook(partial(hook, index))
+                hold(index, node.register_hook(MethodType(hook, index)))
             for following, _ in here.edges:
                 if following is not None:
                     todo.append(following)
         self.log.append(("nodes_seen", first, len(nodes)))
         return leaves
+
+    def _hold(self, index: int, handle: Any) -> None:
+        """What takes a hook away again, without an object for each."""
+        self.hooked[index], self.hook_ids[index] = handle.hooks_dict_ref(), handle.id
 
     def _visited(self) -> Callable:
         """One hook for all nodes of a pass; each is registered with its index."""
@@ -650,13 +657,15 @@ class TorchRecorder(Watcher):
                 return
             try:
                 with guard():
-                    came = [None if g is None else gradient(g) for g in incoming]
-                    is_one = len(outgoing) == len(came) == 1 and came[0] and outgoing[0] is not None
-                    if is_one and nodes[index].name in _SAME_NUMBERS:
-                        went = [gradient(outgoing[0], came[0][5:])]
-                    else:
-                        went = [None if g is None else gradient(g) for g in outgoing]
-                    log.append(("visited", index, came, went, sequence_number()))
+                    row, first = ["visited", index, sequence_number(), len(incoming)], None
+                    for g in incoming:
+                        first = gradient(g)
+                        row += first or NO_GRADIENT
+                    is_one = len(outgoing) == len(incoming) == 1 and first is not None
+                    known = first[5:] if is_one and nodes[index].name in _SAME_NUMBERS else None
+                    for g in outgoing:
+                        row += gradient(g, known) or NO_GRADIENT
+                    log.append(tuple(row))
             except Exception as error:
                 self.trouble("A gradient could not be noted", error)
 
@@ -673,26 +682,30 @@ class TorchRecorder(Watcher):
                 return
             try:
                 with guard():
-                    log.append(("visited", index, bare(incoming), bare(outgoing), sequence_number()))
+                    row = ["visited", index, sequence_number(), len(incoming)]
+                    for g in (*incoming, *outgoing):
+                        row += NO_GRADIENT if g is None else bare(g)
+                    log.append(tuple(row))
             except Exception as error:
                 self.trouble("A gradient could not be noted", error)
 
         return hook
 
-    def _bare(self, gradients: tuple) -> list[Gradient | None]:
-        """Gradients as rows, without numbers."""
-        rows: list[Gradient | None] = []
-        for g in gradients:
-            if g is None:
-                rows.append(None)
-                continue
-            node = g.grad_fn
-            if node is None:
-                rows.append((None, 0, g.shape, g.dtype, None, None, None))
-            else:
-                self.pending.append(node)
-                rows.append((id(node), g.output_nr, g.shape, g.dtype, None, None, None))
-        return rows
+    def _bare(self, g: torch.Tensor) -> Gradient:
+        """A gradient as a row, without numbers."""
+        node = g.grad_fn
+        if node is None:
+            return None, 0, self._shape(g), g.dtype, None, None, None
+        self.pending.append(node)
+        return id(node), g.output_nr, self._shape(g), g.dtype, None, None, None
+
+    def _shape(self, tensor: torch.Tensor) -> tuple[int, ...]:
+        """One object for all tensors of a shape."""
+        shape = tensor.shape
+        known = self.shapes.get(shape)
+        if known is None:
+            known = self.shapes[shape] = tuple(shape)
+        return known
 
     def apply_node(self, plain: Callable, node: Any, grads: tuple) -> Any:
         index, outer = self.known.get(id(node)), self.context
@@ -766,7 +779,7 @@ class TorchRecorder(Watcher):
         if g is None:
             return None
         if not self.follows:
-            return self._bare((g,))[0]
+            return self._bare(g)
         node, output = g.grad_fn, 0
         if node is not None:
             self.pending.append(node)
@@ -774,7 +787,7 @@ class TorchRecorder(Watcher):
         known = self.measured.get(id(g))  # what one node hands on is what the next is given
         if known is None or known[0]() is not g or known[1] != g._version:
             known = self.measured[id(g)] = (weakref.ref(g), g._version, *(measured or measure(g)))
-        return node, output, g.shape, g.dtype, _kept(g) if self.is_full else None, known[2], known[3]
+        return node, output, self._shape(g), g.dtype, _kept(g) if self.is_full else None, known[2], known[3]
 
     def _learn_names(self, frame: Any) -> None:
         """What the lines that start a pass call their tensors: local names, and parameters of local modules."""

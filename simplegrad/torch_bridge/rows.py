@@ -34,8 +34,21 @@ class Node:
 Kept = tuple[torch.Tensor, int]
 # A gradient as a hook saw it, in a plain tuple since there are many: the id of the node that computed it (see `known`;
 # None without one), which output of it, shape, dtype; if asked for the tensor, its norm, and "nan", "inf" or "".
-Gradient = tuple[int | None, int, torch.Size, torch.dtype, Kept | None, Any, str | None]
+Gradient = tuple[int | None, int, tuple[int, ...], torch.dtype, Kept | None, Any, str | None]
+NO_GRADIENT = (None,) * 7  # in the place of one in a row of a visit
 Place = tuple[int, int]  # (node, which of its outputs)
+
+
+def visit_of(row: tuple) -> tuple[str, int, list[Gradient | None], list[Gradient | None], int]:
+    """("visited", node, incoming gradients, outgoing ones, sequence number) of a row that has them all side by side.
+
+    There is a row for each node of each pass. Were it made of tuples, Python's collector would walk through all of them
+    again and again; one that holds nothing but numbers and words it leaves alone.
+    """
+    kind, index, sequence, count, *fields = row
+    found = [tuple(fields[at : at + 7]) for at in range(0, len(fields), 7)]
+    gradients = [None if each[1] is None else each for each in found]
+    return kind, index, gradients[:count], gradients[count:], sequence
 
 
 class HeldRow(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Any
 
 from simplegrad.torch_bridge import source as source_text
 from simplegrad.torch_bridge.operations import settled
-from simplegrad.torch_bridge.rows import Gradient, Kept, Node, Place, Recorder
+from simplegrad.torch_bridge.rows import Gradient, Kept, Node, Place, Recorder, visit_of
 from simplegrad.torch_bridge.tell_calls import CallTeller
 from simplegrad.torch_bridge.where import innermost, line, module_path
 from simplegrad.torch_private import function_name
@@ -97,6 +97,7 @@ class Teller:
                 self.recorder.name_leaves()
         log = self.recorder.log[:]
         del self.recorder.log[: len(log)]  # the run may go on meanwhile, in its own thread
+        log = [visit_of(row) if row and row[0] == "visited" else row for row in log]
         with careful(_UNTOLD):
             self.ahead = self._look_ahead(log)
         for row in log:

@@ -122,7 +122,8 @@ def site(frame: Any, context: Context | None, outermost: Any = None) -> Site:
         if code is _DECORATED and not any(kind_of(each.co_filename) == OWN for each in frames[::2]):
             decorator = getattr(frame.f_locals.get("func"), "__code__", None)
         frame = frame.f_back
-    return Site(frames, context, frame is not None and context is not None, decorator)
+    # a tuple of code and numbers is left alone by Python's collector
+    return Site(tuple(frames), context, frame is not None and context is not None, decorator)
 
 
 def stack(where: Site | None) -> list[tuple[CodeType, int]]:
