@@ -1,6 +1,7 @@
 """A real PyTorch run as a Trace."""
 
 import contextlib
+import gc
 import threading
 import warnings
 
@@ -555,3 +556,53 @@ def test_the_share_of_zeros_of_a_gradient(dtype, size):
         layer.w.grad = torch.tensor([0, 0, 1, float("nan")], dtype=dtype).repeat(size // 4)
         layer.w.grad[3::4] = 2
     assert trace.held[0].zeros == 0.5
+
+
+def plain_layers():
+    return torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Tanh(), torch.nn.LayerNorm(2))
+
+
+def with_a_hook():
+    model = plain_layers()
+    model[1].register_forward_hook(lambda module, args, output: output * 2)
+    return model
+
+
+def with_a_parametrized_weight():
+    model = plain_layers()
+    torch.nn.utils.parametrizations.orthogonal(model[0])
+    return model
+
+
+def with_another_forward():
+    model = plain_layers()
+    model[1].forward = lambda x: x.sin() * x
+    return model
+
+
+@pytest.mark.parametrize("make", [plain_layers, with_a_hook, with_a_parametrized_weight, with_another_forward])
+def test_modules_that_are_told_as_one_have_the_same_lines_and_paths(make):
+    told = []
+    for values in ("none", "norm"):
+        torch.manual_seed(0)
+        model = make()
+        with record_torch(model, values=values) as trace:
+            model(torch.ones(1, 2)).sum().backward()
+        told.append([(entry.operator, entry.group, entry.source) for entry in trace.entries])
+    assert told[0] == told[1]
+    assert ("Tanh", "1") in [each[:2] for each in told[0]] or make is with_another_forward
+
+
+def test_rows_of_visits_are_left_alone_by_pythons_collector():
+    """It would walk through all of them, again and again, while a long run goes on."""
+    x = vector()
+    with record_torch(values="norm") as trace:
+        y = x
+        for _ in range(10):
+            y = (y * 2).sin()
+        y.sum().backward()
+        rows = [row for row in trace._builder.recorder.log if row[0] == "visited"]
+        gc.collect()
+        gc.collect()
+        assert len(rows) > 20 and not any(map(gc.is_tracked, rows))
+    assert len([event for event in trace if isinstance(event, Visited)]) == len(rows)
