@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -428,7 +429,8 @@ class OnFunctions(Judging):
             self.by_hand = cut
             return all([judge_order(self, rule, level) for rule in self.rules])
         why = self.not_its_own_fault(subject)
-        told = constant(problem, report.name, level) if subject.is_whole else []
+        told = wrong_within(problem) if level == 2 else []
+        told = told or (constant(problem, report.name, level) if subject.is_whole else [])
         told = told or diagnosed(problem, calls, found, level, why)
         report.findings += told
         is_fault = any(each.kind == "fault" for each in told)
@@ -447,6 +449,18 @@ class OnFunctions(Judging):
         if any(rule.name in self.surrogates for rule in rules):
             return "autograd differentiates through a gradient that is not a derivative, so differences cannot tell"
         return ""
+
+
+def wrong_within(problem: Problem) -> list[Finding]:
+    """Functions that a backward calls, and whose own backward is wrong: it is met at the second order."""
+    found: list[Finding] = []
+    with contextlib.suppress(Exception):  # one that needs what stands around it
+        for call in distinct(problem.calls_in_backward())[:MOST_RULES]:
+            rule = Rule(call, problem.bits)
+            again = held(Forward(rule), TOLERANCE[1][rule.bits]) if rule.incoming else None
+            if again is not None and again.wrong and not meant_otherwise(rule, again):
+                found += [replace(each, order=2) for each in why_wrong(rule)]
+    return found
 
 
 def meant_otherwise(rule: Rule, found: Answer) -> str:

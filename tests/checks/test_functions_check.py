@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from simplegrad import check
 from simplegrad.checks.causes.owner import Owner
 from simplegrad.checks.functions import check_function
+from tests.checks.right.register import real
 
 
 class SinhBad(Function):
@@ -500,3 +501,38 @@ def test_of_many_elements_each_of_which_moves_one_the_forward_is_not_constant(fn
 def test_rounding_to_a_scale_taken_from_the_largest_is_constant_nearly_everywhere():
     report = check(ToTheLargest.apply, torch.linspace(-1, 1, 64).add(0.01).requires_grad_())
     assert report.ok and report.surrogate
+
+
+class FourthGrad(torch.autograd.Function):
+    """The backward of a fourth power, as a Function of its own; `power` is wrong where it is not 2."""
+
+    @staticmethod
+    def forward(ctx, g, x, power):
+        ctx.save_for_backward(g, x)
+        ctx.power = power
+        return g * 4 * x**3
+
+    @staticmethod
+    def backward(ctx, gg):
+        g, x = ctx.saved_tensors
+        return gg * 4 * x**3, gg * g * 12 * x**ctx.power, None
+
+
+class Fourth(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, power):
+        ctx.save_for_backward(x)
+        ctx.power = power
+        return x**4
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        return FourthGrad.apply(g, x, ctx.power), None
+
+
+def test_a_function_that_a_backward_calls_is_told_where_it_is_wrong():
+    assert check(Fourth.apply, real(4), 2).ok
+    (fault,) = check(Fourth.apply, real(4), 1).faults
+    assert (fault.entry, fault.slot, fault.order) == ("FourthGrad", "x", 2)
+    assert "12 * x**ctx.power" in fault.read_at.text

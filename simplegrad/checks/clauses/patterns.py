@@ -7,6 +7,7 @@ from itertools import combinations
 
 import torch
 
+from .. import source
 from ..causes import explain
 from ..numbers import directions, inner, largest, moved, plain, slope, unlike
 from ..questions import MOST_OUTPUTS
@@ -174,7 +175,10 @@ def needed_inputs(rule: Rule) -> Finding | None:
             which, none = rule.names[needs[wrong[0]]], found[needs[wrong[0]]] is None
             sentence = f"{only} {rule.backward_said} gives {'None' if none else 'another gradient'} for {which}, "
             sentence += "which it does not where all are wanted."
-            code, at = "missing_gradient" if none else "wrong_gradient", _left_at(rule, needs)
+            code, at = (
+                "missing_gradient" if none else "wrong_gradient",
+                _left_at(rule, needs, wrong[0] if none else None),
+            )
             return Finding(code, sentence, rule.name, which, read_at=at, order=1, fix=rule.needs_fix)
     return None
 
@@ -184,9 +188,15 @@ def _needing(rule: Rule, needs: tuple[int, ...]) -> Gradients:
     return [None if g is None else plain(g.detach()) for g in found]
 
 
-def _left_at(rule: Rule, needs: tuple[int, ...]) -> Place | None:
-    """The line by which backward returns where only these gradients are wanted."""
+def _left_at(rule: Rule, needs: tuple[int, ...], lost: int | None) -> Place | None:
+    """The line by which backward returns where only these gradients are wanted; of one that is `lost`, the head of the
+    branch that was not taken, and that would have bound it."""
     steps = Steps(rule.code)
     with steps.watching():
         _needing(rule, needs)
-    return steps.left_at() or rule.returned_at()
+    at = steps.left_at()
+    if lost is not None and at is not None and hasattr(rule, "call"):
+        names = source.returned_names(rule.code, at, rule.call.differentiated[needs[lost]])
+        untaken = source.untaken(rule.code, names[0], {line for line, _ in steps.ran}) if len(names) == 1 else None
+        at = untaken or at
+    return at or rule.returned_at()

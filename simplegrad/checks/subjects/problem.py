@@ -145,6 +145,19 @@ class Problem:
             self.not_leaves = True  # it changes its input in place, which PyTorch forbids on a leaf
             return self.outputs(self.values)
 
+    def calls_in_backward(self) -> list[Call]:
+        """The calls of custom Functions that the backwards make, where autograd follows them: of other classes."""
+        with recorded_calls(within=True) as recording:
+            leaves, outputs = self.outputs(self.values)
+            before = len(recording.calls)
+            given = [v.clone().requires_grad_() for v in self.incoming]
+            first = torch.autograd.grad(outputs, leaves, given, allow_unused=True, create_graph=True)
+            first = [g for g in first if g is not None and g.requires_grad]
+            torch.autograd.grad(first, leaves, [torch.ones_like(g) for g in first], allow_unused=True)
+        self.state.restore(thorough=True)
+        known = {call.cls for call in self.calls}
+        return [call for call in map(as_written, recording.calls[before:]) if call.cls not in known]
+
     def value(self, values: list[torch.Tensor], incoming: list[torch.Tensor], weights: list[torch.Tensor]) -> float:
         """<weights, first-order gradient>."""
         return sum(inner(g, u) for g, u in zip(self.first_order(values, incoming), weights, strict=True))
