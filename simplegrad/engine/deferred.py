@@ -20,7 +20,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from threading import RLock
-from types import FrameType
 from weakref import WeakKeyDictionary, ref
 
 import torch
@@ -52,7 +51,8 @@ def put_off_a_last_one(grad_pass: Pass) -> list[Variable | None] | None:
     tape = grad_pass.tape
     tape.catch_up()
     is_first = _past.get(tape) is not tape.keys
-    called_at = place_of(sys._getframe(3)) if is_first else None  # past `Pass.run` and `grad`
+    caller = sys._getframe(3)  # past `Pass.run` and `grad`
+    called_at = (id(caller.f_code), caller.f_lasti) if is_first else None
     may_be_last = called_at not in _went_on and not tape.observers if is_first else _settled.get(tape) is not tape.keys
     if may_be_last and may_wait(grad_pass):
         return put_off(grad_pass, called_at)
@@ -61,10 +61,6 @@ def put_off_a_last_one(grad_pass: Pass) -> list[Variable | None] | None:
 
 
 Pass.put_off = put_off_a_last_one
-
-
-def place_of(frame: FrameType) -> _Place:
-    return id(frame.f_code), frame.f_lasti
 
 
 def may_wait(grad_pass: Pass) -> bool:

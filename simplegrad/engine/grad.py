@@ -9,10 +9,11 @@ from functools import partial
 
 import torch
 
+from ..ops.shapes import cast
 from ..torch_private import below_autograd, forward_mode_is_on
 from .errors import OtherTapeError, RawTensorError, WrongCountError, WrongShapeError
 from .names import Key
-from .operators import cast, value_of
+from .operators import value_of
 from .rows import Rows
 from .stale import recorded_before_a_change, refuse_stale
 from .tape import HandWritten, Tape, current_tape
@@ -295,8 +296,8 @@ def in_dtype(gradient: Variable | torch.Tensor, x: Variable) -> Variable | torch
     """As x has it; but whole numbers have gradients that are not whole."""
     if gradient.shape != x.shape:  # a number that a propagate made: see `undone`
         gradient = gradient.sum_to_size(x.shape)
-    same = value_of(gradient).dtype is x._value.dtype or not x._value.is_floating_point()
-    return gradient if same else cast(gradient, x._value.dtype)
+    dtype, wanted = value_of(gradient).dtype, x._value.dtype
+    return cast(gradient, wanted, dtype) if dtype is not wanted and wanted.is_floating_point else gradient
 
 
 def add_optional(a: Variable | None, b: Variable | None) -> Variable | None:

@@ -9,7 +9,7 @@ from numbers import Real
 
 import torch
 
-from ..ops import FUNCTIONS, Op, choosing, linear, named_operator, pointwise, shapes
+from ..ops import FUNCTIONS, Op, choosing, linear, named_operator, pointwise
 from ..ops import methods as _methods
 from ..ops.numbers import operand
 from ..ops.refused import advice, spelled
@@ -448,7 +448,7 @@ Variable.__hash__ = object.__hash__
 
 # What torch.nn.functional and torch.nn pass on where their caller said nothing.
 _SYMBOLS = {"__add__": "+", "__sub__": "-", "__mul__": "*", "__truediv__": "/", "__pow__": "**", "__matmul__": "@"}
-_NOT_ASKED = {"dtype": None, "out": None, "_stacklevel": None, "inplace": False, "size_average": None, "reduce": None}
+_NOT_ASKED = {"dtype": None, "out": None, "inplace": False, "size_average": None, "reduce": None}
 
 
 def torch_function(cls, func, types, args=(), kwargs=None):
@@ -463,7 +463,8 @@ def torch_function(cls, func, types, args=(), kwargs=None):
         raise RawTensorError(
             f"{spelled(name)}: not an operator on Variables, so it cannot be recorded. {advice(name, FUNCTIONS)}"
         )
-    kwargs = {key: value for key, value in (kwargs or {}).items() if not is_default(key, value)}
+    kwargs = {key: value for key, value in (kwargs or {}).items() if _NOT_ASKED.get(key, _NOT_ASKED) is not value}
+    kwargs.pop("_stacklevel", None)
     if name != "where" and args:  # whose first is a condition
         args = (as_variable(name, args[0]), *args[1:])
     return called(f"torch.{name}", ours, args, kwargs)
@@ -481,16 +482,9 @@ def without_gradient(name: str, func: Callable, args: tuple, kwargs: dict):
     if name.endswith("_like"):
         return Variable.constant(result) if result.is_floating_point() else result
     several = result if isinstance(result, (tuple, list)) else [result]
-    is_plain = all(isinstance(x, (bool, int, str, torch.dtype, torch.Size)) or is_counted(x) for x in several)
-    return result if is_plain else None
-
-
-def is_counted(x) -> bool:
-    return isinstance(x, torch.Tensor) and not x.is_floating_point() and not x.is_complex()
-
-
-def is_default(key: str, value) -> bool:
-    return key in _NOT_ASKED and (value is _NOT_ASKED[key] or key == "_stacklevel")
+    numbers = [x for x in several if not isinstance(x, (bool, int, str, torch.dtype, torch.Size))]
+    counts = all(isinstance(x, torch.Tensor) and not x.is_floating_point() and not x.is_complex() for x in numbers)
+    return result if counts else None
 
 
 def as_variable(what: str, x):
@@ -518,8 +512,3 @@ def signature_of(ours: Callable) -> str:
 
 
 Variable.__torch_function__ = classmethod(torch_function)
-
-
-def cast(x, dtype: torch.dtype):
-    """x, a Variable or a tensor, as another dtype: what `grad` does with a gradient that came from operands of two."""
-    return shapes.cast(x, dtype, value_of(x).dtype)
