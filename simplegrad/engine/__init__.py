@@ -2,7 +2,7 @@
 
     Variable                      variable.py: a tensor, and the key by which the tape knows whose gradient is whose
     TapeEntry, the tape           tape.py: inputs, outputs, propagate; what is appended to it
-    operators and their entries   operators.py: `record`, `apply`; the rules themselves are in ops/, a line each
+    operators and their entries   operators.py: `put_on_tape`, `apply`; the rules themselves are in ops/, a line each
     grad                          grad.py: `backward` is the loop: gather, skip where all is None, propagate, add up
 
 Read them in this order. names.py says how v0, v1, … come about, rows.py where the tape keeps its entries, watched.py

@@ -173,7 +173,7 @@ def rule_of(op: Op, places: tuple[int, ...], count: int = 0) -> Rule:
 # --- recording ---------------------------------------------------------------------------------------------------
 
 
-def record(
+def put_on_tape(
     rule: Rule, inputs: tuple, value: torch.Tensor, shape, one=None, two=None, is_view: bool = False
 ) -> Variable:
     """A Variable for `value`, and the entry that says how it came from `inputs`. Of an input that is no result of an
@@ -218,13 +218,13 @@ def record(
     return r
 
 
-def record_broadcast(
+def put_broadcast_on_tape(
     rule: Rule, inputs: tuple, value: torch.Tensor, one=None, two=None, is_view: bool = False
 ) -> Variable:
     """The same where the shapes of inputs may differ from the result's: the entry that broadcast undoes it."""
     shape, constants = value.shape, current_tape().constants
     undo = tuple([None if x.shape == shape or x.key in constants else x.shape for x in inputs])
-    return record(undoing(rule, undo), inputs, value, shape, one, two, is_view)
+    return put_on_tape(undoing(rule, undo), inputs, value, shape, one, two, is_view)
 
 
 @lru_cache(maxsize=4096)
@@ -278,10 +278,10 @@ def apply(op: Op, args: tuple):
             current_tape().lent.look_at(x)
     is_view = value._base is not None or value is inputs[0]._value
     if op.pointwise:
-        return record_broadcast(rule, inputs, value, one, two, is_view)
+        return put_broadcast_on_tape(rule, inputs, value, one, two, is_view)
     if op is linear.matmul and max(x.ndim for x in inputs) > 2:  # met a batch: its gradient has the batch's dimensions
-        return record(undoing(rule, tuple([x.shape for x in inputs])), inputs, value, value.shape, one)
-    return record(rule, inputs, value, value.shape, one, two, is_view)
+        return put_on_tape(undoing(rule, tuple([x.shape for x in inputs])), inputs, value, value.shape, one)
+    return put_on_tape(rule, inputs, value, value.shape, one, two, is_view)
 
 
 def apply_to_list(op: Op, args: tuple) -> Variable:
@@ -289,7 +289,7 @@ def apply_to_list(op: Op, args: tuple) -> Variable:
     parts = [operand_of(op, x) for x in parts]
     value = op.forward([x._value for x in parts], *rest)
     rule = rule_of(op, (0,), len(parts))
-    return record(rule, tuple(parts), value, value.shape, *rule.keep((parts, *rest)))
+    return put_on_tape(rule, tuple(parts), value, value.shape, *rule.keep((parts, *rest)))
 
 
 def raw(x):
@@ -371,13 +371,13 @@ def binary(op: Op) -> Callable:
             else:
                 one, two = other if keeps_right else None, None
             if self.shape is other.shape or self.shape == other.shape:
-                return record(of_two, (self, other), value, self.shape, one, two)
-            return record_broadcast(of_two, (self, other), value, one, two)
+                return put_on_tape(of_two, (self, other), value, self.shape, one, two)
+            return put_broadcast_on_tape(of_two, (self, other), value, one, two)
         if isinstance(other, Real):
             if peephole and other == 1.0:
                 return self
             value = forward(self._value, operand(other, self._value))
-            return record(of_left, (self,), value, self.shape, other)
+            return put_on_tape(of_left, (self,), value, self.shape, other)
         return apply(op, (self, other))
 
     return method
@@ -387,10 +387,10 @@ def unary(op: Op) -> Callable:
     forward, rule = as_method(op.forward), rule_of(op, (0,))
 
     def reading(self: Variable) -> Variable:
-        return record(rule, (self,), forward(self._value), self.shape, self)
+        return put_on_tape(rule, (self,), forward(self._value), self.shape, self)
 
     def method(self: Variable) -> Variable:
-        return record(rule, (self,), forward(self._value), self.shape)
+        return put_on_tape(rule, (self,), forward(self._value), self.shape)
 
     return reading if rule.keeps[0] else method
 
@@ -448,7 +448,7 @@ Variable.__hash__ = object.__hash__
 
 # What torch.nn.functional and torch.nn pass on where their caller said nothing.
 _SYMBOLS = {"__add__": "+", "__sub__": "-", "__mul__": "*", "__truediv__": "/", "__pow__": "**", "__matmul__": "@"}
-_NOT_ASKED = {"dtype": None, "out": None, "inplace": False, "size_average": None, "reduce": None}
+_NOT_ASKED = {"dtype": None, "out": None, "_stacklevel": None, "inplace": False, "size_average": None, "reduce": None}
 
 
 def torch_function(cls, func, types, args=(), kwargs=None):
@@ -463,8 +463,7 @@ def torch_function(cls, func, types, args=(), kwargs=None):
         raise RawTensorError(
             f"{spelled(name)}: not an operator on Variables, so it cannot be recorded. {advice(name, FUNCTIONS)}"
         )
-    kwargs = {key: value for key, value in (kwargs or {}).items() if _NOT_ASKED.get(key, _NOT_ASKED) is not value}
-    kwargs.pop("_stacklevel", None)
+    kwargs = {key: value for key, value in (kwargs or {}).items() if not is_default(key, value)}
     if name != "where" and args:  # whose first is a condition
         args = (as_variable(name, args[0]), *args[1:])
     return called(f"torch.{name}", ours, args, kwargs)
@@ -485,6 +484,10 @@ def without_gradient(name: str, func: Callable, args: tuple, kwargs: dict):
     numbers = [x for x in several if not isinstance(x, (bool, int, str, torch.dtype, torch.Size))]
     counts = all(isinstance(x, torch.Tensor) and not x.is_floating_point() and not x.is_complex() for x in numbers)
     return result if counts else None
+
+
+def is_default(key: str, value) -> bool:
+    return key in _NOT_ASKED and (value is _NOT_ASKED[key] or key == "_stacklevel")
 
 
 def as_variable(what: str, x):

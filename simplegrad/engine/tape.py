@@ -40,7 +40,7 @@ class Tape:
 
     def __init__(self):
         self.rows = Rows()
-        self.flat = self.rows.flat  # to which `record` adds
+        self.flat = self.rows.flat  # to which `put_on_tape` adds
         self.observers: tuple[Any, ...] = ()  # Observers: see watched.py
         self.unread: tuple[ReferenceType, ...] = ()  # that watch no more, and yet are told of a reset
         self.eras: list[range] = []
