@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import CodeType
-from typing import TYPE_CHECKING, Protocol
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from ..engine import Key
 from ..engine.rows import inputs_of
-from ..engine.tape import HandWritten, Tape
+from ..engine.tape import HandWritten
 from .events import (
     Accumulated,
     Entry,
@@ -54,22 +52,11 @@ class LimitError(Exception):
         self.limit = limit
 
 
-class Logged(Protocol):
-    """What a recorder has written down: rows, the tensors that it saw, and how often each had been changed by then."""
-
-    tape: Tape
-    log: list
-    tensors: dict[Key, torch.Tensor]
-    versions: dict[Key, int]
-
-    @property
-    def is_over(self) -> bool: ...  # nothing more will be written
-
-
 class Builder:
-    """Makes events of what was logged."""
+    """Makes events of what a recorder has written down: rows, the tensors that it saw, and how often each had been
+    changed by then."""
 
-    def __init__(self, recorder: Logged):
+    def __init__(self, recorder: Any):
         self.recorder = recorder
         self.tape = recorder.tape
         self.trace: Trace | None = None  # while events are made for it
