@@ -12,7 +12,7 @@ from ..trace.events import Entry, PassBegun, Recorded, Source, Value
 from ..trace.trace import Trace
 from .coarse import coarseness
 from .gaps import Given, apart, differs, given, norm_of
-from .pairing import paired
+from .pairing import paired, slid
 from .parting import EXTRA, FORWARD, INPUT, MISSING, VALUE, Parting, in_module, norms, parting_of, shown
 
 COMPUTES = (kinds.OPERATION, kinds.IN_PLACE, kinds.FUNCTION, kinds.NEW_LEAF)
@@ -26,8 +26,15 @@ class Forward:
     def __init__(self, left: Trace, right: Trace):
         self.left, self.right = left, right
         self.calls = [[c for c in trace.calls if computes(c)] for trace in (left, right)]
-        self.pairs = paired([key_of(c) for c in self.calls[0]], [key_of(c) for c in self.calls[1]])
+        keys = [[key_of(c) for c in calls] for calls in self.calls]
+        self.pairs = slid(paired(*keys), *keys, self.likeness)
+        self.sure: list[set[Call]] = [set(), set()]  # those that agree for sure, as far as `parting` has come
         self.made = [{y: call for call in calls for y in call.outputs} for calls in self.calls]
+
+    def likeness(self, i: int, j: int) -> int:
+        """How much the calls at two places look like the same one."""
+        a, b = self.calls[0][i], self.calls[1][j]
+        return (a.source == b.source) + (a.numbers == b.numbers) + (len(a.inputs) == len(b.inputs))
 
     def parting(self) -> Parting | None:
         """The first pair whose results differ, or what without a partner stands before it."""
@@ -38,6 +45,7 @@ class Forward:
                 return self.told(a, b, self.calls[0][agreed[0] + 1 : i], self.calls[1][agreed[1] + 1 : j])
             if self.agrees_for_sure(a, b):
                 agreed = (i, j)
+                self.sure[0].add(a), self.sure[1].add(b)
         return self.other_loss(agreed)
 
     def in_other_order(self, a: Call, b: Call) -> bool:
@@ -107,8 +115,8 @@ class Forward:
             return self.made_of(INPUT, a, b, what, self.set_at(parameter))
         partners = {(self.calls[0][i], self.calls[1][j]) for i, j in self.pairs}
         paired_left, paired_right = {x for x, _ in partners}, {y for _, y in partners}
-        only_left = [c for c in left if c not in paired_left and (c is a or self.feeds(c, a, 0))]
-        only_right = [c for c in right if c not in paired_right and (c is b or self.feeds(c, b, 1))]
+        only_left = [c for c in self.behind(a, 0) if c not in paired_left]
+        only_right = [c for c in self.behind(b, 1) if c not in paired_right]
         if a.entries and b.entries:
             only_left, only_right = self.less_constants(only_left, 0), self.less_constants(only_right, 1)
         if only_left and not only_right:
@@ -133,18 +141,15 @@ class Forward:
                 constant.add(call)
         return [call for call in calls if call not in constant]
 
-    def feeds(self, call: Call, reader: Call, side: int) -> bool:
-        """Whether the result of a call goes into another one, through however many between."""
-        seen, todo = set(), [*reader.inputs, *reader.outputs]
+    def behind(self, call: Call, side: int) -> list[Call]:
+        """What leads to a call, and itself, in order: as far back as nothing on the way agrees for sure."""
+        found, todo = {call}, [*call.inputs, *call.outputs]
         while todo:
-            x = todo.pop()
-            made = self.made[side].get(x)
-            if made is call:
-                return True
-            if made is not None and made not in seen:
-                seen.add(made)
+            made = self.made[side].get(todo.pop())
+            if made is not None and made not in found and made not in self.sure[side]:
+                found.add(made)
                 todo.extend(made.inputs)
-        return False
+        return sorted(found, key=lambda each: each.id)
 
     def stand_in(self, alone: Call, behind: Call, between: list[Call]) -> Call:
         """Where on the other side it would stand: the call before it in the same module, else the one behind."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from difflib import SequenceMatcher
 
 MOST = 2_000  # of a stretch that is matched as a whole; of a longer one, keys that stand once in it come first
+
+MOST_SLIDES = 64
 
 
 def paired(left: Sequence[Hashable], right: Sequence[Hashable]) -> list[tuple[int, int]]:
@@ -13,6 +15,48 @@ def paired(left: Sequence[Hashable], right: Sequence[Hashable]) -> list[tuple[in
     found: list[tuple[int, int]] = []
     _pair(left, right, 0, len(left), 0, len(right), found)
     return sorted(found)
+
+
+def slid(
+    pairs: list[tuple[int, int]],
+    left: Sequence[Hashable],
+    right: Sequence[Hashable],
+    likeness: Callable[[int, int], int],
+) -> list[tuple[int, int]]:
+    """The same pairs, with what stands alone among equal keys moved up to where those that are pairs are most alike.
+    In a loop, an operation more may pass for any of its like. `likeness`: of two places, more is better."""
+    forth = dict(pairs)
+    _slide(forth, right, {j: i for i, j in pairs}, likeness)
+    back = {j: i for i, j in forth.items()}
+    _slide(back, left, forth, lambda j, i: likeness(i, j))
+    return sorted((i, j) for j, i in back.items())
+
+
+def _slide(forth: dict[int, int], keys: Sequence[Hashable], back: dict[int, int], likeness: Callable) -> None:
+    """Of one side, whose places with a partner are in `back`."""
+    alone = [place for place in range(len(keys)) if place not in back]
+    for first, last in _stretches(alone):
+        best, gain, most = 0, 0, 0
+        for n in range(1, MOST_SLIDES):
+            old, new = first - n, last - n + 1
+            if old not in back or keys[old] != keys[new]:
+                break
+            gain += likeness(back[old], new) - likeness(back[old], old)
+            best, most = (n, gain) if gain > most else (best, most)
+        for n in range(1, best + 1):
+            partner = back.pop(first - n)
+            forth[partner], back[last - n + 1] = last - n + 1, partner
+
+
+def _stretches(places: Sequence[int]) -> list[tuple[int, int]]:
+    """The first and the last of each run of neighbours."""
+    found: list[tuple[int, int]] = []
+    for place in places:
+        if found and found[-1][1] == place - 1:
+            found[-1] = found[-1][0], place
+        else:
+            found.append((place, place))
+    return found
 
 
 def _pair(left, right, a: int, b: int, c: int, d: int, found: list[tuple[int, int]]) -> None:

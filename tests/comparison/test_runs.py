@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from simplegrad import Program, Trace, compare, record_torch
 from simplegrad.__main__ import main
-from simplegrad.comparison.pairing import paired
+from simplegrad.comparison.pairing import paired, slid
 from simplegrad.language import EXAMPLES
 
 
@@ -264,6 +264,34 @@ def test_a_backward_of_ones_own_is_named_with_the_line_inside():
     found = compare(ran(swish(True)), ran(swish(False))).divergence
     assert (found.where, found.op, found.how) == ("backward pass 1", "Swish", "value")
     assert "1 + x * s" in found.right_place.text
+
+
+def in_a_loop(more: bool):
+    """Of which one round has one operation more, among others of its name."""
+
+    def step(m, x):
+        for round in range(6):
+            x = x + 0.1 * (x * m[0].weight[0]).sin()
+            if more and round == 3:
+                x = x * 1.01  # one more
+        plain(m, x)
+
+    return step
+
+
+@pytest.mark.parametrize("more", [False, True])
+def test_one_operation_more_among_its_like_is_told_at_its_own_line(more):
+    found = compare(ran(in_a_loop(more)), ran(in_a_loop(not more))).divergence
+    assert (found.op, found.how) == ("Mul", "missing" if more else "extra")
+    assert "one more" in (found.left_place if more else found.right_place).text
+
+
+def test_what_stands_alone_moves_up_to_where_the_others_are_most_alike():
+    pairs = [(0, 0), (1, 1), (2, 2), (3, 4)]
+    lines = "pqrs", "ppqrs"  # by their lines, the first of the right side is the one more
+    same = slid(pairs, "aaab", "aaaab", lambda i, j: lines[0][i] == lines[1][j])
+    assert same == [(0, 0), (1, 2), (2, 3), (3, 4)]
+    assert slid(pairs, "aaab", "aaaab", lambda i, j: 0) == pairs
 
 
 def test_a_backward_that_leaves_something_out_is_named_with_its_last_line():

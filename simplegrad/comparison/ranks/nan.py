@@ -44,10 +44,9 @@ def nan(runs: list[RankRun]) -> Found | None:
         else " The other ranks get it from there, by a collective."
     )
     text = text_at(first.run.trace, first.source)
-    shown = f", `{text}`" if text else ""
-    sentence = (
-        f"{capital(first.text)} {where}{at(first.source)}{shown}, and reaches the gradient of {parameter}.{others}"
-    )
+    shown = f", by “{text}”" if text else ""
+    born = f"{capital(first.text)} {where}{at(first.source)}{shown}"
+    sentence = f"{born}, and reaches the gradient of {parameter}.{others}"
     return Found(NAN, rank, parameter, first.run, first.source, sentence)
 
 

@@ -236,4 +236,7 @@ function rounded(x, y, a, b, r = Math.min(6, b / 2)) {
 }
 
 /** A name, or the end of it (`…in_proj_weight`); nothing where no letter would tell it from another. */
-function ending(name, most) { return name.length <= most ? name : most < 3 ? "" : `…${name.slice(1 - most)}`; }
+function ending(name, most) { return inLetters(name) <= most ? name : most < 3 ? "" : `…${name.slice(1 - most)}`; }
+
+/** How many letters of the usual width a text takes: these take half of one. */
+function inLetters(text) { return text.length - (text.match(/[.:|ijlft]/g) ?? []).length / 2; }
