@@ -143,6 +143,20 @@ class Window:
             self.context.close()
             self.context = None
 
+    def stays(self, session: pytest.Session, address: str) -> Iterator[Page]:
+        """A page with a player for one test after another, at its first step: each leaves it at another, no more."""
+        failed, page = session.testsfailed, self.page()
+        if page.url == "about:blank":
+            page.goto(address)
+            page.wait_for_selector("[data-testid=player][data-ready=true]")
+        page.mouse.move(0, 0)
+        page.keyboard.press("Escape")
+        page.evaluate("document.activeElement.blur()")
+        page.keyboard.press("Home")
+        yield page
+        if session.testsfailed > failed:
+            self.close()
+
     def lent(self, session: pytest.Session) -> Iterator[Page]:
         """For one test; another one gets a new page where this one left who knows what."""
         failed = session.testsfailed
@@ -155,6 +169,14 @@ class Window:
 
 @pytest.fixture(scope="session")
 def window(browser: Browser):
+    made = Window(browser)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def kept(browser: Browser):
+    """For a page that tests of one module share (`Window.stays`)."""
     made = Window(browser)
     yield made
     made.close()

@@ -13,7 +13,7 @@ from torch import nn
 
 from simplegrad import record_torch
 
-from .conftest import Server
+from .conftest import Server, Window
 
 READY = "[data-testid=player][data-ready=true]"
 PLAYER = "[data-testid=player]"
@@ -31,6 +31,12 @@ def two_runs(tmp_path_factory):
     running = Server(str(folder / "a.trace"), str(folder / "b.trace")).wait()
     yield running
     running.stop()
+
+
+@pytest.fixture
+def both(kept: Window, server, request):
+    """What the bare address shows, in a page that others have stepped through."""
+    yield from kept.stays(request.session, f"{server.url}/compare")
 
 
 def open_compare(page: Page, url: str, query: str = "") -> None:
@@ -65,8 +71,8 @@ def test_verdict_first_divergence_and_ghost_of_the_wrong_variant(page: Page, ser
     expect(charts.nth(0).get_by_text("a misses 1.73, 3.37, 5.34, 2.41")).to_be_visible()
 
 
-def test_the_button_goes_to_the_first_divergence_on_both_sides(page: Page, server):
-    open_compare(page, server.url)
+def test_the_button_goes_to_the_first_divergence_on_both_sides(both: Page):
+    page = both
     page.locator("[data-testid=first-divergence] button").click()
     expect(page.locator(PLAYER)).to_have_attribute("data-step", "62")
     expect(event(page, 0)).to_contain_text("dL1/dt = v19")
@@ -75,8 +81,8 @@ def test_the_button_goes_to_the_first_divergence_on_both_sides(page: Page, serve
     page.wait_for_url(re.compile(r"[?&]step=62"))
 
 
-def test_at_the_end_the_left_has_none_where_the_right_has_a_value(page: Page, server):
-    open_compare(page, server.url)
+def test_at_the_end_the_left_has_none_where_the_right_has_a_value(both: Page):
+    page = both
     page.keyboard.press("End")
     expect(gradient(page, 0, "a")).to_have_attribute("data-state", "none")
     expect(gradient(page, 1, "a")).to_have_attribute("data-state", "value")
@@ -84,8 +90,8 @@ def test_at_the_end_the_left_has_none_where_the_right_has_a_value(page: Page, se
     expect(row).to_contain_text("dL1/da")
 
 
-def test_one_key_moves_both_and_a_side_without_a_partner_waits(page: Page, server):
-    open_compare(page, server.url)
+def test_one_key_moves_both_and_a_side_without_a_partner_waits(both: Page):
+    page = both
     for _ in range(2):
         page.keyboard.press("ArrowRight")
     expect(page.locator(PLAYER)).to_have_attribute("data-step", "2")
@@ -96,8 +102,8 @@ def test_one_key_moves_both_and_a_side_without_a_partner_waits(page: Page, serve
     expect(event(page, 0)).to_have_attribute("data-waits", "false")
 
 
-def test_no_key_is_lost(page: Page, server):
-    open_compare(page, server.url)
+def test_no_key_is_lost(both: Page):
+    page = both
     for _ in range(60):
         page.keyboard.press("ArrowRight")
     expect(page.locator(PLAYER)).to_have_attribute("data-step", "60")
@@ -130,10 +136,11 @@ def test_a_breakpoint_where_a_gradient_differs_from_the_reference(page: Page, se
     expect(page.locator(PLAYER)).to_have_attribute("data-step", str(first))
 
 
-def test_the_legend_explains_the_ghost(page: Page, server):
-    open_compare(page, server.url)
+def test_the_legend_explains_the_ghost(both: Page):
+    page = both
     page.locator("[data-action=legend]").click()
     expect(page.get_by_test_id("legend")).to_contain_text("a missing pathway, which the reference has")
+    page.keyboard.press("Escape")
 
 
 OPS = """
@@ -201,10 +208,9 @@ NAMES_ON_NODES = """(sheet) => {
 }"""
 
 
-def test_names_stand_clear_of_the_nodes_beside_them(server, page):
-    page.goto(f"{server.url}/compare")
+def test_names_stand_clear_of_the_nodes_beside_them(both: Page):
     for chart in ("chart-left", "chart-right"):
-        drawn = page.locator(f".st-key-{chart} .sg-sheet")
+        drawn = both.locator(f".st-key-{chart} .sg-sheet")
         drawn.locator("text", has_text="v10").wait_for()
         assert drawn.evaluate(NAMES_ON_NODES) == []
 

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from simplegrad import Tape, Variable, grad, record
 
-from .conftest import Server
+from .conftest import Server, Window
 
 PLAYER = "[data-testid=player]"
 # The ring around the current node, and that node itself, as they stand on the screen.
@@ -39,14 +39,20 @@ def address(tmp_path_factory):
     running.stop()
 
 
+@pytest.fixture
+def long_one(kept: Window, address: str, request):
+    """In a page that others have stepped through."""
+    yield from kept.stays(request.session, address)
+
+
 def opened(page: Page, address: str) -> Page:
     page.goto(address)
     page.wait_for_selector(f"{PLAYER}[data-ready=true]")
     return page
 
 
-def test_what_is_in_the_page_is_bounded(page: Page, address):
-    opened(page, address)
+def test_what_is_in_the_page_is_bounded(long_one: Page):
+    page = long_one
     page.keyboard.press("End")
     expect(page.locator(PLAYER)).to_have_attribute("data-step", "19999")
     assert page.locator("[data-testid=tape] [data-entry]").count() < 80
@@ -54,8 +60,8 @@ def test_what_is_in_the_page_is_bounded(page: Page, address):
     assert page.evaluate("() => document.querySelectorAll('*').length") < 6000
 
 
-def test_stepping_into_a_group_opens_it_and_search_goes_to_an_entry_by_name(page: Page, address):
-    opened(page, address)
+def test_stepping_into_a_group_opens_it_and_search_goes_to_an_entry_by_name(long_one: Page):
+    page = long_one
     page.fill(".sg-find", "v5000")
     page.press(".sg-find", "Enter")
     expect(page.get_by_test_id("event")).to_contain_text("v5000 = ")
@@ -85,17 +91,19 @@ def test_what_is_out_of_sight_is_not_drawn(page: Page, address):
     assert all_of_them > 600 and 20 < drawn < 0.3 * all_of_them
 
 
-def test_no_row_is_a_layer_of_its_own(page: Page, address):
+def test_no_row_is_a_layer_of_its_own(long_one: Page):
     """Each positioned or see-through element would be walked through in every frame."""
-    opened(page, f"{address}&step=8000")
+    page = long_one
+    page.locator("input.sg-slider").fill("8000")
     layers = page.evaluate("""() => [".sg-list *", ".sg-source *", ".sg-part-inspector *"]
       .flatMap((those) => [...document.querySelectorAll(those)]).map((each) => getComputedStyle(each))
       .filter((style) => style.position !== "static" || style.opacity !== "1").length""")
     assert layers == 0
 
 
-def test_no_key_is_lost(page: Page, address):
-    opened(page, f"{address}&step=8000")
+def test_no_key_is_lost(long_one: Page):
+    page = long_one
+    page.locator("input.sg-slider").fill("8000")
     for _ in range(60):
         page.keyboard.press("ArrowRight")
     expect(page.locator(PLAYER)).to_have_attribute("data-step", "8060")

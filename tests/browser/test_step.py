@@ -9,6 +9,8 @@ from playwright.sync_api import Page, expect
 
 from simplegrad.language import EXAMPLES, Program, pack
 
+from .conftest import Window
+
 URL = "/?program={program}&aggregate={aggregate}&none={none}&prune={prune}&step={step}"
 
 
@@ -16,6 +18,18 @@ def open_step(page: Page, server, program="gradient-of-gradient", aggregate="sim
     settings = {"none": "skip", "prune": "none", "step": 0, **more}
     page.goto(server.url + URL.format(program=program, aggregate=aggregate, **settings))
     ready(page)
+
+
+@pytest.fixture
+def wrong_one(kept: Window, server, request):
+    """A gradient of a gradient of the wrong variant, in a page that others have stepped through."""
+    settings = {
+        "program": "gradient-of-gradient",
+        "aggregate": "simple_variable_wrong",
+        "none": "skip",
+        "prune": "none",
+    }
+    yield from kept.stays(request.session, server.url + URL.format(step=0, **settings))
 
 
 def ready(page: Page) -> None:
@@ -33,7 +47,7 @@ def steps_of(page: Page) -> int:
 MARKS = """["tape", "gradients"].map(kind => Object.fromEntries(
     [...document.querySelectorAll(`[data-testid=${kind}] [data-state]`)]
     .map(row => [row.dataset.entry ?? row.dataset.name, row.dataset.state])))"""
-PAINTED = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+PAINTED = "new Promise(done => requestAnimationFrame(() => setTimeout(done)))"  # the frame that was asked for before
 STEP = "Number(document.querySelector('[data-testid=player]').dataset.step)"
 
 
@@ -82,16 +96,17 @@ def test_every_step_shows_the_state_of_the_trace(page, server, program, aggregat
         press(page, "ArrowRight")
 
 
-def test_going_back_shows_the_same_states(page, server):
+def test_going_back_shows_the_same_states(wrong_one):
     trace = EXAMPLES["gradient-of-gradient"].program.run(aggregate="simple_variable_wrong")
-    open_step(page, server, step=69)
+    page = wrong_one
+    press(page, "End")
     for step in range(69, 40, -1):
         assert shown(page) == (step, expected(trace.at(step + 1)))
         press(page, "ArrowLeft")
 
 
-def test_to_the_end_of_the_second_pass_of_the_wrong_variant(page, server):
-    open_step(page, server)
+def test_to_the_end_of_the_second_pass_of_the_wrong_variant(wrong_one):
+    page = wrong_one
     skipped, last = [], steps_of(page) - 1
     while step_of(page) < last:
         press(page, "ArrowRight")
@@ -147,8 +162,8 @@ def test_a_wrong_address_is_told_and_the_page_works(page, server, query, message
     assert step_of(page) == 1
 
 
-def test_no_key_is_lost_in_sixty_rapid_ones(page, server):
-    open_step(page, server)
+def test_no_key_is_lost_in_sixty_rapid_ones(wrong_one):
+    page = wrong_one
     press(page, "ArrowRight", 60)
     assert step_of(page) == 60
     press(page, "ArrowLeft", 60)
@@ -162,10 +177,11 @@ def test_no_key_is_lost_on_the_longest_example(page, server):
     page.wait_for_url(re.compile(r"step=660"))
 
 
-def test_keys_over_out_home_and_end(page, server):
+def test_keys_over_out_home_and_end(wrong_one):
     trace = EXAMPLES["gradient-of-gradient"].program.run(aggregate="simple_variable_wrong")
     kinds = [event.kind for event in trace.events]
-    open_step(page, server, step=kinds.index("PassBegun"))
+    page = wrong_one
+    press(page, "ArrowRight", kinds.index("PassBegun"))
     press(page, "Shift+ArrowRight")
     press(page, "Shift+ArrowRight")
     assert kinds[step_of(page)] == "VisitBegun" and kinds[: step_of(page)].count("VisitBegun") == 1
@@ -194,8 +210,8 @@ def test_space_plays_and_pauses(page, server):
     assert step_of(page) == stopped
 
 
-def test_the_question_mark_opens_and_closes_the_help(page, server):
-    open_step(page, server)
+def test_the_question_mark_opens_and_closes_the_help(wrong_one):
+    page = wrong_one
     press(page, "?")
     expect(page.get_by_test_id("help")).to_be_visible()
     press(page, "Escape")
@@ -216,14 +232,16 @@ def test_keys_do_nothing_while_a_field_has_the_focus(page, server):
     assert step_of(page) == 5
 
 
-def test_keys_do_nothing_in_any_kind_of_field(page, server):
-    open_step(page, server, step=5)
+def test_keys_do_nothing_in_any_kind_of_field(wrong_one):
+    page = wrong_one
+    press(page, "ArrowRight", 5)
     for field in ("<input id=probe0>", "<textarea id=probe1></textarea>", "<p id=probe2 contenteditable>x</p>"):
         page.evaluate("field => document.body.insertAdjacentHTML('afterbegin', field)", field)
     for number in range(3):
         page.focus(f"#probe{number}")
         press(page, "ArrowRight", 3)
         assert step_of(page) == 5, number
+    page.evaluate("document.querySelectorAll('[id^=probe]').forEach((field) => field.remove())")
 
 
 def test_zoom_and_pan_survive_stepping(page, server):
@@ -238,8 +256,8 @@ def test_zoom_and_pan_survive_stepping(page, server):
     assert page.locator(".js-plotly-plot .sg-entry-propagated").count() > 0
 
 
-def test_the_chart_is_not_drawn_anew_by_a_step(page, server):
-    open_step(page, server)
+def test_the_chart_is_not_drawn_anew_by_a_step(wrong_one):
+    page = wrong_one
     page.evaluate("() => { document.querySelector('.js-plotly-plot').marked = true }")
     press(page, "ArrowRight", 10)
     page.wait_for_url(re.compile("step=10"))
@@ -259,10 +277,10 @@ def node_place(page: Page, key: str) -> tuple[float, float]:
     )
 
 
-def test_a_click_on_a_node_shows_what_is_known_of_it_and_time_stands_still(page, server):
+def test_a_click_on_a_node_shows_what_is_known_of_it_and_time_stands_still(wrong_one):
     trace = EXAMPLES["gradient-of-gradient"].program.run(aggregate="simple_variable_wrong")
     touching = [e.index for e in trace.events if getattr(e, "entry", None) is trace.entries[0]]
-    open_step(page, server)
+    page = wrong_one
     page.mouse.click(*node_place(page, "e0"))
     card = page.get_by_test_id("card")
     expect(card).to_contain_text(trace.entries[0].statement)
@@ -352,8 +370,9 @@ def test_on_a_narrow_screen_the_graph_comes_first_and_nothing_is_wider_than_the_
     assert page.evaluate("() => document.documentElement.scrollWidth") <= width
 
 
-def test_a_click_on_the_tape_and_on_a_gradient_goes_to_what_touches_them(page, server):
-    open_step(page, server, step=69)
+def test_a_click_on_the_tape_and_on_a_gradient_goes_to_what_touches_them(wrong_one):
+    page = wrong_one
+    press(page, "End")
     page.click("[data-testid=tape] [data-entry='4']")
     painted(page)
     assert "entry 4" in page.inner_text("[data-testid=event]").lower()
@@ -362,8 +381,8 @@ def test_a_click_on_the_tape_and_on_a_gradient_goes_to_what_touches_them(page, s
     assert re.search(r"\bb\b", page.inner_text("[data-testid=event]"))
 
 
-def test_the_timeline_and_the_slider_go_to_a_step(page, server):
-    open_step(page, server)
+def test_the_timeline_and_the_slider_go_to_a_step(wrong_one):
+    page = wrong_one
     box = page.get_by_test_id("timeline").bounding_box()
     page.mouse.click(box["x"] + box["width"] * 0.5, box["y"] + box["height"] / 2)
     assert abs(step_of(page) - 35) <= 1
@@ -374,8 +393,8 @@ def test_the_timeline_and_the_slider_go_to_a_step(page, server):
     assert step_of(page) == 8
 
 
-def test_the_search_goes_to_an_entry_by_name(page, server):
-    open_step(page, server)
+def test_the_search_goes_to_an_entry_by_name(wrong_one):
+    page = wrong_one
     page.get_by_label("go to entry or name").fill("v17")
     page.keyboard.press("Enter")
     painted(page)
@@ -425,8 +444,9 @@ def test_nothing_is_wider_than_the_window(page, server, width):
     assert cut == 0
 
 
-def test_states_are_told_by_letters_too(page, server):
-    open_step(page, server, step=69)
+def test_states_are_told_by_letters_too(wrong_one):
+    page = wrong_one
+    press(page, "End")
     chips = page.locator("[data-testid=gradients] .sg-chip")
     letters = chips.all_inner_texts()
     assert set(letters) == {"N", "V"}
@@ -444,6 +464,8 @@ def test_states_are_told_by_letters_too(page, server):
         "escaped",
     ):
         expect(page.get_by_test_id("legend").get_by_text(word, exact=True).first).to_be_visible()
+    press(page, "Escape")
+    expect(page.get_by_test_id("legend")).to_be_hidden()
 
 
 def test_nothing_is_asked_of_the_internet(browser, server):
