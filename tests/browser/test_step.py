@@ -23,13 +23,8 @@ def open_step(page: Page, server, program="gradient-of-gradient", aggregate="sim
 @pytest.fixture
 def wrong_one(kept: Window, server, request):
     """A gradient of a gradient of the wrong variant, in a page that others have stepped through."""
-    settings = {
-        "program": "gradient-of-gradient",
-        "aggregate": "simple_variable_wrong",
-        "none": "skip",
-        "prune": "none",
-    }
-    yield from kept.stays(request.session, server.url + URL.format(step=0, **settings))
+    wanted = "program=gradient-of-gradient&aggregate=simple_variable_wrong"
+    yield from kept.stays(request.session, f"{server.url}/?{wanted}")
 
 
 def ready(page: Page) -> None:

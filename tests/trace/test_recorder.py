@@ -71,12 +71,15 @@ def test_events_nest(name):
             open_ones.append(index)
         if isinstance(event, PassEnded):
             assert trace.events[open_ones.pop()].pass_ is event.pass_
+    assert open_ones == [None]
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", [name for name in RUNS if name not in ("nothing", "no_pass")])
 def test_accumulated_totals_are_true(name):
     """first, contribution and total fit together, and the table at the end holds the last totals."""
-    for run, events in by_pass(recorded(name)).items():
+    runs = by_pass(recorded(name))
+    assert any(isinstance(event, Accumulated) for events in runs.values() for event in events)
+    for run, events in runs.items():
         table = {run.loss: run.seed}
         for event in events:
             if isinstance(event, Accumulated):

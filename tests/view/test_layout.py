@@ -27,17 +27,19 @@ def test_no_two_units_stand_at_one_place(name, prune):
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_forward_runs_to_the_right(name):
     graph, places = placed(example(name))
-    for source, target in graph.edges():
-        if source.lane == target.lane == 0:
-            assert places.place[source.number][0] < places.place[target.number][0]
+    forward = [(source.number, target.number) for source, target in graph.edges() if source.lane == target.lane == 0]
+    assert forward and all(places.place[source][0] < places.place[target][0] for source, target in forward)
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("name", [name for name in EXAMPLES if name != "first-gradient"])  # there one records one entry
 def test_what_one_visit_recorded_runs_to_the_left(name):
     graph, places = placed(example(name))
-    for source, target in graph.edges():
-        if source.lane and (source.lane, source.under) == (target.lane, target.under) and source.under is not None:
-            assert places.place[source.number][0] > places.place[target.number][0]
+    within = [
+        (source.number, target.number)
+        for source, target in graph.edges()
+        if source.lane and (source.lane, source.under) == (target.lane, target.under) and source.under is not None
+    ]
+    assert within and all(places.place[source][0] > places.place[target][0] for source, target in within)
 
 
 def test_there_is_a_lane_for_forward_and_one_for_each_pass(wrong):
