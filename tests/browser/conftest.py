@@ -112,6 +112,7 @@ class Window:
     def __init__(self, browser: Browser, **options) -> None:
         self.browser, self.options = browser, options
         self.context: BrowserContext | None = None
+        self.kept: Page | None = None
 
     def page(self) -> Page:
         """The page, as one of a profile that nobody has used. `page.raised`: what its scripts raise."""
@@ -145,17 +146,28 @@ class Window:
 
     def stays(self, session: pytest.Session, address: str) -> Iterator[Page]:
         """A page with a player for one test after another, at its first step: each leaves it at another, no more."""
-        failed, page = session.testsfailed, self.page()
-        if page.url == "about:blank":
-            page.goto(address)
-            page.wait_for_selector("[data-testid=player][data-ready=true]")
-        page.mouse.move(0, 0)
-        page.keyboard.press("Escape")
-        page.evaluate("document.activeElement.blur()")
-        page.keyboard.press("Home")
-        yield page
+        failed = session.testsfailed
+        self.page()
+        if self.kept is None or self.kept.is_closed():
+            self.kept = self.context.new_page()
+            self.kept.set_default_timeout(40_000)
+            self.kept.goto(address)
+            self.kept.wait_for_selector("[data-testid=player][data-ready=true]")
+        self.kept.bring_to_front()
+        self.kept.mouse.move(0, 0)
+        self.kept.keyboard.press("Escape")
+        self.kept.evaluate("document.activeElement.blur()")
+        self.kept.keyboard.press("Home")
+        yield self.kept
         if session.testsfailed > failed:
-            self.close()
+            self.leave()
+        self.page().bring_to_front()
+
+    def leave(self) -> None:
+        """The page that stays is of no more use."""
+        if self.kept is not None:
+            self.kept.close()
+            self.kept = None
 
     def lent(self, session: pytest.Session) -> Iterator[Page]:
         """For one test; another one gets a new page where this one left who knows what."""
@@ -175,11 +187,10 @@ def window(browser: Browser):
 
 
 @pytest.fixture(scope="module")
-def kept(browser: Browser):
+def kept(window: Window):
     """For a page that tests of one module share (`Window.stays`)."""
-    made = Window(browser)
-    yield made
-    made.close()
+    yield window
+    window.leave()
 
 
 @pytest.fixture
