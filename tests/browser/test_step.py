@@ -562,3 +562,5 @@ def test_tab_comes_to_one_row_of_a_list_and_arrows_to_the_others_in_sight(page, 
         > document.querySelector('.sg-player').parentElement.getBoundingClientRect().top"""
     assert not page.evaluate(hidden)
     assert step_of(page) == 40
+    page.set_viewport_size({"width": 720, "height": 450})  # as of 1440 × 900 that somebody enlarges twice
+    page.wait_for_function("document.querySelector('.sg-player').offsetHeight < 110")
