@@ -342,8 +342,8 @@ def say_operands(error: Exception, op: Op, args: Sequence, inputs: tuple) -> Non
     """To what torch says of operands that do not go together, add their names and shapes. Of places in a list, which
     torch takes for an operand of another kind, say what to write."""
     for name, arg in zip(op.parameters, args):
-        if name == "index" and isinstance(arg, list):
-            said = "the places are a list, and torch takes a tensor. Write"
+        if name == "index" and isinstance(arg, list | int) and op is not shapes.index:
+            said = f"the places are {'a list' if isinstance(arg, list) else arg}, and torch takes a tensor. Write"
             raise _methods.UnsupportedError(f"{op.text.split('(')[0][3:]}: {said} torch.tensor({arg}).") from error
     if len(inputs) == 2:
         a, b = inputs

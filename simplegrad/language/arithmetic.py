@@ -23,6 +23,7 @@ _COMPARED = {ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast
 _COMPARED |= {ast.Eq: operator.eq, ast.NotEq: operator.ne}
 _SIGNS = {"-": operator.neg, "+": operator.pos, "~": operator.invert}
 _NONE: dict = {}  # no keywords
+NO_VALUE = "a gradient that is a known zero, or what a function without 'return' gives"
 MOST_SHOWN = 60  # characters of a piece of the text in a message
 
 
@@ -57,8 +58,10 @@ class Arithmetic:
 
     def none_message(self, node: ast.expr) -> str:
         reason = self.why_none.get(node.id, "") if isinstance(node, ast.Name) else ""
+        if isinstance(node, ast.Constant):
+            return "None stands where a tensor or a number belongs."
         return (
-            f"{self.text(node)} is None: {reason or 'a gradient that is a known zero'}. "
+            f"{self.text(node)} is None: {reason or NO_VALUE}. "
             f"Leave it out, ask for zeros with grad(…, none='zeros'), or add with add_optional(x, y)."
         )
 
@@ -90,9 +93,12 @@ class Arithmetic:
             return float(value) if isinstance(value, bool) else self.as_numbers(value)
         if self.is_tensor(value) or isinstance(value, Real) or self.is_size(value):
             return value
-        said = f"{self.text(node)} {'computes with' if isinstance(node, ast.Call) else 'is'}"
+        is_operand = not isinstance(node, ast.Call) or other is not None
+        said = f"{self.text(node)} {'is' if is_operand else 'computes with'}"
         if isinstance(value, Gradients) and len(value) == 1:
             raise RunError(f"{said} a list of one gradient, as grad gives it. Write: da, = grad(L0, [a]).")
+        if isinstance(value, tuple) and hasattr(value, "n_sequence_fields"):
+            raise RunError(f"{said} several results, {' and '.join(fields_of(value))}. Take one: m, i = x.max(dim=0).")
         if isinstance(value, (list, tuple)):
             raise RunError(f"{said} {shown(value)}, and lists cannot be computed with. Take its elements out first.")
         raise RunError(f"{said} {shown(value)}, which cannot be computed with.")
@@ -274,6 +280,7 @@ class Arithmetic:
             raise
         except (RuntimeError, ArithmeticError, LookupError, ValueError, TypeError, AttributeError) as error:
             said = str(error).split("\n")[0].rstrip(".")
+            said = "there is no such dimension" if said == "tuple index out of range" else said
             raise RunError(f"{self.text(node)}{shapes(arguments)}: {said}.") from error
 
 

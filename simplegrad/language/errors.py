@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 import re
+import unicodedata
 from collections.abc import Iterable
 
 import torch
@@ -65,9 +66,24 @@ def nearest(name: str, known: Iterable[str]) -> str:
     Of a short name one letter alone may be wrong, or two exchanged: 'min' is not 'sin'.
     """
     name, known = name[:60], sorted(set(known))
+    if name.lower() in known:
+        return name.lower()
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
     close.sort(key=lambda each: sorted(each) != sorted(name))  # two letters exchanged: the likeliest slip of all
     return next((each for each in close if len(name) > 4 or is_slip(name, each)), "")
+
+
+# Letters of other alphabets that look like those of ours.
+LOOKS = str.maketrans("аеіјкмнорсѕтухԁһΑΒΕΖΗΙΚΜΝΟΡΤΥΧονρ", "aeijkmhopcstyxdhABEZHIKMNOPTYXovp")
+
+
+def look_alike(name: str, known: Iterable[str]) -> str:
+    """What is said of a known name that looks the same: у is not y."""
+    for each in known:
+        if each != name and each.translate(LOOKS) == name.translate(LOOKS):
+            letter = next(x for x in each + name if not x.isascii())
+            return f" '{each}' has, and one of the two is written with a {unicodedata.name(letter)}."
+    return ""
 
 
 def is_slip(name: str, known: str) -> bool:
@@ -80,7 +96,8 @@ def is_slip(name: str, known: str) -> bool:
 
 def of_torch(name: str) -> bool:
     """Whether torch has an operator of this name: then it was meant, and no other name is."""
-    return not name.startswith("_") and callable(getattr(torch.Tensor, name, None) or getattr(torch, name, None))
+    places = (torch.Tensor, torch, torch.nn.functional, torch.linalg, torch.special)
+    return not name.startswith("_") and any(callable(getattr(place, name, None)) for place in places)
 
 
 def did_you_mean(hint: str) -> str:

@@ -114,9 +114,9 @@ class Machine(FunctionCalls, Operations):
         self.note("asks")
         if isinstance(value, (Variable, torch.Tensor)):
             raise ConditionError(
-                f"{self.text(self.nodes[number])} is {shown(value)}, which is not a condition for 'if': ask "
-                f"x is None or x is not None. Choose elements with where(condition, x, y), and join conditions with & "
-                f"and |: (x > 0) & (x < 1)."
+                f"{self.text(self.nodes[number])} is {shown(value)}: 'if', 'and', 'or' and 'not' ask for one answer, "
+                f"such as x is None. Choose elements with where(condition, x, y), and join conditions with & and |: "
+                f"(x > 0) & (x < 1)."
             )
         return value
 
@@ -138,7 +138,7 @@ class Machine(FunctionCalls, Operations):
 
     def items(self, number: int, value) -> Iterator:
         if not isinstance(value, (list, tuple)):
-            said = "for i in range(3), or for x in [a, b]"
+            said = "for i in range(3), for x in [a, b], or for row in x.unbind(0)"
             raise RunError(f"{self.text(self.nodes[number])} is {shown(value)}: a loop goes through a list, {said}.")
         return self.rounds_of(value)
 

@@ -6,6 +6,8 @@ import inspect
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 
+import torch
+
 from ..aggregates import registry
 from ..engine import add_optional
 from ..ops import ALIASES, FUNCTIONS, METHODS
@@ -18,20 +20,21 @@ _JOINED |= {name: function for name, function in ALIASES.items() if name.startsw
 # Left out of programs: what makes more elements than it is given, or draws numbers.
 _LARGER = set(
     "addmm addmv addr affine_grid baddbmm bilinear block_diag broadcast_tensors broadcast_to cartesian_prod cdist "
-    "column_stack combinations cond corrcoef cov diag dropout embedding embedding_bag expand_copy fold grid_sample "
-    "gumbel_softmax hstack inner instance_norm interpolate kron linalg_vander linear local_response_norm lstsq "
-    "multi_dot multilabel_margin_loss mvlgamma nanquantile quantile scaled_dot_product_attention tensordot tensorinv "
-    "tensorsolve tile unfold_copy vander vstack".split()
+    "column_stack combinations cond corrcoef cov diag embedding embedding_bag expand_copy fold grid_sample hstack "
+    "inner instance_norm interpolate kron linalg_vander local_response_norm lstsq multi_dot multilabel_margin_loss "
+    "mvlgamma nanquantile quantile scaled_dot_product_attention tensordot tensorinv tensorsolve tile unfold_copy "
+    "vander vstack max_pool1d max_pool3d max_pool1d_with_indices max_pool3d_with_indices meshgrid linalg_svd "
+    "linalg_qr svd qr masked_scatter scatter_reduce matrix_exp".split()
 )
-_LARGER |= {name for name in FUNCTIONS if name.startswith(("adaptive_", "avg_pool", "conv", "lp_pool", "max_unpool"))}
-_LARGER |= {"max_pool1d", "max_pool3d", "max_pool1d_with_indices", "max_pool3d_with_indices", "meshgrid"}
-_LARGER |= {"linalg_svd", "linalg_qr", "svd", "qr", "masked_scatter", "scatter_reduce", "matrix_exp"}
-_LARGER |= {name for name in FUNCTIONS if name.startswith(("lstm", "gru", "rnn_", "multi_head"))}
-_LARGER |= {"cross_entropy", "nll_loss"}  # which tell classes from probabilities by the dtype; here all are floats
+_OF_LAYERS = ("adaptive_", "avg_pool", "conv", "lp_pool", "max_unpool", "lstm", "gru", "rnn_", "multi_head")
+_LARGER |= {name for name in FUNCTIONS if name.startswith(_OF_LAYERS)}
+_ON_VARIABLES = "in Python it is there for Variables, in programs it is not, since it"
+LEFT_OUT = dict.fromkeys(_LARGER, f"{_ON_VARIABLES} may make much more than it is given")
+LEFT_OUT |= dict.fromkeys(("dropout", "gumbel_softmax"), f"{_ON_VARIABLES} draws numbers")
 OPERATOR_METHODS: Mapping[str, Callable] = {
-    k: v for k, v in (METHODS | ALIASES).items() if k not in _JOINED and k not in _LARGER
+    k: v for k, v in (METHODS | ALIASES).items() if k not in _JOINED and k not in LEFT_OUT
 }
-_CALLED = {k: v for k, v in FUNCTIONS.items() if not k.startswith("_") and k not in _LARGER}
+_CALLED = {k: v for k, v in FUNCTIONS.items() if not k.startswith("_") and k not in LEFT_OUT}
 OPERATOR_FUNCTIONS: Mapping[str, Callable] = _CALLED | OPERATOR_METHODS | _JOINED
 
 
@@ -52,6 +55,7 @@ FIELDS = ("values", "indices", "sign", "logabsdet", "eigenvalues", "eigenvectors
 ATTRIBUTES = ("T", "mT", "shape", "ndim", "value", "name", *FIELDS)
 MODULE = "torch"  # torch.tanh(x) is tanh(x)
 MODULES = ("torch", "torch.nn.functional", "torch.linalg", "torch.special", "F")  # so is F.relu(x) relu(x)
+CONSTANTS = {name: getattr(torch, name) for name in ("pi", "e", "inf", "nan")}  # torch.pi
 TAPE = "gradient_tape"
 
 

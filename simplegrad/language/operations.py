@@ -23,6 +23,7 @@ from .nodes import is_none
 _JOINS = [OPERATOR_FUNCTIONS[name] for name in ("cat", "stack")]
 _TENSORS = [OPERATOR_FUNCTIONS[name] for name in ("maximum", "minimum", "matmul")]  # no numbers, as in torch
 _BINARY = [*_TENSORS, *[OPERATOR_FUNCTIONS[name] for name in ("add", "sub", "mul", "div", "pow")]]
+_CLASSES = [OPERATOR_FUNCTIONS[name] for name in ("cross_entropy", "nll_loss")]
 _PLACES = ("index", "indices")  # what parameters are called that take places in a tensor
 MOST_SLOTS = 64  # inputs, or outputs, of an entry
 _NUMBERED = re.compile(r"v\d+")  # a name that nobody gave
@@ -157,10 +158,18 @@ class Operations(Arithmetic):
     def with_places(self, node: ast.Call, compute: Callable, arguments: list, keywords: dict) -> tuple[list, dict]:
         """Where an operator takes places, x.gather(0, index), whole numbers: a leaf of the program holds floats."""
         names = list(inspect.signature(compute).parameters)
+        if compute in _CLASSES and self.are_classes(arguments, keywords):
+            arguments[1:2] = [self.places(node, each) for each in arguments[1:2]]
+            keywords = {k: self.places(node, each) if k == "target" else each for k, each in keywords.items()}
         arguments = [
             self.places(node, each) if name in _PLACES else each for name, each in zip(names, arguments)
         ] + arguments[len(names) :]
         return arguments, {k: self.places(node, each) if k in _PLACES else each for k, each in keywords.items()}
+
+    def are_classes(self, arguments: list, keywords: dict) -> bool:
+        """Whether the target of a loss has no dimension of classes: then it holds the right ones."""
+        given = [*arguments[:2], *([keywords["target"]] if "target" in keywords else [])]
+        return len(given) == 2 and all(map(self.is_tensor, given)) and given[1].ndim < given[0].ndim
 
     def places(self, node: ast.Call, index):
         return [self.place(node, each) for each in index] if isinstance(index, list) else self.place(node, index)
@@ -188,6 +197,9 @@ class Operations(Arithmetic):
             self.guard.expand(arguments[0], arguments[1:])
         elif name == "unfold":
             self.guard.unfold(arguments[0], *arguments[1:], **keywords)
+        elif name == "linear_":
+            x, weight = arguments[0], keywords.get("weight", *arguments[1:2])
+            self.guard.shape((math.prod(x.shape[:-1]) * math.prod(weight.shape[:1]),))
         else:
             self.guard.broadcast(*operands)
 

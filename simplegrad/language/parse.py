@@ -103,10 +103,18 @@ def tree(text: str, lines: Sequence[str]) -> ast.Module:
     raise error_at(deep, lines, "this is nested too deeply: give parts of it names, on lines of their own.")
 
 
+# Where Python's words are of no help.
+SYNTAX = {
+    "invalid syntax": "this cannot be read from here on. A line is a name and what it is: y = x * 2",
+    "invalid decimal literal": "between a number and a name there has to be a sign: 2 * x",
+    "unexpected indent": "this line stands further in than the one above it, which opens no block",
+}
+
+
 def syntax_error(error: SyntaxError, lines: Sequence[str]) -> ProgramError:
     """The same, in our words where Python's are of no help, at a place that is in the text."""
     line = min(max(error.lineno or 1, 1), len(lines))
-    text, message, column = lines[line - 1], error.msg, error.offset or 1
+    text, message, column = lines[line - 1], SYNTAX.get(error.msg, error.msg), error.offset or 1
     digits = re.search(r"\d{4300,}", text)
     if digits:  # Python says at length how to allow them, and not where they are
         message, column = "this number is too large", digits.start() + 1
@@ -202,7 +210,8 @@ class Reader(FunctionReader, ExpressionReader):
         return [ast.Pass()]
 
     def read_Import(self, node: ast.Import) -> list[ast.stmt]:
-        if any(alias.name != MODULE or alias.asname for alias in node.names):
+        ours = [(MODULE, None), ("torch.nn.functional", "F")]
+        if any((alias.name, alias.asname) not in ours for alias in node.names):
             raise self.error(node, "nothing is imported: all operations are there already, by torch's names.")
         return []
 
@@ -216,6 +225,8 @@ class Reader(FunctionReader, ExpressionReader):
         if kept is not None:
             return kept
         first, value = node.targets[0], node.value
+        if isinstance(first, ast.Subscript | ast.Attribute):
+            self.target(first)  # which is refused, whatever the value
         if self.is_parallel(first, value):
             parts = [self.expression(part, self.result_name(name)) for name, part in zip(first.elts, value.elts)]
             written = ast.Tuple(parts, ast.Load())

@@ -12,11 +12,15 @@ import inspect
 import math
 from collections.abc import Iterable, Sequence
 
+import torch
+
 from ..ops.methods import NUMPYS_NAMES
-from .errors import ProgramError, did_you_mean, error_at, nearest, of_torch
+from .errors import ProgramError, did_you_mean, error_at, look_alike, nearest, of_torch
+from .habits import INSTEAD, KEYWORDS, MODULES_OF_OTHERS, why_not
 from .leaves import LEAVES
 from .names import (
     ATTRIBUTES,
+    CONSTANTS,
     MODULE,
     MODULES,
     OPERATOR_METHODS,
@@ -36,8 +40,6 @@ from .syntax import BINARY, COMPARE, refusal
 
 LONGEST_NAME = 60
 LONGEST_TEXT = 200  # that is printed
-_PLACES = {"create_graph": "", "retain_graph": "", "allow_unused": ""}
-_NOT_NEEDED = "is not needed: what a pass computes is always recorded, and a gradient that nothing came to is None"
 
 
 class ExpressionReader:
@@ -89,9 +91,12 @@ class ExpressionReader:
         if self.free:
             self.inputs[self.checked(node, node.id)] = None
             return ast.Name(node.id, ast.Load())
+        if node.id in MODULES_OF_OTHERS:
+            raise self.error(node, f"'{node.id}' is not there: operations have torch's names, exp(x), F.relu(x).")
         if self.scope.outer is None and node.id in self.scope.later:
             raise self.error(node, f"'{node.id}' has no value yet: it gets one further down.")
-        raise self.error(node, f"'{node.id[:LONGEST_NAME]}' has no value yet.", nearest(node.id, self.scope.visible()))
+        said = f"'{node.id[:LONGEST_NAME]}' has no value yet.{look_alike(node.id, self.scope.visible())}"
+        raise self.error(node, said, nearest(node.id, self.scope.visible()))
 
     def checked(self, node: ast.AST, name: str) -> str:
         """A name that may be given a value."""
@@ -191,6 +196,8 @@ class ExpressionReader:
     # --- attributes and calls ----------------------------------------------------------------------------------------
 
     def read_Attribute(self, node: ast.Attribute, name: str | None) -> ast.expr:
+        if isinstance(node.value, ast.Name) and node.value.id == MODULE:
+            return self.constant(node)
         value = self.expression(node.value)
         if node.attr not in ATTRIBUTES:
             if node.attr in OPERATOR_METHODS or node.attr in PLAIN_METHODS:
@@ -198,17 +205,31 @@ class ExpressionReader:
             raise self.unknown_method(node)
         return self.write(node, "_attribute", value, ast.Constant(node.attr), ast.Constant(name))
 
+    def constant(self, node: ast.Attribute) -> ast.expr:
+        """torch.pi. Anything else that is not called is of no use."""
+        if node.attr in CONSTANTS:
+            return ast.Constant(CONSTANTS[node.attr])
+        if is_function(node.attr):
+            raise self.error(node, f"'{MODULE}.{node.attr}' is not a value: call it, {node.attr}(…).")
+        if isinstance(getattr(torch, node.attr, None), torch.dtype):
+            raise self.error(node, "there are no dtypes here: x.float(), x.double() and x.half() change that of x.")
+        known = ", ".join(f"{MODULE}.{each}" for each in CONSTANTS)
+        raise self.error(node, f"'{MODULE}.{node.attr}' is not known. Of {MODULE} there are operations, and {known}.")
+
     def unknown_method(self, node: ast.Attribute) -> ProgramError:
         name, at = node.attr[:LONGEST_NAME], named_part(node)
         if name.startswith("_"):
             return self.error(at, f"'.{name}' is not known: names that begin with '_' are not known here.")
         if name in ATTRIBUTES:
             return self.error(at, f"'.{name}' is not a method: write it without brackets.")
-        if name.endswith("_"):
-            other = f"Write '.{name[:-1]}' and give the result a name."
-            return self.error(at, f"'.{name}' changes a value in place, and values never change. {other}")
-        if of_torch(name):
-            return self.error(at, f"'.{name}' is not known: torch has it, but there is no such operator here.")
+        if name not in INSTEAD and name.endswith("_"):
+            known = name[:-1] in OPERATOR_METHODS
+            other = f"Write '.{name[:-1]}' and give the result a name" if known else "Make a new one"
+            return self.error(at, f"'.{name}' changes a value in place, and values never change. {other}.")
+        if is_function(name) and name not in INSTEAD:
+            return self.error(at, f"'.{name}' is not a method: write {name}(…).")
+        if name in INSTEAD or of_torch(name):
+            return self.error(at, f"'.{name}' is not known: {why_not(name)}.")
         return self.error(at, f"'.{name}' is not known.", nearest(node.attr, method_names()))
 
     def read_Call(self, node: ast.Call, name: str | None) -> ast.expr:
@@ -222,13 +243,27 @@ class ExpressionReader:
                     at = named_part(node.func)
                     raise self.error(at, "entries are only appended to the tape. To begin anew, write reset_tape().")
                 return self.function(node, f"{TAPE}.append", name)
+            case ast.Attribute(value=owner, attr=attr) if self.is_another_module(owner):
+                said = f"there is no '{ast.unparse(owner)}' here: {why_not(f'{owner.attr}_{attr}')}"
+                raise self.not_called(node) if owner.attr == "nn" else self.error(node.func, f"{said}.")
             case ast.Attribute(value=receiver, attr=attr):
                 return self.method(node, receiver, attr, name)
+            case ast.Name(id="float") if is_infinity(node.args):
+                return ast.Constant(float(node.args[0].value))
             case ast.Name(id=function) if self.scope.sees(function):
                 return self.own(node, function, name)
             case ast.Name(id=function):
                 return self.function(node, function, name)
-        raise self.error(node.func, "only operations can be called, by their names.")
+        raise self.not_called(node)
+
+    def not_called(self, node: ast.Call) -> ProgramError:
+        """Of what is called and is no name: torch.nn.ReLU()(x), torch.fft.fft(x), x.sum()()."""
+        within = node.func.func if isinstance(node.func, ast.Call) else node.func
+        if isinstance(within, ast.Attribute) and ast.unparse(within.value) in ("nn", "torch.nn"):
+            return self.error(
+                within, f"there are no modules here: write what {within.attr} computes, relu(x), x @ w + b."
+            )
+        return self.error(node.func, "only operations can be called, by their names.")
 
     def is_module(self, node: ast.expr) -> bool:
         """Whether this is how people write a module of torch, and no value has that name."""
@@ -239,6 +274,13 @@ class ExpressionReader:
         if not isinstance(node, ast.Name) or ".".join([node.id, *parts]) not in MODULES:
             return False
         return node.id == MODULE or not self.scope.sees(node.id)
+
+    def is_another_module(self, node: ast.expr) -> bool:
+        """torch.fft, torch.nn, …"""
+        match node:
+            case ast.Attribute(value=ast.Name(id=module)):
+                return module == MODULE and not self.scope.sees(module)
+        return False
 
     def arguments(self, node: ast.Call) -> tuple[ast.expr, ast.expr]:
         """Those by position, as a tuple, and those by keyword, as a dictionary."""
@@ -293,12 +335,10 @@ class ExpressionReader:
         shown, at = name[:LONGEST_NAME], named_part(node.func)
         if name == "range":
             return self.error(at, "range is for loops only: for i in range(3): ….")
-        if name == "len":
-            return self.error(at, "'len' is not known: x.shape[0] is how many rows x has, x.ndim how many dimensions.")
         if name in self.defined:
             return self.error(at, f"'{shown}' is defined further down: define a function before its first call.")
-        if of_torch(name):
-            return self.error(at, f"'{shown}' is not known: torch has it, but there is no such operator here.")
+        if name in INSTEAD or of_torch(name):
+            return self.error(at, f"'{shown}' is not known: {why_not(name)}.")
         return self.error(at, f"'{shown}' is not known.", nearest(name, {*function_names(), *self.scope.visible()}))
 
     def signature(self, node: ast.Call, name: str, signature: inspect.Signature, positional: Sequence) -> None:
@@ -311,15 +351,21 @@ class ExpressionReader:
             signature.bind(*[None] * len(positional), **keywords)
         except TypeError as error:
             said = self.misfit(keywords, signature, error)
-            raise self.error(node, f"{name}{without_types(signature)}: {said}") from None
+            raise self.error(node, f"{name}{without_types(signature, name)}: {said}") from None
 
     def misfit(self, keywords: Iterable[str], signature: inspect.Signature, error: TypeError) -> str:
         unknown = next((k for k in keywords if k not in signature.parameters), "")
-        meant = _PLACES.get(unknown)
-        if meant == "":
-            return f"{unknown} {_NOT_NEEDED}."
-        hint = meant if meant in signature.parameters else nearest(unknown, signature.parameters)
-        return f"{error}.{did_you_mean(hint)}"
+        if unknown in KEYWORDS:
+            return f"{unknown} {KEYWORDS[unknown]}."
+        return f"{error}.{did_you_mean(nearest(unknown, signature.parameters))}"
+
+
+def is_infinity(arguments: Sequence[ast.expr]) -> bool:
+    """Of float('-inf'), what stands in the brackets."""
+    match arguments:
+        case [ast.Constant(value=str() as text)]:
+            return text.strip("+-").lower() in ("inf", "infinity", "nan")
+    return False
 
 
 def named_part(node: ast.AST) -> ast.AST:
@@ -330,8 +376,9 @@ def named_part(node: ast.AST) -> ast.AST:
     return ast.Name(node.attr, lineno=node.end_lineno, col_offset=start)
 
 
-def without_types(signature: inspect.Signature) -> str:
-    """`(dim=None, keepdim=False)`"""
-    parameters = [p for p in signature.parameters.values() if p.name != "self" and not p.name.startswith("_")]
-    kept = [p.replace(annotation=p.empty) for p in parameters]
+def without_types(signature: inspect.Signature, name: str) -> str:
+    """`(x, dim=None, keepdim=False)`; of a method, `.sum`, what stands in its brackets."""
+    kept = [p.replace(annotation=p.empty) for p in signature.parameters.values() if not p.name.startswith("_")]
+    if kept and kept[0].name == "self":
+        kept = kept[1:] if name.startswith(".") else [kept[0].replace(name="x"), *kept[1:]]
     return str(inspect.Signature(kept))

@@ -8,7 +8,7 @@ import torch
 
 from . import matrices
 from .composed import chosen, composed, formula, publish
-from .methods import FUNCTIONS, UnsupportedError, cat, stack, values_of
+from .methods import FUNCTIONS, UnsupportedError, cat, check_dims, stack, values_of
 
 addmm = formula("addmm", lambda x, mat1, mat2, *, beta=1, alpha=1: x * beta + mat1 @ mat2 * alpha)
 
@@ -19,8 +19,13 @@ for _name in ("addmv", "baddbmm"):
 
 formula("addr", lambda x, vec1, vec2, *, beta=1, alpha=1: x * beta + vec1.outer(vec2) * alpha)
 formula("inner", lambda x, other: tensordot(x, other, [[-1], [-1]]) if x.ndim and other.ndim else x * other)
-formula("vdot", lambda x, other: x @ other)
 formula("vecdot", lambda x, y, *, dim=-1: (x * y).sum(dim))
+
+
+@composed
+def vdot(x, other):
+    check_dims("vdot", (x, other), (1, 1))
+    return x @ other
 
 
 def diagonal_of(x, offset: int = 0, dim1: int = 0, dim2: int = 1):
@@ -45,7 +50,10 @@ def diag(x, diagonal: int = 0):
     return zeros.index_put((at + max(-offset, 0), at + max(offset, 0)), x)
 
 
-formula("trace", lambda x: diagonal_of(x).sum())
+@composed
+def trace(x):
+    check_dims("trace", (x,), (2,))
+    return diagonal_of(x).sum()
 
 
 @composed

@@ -152,6 +152,7 @@ class Operators:
         return self @ other
 
     def outer(self, vec2) -> Self:
+        check_dims("outer", (self, vec2), (1, 1))
         return self.unsqueeze(-1) * vec2
 
     # --- functions of each element -----------------------------------------------------------------------------------
@@ -274,6 +275,8 @@ class Operators:
         return _root(self.var(dim, unbiased, keepdim, correction=correction))
 
     def norm(self, p="fro", dim: Dim = None, keepdim: bool = False, dtype=None) -> Self:
+        if p == "nuc":
+            return FUNCTIONS["matrix_norm"](self, "nuc", (-2, -1) if dim is None else dim, keepdim, dtype=dtype)
         return vector_norm(self, 2 if p in ("fro", None) else p, dim, keepdim, dtype=dtype)
 
     def prod(self, dim: int | None = None, keepdim: bool = False, *, dtype=None) -> Self:
@@ -373,6 +376,8 @@ class Operators:
         return shapes.repeat(self, sizes_of(times if repeats is None else (repeats,)))
 
     def chunk(self, chunks: int, dim: int = 0) -> tuple[Self, ...]:
+        if isinstance(chunks, int) and chunks < 1:
+            raise UnsupportedError(f"chunk: {chunks} parts; at least 1.")
         size = (self.shape[dim] + (chunks - 1)) // chunks
         if not isinstance(size, int):  # met at the call: as many as were asked for
             return tuple(self[joining.along(dim, slice(size * i, size * (i + 1)))] for i in range(chunks))
@@ -582,6 +587,8 @@ def full_like(input, fill_value: Real, *, dtype=None, **others):
 
 def pad(input, pad: Sequence[int], mode: str = "constant", value: Real | None = None):
     """torch.nn.functional.pad"""
+    if isinstance(pad, int) or len(pad) % 2:
+        raise UnsupportedError("pad: two numbers for each dimension, from the last one on: pad(x, (1, 1)).")
     if mode == "constant":
         return shapes.pad(input, tuple(pad), 0.0 if value is None else value)
     if mode not in ("reflect", "replicate", "circular"):
@@ -710,9 +717,22 @@ def with_numpys_names(function: Callable) -> Callable:
                     f"{function.__name__}: {NUMPYS_NAMES[name]} and {name} say the same, give one of them."
                 )
             kwargs[NUMPYS_NAMES[name]] = kwargs.pop(name)
-        return function(*args, **kwargs)
+        try:
+            return function(*args, **kwargs)
+        except (IndexError, TypeError) as error:
+            raise told_of_dim(function, args, error) from error
 
     return either
+
+
+def told_of_dim(function: Callable, args: tuple, error: Exception) -> Exception:
+    """What Python says of a shape that is asked for a dimension which it has not, in torch's words."""
+    if str(error) == "tuple index out of range" and hasattr(args[0], "shape"):
+        n = max(len(args[0].shape), 1)
+        return IndexError(f"{function.__name__}: Dimension out of range (expected to be in range of [{-n}, {n - 1}])")
+    if str(error).startswith("tuple indices must be integers or slices"):
+        return UnsupportedError(f"{function.__name__}: dim is one whole number here.")
+    return error
 
 
 def method_of(op: Op) -> Callable:
@@ -747,13 +767,35 @@ FUNCTIONS |= {
 }
 _OTHER_NAMES = {
     "multiply": "mul", "subtract": "sub", "divide": "div", "true_divide": "div", "absolute": "abs", "negative": "neg",
-    "concat": "cat", "concatenate": "cat", "mm": "matmul", "bmm": "matmul", "mv": "matmul", "dot": "matmul",
+    "concat": "cat", "concatenate": "cat",
     "swapaxes": "transpose", "swapdims": "transpose", "moveaxis": "movedim", "clip": "clamp",
     "expit": "sigmoid", "arcsin": "asin", "arccos": "acos", "arctan": "atan", "arcsinh": "asinh", "arccosh": "acosh",
     "arctanh": "atanh", "arctan2": "atan2", "fix": "trunc", "ger": "outer",
     "psi": "digamma", "gammaln": "lgamma",
 }  # fmt: skip
 ALIASES: dict[str, Callable] = {other: FUNCTIONS[name] for other, name in _OTHER_NAMES.items()}
+
+
+def product_of(name: str, *wanted: int) -> Callable:
+    """matmul, of tensors of so many dimensions alone."""
+
+    def product(self, other):
+        check_dims(name, (self, other), wanted)
+        return self @ other
+
+    product.__name__ = name
+    return product
+
+
+def check_dims(name: str, operands: Sequence, wanted: Sequence[int]) -> None:
+    found = [raw(x).ndim if isinstance(raw(x), torch.Tensor) else n for x, n in zip(operands, wanted)]
+    if found != list(wanted):
+        said = " and ".join(f"{n}" for n in wanted)
+        raise UnsupportedError(f"{name}: of {said} dimensions, got {' and '.join(map(str, found))}.")
+
+
+for _name, _dims in {"mm": (2, 2), "bmm": (3, 3), "mv": (2, 1), "dot": (1, 1)}.items():
+    ALIASES[_name] = product_of(_name, *_dims)
 _AS_METHODS = {k: v for k, v in ALIASES.items() if k not in ("concat", "concatenate")}
 for _name, _method in _AS_METHODS.items():
     setattr(Operators, _name, _method)

@@ -20,6 +20,11 @@ def reduced(losses, reduction: str, weight=None):
     return losses if reduction == "none" else losses.mean() if reduction == "mean" else losses.sum()
 
 
+def check_target(name: str, target, wanted: Sequence[int]) -> None:
+    if tuple(target.shape) != tuple(wanted):
+        raise UnsupportedError(f"{name}: the target has shape {tuple(target.shape)}, not {tuple(wanted)}.")
+
+
 @composed
 def mse_loss(x, target, *, reduction: str = "mean", weight=None):
     return reduced((x - target).square(), reduction, weight)
@@ -45,12 +50,14 @@ def huber_loss(x, target, reduction: str = "mean", delta: Real = 1.0, weight=Non
 
 @composed
 def binary_cross_entropy(x, target, weight=None, *, reduction: str = "mean"):
+    check_target("binary_cross_entropy", target, x.shape)
     losses = -(target * x.log().clamp(min=-100) + (1 - target) * (1 - x).log().clamp(min=-100))
     return reduced(losses, reduction, weight)
 
 
 @composed
 def binary_cross_entropy_with_logits(x, target, weight=None, *, reduction: str = "mean", pos_weight=None):
+    check_target("binary_cross_entropy_with_logits", target, x.shape)
     factor = 1.0 if pos_weight is None else (pos_weight - 1) * target + 1
     losses = (1 - target) * x - x.logsigmoid() * factor
     return reduced(losses, reduction, weight)
@@ -174,6 +181,7 @@ def nll_loss(x, target, weight=None, *, ignore_index: int = -100, reduction: str
     """Of log-probabilities (n, classes, …), and the right classes (n, …)."""
     target = raw(target)
     dim = 1 if x.ndim > 1 else 0
+    check_target("nll_loss", target, [n for at, n in enumerate(x.shape) if at != dim])
     counted = target != ignore_index
     places = target.masked_fill(~counted, 0)
     weights = counted.to(x.dtype) if weight is None else raw(weight)[places] * counted

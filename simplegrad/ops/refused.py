@@ -33,11 +33,16 @@ def spelled(name: str) -> str:
     return f"torch.{name}" if hasattr(torch, name) else f"torch.nn.functional.{name}"
 
 
+def reason_of(name: str) -> str:
+    """Why it is not there, or ""."""
+    return next((reason for pattern, reason in REASONS.items() if re.fullmatch(pattern, name)), "")
+
+
 def advice(name: str, known: Iterable[str]) -> str:
     """What to write instead: by the reason that it is not there, else the nearest names."""
-    for pattern, reason in REASONS.items():
-        if re.fullmatch(pattern, name):
-            return f"{reason[0].upper()}{reason[1:]}."
+    reason = reason_of(name)
+    if reason:
+        return f"{reason[0].upper()}{reason[1:]}."
     near = difflib.get_close_matches(name.removeprefix("linalg_").removeprefix("special_"), known, 3, 0.6)
     said = f"The nearest that are there: {', '.join(near)}." if near else ""
     return f"{said} It can be made of those that are, or written as an aggregate, with TapeEntry.".lstrip()
