@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from numbers import Real
@@ -341,6 +340,9 @@ def symbol_of(op: Op) -> str:
 def say_operands(error: Exception, op: Op, args: Sequence, inputs: tuple) -> None:
     """To what torch says of operands that do not go together, add their names and shapes. Of places in a list, which
     torch takes for an operand of another kind, say what to write."""
+    if op is shapes.index and isinstance(error, TypeError):
+        said = "an index is whole numbers, slices, None, …, lists of whole numbers, or tensors of those or of bools"
+        raise IndexError(f"x[{', '.join(map(repr, args[1]))}]: {said}.") from error
     for name, arg in zip(op.parameters, args):
         if name == "index" and isinstance(arg, list | int) and op is not shapes.index:
             said = f"the places are {'a list' if isinstance(arg, list) else arg}, and torch takes a tensor. Write"
@@ -504,14 +506,7 @@ def called(what: str, ours: Callable, args: tuple, kwargs: dict):
     except TypeError as error:
         if f"{ours.__name__}()" not in str(error):
             raise
-        said = str(error).replace("Operators.", "")
-        raise _methods.UnsupportedError(f"{what}: {said}. {signature_of(ours)}") from None
-
-
-def signature_of(ours: Callable) -> str:
-    plain = inspect.Parameter.empty
-    parameters = [each.replace(annotation=plain) for each in inspect.signature(ours).parameters.values()]
-    return f"On Variables it takes {ours.__name__}{inspect.Signature(parameters)}.".replace("(self, ", "(x, ")
+        raise _methods.UnsupportedError(f"{what}: {error}. {_methods.signature_of(ours)}") from None
 
 
 Variable.__torch_function__ = classmethod(torch_function)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 import torch
@@ -115,6 +115,8 @@ class Variable(Operators):
     def dim(self) -> int:
         return len(self.shape)
 
+    ndimension = dim
+
     def numel(self) -> int:
         return self._value.numel()
 
@@ -157,6 +159,11 @@ class Variable(Operators):
 
     def __dir__(self) -> list[str]:
         return [name for name in super().__dir__() if not isinstance(vars(Variable).get(name), Missing)]
+
+    def __iter__(self) -> Iterator[Variable]:
+        if not self.shape:
+            raise TypeError("a Variable without dimensions has no elements to go through.")
+        return (self[i] for i in range(self.shape[0]))
 
     def __len__(self) -> int:
         if not self.shape:

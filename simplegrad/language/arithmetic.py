@@ -10,6 +10,7 @@ from numbers import Real
 import torch
 
 from ..engine import TapeError, Variable, current_tape
+from ..ops import TABLE
 from ..trace import LimitError
 from .errors import RunError
 from .leaves import check_size, shown
@@ -23,6 +24,7 @@ _COMPARED = {ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast
 _COMPARED |= {ast.Eq: operator.eq, ast.NotEq: operator.ne}
 _SIGNS = {"-": operator.neg, "+": operator.pos, "~": operator.invert}
 _NONE: dict = {}  # no keywords
+_PLAIN = {op.name for op in TABLE.values() if op.pointwise} | {f"__{name}__" for name in ("neg", "pos", "invert")}
 NO_VALUE = "a gradient that is a known zero, or what a function without 'return' gives"
 MOST_SHOWN = 60  # characters of a piece of the text in a message
 
@@ -272,7 +274,10 @@ class Arithmetic:
     def guarded(self, node: ast.AST, compute: Callable, arguments: Sequence, keywords: dict = _NONE):
         """compute(…), where what torch says of it is told with the operation and the shapes."""
         try:
-            return compute(*arguments, **keywords)
+            if getattr(compute, "__name__", "") in _PLAIN:
+                return compute(*arguments, **keywords)
+            with self.guard.sizes:
+                return compute(*arguments, **keywords)
         except (RunError, LimitError):
             raise
         except TapeError as error:

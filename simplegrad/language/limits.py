@@ -13,6 +13,7 @@ import torch
 
 from ..engine import Observer, Variable
 from ..trace import LimitError
+from .sizes import SizesFirst
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Limits:
 
 DEFAULT_LIMITS = Limits()
 ASKED_EACH = 0.02  # seconds
+KERNELS = 50  # that an entry may take, on average
 
 
 class Guard(Observer):
@@ -60,6 +62,8 @@ class Guard(Observer):
         self.total = 0
         self.clock = time.thread_time if limits.own_time else time.monotonic
         self.end = self.clock() + limits.seconds
+        self.kernels = 0
+        self.sizes = SizesFirst(self.shape, limits.elements, self.kernel)
 
     def statement(self) -> None:
         """A statement is about to run, or a round of a loop."""
@@ -92,6 +96,12 @@ class Guard(Observer):
         self.events += 1
         if self.events > self.limits.events:
             raise over("events", self.limits.events, f"after about {self.limits.events} events")
+
+    def kernel(self) -> None:
+        """Something is computed, of which there may be no event: tensor_split(10**9)."""
+        self.kernels += 1
+        if self.kernels > KERNELS * self.limits.entries:
+            raise over("entries", self.limits.entries, f"after {KERNELS * self.limits.entries} steps of its operations")
 
     def shape(self, shape: Sequence[int]) -> None:
         """A tensor of this shape is about to be made."""

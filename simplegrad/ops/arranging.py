@@ -145,8 +145,8 @@ def tensor_split(x, indices_or_sections, dim: int = 0):
     n, parts = x.shape[dim], raw(indices_or_sections)
     parts = parts.tolist() if isinstance(parts, torch.Tensor) else parts
     if isinstance(parts, int):
-        small, more = divmod(n, parts)
-        parts = [at * small + min(at, more) for at in range(1, parts)]
+        small, more = divmod(n, parts)  # one by one, so that whoever watches can end it
+        return tuple(x.narrow(dim, at * small + min(at, more), small + (at < more)) for at in range(parts))
     ends = [0, *[slice(each).indices(n)[1] for each in parts], n]
     return tuple(x.narrow(dim, start, max(stop - start, 0)) for start, stop in zip(ends, ends[1:]))
 

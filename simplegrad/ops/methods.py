@@ -293,11 +293,11 @@ class Operators:
     def logsumexp(self, dim: Dim = None, keepdim: bool = False) -> Self:
         return reductions.logsumexp(self, dims_of(dim), bool(keepdim))
 
-    def softmax(self, dim: int = -1, dtype=None, _stacklevel: int = 3) -> Self:
-        return reductions.softmax(_to(self, dtype), dim)
+    def softmax(self, dim: int | None = -1, dtype=None, _stacklevel: int = 3) -> Self:
+        return reductions.softmax(_to(self, dtype), _of_softmax(self, dim))
 
-    def log_softmax(self, dim: int = -1, dtype=None, _stacklevel: int = 3) -> Self:
-        return reductions.log_softmax(_to(self, dtype), dim)
+    def log_softmax(self, dim: int | None = -1, dtype=None, _stacklevel: int = 3) -> Self:
+        return reductions.log_softmax(_to(self, dtype), _of_softmax(self, dim))
 
     # --- shapes ------------------------------------------------------------------------------------------------------
 
@@ -524,6 +524,11 @@ def _not_in_place(name: str, inplace: bool) -> None:
         raise UnsupportedError(f"{name}(…, inplace=True): a value never changes here. Write y = {name}(x).")
 
 
+def _of_softmax(x, dim: int | None) -> int:
+    """The dimension that torch.nn.functional takes where it is given None: the classes of (n, classes)."""
+    return dim if dim is not None else 0 if x.ndim in (0, 1, 3) else 1
+
+
 def _root(x):
     """The square root of what is not negative, whose gradient at 0 is 0, as torch's of std and norm."""
     zero = x == 0
@@ -558,11 +563,18 @@ def where(condition, a, b):
     return choosing.where(condition, a, b)
 
 
+def check_joined(name: str, dim: object) -> None:
+    if not isinstance(dim, int):
+        raise UnsupportedError(f"{name}: joins a list of tensors, {name}([x, y]); dim is a whole number.")
+
+
 def cat(tensors: Sequence, dim: int = 0):
+    check_joined("cat", dim)
     return joining.cat(list(tensors), dim)
 
 
 def stack(tensors: Sequence, dim: int = 0):
+    check_joined("stack", dim)
     return joining.stack(list(tensors), dim)
 
 
@@ -666,6 +678,8 @@ def std_mean(x, dim: Dim = None, unbiased=None, keepdim: bool = False, *, correc
 
 def einsum(equation: str, *operands):
     """torch.einsum: each operand laid out along all indices, multiplied, and summed over those not asked for."""
+    if not isinstance(equation, str):
+        raise UnsupportedError("einsum: first comes a text that names the dimensions, einsum('ij,jk->ik', x, y).")
     operands = operands[0] if len(operands) == 1 and isinstance(operands[0], (tuple, list)) else operands
     left, arrow, asked = equation.replace(" ", "").partition("->")
     names = left.split(",")
@@ -678,6 +692,11 @@ def einsum(equation: str, *operands):
     asked = asked.replace("...", dots) if arrow else dots + "".join(sorted(
         i for i in set(counted) - set(dots) if counted.count(i) == 1
     ))  # fmt: skip
+    for x, term in zip(operands, terms):
+        if len(term) != x.ndim:
+            raise UnsupportedError(f"einsum({equation!r}): {term!r} stands for a tensor of {x.ndim} dimensions.")
+    if not set(asked) <= set(counted) or len(set(asked)) < len(asked):
+        raise UnsupportedError(f"einsum({equation!r}): after '->' each letter stands once, and on the left too.")
     rest = [i for i in dict.fromkeys(counted) if i not in asked]
     order = [*asked, *rest]
     product = None
@@ -725,8 +744,17 @@ def with_numpys_names(function: Callable) -> Callable:
     return either
 
 
+def signature_of(ours: Callable) -> str:
+    plain = inspect.Parameter.empty
+    parameters = [each.replace(annotation=plain) for each in inspect.signature(ours).parameters.values()]
+    return f"On Variables it takes {ours.__name__}{inspect.Signature(parameters)}.".replace("(self, ", "(x, ")
+
+
 def told_of_dim(function: Callable, args: tuple, error: Exception) -> Exception:
-    """What Python says of a shape that is asked for a dimension which it has not, in torch's words."""
+    """What Python says of a shape that is asked for a dimension which it has not, in torch's words; of a keyword that
+    is not there, those that are."""
+    if f"{function.__name__}() got an unexpected" in str(error):
+        return UnsupportedError(f"{error}. {signature_of(function)}")
     if str(error) == "tuple index out of range" and hasattr(args[0], "shape"):
         n = max(len(args[0].shape), 1)
         return IndexError(f"{function.__name__}: Dimension out of range (expected to be in range of [{-n}, {n - 1}])")
@@ -750,6 +778,7 @@ for _op in TABLE.values():  # an operator of each element needs no more than its
 METHODS: dict[str, Callable] = {}
 for _name, _method in [*vars(Operators).items()]:
     if inspect.isfunction(_method) and not _name.startswith("_"):
+        _method.__qualname__ = _name  # which Python says of arguments that do not fit
         METHODS[_name] = with_numpys_names(_method)
         setattr(Operators, _name, METHODS[_name])
 FUNCTIONS: dict[str, Callable] = {

@@ -249,9 +249,17 @@ def pairwise_distance(x1, x2, p: Real = 2.0, eps: Real = 1e-6, keepdim: bool = F
 formula("normalize", lambda x, p=2.0, dim=1, eps=1e-12: x / x.norm(p, dim, True).clamp(min=eps))
 
 
+def normalized(name: str, x, shape: Sequence[int]) -> tuple[int, ...]:
+    """The last dimensions, which have this shape."""
+    if isinstance(shape, int) or tuple(x.shape[x.ndim - len(shape) :]) != tuple(shape):
+        said = f"normalized_shape is {shape}, and x has shape {tuple(x.shape)}"
+        raise UnsupportedError(f"{name}: {said}. Write x.shape[-1:].")
+    return tuple(range(-len(shape), 0))
+
+
 @composed
 def layer_norm(x, normalized_shape: Sequence[int], weight=None, bias=None, eps: Real = 1e-5):
-    dims = tuple(range(-len(normalized_shape), 0))
+    dims = normalized("layer_norm", x, normalized_shape)
     away = x - x.mean(dims, True)
     return scaled_and_shifted(away * (away.square().mean(dims, True) + eps).rsqrt(), weight, bias)
 
@@ -259,7 +267,7 @@ def layer_norm(x, normalized_shape: Sequence[int], weight=None, bias=None, eps: 
 @composed
 def rms_norm(x, normalized_shape: Sequence[int], weight=None, eps: Real | None = None):
     eps = torch.finfo(x.dtype).eps if eps is None else eps
-    dims = tuple(range(-len(normalized_shape), 0))
+    dims = normalized("rms_norm", x, normalized_shape)
     return scaled_and_shifted(x * (x.square().mean(dims, True) + eps).rsqrt(), weight, None)
 
 

@@ -13,6 +13,7 @@ RANDOM = "it draws numbers. Draw them with torch, from x.value, and use them as 
 FACTORS = "of factors there are cholesky, qr, svd and eigh; of what one does with them solve, inv and det"
 
 REASONS: dict[str, str] = {
+    r"grad|backward": "gradients of Variables are simplegrad's: da, db = simplegrad.grad(L, [a, b])",
     r"fft_.*|i?stft|.*eigvals|linalg_eig|eig|complex|polar|view_as_(complex|real)|imag|angle|cfloat|cdouble": COMPLEX,
     r"bernoulli|normal|multinomial|poisson|binomial|(feature_)?(alpha_)?dropout\d?d?|fractional_.*|rand.*": RANDOM,
     r"_pack_padded_sequence|_pad_packed_sequence": "give the padded sequence, and mask its end",
@@ -30,7 +31,8 @@ def spelled(name: str) -> str:
     module, _, rest = name.partition("_")
     if module in ("fft", "linalg", "special") and rest:
         return f"torch.{module}.{rest}"
-    return f"torch.{name}" if hasattr(torch, name) else f"torch.nn.functional.{name}"
+    places = {"torch": torch, "torch.autograd": torch.autograd, "torch.nn.functional": torch.nn.functional}
+    return next((f"{where}.{name}" for where, module in places.items() if hasattr(module, name)), name)
 
 
 def reason_of(name: str) -> str:

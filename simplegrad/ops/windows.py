@@ -58,10 +58,21 @@ def around(padding, kernel: Sequence[int], dilation: Sequence[int]) -> tuple[int
     return tuple(part for each in reversed(of_each(padding, len(kernel))) for part in (each, each))
 
 
+def check_images(x, weight, channels: int) -> None:
+    """That it is ((n,) channels, *sizes), of as many sizes as the weights have, and so many channels."""
+    count = weight.ndim - 2
+    if x.ndim not in (count + 1, count + 2) or x.shape[-1 - count] != channels:
+        wanted = ", ".join(["n", str(channels), *["size"] * count])
+        raise UnsupportedError(
+            f"weights of shape {tuple(weight.shape)} are for x of shape ({wanted}), got {tuple(x.shape)}."
+        )
+
+
 def convolution(x, weight, bias=None, stride=1, padding=0, dilation=1, groups: int = 1):
     """Cross-correlation of ((n,) channels, *sizes), by windows."""
     out, channels, *kernel = weight.shape
     count = len(kernel)
+    check_images(x, weight, channels * groups)
     stride, dilation = of_each(stride, count), of_each(dilation, count)
     images = batched(x, count)
     images = images if padding in (0, "valid") else pad(images, around(padding, kernel, dilation))
@@ -80,6 +91,7 @@ def transposed(x, weight, bias=None, stride=1, padding=0, output_padding=0, grou
     """The backward of a convolution by its images, as a forward."""
     channels, out, *kernel = weight.shape
     count = len(kernel)
+    check_images(x, weight, channels)
     stride, padding, more, dilation = (of_each(each, count) for each in (stride, padding, output_padding, dilation))
     images = with_gaps(batched(x, count), stride)
     rims = [d * (k - 1) - p for k, p, d in zip(kernel, padding, dilation)]
