@@ -24,7 +24,7 @@ _COMPARED = {ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast
 _COMPARED |= {ast.Eq: operator.eq, ast.NotEq: operator.ne}
 _SIGNS = {"-": operator.neg, "+": operator.pos, "~": operator.invert}
 _NONE: dict = {}  # no keywords
-_PLAIN = {op.name for op in TABLE.values() if op.pointwise} | {f"__{name}__" for name in ("neg", "pos", "invert")}
+_OF_EACH = {op.name for op in TABLE.values() if op.pointwise and len(op.vjps) == 1}  # as large as what they are given
 NO_VALUE = "a gradient that is a known zero, or what a function without 'return' gives"
 MOST_SHOWN = 60  # characters of a piece of the text in a message
 
@@ -81,12 +81,8 @@ class Arithmetic:
         if in_place and is_raw(left):
             raise RunError(f"{self.text(node)}: values never change. Write t = t {sign} …, which makes a new one.")
         left, right = self.factor(node.left, left, right), self.factor(node.right, right, left)
-        if sign == "@":
-            if is_number(left) or is_number(right):
-                raise RunError(f"{self.text(node)}: '@' is for two tensors, not for {shown(left)} and {shown(right)}.")
-            self.guard.matmul(left, right)
-        else:
-            self.guard.broadcast(left, right)
+        if sign == "@" and (is_number(left) or is_number(right)):
+            raise RunError(f"{self.text(node)}: '@' is for two tensors, not for {shown(left)} and {shown(right)}.")
         return self.apply(node, name, compute, [left, right])
 
     def factor(self, node: ast.expr, value, other=None):
@@ -127,7 +123,6 @@ class Arithmetic:
             raise RunError(
                 f"{self.text(node)}: '{sign}' joins two conditions, each in brackets: (x > 0) {sign} (x < 1)."
             )
-        self.guard.broadcast(left, right)
         return self.condition(node, compute, left, right)
 
     def as_numbers(self, condition: torch.Tensor):
@@ -175,7 +170,6 @@ class Arithmetic:
 
     def compared(self, node: ast.Compare, compute: Callable, left, right) -> torch.Tensor:
         left, right = (torch.as_tensor(getattr(side, "value", side)) for side in (left, right))
-        self.guard.broadcast(left, right)
         return self.condition(node, compute, left, right)
 
     def attribute(self, number: int, value, attribute: str, name: str | None = None):
@@ -219,7 +213,6 @@ class Arithmetic:
             raise RunError(f"{self.text(node)}: {shown(value)} has no elements.")
         written = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
         parts = tuple([self.place(each, part) for each, part in zip(written, parts)])
-        self.guard.index(value, parts)
         return self.apply(node, name, operator.getitem, [value, parts])
 
     def element(self, node: ast.Subscript, values: Sequence, parts: tuple):
@@ -274,7 +267,7 @@ class Arithmetic:
     def guarded(self, node: ast.AST, compute: Callable, arguments: Sequence, keywords: dict = _NONE):
         """compute(…), where what torch says of it is told with the operation and the shapes."""
         try:
-            if getattr(compute, "__name__", "") in _PLAIN:
+            if getattr(compute, "__name__", "") in _OF_EACH:
                 return compute(*arguments, **keywords)
             with self.guard.sizes:
                 return compute(*arguments, **keywords)

@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-import torch
-
 from ..engine import Observer, Variable
 from ..trace import LimitError
 from .sizes import SizesFirst
@@ -142,35 +140,6 @@ class Guard(Observer):
     def accumulated(self, key, contribution: Variable | None, total: Variable | None) -> None:
         self.event()
 
-    # --- shapes that can be much larger than what they are made of, before they are made ----------------------------
-
-    def broadcast(self, *operands) -> None:
-        """Of a pointwise operator's operands, some of them numbers."""
-        shapes = [x.shape for x in operands if hasattr(x, "shape")]
-        if math.prod(math.prod(shape) for shape in shapes) > self.limits.elements:
-            self.shape(_or_nothing(torch.broadcast_shapes, *shapes))
-
-    def matmul(self, *operands) -> None:
-        if math.prod(math.prod(x.shape) for x in operands) > self.limits.elements:
-            self.shape(_or_nothing(lambda: torch.matmul(*[_meta(x.shape) for x in operands]).shape))
-
-    def index(self, x, parts: tuple) -> None:
-        """Of x[parts], where lists and tensors may take the same place again and again."""
-        arrays = [torch.as_tensor(part) for part in parts if isinstance(part, (list, torch.Tensor))]
-        if math.prod(array.numel() for array in arrays) * math.prod(x.shape) > self.limits.elements and arrays:
-            self.shape(_or_nothing(lambda: _meta(x.shape)[_meta_index(parts)].shape))
-
-    def expand(self, x, sizes: Sequence) -> None:
-        """Of x.expand(…): it takes no memory, but whoever shows it would."""
-        sizes = sizes[0] if len(sizes) == 1 and isinstance(sizes[0], (list, tuple)) else sizes
-        self.shape(_or_nothing(lambda: _meta(x.shape).expand(sizes).shape))
-
-    def unfold(self, x, *where, **named) -> None:
-        self.shape(_or_nothing(lambda: _meta(x.shape).unfold(*where, **named).shape))
-
-    def joined(self, parts: Sequence) -> None:
-        self.shape((sum(math.prod(x.shape) for x in parts),))
-
 
 _watching: ContextVar[Guard | None] = ContextVar("guard", default=None)
 
@@ -199,27 +168,3 @@ def check_time() -> None:
 
 def over(what: str, limit: float, where: str) -> LimitError:
     return LimitError(what, limit, f"The run was cut off {where}. What it did until then can be stepped through.")
-
-
-def _meta(shape: Sequence[int]) -> torch.Tensor:
-    """A tensor that has a shape and no memory."""
-    return torch.empty(shape, device="meta")
-
-
-def _meta_index(parts: tuple) -> tuple:
-    made = []
-    for part in parts:
-        array = torch.as_tensor(part) if isinstance(part, (list, torch.Tensor)) else part
-        if isinstance(array, torch.Tensor) and array.dtype == torch.bool:
-            made += [each.to("meta") for each in array.nonzero(as_tuple=True)]
-        else:
-            made.append(array.to("meta") if isinstance(array, torch.Tensor) else array)
-    return tuple(made)
-
-
-def _or_nothing(shape_of, *args) -> Sequence[int]:
-    """The shape, or that of nothing where the operands do not fit: the operator itself says that better."""
-    try:
-        return shape_of(*args)
-    except (RuntimeError, IndexError, ValueError, TypeError):
-        return (0,)

@@ -17,20 +17,10 @@ F = "f"  # the aggregate that the page selects
 
 _JOINED = {"where": FUNCTIONS["where"], "cat": FUNCTIONS["cat"], "stack": FUNCTIONS["stack"]}
 _JOINED |= {name: function for name, function in ALIASES.items() if name.startswith("concat")}
-# Left out of programs: what makes more elements than it is given, or draws numbers.
-_LARGER = set(
-    "addmm addmv addr affine_grid baddbmm bilinear block_diag broadcast_tensors broadcast_to cartesian_prod cdist "
-    "column_stack combinations cond corrcoef cov diag embedding embedding_bag expand_copy fold grid_sample hstack "
-    "inner instance_norm interpolate kron linalg_vander local_response_norm lstsq multi_dot multilabel_margin_loss "
-    "mvlgamma nanquantile quantile scaled_dot_product_attention tensordot tensorinv tensorsolve tile unfold_copy "
-    "vander vstack max_pool1d max_pool3d max_pool1d_with_indices max_pool3d_with_indices meshgrid linalg_svd "
-    "linalg_qr svd qr masked_scatter scatter_reduce matrix_exp".split()
+# Left out of programs, which give the same numbers each time.
+LEFT_OUT = dict.fromkeys(
+    ("dropout", "gumbel_softmax"), "in Python it is there for Variables, in programs it is not, since it draws numbers"
 )
-_OF_LAYERS = ("adaptive_", "avg_pool", "conv", "lp_pool", "max_unpool", "lstm", "gru", "rnn_", "multi_head")
-_LARGER |= {name for name in FUNCTIONS if name.startswith(_OF_LAYERS)}
-_ON_VARIABLES = "in Python it is there for Variables, in programs it is not, since it"
-LEFT_OUT = dict.fromkeys(_LARGER, f"{_ON_VARIABLES} may make much more than it is given")
-LEFT_OUT |= dict.fromkeys(("dropout", "gumbel_softmax"), f"{_ON_VARIABLES} draws numbers")
 OPERATOR_METHODS: Mapping[str, Callable] = {
     k: v for k, v in (METHODS | ALIASES).items() if k not in _JOINED and k not in LEFT_OUT
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-import math
 import re
 from collections.abc import Callable, Sequence
 from numbers import Real
@@ -24,7 +23,7 @@ _JOINS = [OPERATOR_FUNCTIONS[name] for name in ("cat", "stack")]
 _TENSORS = [OPERATOR_FUNCTIONS[name] for name in ("maximum", "minimum", "matmul")]  # no numbers, as in torch
 _BINARY = [*_TENSORS, *[OPERATOR_FUNCTIONS[name] for name in ("add", "sub", "mul", "div", "pow")]]
 _CLASSES = [OPERATOR_FUNCTIONS[name] for name in ("cross_entropy", "nll_loss")]
-_PLACES = ("index", "indices")  # what parameters are called that take places in a tensor
+_PLACES = ("index", "indices", "repeats")  # what parameters are called that take places in a tensor
 MOST_SLOTS = 64  # inputs, or outputs, of an entry
 _NUMBERED = re.compile(r"v\d+")  # a name that nobody gave
 ANOTHER = 1_000_003  # from one seed to that of the next round
@@ -70,7 +69,6 @@ class Operations(Arithmetic):
             return self.grad(node, arguments, keywords)
         if function == "add_optional":
             given = [each if each is None else self.factor(node, each) for each in (*arguments, *keywords.values())]
-            self.guard.broadcast(*given)
             return self.apply(node, name, add_optional, given)
         if function in RAW and function not in OPERATOR_FUNCTIONS:
             return self.on_tensor(node, getattr(torch, function), list(arguments), keywords)
@@ -102,7 +100,6 @@ class Operations(Arithmetic):
         plain = [getattr(each, "value", each) for each in arguments]
         if any(isinstance(each, str) for each in (*plain, *keywords.values())):
             raise RunError(f"{self.text(node)}: a raw tensor has no name. Variable(…, name='t') gives one.")
-        self.fits(compute, plain, keywords)
         result = self.counted(self.guarded(node, compute, plain, keywords))
         if self.seen is not None:
             self.seen.append((getattr(compute, "__name__", ""), result))
@@ -130,7 +127,6 @@ class Operations(Arithmetic):
             arguments[0] = self.tensor(node, arguments[0])
             if compute in _TENSORS and len(arguments) > 1:
                 arguments[1] = self.tensor(node, arguments[1])
-        self.fits(compute, arguments, keywords)
         return self.apply(node, name, compute, arguments, keywords)
 
     def tensor(self, node: ast.Call, value):
@@ -182,27 +178,6 @@ class Operations(Arithmetic):
             if not self.is_tensor(part):
                 raise RunError(f"{self.text(node)}: joins tensors, and {shown(part)} is among them.")
 
-    def fits(self, compute: Callable, arguments: list, keywords: dict) -> None:
-        """That the result is not too large, for the operators whose results can be larger than their operands."""
-        operands = [*arguments, *keywords.values()]
-        name = getattr(compute, "__name__", "")
-        if name in ("cat", "stack", "concat", "concatenate"):
-            parts = next((each for each in operands if isinstance(each, (list, tuple))), ())
-            self.guard.joined([each for each in parts if hasattr(each, "shape")])
-        elif name in ("matmul", "mm", "bmm", "mv", "dot"):
-            self.guard.matmul(*[each for each in operands if hasattr(each, "shape")])
-        elif name in ("repeat", "outer", "einsum", "pad", "chunk", "new_zeros", "new_ones"):
-            self.guard.shape((largest(name, operands),))
-        elif name == "expand":
-            self.guard.expand(arguments[0], arguments[1:])
-        elif name == "unfold":
-            self.guard.unfold(arguments[0], *arguments[1:], **keywords)
-        elif name == "linear_":
-            x, weight = arguments[0], keywords.get("weight", *arguments[1:2])
-            self.guard.shape((math.prod(x.shape[:-1]) * math.prod(weight.shape[:1]),))
-        else:
-            self.guard.broadcast(*operands)
-
     # --- passes ------------------------------------------------------------------------------------------------------
 
     def grad(self, node: ast.Call, arguments: Sequence, keywords: dict) -> Gradients:
@@ -217,7 +192,7 @@ class Operations(Arithmetic):
         for word, mode in modes.items():
             if not isinstance(mode, str):
                 raise RunError(f"{self.text(node)}: {word} is a word, {word}='{self.modes[word]}', not {shown(mode)}.")
-        with self.guard.inside():
+        with self.guard.inside(), self.guard.sizes:
             return Gradients(grad(loss, wanted, **modes), loss, wanted)
 
     # --- aggregates --------------------------------------------------------------------------------------------------
@@ -230,9 +205,8 @@ class Operations(Arithmetic):
         self.check_arguments(called_as, chosen, arguments, keywords, node)
         if not any(isinstance(each, Variable) for each in arguments):
             raise RunError(f"{called_as}: an aggregate computes on tensors; write tensor(2.0) for a number.")
-        self.guard.broadcast(*arguments)
         try:
-            with self.guard.inside():
+            with self.guard.inside(), self.guard.sizes:
                 result = chosen(*arguments, **keywords)
         except LimitError:
             raise
@@ -352,30 +326,3 @@ def said(value) -> str:
     if isinstance(value, Variable):
         return repr(value.value)
     return repr(value) if isinstance(value, (Real, str, torch.Size, torch.Tensor, type(None))) else shown(value)
-
-
-def largest(name: str, operands: Sequence) -> int:
-    """How many elements an operator may make at most, of whatever it is given."""
-    counts = [math.prod(each.shape) for each in operands if hasattr(each, "shape")]
-    numbers = [n for each in operands for n in (each if isinstance(each, (list, tuple)) else [each]) if type(n) is int]
-    if name == "einsum":
-        return indexed(operands)
-    if name == "chunk":
-        return max(numbers, default=0)
-    if name == "repeat":
-        return math.prod(counts) * math.prod(abs(n) for n in numbers)
-    if name in ("new_zeros", "new_ones"):
-        return math.prod(map(abs, numbers))
-    if name == "pad":
-        return math.prod(size + sum(map(abs, numbers)) for each in operands for size in getattr(each, "shape", ()))
-    return math.prod(counts)
-
-
-def indexed(operands: Sequence) -> int:
-    """How many elements einsum lays out: one for each combination of the indices that are named."""
-    equation, *tensors = flat(operands)
-    if not isinstance(equation, str) or "." in equation:
-        return math.prod(math.prod(each.shape) for each in tensors if hasattr(each, "shape"))
-    terms = equation.replace(" ", "").partition("->")[0].split(",")
-    sizes = [dict(zip(term, each.shape)) for term, each in zip(terms, tensors) if hasattr(each, "shape")]
-    return math.prod({name: size for each in sizes for name, size in each.items() if size != 1}.values())

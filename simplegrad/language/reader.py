@@ -259,6 +259,8 @@ class ExpressionReader:
     def not_called(self, node: ast.Call) -> ProgramError:
         """Of what is called and is no name: torch.nn.ReLU()(x), torch.fft.fft(x), x.sum()()."""
         within = node.func.func if isinstance(node.func, ast.Call) else node.func
+        if isinstance(within, ast.Attribute) and is_function(within.attr):
+            return self.error(within, f"there is no '{ast.unparse(within)}' here: write {within.attr}(…).")
         if isinstance(within, ast.Attribute) and ast.unparse(within.value) in ("nn", "torch.nn"):
             return self.error(
                 within, f"there are no modules here: write what {within.attr} computes, relu(x), x @ w + b."

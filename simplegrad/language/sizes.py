@@ -29,12 +29,21 @@ class SizesFirst(TorchFunctionMode):
         self.fits = fits
         self.most = most
         self.computes = computes
+        self.depth = 0  # what is within it already is not asked twice
+
+    def __enter__(self) -> SizesFirst:
+        self.depth += 1
+        return super().__enter__() if self.depth == 1 else self
+
+    def __exit__(self, *error: object) -> None:
+        self.depth -= 1
+        if not self.depth:
+            super().__exit__(*error)
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         if Variable in types:
-            with self:
-                return Variable.__torch_function__(func, types, args, kwargs)
+            return self.within(Variable.__torch_function__, func, types, args, kwargs)
         self.computes()
         name = getattr(func, "__name__", "")
         if name in SPLITS or name == "repeat_interleave":
@@ -42,6 +51,15 @@ class SizesFirst(TorchFunctionMode):
         if name in GROWS or math.prod(map(weight, parts_of([args, *kwargs.values()]))) > self.most:
             self.ask(func, args, kwargs)
         return func(*args, **kwargs)
+
+    def within(self, compute: Callable, *args: object):
+        """torch takes a mode away while it is asked; what is called here is asked again."""
+        depth, self.depth = self.depth, 0
+        try:
+            with self:
+                return compute(*args)
+        finally:
+            self.depth = depth
 
     def ask(self, func: Callable, args: Sequence, kwargs: dict) -> None:
         try:

@@ -78,7 +78,7 @@ formula("diagflat", lambda x, offset=0: diag_embed(x.reshape(-1), offset))
 @composed
 def repeat_interleave(x, repeats, dim: int | None = None, *, output_size: int | None = None):
     x, dim = (x.reshape(-1), 0) if dim is None else (x, dim)
-    places = torch.arange(x.shape[dim]).repeat_interleave(torch.as_tensor(repeats))
+    places = torch.arange(x.shape[dim]).repeat_interleave(torch.as_tensor(raw(repeats)))
     return x.index_select(dim, places)
 
 

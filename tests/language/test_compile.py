@@ -59,7 +59,7 @@ def test_ways_to_say_it(text, same):
     "text, line, column, message",
     [
         ("", 1, 1, "there is no expression"),
-        ("(a + ) * b", 1, 6, "invalid syntax"),
+        ("(a + ) * b", 1, 6, "this cannot be read from here on"),
         ("t = a + b\nt.tahn()", 2, 3, "'.tahn' is not known. Did you mean 'tanh'?"),
         ("a * sqr(b)", 1, 5, "'sqr' is not known. Did you mean 'sqrt'?"),
         ("a if b else c", 1, 6, "Choose between values with where(condition, x, y)"),
