@@ -157,6 +157,8 @@ def pasted(name: str, tensor: torch.Tensor) -> str:
 
 
 def source_of(op: Op) -> str:
+    if op.forward.__name__ == "<lambda>":
+        raise CompileError(f"'{op.name}' has a lambda for its forward, which cannot be pasted: write def {op.name}(x).")
     return inspect.getsource(op.forward).replace(f"def {op.forward.__name__}", f"def {op.name}")
 
 

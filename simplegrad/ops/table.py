@@ -55,6 +55,9 @@ class Op:
         self.alike = alike
         self.shapes = shapes
         self.each = each
+        is_method = isinstance(text, str) and text.startswith(f"{{}}.{name}(")
+        if is_method and code is in_torch is None and not hasattr(torch.Tensor, name):  # what tensors have not
+            code = f"{name}({', '.join(['{}'] * text.count('{}'))})"
         self.code = code or text
         self.in_torch = in_torch
         self.parameters = parameters_of(self.vjps, forward)

@@ -6,6 +6,7 @@ import torch
 
 from simplegrad import Tape, Variable, cat, grad, stack, where
 from simplegrad.engine import Observer
+from simplegrad.ops import TABLE
 from tests.engine.cases import CASES, values
 
 MODES = [(none, prune) for none in ("skip", "zeros") for prune in ("none", "ahead")]
@@ -377,7 +378,7 @@ def test_numpys_names_of_arguments():
 
 def test_an_operator_of_each_element_is_one_line_of_the_table():
     """What has no method of its own in ops/methods.py has one by its text."""
-    from simplegrad.ops import METHODS, TABLE
+    from simplegrad.ops import METHODS
 
     named = [op.name for op in TABLE.values() if op.pointwise and op.text == f"{{}}.{op.name}()"]
     assert named and not [name for name in named if name not in METHODS]
@@ -385,7 +386,7 @@ def test_an_operator_of_each_element_is_one_line_of_the_table():
 
 def test_names_that_functions_and_operators_share_mean_the_same():
     """Code that is compiled says both by their names. `put` is not among them: torch means another thing by it."""
-    from simplegrad.ops import FUNCTIONS, TABLE
+    from simplegrad.ops import FUNCTIONS
 
     shared = {op.name for op in TABLE.values() if op.by_name and not op.pointwise} & {*FUNCTIONS}
     assert shared == {
@@ -401,3 +402,20 @@ def test_names_that_functions_and_operators_share_mean_the_same():
         "pinv",
         "matrix_exp",
     }
+
+
+OF_EACH_ELEMENT = [op for op in TABLE.values() if op.pointwise and len(op.parameters) == 1 and op.vjp(0)]
+
+
+@pytest.mark.parametrize("op", OF_EACH_ELEMENT, ids=str)
+def test_an_operator_of_each_element_is_differentiated_rightly(op):
+    """Of whatever stands in the table, whether torch has it or not, to order 2, where it has numbers."""
+    for tensor in (torch.tensor([0.31, 0.72]), torch.tensor([1.3, 2.4])):
+        tensor = tensor.double()
+        if not op.forward(tensor).isfinite().all():
+            continue
+        first, second = (each[0] for each in our_orders(op, [tensor], orders=2))
+        found = differences(lambda x: loss_of([op.forward(x) ** 2]).item(), [tensor])
+        torch.testing.assert_close(first, found[0], rtol=1e-5, atol=1e-7)
+        found = differences(lambda x: loss_of([our_orders(op, [x], orders=1)[0][0] ** 2]).item(), [tensor])
+        torch.testing.assert_close(second, found[0], rtol=1e-4, atol=1e-6)
