@@ -38,8 +38,8 @@ def as_python(text: str) -> tuple[list[str], list[str], str]:
 def as_program(text: str) -> tuple[list[str], list[str], str]:
     trace = Program.parse(text).run()
     error = trace.error.error if trace.error is not None else ""
-    events = trace.events[:-1] if error else trace.events
-    return "\n".join(line for _, _, line in trace.printed).splitlines(), told(events), error
+    lines = told(trace.events)[: -1 if error else None]  # of which the last says that the run failed
+    return "\n".join(line for _, _, line in trace.printed).splitlines(), lines, error
 
 
 def told(events) -> list[str]:
