@@ -8,7 +8,7 @@ from numbers import Real
 
 import torch
 
-from ..ops import FUNCTIONS, Op, choosing, linear, named_operator, pointwise
+from ..ops import FUNCTIONS, Op, choosing, linear, named_operator, pointwise, shapes
 from ..ops import methods as _methods
 from ..ops.numbers import operand
 from ..ops.refused import advice, spelled
