@@ -166,6 +166,15 @@ class CompiledAggregate(Aggregate):
         return case
 
     def case_of(self, tensors: Sequence[torch.Tensor]) -> Case:
+        try:
+            return self.case_now(tensors)
+        except UnknownSizeError:  # a vjp asked for it
+            if self.level + 1 == len(LEVELS):
+                raise
+            self.level, self.kind_of = self.level + 1, _shape_and_dtype
+            return self.case_of(tensors)
+
+    def case_now(self, tensors: Sequence[torch.Tensor]) -> Case:
         expression = self.expression_of(tensors)
         order = needed_for(expression.results)
         shapes = Shapes.of_run(order, dict(zip(expression.inputs, tensors)), self.name)
@@ -212,7 +221,7 @@ class CompiledAggregate(Aggregate):
 
     @property
     def expression(self) -> Expression:
-        return self.expressions.get(()) or self.case.expression
+        return self.expressions[()] if self.level == 0 and () in self.expressions else self.case.expression
 
     @property
     def forward_source(self) -> str:

@@ -126,6 +126,7 @@ class Graph:
         self.watcher: Callable[[Node], None] | None = None  # told of each new node
         self.captured: dict[int, Captured] = {}  # by the identity of the tensor that was met
         self.met: list[torch.Tensor] = []  # those, so that no other takes their places
+        self.is_read = False  # by a function that is being called
         self.reads_tensors = False  # `x.value` is x: an aggregate's forward is read, which computes on raw tensors
         self.shapes: KnownShapes | None = (
             None  # while an expression is read, ranks are known from examples or not at all

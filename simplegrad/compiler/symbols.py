@@ -73,6 +73,8 @@ class Thing:
     def bind(op: Op, args: tuple):
         """An operator of the table, of symbols: a node."""
         graph = next(each for each in flat(args) if isinstance(each, Thing)).graph
+        if graph.is_read and not torch.is_grad_enabled():
+            args = plain(args)
         args = [captured(op.name, graph, arg) for arg in args]
         is_constant = not any(isinstance(each, Symbol) for each in flat(args))
         args = [operand(op, place, arg, is_constant) for place, arg in enumerate(args)]
@@ -235,9 +237,13 @@ class Size(Thing):
     __slots__ = ()
 
     __add__, __radd__ = of_sizes("size_add"), of_sizes("size_add", swap=True)
-    __sub__, __mul__, __rmul__ = of_sizes("size_sub"), of_sizes("size_mul"), of_sizes("size_mul")
+    __sub__, __rsub__ = of_sizes("size_sub"), of_sizes("size_sub", swap=True)
+    __mul__ = __rmul__ = of_sizes("size_mul")
     __truediv__, __rtruediv__ = of_sizes("size_div"), of_sizes("size_div", swap=True)
     __floordiv__, __pow__ = of_sizes("size_floor"), of_sizes("size_pow")
+
+    def __neg__(self) -> Size:
+        return 0 - self
 
     def __repr__(self) -> str:
         if self.node.op == "size":

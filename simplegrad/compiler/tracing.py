@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import torch
+
 from ..ops.methods import UnsupportedError
 from .graph import Graph, KnownShapes, Node
 from .symbols import CompileError, Mask, Shape, Size, Symbol, Thing, UnfitError, UnknownSizeError, Weights
@@ -72,7 +74,8 @@ def parameters_of(function: Callable) -> list[str]:
     if not parameters:
         raise CompileError("the function has no parameters: the inputs of an aggregate are its parameters.")
     for each in parameters:
-        if each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD, each.KEYWORD_ONLY):
+        is_keyword = each.kind == each.KEYWORD_ONLY and each.default is each.empty
+        if each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD) or is_keyword:
             raise CompileError(f"parameter '{each}': an aggregate has a fixed list of inputs, each with a name.")
     return [each.name for each in parameters if each.default is each.empty]
 
@@ -90,8 +93,10 @@ def called(function: Callable, symbols: Sequence[Symbol], graph: Graph) -> tuple
     is_profiled = sys.getprofile() is not None  # then by somebody else, whom we leave alone: nodes get no names
     if not is_profiled:
         sys.setprofile(watch)
+    graph.is_read = True
     try:
-        return function(*symbols), local
+        with torch.enable_grad():  # so that what the function computes without it is known
+            return function(*symbols), local
     except CompileError:
         raise
     except UnsupportedError as error:
@@ -101,6 +106,7 @@ def called(function: Callable, symbols: Sequence[Symbol], graph: Graph) -> tuple
             raise UnknownSizeError(f"a size is known only at the call ({error}).") from error
         raise
     finally:
+        graph.is_read = False
         if not is_profiled:
             sys.setprofile(None)
 

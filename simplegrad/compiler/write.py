@@ -89,7 +89,9 @@ class Writer:
     def argument(self, op: Op, arg, raw: bool, place: int) -> str:
         if isinstance(arg, tuple):
             comma = "," * (len(arg) == 1)
-            return f"({self.parts(arg, raw, spelled=True)}{comma})" if op.by_name else self.parts(arg, raw)
+            if op.by_name:
+                return f"({self.parts(arg, raw, spelled=True)}{comma})"
+            return "*" * (op.name == "filled" and len(arg) == 1 and is_shape(arg[0])) + self.parts(arg, raw)
         if isinstance(arg, list):
             return ", ".join(self.operand(each, raw) for each in arg)
         text = self.operand(arg, raw)
@@ -140,7 +142,7 @@ class Writer:
         """Sizes, dims, the parts of an index: `2, *x.shape`. A shape alone stands as it is."""
         several = len(parts) > 1
         texts = [self.part(each, raw, spelled) for each in parts]
-        stars = ["*" * several if isinstance(each, Node) and each.kind == SHAPE else "" for each in parts]
+        stars = ["*" * (several and is_shape(each)) for each in parts]
         return ", ".join(star + text for star, text in zip(stars, texts)) or "()"
 
     def part(self, part, raw: bool, spelled: bool = False) -> str:
@@ -154,6 +156,10 @@ class Writer:
         if isinstance(part, (list, tuple)):
             return f"[{', '.join(self.part(each, raw) for each in part)}]"
         return "..." if part is Ellipsis else self.operand(part, raw)
+
+
+def is_shape(arg: object) -> bool:
+    return isinstance(arg, Node) and arg.kind == SHAPE
 
 
 def literal(arg: object) -> str:

@@ -379,8 +379,6 @@ class Operators:
         if isinstance(chunks, int) and chunks < 1:
             raise UnsupportedError(f"chunk: {chunks} parts; at least 1.")
         size = (self.shape[dim] + (chunks - 1)) // chunks
-        if not isinstance(size, int):  # met at the call: as many as were asked for
-            return tuple(self[joining.along(dim, slice(size * i, size * (i + 1)))] for i in range(chunks))
         return self.split(size, dim) if size else (self,) * chunks
 
     def split(self, split_size, dim: int = 0) -> tuple[Self, ...]:

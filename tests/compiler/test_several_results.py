@@ -33,13 +33,22 @@ def by_heads(x):
     return x.view(batch, time, 2, channels // 2).transpose(1, 2).softmax(-1)
 
 
+def shifted(x):
+    with torch.no_grad():
+        top = x.max()
+    return (x - top).exp() + x.new_zeros(x.shape)
+
+
 FUNCTIONS = {
     "split": (lambda x: x.split(2, 1)[0] * x.split(2, 1)[1], [M]),
     "split into sizes": (lambda x: torch.split(x, [1, 3], 1)[0] * x.split([1, 3], 1)[1], [M]),
     "split, all parts": (lambda x: x.exp().split(2, 1), [M]),
     "unbind": (lambda x: torch.unbind(x, 1)[0] * x.unbind()[0][:3], [M]),
     "chunk": (halves, [M]),
+    "chunk, fewer than asked": (lambda x: x.exp().chunk(4), [(5,)]),
     "rows": (rows, [M]),
+    "without gradients": (shifted, [M]),
+    "block_diag": (lambda x: torch.block_diag(x, x) ** 2, [M]),
     "sort": (lambda x: torch.sort(x, dim=-1, descending=True).values[:, 0] * x.sort(1)[0][:, 0], [M]),
     "topk": (lambda x: x.topk(2, dim=1).values.exp() * torch.topk(x, 2, 0)[0].sum(), [M]),
     "max": (lambda x: x.max(1).values * torch.min(x, dim=1)[0], [M]),
