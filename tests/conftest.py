@@ -7,6 +7,11 @@ import random
 import sys
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("simplegrad", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("simplegrad")
 
 
 def pytest_collection_finish():
