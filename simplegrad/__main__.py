@@ -48,7 +48,9 @@ def run(arguments: Sequence[str] | None) -> int:
     if given.command == "run":
         from .checks.run_command import main as run_script
 
-        return run_script(given.script, passed_on or (), given.step, given.format, given.order, given.keep or None)
+        return run_script(
+            given.script, passed_on or (), given.step, given.format, given.order, given.keep or None, None, given.m
+        )
     if given.command == "diff":
         from .comparison.command import main as diff
 
@@ -184,6 +186,7 @@ def parser() -> argparse.ArgumentParser:
         usage="simplegrad run [options] SCRIPT [-- ARGUMENTS OF THE SCRIPT]",
     )
     ran.add_argument("script", metavar="SCRIPT", help="a Python file that trains something")
+    ran.add_argument("-m", action="store_true", help="SCRIPT is the name of a module, as python -m runs it")
     ran.add_argument("--step", type=counted, default=1, metavar="N", help="which step is checked (default: the first)")
     ran.add_argument("--order", type=counted, default=2, metavar="N", help="the highest derivative (default: 2)")
     ran.add_argument(

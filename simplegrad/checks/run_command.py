@@ -1,9 +1,9 @@
 """`simplegrad run train.py [--step N] [-- ARGUMENTS]`: run a script up to one step of training, and judge its calls.
 
-The script runs as `python train.py ARGUMENTS` would, unchanged. Step N is what happens between the steps N-1 and N of
-its optimizers, the first counting from the start; where each optimizer that is alive has made it, or one begins the
-next, the script is stopped, and each distinct call of a custom Function or operator in that step is judged (see
-real_calls.py). A script that ends earlier is judged by what it did.
+The script runs as `python train.py ARGUMENTS` would, unchanged; with -m, as `python -m NAME ARGUMENTS` would. Step N is
+what happens between the steps N-1 and N of its optimizers, the first counting from the start; where each optimizer that
+is alive has made it, or one begins the next, the script is stopped, and each distinct call of a custom Function or
+operator in that step is judged (see real_calls.py). A script that ends earlier is judged by what it did.
 
 Exit code 0: all are correct. 1: a fault was found. 2: something was not judged, no such call was seen, or the script
 failed, whose error is on stderr. A 1 wins over a 2. `--format` is as for `simplegrad check`; what the script prints
@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib.util
 import json
 import sys
 import traceback
 import types
 from collections.abc import Iterator, Sequence
-from importlib.machinery import SourceFileLoader
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -87,17 +88,19 @@ def main(
     order: int = 2,
     keep: str | None = None,
     out: TextIO | None = None,
+    is_module: bool = False,
 ) -> int:
-    """Run `script`, judge, print; give the exit code."""
+    """Run `script`, the path of a file or the name of a module, judge, print; give the exit code."""
     out = out or sys.stdout
     needs(CHECK)
     needs(CHECK_FUNCTION)
     report, keeping = CallsReport(), OneStep(step)
     with contextlib.nullcontext() if format == "text" else contextlib.redirect_stdout(sys.stderr):
         try:
-            failed = not ran(script, arguments, keeping)
+            failed = not ran(script, arguments, keeping, is_module)
         except OSError as error:
-            print(f"{script}: {error.strerror or error}. Expected the Python file of a training run.", file=sys.stderr)
+            wanted = "Expected the Python file of a training run, or -m and its module."
+            print(f"{script}: {error.strerror or error}. {wanted}", file=sys.stderr)
             if format != "text":
                 print(printed(report, format), end="", file=out)
             return NOT_JUDGED
@@ -120,10 +123,12 @@ def printed(report: CallsReport, format: str) -> str:
     return FORMATS[format](report.results)
 
 
-def ran(script: str, arguments: Sequence[str], keeping: OneStep) -> bool:
+def ran(script: str, arguments: Sequence[str], keeping: OneStep, is_module: bool = False) -> bool:
     """Run the script to the end of the step; False where it failed. Raises OSError where it cannot be read."""
-    open(script, "rb").close()  # what cannot be read at all is no failure of the script
-    with as_main(script, arguments) as module:
+    spec = spec_of(script) if is_module else None
+    file = script if spec is None else str(spec.origin)
+    open(file, "rb").close()  # what cannot be read at all is no failure of the script
+    with as_main(file, arguments, spec) as module:
         try:
             with watched_by(keeping):
                 module.__loader__.exec_module(module)
@@ -145,14 +150,34 @@ def told(error: BaseException | None) -> None:
     traceback.print_exception(type(error), error, frames)
 
 
+def spec_of(name: str) -> ModuleSpec:
+    """Of the module that `python -m NAME` runs, looked for from this folder on. Raises FileNotFoundError for none."""
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.submodule_search_locations is not None:
+            spec = importlib.util.find_spec(f"{name}.__main__")
+    except (ImportError, ValueError):
+        spec = None
+    finally:
+        sys.path.pop(0)
+    if spec is None or not str(spec.origin).endswith(".py"):
+        raise FileNotFoundError("there is no such module here, as python -m would run it")
+    return spec
+
+
 @contextlib.contextmanager
-def as_main(script: str, arguments: Sequence[str]) -> Iterator[types.ModuleType]:
-    """A module `__main__` for the script, its folder first on the path and its arguments in `sys.argv`."""
+def as_main(script: str, arguments: Sequence[str], spec: ModuleSpec | None = None) -> Iterator[types.ModuleType]:
+    """A module `__main__` for the script, its folder first on the path and its arguments in `sys.argv`; for that of a
+    package, which says from where it imports, the folder that one is in."""
     module = types.ModuleType("__main__")
     module.__file__, module.__loader__ = script, Script("__main__", script)
+    folder = Path(script).resolve().parent
+    if spec is not None:
+        module.__spec__, module.__package__, folder = spec, spec.parent, Path.cwd()
     before = sys.modules["__main__"], sys.argv, list(sys.path)
     sys.modules["__main__"] = module
-    sys.argv, sys.path[:0] = [script, *arguments], [str(Path(script).resolve().parent)]
+    sys.argv, sys.path[:0] = [script, *arguments], [str(folder)]
     try:
         yield module
     finally:

@@ -93,6 +93,20 @@ def test_a_script_that_fails_is_told_with_its_own_frames_and_what_it_called_is_j
     assert "Square: " in out and "NameError" in err and "run_command.py" not in err
 
 
+def test_a_module_of_a_package_runs_as_python_m_runs_it(script, capsys):
+    package = Path("owned")
+    package.mkdir()
+    (package / "__init__.py").touch()
+    text = Path(script).read_text()
+    (package / "here.py").write_text("import sys\nsaid = f'{__package__} {sys.argv[1:]}'\n")
+    (package / "train.py").write_text("from .here import said; print(said, __name__)\n" + text)
+    assert main(["run", "-m", "owned.train", "--", "0"]) == 1
+    out = capsys.readouterr().out
+    assert "owned ['0'] __main__" in out and "Square: " in out
+    assert main(["run", "-m", "owned.nothing"]) == 2
+    assert "no such module" in capsys.readouterr().err
+
+
 def test_no_such_script_no_such_step(script, capsys):
     assert main(["run", "nothing.py"]) == 2
     assert "nothing.py: No such file" in capsys.readouterr().err
