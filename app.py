@@ -64,6 +64,8 @@ def main() -> None:
     older = st.Page("pages/compose.py", title="Step", visibility="hidden")  # links lead there
     pages = [home, older, *[st.Page(f"pages/{name}.py", title=PAGES[name]) for name in PAGES]]
     chosen = st.navigation(pages, position="top")
+    if chosen is not home:
+        st.set_page_config(page_title=f"{chosen.title} · simplegrad")
     again = Path(__file__).with_name("pages") / "again.js"
     watching = st.components.v2.component("simplegrad_again", html="<i></i>", js=again.read_text())
     with st.container(key="again"):

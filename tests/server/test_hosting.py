@@ -115,10 +115,12 @@ def test_no_page_needs_what_the_policy_forbids_or_asks_for_what_there_is_not(ser
     context = browser.new_context()
     page, told = context.new_page(), []
     page.on("console", lambda message: told.append((page.url, message.type, message.text)))
-    for path in ("/", "/step", "/compose", "/compare", "/compile", "/pytorch"):
+    named = {"/": "simplegrad", "/step": "Step", "/compose": "Step", "/compare": "Compare", "/compile": "Compile"}
+    for path, name in (named | {"/pytorch": "PyTorch"}).items():
         page.goto(server.url + path)
         page.wait_for_selector("[data-testid=stAppViewContainer] h3, [data-testid=player], textarea, .stSelectbox")
         page.wait_for_timeout(700)
+        assert page.title() == (f"{name} · simplegrad" if path != "/" else name)
     context.close()
     assert [each for each in told if each[1] == "error" or "Content" in each[2]] == []
 
