@@ -116,6 +116,7 @@ def gradient(x, *, spacing=1, dim=None, edge_order: int = 1):
     """By differences of neighbours along each of `dim`, which are `spacing` apart, or at these coordinates."""
     dims = list(range(x.ndim)) if dim is None else [dim] if isinstance(dim, int) else list(dim)
     chosen("edge_order", edge_order, (1, 2))
+    spacing = 1 if spacing is None else spacing
     spacing = [raw(each) for each in spacing] if isinstance(spacing, (list, tuple)) else [spacing] * len(dims)
     return [slopes(x.movedim(each, -1), apart, edge_order).movedim(-1, each) for each, apart in zip(dims, spacing)]
 
