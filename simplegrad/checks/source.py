@@ -116,6 +116,15 @@ def together(places: Iterable[Place]) -> Place | None:
     return found[0] if is_one else lines_at(found[0].file, first, last) if last - first < NEAR else None
 
 
+def goes_into(at: Place, others: Iterable[Place]) -> bool:
+    """Whether a name that a statement binds is read in one of the others."""
+    node = statement_at(at.file, at.first)
+    names = _targets(node) if isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign) else set()
+    readers = [each for each in (statement_at(other.file, other.first) for other in others) if each is not None]
+    read = {n.id for each in readers for n in ast.walk(each) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    return bool(names & read)
+
+
 def only_passes_on(at: Place) -> bool:
     """Whether a statement returns several names, and does nothing with any of them."""
     value = getattr(statement_at(at.file, at.first), "value", None)

@@ -115,7 +115,7 @@ def test_of_six_functions_two_are_faulty_and_come_first(judged_step):
 def test_the_faulty_ones_have_their_lines(judged_step):
     _, report = judged_step
     lines = {each.name: each.report.faults[0].read_at.text for each in report.results if each.report.faults}
-    assert lines["LayerNorm"].startswith("gx = scale")
+    assert "gx = scale" in lines["LayerNorm"]
     assert lines["Gelu"].startswith("slope = k * (1 + 0.0044715")
 
 

@@ -122,7 +122,11 @@ def named(search: Search, shared: bool = False) -> Culprit | None:
     weighed = weights(suspects)
     best = max(range(len(suspects)), key=lambda i: (weighed[i], i), default=None)
     if best is None or (weighed[best] < LEAST and not shared and returns_what_it_computes(search)):
-        return None if shared else returned(search, not search.is_spent and not any(map(could_be_wrong, suspects)))
+        return (
+            None
+            if shared
+            else returned(search, suspects, not search.is_spent and not any(map(could_be_wrong, suspects)))
+        )
     likely = suspects[best]
     others = [s for s in suspects if s.statement != likely.statement and could_be_wrong(s)]
     is_alone = not others and not search.is_spent
@@ -131,7 +135,7 @@ def named(search: Search, shared: bool = False) -> Culprit | None:
         doubtful = frozenset(s.statement for s in suspects[:best] if is_open(search, s)) - {likely.statement}
     else:
         leading = {likely.site.statement_of(level) for level in range(len(likely.site.calls))}  # by calls
-        doubtful = frozenset() if word in CONFIRMED else unvouched(search, leading)
+        doubtful = frozenset() if word in CONFIRMED else unvouched(search, suspects, leading)
     return Culprit(likely.statement, word, likely, tuple(search.wrong), is_alone, doubtful)
 
 
@@ -140,21 +144,18 @@ def is_open(search: Search, suspect: Suspect) -> bool:
     return could_be_wrong(suspect) or (search.is_spent and suspect.meaning is None and not suspect.is_alias)
 
 
-def unvouched(search: Search, but: set[Place]) -> frozenset[Place] | None:
-    """The other statements that were run and do not compute what has a meaning; None in a loop. That no other value of
-    theirs would do says nothing of indices and plain numbers, which no other value is sought for."""
+def unvouched(search: Search, suspects: list[Suspect], but: set[Place]) -> frozenset[Place] | None:
+    """The other statements that nothing speaks for: neither has what they compute a meaning, nor does a right gradient
+    depend on it. None in a loop. That no other value of theirs would do says nothing of indices and plain numbers,
+    which no other value is sought for."""
     if search.is_loop:
         return None
-    known: dict[Place, bool] = {}
-    for site, notes in flowing(search.bases[0]).items():
-        if id(notes[0].made) in search.bases[0].given:
-            continue
-        values = [last_value(base, site) for base in search.bases]
-        is_known = len(notes) == 1 and any(means(values, m) for m in search.meanings)
-        known[site.statement] = known.get(site.statement, True) and is_known
-    places = {source.place(search.code, line) for line in search.bases[0].lines}
-    computing = {each for each in places if operations_of(search.code, each.first, each.last)} | known.keys()
-    return frozenset(each for each in computing - but if not known.get(each, False))
+    seen = {site.statement for site in flowing(search.bases[0])}
+    doubtful = {s.statement for s in suspects if s.meaning is None and not s.is_given}
+    for place in {source.place(search.code, line) for line in search.bases[0].lines} - seen:
+        if operations_of(search.code, place.first, place.last) and source.goes_into(place, {*but, *doubtful}):
+            doubtful.add(place)
+    return frozenset(doubtful - but)
 
 
 def could_be_wrong(suspect: Suspect) -> bool:
@@ -187,13 +188,13 @@ def returns_what_it_computes(search: Search) -> bool:
     return at is not None and operations_of(search.code, at.first, at.last) > 0
 
 
-def returned(search: Search, is_alone: bool) -> Culprit | None:
+def returned(search: Search, suspects: list[Suspect], is_alone: bool) -> Culprit | None:
     """The statement that returns: of a helper's, where backward only passes on what that gives."""
     ran = search.bases[0]
     made = [n for n in ran.notes for i in search.wrong if n.made is ran.returned[i] and len(n.site.calls) > 1]
     handed = [ran.handed[id(ran.returned[i])] for i in search.wrong if id(ran.returned[i]) in ran.handed]
     at = made[-1].site.statement if made else handed[0] if handed else ran.returned_at
-    others = unvouched(search, {at, ran.returned_at})
+    others = unvouched(search, suspects, {at, ran.returned_at})
     return Culprit(at, "returned", None, tuple(search.wrong), is_alone, others) if at else None
 
 
