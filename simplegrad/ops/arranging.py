@@ -228,7 +228,8 @@ def vander(x, N: int | None = None, increasing: bool = False):
 @composed
 def linalg_vander(x, *, N: int | None = None):
     x = x if x.ndim else x.reshape(1)
-    return x.unsqueeze(-1) ** torch.arange(x.shape[-1] if N is None else N, dtype=x.dtype, device=x.device)
+    powers = range(x.shape[-1] if N is None else N)  # numbers: an exponent that is a tensor has a gradient, NaN below 0
+    return stack([x**n for n in powers], -1) if len(powers) else x.unsqueeze(-1)[..., :0]
 
 
 formula("cumulative_trapezoid", lambda y, x=None, *, dx=1.0, dim=-1: trapezoids(y, x, dx, dim).cumsum(dim))

@@ -75,7 +75,7 @@ def margin_ranking_loss(input1, input2, target, margin: Real = 0.0, *, reduction
 
 @composed
 def hinge_embedding_loss(x, target, margin: Real = 1.0, *, reduction: str = "mean"):
-    return reduced(where(target == 1, x, where(target == -1, (margin - x).relu(), 0.0 * x)), reduction)
+    return reduced(where(target != -1, x, 0.0) + where(target != 1, (margin - x).relu(), 0.0), reduction)
 
 
 @composed
