@@ -14,10 +14,14 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from ..engine import Variable
+from ..ops import TABLE
 
 # Whose results grow faster than the product of all that they are given, by name.
 GROWS = {"combinations", "diag_embed", "diagflat", "diag", "cov", "corrcoef", "pdist"}
 SPLITS = {"tensor_split", "hsplit", "vsplit", "dsplit", "chunk", "unsafe_chunk"}  # which take a number of parts
+
+# Beside whose tensors a number makes nothing larger.
+OPERANDS = {op.name for op in TABLE.values() if op.pointwise} | {"truediv", "floordiv", "mod", "rmul", "radd", "rsub"}
 
 
 class SizesFirst(TorchFunctionMode):
@@ -48,7 +52,10 @@ class SizesFirst(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name in SPLITS or name == "repeat_interleave":
             self.fits((count_of(name, *args, **kwargs),))
-        if name in GROWS or math.prod(map(weight, parts_of([args, *kwargs.values()]))) > self.most:
+        parts = parts_of([args, *kwargs.values()])
+        if name.strip("_") in OPERANDS:
+            parts = (each for each in parts if not isinstance(each, int))
+        if name in GROWS or math.prod(map(weight, parts)) > self.most:
             self.ask(func, args, kwargs)
         return func(*args, **kwargs)
 
