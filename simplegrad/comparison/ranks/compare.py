@@ -137,7 +137,11 @@ def _absent(runs: list[RankRun]) -> Found | None:
 def _healthy(runs: list[RankRun]) -> str:
     world, there = runs[0].trace.world or len(runs), len(runs)
     more = "" if there == world else f" (of {world}; the others were not given)"
-    return f"The traces of these {there} ranks{more} show nothing wrong."
+    parts = {share.path for run in runs for share in run.trace.shares if share.state == "local"}
+    said = f"The traces of these {there} ranks{more} show nothing wrong."
+    if parts:
+        said += f" Of {len(parts)} tensors each rank holds a part of its own: these parts were not compared."
+    return said
 
 
 def _place(found: Found) -> Place | None:

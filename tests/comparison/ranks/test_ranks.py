@@ -70,6 +70,11 @@ def test_a_sentence_says_what_a_reader_needs(folder):
         assert all(word in told[name] for word in words), told[name]
 
 
+def test_parts_that_were_not_compared_are_said_so(folder):
+    report = simplegrad.compare_ranks(traces_of(folder, "sharded"))
+    assert report.ok and "a part of its own: these parts were not compared" in report.sentence
+
+
 def test_collectives_say_what_went_in_and_came_out(folder):
     zero, one = traces_of(folder, "many_collectives")
     assert [zero.rank, one.rank, zero.world, one.world] == [0, 1, 2, 2]
