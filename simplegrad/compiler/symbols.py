@@ -73,7 +73,7 @@ class Thing:
     def bind(op: Op, args: tuple):
         """An operator of the table, of symbols: a node."""
         graph = next(each for each in flat(args) if isinstance(each, Thing)).graph
-        if graph.is_read and not torch.is_grad_enabled():
+        if graph.is_read and not graph.reads_tensors and not torch.is_grad_enabled():
             args = plain(args)
         args = [captured(op.name, graph, arg) for arg in args]
         is_constant = not any(isinstance(each, Symbol) for each in flat(args))
