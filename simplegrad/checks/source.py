@@ -125,6 +125,12 @@ def goes_into(at: Place, others: Iterable[Place]) -> bool:
     return bool(names & read)
 
 
+def is_alias(at: Place) -> bool:
+    """Whether a statement gives another name to what has one."""
+    node = statement_at(at.file, at.first)
+    return isinstance(node, ast.Assign) and isinstance(node.value, ast.Name)
+
+
 def only_passes_on(at: Place) -> bool:
     """Whether a statement returns several names, and does nothing with any of them."""
     value = getattr(statement_at(at.file, at.first), "value", None)

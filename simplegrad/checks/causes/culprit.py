@@ -153,7 +153,8 @@ def unvouched(search: Search, suspects: list[Suspect], but: set[Place]) -> froze
     seen = {site.statement for site in flowing(search.bases[0])}
     doubtful = {s.statement for s in suspects if s.meaning is None and not s.is_given}
     for place in {source.place(search.code, line) for line in search.bases[0].lines} - seen:
-        if operations_of(search.code, place.first, place.last) and source.goes_into(place, {*but, *doubtful}):
+        does_any = operations_of(search.code, place.first, place.last) or source.is_alias(place)
+        if does_any and source.goes_into(place, {*but, *doubtful}):
             doubtful.add(place)
     return frozenset(doubtful - but)
 
