@@ -98,9 +98,9 @@ def started(*arguments: str, **options) -> subprocess.Popen:
 
 def step_back() -> None:
     """Linux may share the cores by session first: nice says who goes first inside of one only."""
-    os.nice(19)
+    os.nice(10)
     with suppress(OSError):
-        Path("/proc/self/autogroup").write_text("19")
+        Path("/proc/self/autogroup").write_text("10")
 
 
 BEHIND = {"start_new_session": True, "preexec_fn": step_back} if os.name == "posix" else {}

@@ -169,4 +169,4 @@ def test_what_runs_behind_others_has_less_of_the_cores_and_says_at_the_end_what_
         pass
     assert running.returncode == 0 and "pytest" in capfd.readouterr().out
     ran = subprocess.run([sys.executable, "-c", told], stdout=subprocess.PIPE, text=True, **runner.BEHIND)
-    assert (ran.stdout, ran.returncode) == ("nice 19 leads True\n", 3)
+    assert (ran.stdout, ran.returncode) == ("nice 10 leads True\n", 3)
