@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from operator import attrgetter
 from typing import Any
@@ -152,6 +152,21 @@ is_wrapped: Callable[[torch.Tensor], bool] = _private(
     "_C._functorch.is_functorch_wrapped_tensor", instead=lambda tensor: False
 )
 TorchDispatchMode: type = _private("utils._python_dispatch.TorchDispatchMode", CHECK_FUNCTION, instead=Absent)
+_dispatch_depth: Callable[[], int] = _private("_C._len_torch_dispatch_stack", instead=lambda: 0)
+_pop_dispatch: Callable | None = _private("_C._pop_torch_dispatch_stack")
+
+
+@contextmanager
+def dispatch_modes_as_before() -> Iterator[None]:
+    """Ctrl-C may come inside of torch's own code that takes a mode on or off, and the mode stay for good."""
+    depth = _dispatch_depth()
+    try:
+        yield
+    finally:
+        while _pop_dispatch is not None and _dispatch_depth() > depth:
+            _pop_dispatch(None)
+
+
 tree_flatten: Callable = _private("utils._pytree.tree_flatten", CHECK_FUNCTION)
 tree_unflatten: Callable = _private("utils._pytree.tree_unflatten", CHECK_FUNCTION)
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from simplegrad import torch_private
 
@@ -163,3 +164,17 @@ def test_no_module_names_a_private_name_of_torch_that_is_not_listed():
 def test_what_is_asked_of_objects_is_listed():
     listed = {name.rsplit(".", 1)[-1] for name in torch_private.NAMES}
     assert listed >= OBJECTS
+
+
+class Interrupted(torch_private.TorchDispatchMode):
+    """Ctrl-C comes right before torch takes it off."""
+
+    def __exit__(self, *error):
+        raise KeyboardInterrupt
+
+
+def test_no_dispatch_mode_stays_where_it_is_interrupted():
+    depth = torch._C._len_torch_dispatch_stack()
+    with pytest.raises(KeyboardInterrupt), torch_private.dispatch_modes_as_before(), Interrupted():
+        pass
+    assert torch._C._len_torch_dispatch_stack() == depth

@@ -18,7 +18,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from simplegrad.checks.subjects.alone import Alone
 from simplegrad.torch_bridge.calls import Call
 from simplegrad.torch_bridge.patches import Watcher, watched_by
-from simplegrad.torch_private import TorchDispatchMode
+from simplegrad.torch_private import TorchDispatchMode, dispatch_modes_as_before
 
 WIDE = {dtype: torch.float64 for dtype in (torch.float16, torch.bfloat16, torch.float32)}
 WIDE |= {getattr(torch, name): torch.float64 for name in dir(torch) if name.startswith("float8_")}
@@ -123,7 +123,11 @@ def _asked_for(func: Any, args: tuple, kwargs: dict) -> torch.dtype | None:
 
 def casts_down(call: Call) -> bool:
     """Whether forward or backward asks for something narrower than double."""
-    with suppress(Exception), Widened() as mode:  # it may insist on that, or need the engine around it
+    with (
+        dispatch_modes_as_before(),
+        suppress(Exception),
+        Widened() as mode,
+    ):  # it may insist on that, or need the engine around it
         alone = Alone(call)
         alone.backward(alone.forward(), call.incoming)
     return mode.casts > 0
