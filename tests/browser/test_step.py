@@ -442,6 +442,7 @@ def test_nothing_is_wider_than_the_window(page, server, width):
 def test_states_are_told_by_letters_too(wrong_one):
     page = wrong_one
     press(page, "End")
+    painted(page)
     chips = page.locator("[data-testid=gradients] .sg-chip")
     letters = chips.all_inner_texts()
     assert set(letters) == {"N", "V"}
