@@ -32,11 +32,12 @@ class Lent:
     def look_at(self, tensor: torch.Tensor) -> int:
         """Remember how often it was changed by now."""
         owner = owner_of(tensor)
-        known, version = self.seen.get(id(owner)), version_of(owner)
+        place, version = id(owner), version_of(owner)
+        known = self.seen.get(place)
         if known is None or known[0]() is not owner:
-            self.seen[id(owner)] = ref(owner), version, 0
+            self.seen[place] = ref(owner), version, 0
         elif known[1] != version:
-            self.seen[id(owner)] = known[0], version, len(self.rows)
+            self.seen[place] = known[0], version, len(self.rows)
         return version
 
     def remember(self, tensor: torch.Tensor, version: int) -> None:
@@ -57,17 +58,17 @@ class Lent:
 
     def look_again(self) -> None:
         """At all of them."""
-        for key, (reference, _, _) in list(self.seen.items()):
+        for key, (reference, version, _) in list(self.seen.items()):
             owner = reference()
-            if owner is not None:
-                self.look_at(owner)
-            else:
+            if owner is None:
                 self.seen.pop(key, None)  # another thread may have
+            elif version_of(owner) != version:
+                self.look_at(owner)
 
     @property
     def last_change(self) -> int:
-        changes = [*self.replaced.values(), *(before for _, _, before in list(self.seen.values()))]
-        return len(self.rows) if self.late else max([0, *changes])
+        changes = [before for _, _, before in list(self.seen.values())]
+        return len(self.rows) if self.late else max([0, *changes, *self.replaced.values()])
 
     def changed_before(self, tensor: torch.Tensor) -> int:
         """Entries before this one read it as it is no more."""
@@ -78,9 +79,13 @@ class Lent:
 
 def owner_of(tensor: torch.Tensor) -> torch.Tensor:
     """Itself, or what it is a view of."""
-    return tensor if tensor._base is None else tensor._base
+    base = tensor._base
+    return tensor if base is None else base
 
 
 def version_of(tensor: torch.Tensor) -> int:
     """How often it was changed in place; torch does not count for tensors of an inference mode."""
-    return 0 if tensor.is_inference() else tensor._version
+    try:
+        return tensor._version
+    except RuntimeError:
+        return 0

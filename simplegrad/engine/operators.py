@@ -195,12 +195,12 @@ def put_on_tape(
             of_input = x.key
             if of_input < first:
                 if of_input < tape.start or x._version != x._value._version:
-                    tape.meet(x, rule.name)
+                    tape.meet(x, rule)
             elif of_input > key:
-                tape.meet(x, rule.name)
+                tape.meet(x, rule)
     except (RuntimeError, AttributeError):  # of an inference mode, where nobody counts; a result that was given a name
         for x in inputs:
-            tape.meet(x, rule.name)
+            tape.meet(x, rule)
     if len(inputs) > 2:
         left, right = tuple([x.key for x in inputs]), None
     else:

@@ -100,9 +100,9 @@ class Tape:
         on_tensors = getattr(entry, "on_tensors", None)
         rule = HandWritten(entry.propagate, tuple(map(_shape, inputs)), on_tensors)
         for x in inputs:
-            self.meet(x, rule.function_name)
+            self.meet(x, rule)
         for r in outputs:
-            self.meet(r, rule.function_name)
+            self.meet(r, rule)
             r._leaf = False
         self.has_hand_written = self.has_hand_written or on_tensors is None
         kinds = tuple([(r._value.dtype, r._value.device) for r in outputs])
@@ -110,12 +110,13 @@ class Tape:
         for observer in self.observers:
             observer.recorded(tuple(inputs), tuple(outputs))
 
-    def meet(self, x: Keyed, where: str) -> None:
+    def meet(self, x: Keyed, rule: Any) -> None:
         """Somebody else may have the tensor of this operand: remember what it is now. Raises OtherTapeError."""
         if x.key in self.keys:
-            x._version = self.lent.look_at(x._value)
+            if not is_as_it_was(x):
+                x._version = self.lent.look_at(x._value)
         else:
-            self.adopt(x, where)
+            self.adopt(x, getattr(rule, "function_name", rule.name))
             self.lent.look_at(x._value)
             self.adopted.add(x.key)
 
@@ -292,13 +293,23 @@ def name_of(x: Keyed) -> str:
     return plain_name(x.key, x) if tape is None else tape.name_of(x.key, x)
 
 
+def is_as_it_was(x: Keyed) -> bool:
+    """Whether its tape has looked at its tensor, and nobody changed that since."""
+    try:
+        return x._version == x._value._version
+    except (RuntimeError, AttributeError):  # of an inference mode, where nobody counts; a result that nobody asked for
+        return False
+
+
 def hand_out(x: Keyed) -> None:
     """Somebody is about to get the tensor of this Variable, and can change it from now on."""
-    tape = _tapes.get(era_of(x.key))
-    known = tape is not None and x.key in tape.keys
+    key, tape = x.key, _current.get(None)  # mostly it is of that one
+    if tape is None or key not in tape.keys:
+        tape = _tapes.get(era_of(key))
+    known = tape is not None and key in tape.keys
     x._version = tape.lent.look_at(x._value) if known else 0
-    if known and x.key >= tape.first:  # entries to come look at what they read of the results up to this one
-        tape.first = x.key + 1
+    if known and key >= tape.first:  # entries to come look at what they read of the results up to this one
+        tape.first = key + 1
 
 
 def replaced(x: Keyed) -> None:
