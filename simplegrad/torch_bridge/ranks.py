@@ -86,7 +86,7 @@ class Ranks:
 
     def _begun(self, name: str, group: Any, args: tuple, kwargs: dict) -> Joined:
         recorder = self.recorder
-        where = site(sys._getframe(3), recorder.context, recorder.outermost)
+        where = site(sys._getframe(3), recorder.context, recorder.around)
         found = Joined(_NAMES.get(name, name), where)
         found.by = "DDP buffers" if name == BUFFERS else "join" if _joins(where) else ""
         found.ranks = _ranks_of(group)

@@ -52,7 +52,7 @@ from simplegrad.torch_bridge.patches import (
 from simplegrad.torch_bridge.ranks import Ranks
 from simplegrad.torch_bridge.rows import NO_GRADIENT, Gradient, Kept, Node
 from simplegrad.torch_bridge.tell import Teller
-from simplegrad.torch_bridge.where import OWN, Context, Site, innermost, kind_of, raised_at, site
+from simplegrad.torch_bridge.where import OWN, Context, Site, innermost, kind_of, raised_at, running, site
 from simplegrad.torch_private import (
     RECORD,
     BackwardCFunction,
@@ -149,6 +149,7 @@ class TorchRecorder(Watcher):
     held: dict[int, tuple] = field(default_factory=dict)  # leaf -> id and version of its .grad, norm, flaw
     indexed: set[int] = field(default_factory=set)  # numbers of tensors of which only some rows were read
     outermost: Any = None  # the frame that began the recording
+    around: frozenset[Any] = frozenset()  # it, and those that it was called by, as far as lines are told
     began: tuple = ()  # code of the functions that led to the recording, the innermost first
     full: bool = False
     is_over: bool = False  # watches no longer
@@ -159,8 +160,9 @@ class TorchRecorder(Watcher):
 
     def __post_init__(self) -> None:
         self.began = tuple(code for code, _ in site(self.outermost, None).own)[:MOST_CALLERS]
-        if kind_of(self.outermost.f_code.co_filename) != OWN:
-            self.outermost = None  # no line of anybody's: what is further out counts too
+        if kind_of(self.outermost.f_code.co_filename) == OWN:
+            self.around = running(self.outermost)
+        self.outermost = None  # its locals are not to live on
         self.trace = Trace()
         self.trace.kind = "torch"
         self.trace._builder = Teller(self)
@@ -174,7 +176,7 @@ class TorchRecorder(Watcher):
         if not self.follows:
             self.notices.append("No numbers were kept, so this trace cannot show where a NaN is born.")
         else:
-            self.eyes = Eyes(self.log, lambda frame: site(frame, self.context, self.outermost))
+            self.eyes = Eyes(self.log, lambda frame: site(frame, self.context, self.around))
             self.notices.append(
                 "PyTorch's own formulas for gradients are seen from outside only: what comes in and what goes out. For "
                 "a NaN that is born inside one, the formula is named, and the forward line that it belongs to."
@@ -240,7 +242,7 @@ class TorchRecorder(Watcher):
             kept.clear()
         self.tensors.living.clear()
         self.tensors.by_address.clear()
-        self.roots, self.given, self.context, self.outermost = [], {}, None, None
+        self.roots, self.given, self.context, self.around = [], {}, None, frozenset()
         # who has the trace keeps what was logged; without these, no cycle is left for Python's collector to find
         self.eyes = self.trace = self.ranks = None
         self.is_over = True
@@ -278,7 +280,7 @@ class TorchRecorder(Watcher):
             if self.follows:
                 self._noted(sort, func, args, kwargs, result, before, after, sys._getframe(1))
             elif after != before:
-                self._note_lines(before, after, site(sys._getframe(1), self.context, self.outermost))
+                self._note_lines(before, after, site(sys._getframe(1), self.context, self.around))
         except Exception as error:
             self.trouble(f"A call of {named(func)} could not be noted", error)
         return result
@@ -289,7 +291,7 @@ class TorchRecorder(Watcher):
         if sort == SETS and func.__self__.__name__ not in ("grad", "data", "requires_grad"):
             return
         with DisableTorchFunction():
-            where = site(frame, self.context, self.outermost)
+            where = site(frame, self.context, self.around)
             if after != before:
                 self._note_lines(before, after, where)
             found = [result] if isinstance(result, _Tensor) else self._found(sort, func, args, result)
@@ -380,7 +382,7 @@ class TorchRecorder(Watcher):
     def call_module(self, plain: Callable, module: Any, args: tuple, kwargs: dict) -> Any:
         outer, context, is_whole, before = self.context, None, False, 0
         try:
-            seen, where = self.models.modules.get(id(module)), site(sys._getframe(1), outer, self.outermost)
+            seen, where = self.models.modules.get(id(module)), site(sys._getframe(1), outer, self.around)
             if seen is None or seen.reference() is not module:
                 seen = self.models.runs(module, outer)
             self.context = context = Context("module", seen, outer, where, sys._getframe())
@@ -414,7 +416,7 @@ class TorchRecorder(Watcher):
         if self.is_transformed():
             return plain(*args, **kwargs)
         outer, before, births = self.context, sequence_number(), self.eyes.births if self.eyes else 0
-        where = site(sys._getframe(1), outer, self.outermost)
+        where = site(sys._getframe(1), outer, self.around)
         row = len(self.log)
         if self.follows:
             self.log.append(())  # its own place is before what runs in it
@@ -445,7 +447,7 @@ class TorchRecorder(Watcher):
     def parameter_made(self, data: Any, parameter: Any) -> None:
         if self.follows and isinstance(data, _Tensor) and not transforms_active():
             with self.careful("A new parameter could not be noted"), DisableTorchFunction():
-                ins, where = (self.tensors.number(data),), site(sys._getframe(1), self.context, self.outermost)
+                ins, where = (self.tensors.number(data),), site(sys._getframe(1), self.context, self.around)
                 outs = (self.tensors.add(parameter, is_given=False),)
                 now, mode = sequence_number(), (_is_grad_enabled(), False, None)
                 self.log.append(
@@ -455,19 +457,19 @@ class TorchRecorder(Watcher):
     def inference_begins(self) -> None:
         if self.follows:
             with self.careful("inference_mode could not be noted"):
-                where = site(sys._getframe(1), self.context, self.outermost)
+                where = site(sys._getframe(1), self.context, self.around)
                 self.log.append(("inference", where))
 
     def mode_set(self, module: Any, is_training: bool) -> None:
         if self.follows:
             with self.careful("train() or eval() could not be noted"):
-                where = site(sys._getframe(1), self.context, self.outermost)
+                where = site(sys._getframe(1), self.context, self.around)
                 self.log.append(("mode", self.models.entry(module), is_training, where))
 
     def compiled_code(self, is_over: bool) -> None:
         with self.careful("Code of torch.compile could not be noted"):
             if not is_over:
-                self.compiling = sequence_number(), site(sys._getframe(2), self.context, self.outermost)
+                self.compiling = sequence_number(), site(sys._getframe(2), self.context, self.around)
                 return
             (before, where), after = self.compiling, sequence_number()
             self._note_lines(before, after, where)
@@ -480,7 +482,7 @@ class TorchRecorder(Watcher):
     def no_sync_begins(self, ddp: Any) -> None:
         if self.follows:
             with self.careful("no_sync() could not be noted"):
-                self.log.append(("no_sync", site(sys._getframe(1), self.context, self.outermost)))
+                self.log.append(("no_sync", site(sys._getframe(1), self.context, self.around)))
 
     def collective(self, plain: Callable, name: str, group: Any, args: tuple, kwargs: dict) -> Any:
         if self.ranks is None or not self.follows:
@@ -495,9 +497,7 @@ class TorchRecorder(Watcher):
     def attribute_set(self, module: Any, name: str, value: Any) -> None:
         if self.follows:
             with self.careful("An attribute of a module could not be noted"):
-                self.models.attribute_set(
-                    module, name, value, site(sys._getframe(1), self.context, self.outermost), self
-                )
+                self.models.attribute_set(module, name, value, site(sys._getframe(1), self.context, self.around), self)
 
     def optimizer_steps(self, optimizer: Any, is_over: bool) -> None:
         self.quiet = "" if is_over or not self.follows else "step"
@@ -534,7 +534,7 @@ class TorchRecorder(Watcher):
                 type(holder).__name__,
                 numbers,
                 is_over,
-                site(sys._getframe(2), self.context, self.outermost),
+                site(sys._getframe(2), self.context, self.around),
             )
         )
 
@@ -544,7 +544,7 @@ class TorchRecorder(Watcher):
         if self.full or self.is_transformed():
             return plain(outputs, *args, **kwargs)
         outer, was_unseen, reached = self.context, self.is_unseen, None
-        where = site(sys._getframe(1), outer, self.outermost)
+        where = site(sys._getframe(1), outer, self.around)
         self.context = context = Context("pass", None, outer, where, sys._getframe())
         try:
             with self.careful("A pass could not be noted"), DisableTorchFunction():
@@ -712,7 +712,7 @@ class TorchRecorder(Watcher):
         if index is not None and not self.is_unseen:
             with self.careful("A backward could not be noted"), DisableTorchFunction():
                 self.log.append(("visiting", index, [self._gradient(g) for g in grads]))
-        where = site(sys._getframe(1), outer, self.outermost)
+        where = site(sys._getframe(1), outer, self.around)
         self.context = context = Context("backward", type(node), outer, where, sys._getframe())
         try:
             return plain(node, *grads)

@@ -115,7 +115,7 @@ class Recorder(Protocol):
     tensors: Tensors
     models: Paths
     context: Context | None
-    outermost: Any
+    around: frozenset[Any]
     began: tuple[CodeType, ...]
     is_over: bool
 

@@ -15,6 +15,7 @@ import torch
 from simplegrad.trace.events import Source
 
 OWN, NOT_OWN, CHECKPOINT, OURS = range(4)
+MOST_AROUND = 16  # frames that may have called for a recording
 _TORCH = str(Path(torch.__file__).parent)
 _PACKAGE = str(Path(__file__).parent)
 _PYTHON = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")})
@@ -110,17 +111,29 @@ def kind_of(file: str) -> int:
     return kind
 
 
-def site(frame: Any, context: Context | None, outermost: Any = None) -> Site:
-    """From this frame outwards, to that of the `context`, or to `outermost`, which began the recording."""
+def running(frame: Any) -> frozenset[Any]:
+    """This frame and those around it: a block that somebody's own `__enter__` began goes on in one of the others."""
+    found = []
+    while frame is not None and len(found) < MOST_AROUND:
+        found.append(frame)
+        frame = frame.f_back
+    return frozenset(found)
+
+
+def site(frame: Any, context: Context | None, around: frozenset[Any] = frozenset()) -> Site:
+    """From this frame outwards, to that of the `context`, or to the first of those that ran as the recording began."""
     frames: list[Any] = []
     decorator = None
-    stop = context.frame if context is not None else outermost.f_back if outermost is not None else None
+    stop = context.frame if context is not None else None
+    last: frozenset[Any] = around if context is None else frozenset()
     while frame is not stop and frame is not None:
         code = frame.f_code
         frames.append(code)
         frames.append(frame.f_lasti)
         if code is _DECORATED and not any(kind_of(each.co_filename) == OWN for each in frames[::2]):
             decorator = getattr(frame.f_locals.get("func"), "__code__", None)
+        if frame in last:
+            break
         frame = frame.f_back
     # a tuple of code and numbers is left alone by Python's collector
     return Site(tuple(frames), context, frame is not None and context is not None, decorator)

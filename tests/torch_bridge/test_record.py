@@ -537,6 +537,36 @@ def test_a_call_has_all_own_lines_through_modules_within_each_other():
     assert "linear.forward" in linear.via and not sin.via
 
 
+class Wrapping:
+    """Begins a recording for somebody else's block."""
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def __enter__(self):
+        return self.inner.__enter__()
+
+    def __exit__(self, *error):
+        return self.inner.__exit__(*error)
+
+
+@contextlib.contextmanager
+def yielding(inner):
+    with inner as trace:
+        yield trace
+
+
+@pytest.mark.parametrize("around", [lambda inner: inner, Wrapping, yielding])
+def test_the_lines_of_a_block_are_kept_whoever_began_its_recording(around):
+    with around(record_torch()) as trace:
+        x = vector()
+        x.square().sum().backward()
+    begun = of(trace, PassBegun)[0].source
+    calls = [call for call in trace.calls if call.name in ("square", "sum")]
+    assert [call.source for call in calls] == [begun, begun]
+    assert begun[0] == __file__
+
+
 def test_hooks_of_a_module_belong_to_it():
     layer = torch.nn.Linear(2, 2)
     layer.register_full_backward_hook(lambda module, given, gave: None)
