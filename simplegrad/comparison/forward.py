@@ -17,6 +17,7 @@ from .parting import EXTRA, FORWARD, INPUT, MISSING, VALUE, Parting, in_module, 
 
 COMPUTES = (kinds.OPERATION, kinds.IN_PLACE, kinds.FUNCTION, kinds.NEW_LEAF)
 CUTS = ("detach", "detach_", "data")
+SHAPES = ("view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "contiguous", "clone", "expand")
 MOST_ALIKE = 64  # operations of one name in one module that are looked through
 
 
@@ -129,6 +130,10 @@ class Forward:
         if step is not None:
             what = "reads a parameter that the previous optimizer step moved differently, and gives a different result"
             return self.made_of(VALUE, a, b, what, step.source)
+        otherwise = self.told_otherwise(a, b)
+        if otherwise is not None:
+            what = "is called with other numbers, which the norm of its result does not show; the next result shows it"
+            return self.made_of(VALUE, *otherwise, what)
         source = self.other_number(a, b)
         return self.made_of(VALUE, a, b, "gives a different result", source and source.source)
 
@@ -194,6 +199,23 @@ class Forward:
                 x, y = made_a.inputs[0], made_b.inputs[0]
         return None
 
+    def told_otherwise(self, a: Call, b: Call) -> tuple[Call, Call] | None:
+        """What made an input of both, called with other numbers: a roll, a sign, or the groups of a normalisation are
+        not to be seen in a norm."""
+        for x, y in self.operands(a, b):
+            for _ in range(8):
+                one, other = self.made[0].get(x), self.made[1].get(y)
+                if one is None or other is None or key_of(one) != key_of(other) or norm_of(x) is None:
+                    break
+                if x.tensor is not None and y.tensor is not None:
+                    break  # its numbers were compared
+                if one.name not in SHAPES and _is_told_otherwise(one, other):
+                    return one, other
+                if one.name not in SHAPES or not one.inputs or not other.inputs:
+                    break
+                x, y = one.inputs[0], other.inputs[0]
+        return None
+
     def alone(self, how: str, call: Call, other: Call) -> Parting:
         side = "left" if how == MISSING else "right"
         left, right = (call, other) if how == MISSING else (other, call)
@@ -245,6 +267,13 @@ class Forward:
         """Of a gradient that is detached before it is read: no call gave it, so none could be asked."""
         makers = (self.made[1].get(x) for x in call.inputs)
         return next((made for made in makers if made is not None and made.name in CUTS), None)
+
+
+def _is_told_otherwise(a: Call, b: Call) -> bool:
+    """Whether numbers that two calls were given differ, by more than how a dimension is counted."""
+    dims = len(a.outputs[0].shape)
+    pairs = zip_longest(a.numbers, b.numbers)
+    return any(x != y and (None in (x, y) or {x + dims, x} & {y + dims, y} == set()) for x, y in pairs)
 
 
 def _told(call: Call) -> bool:

@@ -450,3 +450,22 @@ def test_the_line_that_changed_a_parameter_is_named(changes, where, how, line):
     found = compare(trained(), trained(**changes)).divergence
     assert (found.where, found.how) == (where, how), found
     assert found.right_place.text.endswith(line), found
+
+
+class Rolled(nn.Module):
+    """`by`: how far it rolls what comes in, which changes no norm."""
+
+    def __init__(self, by):
+        super().__init__()
+        self.by, self.fc = by, nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.fc(x.roll(self.by, -1).reshape(6, 8))
+
+
+def test_what_is_called_with_other_numbers_is_named_though_its_norm_is_the_same():
+    divergence = compare(ran(plain, lambda: Rolled(1)), ran(plain, lambda: Rolled(2))).divergence
+    assert (divergence.where, divergence.op, divergence.how) == ("forward", "Roll", "value")
+    assert "x.roll(self.by, -1)" in divergence.right_place.text
+    assert "roll is called with other numbers" in divergence.sentence
+    assert compare(ran(plain, lambda: Rolled(1)), ran(plain, lambda: Rolled(1))).agrees
