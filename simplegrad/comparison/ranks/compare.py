@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ...checks.report import Place
 from ...trace.texts import lines_of
@@ -27,7 +28,8 @@ class RankReport:
     their own gradients), reduced_twice, wrong_weight (reduced once, with wrong weights or a wrong divisor),
     state_differs (parameters, buffers, requires_grad, train or eval), order (collectives of different tensors met),
     skipped (it left a backward out), none (healthy). `rank`: the first one at fault, None if all are alike.
-    `parameter`: one that shows it. `place`: the line to look at, None where the traces do not tell.
+    `parameter`: one that shows it, named as in the model, also where DDP around it was recorded. `place`: the line to
+    look at, None where the traces do not tell.
     `differences`: what else the ranks differ in; much of that is meant. `rows`: a row for each rank, of its passes.
     """
 
@@ -73,19 +75,25 @@ def compare_ranks(traces: Sequence[Trace]) -> RankReport:
     """
     runs = _runs(traces)
     found = _first(runs)
-    table = rows(runs)
+    table, wrapped = tuple(rows(runs)), runs[0].wrapped
+    differ = tuple([replace(each, name=each.name.removeprefix(wrapped)) for each in differences(runs)])
     if found is None:
-        return RankReport(None, NONE, "", None, _healthy(runs), None, tuple(differences(runs)), tuple(table))
+        return RankReport(None, NONE, "", None, _healthy(runs), None, differ, table)
     return RankReport(
         found.rank,
         found.what,
-        found.parameter,
+        found.parameter.removeprefix(wrapped),
         _place(found),
-        found.sentence,
+        _unwrapped(found.sentence, wrapped),
         found.pass_index,
-        tuple(differences(runs)),
-        tuple(table),
+        differ,
+        table,
     )
+
+
+def _unwrapped(sentence: str, wrapped: str) -> str:
+    """With paths as the model inside has them; `module.py` is no path."""
+    return re.sub(rf"(?<![\w.]){re.escape(wrapped)}(?!py\b)(?=\w)", "", sentence) if wrapped else sentence
 
 
 def _runs(traces: Sequence[Trace]) -> list[RankRun]:

@@ -447,13 +447,14 @@ def _told_loss(run: RankRun, path: str, call: Call, world: int) -> Found:
 
 
 def _divisions(run: RankRun, segment: Segment, path: str) -> list[Call]:
-    """What divides or multiplies this gradient, by hand."""
+    """What divides or multiplies this gradient, by hand, also as part of the flat tensor that was reduced."""
+    given = {x for met in collectives_of(run, segment, path) for x in (*met.call.inputs, *met.call.outputs)}
     return [
         call
         for call in run.calls[segment.first : segment.last]
         if call.kind in (kinds.GRAD_SET, kinds.OPERATION, kinds.IN_PLACE)
         and call.name.strip("_") in ("div", "truediv", "mul", "true_divide")
-        and any(run.grads.get(x) == path for x in (*call.inputs, *call.outputs))
+        and any(run.grads.get(x) == path or x in given for x in (*call.inputs, *call.outputs))
     ]
 
 

@@ -95,7 +95,7 @@ def _walk(run: RankRun, value: Value, factors: tuple, divisors: tuple, found: li
             first, second = inputs[0], inputs[1]
             if power == 1 and not _depends(run, first):
                 first, second = second, first
-            by, divisors = norm_of(second), (*divisors, second) if power == -1 else divisors
+            by, divisors = _size(second, first, value, power), (*divisors, second) if power == -1 else divisors
             if second.shape not in ((), (1,)) or by in (None, math.inf):
                 return
             inputs = (first,)
@@ -106,6 +106,14 @@ def _walk(run: RankRun, value: Value, factors: tuple, divisors: tuple, found: li
     elif name in _ADDS:
         for each in inputs:
             _walk(run, each, factors, divisors, found, depth + 1)
+
+
+def _size(by: Value, before: Value, after: Value, power: int) -> float | None:
+    """Of what `before` was multiplied or divided by; of a count, which has no norm, by what became of it."""
+    known, one, other = norm_of(by), norm_of(before), norm_of(after)
+    if known is None and one and other and math.inf not in (one, other):
+        return (other / one) ** power
+    return known
 
 
 def _depends(run: RankRun, value: Value) -> bool:

@@ -18,6 +18,7 @@ from ...trace.trace import Trace
 
 COMPUTES = (kinds.OPERATION, kinds.FUNCTION, kinds.IN_PLACE, kinds.NEW_LEAF, kinds.COPY, kinds.SCALE, kinds.GRAD_SET)
 PRINTS = 8  # numbers of one tensor: see torch_bridge/prints.py
+WRAPPERS = {"DistributedDataParallel": "module.", "DataParallel": "module.", "OptimizedModule": "_orig_mod."}
 REDUCES = ("all_reduce", "all_reduce_coalesced", "reduce", "reduce_scatter", "reduce_scatter_tensor")
 
 
@@ -107,6 +108,17 @@ class RankRun:
                     for value, whose in zip(values, met.owners):
                         if whose.endswith(".grad"):
                             found[value] = whose.removesuffix(".grad")
+        return found
+
+    @cached_property
+    def wrapped(self) -> str:
+        """What stands before every path where a wrapper was recorded in place of its model: `module.`, say, or ""."""
+        roots = {call.name for call in self.calls if call.kind == kinds.MODULE and not call.module}
+        if roots - WRAPPERS.keys() or not self.order:
+            return ""
+        found = ""
+        while more := next((x for x in WRAPPERS.values() if all(y.startswith(found + x) for y in self.order)), ""):
+            found += more
         return found
 
     def path_of(self, value: Value) -> str:

@@ -229,6 +229,30 @@ def divided_by_its_own_mask(rank, world, record, group):
         loss.backward()
 
 
+@program(2, "wrong_weight", None, "first.weight")
+def divided_by_a_count_of_its_own(rank, world, record, group):
+    """The count is an integer, of which no norm is kept; the wrapper is recorded in place of the model."""
+    ddp = DDP(made())
+    x, y = rows(rank)
+    kept = torch.arange(5) < 4 - 2 * rank
+    with record(ddp):
+        each = F.mse_loss(ddp(x), y, reduction="none").squeeze(1)
+        loss = (each * kept).sum() / kept.sum()  # here
+        loss.backward()
+
+
+@program(4, "wrong_weight", None, "first.weight")
+def as_many_as_on_one_node(rank, world, record, group):
+    model, x = made(), rows(rank)[0]
+    with record(model):
+        model(x).square().mean().backward()
+        flat = torch.cat([p.grad.flatten() for p in model.parameters()])
+        dist.all_reduce(flat)
+        flat = flat / 2  # here
+        for p, part in zip(model.parameters(), flat.split([p.numel() for p in model.parameters()])):
+            p.grad.copy_(part.view_as(p))
+
+
 @program(4, "wrong_weight", None, "first.weight")
 def another_number_of_ranks(rank, world, record, group):
     model = made()
