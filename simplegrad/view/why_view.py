@@ -59,18 +59,24 @@ def diagnosis(trace: Trace) -> list[dict]:
 
 
 def parameters(trace: Trace) -> list[list]:
-    """[path, kind, shape, norm of its numbers, norm of its gradient, state of the gradient, share of its zeros, number
-    of its elements, histograms] of what a model holds."""
-    rows = [held for held in trace.held if held.kind in SHOWN_KINDS and (held.requires_grad or held.grad != "none")]
+    """[path, kind (or "frozen"), shape, norm of its numbers, norm of its gradient, state of the gradient, share of its
+    zeros, number of its elements, histograms] of what a model holds."""
+    rows = [held for held in trace.held if held.kind in SHOWN_KINDS and (held.requires_grad or _is_one(held))]
     brought = {filled.value: filled.came for filled in trace.filled}
     return [parameter_row(held, brought.get(held.value)) for held in rows[:MOST_ROWS]]
+
+
+def _is_one(held: Held) -> bool:
+    """Though it asks for no gradient: a frozen parameter, or something else that has one all the same."""
+    return held.kind == "parameter" or held.grad != "none"
 
 
 def parameter_row(held: Held, brought: Value | None) -> list:
     norm = held.value.norm if held.value is not None else None
     drawn = [["numbers", histogram(held.value)], ["gradient that the last pass brought", histogram(brought)]]
     kept = [each for each in drawn if each[1] is not None]
-    row = [held.path, held.kind, shape_text(held.shape), norm, held.norm, held.grad, held.zeros, math.prod(held.shape)]
+    kind = "frozen" if held.kind == "parameter" and not held.requires_grad else held.kind
+    row = [held.path, kind, shape_text(held.shape), norm, held.norm, held.grad, held.zeros, math.prod(held.shape)]
     return [*row, kept]
 
 

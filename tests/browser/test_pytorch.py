@@ -53,13 +53,18 @@ def the_table_draws_and_answers(page: Page):
     expect(table.locator("[data-name=weight]")).to_contain_text("50 %")  # zeros
     table.get_by_role("button", name="why weight").click()
     expect(page.get_by_test_id("why")).to_contain_text("ordinary size")
+    expect(page.get_by_test_id("why").locator("h4")).to_have_text("why? weight value")  # there is no cause to name
     page.keyboard.press("Escape")
     expect(page.get_by_test_id("why")).to_have_count(0)
+    table.get_by_role("searchbox").fill("nowhere")
+    expect(table.locator("tbody")).to_have_text("No parameter has “nowhere” in its name, nor a gradient of that state.")
     page.locator("[data-action=marks]").click()
     expect(page.get_by_test_id("marks")).to_have_css("display", "block")  # the marks of a source line are a row
-    page.locator(".sg-form select").select_option(label="NaN or infinite")
-    page.locator("[data-action=add-breakpoint]").click()
-    page.locator(".sg-break .sg-count").click()
+    for condition, found in (("a gradient is None", "No step of this run meets it."), ("NaN or infinite", "step")):
+        page.locator(".sg-form select").select_option(label=condition)
+        page.locator("[data-action=add-breakpoint]").click()
+        page.locator(".sg-break .sg-count").last.click()
+        expect(page.get_by_test_id("hits").last).to_contain_text(found)
     hits = page.get_by_test_id("hits").get_by_role("button")
     step = hits.last.inner_text().removeprefix("step ")
     hits.last.click()

@@ -53,6 +53,17 @@ def test_parameters_are_listed_with_the_state_of_their_gradient(trace):
     assert rows["cut.weight"][4:] == [None, "none", None, 9, []]
 
 
+def test_frozen_parameters_are_listed_as_such():
+    model = torch.nn.Linear(2, 2)
+    model.weight.requires_grad_(False)
+    with record_torch(model, values="norm") as trace:
+        model(torch.ones(2)).sum().backward()
+    assert {row[0]: (row[1], row[5]) for row in parameters(trace)} == {
+        "weight": ("frozen", "none"),
+        "bias": ("parameter", "value"),
+    }
+
+
 def test_a_variable_of_a_tape_can_be_asked_about():
     run = EXAMPLES["gradient-of-gradient"].program.run(aggregate="simple_variable_wrong")
     assert answer(run, "a")["cause"] == "escaped temporary"

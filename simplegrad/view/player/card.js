@@ -34,6 +34,9 @@ export class Card {
     this.element.hidden = true;
   }
 
+  /** A picture is no longer there, nor are its nodes: a box, say, that a click has opened. */
+  hideOf(painter) { if (painter && this.painter === painter) this.hide(); }
+
   /** Anew with each step while it is open. */
   draw() {
     if (this.element.hidden) return;

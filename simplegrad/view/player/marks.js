@@ -168,7 +168,8 @@ export class Marks {
   hitList(text, step) {
     const hits = this.hits.get(text), next = hits.findIndex((hit) => hit >= step), here = next < 0 ? hits.length : next;
     const from = Math.max(0, Math.min(here - LISTED / 2, hits.length - LISTED)), shown = hits.slice(from, from + LISTED);
-    const more = hits.length > shown.length ? html("li", {}, `${shown.length} of ${hits.length}, around this step`) : null;
+    const said = hits.length ? `${shown.length} of ${hits.length}, around this step` : "No step of this run meets it.";
+    const more = hits.length > shown.length || !hits.length ? html("li", {}, said) : null;
     return html("ol", { class: "sg-log sg-hits", "data-testid": "hits", "aria-label": `hits of ${text}` }, ...shown.map((hit) => this.hitRow(hit, step)), more);
   }
 

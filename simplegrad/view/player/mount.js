@@ -111,6 +111,7 @@ function mountGraph(root, data) {
     held.player = player;
     held.painter = new GraphPainter(player, data.side, data.chart, data.drawing, data.of, root);
     player.painters.get(data.chart)?.leave();
+    player.card.hideOf(player.painters.get(data.chart));
     player.painters.set(data.chart, held.painter);
     player.lookForCharts();
   });

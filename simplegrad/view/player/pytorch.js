@@ -65,9 +65,10 @@ function parameterTable({ parameters, player, asks }) {
   const row = ([path, kind, shape, norm, gradient, state, zeros, , drawn]) => html("tr", { "data-name": path, "data-state": state }, html("td", {}, html("code", {}, path), kind === "parameter" ? "" : ` (${kind})`),
     ...[shape, number(norm), number(gradient), share(zeros)].map((text) => html("td", { class: "sg-wide" }, text)), html("td", {}, state), html("td", { class: "sg-acts" }, drawn.length ? draws(path, drawn) : null, " ", asks ? why(path) : null));
   const draw = () => {
-    const wanted = filter.value.trim().toLowerCase(), shown = parameters.filter((each) => each[0].toLowerCase().includes(wanted) || each[5] === wanted);
+    const wanted = filter.value.trim().toLowerCase(), shown = parameters.filter((each) => each[0].toLowerCase().includes(wanted) || each[1] === wanted || each[5] === wanted);
     if (by >= 0) shown.sort((a, b) => (a[by] === b[by] ? 0 : (a[by] ?? -Infinity) < (b[by] ?? -Infinity) ? -1 : 1) * (up ? 1 : -1));
-    body.replaceChildren(...shown.slice(0, MOST_PARAMETERS).map(row));
+    const none = html("tr", {}, html("td", { colspan: 7, class: "sg-empty" }, `No parameter has “${filter.value.trim()}” in its name, nor a gradient of that state.`));
+    body.replaceChildren(...(shown.length ? shown.slice(0, MOST_PARAMETERS).map(row) : [none]));
   };
   const sort = (column) => {
     up = by === column ? !up : true;

@@ -13,7 +13,7 @@ export default function ({ data, parentElement }) {
   const steps = chain.map(([text, step]) => html("li", {}, text, " ", goTo(told.player, step, `step ${step}`, "why-step")));
   const box = html("section", { class: "sg-popup sg-why", "data-testid": "why", "data-state": state, "data-cause": cause, role: "region", "aria-label": `why is the gradient of ${name} so`, tabindex: -1 },
     html("button", { type: "button", class: "sg-x sg-close", "aria-label": "close", onclick: close }, "×"),
-    html("h4", {}, `why? ${name}`, state ? html("small", {}, ` ${state}${cause ? `, ${cause}` : ""}`) : null), html("p", { "data-testid": "why-sentence" }, sentence),
+    html("h4", {}, `why? ${name}`, state ? html("small", {}, ` ${state}${cause && cause !== "none" ? `, ${cause}` : ""}`) : null), html("p", { "data-testid": "why-sentence" }, sentence),
     place ? html("p", {}, place[0]) : null, place?.[1] ? html("pre", {}, html("code", {}, place[1])) : null,
     steps.length ? html("ol", { class: "sg-chain" }, ...steps) : null);
   box.addEventListener("keydown", (event) => { if (event.key === "Escape") close(); });
