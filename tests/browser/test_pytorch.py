@@ -57,6 +57,8 @@ def the_table_draws_and_answers(page: Page):
     page.keyboard.press("Escape")
     expect(page.get_by_test_id("why")).to_have_count(0)
     table.get_by_role("searchbox").fill("nowhere")
+    page.emulate_media(color_scheme="dark")
+    expect(page.locator("html")).to_have_attribute("data-sg-theme", "dark")
     expect(table.locator("tbody")).to_have_text("No parameter has “nowhere” in its name, nor a gradient of that state.")
     page.locator("[data-action=marks]").click()
     expect(page.get_by_test_id("marks")).to_have_css("display", "block")  # the marks of a source line are a row

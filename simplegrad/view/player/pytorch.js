@@ -104,9 +104,14 @@ export function lookedAt(told) {
   return html("div", { class: "sg-told" }, findingsOf(told), sourcesOf(told));
 }
 
+const torchShown = new WeakMap();  // what is shown
+
 function mountTorch({ data, parentElement }) {
   const root = parentElement.querySelector(".sg-pytorch");
-  const told = typeof data === "string" ? JSON.parse(data) : data;
+  const text = typeof data === "string" ? data : JSON.stringify(data);
+  if (torchShown.get(root) === text && root.hasChildNodes()) return;  // only the theme is another: what was typed, sorted and opened stays
+  torchShown.set(root, text);
+  const told = JSON.parse(text);
   if (told.part === "lanes") return void root.replaceChildren(lanes(told), ...told.notices.map((notice) => html("p", { class: "sg-notice", "data-testid": "notice" }, notice)));
   root.replaceChildren(({ findings: findingsOf, sources: sourcesOf })[told.part]?.(told) ?? lookedAt(told));
 }

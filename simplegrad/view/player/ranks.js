@@ -32,7 +32,7 @@ function passes({ rows }, open) {
   const head = html("tr", {}, html("th", { scope: "col" }, "rank"), ...Array.from({ length: count }, (_, i) => html("th", { scope: "col" }, `pass ${i + 1}`)), html("th", { scope: "col" }, "collectives"), html("th", { scope: "col" }, "ended"));
   const line = (row) => html("tr", { "data-rank": row.rank },
     html("th", { scope: "row" }, html("button", { type: "button", class: "sg-link", "aria-label": `open the trace of rank ${row.rank}`, title: row.name, onclick: () => open(row.rank, null) }, `rank ${row.rank}`)),
-    ...row.cells.map((each, i) => cell(row, each, i, open)), html("td", {}, String(row.collectives)), html("td", { class: "sg-rank-error" }, row.error || "well"));
+    ...row.cells.map((each, i) => cell(row, each, i, open)), html("td", {}, String(row.collectives)), html("td", { class: row.error ? "sg-rank-error" : "" }, row.error || "well"));
   return html("div", { class: "sg-scroll", tabindex: 0, role: "region", "aria-label": "ranks by passes" },
     html("table", { class: "sg-table sg-rank-table", "data-testid": "rank-table" }, html("thead", {}, head), html("tbody", {}, ...rows.map(line))));
 }
