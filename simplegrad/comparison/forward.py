@@ -200,20 +200,22 @@ class Forward:
         return None
 
     def told_otherwise(self, a: Call, b: Call) -> tuple[Call, Call] | None:
-        """What made an input of both, called with other numbers: a roll, a sign, or the groups of a normalisation are
-        not to be seen in a norm."""
-        for x, y in self.operands(a, b):
-            for _ in range(8):
-                one, other = self.made[0].get(x), self.made[1].get(y)
-                if one is None or other is None or key_of(one) != key_of(other) or norm_of(x) is None:
-                    break
-                if x.tensor is not None and y.tensor is not None:
-                    break  # its numbers were compared
-                if one.name not in SHAPES and _is_told_otherwise(one, other):
-                    return one, other
-                if one.name not in SHAPES or not one.inputs or not other.inputs:
-                    break
-                x, y = one.inputs[0], other.inputs[0]
+        """The nearest calls behind both that were called with other numbers: a roll, a sign, or the groups of a
+        normalisation are not to be seen in a norm. None where the two may themselves be what differs."""
+        if a.kind == kinds.FUNCTION or a.name != b.name or _is_told_otherwise(a, b) or "dropout" in a.name:
+            return None
+        todo, seen = self.operands(a, b), set()
+        while todo and len(seen) < MOST_ALIKE:
+            x, y = todo.pop(0)
+            one, other = self.made[0].get(x), self.made[1].get(y)
+            if one is None or other is None or one in seen or key_of(one) != key_of(other) or norm_of(x) is None:
+                continue
+            if x.tensor is not None and y.tensor is not None:
+                continue  # its numbers were compared
+            if one.name not in SHAPES and _is_told_otherwise(one, other):
+                return one, other
+            seen.add(one)
+            todo += self.operands(one, other)
         return None
 
     def alone(self, how: str, call: Call, other: Call) -> Parting:
