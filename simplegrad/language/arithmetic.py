@@ -259,9 +259,12 @@ class Arithmetic:
         """Something was computed."""
 
     def counted(self, result):
-        """A raw tensor counts as a Variable does, of which the tape tells."""
+        """A raw tensor counts as a Variable does, of which the tape tells; so does each of several results."""
         if isinstance(result, torch.Tensor):
             self.guard.made(result.shape)
+        elif isinstance(result, (list, tuple)):
+            for each in result:
+                self.counted(each)
         return result
 
     def guarded(self, node: ast.AST, compute: Callable, arguments: Sequence, keywords: dict = _NONE):

@@ -61,7 +61,7 @@ class Guard(Observer):
         self.clock = time.thread_time if limits.own_time else time.monotonic
         self.end = self.clock() + limits.seconds
         self.kernels = 0
-        self.sizes = SizesFirst(self.shape, limits.elements, self.kernel)
+        self.sizes = SizesFirst(self.shape, limits.elements, limits.total, self.kernel, self.parts)
 
     def statement(self) -> None:
         """A statement is about to run, or a round of a loop."""
@@ -101,10 +101,16 @@ class Guard(Observer):
         if self.kernels > KERNELS * self.limits.entries:
             raise over("entries", self.limits.entries, f"after {KERNELS * self.limits.entries} steps of its operations")
 
+    def parts(self, count: int) -> None:
+        """One operation has so many results, each of which would be named and shown."""
+        if count > self.limits.entries:
+            where = f"at {count} results of one operation: {self.limits.entries} are the most"
+            raise over("entries", self.limits.entries, where)
+
     def shape(self, shape: Sequence[int]) -> None:
         """A tensor of this shape is about to be made."""
         if math.prod(shape) > self.limits.elements:
-            shown = " x ".join(map(str, shape))
+            shown = " x ".join(map(str, shape[:8])) + " x …" * (len(shape) > 8)
             where = f"at a tensor of {shown} elements: {self.limits.elements} are the most"
             raise over("elements", self.limits.elements, where)
 

@@ -20,6 +20,7 @@ from .table import TABLE, Op
 
 Dim = int | Sequence[int] | None
 X = TypeVar("X")
+MOST_DECIMALS = 300  # that round takes: floats have no more
 
 
 class UnsupportedError(TypeError):
@@ -200,6 +201,8 @@ class Operators:
     floor, ceil, trunc, sign = stepping("floor"), stepping("ceil"), stepping("trunc"), stepping("sign")
 
     def round(self, *, decimals: int = 0) -> Self:
+        if not isinstance(decimals, int) or abs(decimals) > MOST_DECIMALS:
+            raise UnsupportedError(f"round: decimals is {decimals}; it must be a whole number from -300 to 300.")
         scale = 10**decimals
         return pointwise.step(self, "round") if not decimals else pointwise.step(self * scale, "round") / scale
 

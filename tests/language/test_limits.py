@@ -218,3 +218,51 @@ def test_a_list_that_holds_itself_is_not_printed_for_ever():
 )
 def test_what_makes_more_than_it_is_given_is_cut_off_before_it_does(text):
     assert cut(f"x = rand(2000)\ny = {text}").error.what == "elements"
+
+
+WIDE = "x = rand(20000)\nc = x.reshape(-1, 1)\nr = x.reshape(1, -1)\np = rand(20000, 2)\ns = rand(3)\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "mse_loss(c, r)",
+        "soft_margin_loss(c, r)",
+        "dist(c, r)",
+        "cosine_similarity(c, r, dim=0)",
+        'einsum("a,b,ac,bc->", x, x, p, p)',
+        "svd(p, some=False)",
+        "combinations(x)",
+        "combinations(s, r=10 ** 9)",
+        "mvlgamma(x + 10 ** 6, 10 ** 6)",
+        "masked_select(c, r > -1)",
+        "interpolate(s.reshape(1, 1, 3), scale_factor=1e9)",
+        "local_response_norm(s.reshape(1, 1, 3), 10 ** 9)",
+        "r[zeros(20000, 1), x.value > -1]",
+        "dist(c.value, r.value)",
+        "vander(x.value)",
+        "masked_select(c.value, r > -1)",
+    ],
+)
+def test_a_step_on_the_way_to_a_small_result_is_asked_too(text):
+    """Each makes gigabytes within one step of torch, of which the result says nothing, or which torch asks late."""
+    assert cut(f"{WIDE}y = {text}").error.what == "elements"
+
+
+@pytest.mark.parametrize("call", ["t.max(dim=0)", "split_with_sizes_copy(t, [1])"])
+def test_several_raw_results_count_as_one_does(call):
+    """A list of them took five gigabytes within the seconds of a run."""
+    text = f"t = Variable(torch.rand(1, 500)).value\nfor i in range(20):\n    y = {call}"
+    assert cut(text, Limits(total=6_000)).error.what == "total"
+
+
+@pytest.mark.parametrize("decimals", ["10 ** 9", "-10 ** 9", "0.5"])
+def test_a_number_of_decimals_is_one_that_floats_have(decimals):
+    """10 to the power of 10 ** 9 was computed, in whole numbers, for minutes."""
+    assert "decimals" in Program.parse(f"x = rand(3)\ny = x.round(decimals={decimals})").run().error.message
+
+
+@pytest.mark.parametrize("text", ["split(1)", "unbind(0)", "tensor_split(100)"])
+def test_parts_are_no_more_than_the_tape_may_have_entries(text):
+    """100,000 of them were named and shown for twice the seconds of a run."""
+    assert cut(f"x = rand(100)\ny = x.{text}", Limits(entries=50)).error.what == "entries"
