@@ -111,7 +111,7 @@ class Answer:
     at_given: bool = True  # whether it is wrong at the given point
     unknown: list[str] = field(default_factory=list)  # of the given point: what was compared with nothing, and why
     beside: list[str] = field(default_factory=list)  # of the given point: what was compared with points nearby
-    given: list[Look] | None = None  # the looks at the given point, if there are any
+    given: list[Look] | None = None  # the looks at the given point: none where no output is finite there
     only_here: bool = False  # whether it is wrong at the given point alone
     where: list[torch.Tensor] | None = None  # another point, at which it is wrong, where the given one does not show it
 
@@ -121,12 +121,12 @@ class Answer:
 
     def is_told(self, tolerance: float) -> bool:
         """Whether all was compared at the given point itself, and nothing differs there."""
-        return self.settled and self.given is not None and all(look.is_sure(tolerance) for look in self.given)
+        return self.settled and bool(self.given) and all(look.is_sure(tolerance) for look in self.given)
 
     @property
     def is_finite(self) -> bool:
         """Whether there are numbers to compare at the given point."""
-        return self.given is not None and all(math.isfinite(look.gap) for look in self.given)
+        return bool(self.given) and all(math.isfinite(look.gap) for look in self.given)
 
     @property
     def errors(self) -> dict[str, float]:

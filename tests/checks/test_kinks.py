@@ -199,6 +199,15 @@ def test_an_output_of_nan_is_not_passed_over(fn):
 # --- beside a reference, and in forward mode -------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("given", [[0.0], [0.0, 0.0]])
+def test_where_nothing_is_a_number_at_the_given_point_other_points_do_not_stand_for_it(given):
+    """Zeros are judged elsewhere as well, where x * x / |x| is smooth: at zeros it is nan."""
+    absolute = function(lambda x: x * x / x.abs(), lambda g, x, y: g * x.sign())
+    report = check(absolute, at(*given))
+    assert report.verdict == "unverified" and "is nan" in str(report)
+    assert check(absolute, at(0.5, -2.0)).verdict == "correct"
+
+
 def test_a_nan_beside_a_reference_is_not_passed_over():
     steep = function(lambda x: x * x, lambda g, x, y: 2 * g * x + 0 * torch.where(x > 1, torch.nan, 1.0))
     assert check(steep, at(0.5, 2.0), reference=torch.square).faults
