@@ -24,7 +24,8 @@ _COMPARED = {ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast
 _COMPARED |= {ast.Eq: operator.eq, ast.NotEq: operator.ne}
 _SIGNS = {"-": operator.neg, "+": operator.pos, "~": operator.invert}
 _NONE: dict = {}  # no keywords
-_OF_EACH = {op.name for op in TABLE.values() if op.pointwise and len(op.vjps) == 1}  # as large as what they are given
+# As large as what they are given, and as quick as it is small.
+_OF_EACH = {op.name for op in TABLE.values() if op.pointwise and len(op.vjps) == 1} - {"polygamma"}
 NO_VALUE = "a gradient that is a known zero, or what a function without 'return' gives"
 MOST_SHOWN = 60  # characters of a piece of the text in a message
 

@@ -95,9 +95,9 @@ class Guard(Observer):
         if self.events > self.limits.events:
             raise over("events", self.limits.events, f"after about {self.limits.events} events")
 
-    def kernel(self) -> None:
+    def kernel(self, count: int = 1) -> None:
         """Something is computed, of which there may be no event: tensor_split(10**9)."""
-        self.kernels += 1
+        self.kernels += count
         if self.kernels > KERNELS * self.limits.entries:
             raise over("entries", self.limits.entries, f"after {KERNELS * self.limits.entries} steps of its operations")
 

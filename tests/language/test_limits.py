@@ -266,3 +266,9 @@ def test_a_number_of_decimals_is_one_that_floats_have(decimals):
 def test_parts_are_no_more_than_the_tape_may_have_entries(text):
     """100,000 of them were named and shown for twice the seconds of a run."""
     assert cut(f"x = rand(100)\ny = x.{text}", Limits(entries=50)).error.what == "entries"
+
+
+def test_polygamma_far_below_zero_is_cut_off_before_it_counts_up():
+    """A round for each whole number up to zero, for each element, within one step: minutes."""
+    assert cut("x = rand(10000)\ny = (x * 0 - 100000.5).polygamma(2)").error.what == "entries"
+    assert Program.parse("x = rand(10)\ny = (x - 5.5).polygamma(2)").run().error is None
