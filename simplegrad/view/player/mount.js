@@ -115,7 +115,7 @@ function mountGraph(root, data) {
     player.painters.set(data.chart, held.painter);
     player.lookForCharts();
   });
-  return { leave: () => { forget(); held.painter?.leave(); if (held.player?.painters.get(data.chart) === held.painter) held.player?.painters.delete(data.chart); } };
+  return { leave: () => { forget(); held.player?.card.hideOf(held.painter); held.painter?.leave(); if (held.player?.painters.get(data.chart) === held.painter) held.player?.painters.delete(data.chart); } };
 }
 
 export function mountPart(component) {
