@@ -11,6 +11,7 @@ import torch
 
 from .aggregates import Aggregate
 from .problems import FileProblemError, at_line, line_containing
+from .torch_private import body_of
 
 Thing = TypeVar("Thing")
 _CUSTOM_OP: Any = getattr(torch.library, "CustomOpDef", ())  # what @torch.library.custom_op makes
@@ -99,7 +100,7 @@ def _declared_examples(module: types.ModuleType, origin: str) -> dict[str, Any]:
 def _is_own(name: str, thing: Any, module: types.ModuleType) -> bool:
     """A torch.autograd.Function or custom op written here, or a function with example inputs as an attribute."""
     if isinstance(thing, _CUSTOM_OP):
-        return getattr(_body_of(thing), "__module__", module.__name__) == module.__name__
+        return getattr(body_of(thing), "__module__", module.__name__) == module.__name__
     if getattr(thing, "__module__", None) != module.__name__ or getattr(thing, "__name__", None) != name:
         return False
     return _is_torch_function(thing) or (isinstance(thing, types.FunctionType) and hasattr(thing, "example"))
@@ -145,13 +146,8 @@ def _is_floating(x: Any) -> bool:
     return isinstance(x, torch.Tensor) and (x.is_floating_point() or x.is_complex())
 
 
-def _body_of(thing: Any) -> Any:
-    """The function that a custom op was made of, where torch tells."""
-    return getattr(thing, "_init_fn", None)
-
-
 def _line_of(thing: Any) -> int | None:
-    for each in (thing, getattr(thing, "forward", None), _body_of(thing)):
+    for each in (thing, getattr(thing, "forward", None), body_of(thing)):
         code = getattr(each, "__code__", None)
         if code is not None:
             return code.co_firstlineno

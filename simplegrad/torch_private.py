@@ -24,6 +24,7 @@ CHECK_FUNCTION = "check of a torch.autograd.Function"
 
 NAMES: list[str] = []  # every private name, below `torch`
 _missing: dict[str, list[str]] = {}  # feature -> the names that it lacks
+_MODULE = torch.nn.Module()  # the class has not what each of them has
 
 
 class NotInThisTorch(RuntimeError):
@@ -46,25 +47,49 @@ def needs(feature: str) -> None:
 def is_absent(name: str) -> bool:
     """Whether this torch lacks one of NAMES."""
     try:
-        attrgetter(name)(torch)
+        _look_up(name)
     except AttributeError:
         return True
     return False
+
+
+def _look_up(name: str) -> Any:
+    owner, _, last = name.rpartition(".")
+    return getattr(_MODULE, last) if owner == "nn.Module" else attrgetter(name)(torch)
 
 
 def _private(name: str, *features: str, instead: Any = None) -> Any:
     """torch's `name`, or `instead`; `features` cannot do without it."""
     NAMES.append(name)
     if not is_absent(name):
-        return attrgetter(name)(torch)
+        return _look_up(name)
     for feature in features:
         _missing.setdefault(feature, []).append(f"torch.{name}")
     return instead
 
 
+def _read(name: str, *features: str, instead: Any = None) -> Callable:
+    """What reads the last part of `name` of an object, as fast as the attribute itself; or `instead`."""
+    _private(name, *features)
+    return instead if is_absent(name) else attrgetter(name.rpartition(".")[-1])
+
+
+FRAME_EVALUATION = "_maybe_set_eval_frame"
+
+
 def frame_evaluation() -> Any:
-    """The module in which torch.compile begins and ends its code; None as long as nobody has called that."""
-    return sys.modules.get("torch._dynamo.eval_frame")
+    """The module in which torch.compile begins and ends its code, by FRAME_EVALUATION.
+
+    None as long as nobody has called that, and where torch does it in another way: compiled code is then recorded
+    as any other.
+    """
+    frames = sys.modules.get("torch._dynamo.eval_frame")
+    return frames if frames is not None and FRAME_EVALUATION in vars(frames) else None
+
+
+def is_compiled(thing: Any) -> bool:
+    """Whether torch.compile made it, as far as torch tells."""
+    return hasattr(thing, "_torchdynamo_orig_callable") or hasattr(thing, "_orig_mod")
 
 
 # -- autograd's own insides: how a pass begins, how a custom Function is called, what a node tells -----------------
@@ -74,13 +99,28 @@ BackwardCFunction: type = _private("autograd.function.BackwardCFunction", RECORD
 SingleLevelFunction: type = _private(
     "autograd.function._SingleLevelFunction", RECORD, CHECK_FUNCTION, instead=Absent
 )  # every Function.apply ends in its `apply`
-for _name in ("autograd.graph._engine_run_backward", "autograd._engine_run_backward"):
-    _private(_name, RECORD)
-_private("nn.Module._call_impl", RECORD)  # what each call of a module ends in
-for _name in ("_sequence_nr", "_input_metadata"):  # of every node; this class has them from the same place
-    _private(f"autograd.function.BackwardCFunction.{_name}", RECORD)
-_private("autograd.Function._backward_cls", RECORD, CHECK_FUNCTION)
-_private("autograd.Function._backward_cls._forward_cls", RECORD, CHECK_FUNCTION)
+RUN_BACKWARD = "_engine_run_backward"
+for _name in ("autograd.graph", "autograd"):
+    _private(f"{_name}.{RUN_BACKWARD}", RECORD)
+CALL_MODULE = "_call_impl"  # what `module(x)` ends in; `__call__` itself has a slot, and costs a millisecond to replace
+_private(f"nn.Module.{CALL_MODULE}", RECORD)
+# Of every node; this class has them from the same place.
+_private("autograd.function.BackwardCFunction._sequence_nr", RECORD)
+outputs_of: Callable[[Any], Any] = _read("autograd.function.BackwardCFunction._input_metadata", RECORD)
+node_class: Callable[[type], type] = _read("autograd.Function._backward_cls", RECORD, CHECK_FUNCTION)
+function_of: Callable[[Any], type] = _read("autograd.Function._backward_cls._forward_cls", RECORD, CHECK_FUNCTION)
+
+
+def rows_in_mean(node: Any) -> float | None:
+    """What the node of a loss over classes divides by: the rows, or their weights, that it does not leave out.
+
+    None for a loss that is no mean, and where torch does not tell.
+    """
+    if not node.name().startswith("NllLoss") or getattr(node, "_saved_reduction", None) != 1:
+        return None
+    weight = getattr(node, "_saved_total_weight", None)
+    return None if weight is None else weight.item()
+
 
 # What the engine hands on to the threads that work for a pass; without it they are watched by nobody.
 _stash: Callable | None = _private("_C._stash_obj_in_tls", RECORD, CHECK_FUNCTION)
@@ -142,7 +182,28 @@ is_any_autocast: Callable[[], bool] = _private("_C._is_any_autocast_enabled", in
 
 # -- tensors: what was changed in place, and how to reach the plain tensor below a subclass or a mode --------------
 
-_private("Tensor._version", CHECK)
+# How often it was changed in place. Where it is read in each operation, `_version` stands there itself.
+changes: Callable[[torch.Tensor], int] = _read("Tensor._version", RECORD, CHECK, instead=lambda tensor: 0)
+# What it is a view of, or None. Without it, a view counts for itself: its changes are those of what it views anyway.
+viewed: Callable[[torch.Tensor], torch.Tensor | None] = _read("Tensor._base", instead=lambda tensor: None)
+_hooks: Callable = _read("Tensor._backward_hooks", instead=lambda tensor: None)
+_hooks_after: Callable = _read("Tensor._post_accumulate_grad_hooks", instead=lambda tensor: None)
+
+
+def hooks_on(tensor: torch.Tensor) -> list[Callable]:
+    """What was registered on it, before its gradient is kept and after; nothing where torch does not tell."""
+    return [hook for hooks in (_hooks(tensor), _hooks_after(tensor)) if hooks for hook in hooks.values()]
+
+
+def local_part(tensor: torch.Tensor) -> torch.Tensor:
+    """Of a DTensor what this process holds: to look at all of it would be a collective, which no other rank joins."""
+    held = getattr(tensor, "_local_tensor", None)
+    if held is None and hasattr(tensor, "to_local"):
+        with torch.no_grad():
+            return tensor.to_local()
+    return tensor if held is None else held
+
+
 DisableTorchFunction: type = _private("_C.DisableTorchFunction", RECORD, instead=nullcontext)
 DisableTorchFunctionSubclass: type = _private(
     "_C.DisableTorchFunctionSubclass", CHECK_FUNCTION, instead=DisableTorchFunction
@@ -167,8 +228,43 @@ def dispatch_modes_as_before() -> Iterator[None]:
             _pop_dispatch(None)
 
 
+# -- modules: what each of them holds, and what is called with it --------------------------------------------------
+
+PARTS = ("_parameters", "_buffers", "_modules")  # where a module keeps what `module.name` finds
+submodules: Callable[[torch.nn.Module], dict] = _read(
+    "nn.Module._modules", instead=lambda module: dict(module.named_children())
+)
+own_parameters: Callable[[torch.nn.Module], dict] = _read(
+    "nn.Module._parameters", instead=lambda module: dict(module.named_parameters(recurse=False))
+)
+own_buffers: Callable[[torch.nn.Module], dict] = _read(
+    "nn.Module._buffers", instead=lambda module: dict(module.named_buffers(recurse=False))
+)
+# Hooks that cannot be told are not looked at.
+hooks_in_pass: Callable[[torch.nn.Module], dict] = _read("nn.Module._backward_hooks", instead=lambda module: {})
+hooks_before_pass: Callable[[torch.nn.Module], dict] = _read("nn.Module._backward_pre_hooks", instead=lambda module: {})
+for _name in ("_forward_hooks", "_forward_pre_hooks"):
+    _private(f"nn.Module.{_name}")
+
+
+def runs_alone(module: torch.nn.Module) -> bool:
+    """Whether neither another module nor a hook runs in its forward, nor one that was put in its place."""
+    held = vars(module)
+    try:
+        return not (held["_modules"] or held["_forward_hooks"] or held["_forward_pre_hooks"] or "forward" in held)
+    except KeyError:  # this torch keeps them elsewhere
+        return False
+
+
+# -- trees of values -----------------------------------------------------------------------------------------------
+
 tree_flatten: Callable = _private("utils._pytree.tree_flatten", CHECK_FUNCTION)
 tree_unflatten: Callable = _private("utils._pytree.tree_unflatten", CHECK_FUNCTION)
+
+# -- the process group: methods that not every torch has -----------------------------------------------------------
+
+GATHER_INTO, SCATTER_INTO = "_allgather_base", "_reduce_scatter_base"
+BUFFERS = "_broadcast_coalesced"  # with it DistributedDataParallel sends buffers, from rank 0
 
 # -- what only makes a pass faster; the ways out give the same numbers ---------------------------------------------
 
@@ -215,7 +311,12 @@ def operator_behind(cls: type) -> tuple[Any, Any, tuple[tuple[str, bool, Any], .
     op, info = cells["op"].cell_contents, cells["info"].cell_contents
     arguments = getattr(getattr(op, "_schema", None), "arguments", ())
     described = tuple((a.name, a.kwarg_only, getattr(a, "default_value", None)) for a in arguments)
-    return op, info, described, getattr(info, "_init_fn", None)
+    return op, info, described, body_of(info)
+
+
+def body_of(operator: Any) -> Callable | None:
+    """The function that a custom operator was made of, where torch tells."""
+    return getattr(operator, "_init_fn", None)
 
 
 def _cells(function: Any) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from simplegrad.checks.subjects.slots import opaque, walk
+from simplegrad.torch_private import changes
 
 
 class State:
@@ -95,7 +96,7 @@ def _attributes(value: Any) -> Any:
 
 
 def _version(tensor: torch.Tensor) -> int:
-    return -1 if tensor.is_inference() else tensor._version
+    return -1 if tensor.is_inference() else changes(tensor)
 
 
 def _is_same(tensor: torch.Tensor, kept: torch.Tensor) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch.overrides import TorchFunctionMode
 
+from ..torch_private import changes
 from .climb import Gradients, torch_grad
 from .watch import TapeWatch, own_line
 
@@ -52,7 +53,7 @@ class Forward(TorchFunctionMode):
             if at is not None:
                 self.done.append(Done(func, args, kwargs, result, at))
         for key, made in self.watch.made.items():
-            if made.variable.value._version != made.version and key not in self.mutations:
+            if changes(made.variable.value) != made.version and key not in self.mutations:
                 self.mutations[key] = Mutation(made.variable, own_line())
         return result
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ..torch_private import tree_flatten
+from ..torch_private import hooks_on, tree_flatten
 from .subjects.alone import OuterStep, outer_steps
 from .subjects.problem import Problem, parameters_of
 
@@ -18,7 +18,7 @@ def of_function(problem: Problem) -> list[str]:
     """Of a PyTorch function and its Functions."""
     steps = [*problem.outer, *(step for call in problem.calls for step in outer_steps(call))]
     around = list(dict.fromkeys(said for step in steps if step.is_filled and (said := _differentiable(step))))
-    hooked = [name for name, x in _inputs(problem) if getattr(x, "_backward_hooks", None)]
+    hooked = [name for name, x in _inputs(problem) if hooks_on(x)]
     held = [name for name, x in _inputs(problem) if x.is_floating_point() and not x.requires_grad]
     found = [f"the gradient of {name}, which is reached from outside" for name in around]
     found += [f"the gradient of {name}, which does not require grad" for name in held]

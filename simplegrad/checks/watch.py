@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from ..engine import Tape, TapeEntry, Variable
-from ..torch_private import DisableTorchFunctionSubclass
+from ..torch_private import DisableTorchFunctionSubclass, changes
 from .report import Place
 from .source import code_of, codes_within, place
 from .subjects.slots import Slot
@@ -111,7 +111,7 @@ class TapeWatch(Watch):
             variable, value = frame.f_locals["self"], frame.f_locals["value"]
             code, line = _own_caller(frame) or (None, 0)
             kept = value.detach().clone() if self.copies else None
-            self.made[id(variable)] = Made(variable, code, line, value._version, kept, bool(self.passes))
+            self.made[id(variable)] = Made(variable, code, line, changes(value), kept, bool(self.passes))
         return self._made
 
     def _detached(self, frame: types.FrameType, event: str, arg: object) -> Callable:
@@ -204,9 +204,9 @@ def _mark(value: Any) -> Any:
     """Something that differs once the value was changed in place."""
     if isinstance(value, torch.Tensor):
         if value.layout != torch.strided or value.numel() > LARGEST or value.is_cuda:
-            return value._version
+            return changes(value)
         with DisableTorchFunctionSubclass():
             numbers = value.detach().resolve_conj().resolve_neg().contiguous()
             # as bytes: numpy has no bfloat16
-            return value._version, hash(numbers.view(-1).view(torch.uint8).numpy(force=True).tobytes())
+            return changes(value), hash(numbers.view(-1).view(torch.uint8).numpy(force=True).tobytes())
     return hash(value.tobytes()) if isinstance(value, np.ndarray) else None

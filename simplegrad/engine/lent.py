@@ -13,6 +13,7 @@ from weakref import ReferenceType, ref
 
 import torch
 
+from ..torch_private import changes, viewed
 from .names import Key, Keyed
 
 
@@ -79,13 +80,13 @@ class Lent:
 
 def owner_of(tensor: torch.Tensor) -> torch.Tensor:
     """Itself, or what it is a view of."""
-    base = tensor._base
+    base = viewed(tensor)
     return tensor if base is None else base
 
 
 def version_of(tensor: torch.Tensor) -> int:
     """How often it was changed in place; torch does not count for tensors of an inference mode."""
     try:
-        return tensor._version
+        return changes(tensor)
     except RuntimeError:
         return 0

@@ -12,6 +12,7 @@ from ..ops import FUNCTIONS, Op, choosing, linear, named_operator, pointwise, sh
 from ..ops import methods as _methods
 from ..ops.numbers import operand
 from ..ops.refused import advice, spelled
+from ..torch_private import viewed
 from .errors import RawTensorError
 from .tape import _current, current_tape
 from .variable import Variable
@@ -275,7 +276,7 @@ def apply(op: Op, args: tuple):
     for x in (one, two) if rule.kept is not None else one:
         if x.__class__ is torch.Tensor:  # a mask, an index: somebody may change it
             current_tape().lent.look_at(x)
-    is_view = value._base is not None or value is inputs[0]._value
+    is_view = viewed(value) is not None or value is inputs[0]._value
     if op.pointwise:
         return put_broadcast_on_tape(rule, inputs, value, one, two, is_view)
     if op is linear.matmul and max(x.ndim for x in inputs) > 2:  # met a batch: its gradient has the batch's dimensions

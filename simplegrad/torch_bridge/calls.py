@@ -15,6 +15,7 @@ import torch
 from torch.autograd import function as autograd_function
 
 from simplegrad.torch_bridge.patches import Watcher, watched_by
+from simplegrad.torch_private import node_class
 
 
 @dataclass
@@ -147,7 +148,7 @@ class Recording(Watcher):
 def _node_of(cls: type, node: Any) -> Any:
     """The Function's own node: an output that is a view or was changed in place shows one in front of it."""
     for _ in range(4):
-        if node is None or isinstance(node, cls._backward_cls):
+        if node is None or isinstance(node, node_class(cls)):
             return node
         node = node.next_functions[0][0] if node.next_functions else None
     return None

@@ -16,7 +16,7 @@ from torch import nn
 from simplegrad.torch_bridge.operations import measure, own_part
 from simplegrad.torch_bridge.rows import HeldRow, Recorder
 from simplegrad.torch_bridge.where import OWN, Context, Site, kind_of
-from simplegrad.torch_private import DisableTorchFunction
+from simplegrad.torch_private import DisableTorchFunction, hooks_on, own_buffers, own_parameters, submodules
 
 TINY, HUGE = 1e-6, 1e3
 MOST_ROWS = 100_000
@@ -76,7 +76,7 @@ class Models:
             elif seen.path is None:
                 seen.path = at
             below = f"{at}." if at else ""
-            for tensors in (each._parameters, each._buffers):
+            for tensors in (own_parameters(each), own_buffers(each)):
                 for name, tensor in tensors.items() if tensors else ():
                     known = None if tensor is None else names.get(id(tensor))
                     if tensor is not None and (known is None or known[0]() is not tensor):
@@ -231,8 +231,7 @@ def zero_rows(grad: torch.Tensor) -> tuple[int, ...]:
 
 def hooks_of(tensor: torch.Tensor) -> tuple[Any, ...]:
     """Code of what was registered on a leaf."""
-    on, after = tensor._backward_hooks, tensor._post_accumulate_grad_hooks
-    codes = [getattr(hook, "__code__", None) for hooks in (on, after) if hooks for hook in hooks.values()]
+    codes = [getattr(hook, "__code__", None) for hook in hooks_on(tensor)]
     return tuple([code for code in codes if code is not None and kind_of(code.co_filename) == OWN])
 
 
@@ -247,14 +246,8 @@ def modules_below(root: nn.Module, path: str) -> Iterator[tuple[str, nn.Module, 
             continue
         seen.add(id(module))
         yield here
-        if module._modules:
-            todo += reversed([(joined(at, name), each, module, name) for name, each in module._modules.items()])
-
-
-def runs_alone(module: nn.Module) -> bool:
-    """Whether neither another module nor a hook runs in its forward, nor one that was put in its place."""
-    held = vars(module)
-    return not (held["_modules"] or held["_forward_hooks"] or held["_forward_pre_hooks"] or "forward" in held)
+        if below := submodules(module):
+            todo += reversed([(joined(at, name), each, module, name) for name, each in below.items()])
 
 
 @lru_cache(maxsize=4096)
@@ -267,7 +260,7 @@ def parameters_of(module: nn.Module) -> list[nn.Parameter]:
     cls = type(module)
     if cls.parameters is not nn.Module.parameters or cls.named_parameters is not nn.Module.named_parameters:
         return list(module.parameters())
-    held = [p for _, each, *_ in modules_below(module, "") for p in each._parameters.values() if p is not None]
+    held = [p for _, each, *_ in modules_below(module, "") for p in own_parameters(each).values() if p is not None]
     return list({id(parameter): parameter for parameter in held}.values())
 
 
@@ -281,10 +274,10 @@ def tensors_below(root: nn.Module, path: str) -> Iterator[tuple]:
         owners[id(module)] = around
         if _is_own(cls):
             around = None
-        for name, tensor in module._parameters.items():
+        for name, tensor in own_parameters(module).items():
             if tensor is not None:
                 yield joined(at, name), "parameter", tensor, around or (cls, name)
-        for name, tensor in module._buffers.items():
+        for name, tensor in own_buffers(module).items():
             if tensor is not None:
                 yield joined(at, name), "buffer", tensor, around or (cls, name)
         for name, value in vars(module).items():

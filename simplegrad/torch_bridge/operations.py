@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from simplegrad.torch_private import local_part
 from simplegrad.trace.nonfinite import kind_of_tensor
 
 SKIP, GIVES, PICKS, CHANGES, LEAVES, GRAD_MODE, SETS, MARK, APPLIES, RESERVES = range(10)
@@ -104,7 +105,7 @@ def tensors_of(x: Any, depth: int = 3) -> Iterator[torch.Tensor]:
 def own_part(tensor: Any) -> Any:
     """Of a DTensor what this process holds: to look at all of it would be a collective, which no other rank joins."""
     plain = type(tensor) is _Tensor or type(tensor) is _Parameter
-    return tensor if plain else getattr(tensor, "_local_tensor", tensor)
+    return tensor if plain else local_part(tensor)
 
 
 def measure(tensor: torch.Tensor) -> tuple[Any, str | None]:

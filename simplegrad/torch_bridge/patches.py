@@ -25,6 +25,12 @@ from torch.overrides import TorchFunctionMode
 from simplegrad.locks import lock
 from simplegrad.torch_bridge.watcher import Watcher
 from simplegrad.torch_private import (
+    BUFFERS,
+    CALL_MODULE,
+    FRAME_EVALUATION,
+    GATHER_INTO,
+    RUN_BACKWARD,
+    SCATTER_INTO,
     BackwardCFunction,
     SingleLevelFunction,
     frame_evaluation,
@@ -430,8 +436,7 @@ def _compile(plain: Callable, *args: Any, **kwargs: Any) -> Any:
 def _compiler_spots() -> tuple:
     """Names that torch.compile brings with it, where somebody has called it."""
     frames = frame_evaluation()
-    name = "_maybe_set_eval_frame"
-    return ((frames, name, _set_frame_evaluation),) if frames is not None and name in vars(frames) else ()
+    return ((frames, FRAME_EVALUATION, _set_frame_evaluation),) if frames is not None else ()
 
 
 # -- the names --------------------------------------------------------------------------------------------------------
@@ -525,7 +530,7 @@ class _Names:
 
     def _calls(self) -> list[_Replaced]:
         """What each call of a module goes through."""
-        return [each for each in self.replaced if each.name == CALL]
+        return [each for each in self.replaced if each.name == CALL_MODULE]
 
     def take_hooks_up(self) -> None:
         with self.lock:
@@ -550,16 +555,15 @@ class _Names:
 
 
 _AUTOGRAD_SPOTS = (
-    (autograd_graph, "_engine_run_backward", _run_backward),
-    (torch.autograd, "_engine_run_backward", _run_backward),  # imported from there by name
+    (autograd_graph, RUN_BACKWARD, _run_backward),
+    (torch.autograd, RUN_BACKWARD, _run_backward),  # imported from there by name
     (BackwardCFunction, "apply", _apply_node),
     (SingleLevelFunction, "apply", _apply_function),
 )
 if hasattr(BackwardCFunction, "apply_boxed"):  # from torch 2.12 on
     _AUTOGRAD_SPOTS += ((BackwardCFunction, "apply_boxed", _apply_boxed),)
-CALL = "_call_impl"  # what `module(x)` ends in; `__call__` itself has a slot, and costs a millisecond to replace
 _MODULE_SPOTS = (
-    (torch.nn.Module, CALL, _call_module),
+    (torch.nn.Module, CALL_MODULE, _call_module),
     (torch.nn.Parameter, "__new__", _make_parameter),
     (torch.inference_mode, "__enter__", _enter_inference),
     (torch.nn.Module, "zero_grad", _clear_gradients),
@@ -570,10 +574,10 @@ _MODULE_SPOTS = (
 # What the functions of torch.distributed call. A backend has only some of them, a torch only some of the names.
 COLLECTIVES = tuple(
     "allreduce allreduce_coalesced broadcast reduce allgather allgather_coalesced all_gather_single "
-    "all_gather_single_coalesced _allgather_base allgather_into_tensor_coalesced reduce_scatter reduce_scatter_single "
-    "reduce_scatter_single_coalesced _reduce_scatter_base reduce_scatter_tensor_coalesced alltoall alltoall_base "
+    "all_gather_single_coalesced allgather_into_tensor_coalesced reduce_scatter reduce_scatter_single "
+    "reduce_scatter_single_coalesced reduce_scatter_tensor_coalesced alltoall alltoall_base "
     "all_to_all_single gather scatter barrier monitored_barrier send recv recv_anysource".split()
-)
+) + (GATHER_INTO, SCATTER_INTO)
 
 
 def _group_spots() -> tuple:
@@ -586,11 +590,10 @@ def _group_spots() -> tuple:
         *methods,
         (dist.Work, "wait", _wait),
         (parallel, "no_sync", _no_sync),
-        (dist, BUFFERS, _collective(BUFFERS)),
+        *[(dist, name, _collective(name)) for name in (BUFFERS,) if name in vars(dist)],
     )
 
 
-BUFFERS = "_broadcast_coalesced"  # with it DistributedDataParallel sends buffers, from rank 0
 # torch's own hooks for all modules and optimizers.
 _HOOKS = (
     (module_hooks.register_module_parameter_registration_hook, _attribute_set),

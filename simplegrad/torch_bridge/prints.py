@@ -11,6 +11,8 @@ from functools import lru_cache
 
 import torch
 
+from simplegrad.torch_private import local_part
+
 COUNT = 8  # numbers of one tensor: so many unknown shares of ranks can be found from one
 BLOCK = 1024
 
@@ -20,18 +22,13 @@ def prints(tensor: torch.Tensor | None) -> tuple[float, ...]:
     if tensor is None:
         return ()
     try:
-        flat = own_part(tensor).detach().reshape(-1)
+        flat = local_part(tensor).detach().reshape(-1)
         flat = torch.view_as_real(flat).reshape(-1) if flat.is_complex() else flat
         flat = flat if flat.dtype in (torch.float32, torch.float64) else flat.float()
         sums = _sums(flat).tolist()
         return tuple(sums) if all(map(math.isfinite, sums)) else ()
     except Exception:  # a meta, sparse or nested tensor
         return ()
-
-
-def own_part(tensor: torch.Tensor) -> torch.Tensor:
-    """What this rank holds of a tensor that is spread over several (DTensor); to look at all of it takes them all."""
-    return getattr(tensor, "_local_tensor", tensor)
 
 
 def _sums(flat: torch.Tensor) -> torch.Tensor:

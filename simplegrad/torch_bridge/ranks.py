@@ -13,11 +13,10 @@ from torch import nn
 
 from simplegrad.torch_bridge.model import joined
 from simplegrad.torch_bridge.operations import tensors_of
-from simplegrad.torch_bridge.patches import BUFFERS
-from simplegrad.torch_bridge.prints import own_part, prints
+from simplegrad.torch_bridge.prints import prints
 from simplegrad.torch_bridge.rows import Joined, Recorder
 from simplegrad.torch_bridge.where import OWN, Site, kind_of, site
-from simplegrad.torch_private import DisableTorchFunction
+from simplegrad.torch_private import BUFFERS, GATHER_INTO, SCATTER_INTO, DisableTorchFunction, local_part, rows_in_mean
 from simplegrad.trace import ranks as kinds
 
 # What a method of a ProcessGroup is called in torch.distributed.
@@ -26,9 +25,9 @@ _NAMES = {
     "allgather": "all_gather",
     "allgather_coalesced": "all_gather_coalesced",
     "allreduce_coalesced": "all_reduce_coalesced",
-    "_allgather_base": "all_gather_into_tensor",
+    GATHER_INTO: "all_gather_into_tensor",
     "all_gather_single": "all_gather_into_tensor",
-    "_reduce_scatter_base": "reduce_scatter_tensor",
+    SCATTER_INTO: "reduce_scatter_tensor",
     "reduce_scatter_single": "reduce_scatter_tensor",
     "alltoall": "all_to_all",
     "alltoall_base": "all_to_all_single",
@@ -187,13 +186,12 @@ class Ranks:
     def counted(self, result: Any) -> str:
         """`mean of 12`, for the loss that divides by the rows, or their weights, that it does not leave out."""
         node = getattr(result, "grad_fn", None)
-        if node is None or not node.name().startswith("NllLoss") or node._saved_reduction != 1:
-            return ""
-        return f"mean of {node._saved_total_weight.item():g}"
+        rows = None if node is None else rows_in_mean(node)
+        return "" if rows is None else f"mean of {rows:g}"
 
     def share(self, what: str, whose: int | str, tensor: torch.Tensor | None) -> tuple[float, ...]:
         found = prints(tensor)
-        is_part = tensor is not None and own_part(tensor) is not tensor
+        is_part = tensor is not None and local_part(tensor) is not tensor
         state = "none" if tensor is None else "nan" if not found else "local" if is_part else "value"
         number = self.recorder.tensors.number(tensor) if what in _NUMBERED and tensor is not None else None
         self.log.append(("share", what, whose, state, found, number))
@@ -252,7 +250,7 @@ class Ranks:
         known = self.owned.get(id(tensor))
         if known is not None and known[0] is tensor:
             return [known[1]]
-        memory, first, last = _span(own_part(tensor))
+        memory, first, last = _span(local_part(tensor))
         return [whose for begin, end, whose in self.spans.get(memory, ()) if begin < last and first < end]
 
     def _learn_owners(self) -> None:
@@ -262,7 +260,7 @@ class Ranks:
             for each, whose in ((tensor, path), (grad, f"{path}.grad")):
                 if each is not None:
                     self.owned[id(each)] = each, whose
-                    memory, first, last = _span(own_part(each))
+                    memory, first, last = _span(local_part(each))
                     self.spans.setdefault(memory, []).append((first, last, whose))
 
 

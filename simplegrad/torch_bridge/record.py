@@ -21,7 +21,7 @@ from torch.autograd import graph as autograd_graph
 
 from simplegrad.torch_bridge.finite import Eyes
 from simplegrad.torch_bridge.keep import PATIENCE, kept_in
-from simplegrad.torch_bridge.model import Models, Seen, locals_of, parameters_of, runs_alone
+from simplegrad.torch_bridge.model import Models, Seen, locals_of, parameters_of
 from simplegrad.torch_bridge.operations import (
     APPLIES,
     CHANGES,
@@ -57,9 +57,13 @@ from simplegrad.torch_private import (
     RECORD,
     BackwardCFunction,
     DisableTorchFunction,
+    changes,
     function_name,
+    function_of,
     is_any_autocast,
     needs,
+    outputs_of,
+    runs_alone,
     sequence_number,
     transforms_active,
 )
@@ -230,7 +234,7 @@ class TorchRecorder(Watcher):
                 node.edges = self.edges_of(node)
                 if node.index not in hooked:  # of the others, hooks have seen the shapes
                     with self.careful("A shape could not be read"):
-                        node.shapes = tuple(tuple(meta.shape) for meta in wrapper._input_metadata)
+                        node.shapes = tuple(tuple(meta.shape) for meta in outputs_of(wrapper))
         for index, hooks in hooked.items():
             hooks.pop(self.hook_ids[index], None)
         self.pending.clear()
@@ -607,7 +611,7 @@ class TorchRecorder(Watcher):
         if grad is None:
             self.held.pop(index, None)
             return None, None
-        version = grad._version
+        version = changes(grad)
         known = self.held.get(index)
         if known is None or known[0]() is not grad or known[1] != version:
             known = self.held[index] = (weakref.ref(grad), version, *measure(grad))
@@ -741,7 +745,7 @@ class TorchRecorder(Watcher):
             self.nodes.append(Node(index, name, node._sequence_nr(), (), (), None, leaf))
             return index
         is_custom = isinstance(node, BackwardCFunction) and name != COMPILED
-        custom = node._forward_cls if is_custom else None
+        custom = function_of(node) if is_custom else None
         self.nodes.append(Node(index, name, node._sequence_nr(), node.next_functions, (), custom))
         if index + 1 >= self.limit and not self.full:
             self.full = True

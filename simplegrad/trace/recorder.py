@@ -96,7 +96,7 @@ class Recorder(Observer):
                 value = tensors[r.key] = r._value
                 if value._version:
                     self.see(r)
-        except RuntimeError:  # of an inference mode: nobody counts
+        except (RuntimeError, AttributeError):  # of an inference mode, or in a torch that does not: nobody counts
             for r in outputs:
                 tensors[r.key] = r._value
         code, instruction = self.where or _caller()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 from simplegrad.locks import cached_property
 
 from ..attached import Shown, attached
+from ..torch_private import changes
 from .calls import Call, Filled, Held
 from .events import Entry, Event, Failed, LimitReached, Pass, PassBegun, Value
 from .ranks import Collective, Share
@@ -127,7 +128,7 @@ class Trace(Shown):
             if value.version is not None
             and value.tensor is not None
             and not value.tensor.is_inference()
-            and value.tensor._version != value.version
+            and changes(value.tensor) != value.version
         ]
         if not changed:
             return []

@@ -17,6 +17,7 @@ import torch
 
 from ... import source_text
 from ...torch_bridge.patches import Watcher, watched_by
+from ...torch_private import hooks_before_pass, hooks_in_pass
 from .. import source
 from ..holding import held
 from ..looks import Answer
@@ -92,17 +93,17 @@ def tensor_in(at: Place | None) -> str:
 def without_hooks(problem: Problem) -> Iterator[None]:
     """No hook on a tensor, and no backward hook of a module, does anything."""
     modules = list(problem.fn.modules()) if isinstance(problem.fn, torch.nn.Module) else []
-    kept = [(m, m._backward_hooks.copy(), m._backward_pre_hooks.copy()) for m in modules]
+    kept = [(m, hooks_in_pass(m).copy(), hooks_before_pass(m).copy()) for m in modules]
     for module in modules:
-        module._backward_hooks.clear()
-        module._backward_pre_hooks.clear()
+        hooks_in_pass(module).clear()
+        hooks_before_pass(module).clear()
     try:
         with watched_by(Hooks(without=True)):
             yield
     finally:
         for module, hooks, before in kept:
-            module._backward_hooks.update(hooks)
-            module._backward_pre_hooks.update(before)
+            hooks_in_pass(module).update(hooks)
+            hooks_before_pass(module).update(before)
 
 
 def hooks_of(problem: Problem, graph: bool = False) -> list[Hook]:
@@ -114,7 +115,7 @@ def hooks_of(problem: Problem, graph: bool = False) -> list[Hook]:
         torch.autograd.grad(outputs, leaves, incoming, allow_unused=True, create_graph=graph)
     found = [one for one in watch.found if one.writes or any(a is not b for a, b in zip(one.came, one.given))]
     for name, module in problem.fn.named_modules() if isinstance(problem.fn, torch.nn.Module) else ():
-        for hook in (*module._backward_hooks.values(), *module._backward_pre_hooks.values()):
+        for hook in (*hooks_in_pass(module).values(), *hooks_before_pass(module).values()):
             code = source.code_of(hook)
             at = source.heading(code) if code is not None else None
             found.append(Hook(f"`{getattr(hook, '__name__', type(hook).__name__)}`", f"module {name or 'itself'}", at))

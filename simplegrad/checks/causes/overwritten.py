@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from ...torch_bridge.patches import Watcher, watched_by
+from ...torch_private import changes, viewed
 from .. import source
 from ..changed import copied, is_changed
 from ..holding import held
@@ -41,7 +42,7 @@ class Kept:
 
     @property
     def is_changed(self) -> bool:
-        changed = self.tensor._version != self.version
+        changed = changes(self.tensor) != self.version
         return changed or (self.copy is not None and is_changed(self.tensor, self.copy))
 
 
@@ -59,7 +60,7 @@ class Keeping(Watcher):
     def pack(self, tensor: torch.Tensor) -> Kept:
         frame = users_frame()
         at = source.place(frame.f_code, frame.f_lineno) if frame is not None else None
-        one = Kept(tensor, tensor._version, name_in(frame, tensor), at)
+        one = Kept(tensor, changes(tensor), name_in(frame, tensor), at)
         one.copy = copied(tensor) if self.by_numbers else None
         self.kept.append(one)
         return one
@@ -174,7 +175,8 @@ def users_frame() -> types.FrameType | None:
 
 def name_in(frame: types.FrameType | None, tensor: torch.Tensor) -> str:
     """What somebody calls it: a local variable, or a parameter of a module that one is; of a view, what it views."""
-    wanted = [tensor, *([tensor._base] if tensor._base is not None else [])]
+    owner = viewed(tensor)
+    wanted = [tensor, *([owner] if owner is not None else [])]
     for _ in range(FRAMES):
         if frame is None:
             break

@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 
 from ...engine import Variable
+from ...torch_private import changes
 from ..calls import TapeExamined, examine, incoming_of, propagated, tensors_of
 from ..case import PLAIN, Case, HandEntry, Run
 from ..climb import torch_grad
@@ -112,7 +113,7 @@ def unlisted_finding(entry: HandEntry, name: str, lost: torch.Tensor) -> Finding
 def mutated(examined: TapeExamined) -> list[Finding]:
     """A Variable whose tensor changed in place after it was made: with its first value put back, is it right?"""
     call = examined.calls[-1]
-    changed = [m for m in call.run.made.values() if m.variable._value._version != m.version and m.value is not None]
+    changed = [m for m in call.run.made.values() if changes(m.variable._value) != m.version and m.value is not None]
     changed = [m for m in changed if not m.in_pass]
     if not changed:
         return []

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from ...torch_private import changes
 from .. import source
 from ..numbers import in_one_row, plain
 from ..report import Place
@@ -242,7 +243,7 @@ def computes(node: ast.AST) -> bool:
 
 def versions_of(ran: Ran) -> list[int]:
     values = [*(slot.value for slot in ran.slots), *ran.args]
-    return [value._version for value in values if isinstance(value, torch.Tensor)]
+    return [changes(value) for value in values if isinstance(value, torch.Tensor)]
 
 
 def _bound(name: str) -> ast.stmt:

@@ -12,7 +12,7 @@ import torch
 
 from ...quiet import muted
 from ...torch_bridge.calls import Call
-from ...torch_private import operator_called, tree_flatten
+from ...torch_private import is_compiled, operator_called, tree_flatten
 from ..alike import State
 from ..causes import explain
 from ..causes.overwritten import overwritten
@@ -37,7 +37,7 @@ def undisturbed(fn: Callable, inputs: Any) -> Iterator[None]:
 def refuse_compiled(fn: Any) -> None:
     """Compiled code splits the recorded graph; what is found in it would be about the compiler's code."""
     owner = getattr(fn, "__self__", None)
-    if any(hasattr(x, "_torchdynamo_orig_callable") or hasattr(x, "_orig_mod") for x in (fn, owner) if x is not None):
+    if any(is_compiled(x) for x in (fn, owner) if x is not None):
         raise TypeError(
             "code compiled by torch.compile cannot be checked: its graph is split and its custom Functions are "
             "rewritten. Pass the function or module from before torch.compile."

@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...torch_private import PARTS
+
 DEEPEST = 7
 MOST = 4000
 # What FunctionCtx keeps for itself.
@@ -228,7 +230,7 @@ def _children(value: Any) -> list[tuple[Step, Any]]:
 def _module_children(module: torch.nn.Module) -> Iterator[tuple[Step, Any]]:
     """Parameters, buffers and submodules under the names that `module.name` reads them by."""
     for name, value in list(module.__dict__.items()):
-        if name in ("_parameters", "_buffers", "_modules"):
+        if name in PARTS:
             for key, inner in value.items():
                 yield _ModuleStep("module", (name, key), f".{key}"), inner
         elif "_hooks" not in name:
