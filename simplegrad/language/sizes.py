@@ -155,8 +155,8 @@ def count_of(name: str, x: torch.Tensor, *given: object, **named: object) -> int
         return int(first) if isinstance(first, int) else first.numel()
     if name == "mvlgamma":
         return int(first) * x.numel()
-    if name == "combinations":
-        return int(first)
+    if name == "combinations":  # of which torch makes a condition for each way to take r, before it chooses
+        return max(x.numel(), 2) ** min(int(first), 64) // 200 if int(first) > 0 else 0
     repeats = torch.as_tensor(first)
     return int(repeats.sum()) * (x.numel() if repeats.numel() == 1 else 1)
 

@@ -234,6 +234,8 @@ WIDE = "x = rand(20000)\nc = x.reshape(-1, 1)\nr = x.reshape(1, -1)\np = rand(20
         "svd(p, some=False)",
         "combinations(x)",
         "combinations(s, r=10 ** 9)",
+        "combinations(x[:10], 10)",
+        "combinations(x[:1], r=10 ** 5, with_replacement=True)",
         "mvlgamma(x + 10 ** 6, 10 ** 6)",
         "masked_select(c, r > -1)",
         "interpolate(s.reshape(1, 1, 3), scale_factor=1e9)",
