@@ -10,6 +10,7 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -382,7 +383,7 @@ class Operators:
         if isinstance(chunks, int) and chunks < 1:
             raise UnsupportedError(f"chunk: {chunks} parts; at least 1.")
         size = (self.shape[dim] + (chunks - 1)) // chunks
-        return self.split(size, dim) if size else (self,) * chunks
+        return self.split(size, dim) if size else tuple(self.narrow(dim, 0, 0) for _ in range(chunks))
 
     def split(self, split_size, dim: int = 0) -> tuple[Self, ...]:
         """Parts of `split_size` along `dim`, the last one maybe shorter; or of the sizes in a list."""
@@ -393,7 +394,7 @@ class Operators:
             raise UnsupportedError(
                 f"split: sizes {list(split_size)} add up to {sum(split_size)}, dim {dim} is {total}."
             )
-        ends = [sum(split_size[:i]) for i in range(len(split_size) + 1)]
+        ends = [0, *accumulate(split_size)]
         return tuple(self.narrow(dim, start, stop - start) for start, stop in zip(ends, ends[1:]))
 
     def narrow(self, dim: int, start, length) -> Self:

@@ -220,6 +220,11 @@ def test_what_makes_more_than_it_is_given_is_cut_off_before_it_does(text):
     assert cut(f"x = rand(2000)\ny = {text}").error.what == "elements"
 
 
+@pytest.mark.parametrize("made", ["zeros(0)", "rand(100000)"])
+def test_a_number_of_parts_is_cut_off_as_they_are_made(made):
+    assert cut(f"x = {made}\ny = x.chunk(10**9)").error.what == "entries"
+
+
 WIDE = "x = rand(20000)\nc = x.reshape(-1, 1)\nr = x.reshape(1, -1)\np = rand(20000, 2)\ns = rand(3)\n"
 
 
