@@ -68,8 +68,8 @@ class Lent:
 
     @property
     def last_change(self) -> int:
-        changes = [before for _, _, before in list(self.seen.values())]
-        return len(self.rows) if self.late else max([0, *changes, *self.replaced.values()])
+        changed = [before for _, _, before in list(self.seen.values())]
+        return len(self.rows) if self.late else max([0, *changed, *self.replaced.values()])
 
     def changed_before(self, tensor: torch.Tensor) -> int:
         """Entries before this one read it as it is no more."""
