@@ -32,10 +32,10 @@ def composed(function: Callable) -> Callable:
     return taken
 
 
-def formula(name: str, function: Callable) -> Callable:
+def formula(name: str, function: Callable, kind: Callable[[Callable], Callable] = composed) -> Callable:
     """One that is written in a line."""
     function.__name__ = function.__qualname__ = name
-    return composed(function)
+    return kind(function)
 
 
 def publish(name: str, function: Callable) -> None:

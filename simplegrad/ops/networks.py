@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Real
 
 import torch
@@ -14,10 +16,26 @@ from .composed import chosen, composed, formula, leaky_relu
 from .methods import UnsupportedError, raw, values_of, where
 
 
-def reduced(losses, reduction: str, weight=None):
-    losses = losses if weight is None else losses * weight
+def reduced(losses, reduction: str):
     chosen("reduction", reduction, ("mean", "sum", "none"))
     return losses if reduction == "none" else losses.mean() if reduction == "mean" else losses.sum()
+
+
+def loss(of_each: Callable) -> Callable:
+    """One that is computed of each element, or each row: it takes `reduction`, which says what is made of them all."""
+
+    @functools.wraps(of_each)
+    def function(*args, reduction: str = "mean", **kwargs):
+        return reduced(of_each(*args, **kwargs), reduction)
+
+    own = inspect.signature(of_each)
+    reduction = inspect.Parameter("reduction", inspect.Parameter.KEYWORD_ONLY, default="mean")
+    function.__signature__ = own.replace(parameters=[*own.parameters.values(), reduction])  # type: ignore[attr-defined]
+    return composed(function)
+
+
+def weighted(losses, weight):
+    return losses if weight is None else losses * weight
 
 
 def check_target(name: str, target, wanted: Sequence[int]) -> None:
@@ -25,132 +43,103 @@ def check_target(name: str, target, wanted: Sequence[int]) -> None:
         raise UnsupportedError(f"{name}: the target has shape {tuple(target.shape)}, not {tuple(wanted)}.")
 
 
-@composed
-def mse_loss(x, target, *, reduction: str = "mean", weight=None):
-    return reduced((x - target).square(), reduction, weight)
+formula("mse_loss", lambda x, target, *, weight=None: weighted((x - target).square(), weight), loss)
+formula("l1_loss", lambda x, target, *, weight=None: weighted((x - target).abs(), weight), loss)
+formula("soft_margin_loss", lambda x, target: (-target * x).softplus(), loss)
+formula(
+    "margin_ranking_loss",
+    lambda input1, input2, target, margin=0.0: (-target * (input1 - input2) + margin).relu(),
+    loss,
+)
 
 
-@composed
-def l1_loss(x, target, *, reduction: str = "mean", weight=None):
-    return reduced((x - target).abs(), reduction, weight)
-
-
-@composed
-def smooth_l1_loss(x, target, *, reduction: str = "mean", beta: Real = 1.0):
+@loss
+def smooth_l1_loss(x, target, *, beta: Real = 1.0):
     away = (x - target).abs()
-    return reduced(away if not beta else where(away < beta, away.square() * (0.5 / beta), away - 0.5 * beta), reduction)
+    return where(away < beta, away.square() * (0.5 / beta), away - 0.5 * beta) if beta else away
 
 
 @composed
 def huber_loss(x, target, reduction: str = "mean", delta: Real = 1.0, weight=None):
     away = (x - target).abs()
     losses = where(away <= delta, away.square() * 0.5, (away - 0.5 * delta) * delta)
-    return reduced(losses, reduction, weight)
+    return reduced(weighted(losses, weight), reduction)
 
 
-@composed
-def binary_cross_entropy(x, target, weight=None, *, reduction: str = "mean"):
+@loss
+def binary_cross_entropy(x, target, weight=None):
     check_target("binary_cross_entropy", target, x.shape)
     losses = -(target * x.log().clamp(min=-100) + (1 - target) * (1 - x).log().clamp(min=-100))
-    return reduced(losses, reduction, weight)
+    return weighted(losses, weight)
 
 
-@composed
-def binary_cross_entropy_with_logits(x, target, weight=None, *, reduction: str = "mean", pos_weight=None):
+@loss
+def binary_cross_entropy_with_logits(x, target, weight=None, *, pos_weight=None):
     check_target("binary_cross_entropy_with_logits", target, x.shape)
     factor = 1.0 if pos_weight is None else (pos_weight - 1) * target + 1
-    losses = (1 - target) * x - x.logsigmoid() * factor
-    return reduced(losses, reduction, weight)
+    return weighted((1 - target) * x - x.logsigmoid() * factor, weight)
 
 
-@composed
-def soft_margin_loss(x, target, *, reduction: str = "mean"):
-    return reduced((-target * x).softplus(), reduction)
+@loss
+def hinge_embedding_loss(x, target, margin: Real = 1.0):
+    return where(target != -1, x, 0.0) + where(target != 1, (margin - x).relu(), 0.0)
 
 
-@composed
-def margin_ranking_loss(input1, input2, target, margin: Real = 0.0, *, reduction: str = "mean"):
-    return reduced((-target * (input1 - input2) + margin).relu(), reduction)
-
-
-@composed
-def hinge_embedding_loss(x, target, margin: Real = 1.0, *, reduction: str = "mean"):
-    return reduced(where(target != -1, x, 0.0) + where(target != 1, (margin - x).relu(), 0.0), reduction)
-
-
-@composed
-def cosine_embedding_loss(input1, input2, target, margin: Real = 0, *, reduction: str = "mean"):
+@loss
+def cosine_embedding_loss(input1, input2, target, margin: Real = 0):
     near = cosine_similarity(input1, input2, -1, 1e-12)
-    return reduced(where(target == 1, 1 - near, (near - margin).relu()), reduction)
+    return where(target == 1, 1 - near, (near - margin).relu())
 
 
-@composed
-def triplet_margin_loss(
-    anchor,
-    positive,
-    negative,
-    margin: Real = 1.0,
-    p: Real = 2,
-    eps: Real = 1e-6,
-    swap=False,
-    *,
-    reduction: str = "mean",
+@loss
+def triplet_margin_loss(anchor, positive, negative, margin: Real = 1.0, p: Real = 2, eps: Real = 1e-6, swap=False):
+    return of_triplet(anchor, positive, negative, lambda a, b: pairwise_distance(a, b, p, eps), margin, swap)
+
+
+@loss
+def triplet_margin_with_distance_loss(
+    anchor, positive, negative, *, distance_function=None, margin: Real = 1.0, swap: bool = False
 ):
-    far = pairwise_distance(anchor, negative, p, eps)
-    far = far.minimum(pairwise_distance(positive, negative, p, eps)) if swap else far
-    return reduced((pairwise_distance(anchor, positive, p, eps) - far + margin).relu(), reduction)
+    return of_triplet(anchor, positive, negative, distance_function or pairwise_distance, margin, swap)
 
 
-@composed
-def poisson_nll_loss(
-    x, target, log_input: bool = True, full: bool = False, eps: Real = 1e-8, *, reduction: str = "mean"
-):
+def of_triplet(anchor, positive, negative, distance: Callable, margin: Real, swap: bool):
+    far = distance(anchor, negative)
+    far = far.minimum(distance(positive, negative)) if swap else far
+    return (distance(anchor, positive) - far + margin).relu()
+
+
+@loss
+def poisson_nll_loss(x, target, log_input: bool = True, full: bool = False, eps: Real = 1e-8):
     losses = x.exp() - target * x if log_input else x - target * (x + eps).log()
     if full:
         stirling = target * target.log() - target + (target * (2 * math.pi)).log() * 0.5
         losses = losses + choosing.masked(stirling, target <= 1)
-    return reduced(losses, reduction)
+    return losses
 
 
-@composed
-def gaussian_nll_loss(x, target, var, full: bool = False, eps: Real = 1e-6, *, reduction: str = "mean"):
+@loss
+def gaussian_nll_loss(x, target, var, full: bool = False, eps: Real = 1e-6):
     if isinstance(var, Real):
         var = torch.full(tuple(x.shape), float(var), dtype=x.dtype)
     var = var.unsqueeze(-1) if tuple(var.shape) == tuple(x.shape[:-1]) != tuple(x.shape) else var
     held = var + (var.detach().clamp(eps) - var.detach())  # at least eps, and yet with var's gradient
     losses = (held.log() + (x - target) ** 2 / held) * 0.5
-    return reduced(losses + 0.5 * math.log(2 * math.pi) if full else losses, reduction)
+    return losses + 0.5 * math.log(2 * math.pi) if full else losses
 
 
-@composed
-def triplet_margin_with_distance_loss(
-    anchor,
-    positive,
-    negative,
-    *,
-    distance_function=None,
-    margin: Real = 1.0,
-    swap: bool = False,
-    reduction: str = "mean",
-):
-    distance = distance_function or pairwise_distance
-    far = distance(anchor, negative)
-    far = far.minimum(distance(positive, negative)) if swap else far
-    return reduced((distance(anchor, positive) - far + margin).relu(), reduction)
-
-
-@composed
-def multi_margin_loss(x, target, p: int = 1, margin: Real = 1.0, weight=None, *, reduction: str = "mean"):
+@loss
+def multi_margin_loss(x, target, p: int = 1, margin: Real = 1.0, weight=None):
     rows = x if x.ndim == 2 else x.reshape(1, -1)
     target = raw(target).reshape(-1, 1)
     beyond = (rows - rows.gather(1, target) + margin).relu() ** p
-    beyond = beyond if weight is None else beyond * raw(weight)[target]
+    beyond = weighted(beyond, None if weight is None else raw(weight)[target])
     losses = beyond.scatter(1, target, 0.0).sum(1) / rows.shape[1]
-    return reduced(losses if x.ndim == 2 else losses.reshape(()), reduction)
+    return losses if x.ndim == 2 else losses.reshape(())
 
 
-@composed
-def multilabel_margin_loss(x, target, *, reduction: str = "mean"):
+@loss
+def multilabel_margin_loss(x, target):
     """`target`: in each row the right classes, up to the first -1."""
     rows, target = (each.reshape(-1, each.shape[-1]) for each in (x, raw(target)))
     asked = (target == -1).cumsum(1) == 0
@@ -158,13 +147,12 @@ def multilabel_margin_loss(x, target, *, reduction: str = "mean"):
     right = torch.zeros_like(target).scatter_add(1, places, asked.long()) > 0
     between = (1 - (rows.gather(1, places).unsqueeze(2) - rows.unsqueeze(1))).relu()
     losses = choosing.masked(between, ~asked.unsqueeze(2) | right.unsqueeze(1)).sum((1, 2)) / rows.shape[1]
-    return reduced(losses if x.ndim == 2 else losses.reshape(()), reduction)
+    return losses if x.ndim == 2 else losses.reshape(())
 
 
-@composed
-def multilabel_soft_margin_loss(x, target, weight=None, *, reduction: str = "mean"):
-    losses = -(target * x.logsigmoid() + (1 - target) * (-x).logsigmoid())
-    return reduced((losses if weight is None else losses * weight).mean(-1), reduction)
+@loss
+def multilabel_soft_margin_loss(x, target, weight=None):
+    return weighted(-(target * x.logsigmoid() + (1 - target) * (-x).logsigmoid()), weight).mean(-1)
 
 
 @composed
@@ -216,11 +204,9 @@ def cross_entropy(
     logs = x.log_softmax(dim)
     if not target.dtype.is_floating_point:
         losses = nll_loss(logs, target, weight, ignore_index=ignore_index, reduction=reduction)
-        return (
-            losses
-            if not label_smoothing
-            else smoothed(losses, logs, target, weight, ignore_index, reduction, label_smoothing)
-        )
+        if not label_smoothing:
+            return losses
+        return smoothed(losses, logs, target, weight, ignore_index, reduction, label_smoothing)
     if tuple(target.shape) != tuple(x.shape):
         raise UnsupportedError(
             f"cross_entropy: the target holds floats, which are probabilities, and has shape {tuple(target.shape)}, "
@@ -275,9 +261,8 @@ def rms_norm(x, normalized_shape: Sequence[int], weight=None, eps: Real | None =
 def group_norm(x, num_groups: int, weight=None, bias=None, eps: Real = 1e-5):
     n, channels, *rest = x.shape
     groups = x.reshape(n, num_groups, channels // num_groups * math.prod(rest))
-    shape = (1, channels, *(1,) * len(rest))
     normal = layer_norm(groups, groups.shape[-1:], eps=eps).reshape(x.shape)
-    return scaled_and_shifted(normal, *[each if each is None else each.reshape(shape) for each in (weight, bias)])
+    return scaled_and_shifted(normal, *for_channels(x, weight, bias))
 
 
 @composed
@@ -287,33 +272,31 @@ def batch_norm(
     """What is given as running mean and variance is read, and never changed."""
     if x.ndim < 2:
         raise UnsupportedError("batch_norm: of at least two dimensions, (n, channels, …).")
-    dims, shape = (0, *range(2, x.ndim)), (1, x.shape[1], *(1,) * (x.ndim - 2))
     if training:
+        dims = (0, *range(2, x.ndim))
         mean, var = x.mean(dims, True), x.var(dims, False, True)
     else:
-        mean, var = running_mean.reshape(shape), running_var.reshape(shape)
-    normal = (x - mean) * (var + eps) ** -0.5
-    return scaled_and_shifted(normal, *[each if each is None else each.reshape(shape) for each in (weight, bias)])
+        mean, var = for_channels(x, running_mean, running_var)
+    return scaled_and_shifted((x - mean) * (var + eps) ** -0.5, *for_channels(x, weight, bias))
 
 
 @composed
 def instance_norm(
-    x,
-    running_mean=None,
-    running_var=None,
-    weight=None,
-    bias=None,
-    use_input_stats: bool = True,
-    momentum: Real = 0.1,
-    eps: Real = 1e-5,
+    x, running_mean=None, running_var=None, weight=None, bias=None, use_input_stats=True, momentum=0.1, eps=1e-5
 ):
     """What is given as running mean and variance is read, and never changed."""
-    shape = (1, x.shape[1], *(1,) * (x.ndim - 2))
     if use_input_stats:
         normal = layer_norm(x, x.shape[2:], eps=eps)
     else:
-        normal = (x - running_mean.reshape(shape)) * (running_var.reshape(shape) + eps) ** -0.5
-    return scaled_and_shifted(normal, *[each if each is None else each.reshape(shape) for each in (weight, bias)])
+        mean, var = for_channels(x, running_mean, running_var)
+        normal = (x - mean) * (var + eps) ** -0.5
+    return scaled_and_shifted(normal, *for_channels(x, weight, bias))
+
+
+def for_channels(x, *each) -> list:
+    """Numbers of each channel, shaped to go with x, (n, channels, …)."""
+    shape = (1, x.shape[1], *[1] * (x.ndim - 2))
+    return [one if one is None else one.reshape(shape) for one in each]
 
 
 def scaled_and_shifted(x, weight, bias):
@@ -324,11 +307,8 @@ def scaled_and_shifted(x, weight, bias):
 @composed
 def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, sparse=False):
     """The rows of `weight` at these places."""
-    for name, asked in (
-        ("padding_idx", padding_idx),
-        ("max_norm", max_norm),
-        ("scale_grad_by_freq", scale_grad_by_freq),
-    ):
+    refused = {"padding_idx": padding_idx, "max_norm": max_norm, "scale_grad_by_freq": scale_grad_by_freq}
+    for name, asked in refused.items():
         if asked is not None and asked is not False:
             raise UnsupportedError(f"embedding(…, {name}=…) is not there on Variables. Leave it out.")
     return weight[raw(input)]
@@ -336,18 +316,9 @@ def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, sca
 
 @composed
 def embedding_bag(
-    input,
-    weight,
-    offsets=None,
-    max_norm=None,
-    norm_type=2,
-    scale_grad_by_freq: bool = False,
-    mode: str = "mean",
-    sparse: bool = False,
-    per_sample_weights=None,
-    include_last_offset: bool = False,
-    padding_idx: int | None = None,
-):
+    input, weight, offsets=None, max_norm=None, norm_type=2, scale_grad_by_freq=False, mode: str = "mean",
+    sparse=False, per_sample_weights=None, include_last_offset: bool = False, padding_idx: int | None = None,
+):  # fmt: skip
     """Of the rows of `weight` at these places, the mean, the sum or the largest of each bag."""
     chosen("mode", mode, ("mean", "sum", "max"))
     if max_norm is not None or scale_grad_by_freq:
