@@ -21,6 +21,7 @@ from torch.autograd import graph as autograd_graph
 
 from simplegrad.torch_bridge.finite import Eyes
 from simplegrad.torch_bridge.keep import PATIENCE, kept_in
+from simplegrad.torch_bridge.letting_go import let_go
 from simplegrad.torch_bridge.model import Models, Seen, locals_of, parameters_of
 from simplegrad.torch_bridge.operations import (
     APPLIES,
@@ -240,8 +241,9 @@ class TorchRecorder(Watcher):
         self.pending.clear()
         order = sorted([(node.sequence, node.index) for node in self.nodes])
         wrappers, self.alive = [self.alive[index] for _, index in order], []
-        while wrappers:  # the last made first: one let go before its readers would fall with them, each within another
-            wrappers.pop()  # and of a long chain that is more than a stack can hold
+        named = {index for index, _ in self.called}
+        known = [at for at, (_, index) in enumerate(order) if index in named]
+        let_go(wrappers, lambda: self._places([index for _, index in order]), known)
         for kept in (self.hooked, self.hook_ids, self.leaves, self.measured, self.held, self.outputs):
             kept.clear()
         self.tensors.living.clear()
@@ -250,6 +252,11 @@ class TorchRecorder(Watcher):
         # who has the trace keeps what was logged; without these, no cycle is left for Python's collector to find
         self.eyes = self.trace = self.ranks = None
         self.is_over = True
+
+    def _places(self, order: list[int]) -> list[list[int]]:
+        """For each node of an order the places of those that it leads to."""
+        place = {index: at for at, index in enumerate(order)}
+        return [[place[edge[0]] for edge in self.nodes[index].edges if edge] for index in order]
 
     def name_leaves(self) -> None:
         """Names of parameters, by the modules that have them; what was given comes first, a local name last."""

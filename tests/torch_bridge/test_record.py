@@ -433,9 +433,31 @@ def test_a_transcript_says_what_is_known_of_a_leaf_that_was_not_kept():
     assert trace.transcript().splitlines()[0] == "x = a float64 tensor of shape (3,)"
 
 
+def with_little_stack(run):
+    """What it returns, in a thread whose stack has half a megabyte; falling one within the other, nodes end it."""
+    done, size = [], threading.stack_size(1 << 19)
+    try:
+        thread = threading.Thread(target=lambda: done.append(run()))
+        thread.start()
+        thread.join()
+    finally:
+        threading.stack_size(size)
+    return done[0]
+
+
+def long_chain(entries=8000):
+    x, w = (torch.ones(2, requires_grad=True) for _ in range(2))
+    with record_torch(values="none") as trace:
+        y = x
+        for _ in range(entries // 2):
+            y = (y * w).sin()
+        loss = y.sum()
+        loss.backward()
+    return trace, y, loss
+
+
 def test_a_long_graph_of_which_nothing_is_left_is_let_go_of_with_little_stack():
-    """Its nodes are held by the recorder alone: falling one within the other, they ended the process."""
-    done = []
+    """Its nodes are held by the recorder alone."""
 
     def run():
         x, w = (torch.ones(2, requires_grad=True) for _ in range(2))
@@ -445,16 +467,36 @@ def test_a_long_graph_of_which_nothing_is_left_is_let_go_of_with_little_stack():
                 y = (y * w).sin()
             y.sum().backward()
             del y
-        done.append(trace)
+        return len(trace.entries)
 
-    size = threading.stack_size(1 << 19)
-    try:
-        thread = threading.Thread(target=run)
-        thread.start()
-        thread.join()
-    finally:
-        threading.stack_size(size)
-    assert done and len(done[0].entries) == 8001
+    assert with_little_stack(run) == 8001
+
+
+def test_a_long_graph_whose_results_the_program_drops_later_falls_with_little_stack():
+    """In either order, and nothing of it is left when the collector was there."""
+
+    def sines():
+        return sum(type(each).__name__ == "SinBackward0" for each in gc.get_objects())
+
+    def run(*order):
+        gc.collect()
+        before, results = sines(), dict(zip(("y", "loss"), long_chain()[1:]))
+        for name in order:
+            del results[name]
+            gc.collect()
+        gc.collect()  # the list of the one dropped first held the other
+        return sines() - before
+
+    assert with_little_stack(lambda: run("loss", "y")) == 0
+    assert with_little_stack(lambda: run("y", "loss")) == 0
+
+
+def test_a_short_graph_is_left_as_it_was():
+    x = torch.ones(2, requires_grad=True)
+    with record_torch():
+        loss = x.sin().sum()
+        loss.backward()
+    assert loss.grad_fn.metadata == {}
 
 
 def test_what_stands_in_memory_that_nobody_has_written_to_is_no_result():
