@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from simplegrad.checks.subjects.slots import opaque, walk
-from simplegrad.torch_private import changes
+from ..torch_private import changes
+from .subjects.slots import opaque, walk
 
 
 class State:

@@ -18,10 +18,11 @@ from .causes.partial import explained_partials
 from .climb import climb
 from .escape import Escape, Flow, changing_numbers, escapes_at
 from .fixes import declare_fix, unwrap_fix
-from .raised import finding_of, ordinal
+from .raised import finding_of
 from .report import Finding, Place
 from .source import place
 from .survey import Truth, Wrong
+from .words import ordinal
 
 
 @dataclass
@@ -139,7 +140,7 @@ def escape_finding(case: Case, flow: Flow, group: list[Escape]) -> Finding:
         value_name = one.variable.name
     entry = reader_of(run, one)
     dropped = dropped_of(case, group) if flow.verified else {}
-    made_at, read_at = escapes.made_at(one), escapes.read_at(run, one)
+    made_at, read_at = one.made and one.made.at, escapes.read_at(run, one)
     if one.in_pass:
         raw = one.made and escapes.raw_made_at(run, one.made)
         read_at, made_at = made_at or read_at, raw or None

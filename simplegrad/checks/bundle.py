@@ -20,7 +20,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from simplegrad.version import __version__
+from ..version import __version__
 
 _KEY = "simplegrad-bundle"
 _DTYPES = {str(value): value for value in vars(torch).values() if isinstance(value, torch.dtype)}

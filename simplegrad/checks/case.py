@@ -16,7 +16,8 @@ from ..engine.tape import function_name
 from ..trace import Trace
 from ..trace.recorder import Recorder
 from .chance import seed
-from .source import code_of
+from .report import Place
+from .source import code_of, place, return_line
 from .turns import mutation_allowed
 from .watch import Made, TapeWatch
 
@@ -44,6 +45,15 @@ class HandEntry:
     @property
     def code(self) -> types.CodeType | None:
         return code_of(self.propagate)
+
+    @property
+    def returned_at(self) -> Place | None:
+        """The last `return` of its propagate."""
+        return place(self.code.co_filename, return_line(self.code)) if self.code else None
+
+    @property
+    def appended_at(self) -> Place | None:
+        return place(self.appended_from[0].co_filename, self.appended_from[1]) if self.appended_from else None
 
 
 @dataclass

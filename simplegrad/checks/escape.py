@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 import torch
 
-from simplegrad.locks import cached_property
-
 from ..engine import Variable
+from ..locks import cached_property
 from .case import PLAIN, Case, Reading, Run
 from .climb import Climb, Gradients, climb, differences, step_of, torch_grad
 from .numbers import size, tolerance, worst
@@ -167,15 +166,6 @@ def changing_numbers(case: Case, question: Question, point: int, seed: int, leve
 
 
 # --- places ----------------------------------------------------------------------------------------------------------
-
-
-def made_at(escape: Escape) -> Place | None:
-    """Where the value came to be. Wrapped in propagate: where forward computed the tensor, if that can be told."""
-    made = escape.made
-    if made is None or made.code is None:
-        return None
-    file = made.code.co_filename
-    return place(file, made.line)
 
 
 def raw_made_at(run: Run, made: Made) -> Place | None:

@@ -15,6 +15,7 @@ import torch
 from ..torch_bridge.calls import Call, caller
 from ..torch_bridge.patches import Watcher
 from ..torch_private import GENERATED, is_wrapped, tree_flatten, tree_unflatten
+from .numbers import requires_grad
 from .report import Place
 from .source import place
 from .subjects.operator import as_written
@@ -104,7 +105,7 @@ class Keeping(Watcher):
             self.kept[key].count += 1
             return None
         flat, spec = tree_flatten(tuple(args))
-        wanted = frozenset(i for i, x in enumerate(flat) if _is_wanted(x))
+        wanted = frozenset(i for i, x in enumerate(flat) if requires_grad(x))
         if not wanted or any(isinstance(x, torch.Tensor) and is_wrapped(x) for x in flat):
             if wanted:
                 self.leave_out(cls.__name__, IN_TRANSFORM)
@@ -157,12 +158,12 @@ def why_not(cls: type) -> str | None:
 def as_call(kept: Kept) -> Kept:
     """The same, of an operator of torch.library as the Function that its author wrote."""
     args = kept.arguments()
-    wanted = tuple(i for i, x in enumerate(args) if _is_wanted(x))
+    wanted = tuple(i for i, x in enumerate(args) if requires_grad(x))
     written = as_written(Call(kept.cls, args, (), None, wanted))
     if written.cls is kept.cls:
         return kept
     flat, spec = tree_flatten(tuple(written.args))
-    where = frozenset(i for i, x in enumerate(flat) if _is_wanted(x))
+    where = frozenset(i for i, x in enumerate(flat) if requires_grad(x))
     return Kept(written.cls, flat, spec, where, kept.autocast, kept.caller, kept.count)
 
 
@@ -183,13 +184,9 @@ def bytes_of(value: Any) -> int:
     return value.numel() * value.element_size() if isinstance(value, torch.Tensor) else 0
 
 
-def _is_wanted(value: Any) -> bool:
-    return isinstance(value, torch.Tensor) and value.requires_grad
-
-
 def _is_followed(result: Any) -> bool:
     """Whether autograd follows any of it."""
-    return any(_is_wanted(out) for out in (result if isinstance(result, tuple) else (result,)))
+    return any(requires_grad(out) for out in (result if isinstance(result, tuple) else (result,)))
 
 
 def _autocast() -> tuple[str, torch.dtype] | None:

@@ -12,16 +12,8 @@ from .case import HandEntry, Operation
 from .forward import Use
 from .numbers import same
 from .report import Place
-from .source import line_reading, place, return_line
+from .source import line_reading, place
 from .watch import is_ours
-
-
-def returned_at(entry: HandEntry) -> Place | None:
-    return place(entry.code.co_filename, return_line(entry.code)) if entry.code else None
-
-
-def appended_at(entry: HandEntry) -> Place | None:
-    return place(entry.appended_from[0].co_filename, entry.appended_from[1]) if entry.appended_from else None
 
 
 def unpacked_at(entry: HandEntry) -> Place | None:
@@ -43,7 +35,7 @@ def made_place(examined: TapeExamined) -> Place | None:
     """Where the output was made."""
     call = examined.calls[0]
     made = call.run.made.get(id(call.entry.outputs[examined.slot]))
-    return place(made.code.co_filename, made.line) if made and made.code else None
+    return made and made.at
 
 
 def line_of(call: Call, operation: Operation) -> Place | None:
@@ -59,14 +51,14 @@ def computed_at(examined: TapeExamined, i: int) -> Place | None:
     variable = call.variables[i] if i < len(call.variables) else None
     operation = maker.get(variable.key) if isinstance(variable, Variable) else None
     if operation is None or operation.index in rightly_used(examined, call):  # right, but not here
-        return returned_at(call.entry)
+        return call.entry.returned_at
     right = right_values(call)
     while True:
         doubtful = [x for x in operation.inputs if x.key in maker and not is_right(x.value.detach(), right)]
         if len({x.key for x in doubtful}) != 1:
             break
         operation = maker[doubtful[0].key]
-    return line_of(call, operation) or returned_at(call.entry)
+    return line_of(call, operation) or call.entry.returned_at
 
 
 def rightly_used(examined: TapeExamined, call: Call) -> set[int]:
@@ -121,7 +113,7 @@ class TapePlaces:
         self.examined = examined
 
     def returned(self) -> Place | None:
-        return returned_at(self.examined.entry)
+        return self.examined.entry.returned_at
 
     def output(self) -> Place | None:
         return made_place(self.examined)

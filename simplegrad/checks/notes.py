@@ -74,7 +74,7 @@ def operations_on_zeros(case: Case, question: Question) -> tuple[int, Place | No
             count += 1
             keys |= {y.key for y in operation.outputs if not y.value.any()}
     made = next((run.made[id(x)] for x in zeros.values() if id(x) in run.made), None)
-    return count, place(made.code.co_filename, made.line) if made and made.code else None
+    return count, made and made.at
 
 
 def made_in(reading, index: int) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from simplegrad.torch_private import DisableTorchFunctionSubclass
+from ..torch_private import DisableTorchFunctionSubclass
 
 # Step sizes to try, likely best first, by precision of what is computed.
 STEPS = {64: (1e-5, 1e-4, 1e-3, 1e-6, 1e-2), 32: (1e-2, 5e-3, 3e-2, 1e-3, 1e-1)}
@@ -91,6 +91,16 @@ def _product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         a = a.sum_to_size(b.shape)
     product = a.conj() * b if b.is_complex() or a.is_complex() else a * b
     return (product.real if product.is_complex() else product).sum()
+
+
+def is_floating(value: Any) -> bool:
+    """Whether it is a tensor that can have a gradient: a floating or a complex one."""
+    return isinstance(value, torch.Tensor) and (value.is_floating_point() or value.is_complex())
+
+
+def requires_grad(value: Any) -> bool:
+    """Whether it is a tensor that autograd follows."""
+    return isinstance(value, torch.Tensor) and value.requires_grad
 
 
 def plain(tensor: torch.Tensor) -> torch.Tensor:

@@ -24,7 +24,7 @@ from .looks import Answer
 from .notes import coverage_of, notes_of
 from .numbers import largest
 from .questions import patterns_said
-from .raised import first_line, raised_at
+from .raised import raised_at
 from .report import BROKEN, HOLDS, NOT_TRIED, Finding, Remainders, Report
 from .road import Judging, explained_once, judged
 from .source import code_of, place, return_line
@@ -35,6 +35,7 @@ from .subjects.tape import TapeGradient, TapeSubject, Through, rules_on
 from .survey import Question, Truth, Wrong, chosen_truth
 from .taylor import remainders
 from .untried import ON_TAPE
+from .words import said_by
 
 
 def check_on_tape(case: Case, reference: Callable | None, order: int) -> Report:
@@ -291,7 +292,7 @@ def forward_failed(error: Exception, case: Case) -> Finding:
         at = place(code.co_filename, return_line(code)) if code else None
         return Finding("raw_tensor_captured", sentence, read_at=at, order=0)
     at = raised_at(error) or (place(code.co_filename, code.co_firstlineno) if code else None)
-    return Finding("raises", f"its forward raises {type(error).__name__}: {first_line(error)}", read_at=at, order=0)
+    return Finding("raises", f"its forward raises {said_by(error)}", read_at=at, order=0)
 
 
 def reference_findings(case: Case, truth: Truth) -> list[Finding]:
@@ -321,6 +322,6 @@ def referenced(case: Case, truth: Truth, values: list[torch.Tensor]) -> list[Var
         at = raised_at(error)
         where = f" (at {at})" if at else ""
         raise ValueError(
-            f"check({case.name}): its reference could not be run: {type(error).__name__}: {first_line(error)}{where}. "
+            f"check({case.name}): its reference could not be run: {said_by(error)}{where}. "
             f"It takes the same inputs as {case.name}, and returns Variables."
         ) from error

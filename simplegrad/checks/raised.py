@@ -14,12 +14,7 @@ from .case import HandEntry, Run
 from .report import Finding, Place
 from .source import assigned_at, function_at, place, statement_at
 from .watch import is_ours
-
-ORDINALS = {1: "first", 2: "second", 3: "third"}
-
-
-def ordinal(order: int) -> str:
-    return ORDINALS.get(order, f"{order}th")
+from .words import ordinal, said_by
 
 
 def own_frame(error: BaseException) -> types.TracebackType | None:
@@ -59,10 +54,6 @@ def is_tensor_misuse(error: BaseException) -> bool:
     return isinstance(error, AttributeError) and isinstance(error.obj, torch.Tensor)
 
 
-def first_line(error: BaseException) -> str:
-    return str(error).split("\n")[0]
-
-
 def finding_of(error: BaseException, run: Run, order: int) -> Finding:
     """What to say of an error that a pass raised."""
     code, entry = code_for(error), entry_of(error, run)
@@ -71,14 +62,14 @@ def finding_of(error: BaseException, run: Run, order: int) -> Finding:
     return Finding(
         code,
         SENTENCES[code].format(
-            error=f"{type(error).__name__}: {first_line(error)}",
+            error=said_by(error),
             name=raw[0] if raw else "a tensor",
             order=ordinal(order),
         ),
         entry=name,
         slot=raw[0] if raw else slot_in(error),
         made_at=raw[1] if raw else None,
-        read_at=raised_at(error) or returned_at(entry),
+        read_at=raised_at(error) or (entry and entry.returned_at),
         order=order,
         fix=raw_fix(raw[0]) if raw else FIXES.get(code, ""),
     )
@@ -120,12 +111,6 @@ def entry_of(error: BaseException, run: Run) -> HandEntry | None:
         if any(f"'{entry.text}'" in note for note in notes):
             return entry
     return run.entries[0] if len(run.entries) == 1 else None
-
-
-def returned_at(entry: HandEntry | None) -> Place | None:
-    from .source import return_line
-
-    return place(entry.code.co_filename, return_line(entry.code)) if entry and entry.code else None
 
 
 def raw_tensor_in(error: BaseException) -> tuple[str, Place | None] | None:

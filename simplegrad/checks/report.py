@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from simplegrad.locks import cached_property
-
 from ..attached import Shown, attached
+from ..locks import cached_property
 from ..trace.looks import Looks
 
 CORRECT, UNVERIFIED = "correct", "unverified"

@@ -12,18 +12,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from .causes.explain import ORDINAL, said
 from .clauses.again import again, forward_repeats
 from .clauses.linear import linear
 from .clauses.ownership import ownership
 from .clauses.patterns import left_out, needed_inputs, unknown_gradients
-from .clauses.tried import Tried, told_once
+from .clauses.tried import Tried
 from .holding import held
 from .kinks import judged_at_given
 from .looks import Answer
 from .report import BROKEN, CLAUSES, CORRECT, HOLDS, NOT_TRIED, Finding, Report
 from .subjects.others import Other
 from .subjects.subject import Forward, Gradient, Rule, Subject
+from .words import ordinal, said_by
 
 TOLERANCE = {1: {64: 1e-4, 32: 5e-3}, 2: {64: 1e-4, 32: 5e-3}}  # by order (2 and up are alike) and precision
 
@@ -186,7 +186,7 @@ def contract(judging: Judging, rule: Rule) -> list[Finding]:
             found = tried() or []
         except Exception as error:  # at the given values it ran: it needs something that is not here
             report.tell(number, NOT_TRIED, f"{rule.name} raises {type(error).__name__} when it is run alone")
-            judging.unverified(f"{CLAUSES[number]}: {type(error).__name__}: {said(error)}", rule.name)
+            judging.unverified(f"{CLAUSES[number]}: {said_by(error)}", rule.name)
             continue
         found = found if isinstance(found, list) else [found]
         if any(each.code == "unverified" for each in found):
@@ -226,7 +226,7 @@ def try_clauses(judging: Judging, rule: Rule) -> None:
         try:
             tried = clause(rule)
         except Exception as error:  # at the given values it ran: it needs something that is not here
-            tried = Tried(NOT_TRIED, f"{rule.name} raises {told_once(error)}")
+            tried = Tried(NOT_TRIED, f"{rule.name} raises {said_by(error)}")
         if tried is None:
             continue
         judging.report.tell(number, tried.state, tried.why)
@@ -279,7 +279,7 @@ def one_element_here(judging: Judging, found: Answer) -> None:
 
 def is_told(judging: Judging, found: Answer, name: str, level: int) -> bool:
     """Whether anything was compared; what was not, or with points nearby only, is said."""
-    report, number, order = judging.report, 2 if level == 1 else 4, ORDINAL.get(level, f"{level}th")
+    report, number, order = judging.report, 2 if level == 1 else 4, ordinal(level)
     if not found.settled:
         report.tell(number, NOT_TRIED, found.why)
         judging.unverified(undefined_nearby(name, order, found.why), name)

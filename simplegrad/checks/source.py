@@ -232,6 +232,11 @@ def return_line(code: types.CodeType) -> int:
     return max((n.lineno for n in statements(code) if isinstance(n, ast.Return)), default=last_line(code))
 
 
+def returned_at(code: types.CodeType | None) -> Place | None:
+    """That line, as a statement."""
+    return place(code, return_line(code)) if code else None
+
+
 def only_statement(code: types.CodeType) -> Place | None:
     """The one statement of a backward that does more than to take out what ctx keeps; None of several."""
     body = [node for node in _body(code) if not _takes_out(node) and not _is_text(node)]

@@ -49,6 +49,10 @@ class Made:
     value: torch.Tensor | None = None  # a copy, where copies were asked for
     in_pass: bool = False
 
+    @property
+    def at(self) -> Place | None:
+        return place(self.code.co_filename, self.line) if self.code else None
+
 
 class Watch:
     """`with watch:` what runs inside is watched."""

@@ -20,12 +20,12 @@ from typing import Any
 
 import torch
 
-from simplegrad.checks.numbers import Slope, directions, inner, inner_graph, moved, norm, plain, slope
-from simplegrad.checks.subjects.alone import Alone, Ran
-from simplegrad.checks.subjects.held import FOLLOWED, INNER, INPUT, OUTPUT, UNTRACKED, Held, classified, copied, same
-from simplegrad.checks.subjects.slots import CTX_OWN, Path, Slot, Step
-from simplegrad.locks import cached_property
-from simplegrad.torch_bridge.calls import Call, recorded_calls
+from ...locks import cached_property
+from ...torch_bridge.calls import Call, recorded_calls
+from ..numbers import Slope, directions, inner, inner_graph, is_floating, moved, norm, plain, requires_grad, slope
+from ..subjects.alone import Alone, Ran
+from ..subjects.held import FOLLOWED, INNER, INPUT, OUTPUT, UNTRACKED, Held, classified, copied, same
+from ..subjects.slots import CTX_OWN, Path, Slot, Step
 
 MOST_VALUES = 300
 MANY = 12  # values from which on autograd is believed where its answers add up
@@ -93,7 +93,7 @@ class Examiner:
         generator = torch.Generator().manual_seed(500 + draw)
         self.along = along or directions(self.alone.values, generator)
         self.along_incoming = [
-            directions([g], generator, scaled=False)[0] if _is_real(g) else None for g in self.incoming
+            directions([g], generator, scaled=False)[0] if is_floating(g) else None for g in self.incoming
         ]
         self.base = self.alone.forward()
         answer = self.alone.backward(self.base, self.incoming)
@@ -123,9 +123,9 @@ class Examiner:
             return False
         with recorded_calls() as recording:
             ran = self.alone.forward()
-            incoming = [g.detach().clone().requires_grad_() if _is_real(g) else g for g in self.incoming]
+            incoming = [g.detach().clone().requires_grad_() if is_floating(g) else g for g in self.incoming]
             returned = self.alone.backward(ran, incoming, graph=True)
-            terms = [inner_graph(g, u) for g, u in zip(returned, self.weights, strict=True) if _followed(g)]
+            terms = [inner_graph(g, u) for g, u in zip(returned, self.weights, strict=True) if requires_grad(g)]
             if terms:
                 leaves = [ran.args[i] for i in self.call.differentiated]
                 torch.autograd.grad(sum(terms), leaves, allow_unused=True)
@@ -312,7 +312,7 @@ def gradient_is_derivative(call: Call, along: list[torch.Tensor], incoming: list
     def at(h: float) -> float:
         ran = alone.forward([moved(v, d, h) for v, d in zip(alone.values, along, strict=True)])
         pairs = zip(ran.outputs, incoming, strict=False)
-        return sum(inner(out, g) for out, g in pairs if _is_real(g) and isinstance(out, torch.Tensor))
+        return sum(inner(out, g) for out, g in pairs if is_floating(g) and isinstance(out, torch.Tensor))
 
     found = slope(at, bits)
     return not found.disagrees(expected, abs(expected) + abs(found.value), 1e-3)
@@ -320,18 +320,10 @@ def gradient_is_derivative(call: Call, along: list[torch.Tensor], incoming: list
 
 def _ones(gradient: Any) -> Any:
     """Ones, but zeros stay: that output is not used."""
-    return torch.ones_like(gradient) if _is_real(gradient) and bool(plain(gradient).any()) else gradient
-
-
-def _followed(gradient: Any) -> bool:
-    return isinstance(gradient, torch.Tensor) and gradient.requires_grad
+    return torch.ones_like(gradient) if is_floating(gradient) and bool(plain(gradient).any()) else gradient
 
 
 def _is_derivative(call: Call, bits: int) -> bool:
     values = [call.args[i] for i in call.differentiated]
     along = directions(values, torch.Generator().manual_seed(9))
     return gradient_is_derivative(call, along, call.incoming or [], bits)
-
-
-def _is_real(gradient: Any) -> bool:
-    return isinstance(gradient, torch.Tensor) and (gradient.is_floating_point() or gradient.is_complex())

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from simplegrad.checks.causes.detector import Examiner, Held
-from simplegrad.checks.numbers import inner, inner_graph, moved, plain, slope
+from ..numbers import inner, inner_graph, moved, plain, slope
+from .detector import Examiner, Held
 
 MOST_ELEMENTS = 300  # above this, differences element by element would take too long
 

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import pathlib
 import traceback
 from typing import Any
 
 import torch
 
-from simplegrad.checks import source
-from simplegrad.checks.causes.cut import DATA, cut_of
-from simplegrad.checks.causes.detector import INNER, UNTRACKED, Examination, Examiner, Held
-from simplegrad.checks.causes.dropped import dropped_gradients
-from simplegrad.checks.causes.owner import NOT_THE_USERS, Owner, user_line
-from simplegrad.checks.causes.reads import read_at
-from simplegrad.checks.causes.returned import refused
-from simplegrad.checks.causes.trail import Note, followed
-from simplegrad.checks.looks import Answer, Look
-from simplegrad.checks.numbers import plain
-from simplegrad.checks.report import Finding, Place
-from simplegrad.checks.subjects.function import Rule
-from simplegrad.checks.subjects.problem import Problem
-from simplegrad.checks.watch import ValueWatch
-from simplegrad.torch_bridge.calls import Call
-
-OURS = pathlib.Path(__file__).parent.parent.parent
-ORDINAL = {1: "first", 2: "second", 3: "third"}
+from ...torch_bridge.calls import Call
+from .. import source
+from ..looks import Answer, Look
+from ..numbers import plain
+from ..report import Finding, Place
+from ..subjects.function import Rule
+from ..subjects.problem import Problem
+from ..watch import ValueWatch
+from ..words import first_line, ordinal, said_by
+from .cut import DATA, cut_of
+from .detector import INNER, UNTRACKED, Examination, Examiner, Held
+from .dropped import dropped_gradients
+from .owner import NOT_THE_USERS, Owner, user_line
+from .reads import read_at
+from .returned import refused
+from .trail import Note, followed
 
 
 def findings_of(examiner: Examiner | None, found: Examination | None, level: int) -> list[Finding]:
@@ -107,7 +104,7 @@ def escape(examiner: Examiner, one: Held, lines: Lines, level: int) -> Finding:
     if deliberate:
         code = "stop_gradient_on_input"
         what += f"a detached copy of the input {names[copied]}: "
-        what += f"the {ORDINAL.get(level, level)} derivative treats it as a constant. "
+        what += f"the {ordinal(level)} derivative treats it as a constant. "
     else:
         code = "escaped_temporary"
         what += _made_of(one, copied, names) + "autograd takes it for a constant, "
@@ -173,7 +170,7 @@ def graph_cut(examiner: Examiner, found: Examination, lines: Lines, level: int) 
     return Finding(
         "graph_cut_in_backward",
         f"backward of {call.name} takes {' and '.join(parts)} out of the graph{words}: what it computes from there on "
-        f"is a constant to autograd, and the {ORDINAL.get(level, level)} derivative silently leaves it out.",
+        f"is a constant to autograd, and the {ordinal(level)} derivative silently leaves it out.",
         entry=call.name,
         slot=found.cut[0].name if found.cut else "",
         read_at=cut.statement if cut else source.heading(lines.backward) if lines.backward else None,
@@ -186,7 +183,7 @@ def in_the_graph(call: Call, level: int) -> Finding:
     """Nothing leaves the graph, and part of what came in is followed: then it is followed wrongly."""
     return Finding(
         "unexplained",
-        f"The {ORDINAL.get(level, level)} derivative of {call.name} is not that of its backward, though nothing in "
+        f"The {ordinal(level)} derivative of {call.name} is not that of its backward, though nothing in "
         f"backward leaves the graph: an operation of it has another derivative than autograd takes, as one that writes "
         f"to the same place twice (scatter, index_copy) has.",
         entry=call.name,
@@ -260,16 +257,15 @@ def _return_it(shown: str) -> str:
 
 def raised(error: Exception, name: str, level: int, calls: list[Call] = (), is_forward: bool = False) -> Finding:
     """Forward or backward raised an error."""
-    when = f"the {ORDINAL.get(level, level)} derivative"
+    when = f"the {ordinal(level)} derivative"
     if level == 1:
         when = "forward" if is_forward else "backward (with create_graph=True)"
-    said = str(error).strip().splitlines()
-    sentence = f"{when} raises {type(error).__name__}: {said[0] if said else ''}"
+    sentence = f"{when} raises {said_by(error)}"
     where, wrong = user_line(error), refused(calls)
     if where is None and wrong is not None:  # PyTorch objected once backward had returned
         return Finding(
             wrong.code,
-            f"{wrong.sentence}. PyTorch says: {said[0] if said else ''}",
+            f"{wrong.sentence}. PyTorch says: {first_line(error)}",
             entry=wrong.call.name,
             read_at=wrong.at,
             order=level,
@@ -306,7 +302,7 @@ def wrong_gradient(rule: Rule, found: Answer) -> list[Finding]:
             f"backward of {rule.name} is not the derivative of its forward: along one random direction, {each}.",
             entry=rule.name,
             slot=", ".join(largest(found)),
-            read_at=source.place(code, source.return_line(code)) if code else None,
+            read_at=source.returned_at(code),
             order=1,
         )
     ]
@@ -388,7 +384,7 @@ def unlike_reference(problem: Problem, name: str, slot: str, gap: float, limit: 
         f"inputs explains {limit:.2g}.",
         entry=calls[0].name if len(calls) == 1 else name,
         slot=slot,
-        read_at=source.place(code, source.return_line(code)) if code else None,
+        read_at=source.returned_at(code),
         order=1,
     )
 
@@ -436,15 +432,11 @@ def first_order_only(error: Exception, name: str, level: int) -> Finding:
     """Loud, as it should be: no number comes out that could be wrong."""
     return Finding(
         "first_order_only",
-        f"the {ORDINAL.get(level, level)} derivative of {name} is refused: {type(error).__name__}: {said(error)}",
+        f"the {ordinal(level)} derivative of {name} is refused: {said_by(error)}",
         entry=name,
         read_at=user_line(error),
         order=level,
     )
-
-
-def said(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [""])[0]
 
 
 def unexplained(
@@ -455,7 +447,7 @@ def unexplained(
     if has_nan:
         return Finding(
             "unexplained",
-            f"The {ORDINAL.get(level, level)} derivative of {names} is not a finite number for {', '.join(wrong)}, "
+            f"The {ordinal(level)} derivative of {names} is not a finite number for {', '.join(wrong)}, "
             f"where differences of the first-order gradient are finite: a root or a quotient at 0, perhaps.",
             entry=names,
             order=level,
@@ -468,7 +460,7 @@ def unexplained(
     )
     return Finding(
         "unexplained",
-        f"The {ORDINAL.get(level, level)} derivative of {names} is wrong for {', '.join(wrong)}, and {why}.",
+        f"The {ordinal(level)} derivative of {names} is wrong for {', '.join(wrong)}, and {why}.",
         entry=names,
         order=level,
     )

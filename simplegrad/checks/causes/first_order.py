@@ -13,12 +13,11 @@ from typing import Any
 
 import torch
 
-from simplegrad.locks import cached_property
-
+from ...locks import cached_property
 from .. import source
 from ..climb import Gradients
 from ..forward import Done, Use, uses_of
-from ..numbers import Tolerance, gap, inner_graph, near, plain, same, size
+from ..numbers import Tolerance, gap, inner_graph, is_floating, near, plain, requires_grad, same, size
 from ..report import Finding, Place
 from ..subjects.function import Rule
 from .captured import captured
@@ -29,7 +28,7 @@ from .examined import SMALL, Examined
 from .misnamed import kept_as_another, saving_at, taken_for_another
 from .partial import ignored, ordered
 from .repair import PLAIN, Repair, repairs
-from .samples import Sample, Samples, differentiable, follows, is_real, samples_of
+from .samples import Sample, Samples, differentiable, samples_of
 from .suspects import MOST_NOTES, Search
 from .trail import Note, Ran, Site, birth, tensors_in
 from .words import all_in_words, cause_in, explained_by, place_in_words, relation
@@ -213,7 +212,7 @@ class Case:
     def returned_at(self) -> Place | None:
         if self.code is None:
             return None
-        return self.ran.returned_at or source.place(self.code, source.return_line(self.code))
+        return self.ran.returned_at or source.returned_at(self.code)
 
     @cached_property
     def examined(self) -> list[FunctionExamined]:
@@ -342,10 +341,11 @@ def fitted(sample: Sample) -> Gradients:
 
 
 def uses_at(sample: Sample) -> list[Use]:
-    pairs = [(o, g) for o, g in zip(sample.outputs, sample.incoming, strict=False) if is_real(g) and follows(o)]
+    both = zip(sample.outputs, sample.incoming, strict=False)
+    pairs = [(out, g) for out, g in both if is_floating(g) and requires_grad(out)]
     if not pairs or any(x.is_complex() for x in sample.leaves) or len(sample.forward) > MOST_USES:
         return []
-    if any(note.in_place and follows(note.made) for note in sample.forward):  # what it was a use of is gone
+    if any(note.in_place and requires_grad(note.made) for note in sample.forward):  # what it was a use of is gone
         return []
     loss = sum(inner_graph(o, g) for o, g in pairs)
     with torch.enable_grad():
@@ -391,7 +391,7 @@ def nonfinite_finding(case: Case, sample: Sample, slots: list[int]) -> Finding:
 
 
 def _is_nonfinite(value: Any) -> bool:
-    return is_real(value) and not bool(torch.isfinite(plain(value.detach())).all())
+    return is_floating(value) and not bool(torch.isfinite(plain(value.detach())).all())
 
 
 def missing(case: Case) -> list[Finding]:
@@ -422,9 +422,8 @@ def none_at(case: Case, slot: int) -> Place | None:
         return None
     names = source.returned_names(case.code, case.ran.returned_at, case.rule.call.differentiated[slot])
     truth = case.joint.each[0].truth[slot]
-    if any(
-        is_real(x) and x.shape == truth.shape and near(x, truth, case.joint.tolerance) for x in case.ran.locals.values()
-    ):
+    held = [x for x in case.ran.locals.values() if is_floating(x) and x.shape == truth.shape]
+    if any(near(x, truth, case.joint.tolerance) for x in held):
         return case.returned_at  # it is there, under another name
     empty = [name for name in names if name in case.ran.bound and holds_none(case.ran.locals.get(name, case))]
     if len(empty) != 1:
@@ -560,7 +559,7 @@ def vanishes(case: Case, i: int) -> bool:
         return False
     sample = case.joint.each[0]
     notes = [note for note in Search(case.joint, [i]).run(sample).notes if not is_made_like(note)]
-    came = [g for g in sample.incoming if is_real(g)]
+    came = [g for g in sample.incoming if is_floating(g)]
     return not any(x.shape == g.shape and torch.equal(x, g) for n in notes for x in tensors_in(n.args) for g in came)
 
 
@@ -592,7 +591,7 @@ def ignores_all(case: Case, i: int) -> Finding:
 
 def returned_for(case: Case, sample: Sample, factor: float) -> list[Any] | None:
     """What backward returns for a multiple of a sample's incoming gradients."""
-    incoming = [factor * g if is_real(g) else g for g in sample.incoming]
+    incoming = [factor * g if is_floating(g) else g for g in sample.incoming]
     try:
         return case.alone.backward(case.alone.forward(sample.values), incoming)
     except Exception:  # it may refuse zeros, say

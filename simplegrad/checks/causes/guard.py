@@ -11,11 +11,11 @@ from collections.abc import Callable
 
 import torch
 
-from simplegrad.checks import source
-from simplegrad.checks.numbers import directions, inner, inner_graph, moved, slope
-from simplegrad.checks.report import Finding
-from simplegrad.checks.subjects.problem import Problem
-from simplegrad.torch_bridge.calls import Call
+from ...torch_bridge.calls import Call
+from .. import source
+from ..numbers import directions, inner, inner_graph, moved, slope
+from ..report import Finding
+from ..subjects.problem import Problem
 
 GUARD_FIX = """\
 # a sketch: make backward differentiable (torch operations on saved inputs and outputs), or refuse a second derivative:

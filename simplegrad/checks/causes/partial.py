@@ -14,7 +14,7 @@ from ...torch_private import changes
 from ..calls import TapeExamined, examine, incoming_of, propagated, tensors_of
 from ..case import PLAIN, Case, HandEntry, Run
 from ..climb import torch_grad
-from ..lines import TapePlaces, appended_at, read_line
+from ..lines import TapePlaces, read_line
 from ..naming import name_of
 from ..numbers import same, size
 from ..report import Finding
@@ -67,7 +67,7 @@ def produced_twice(run: Run, y: Variable) -> Finding:
     with run.tape:
         name = y.name
     makers = [e for e in run.entries if any(o.key == y.key for o in e.outputs)]
-    at = next((place(e.appended_from[0].co_filename, e.appended_from[1]) for e in makers if e.appended_from), None)
+    at = next((e.appended_at for e in makers if e.appended_from), None)
     return Finding(
         "double_counted",
         f"Two entries have the output {name}: each passes its whole gradient on, and the inputs get it twice.",
@@ -103,7 +103,7 @@ def unlisted_finding(entry: HandEntry, name: str, lost: torch.Tensor) -> Finding
         f"is missing.",
         entry=entry.text,
         slot=name,
-        read_at=appended_at(entry),
+        read_at=entry.appended_at,
         order=1,
         dropped={name: lost.detach()},
         fix=f"inputs=[{', '.join(f'{x}.name' for x in [*entry.names[0], name])}]  # and return its gradient there",
@@ -145,7 +145,7 @@ def mutated_finding(examined: TapeExamined, made) -> Finding:
         f"changed value. With the value that it had at first, the gradients are right.",
         entry=call.entry.text,
         slot=name,
-        made_at=at or (place(made.code.co_filename, made.line) if made.code else None),
+        made_at=at or made.at,
         read_at=read_line(call, made.variable),
         order=1,
         fix=f"{name} = Variable(tensor.clone())  # or change nothing in place: no out=, no trailing underscore, no +=",

@@ -21,11 +21,11 @@ import torch
 
 from ...torch_private import changes
 from .. import source
-from ..numbers import in_one_row, plain
+from ..numbers import in_one_row, is_floating, plain
 from ..report import Place
 from ..subjects.alone import Ran
 from .rewriting import Change, Spot, changes_of
-from .samples import Samples, is_real
+from .samples import Samples
 from .suspects import ARRANGE, equal, stirred
 
 MOST_TRIED, IN_LOOPS = 600, 200  # changes of one backward; of one that takes long to run
@@ -179,7 +179,7 @@ class Trying:
     def stirred(self, value: Any) -> Any:
         """Another value of the same kind, where it is of a kind that a gradient is computed with."""
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if is_number or is_real(value) or (isinstance(value, torch.Tensor) and value.dtype == torch.bool):
+        if is_number or is_floating(value) or (isinstance(value, torch.Tensor) and value.dtype == torch.bool):
             return stirred(value)
         self.is_stirred = False
         return value
@@ -209,7 +209,7 @@ class Trying:
         with contextlib.suppress(Exception):
             rows = []
             for g, t in zip(self.returned(function, self.screen), sample.truth, strict=True):
-                if not is_real(t):
+                if not is_floating(t):
                     continue
                 apart = (plain(t.new_zeros(()) if g is None else g.detach()) - plain(t.detach())).flatten()
                 rows.append(torch.view_as_real(apart).flatten() if apart.is_complex() else apart)

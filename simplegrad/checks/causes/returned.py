@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from simplegrad.checks import source
-from simplegrad.checks.report import Place, what_is
-from simplegrad.torch_bridge.calls import Call
+from ...torch_bridge.calls import Call
+from .. import source
+from ..report import Place, what_is
 
 MOST_ARGUMENTS = 6  # of which all orders are tried
 
@@ -29,8 +29,7 @@ class Refused:
 
     @property
     def at(self) -> Place | None:
-        code = source.code_of(self.call.backward)
-        return source.place(code, source.return_line(code)) if code else None
+        return source.returned_at(source.code_of(self.call.backward))
 
 
 def refused(calls: list[Call]) -> Refused | None:

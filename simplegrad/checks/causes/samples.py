@@ -14,10 +14,9 @@ from typing import Any
 
 import torch
 
-from simplegrad.locks import cached_property
-
+from ...locks import cached_property
 from .. import source
-from ..numbers import directions, inner, moved, near, norm, plain, size_of, slope
+from ..numbers import directions, inner, is_floating, moved, near, norm, plain, requires_grad, size_of, slope
 from ..subjects.alone import Alone
 from .owner import Owner
 from .trail import Note, carries, followed
@@ -82,7 +81,7 @@ class Samples:
 
     def right_along(self, found: Any, truth: Any, slot: int) -> bool:
         """Whether what is wrong with it is so only across the ways in which this input ever moves."""
-        if not is_real(found) or not is_real(truth):
+        if not is_floating(found) or not is_floating(truth):
             return False
         apart = plain(found.detach()).sum_to_size(truth.shape) - plain(truth.detach())
         if not bool(apart.isfinite().all()):
@@ -138,7 +137,7 @@ def sample_of(
     outputs = alone.forward(values).outputs
     incoming = incoming_for(alone, outputs, generator)
     if output is not None:
-        incoming = [g if k == output or not is_real(g) else torch.zeros_like(g) for k, g in enumerate(incoming)]
+        incoming = [g if k == output or not is_floating(g) else torch.zeros_like(g) for k, g in enumerate(incoming)]
     sample = through_forward(alone, values, incoming)
     confirmed = sample is not None and is_confirmed(alone, bits, sample, generator)
     if not confirmed:
@@ -165,12 +164,8 @@ def differentiable(alone: Alone, outputs: tuple) -> list[int]:
     return [
         k
         for k, (out, before) in enumerate(zip(outputs, recorded, strict=True))
-        if is_differentiable(out) and getattr(before, "requires_grad", True)
+        if is_floating(out) and getattr(before, "requires_grad", True)
     ]
-
-
-def is_differentiable(out: Any) -> bool:
-    return isinstance(out, torch.Tensor) and (out.is_floating_point() or out.is_complex())
 
 
 def through_forward(alone: Alone, values: list[torch.Tensor], incoming: list[Any]) -> Sample | None:
@@ -179,7 +174,7 @@ def through_forward(alone: Alone, values: list[torch.Tensor], incoming: list[Any
         call = alone.call
         ran, notes = followed_forward(alone, values)
         leaves = [ran.args[i] for i in call.differentiated]
-        pairs = [(o, g) for o, g in zip(ran.outputs, incoming, strict=True) if is_real(g) and follows(o)]
+        pairs = [(o, g) for o, g in zip(ran.outputs, incoming, strict=True) if is_floating(g) and requires_grad(o)]
         if not pairs:
             return None
         outs, gs = [o for o, _ in pairs], [g for _, g in pairs]
@@ -209,14 +204,6 @@ def followed_forward(alone: Alone, values: list[torch.Tensor]) -> tuple[Any, lis
     return alone.forward(values, graph=True, around=around if codes else None), notes
 
 
-def is_real(gradient: Any) -> bool:
-    return isinstance(gradient, torch.Tensor) and (gradient.is_floating_point() or gradient.is_complex())
-
-
-def follows(out: Any) -> bool:
-    return isinstance(out, torch.Tensor) and out.requires_grad
-
-
 def is_confirmed(alone: Alone, bits: int, sample: Sample, generator: torch.Generator) -> bool:
     """Whether a difference of forward says the same as autograd, for each input along one direction."""
     for slot, value in enumerate(sample.values):
@@ -236,7 +223,7 @@ def moved_loss(alone: Alone, sample: Sample, slot: int, along: torch.Tensor, h: 
 def loss_of(alone: Alone, values: list[torch.Tensor], incoming: list[Any]) -> float:
     outputs = alone.forward(values).outputs
     pairs = zip(outputs, incoming, strict=True)
-    return sum(inner(o, g) for o, g in pairs if is_real(g) and isinstance(o, torch.Tensor))
+    return sum(inner(o, g) for o, g in pairs if is_floating(g) and isinstance(o, torch.Tensor))
 
 
 def by_elements(alone: Alone, bits: int, values: list[torch.Tensor], incoming: list[Any]) -> list[torch.Tensor]:
@@ -281,7 +268,7 @@ def known_values(notes: list[Note]) -> Iterator[Known]:
 
 def known_gradients(notes: list[Note], outs: list[torch.Tensor], gs: list[torch.Tensor]) -> Iterator[Known]:
     """What comes back to each value of forward: for the incoming gradient, for ones, and along each single use."""
-    usable = [n for n in notes if follows(n.made) and not n.in_place][:MOST_VALUES]
+    usable = [n for n in notes if requires_grad(n.made) and not n.in_place][:MOST_VALUES]
     ones = [torch.ones_like(g) for g in gs]
     for note in usable:
         for weights, kind in ((gs, "gradient"), (ones, "partial")):
@@ -300,7 +287,7 @@ def known_partials(leaves: list, outs: list[torch.Tensor], gs: list[torch.Tensor
 
 def known_slopes(notes: list[Note], leaves: list) -> Iterator[Known]:
     """The derivative of each value of forward by each input, as a person has it who works inwards from the output."""
-    for note in [n for n in notes if follows(n.made) and not n.in_place][:MOST_VALUES]:
+    for note in [n for n in notes if requires_grad(n.made) and not n.in_place][:MOST_VALUES]:
         for leaf in leaves:
             slope = _grad([note.made], leaf, [torch.ones_like(note.made)])
             if slope is not None:
@@ -309,7 +296,7 @@ def known_slopes(notes: list[Note], leaves: list) -> Iterator[Known]:
 
 def _along_uses(note: Note, gradient: torch.Tensor, kind: str) -> Iterator[Known]:
     for argument in note.args:
-        if follows(argument) and argument is not note.made:
+        if requires_grad(argument) and argument is not note.made:
             part = _grad([note.made], argument, [gradient])
             if part is not None:
                 yield Known(part, kind, "what comes back along one operation of forward")
@@ -328,7 +315,7 @@ def known_inputs(alone: Alone, sample: Sample) -> Iterator[Known]:
     for name, value in zip((names[i] for i in alone.call.differentiated), sample.values, strict=True):
         yield Known(value, "input", name)
     for gradient in sample.incoming:
-        if is_real(gradient):
+        if is_floating(gradient):
             yield Known(gradient, "incoming", "the incoming gradient")
     for truth in sample.truth:
         if truth is not None:

@@ -7,11 +7,10 @@ from typing import Any
 import torch
 
 from .. import source
-from ..numbers import inner_graph, plain
+from ..numbers import inner_graph, is_floating, plain, requires_grad
 from ..report import Finding
 from .detector import Examiner, classified
 from .owner import Owner
-from .samples import follows, is_real
 from .trail import Note, followed, tensors_in
 
 
@@ -35,11 +34,11 @@ def steep(examiner: Examiner, level: int) -> Finding | None:
 def birth_of_second(examiner: Examiner) -> Note | None:
     """Back from what backward returns: the first operation that makes of a finite gradient one that is not."""
     found = followed_again(examiner)
-    terms = [inner_graph(g, u) for g, u in zip(found.returned, examiner.weights, strict=True) if follows(g)]
+    terms = [inner_graph(g, u) for g, u in zip(found.returned, examiner.weights, strict=True) if requires_grad(g)]
     loss = sum(terms)
-    for note in reversed([n for n in found.notes if follows(n.made)] if terms else []):
+    for note in reversed([n for n in found.notes if requires_grad(n.made)] if terms else []):
         (flow,) = torch.autograd.grad(loss, note.made, retain_graph=True, allow_unused=True)
-        givers = [x for x in tensors_in((note.args, note.kwargs)) if follows(x) and x is not note.made]
+        givers = [x for x in tensors_in((note.args, note.kwargs)) if requires_grad(x) and x is not note.made]
         if flow is None or not givers or not is_finite(flow):
             continue
         parts = torch.autograd.grad(note.made, givers, flow, retain_graph=True, allow_unused=True)
@@ -56,7 +55,7 @@ def followed_again(examiner: Examiner) -> Any:
     objects = {slot.path: slot.value for slot in ran.slots}
     for one in held:
         examiner._as_leaf(one, ran, objects)
-    incoming = [g.detach().clone().requires_grad_() if is_real(g) else g for g in examiner.incoming]
+    incoming = [g.detach().clone().requires_grad_() if is_floating(g) else g for g in examiner.incoming]
     return followed(lambda: alone.backward(ran, incoming, graph=True), {code}, Owner(code), lines=False)
 
 

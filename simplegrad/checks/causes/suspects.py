@@ -18,8 +18,7 @@ from typing import Any
 
 import torch
 
-from simplegrad.locks import cached_property
-
+from ...locks import cached_property
 from .. import source
 from ..numbers import near, plain
 from ..report import Place

@@ -5,12 +5,12 @@ What a function that is called once does not meet, another call or a second back
 
 from __future__ import annotations
 
-from ..causes import explain
 from ..chance import places
 from ..looks import beside
 from ..numbers import largest, unlike
 from ..report import Finding, Place
 from ..subjects.subject import Gradients, Rule
+from ..words import said_by
 from .ownership import CLONE
 from .steps import is_same, parting, stepped
 
@@ -65,7 +65,7 @@ def _twice(rule: Rule, first: Gradients, scale: float) -> Finding | None:
             if time == "first":
                 raise
             sentence = f"A second {rule.backward_said} on one graph (retain_graph=True) raises "
-            sentence += f"{type(error).__name__}: {explain.said(error)}"
+            sentence += f"{said_by(error)}"
             at = rule.raised_at(error) or rule.returned_at()
             return Finding("not_repeatable", sentence, entry=rule.name, read_at=at)
         if unlike(found, first, TOLERANCE[rule.bits], scale):

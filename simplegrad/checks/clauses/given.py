@@ -66,7 +66,7 @@ def born_at(call: Call, code: types.CodeType) -> Place | None:
         found = followed(lambda: alone.backward(ran, call.incoming), {code}, Owner(code))
         if (note := birth(found.notes)) is not None:
             return note.site.statement
-    return source.place(code, source.return_line(code))
+    return source.returned_at(code)
 
 
 def of_rule(rule: Rule) -> AsGiven:

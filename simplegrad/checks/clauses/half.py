@@ -72,6 +72,6 @@ def _finding(problem: Problem, name: str, said: float, found: float) -> Finding:
         f"{found:.3g}.",
         entry=calls[0].name if len(calls) == 1 else "",
         slot=name,
-        read_at=source.place(code, source.return_line(code)) if code else None,
+        read_at=source.returned_at(code),
         order=1,
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from ..numbers import directions, largest, unlike
+from ..numbers import directions, is_floating, largest, unlike
 from ..report import Finding, Place
 from ..subjects.subject import Gradients, Rule, gradient_of
 from .solver import NEAR, stops_by_incoming
@@ -73,7 +73,7 @@ def _unless_it_stops(
 
 def _rounding(incoming: list[torch.Tensor]) -> float:
     """By how much a difference of incoming gradients may be off."""
-    known = [4 * torch.finfo(v.dtype).eps * largest(v) for v in incoming if v.is_floating_point() or v.is_complex()]
+    known = [4 * torch.finfo(v.dtype).eps * largest(v) for v in incoming if is_floating(v)]
     return max(known, default=0.0)
 
 

@@ -8,13 +8,12 @@ from itertools import combinations
 import torch
 
 from .. import source
-from ..causes import explain
 from ..numbers import directions, inner, largest, moved, plain, slope, unlike
 from ..questions import MOST_OUTPUTS
 from ..report import Finding, Place
 from ..subjects.subject import Gradients, Rule
-from .applied import returned_at
-from .steps import Steps
+from ..words import said_by
+from .steps import returned_at, watched
 
 TOLERANCE = {64: 1e-9, 32: 1e-4}
 
@@ -53,7 +52,7 @@ def _first(rule: Rule, known: tuple[int, ...]) -> Finding | None:
     try:
         found = _of_some(rule, known)
     except Exception as error:
-        how = f"raises where zeros would do: {type(error).__name__}: {explain.said(error)}"
+        how = f"raises where zeros would do: {said_by(error)}"
         return _none_finding(rule, left, how, rule.raised_at(error))
     if _differ(rule, found, expected) and not _is_wrong_otherwise(rule, known, found):
         at = returned_at(lambda: _of_some(rule, known), rule.code)
@@ -92,7 +91,7 @@ def _second(rule: Rule, known: tuple[int, ...]) -> Finding | None:
     try:
         found = rule.run(rule.values).second(_some(rule, known), weights)
     except Exception as error:
-        how = f"cannot be differentiated again: {type(error).__name__}: {explain.said(error)}"
+        how = f"cannot be differentiated again: {said_by(error)}"
         return _none_finding(rule, left, how, rule.raised_at(error), 2)
     if _differ(rule, found[:count], expected[:count]) and not _is_wrong_otherwise(rule, known, _of_some(rule, known)):
         at = returned_at(lambda: _of_some(rule, known), rule.code)
@@ -109,7 +108,7 @@ def _nothing_known(rule: Rule) -> Finding | None:
     try:
         found = rule.run(rule.values).undefined()
     except Exception as error:
-        how = f"raises where zeros would do: {type(error).__name__}: {explain.said(error)}"
+        how = f"raises where zeros would do: {said_by(error)}"
         return _none_finding(rule, rule.made, how, rule.raised_at(error))
     if _differ(rule, found, expected, rule.gradient):
         at = returned_at(lambda: rule.run(rule.values).undefined(), rule.code)
@@ -167,7 +166,7 @@ def needed_inputs(rule: Rule) -> Finding | None:
         try:
             found = _needing(rule, needs)
         except Exception as error:
-            sentence = f"{only} {rule.backward_said} raises {type(error).__name__}: {explain.said(error)}"
+            sentence = f"{only} {rule.backward_said} raises {said_by(error)}"
             at = rule.raised_at(error) or rule.returned_at()
             return Finding("raises", sentence, entry=rule.name, read_at=at, order=1, fix=rule.needs_fix)
         wrong = unlike([found[i] for i in needs], [whole[i] for i in needs], TOLERANCE[rule.bits], scale)
@@ -191,9 +190,7 @@ def _needing(rule: Rule, needs: tuple[int, ...]) -> Gradients:
 def _left_at(rule: Rule, needs: tuple[int, ...], lost: int | None) -> Place | None:
     """The line by which backward returns where only these gradients are wanted; of one that is `lost`, the head of the
     branch that was not taken, and that would have bound it."""
-    steps = Steps(rule.code)
-    with steps.watching():
-        _needing(rule, needs)
+    steps = watched(lambda: _needing(rule, needs), rule.code)
     at = steps.left_at()
     if lost is not None and at is not None and hasattr(rule, "call"):
         names = source.returned_names(rule.code, at, rule.call.differentiated[needs[lost]])

@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 
-from simplegrad.checks.causes import explain
-from simplegrad.checks.kinks import elements
-from simplegrad.checks.numbers import gap, largest, plain
-from simplegrad.checks.report import BROKEN, HOLDS, Finding, Report
-from simplegrad.checks.subjects.problem import Problem
-from simplegrad.torch_private import tree_flatten, tree_unflatten
+from ...torch_private import tree_flatten, tree_unflatten
+from ..causes import explain
+from ..kinks import elements
+from ..numbers import gap, largest, plain
+from ..report import BROKEN, HOLDS, Finding, Report
+from ..subjects.problem import Problem
 
 DRAWS = 4
 ROUNDINGS = 8.0

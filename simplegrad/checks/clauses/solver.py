@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 
-from simplegrad.checks.looks import Answer
-from simplegrad.checks.source import statements
-from simplegrad.checks.subjects.function import Rule
-from simplegrad.checks.tracing import traced
+from ..looks import Answer
+from ..source import statements
+from ..subjects.function import Rule
+from ..tracing import traced
 
 NEAR = 0.03  # relative
 _NOT_THEIRS = (str(Path(torch.__file__).parent), str(Path(__file__).parent.parent), "<frozen")

@@ -16,6 +16,7 @@ from ..numbers import plain
 from ..report import Place
 from ..subjects.subject import Rule
 from ..tracing import traced
+from .tried import apart
 
 LARGEST = 1 << 16  # elements; of a larger tensor it is not kept what it was at each line
 
@@ -57,6 +58,28 @@ def _copies(named: dict[str, Any]) -> dict[str, torch.Tensor]:
 
 def _is_kept(x: Any) -> bool:
     return isinstance(x, torch.Tensor) and x.numel() <= LARGEST and x.layout is torch.strided
+
+
+def watched(run: Callable[[], Any], code: types.CodeType | None) -> Steps:
+    """The lines of this function while `run` runs it."""
+    steps = Steps(code)
+    with steps.watching():
+        run()
+    return steps
+
+
+def returned_at(run: Callable[[], Any], function: Callable | types.CodeType | None) -> Place | None:
+    """The statement at which this function returned last while `run` ran."""
+    code = function if isinstance(function, types.CodeType) else source.code_of(function)
+    return None if code is None else watched(run, code).left_at()
+
+
+def parted(rule: Rule, one: Callable[[], Any], other: Callable[[], Any]) -> Place | None:
+    """The first statement of backward after which the one run has other values than the other; else the last."""
+    if rule.code is None:
+        return None
+    first, second = (watched(run, rule.code) for run in (one, other))
+    return parting(first, second, lambda a, b: not apart(a, b)) or second.left_at()
 
 
 def stepped(rule: Rule, incoming: list[Any], kept: Any = None, graph: bool = False) -> Steps:

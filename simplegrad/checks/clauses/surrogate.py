@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import torch
 
-from simplegrad.checks.numbers import plain, size_of
-from simplegrad.checks.subjects.function import Rule
+from ..numbers import plain, size_of
+from ..subjects.function import Rule
 
 FEW = 0.05  # of the elements of an output may be beside a step
 MOST = 0.7  # of the elements of an input do nothing alone, where it is rounded to a scale of its own

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from ..numbers import unlike
+from ..numbers import is_floating, unlike
 from ..report import Finding
 
 ROUNDING = {64: 1e-9, 32: 1e-4, 16: 5e-2}  # relative, of sums that may be added up in another order
@@ -23,12 +23,6 @@ class Tried:
 
 def apart(a: torch.Tensor | None, b: torch.Tensor | None) -> bool:
     """Whether two tensors differ beyond rounding; None is a zero, and NaN is the same as NaN."""
-    real = [x for x in (a, b) if x is not None and (x.is_floating_point() or x.is_complex())]
+    real = [x for x in (a, b) if is_floating(x)]
     bits = min((torch.finfo(x.dtype).bits for x in real), default=64)
     return bool(unlike([a], [b], ROUNDING.get(bits, ROUNDING[16])))
-
-
-def told_once(error: Exception) -> str:
-    """The kind of an error and its first line."""
-    line = (str(error).splitlines() or [""])[0].rstrip(".")
-    return f"{type(error).__name__}: {line}"

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch.autograd.function import FunctionCtx
 
-from simplegrad.checks.alike import State
-from simplegrad.checks.chance import seed
-from simplegrad.checks.subjects.slots import CTX_OWN, Path, Slot, Step, holds_data, put, slots_of, used_names
-from simplegrad.locks import cached_property
-from simplegrad.torch_bridge.calls import Call, plain_copy
+from ...locks import cached_property
+from ...torch_bridge.calls import Call, plain_copy
+from ..alike import State
+from ..chance import seed
+from .slots import CTX_OWN, Path, Slot, Step, holds_data, put, slots_of, used_names
 
 
 class AloneCtx(FunctionCtx):

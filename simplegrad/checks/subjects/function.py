@@ -11,18 +11,18 @@ from typing import Any
 
 import torch
 
-from simplegrad.checks import source
-from simplegrad.checks.causes.owner import user_line
-from simplegrad.checks.chance import seed
-from simplegrad.checks.changed import copied, is_changed, line_of_change
-from simplegrad.checks.looks import beside
-from simplegrad.checks.numbers import directions, inner_graph, unlike
-from simplegrad.checks.report import Place
-from simplegrad.checks.subjects.alone import Alone, Ran
-from simplegrad.checks.subjects.subject import Gradients, gradient_of
-from simplegrad.checks.watch import ValueWatch
-from simplegrad.locks import cached_property
-from simplegrad.torch_bridge.calls import Call, plain_copy
+from ...locks import cached_property
+from ...torch_bridge.calls import Call, plain_copy
+from .. import source
+from ..causes.owner import user_line
+from ..chance import seed
+from ..changed import copied, is_changed, line_of_change
+from ..looks import beside
+from ..numbers import directions, inner_graph, requires_grad, unlike
+from ..report import Place
+from ..watch import ValueWatch
+from .alone import Alone, Ran
+from .subject import Gradients, gradient_of
 
 NEAR = 4  # lines between what writes to a value and what keeps it that are told as one place
 
@@ -161,7 +161,7 @@ class Rule:
         return source.code_of(self.call.backward)
 
     def returned_at(self) -> Place | None:
-        return source.place(self.code, source.return_line(self.code)) if self.code else None
+        return source.returned_at(self.code)
 
     def raised_at(self, error: Exception) -> Place | None:
         return user_line(error)
@@ -219,7 +219,7 @@ class Rule:
         with torch.enable_grad():
             result = self.call.cls.apply(*args)
         several = result if isinstance(result, tuple) else (result,)
-        self.differentiable = [i for i, out in enumerate(several) if _is_followed(out)]
+        self.differentiable = [i for i, out in enumerate(several) if requires_grad(out)]
         return leaves, [several[i] for i in self.differentiable]
 
     def all_incoming(self, incoming: list[torch.Tensor] | None = None) -> list[Any]:
@@ -306,7 +306,3 @@ class Rule:
 
 def _is_dense(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and value.layout is torch.strided
-
-
-def _is_followed(out: Any) -> bool:
-    return isinstance(out, torch.Tensor) and out.requires_grad

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from simplegrad.checks.numbers import Slope, plain
-from simplegrad.checks.subjects.alone import Ran
-from simplegrad.checks.subjects.slots import Path, Slot
-from simplegrad.torch_bridge.calls import Call
+from ...torch_bridge.calls import Call
+from ..numbers import Slope, plain
+from .alone import Ran
+from .slots import Path, Slot
 
 INPUT, OUTPUT, FOLLOWED, INNER, UNTRACKED = "input", "output", "followed", "inner graph", "untracked"
 

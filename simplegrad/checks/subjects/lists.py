@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from simplegrad.torch_private import tree_unflatten
+from ...torch_private import tree_unflatten
 
 
 @dataclass(frozen=True)

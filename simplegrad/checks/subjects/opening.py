@@ -18,6 +18,7 @@ from ..causes import explain
 from ..causes.overwritten import overwritten
 from ..clauses.given import nonfinite, of_call
 from ..report import BROKEN, HOLDS, NOT_TRIED, Finding, Report
+from ..words import said_by
 from .alone import outer_steps
 from .problem import HALF, NothingToDifferentiate, Problem, everything_around, parameters_of
 from .widened import Pretended, Widened, casts_down
@@ -92,7 +93,7 @@ def run_as_given(fn: Callable, inputs: tuple[Any, ...], report: Report) -> Probl
     except Exception as error:  # whatever a user's forward or backward raises is what is reported
         if "incompatible with .grad()" in str(error):  # a reentrant checkpoint: only `.backward()` gets through it
             report.tell(1, NOT_TRIED, "torch.autograd.grad is refused")
-            report.findings.append(Finding("unverified", f"{type(error).__name__}: {explain.said(error)}"))
+            report.findings.append(Finding("unverified", said_by(error)))
             return None
         told = overwritten(given, explain.raised(error, report.name, 1, given.calls, given.is_forward))
         if told.read_at is None and given.is_forward:  # not even entered: the arguments do not fit

@@ -15,10 +15,8 @@ from typing import Any
 
 import torch
 
-from simplegrad.checks.report import Finding
-from simplegrad.checks.subjects.lists import Lists, lists_of
-from simplegrad.torch_bridge.calls import Call
-from simplegrad.torch_private import (
+from ...torch_bridge.calls import Call
+from ...torch_private import (
     GENERATED,
     backward_of_operator,
     below_autograd,
@@ -28,6 +26,8 @@ from simplegrad.torch_private import (
     tree_flatten,
     tree_unflatten,
 )
+from ..report import Finding
+from .lists import Lists, lists_of
 
 MOST_KEPT = 256  # Functions that stand for operators
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 
-from simplegrad.checks.holding import unlike_each_other
-from simplegrad.checks.numbers import drawn, plain
-from simplegrad.checks.subjects.alone import Alone
-from simplegrad.checks.subjects.function import Rule
+from ..holding import unlike_each_other
+from ..numbers import drawn, is_floating, plain
+from .alone import Alone
+from .function import Rule
 
 SIZES = (3, 2, 5, 7)  # one that no given size is equal to
 MOST_ELEMENTS = 20_000
@@ -75,7 +75,7 @@ def _grown(x: Any, size: int, only_first: bool) -> Any:
         return x
     shape = [size if n == 1 and (k == 0 or not only_first) else n for k, n in enumerate(x.shape)]
     wide = plain(x.detach()).expand(shape).clone()
-    return unlike_each_other(wide) if x.is_floating_point() or x.is_complex() else wide
+    return unlike_each_other(wide) if is_floating(x) else wide
 
 
 # -- masks -------------------------------------------------------------------------------------------------------------
@@ -131,8 +131,7 @@ def with_arguments(rule: Rule, args: list[Any]) -> Rule | None:
 
 
 def _drawn_like(out: Any) -> Any:
-    real = isinstance(out, torch.Tensor) and (out.is_floating_point() or out.is_complex())
-    return drawn(out, torch.Generator().manual_seed(53)) if real else None
+    return drawn(out, torch.Generator().manual_seed(53)) if is_floating(out) else None
 
 
 def _is_finite(x: torch.Tensor) -> bool:

@@ -12,17 +12,17 @@ from typing import Any
 
 import torch
 
-from simplegrad.checks.alike import State
-from simplegrad.checks.chance import seed
-from simplegrad.checks.numbers import directions, inner, moved, plain
-from simplegrad.checks.report import what_is
-from simplegrad.checks.subjects.alone import steps_around
-from simplegrad.checks.subjects.function import TorchRun
-from simplegrad.checks.subjects.operator import as_written
-from simplegrad.checks.subjects.parameters import Parameters
-from simplegrad.torch_bridge.calls import Call, recorded_calls
-from simplegrad.torch_bridge.patches import Watcher, watched_by
-from simplegrad.torch_private import operator_called, tree_flatten, tree_unflatten
+from ...torch_bridge.calls import Call, recorded_calls
+from ...torch_bridge.patches import Watcher, watched_by
+from ...torch_private import operator_called, tree_flatten, tree_unflatten
+from ..alike import State
+from ..chance import seed
+from ..numbers import directions, inner, is_floating, moved, plain, requires_grad
+from ..report import what_is
+from .alone import steps_around
+from .function import TorchRun
+from .operator import as_written
+from .parameters import Parameters
 
 WIDER = {torch.float16: 64, torch.bfloat16: 64, torch.float32: 64, torch.complex64: 64}
 
@@ -47,7 +47,7 @@ class Problem:
 
     def __init__(self, fn: Callable, inputs: tuple[Any, ...], bits: int = 64) -> None:
         self.flat, self.spec = tree_flatten(tuple(inputs))
-        self.places = [i for i, leaf in enumerate(self.flat) if _wanted(leaf)]
+        self.places = [i for i, leaf in enumerate(self.flat) if requires_grad(leaf)]
         if not self.places and not Parameters(fn).leaves:
             raise NothingToDifferentiate(
                 f"none of the inputs requires grad ({', '.join(map(what_is, inputs))}), so there is nothing to "
@@ -218,12 +218,12 @@ class Cuts(Watcher):
 
     def operation(self, plain: Callable, func: Callable, args: tuple, kwargs: dict) -> Any:
         result = plain(*args, **kwargs)
-        if not self.inside and not self.found and any(_wanted(x) for x in tree_flatten((args, kwargs))[0]):
+        if not self.inside and not self.found and any(requires_grad(x) for x in tree_flatten((args, kwargs))[0]):
             name = getattr(func, "__name__", str(func))
             if name == "__get__":
                 name = getattr(getattr(func, "__self__", None), "__name__", name)
             leaves = isinstance(result, float | complex) or type(result).__module__ == "numpy"
-            apart = isinstance(result, torch.Tensor) and _is_real(result) and not result.requires_grad
+            apart = is_floating(result) and not result.requires_grad
             if (leaves or apart) and name not in WITHOUT_GRADIENT:
                 self.found = f"{name}{'' if name == 'data' else '()'}"
         return result
@@ -233,10 +233,6 @@ WITHOUT_GRADIENT = (
     *("zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "randn_like"),
     *("new_zeros", "new_ones", "new_empty", "new_full", "new_tensor", "grad"),
 )
-
-
-def _is_real(value: torch.Tensor) -> bool:
-    return value.is_floating_point() or value.is_complex()
 
 
 def _is_bare(calls: list[Call], leaves: list[torch.Tensor], outputs: list[torch.Tensor]) -> bool:
@@ -256,7 +252,7 @@ def input_names(fn: Callable, inputs: tuple[Any, ...]) -> list[str]:
         name = parameters[i] if i < len(parameters) else f"input {i}"
         leaves = tree_flatten(value)[0]
         nested = not isinstance(value, torch.Tensor)
-        names += [f"{name}[{k}]" if nested else name for k, leaf in enumerate(leaves) if _wanted(leaf)]
+        names += [f"{name}[{k}]" if nested else name for k, leaf in enumerate(leaves) if requires_grad(leaf)]
     return names
 
 
@@ -273,10 +269,6 @@ def parameters_of(fn: Callable) -> list[str]:
     names = [p.name for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     has_ctx = is_apply and owner.setup_context is torch.autograd.Function.setup_context
     return names[1:] if has_ctx else names
-
-
-def _wanted(leaf: Any) -> bool:
-    return isinstance(leaf, torch.Tensor) and leaf.requires_grad
 
 
 def _held_as_it_is(leaf: Any) -> Any:

@@ -12,10 +12,9 @@ from typing import Any
 
 import torch
 
-from simplegrad.locks import cached_property
-
 from ...engine import Variable
 from ...engine.grad import grad
+from ...locks import cached_property
 from ..case import AUTOGRAD, PLAIN, Case, HandEntry
 from ..case import Run as OneRun
 from ..changed import copied, is_changed, line_of_change
@@ -25,7 +24,7 @@ from ..naming import name_of
 from ..questions import Question
 from ..raised import raised_at
 from ..report import Place
-from ..source import cells_of, code_of, place, return_line
+from ..source import cells_of, code_of
 from .function import TorchRun
 from .subject import Gradients
 
@@ -260,7 +259,7 @@ class TapeRule(TapeSubject):
         if changed is None:
             return "", None
         made = next((m for m in kept.made.values() if m.variable.value is changed[1]), None)
-        return changed[0], place(made.code.co_filename, made.line) if made and made.code else None
+        return changed[0], made and made.at
 
     # -- what it is called -----------------------------------------------------------------------------------------
 
@@ -269,7 +268,7 @@ class TapeRule(TapeSubject):
         return self.entry.code
 
     def returned_at(self) -> Place | None:
-        return place(self.code.co_filename, return_line(self.code)) if self.code else None
+        return self.entry.returned_at
 
     def raised_at(self, error: Exception) -> Place | None:
         return raised_at(error)

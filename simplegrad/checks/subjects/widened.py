@@ -15,10 +15,10 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
-from simplegrad.checks.subjects.alone import Alone
-from simplegrad.torch_bridge.calls import Call
-from simplegrad.torch_bridge.patches import Watcher, watched_by
-from simplegrad.torch_private import TorchDispatchMode, dispatch_modes_as_before
+from ...torch_bridge.calls import Call
+from ...torch_bridge.patches import Watcher, watched_by
+from ...torch_private import TorchDispatchMode, dispatch_modes_as_before
+from .alone import Alone
 
 WIDE = {dtype: torch.float64 for dtype in (torch.float16, torch.bfloat16, torch.float32)}
 WIDE |= {getattr(torch, name): torch.float64 for name in dir(torch) if name.startswith("float8_")}
