@@ -6,9 +6,11 @@ import contextlib
 import math
 
 from ..torch_bridge.calls import Call
-from .causes import explain
+from .causes.by_numbers import unexplained
+from .causes.constants import findings_of
 from .causes.detector import Examination, Examiner
 from .causes.guard import guard_finding
+from .causes.raises import first_order_only, is_refusal, raised
 from .causes.steep import steep
 from .looks import Answer
 from .report import Finding
@@ -23,9 +25,9 @@ def refused(problem: Problem, calls: list[Call], error: Exception, name: str, le
     guarded = [call for call in calls if call.is_guarded]
     if guarded:
         return guard_finding(problem, guarded, level)
-    if explain.is_refusal(error):
-        return explain.first_order_only(error, name, level)
-    return explain.raised(error, name, level, calls)
+    if is_refusal(error):
+        return first_order_only(error, name, level)
+    return raised(error, name, level, calls)
 
 
 def diagnosed(problem: Problem, calls: list[Call], found: Answer, level: int, why: str = "") -> list[Finding]:
@@ -37,13 +39,13 @@ def diagnosed(problem: Problem, calls: list[Call], found: Answer, level: int, wh
     findings = [guard_finding(problem, guarded, level)] if guarded else []
     examined = [examined_call(problem, call) for call in distinct(calls) if not call.is_guarded]
     for examiner, seen in examined:
-        findings += explain.findings_of(examiner, seen, level)
+        findings += findings_of(examiner, seen, level)
     if findings or why:
         return findings
     has_nan = any(not math.isfinite(look.told) for look in found.wrong)
     if has_nan and (told := [f for examiner, _ in examined if examiner and (f := steep_there(examiner, level))]):
         return told
-    return [explain.unexplained(calls, wrong, level, [seen for _, seen in examined], has_nan)]
+    return [unexplained(calls, wrong, level, [seen for _, seen in examined], has_nan)]
 
 
 def steep_there(examiner: Examiner, level: int) -> Finding | None:

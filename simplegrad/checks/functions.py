@@ -13,7 +13,7 @@ import torch
 from ..torch_bridge.calls import Call
 from ..torch_private import CHECK, CHECK_FUNCTION, is_wrapped, needs, tree_flatten, tree_unflatten
 from ..trace import Trace
-from .causes import explain
+from .causes import by_numbers
 from .causes.first_order import why_wrong, with_lines
 from .causes.hooks import Hook, changing, constant, written
 from .causes.overwritten import written_past_autograd
@@ -281,18 +281,18 @@ class OnFunctions(Judging):
             self.surrogates[rule.name] = reason
             report.surrogate = reason if self.is_bare else f"{rule.name}: {reason}"
             report.tell(2, NOT_TRIED, f"{rule.name}: {reason}")
-            report.findings.append(explain.other_gradient(rule.name, found, reason))
+            report.findings.append(by_numbers.other_gradient(rule.name, found, reason))
             report.errors.pop(1, None)  # what is meant otherwise is no error
         elif is_solver(there, found):
             report.tell(2, NOT_TRIED, f"{rule.name} iterates, and backward is right for where that ends, nearly")
-            self.unverified(explain.nearly_right(rule, found), rule.name)
+            self.unverified(by_numbers.nearly_right(rule, found), rule.name)
             self.surrogates[rule.name] = "it iterates"
         elif self.is_bare or not self.is_constrained(rule, Forward(rule), 1):
             report.tell(2, BROKEN, rule.name)
             if told:
                 report.findings = with_lines(there, report.findings)
             else:
-                report.findings += why_wrong(there) or explain.wrong_gradient(there, found)
+                report.findings += why_wrong(there) or by_numbers.wrong_gradient(there, found)
             self.wrong.append(rule)
 
     def is_constrained(self, rule: Rule, map: Any, level: int) -> bool:
@@ -331,7 +331,7 @@ class OnFunctions(Judging):
             return
         if found.only_here:
             report.tell(2, BROKEN, "nan where forward has a slope")
-            report.findings.append(explain.nonfinite_whole(report.name, found))
+            report.findings.append(by_numbers.nonfinite_whole(report.name, found))
             return
         if (past := written_past_autograd(problem, report.name, TOLERANCE[1][problem.bits])) is not None:
             report.tell(2, BROKEN, f"{past.slot or 'what is kept'} is written to past autograd")
@@ -344,14 +344,14 @@ class OnFunctions(Judging):
             self.hooked(hooks, found)
         elif problem.nested:
             report.tell(2, BROKEN, problem.nested[0][0].__name__)
-            report.findings.append(explain.nested_tensors(problem, found))
+            report.findings.append(by_numbers.nested_tensors(problem, found))
             self.goes_on = False
         elif self.by_hand:
             report.tell(2, HOLDS, f"the function itself cuts the graph ({self.by_hand})")
-            report.findings.append(explain.other_gradient(report.name, found, f"it calls {self.by_hand}"))
+            report.findings.append(by_numbers.other_gradient(report.name, found, f"it calls {self.by_hand}"))
         else:
             report.tell(2, BROKEN, "the function as a whole")
-            report.findings.append(explain.whole_differs(problem, found, self.left_out))
+            report.findings.append(by_numbers.whole_differs(problem, found, self.left_out))
 
     def wrong_there(self, found: Answer) -> None:
         """At other inputs than the given ones: the Functions that are wrong there, else the whole."""
@@ -361,13 +361,13 @@ class OnFunctions(Judging):
                 self.first_wrong(rule, again, False)
         if not self.wrong and not self.surrogates:
             self.report.tell(2, BROKEN, "the function as a whole")
-            self.report.findings.append(explain.whole_differs(self.problem, found, self.left_out))
+            self.report.findings.append(by_numbers.whole_differs(self.problem, found, self.left_out))
 
     def hooked(self, hooks: list[Hook], found: Answer) -> None:
         """Hooks that change a gradient: meant so, but for one that does it in place."""
         report, said = self.report, " and ".join(one.said for one in hooks)
         written_over = written(hooks, report.name)
-        report.findings += written_over or [explain.other_gradient(report.name, found, f"{said} changes it")]
+        report.findings += written_over or [by_numbers.other_gradient(report.name, found, f"{said} changes it")]
         report.tell(2, BROKEN if written_over else NOT_TRIED, f"{said} changes the gradient")
         self.by_hand = said  # from here on the derivative of the gradient as it is
 

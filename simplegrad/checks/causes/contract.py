@@ -13,7 +13,7 @@ from ..climb import Gradients, climb
 from ..numbers import largest
 from ..report import Finding
 from ..survey import Question, Truth
-from .common import explanation_of
+from .words import explanation_of
 
 OF_NUMBERS = ("missing_use", "wrong_partial", "double_counted", "unexplained")
 

@@ -10,8 +10,8 @@ from ..forward import Use
 from ..numbers import in_one_row, same, size
 from ..report import Finding
 from ..source import place
-from .common import Relation, explanation_of
 from .examined import SMALL, Examined, gaps_of
+from .words import Relation, explanation_of
 
 MOST_TIMES = 3  # that a person adds one thing up; more is a factor
 

@@ -1,39 +1,47 @@
 """Why the first-order gradient of a custom Function is wrong: its call alone, where the right gradients are known.
 
 The rules go from the plainest cause to the least plain; the first that accounts for the numbers is told. Those about
-uses and slots are the tape's (`partial`, `contributions`). The line is found by running backward (`culprit`).
+uses and slots are the tape's (`partial`, `contributions`). The line is found by running backward (`accused`).
 """
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from ...locks import cached_property
 from .. import source
-from ..climb import Gradients
-from ..forward import Done, Use, uses_of
-from ..numbers import Tolerance, gap, inner_graph, is_floating, near, plain, requires_grad, same, size
+from ..numbers import gap, is_floating, near, plain, size
 from ..report import Finding, Place
 from ..subjects.function import Rule
+from .accused import Accused
 from .captured import captured
-from .common import Relation, explanation_of, factor_in_words
 from .contributions import missing_or_double, scaled_use
-from .culprit import Culprit, culprits, right_statements
-from .examined import SMALL, Examined
+from .examined import SMALL
 from .misnamed import kept_as_another, saving_at, taken_for_another
+from .outputs import FunctionExamined, examined_of, fitted
 from .partial import ignored, ordered
-from .repair import PLAIN, Repair, repairs
-from .samples import Sample, Samples, differentiable, samples_of
-from .suspects import MOST_NOTES, Search
-from .trail import Note, Ran, Site, birth, tensors_in
-from .words import all_in_words, cause_in, explained_by, place_in_words, relation
+from .samples import Sample, samples_of
+from .suspects import Search
+from .trail import Note, Site, birth, tensors_in
+from .words import (
+    Relation,
+    all_in_words,
+    cause_in,
+    explained_by,
+    explanation_of,
+    factor_in_words,
+    place_in_words,
+    relation,
+)
 
-MOST_USES = 60  # operations of forward whose uses are looked at
+
+class Case(Accused):
+    @cached_property
+    def examined(self) -> list[FunctionExamined]:
+        return examined_of(self)
 
 
 def why_wrong(rule: Rule) -> list[Finding]:
@@ -42,18 +50,7 @@ def why_wrong(rule: Rule) -> list[Finding]:
     if joint is None or not joint.wrong:
         return []
     case = Case(rule, joint)
-    for cause in (
-        nonfinite,
-        missing,
-        misnamed,
-        broadcast,
-        of_slots,
-        captured_in,
-        ignores,
-        not_linear,
-        everything,
-        of_uses,
-    ):
+    for cause in CAUSES:
         found = cause(case)
         if found:
             return found
@@ -77,288 +74,7 @@ def with_lines(rule: Rule, findings: list[Finding]) -> list[Finding]:
     return [sharper(finding) for finding in findings]
 
 
-class Case:
-    """A rule whose gradients are wrong at `joint`, samples with gradients for all outputs."""
-
-    def __init__(self, rule: Rule, joint: Samples) -> None:
-        self.rule, self.joint, self.alone = rule, joint, rule.alone
-        self.code = source.code_of(rule.call.backward)
-        self.chosen: dict[int, Repair | None] = {}  # by slot
-
-    @property
-    def name(self) -> str:
-        return self.rule.name
-
-    @property
-    def names(self) -> list[str]:
-        return self.rule.names
-
-    @cached_property
-    def culprits(self) -> list[Culprit]:
-        return culprits(self.joint)
-
-    def culprit_of(self, slot: int) -> Culprit | None:
-        return next((c for c in self.culprits if slot in c.slots), None)
-
-    @cached_property
-    def repairs(self) -> list[Repair]:
-        """Small changes of backward's text that make wrong gradients right."""
-        return repairs(self.joint)
-
-    def repair_of(self, slot: int) -> Repair | None:
-        """The one of this gradient: of several statements that could be changed, in the one that is likely wrong."""
-        if slot not in self.chosen:
-            plain = self.plainest_of(slot)
-            self.chosen[slot] = self.likeliest_of(plain, slot)
-        return self.chosen[slot]
-
-    def rival_of(self, slot: int) -> Repair | None:
-        """One in another statement, close by, that is as likely: a plainer one than what the numbers speak for, one of
-        two where the other statement computes what only looks right, one that nothing tells apart."""
-        found, plain = self.repair_of(slot), self.plainest_of(slot)
-        places = {each.place for each in plain}
-        if found is None or len(places) == 1:
-            return None
-        others = [each for each in plain if each.place != found.place]
-        is_doubtful = len(places) == 2 and bool(places & self.right_statements)
-        rival = next((each for each in others if self.is_tied(each, found, slot)), None) or next(
-            (each for each in others if each.suspicion and (is_doubtful or each.rank < found.rank)), None
-        )
-        return rival if rival is not None and source.together([found.place, rival.place]) else None
-
-    def is_tied(self, one: Repair, other: Repair, slot: int) -> bool:
-        """Whether neither the change, nor the statement, nor the run tells the two apart."""
-        if (one.rank, one.suspicion) != (other.rank, other.suspicion) or one.place in self.right_statements:
-            return False
-        likely = None if one.place.text.strip() in self.forward_texts else self.culprit_of(slot)
-        return likely is not None and not (likely.is_sure and likely.statement == other.place)
-
-    def plainest_of(self, slot: int) -> list[Repair]:
-        of_all = [each for each in self.repairs if each.slots.issuperset(self.joint.wrong)]
-        return plainest(of_all or [each for each in self.repairs if slot in each.slots])
-
-    def likeliest_of(self, found: list[Repair], slot: int) -> Repair | None:
-        if len({each.place for each in found}) > 1:
-            found = [each for each in found if each.place not in self.right_statements] or found
-            found = [each for each in found if each.place.text.strip() not in self.forward_texts] or found
-            found = likeliest(found)
-        places = {each.place for each in found}
-        if places & self.calling and (too_much := [each for each in found if each.after in each.before]):
-            return too_much[0]  # something stands there that is not the call
-        if not found or len(places) == 1 and not places & self.calling:
-            return found[0] if found else None
-        if len(self.ran.notes) > MOST_NOTES:  # to search in a loop takes long: the plainest
-            return None if places & self.calling else found[0]
-        likely = self.culprit_of(slot)
-        named = [each for each in found if likely is not None and each.place == likely.statement]
-        if named and (likely.is_known or likely.is_sure and places & self.calling):
-            return named[0]
-        if places & self.calling:
-            return None
-        least = [each for each in found if each.rank == found[0].rank]
-        return next((each for each in named if each in least and likely.is_sure), least[0])
-
-    @cached_property
-    def right_statements(self) -> set[Place]:
-        return right_statements(self.joint)
-
-    @cached_property
-    def forward_texts(self) -> set[str]:
-        """Statements of forward: where backward repeats one, it computes what forward does, which is right."""
-        code = source.code_of(self.rule.call.cls.forward)
-        return {ast.unparse(node) for node in source.statements(code)} if code else set()
-
-    @cached_property
-    def calling(self) -> set[Place]:
-        """Statements of backward that call other functions of the person's: what is wrong may stand in there."""
-        return {note.site.statement_of(0) for note in self.ran.notes if len(note.site.calls) > 1}
-
-    def place_of(self, slot: int) -> Place | None:
-        """The statement that makes the gradient of an input wrong."""
-        if slot in self.joint.wrong and (repaired := self.repair_of(slot)) is not None:
-            rival = self.rival_of(slot)
-            return repaired.place if rival is None else source.together([repaired.place, rival.place])
-        found = self.culprit_of(slot)
-        if found is None or not found.is_sure:
-            return self.only_statement
-        return source.emptied_after(self.code, found.statement) or found.place
-
-    def place_taking(self, slot: int) -> Place | None:
-        """Where an incoming gradient that is left out belongs: where something stands in its place; else in any of the
-        statements that it could go through."""
-        repaired = self.repair_of(slot)
-        if repaired is not None and repaired.rank <= PLAIN:
-            return repaired.place
-        able = {s.statement for s in Search(self.joint, [slot]).suspects() if not s.is_given}
-        last = self.handed_at(slot)
-        return source.together(able | ({last} if last is not None and not source.only_passes_on(last) else set()))
-
-    def handed_at(self, slot: int) -> Place | None:
-        """The statement that returns a gradient: of a helper's, where backward only passes on what that gives."""
-        gradient = self.ran.returned[slot]
-        return self.ran.handed.get(id(gradient), self.returned_at) if gradient is not None else self.returned_at
-
-    @cached_property
-    def only_statement(self) -> Place | None:
-        """The one that is wrong if backward is, there being no other, here or in a helper."""
-        return None if self.code is None or self.calling else source.only_statement(self.code)
-
-    @cached_property
-    def ran(self) -> Ran:
-        """Backward at the first sample, followed."""
-        return Search(self.joint, self.joint.wrong).run(self.joint.each[0])
-
-    @property
-    def returned_at(self) -> Place | None:
-        if self.code is None:
-            return None
-        return self.ran.returned_at or source.returned_at(self.code)
-
-    @cached_property
-    def examined(self) -> list[FunctionExamined]:
-        """The rule for each of its outputs, a gradient coming in for that one alone."""
-        outputs = self.joint.each[0].outputs or self.alone.forward().outputs
-        places = differentiable(self.alone, tuple(outputs))
-        if len(places) == 1:
-            return [FunctionExamined(self, self.joint, places[0], 1)]
-        each = [(k, samples_of(self.alone, self.rule.bits, k, self.rule.ways)) for k in places]
-        return [FunctionExamined(self, one, k, len(places)) for k, one in each if one is not None and one.wrong]
-
-    def finding(self, code: str, sentence: str, slot: int | None = None, **more: Any) -> Finding:
-        name = self.names[slot] if slot is not None else ""
-        return Finding(code, sentence, **{"entry": self.name, "slot": name, "order": 1, **more})
-
-
-def plainest(repairs: list[Repair]) -> list[Repair]:
-    """Those of the plainest change: signs, and what else is as plain, can be put right in several places."""
-    least = min((each.rank for each in repairs), default=0)
-    return [each for each in repairs if each.rank <= (PLAIN if 0 <= least <= PLAIN else least)]
-
-
-def likeliest(repairs: list[Repair]) -> list[Repair]:
-    """Those of the statements that are likeliest wrong by what they are."""
-    most = max((each.suspicion for each in repairs), default=0)
-    return [each for each in repairs if each.suspicion == most]
-
-
-# -- as the rules of the tape see it -------------------------------------------------------------------------------
-
-
-@dataclass
-class FunctionCall:
-    """One sample: gradients per differentiated input, in the input's shape."""
-
-    sample: Sample
-    returned: Gradients
-    truth: Gradients
-    uses: list[Use] = field(default_factory=list)
-
-
-class FunctionExamined(Examined):
-    """One output of a Function."""
-
-    def __init__(self, case: Case, samples: Samples, output: int, outputs: int) -> None:
-        self.case, self.samples, self.place, self.outputs = case, samples, output, outputs
-        self.names, self.text = case.names, case.name
-        self.calls = [FunctionCall(s, fitted(s), list(s.truth)) for s in samples.each]
-        self.limit = Tolerance(samples.tolerance, 1e-14)
-        self.places = FunctionPlaces(self)
-
-    def with_uses(self) -> FunctionExamined:
-        """The same with what each use in forward contributes, where autograd follows forward."""
-        for call in self.calls:
-            call.uses = uses_at(call.sample)
-        return self
-
-    @property
-    def wrong(self) -> list[int]:
-        return self.samples.wrong
-
-    def fits(self, found: Sequence[Gradients], truth: Sequence[Gradients]) -> bool:
-        """Each input at its own scale: one may be a billion times another."""
-        for fs, ts, call in zip(found, truth, self.calls, strict=True):
-            least = self.samples.least(call.sample)
-            limits = [self.samples.tolerance * size([t]) + 1e-3 * least + 1e-14 for t in call.truth]
-            if not all(same(f, t, limit) for f, t, limit in zip(fs, ts, limits, strict=True)):
-                return False
-        return True
-
-    @property
-    def output(self) -> str:
-        return "the output" if self.outputs == 1 else f"output {self.place}"
-
-    def gradient_of(self, name: str) -> str:
-        if name != self.output:
-            return f"grad_{name.rpartition('.')[2]}"
-        given = [v for v in self.case.code.co_varnames[1 : self.case.code.co_argcount]] if self.case.code else []
-        return given[self.place] if self.place < len(given) else f"grad_{self.place}"
-
-
-class FunctionPlaces:
-    """Lines of a Function's backward and forward."""
-
-    def __init__(self, examined: FunctionExamined) -> None:
-        self.examined, self.case = examined, examined.case
-
-    def returned(self) -> Place | None:
-        return self.case.returned_at
-
-    def output(self) -> Place | None:
-        """Where its incoming gradient arrives."""
-        return source.heading(self.case.code) if self.case.code else None
-
-    def unpacked(self) -> Place | None:
-        """Where it would have to be read."""
-        wrong = self.examined.wrong
-        return self.case.place_of(wrong[0]) if wrong else self.case.returned_at
-
-    def computed(self, i: int) -> Place | None:
-        return self.case.place_of(i)
-
-    def contribution(self, use: Use, factor: float, i: int) -> Place | None:
-        return self.case.place_of(i)
-
-    def adds_equals(self, limit: float) -> bool:
-        """Whether backward adds two equal tensors."""
-        for note in self.case.ran.notes:
-            pair = [a for a in note.args[:2] if isinstance(a, torch.Tensor)]
-            adds = note.operation == "add" and len(pair) == 2 and pair[0].shape == pair[1].shape
-            if adds and bool(((pair[0] - pair[1]).abs() <= limit).all()):
-                return True
-        return False
-
-
-def fitted(sample: Sample) -> Gradients:
-    """What was returned, in the shapes of the inputs, as autograd makes it."""
-    found = []
-    for gradient, truth in zip(sample.returned, sample.truth, strict=True):
-        if gradient is not None and truth is not None:
-            gradient = plain(gradient.detach())
-            with_shape = gradient.sum_to_size(truth.shape) if gradient.shape != truth.shape else gradient
-            gradient = with_shape.to(truth.dtype)
-        found.append(gradient)
-    return found
-
-
-def uses_at(sample: Sample) -> list[Use]:
-    both = zip(sample.outputs, sample.incoming, strict=False)
-    pairs = [(out, g) for out, g in both if is_floating(g) and requires_grad(out)]
-    if not pairs or any(x.is_complex() for x in sample.leaves) or len(sample.forward) > MOST_USES:
-        return []
-    if any(note.in_place and requires_grad(note.made) for note in sample.forward):  # what it was a use of is gone
-        return []
-    loss = sum(inner_graph(o, g) for o, g in pairs)
-    with torch.enable_grad():
-        return uses_of([done for note in sample.forward if (done := _done(note)) is not None], loss, sample.leaves)
-
-
-def _done(note: Any) -> Done | None:
-    if not isinstance(note.made, torch.Tensor) or note.func is None or not note.made.is_floating_point():
-        return None
-    return Done(note.func, note.args, note.kwargs, note.made, (note.site.code.co_filename, note.site.line))
-
-
-# -- rules -----------------------------------------------------------------------------------------------------------
+# -- causes, the plainest first ----------------------------------------------------------------------------------
 
 
 def nonfinite(case: Case) -> list[Finding]:

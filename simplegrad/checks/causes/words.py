@@ -1,14 +1,35 @@
-"""What wrong gradients have in common with the right ones, and what repairs a statement, in plain words."""
+"""What wrong numbers have in common with the right ones, and what repairs a statement, in plain words."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ..numbers import near, plain
 from ..report import Place
-from .common import Relation, explanation_of, factor_in_words
-from .culprit import Culprit
-from .samples import Sample, Samples
+
+if TYPE_CHECKING:
+    from .culprit import Culprit
+    from .samples import Sample, Samples
+
+Relation = float | str | None  # a factor; or how the right ones were changed
+
+
+def factor_in_words(value: Any) -> str:
+    if isinstance(value, complex):
+        return f"({value.real:.4g}{value.imag:+.4g}j)"
+    return f"{value:.4g}" if abs(abs(value) - 1) > 1e-3 else f"{value:.8g}"
+
+
+def explanation_of(relation: Relation) -> str:
+    """What makes the wrong out of the right, as `Finding.explanation` says it."""
+    if relation is None or isinstance(relation, str):
+        return relation or ""
+    if abs(relation + 1) < 1e-6:
+        return "the sign"
+    factor = f"a constant factor of {factor_in_words(abs(relation))}"
+    return factor if relation > 0 else f"the sign, and {factor}"
 
 
 def times_in_words(factor: float) -> str:

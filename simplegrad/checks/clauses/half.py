@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from .. import source
+from ..causes.by_numbers import steps_apart
 from ..looks import FLOOR, reach
 from ..numbers import drawn, moved, plain
 from ..report import Finding
@@ -31,7 +31,7 @@ def grossly_wrong(problem: Problem) -> Finding | None:
         for i, name in enumerate(problem.names):
             told = [_apart(problem, i, gradients[i], outputs, step) for step in STEPS]
             if all(apart > GROSS for apart, _, _ in told):
-                return _finding(problem, name, *told[0][1:])
+                return steps_apart(problem, name, *told[0][1:])
     except Exception:  # it cannot be moved so far
         return None
     return None
@@ -59,19 +59,3 @@ def _apart(problem: Problem, i: int, gradient: Any, outputs: Sequence[torch.Tens
 
 def _eps(outputs: Sequence[torch.Tensor]) -> float:
     return max((torch.finfo(y.dtype).eps for y in outputs if y.dtype in HALF), default=2.0**-8)
-
-
-def _finding(problem: Problem, name: str, said: float, found: float) -> Finding:
-    calls = list({call.cls: call for call in problem.calls}.values())
-    code = source.code_of(calls[0].backward) if len(calls) == 1 else None
-    whose = f"backward of {calls[0].name}" if len(calls) == 1 else "the function"
-    return Finding(
-        "wrong_gradient",
-        f"The gradient that {whose} gives for {name} is not what its values say, also where they move so far that the "
-        f"steps of half precision are small beside it: along one random direction {said:.3g}, where they say "
-        f"{found:.3g}.",
-        entry=calls[0].name if len(calls) == 1 else "",
-        slot=name,
-        read_at=source.returned_at(code),
-        order=1,
-    )

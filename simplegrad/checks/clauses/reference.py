@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ...torch_private import tree_flatten, tree_unflatten
-from ..causes import explain
+from ..causes.by_numbers import unlike_reference
 from ..kinks import elements
 from ..numbers import gap, largest, plain
 from ..report import BROKEN, HOLDS, Finding, Report
@@ -54,7 +54,7 @@ def _gradients(problem: Problem, report: Report, found: list, truth: list, moved
         apart, limit = gap(given, expected), _limit(expected, [m[i] for m in moved], rounding)
         errors[name] = apart
         if apart > limit:
-            report.findings.append(explain.unlike_reference(problem, report.name, name, apart, limit))
+            report.findings.append(unlike_reference(problem, report.name, name, apart, limit))
         unknown = ~torch.isfinite(expected) & (given != expected)
         if bool(unknown.any()):
             said = (

@@ -14,8 +14,8 @@ from ...quiet import muted
 from ...torch_bridge.calls import Call
 from ...torch_private import is_compiled, operator_called, tree_flatten
 from ..alike import State
-from ..causes import explain
 from ..causes.overwritten import overwritten
+from ..causes.raises import heading_of, raised
 from ..clauses.given import nonfinite, of_call
 from ..report import BROKEN, HOLDS, NOT_TRIED, Finding, Report
 from ..words import said_by
@@ -95,9 +95,9 @@ def run_as_given(fn: Callable, inputs: tuple[Any, ...], report: Report) -> Probl
             report.tell(1, NOT_TRIED, "torch.autograd.grad is refused")
             report.findings.append(Finding("unverified", said_by(error)))
             return None
-        told = overwritten(given, explain.raised(error, report.name, 1, given.calls, given.is_forward))
+        told = overwritten(given, raised(error, report.name, 1, given.calls, given.is_forward))
         if told.read_at is None and given.is_forward:  # not even entered: the arguments do not fit
-            told = replace(told, read_at=explain.heading_of(fn))
+            told = replace(told, read_at=heading_of(fn))
         report.findings.append(told)
         report.tell(1, BROKEN, "it raises")
         return None
@@ -145,9 +145,9 @@ def opened(fn: Callable, inputs: tuple[Any, ...], report: Report, given: Problem
         problem.state.restore(thorough=True)
         problem.state = State(problem.kept, [*problem.outer, *holders])
         return problem
-    told = explain.raised(*failure)
+    told = raised(*failure)
     if told.read_at is None and failure[-1]:  # not even entered: the arguments do not fit
-        told = replace(told, read_at=explain.heading_of(fn))
+        told = replace(told, read_at=heading_of(fn))
     report.findings.append(told)
     return None
 

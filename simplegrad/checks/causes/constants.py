@@ -1,28 +1,26 @@
-"""Findings in words: the value, the lines, the gradient that is lost, and code to write instead."""
+"""What autograd takes for a constant in a second order, told: an escaped temporary, a graph that backward cuts.
+
+What is lost was measured by `detector`; here it gets its lines, the gradient that it drops, and code to write instead.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import traceback
 from typing import Any
 
 import torch
 
 from ...torch_bridge.calls import Call
 from .. import source
-from ..looks import Answer, Look
 from ..numbers import plain
 from ..report import Finding, Place
-from ..subjects.function import Rule
-from ..subjects.problem import Problem
 from ..watch import ValueWatch
-from ..words import first_line, ordinal, said_by
+from ..words import ordinal
 from .cut import DATA, cut_of
 from .detector import INNER, UNTRACKED, Examination, Examiner, Held
 from .dropped import dropped_gradients
-from .owner import NOT_THE_USERS, Owner, user_line
+from .owner import Owner
 from .reads import read_at
-from .returned import refused
 from .trail import Note, followed
 
 
@@ -249,218 +247,4 @@ def _return_it(shown: str) -> str:
         f"# or return it from forward, and drop it in a function around apply\n"
         f"return ..., {shown}\n"
         f"def backward(ctx, ..., grad_{shown}):  # and add what grad_{shown} passes on to the inputs"
-    )
-
-
-# -- everything else -----------------------------------------------------------------------------------------------
-
-
-def raised(error: Exception, name: str, level: int, calls: list[Call] = (), is_forward: bool = False) -> Finding:
-    """Forward or backward raised an error."""
-    when = f"the {ordinal(level)} derivative"
-    if level == 1:
-        when = "forward" if is_forward else "backward (with create_graph=True)"
-    sentence = f"{when} raises {said_by(error)}"
-    where, wrong = user_line(error), refused(calls)
-    if where is None and wrong is not None:  # PyTorch objected once backward had returned
-        return Finding(
-            wrong.code,
-            f"{wrong.sentence}. PyTorch says: {first_line(error)}",
-            entry=wrong.call.name,
-            read_at=wrong.at,
-            order=level,
-            fix=wrong.fix,
-        )
-    device = next((call.autocast for call in calls if call.autocast), "")
-    fix = AUTOCAST.format(device=device) if device and "dtype" in sentence and not is_forward else ""
-    return Finding("raises", sentence, entry=name, read_at=where, order=level, fix=fix)
-
-
-AUTOCAST = """# forward ran under torch.autocast, and backward runs without it unless both are decorated
-@torch.amp.custom_fwd(device_type="{device}")
-def forward(ctx, ...):
-@torch.amp.custom_bwd(device_type="{device}")
-def backward(ctx, ...):"""
-
-
-def heading_of(fn: Any) -> Place | None:
-    """Where a person's function begins: a Function's forward, a module's, or the function itself."""
-    owner = getattr(fn, "__self__", None)
-    is_apply = isinstance(owner, type) and issubclass(owner, torch.autograd.Function)
-    code = source.code_of(owner.forward if is_apply else fn.forward if isinstance(fn, torch.nn.Module) else fn)
-    return None if code is None or code.co_filename.startswith(NOT_THE_USERS) else source.heading(code)
-
-
-def wrong_gradient(rule: Rule, found: Answer) -> list[Finding]:
-    """Backward is not the derivative of forward."""
-    code = source.code_of(rule.call.backward)
-    several = len({look.output for look in found.looks}) > 1
-    each = "; ".join(_beside(look, several) for look in largest(found).values())
-    return [
-        Finding(
-            "wrong_gradient",
-            f"backward of {rule.name} is not the derivative of its forward: along one random direction, {each}.",
-            entry=rule.name,
-            slot=", ".join(largest(found)),
-            read_at=source.returned_at(code),
-            order=1,
-        )
-    ]
-
-
-def largest(found: Answer) -> dict[str, Look]:
-    """Of each input whose gradient is wrong the look that shows it most."""
-    worst: dict[str, Look] = {}
-    for look in found.wrong:
-        if look.input not in worst or look.gap > worst[look.input].gap:
-            worst[look.input] = look
-    return worst
-
-
-def _beside(look: Look, several: bool = False) -> str:
-    whose = f"for {look.input}{f' and {look.output}' if several else ''}"
-    return f"{whose} it gives {look.told:.4g} where differences of forward give {look.slope.value:.4g}"
-
-
-def nearly_right(rule: Rule, found: Answer) -> str:
-    """Of a solver that may stop early: how far apart the two are."""
-    each = "; ".join(_beside(look) for look in largest(found).values())
-    return (
-        f"forward of {rule.name} iterates, and backward reads what came out of it. Its gradient is near the derivative "
-        f"of what forward computes, but not equal to it: along one random direction, {each}. A backward that is right "
-        f"for the solution differs so much where forward stops early; a backward that is a little wrong does as well."
-    )
-
-
-def other_gradient(name: str, found: Answer, reason: str) -> Finding:
-    """The gradient is another than forward's derivative, and meant so."""
-    each = "; ".join(_beside(look) for look in largest(found).values())
-    return Finding(
-        "other_gradient",
-        f"The gradient of {name} is not the derivative of its forward, and counts as meant so, since {reason}: along "
-        f"one random direction, {each}. Its own derivative is judged by what backward gives.",
-        entry=name,
-        order=1,
-    )
-
-
-def nonfinite_whole(name: str, found: Answer) -> Finding:
-    """Of no Function in it: an operation of torch gives nan where the whole has a slope."""
-    each = "; ".join(_beside(look) for look in largest(found).values())
-    return Finding(
-        "nonfinite_gradient",
-        f"At the given inputs the gradient of {name} is not finite where its values have a finite slope: along these "
-        f"elements, {each}. A branch that is not taken, hidden by where() say, sends back 0 times infinity: give it "
-        f"numbers that it can bear before where() picks.",
-        entry=name,
-        slot=", ".join(largest(found)),
-        order=1,
-    )
-
-
-def nested_tensors(problem: Problem, found: Answer) -> Finding:
-    """A Function was given tensors inside of a container, where autograd does not follow them."""
-    cls, code, line = problem.nested[0]
-    each = "; ".join(_beside(look) for look in largest(found).values())
-    return Finding(
-        "missing_gradient",
-        f"{cls.__name__}.apply was given tensors inside of a list, a tuple or a dict. Autograd follows direct "
-        f"arguments only, so no gradient gets through to them: {each}.",
-        entry=cls.__name__,
-        slot=", ".join(largest(found)),
-        read_at=source.place(code, line),
-        order=1,
-        fix=f"{cls.__name__}.apply(*tensors)  # and forward(ctx, *tensors), with one gradient for each",
-    )
-
-
-def unlike_reference(problem: Problem, name: str, slot: str, gap: float, limit: float) -> Finding:
-    """The gradient of one input is another than the reference's."""
-    calls = list({call.cls: call for call in problem.calls}.values())
-    code = source.code_of(calls[0].backward) if len(calls) == 1 else None
-    return Finding(
-        "wrong_gradient",
-        f"The gradient of {name} for {slot} differs from the reference's by up to {gap:.3g}, where rounding of the "
-        f"inputs explains {limit:.2g}.",
-        entry=calls[0].name if len(calls) == 1 else name,
-        slot=slot,
-        read_at=source.returned_at(code),
-        order=1,
-    )
-
-
-def whole_differs(problem: Problem, found: Answer, left_out: list[str]) -> Finding:
-    """Each Function is right alone, and the whole is not: something between the calls, or one that was left out."""
-    each = "; ".join(_beside(look) for look in largest(found).values())
-    names = ", ".join(dict.fromkeys(call.name for call in problem.calls)) or "the function"
-    alone = (
-        "Each Function in it is right when it is run alone; a value may change between its forward and its backward."
-    )
-    if left_out:
-        alone = f"It may be {' or '.join(left_out)}, which could not be run alone."
-    return Finding(
-        "unexplained",
-        f"The gradient of the whole is not the derivative of its values: along one random direction, {each}. {alone}",
-        entry=names,
-        order=1,
-    )
-
-
-# what autograd says where a backward computes in a way that it cannot follow: loud, whoever meant it
-REFUSALS = (
-    "once_differentiable",
-    "not implemented",
-    "Can't call numpy() on Tensor",
-    "modified by an inplace operation",
-    "don't support automatic differentiation",
-    "no autograd formula was registered",
-)
-
-
-def is_refusal(error: Exception) -> bool:
-    """Whether a backward says itself that it goes no further: by a `raise` of its own, or where autograd ends."""
-    if isinstance(error, NotImplementedError):
-        return True
-    said = str(error)
-    if any(words in said for words in REFUSALS):
-        return True
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(NOT_THE_USERS)]
-    return bool(frames) and (frames[-1].line or "").lstrip().startswith(("raise ", "raise(", "assert "))
-
-
-def first_order_only(error: Exception, name: str, level: int) -> Finding:
-    """Loud, as it should be: no number comes out that could be wrong."""
-    return Finding(
-        "first_order_only",
-        f"the {ordinal(level)} derivative of {name} is refused: {said_by(error)}",
-        entry=name,
-        read_at=user_line(error),
-        order=level,
-    )
-
-
-def unexplained(
-    calls: list[Call], wrong: list[str], level: int, found: list[Examination | None], has_nan: bool = False
-) -> Finding:
-    """The numbers disagree and no value was found that says why."""
-    names = ", ".join(dict.fromkeys(call.name for call in calls)) or "the function"
-    if has_nan:
-        return Finding(
-            "unexplained",
-            f"The {ordinal(level)} derivative of {names} is not a finite number for {', '.join(wrong)}, "
-            f"where differences of the first-order gradient are finite: a root or a quotient at 0, perhaps.",
-            entry=names,
-            order=level,
-        )
-    hidden = [e.call.name for e in found if e is not None and not e.is_complete]
-    why = (
-        f"backward of {hidden[0]} reads something that was not found"
-        if hidden
-        else "no value was found that explains it"
-    )
-    return Finding(
-        "unexplained",
-        f"The {ordinal(level)} derivative of {names} is wrong for {', '.join(wrong)}, and {why}.",
-        entry=names,
-        order=level,
     )
