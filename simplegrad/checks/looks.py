@@ -15,7 +15,7 @@ from typing import Protocol
 import torch
 
 from .numbers import STEPS, Slope, close, drawn, in_one_row, moved, plain, steepest
-from .words import said_by
+from .words import said_within
 
 POINTS = ((0, 0.0), (1, 1e-3), (2, 1e-2))  # (draw, relative distance from the given point)
 DECADES = 4.0  # elements of one tensor whose sizes are further apart are moved, and weighted, apart
@@ -173,7 +173,7 @@ def attempted(map: Map, draw: int, jitter: float, quick: float = 0.0) -> list[Lo
     try:
         return look_at(map, beside(map.at, draw, jitter), draw, quick)
     except Exception as error:
-        return f"it raises {said_by(error)}"
+        return f"it raises {said_within(error)}"
 
 
 def beside(at: list[torch.Tensor], draw: int, jitter: float) -> list[torch.Tensor]:

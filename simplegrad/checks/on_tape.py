@@ -35,7 +35,7 @@ from .subjects.tape import TapeGradient, TapeSubject, Through, rules_on
 from .survey import Question, Truth, Wrong, chosen_truth
 from .taylor import remainders
 from .untried import ON_TAPE
-from .words import said_by
+from .words import said_by, said_within
 
 
 def check_on_tape(case: Case, reference: Callable | None, order: int) -> Report:
@@ -322,6 +322,6 @@ def referenced(case: Case, truth: Truth, values: list[torch.Tensor]) -> list[Var
         at = raised_at(error)
         where = f" (at {at})" if at else ""
         raise ValueError(
-            f"check({case.name}): its reference could not be run: {said_by(error)}{where}. "
+            f"check({case.name}): its reference could not be run: {said_within(error)}{where}. "
             f"It takes the same inputs as {case.name}, and returns Variables."
         ) from error

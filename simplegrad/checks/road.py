@@ -23,7 +23,7 @@ from .looks import Answer
 from .report import BROKEN, CLAUSES, CORRECT, HOLDS, NOT_TRIED, Finding, Report
 from .subjects.others import Other
 from .subjects.subject import Forward, Gradient, Rule, Subject
-from .words import ordinal, said_by
+from .words import ordinal, said_by, said_within
 
 TOLERANCE = {1: {64: 1e-4, 32: 5e-3}, 2: {64: 1e-4, 32: 5e-3}}  # by order (2 and up are alike) and precision
 
@@ -226,7 +226,7 @@ def try_clauses(judging: Judging, rule: Rule) -> None:
         try:
             tried = clause(rule)
         except Exception as error:  # at the given values it ran: it needs something that is not here
-            tried = Tried(NOT_TRIED, f"{rule.name} raises {said_by(error)}")
+            tried = Tried(NOT_TRIED, f"{rule.name} raises {said_within(error)}")
         if tried is None:
             continue
         judging.report.tell(number, tried.state, tried.why)

@@ -16,4 +16,9 @@ def first_line(error: BaseException) -> str:
 
 def said_by(error: BaseException) -> str:
     """The kind of an error and its first line: `ValueError: too many elements`."""
-    return f"{type(error).__name__}: {first_line(error).rstrip('.')}"
+    return f"{type(error).__name__}: {first_line(error)}"
+
+
+def said_within(error: BaseException) -> str:
+    """The same in the middle of a sentence."""
+    return said_by(error).rstrip(".")

@@ -10,7 +10,7 @@ import torch
 from ..numbers import directions, moved
 from ..report import BROKEN, HOLDS, NOT_TRIED, Finding, Place
 from ..subjects.function import Rule
-from ..words import said_by
+from ..words import said_within
 from .applied import applied, raised_in
 from .forward_mode import SLIPS
 from .steps import returned_at
@@ -42,10 +42,10 @@ def batched(rule: Rule) -> Tried | None:
             at = raised_in(error, own) if own is not None else None
             if at is not None:
                 return Tried(BROKEN, "vmap raises", [vmap_raises(rule, error, batch, at)])
-            refused = said_by(error)
+            refused = said_within(error)
             continue
         except Exception as error:  # a rule that cannot be generated, or that refuses
-            refused = said_by(error)
+            refused = said_within(error)
             continue
         for k, (a, b) in enumerate(zip(found, loop, strict=True)):
             if apart(a, b):
@@ -111,5 +111,5 @@ def wrong_vmap(rule: Rule, k: int, batch: Batch, said: torch.Tensor, expected: t
 
 
 def vmap_raises(rule: Rule, error: Exception, batch: Batch, at: Place) -> Finding:
-    sentence = f"the vmap rule of {rule.name} raises {said_by(error)} for in_dims={batch.dims}."
+    sentence = f"the vmap rule of {rule.name} raises {said_within(error)} for in_dims={batch.dims}."
     return Finding("wrong_vmap", sentence, entry=rule.name, read_at=at, order=0)

@@ -17,7 +17,7 @@ from ..report import BROKEN, HOLDS, NOT_TRIED, Finding
 from ..subjects.function import Rule
 from ..subjects.subject import gradient_of
 from ..turns import TakenByOthers, forward_mode_level
-from ..words import said_by
+from ..words import said_within
 from .applied import applied, raised_in
 from .steps import returned_at
 from .tried import Tried
@@ -39,13 +39,13 @@ def forward_mode(rule: Rule) -> Tried | None:
         together = tangents(rule, every)
     except SLIPS as error:
         if not raised_in(error, rule.call.cls.jvp):
-            return Tried(NOT_TRIED, f"jvp could not be run: {said_by(error)}")
+            return Tried(NOT_TRIED, f"jvp could not be run: {said_within(error)}")
         return Tried(BROKEN, "jvp raises", [jvp_raises(rule, error)])
     except TakenByOthers as error:
         said = f"jvp of {rule.name} could not be tried: {error}. Check it while no other thread is."
         return Tried(NOT_TRIED, str(error), [Finding("unverified", said, rule.name)])
     except Exception as error:  # it refuses, or forward mode does not know an operation of forward
-        return Tried(NOT_TRIED, f"jvp could not be run: {said_by(error)}")
+        return Tried(NOT_TRIED, f"jvp could not be run: {said_within(error)}")
     found = wrong_of(rule, every, together)
     for i in range(len(rule.values)):
         if found or len(rule.values) == 1:
@@ -125,7 +125,7 @@ def wrong_jvp(rule: Rule, ways: list[torch.Tensor], k: int, said: str, expected:
 
 
 def jvp_raises(rule: Rule, error: Exception) -> Finding:
-    sentence = f"jvp of {rule.name} raises {said_by(error)} as soon as forward mode calls it."
+    sentence = f"jvp of {rule.name} raises {said_within(error)} as soon as forward mode calls it."
     return Finding("wrong_jvp", sentence, entry=rule.name, read_at=raised_in(error, rule.call.cls.jvp), order=1)
 
 
@@ -137,7 +137,7 @@ def over_reverse(rule: Rule, ways: list[torch.Tensor]) -> Tried:
     try:
         given = gradient_tangents(rule, ways)
     except Exception as error:  # an operation of backward that forward mode does not know, say
-        return Tried(HOLDS, f"forward over reverse not tried: {said_by(error)}")
+        return Tried(HOLDS, f"forward over reverse not tried: {said_within(error)}")
     if rule.bits != 64:
         return Tried(HOLDS, "forward over reverse is not tried in single precision")
     steady = [gradient_slope(rule, ways, h) for h in (1e-4, 1e-5)]

@@ -15,7 +15,7 @@ import torch
 
 from ..report import BROKEN, HOLDS, NOT_TRIED, Finding
 from ..subjects.subject import Gradients, Rule, Run
-from ..words import said_by
+from ..words import said_within
 from .steps import parted
 from .tried import Tried, apart
 
@@ -29,7 +29,7 @@ def layouts(rule: Rule) -> Tried:
     try:
         once, again = run.returned(dense), run.returned(dense)
     except Exception as error:  # that a graph is gone through twice is another clause's question
-        return Tried(NOT_TRIED, f"two backwards of one graph: {said_by(error)}")
+        return Tried(NOT_TRIED, f"two backwards of one graph: {said_within(error)}")
     if any(map(apart, once, again)):
         return Tried(NOT_TRIED, "two backwards of one graph differ")
     refused, broken = [], []
@@ -126,7 +126,7 @@ def layout_refused(rule: Rule, dense: list, which: int, variant: Variant, error:
     slot = GRADIENT if len(dense) == 1 else f"{GRADIENT} of {rule.made[which]}"
     sentence = (
         f"{rule.backward_said} raises where {slot} is {variant.name}, and runs where the same numbers are contiguous: "
-        f"{said_by(error)}. What comes after it decides how its incoming gradient lies in memory."
+        f"{said_within(error)}. What comes after it decides how its incoming gradient lies in memory."
     )
     fix = fix_of(rule, which, variant.name == OFFSET)
     at = rule.raised_at(error)

@@ -6,7 +6,7 @@ from .. import source
 from ..report import BROKEN, HOLDS, NOT_TRIED, Finding, Place
 from ..subjects.function import Rule
 from ..subjects.operator import Operator, refused_by_opcheck
-from ..words import said_by
+from ..words import said_within
 from .tried import Tried
 
 
@@ -18,7 +18,7 @@ def operators(rule: Rule) -> Tried | None:
     try:
         refused = refused_by_opcheck(operator, rule.call.cls.lists.joined(rule.call.args))
     except Exception as error:  # opcheck itself could not go on
-        return Tried(NOT_TRIED, f"opcheck raises {said_by(error)}")
+        return Tried(NOT_TRIED, f"opcheck raises {said_within(error)}")
     schema = refused.pop("test_schema", "")
     if schema:
         return Tried(BROKEN, "opcheck: test_schema", [wrong_schema(operator, schema)])

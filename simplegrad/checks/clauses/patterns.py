@@ -12,7 +12,7 @@ from ..numbers import directions, inner, largest, moved, plain, slope, unlike
 from ..questions import MOST_OUTPUTS
 from ..report import Finding, Place
 from ..subjects.subject import Gradients, Rule
-from ..words import said_by
+from ..words import said_by, said_within
 from .steps import returned_at, watched
 
 TOLERANCE = {64: 1e-9, 32: 1e-4}
@@ -52,7 +52,7 @@ def _first(rule: Rule, known: tuple[int, ...]) -> Finding | None:
     try:
         found = _of_some(rule, known)
     except Exception as error:
-        how = f"raises where zeros would do: {said_by(error)}"
+        how = f"raises where zeros would do: {said_within(error)}"
         return _none_finding(rule, left, how, rule.raised_at(error))
     if _differ(rule, found, expected) and not _is_wrong_otherwise(rule, known, found):
         at = returned_at(lambda: _of_some(rule, known), rule.code)
@@ -91,7 +91,7 @@ def _second(rule: Rule, known: tuple[int, ...]) -> Finding | None:
     try:
         found = rule.run(rule.values).second(_some(rule, known), weights)
     except Exception as error:
-        how = f"cannot be differentiated again: {said_by(error)}"
+        how = f"cannot be differentiated again: {said_within(error)}"
         return _none_finding(rule, left, how, rule.raised_at(error), 2)
     if _differ(rule, found[:count], expected[:count]) and not _is_wrong_otherwise(rule, known, _of_some(rule, known)):
         at = returned_at(lambda: _of_some(rule, known), rule.code)
@@ -108,7 +108,7 @@ def _nothing_known(rule: Rule) -> Finding | None:
     try:
         found = rule.run(rule.values).undefined()
     except Exception as error:
-        how = f"raises where zeros would do: {said_by(error)}"
+        how = f"raises where zeros would do: {said_within(error)}"
         return _none_finding(rule, rule.made, how, rule.raised_at(error))
     if _differ(rule, found, expected, rule.gradient):
         at = returned_at(lambda: rule.run(rule.values).undefined(), rule.code)
