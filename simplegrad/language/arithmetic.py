@@ -10,7 +10,6 @@ from numbers import Real
 import torch
 
 from ..engine import TapeError, Variable, current_tape
-from ..ops import TABLE
 from ..trace import LimitError
 from .errors import RunError
 from .leaves import check_size, shown
@@ -24,8 +23,6 @@ _COMPARED = {ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast
 _COMPARED |= {ast.Eq: operator.eq, ast.NotEq: operator.ne}
 _SIGNS = {"-": operator.neg, "+": operator.pos, "~": operator.invert}
 _NONE: dict = {}  # no keywords
-# As large as what they are given, and as quick as it is small.
-_OF_EACH = {op.name for op in TABLE.values() if op.pointwise and len(op.vjps) == 1} - {"polygamma"}
 NO_VALUE = "a gradient that is a known zero, or what a function without 'return' gives"
 MOST_SHOWN = 60  # characters of a piece of the text in a message
 
@@ -271,9 +268,7 @@ class Arithmetic:
     def guarded(self, node: ast.AST, compute: Callable, arguments: Sequence, keywords: dict = _NONE):
         """compute(…), where what torch says of it is told with the operation and the shapes."""
         try:
-            if getattr(compute, "__name__", "") in _OF_EACH:
-                return compute(*arguments, **keywords)
-            with self.guard.sizes:
+            with self.guard.sizes.where_needed(getattr(compute, "__name__", ""), (*arguments, *keywords.values())):
                 return compute(*arguments, **keywords)
         except (RunError, LimitError):
             raise

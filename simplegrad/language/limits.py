@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from ..engine import Observer, Variable
+from ..engine import Observer, Variable, current_tape
 from ..trace import LimitError
 from .sizes import SizesFirst
 
@@ -61,6 +61,7 @@ class Guard(Observer):
         self.clock = time.thread_time if limits.own_time else time.monotonic
         self.end = self.clock() + limits.seconds
         self.kernels = 0
+        self.looks = ExitStack()
         self.sizes = SizesFirst(self.shape, limits.elements, limits.total, self.kernel, self.parts)
 
     def statement(self) -> None:
@@ -88,6 +89,14 @@ class Guard(Observer):
             yield
         finally:
             self.depth -= 1
+
+    @contextmanager
+    def in_pass(self) -> Iterator[None]:
+        """Of its entries those that may make something large are asked, each alone; see `visit_begun`."""
+        try:
+            yield
+        finally:
+            self.looks.close()
 
     def event(self) -> None:
         """Something happens that the trace will show."""
@@ -139,8 +148,10 @@ class Guard(Observer):
 
     def visit_begun(self, index: int, dL_doutputs: list) -> None:
         self.event()
+        self.looks.enter_context(self.sizes.around(current_tape().rows.entry(index)))
 
     def visited(self, index: int, state: str, dL_doutputs: list, dL_dinputs: list) -> None:
+        self.looks.close()
         self.event()
 
     def accumulated(self, key, contribution: Variable | None, total: Variable | None) -> None:

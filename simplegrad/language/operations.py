@@ -192,7 +192,7 @@ class Operations(Arithmetic):
         for word, mode in modes.items():
             if not isinstance(mode, str):
                 raise RunError(f"{self.text(node)}: {word} is a word, {word}='{self.modes[word]}', not {shown(mode)}.")
-        with self.guard.inside(), self.guard.sizes:
+        with self.guard.inside(), self.guard.in_pass():
             return Gradients(grad(loss, wanted, **modes), loss, wanted)
 
     # --- aggregates --------------------------------------------------------------------------------------------------
@@ -206,7 +206,7 @@ class Operations(Arithmetic):
         if not any(isinstance(each, Variable) for each in arguments):
             raise RunError(f"{called_as}: an aggregate computes on tensors; write tensor(2.0) for a number.")
         try:
-            with self.guard.inside(), self.guard.sizes:
+            with self.guard.inside(), self.guard.sizes.where_needed("", (*arguments, *keywords.values())):
                 result = chosen(*arguments, **keywords)
         except LimitError:
             raise

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from simplegrad import Program
-from simplegrad.language import DEFAULT_LIMITS, EXAMPLES, Limits, limits
+from simplegrad.language import DEFAULT_LIMITS, EXAMPLES, Limits, limits, sizes
 from simplegrad.trace import recorder
 from simplegrad.trace.events import LimitReached
 
@@ -279,3 +279,41 @@ def test_polygamma_far_below_zero_is_cut_off_before_it_counts_up():
     """A round for each whole number up to zero, for each element, within one step: minutes."""
     assert cut("x = rand(10000)\ny = (x * 0 - 100000.5).polygamma(2)").error.what == "entries"
     assert Program.parse("x = rand(10)\ny = (x - 5.5).polygamma(2)").run().error is None
+
+
+ORDINARY = """x, y, w = randn(16, 4), randn(16, 1), randn(4, 1)
+for i in range(3):
+    L = ((x @ w).tanh() - y).square().mean()
+    dw, = grad(L, [w])
+    w = w - 0.1 * dw
+"""
+
+
+def test_what_cannot_make_anything_large_is_not_looked_at(monkeypatch):
+    """A look takes longer than an operation on a few elements: ordinary programs took two to four times as long."""
+    looks = []
+    monkeypatch.setattr(sizes.SizesFirst, "__enter__", lambda self: looks.append(self) or self)
+    monkeypatch.setattr(sizes.SizesFirst, "__exit__", lambda self, *error: None)
+    trace = Program.parse(ORDINARY).run()
+    assert trace.error is None and trace.pass_count == 3
+    assert not looks
+    Program.parse("x = rand(4)\nx.repeat(3)\nx.repeat(300)").run()
+    assert len(looks) == 1
+
+
+def test_what_was_asked_once_is_known():
+    program = Program.parse("x = rand(40, 40)\ny = layer_norm(x @ x.T, (40,))\ngrad(y.sum(), [x])")
+    assert program.run().error is None
+    asked = sizes.too_large.cache_info()
+    assert program.run().error is None
+    again = sizes.too_large.cache_info()
+    assert again.misses == asked.misses and again.hits > asked.hits
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["interpolate(x.reshape(1, 1, 1, -1), scale_factor=9000.0)", "avg_pool2d(rand(1, 1, 300, 300), 300, 1, 150)"]
+    + ["cdist(x, rand(90000, 1))", "where(x > 0, rand(400, 1), rand(1, 400))"],
+)
+def test_a_step_on_the_way_is_not_too_large_either(text):
+    assert cut(f"x = rand(400).reshape(-1, 1)\ny = {text}").error.what == "elements"
