@@ -201,8 +201,9 @@ class CompiledAggregate(Aggregate):
                     raise
                 reason = reason or said_of(error)
         raise UnfitError(
-            f"no shapes were found that {self.name} computes on, {reason}. If there are such, call it once: its code "
-            f"is for the shapes of the latest call. Or give example inputs: compile_aggregate(f, example=(x, …))."
+            f"no shapes were found that {self.name} computes on, {reason}.",
+            "If there are such, call it once: its code is for the shapes of the latest call. Or give example inputs: "
+            "compile_aggregate(f, example=(x, …)).",
         )
 
     @property

@@ -25,7 +25,12 @@ class CompileError(ValueError):
 
 
 class UnfitError(CompileError, RuntimeError):
-    """Inputs of shapes that the expression does not compute on. The message says which step, and with what shapes."""
+    """Inputs of shapes that the expression does not compute on. `told`: which step, and with what shapes; the message
+    says too what to do about it in Python, where something can be done."""
+
+    def __init__(self, told: str, to_do: str = ""):
+        self.told = told
+        super().__init__(f"{told} {to_do}".strip())
 
 
 class UnknownSizeError(CompileError):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from ..compiler import CompiledAggregate, CompileError, compile_aggregate
+from ..compiler.symbols import UnfitError
 from ..language import DEFAULT_LIMITS, ProgramError, pack, unpack
 from ..language.limits import Guard, watched_by
 from ..language.starter import own_program
@@ -90,7 +91,7 @@ def with_example(text: str, written: str, name: str) -> CompiledAggregate:
     except LimitError as error:
         raise ProgramError(f"this is too much to compile: at most {error.limit:g} {error.what}.") from None
     except CompileError as error:
-        raise ProgramError(str(error)) from None
+        raise ProgramError(error.told if isinstance(error, UnfitError) else str(error)) from None
     aggregate.name = name
     aggregate.link = pack(f"{written}\n{text}")
     aggregate.example = lambda: inputs

@@ -33,6 +33,7 @@ from ..trace import Trace  # noqa: E402
 from . import assets, compare_view, pytorch_view, runs_view  # noqa: E402
 from .figure import plotted  # noqa: E402
 from .parts import player_part  # noqa: E402
+from .straight import straight  # noqa: E402
 from .views import TraceView  # noqa: E402
 
 PANELS = {0: 0, 1: 5, 2: 8}  # how many panels alone.js mounts, by the number of sides
@@ -168,7 +169,7 @@ def page(
     started_at(start, views, player.get("aligned_steps"))
     head = player_part(views, start=start, charts=len(views), panels=PANELS[len(views)], address=address, **player)
     told = {"facts": None, "tables": [], "codes": [], "notices": [], **told}
-    told |= {"player": head, "sides": [_side(view) for view in views]}
+    told |= {"title": straight(told["title"]), "player": head, "sides": [_side(view) for view in views]}
     data = {"sg-told": _packed(told)}
     data |= {f"sg-trace-{i}": _smaller(view.payload) for i, view in enumerate(views)}
     for i, view in enumerate(views):
@@ -211,7 +212,7 @@ def _text(words: str) -> str:
 
 
 def _side(view: TraceView) -> dict:
-    return {"id": view.id, "title": view.name, "alt": view.alt, **_drawn(view)}
+    return {"id": view.id, "title": straight(view.name), "alt": view.alt, **_drawn(view)}
 
 
 def _opened(view: TraceView, start: int) -> dict:

@@ -16,6 +16,8 @@ SYMBOLS = {
     "relu_backward": "relu′", "softmax_backward": "smax′",
     "mm": "@", "bmm": "@", "addmm": "@+", "view": "rsh", "unsafeview": "rsh", "t": "T", "expandasstrided": "⇔",
     "where": "?:", "where_left": "?:", "where_right": "?:", "masked": "mask", "scaled": "×w", "stack": "stk",
+    "convolution": "conv", "embedding": "emb", "linear": "@+", "select": "[ ]", "slice": "[:]", "reciprocal": "1/x",
+    "rsqrt": "1/√", "softplus": "sft+", "clone": "copy",
 }  # fmt: skip
 
 
@@ -33,8 +35,10 @@ def _of_entry(entry: Entry) -> str:
 
 
 def _initials(name: str) -> str:
-    """Of NativeLayerNorm NLN, of log_softmax ls: no more than a square has room for."""
+    """Of NativeLayerNorm NLN, of log_softmax ls, of Gather Gthr: no more than a square has room for."""
     if len(name) <= LETTERS:
         return name
     words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", name)
-    return "".join(word[0] for word in words)[:LETTERS] if len(words) > 1 else name[:LETTERS]
+    if len(words) > 1:
+        return "".join(word[0] for word in words)[:LETTERS]
+    return (name[0] + re.sub(r"[aeiou]|(.)(?=\1)", "", name[1:]))[:LETTERS]

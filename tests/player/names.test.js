@@ -34,3 +34,10 @@ test("of very many none is looked at closely", () => {
   const many = Array.from({ length: 500 }, (_, i) => name(i, 100 + i * 3, 100));
   assert.ok([...placesOfNames(many, many.map(({ x, y }) => box(x, y)), []).values()].every(({ anchor }) => anchor === "middle"));
 });
+
+test("it stays in the picture, below its circle or beside it", () => {
+  const across = Array.from({ length: 20 }, (_, i) => line(60, 110 + i, 140, 110 + i)), picture = [0, 90, 300, 200];
+  assert.ok(placesOfNames([name(0, 100, 100)], [box(100, 100)], across).get(0).y < 95, "above, where that is free");
+  const { x, y } = placesOfNames([name(0, 100, 100)], [box(100, 100)], across, picture).get(0);
+  assert.ok(y >= 90 + 9 && x >= 0);
+});

@@ -43,6 +43,10 @@ def test_a_trace_is_opened_for_this_visitor_alone(session, tmp_path):
     assert list(page.saved_traces(None)) == ["mine.trace"]
 
 
+def test_its_name_reads_as_it_is_written(session, tmp_path):
+    assert upload(session, saved(tmp_path), "a\u202egpj.trace") == ["agpj.trace"]
+
+
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"print('hello')", json.dumps({}).encode()])
 def test_what_is_no_trace_is_said_to_be_none(session, content):
     assert upload(session, content) == []

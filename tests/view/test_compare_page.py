@@ -11,6 +11,7 @@ from torch import nn
 
 from simplegrad import Variable, grad, record, record_torch, registry
 from simplegrad.__main__ import main
+from simplegrad.language import pack
 
 from .conftest import components, player_of
 
@@ -87,6 +88,11 @@ def test_nonsense_in_the_address_is_told_and_the_page_works(field):
     page = opened(**{field: "<script>nonsense"})
     assert not page.exception
     assert page.warning and facts(page)["verdict"]
+
+
+def test_a_program_that_is_none_can_be_mended():
+    page = opened(program=pack("a = rand(4)\nb = a.summ()"))
+    assert "is not known" in page.error[0].value and page.button[0].label == "Mend it in Step"
 
 
 def test_an_aggregate_that_raises_is_compared_up_to_there():

@@ -49,6 +49,12 @@ def test_it_is_text_without_a_path_and_a_file_with_one(trace, tmp_path):
     assert told(text)["sides"][0]["figure"]["data"]
 
 
+def test_a_title_reads_as_it_is_written(trace):
+    """No sign in it turns what follows around."""
+    text = trace.to_html(title="a\u202egpj.exe\u2066")
+    assert "<title>agpj.exe</title>" in text and told(text)["title"] == "agpj.exe"
+
+
 def test_nothing_is_asked_of_anywhere(trace):
     """No element loads anything; what the script itself might ask for, the policy refuses."""
     text = trace.to_html()

@@ -118,6 +118,11 @@ def test_a_wrong_address_is_told(query, told):
     assert player_of(app)["views"]
 
 
+def test_all_that_is_wrong_with_an_address_is_one_message():
+    app = opened(program="nonsense", aggregate="nonsense", none="x", step="abc")
+    assert len(app.warning) == 1 and app.warning[0].value.count("\n\n") == 3
+
+
 def test_a_packed_text_that_is_no_program_is_an_error_on_the_page():
     app = opened(program=pack("a = rand(2)\nb = c"))
     assert "Line 2, column 5: 'c' has no value yet." in app.error[0].value

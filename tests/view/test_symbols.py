@@ -12,6 +12,7 @@ from simplegrad.view.symbols import LETTERS, symbol_of
     [
         ("mul", "×"), ("MulBackward0", "×"), ("AddmmBackward0", "@+"), ("NativeLayerNormBackward0", "NLN"),
         ("ScaledDotProductEfficientAttentionBackward0", "SDPE"), ("Sinh", "Sinh"), ("log_softmax", "ls"), ("", "·"),
+        ("EmbeddingBackward0", "emb"), ("GatherBackward0", "Gthr"), ("Scatter", "Sctr"), ("cumsum", "cmsm"),
     ],
 )  # fmt: skip
 def test_an_operator_fits_into_its_square(operator, symbol):

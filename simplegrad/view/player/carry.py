@@ -12,6 +12,7 @@ import streamlit as st
 from ...settings import UPLOAD_BYTES
 from ...trace import TraceFileError
 from ...trace.store import load
+from ..straight import straight
 from . import page
 
 MOST_UPLOADED = 4  # traces that one visitor keeps opened; the oldest goes first
@@ -72,6 +73,7 @@ def _opened(file: Any, show: Callable[[str], None], most: int) -> None:
     except TraceFileError as error:
         st.session_state["upload-problem"] = str(error)
         return
-    kept = {**st.session_state.get(page.UPLOADED, {}), file.name: trace}
+    name = straight(file.name)
+    kept = {**st.session_state.get(page.UPLOADED, {}), name: trace}
     st.session_state[page.UPLOADED] = dict(list(kept.items())[-most:])
-    show(file.name)
+    show(name)

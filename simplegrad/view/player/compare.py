@@ -75,6 +75,8 @@ def programs(files: UserFiles | None) -> None:
     except ProgramError as error:
         page.messages(sides.both, files)
         page.program_error(error)
+        if st.button("Mend it in Step", icon=":material/edit:"):
+            st.switch_page("pages/step.py", query_params=sides.both.query())
     else:
         comparison = comparison_of(*traces)
         sides = state().keep(clamped(sides, len(comparison.steps)))
@@ -215,7 +217,7 @@ def menus(sides: Sides) -> DeltaGenerator:
     own = [OWN] if offered[sides.left].example is not None else []
     listed = [*EXAMPLES, *(["text"] if both.text else []), *own, RUNS]
     with st.container(key="menus"):
-        program, left, right, options, file = st.columns([3, 3, 3, 1.6, 1.3])
+        program, left, right, options, file = st.columns([3.2, 3.8, 3.8, 1.5, 1.2])
     choose_program(program, both.program, listed, sides.left)
     choose(left, "Left: f is", "left", list(offered), sides.left, lambda name: f"left: {name}")
     choose(

@@ -102,8 +102,7 @@ def written_now() -> Written:
         try:
             here.keep(Written(unpack(said.get("expression", pack(FIRST))), said.get("name", "")[:MOST_NAMED]))
         except ProgramError as error:
-            told = f"The address asks for an expression, but {error.message}"
-            st.warning(page.as_it_stands(told), icon=":material/link_off:")
+            page.link_problems([f"The address asks for an expression, but {error.message}"])
     return here.shown or here.keep(Written())
 
 

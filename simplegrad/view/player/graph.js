@@ -6,7 +6,7 @@ import { Chart } from "./chart.js";
 import { BOX, EDGE, ENTRY, EVENT, NODE, PASS, VALUE } from "./contract.js";
 import { svg } from "./dom.js";
 import { CAME, CLOSING, SUMS, VISITS } from "./history.js";
-import { Sheet } from "./sheet.js";
+import { BADGE, Sheet } from "./sheet.js";
 
 const PX_PER_SLOT = 58, PX_PER_ROW = 40, FOLLOW_MS = 160;
 const FEW_EVENTS = 40; // between two paints: only what they touch is looked at
@@ -187,8 +187,8 @@ export class GraphPainter {
       this.letters.set(i, element);
     }
     const isBadge = mark === "entry";
-    element.setAttribute("x", sheet.px(x) + (isBadge ? 13 : 0));
-    element.setAttribute("y", sheet.py(y) + (isBadge ? -10 : 3.2));
+    element.setAttribute("x", sheet.px(x) + (isBadge ? BADGE[0] : 0));
+    element.setAttribute("y", sheet.py(y) + (isBadge ? BADGE[1] : 3.2));
     element.setAttribute("class", isBadge ? `sg-badge sg-badge-${look}` : `sg-letter sg-${look}-ink`);
     element.textContent = letter;
   }

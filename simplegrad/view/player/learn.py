@@ -129,9 +129,7 @@ def asked_for(learning: Learning) -> None:
         learning.heard["address"] = said
         there = said.isascii() and said.isdigit() and 1 <= int(said[:4]) <= len(course())
         if not there:
-            st.warning(
-                page.as_it_stands(f"The address says lesson={said[:20]}. There are lessons 1 to {len(course())}.")
-            )
+            page.link_problems([f"The address says lesson={said[:20]}. There are lessons 1 to {len(course())}."])
             st.query_params["lesson"] = learning.heard["address"] = "1"
         learning.open(int(said) if there else 1)
 

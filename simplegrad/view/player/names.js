@@ -2,7 +2,8 @@
 
 const CELL_PX = 3, NAME_HIGH = 11, LETTER_PX = 6, FIGURES_HIGH = 17; // pixels: of the grid that knows what lies where; of a name; of two lines of numbers
 const MOST_NAMES = 400, MOST_EDGES = 800; // beyond that each stands below its circle
-const ON_NODE = 12, ON_LINE = 1, EACH_LATER = 0.6; // what a name costs in a cell of a node or of another name, of a line; each later place
+const ON_NODE = 12, ON_LINE = 1, EACH_LATER = 0.6; // what a name costs in a cell of a node, of another name, or out of the picture; of a line; each later place
+const EVERYWHERE = [-Infinity, -Infinity, Infinity, Infinity];
 const NEAR_END = 8; // pixels: edges end that near to their variable wherever its name stands
 
 /** Where it begins and at which height, seen from the circle's centre (`r`: its radius; `wide`, `high`: of the name and what
@@ -18,8 +19,9 @@ const NAME_PLACES = [
 
 /** `names`: `{ i, x, y, r, text, figures }`, the last the width of numbers below the name, in pixels, or 0 (with numbers it
     stands below its circle: above is another lane); `boxes`: what names may not stand on, `[left, top, right, bottom]`;
-    `curves`: the edges, as eight numbers of a cubic. Gives for each i `{ x, y, anchor }`: where its text is to be written. */
-export function placesOfNames(names, boxes, curves) {
+    `curves`: the edges, as eight numbers of a cubic; `picture`: its edges, as of a box. Gives for each i
+    `{ x, y, anchor }`: where its text is to be written. */
+export function placesOfNames(names, boxes, curves, picture = EVERYWHERE) {
   const isMany = names.length > MOST_NAMES || curves.length > MOST_EDGES, grid = isMany ? null : new Grid();
   if (grid) {
     for (const box of boxes) grid.fill(box, ON_NODE);
@@ -27,7 +29,7 @@ export function placesOfNames(names, boxes, curves) {
   }
   return new Map(names.map((name) => {
     const places = NAME_PLACES.slice(0, !grid || name.figures ? 1 : NAME_PLACES.length);
-    const offered = places.map((place, rank) => nameAt(place, rank, name, grid));
+    const offered = places.map((place, rank) => nameAt(place, rank, name, grid, picture));
     const best = offered.reduce((least, each) => (each.cost < least.cost ? each : least));
     grid?.fill(best.box, ON_NODE);
     const [left, top, right] = best.box;
@@ -35,11 +37,16 @@ export function placesOfNames(names, boxes, curves) {
   }));
 }
 
-function nameAt(place, rank, { x, y, r, text, figures }, grid) {
+function nameAt(place, rank, { x, y, r, text, figures }, grid, picture) {
   const wide = Math.max(text.length * LETTER_PX, figures), high = NAME_HIGH + (figures ? FIGURES_HIGH : 0), at = place(r, wide, high);
   /** @type {[number, number, number, number]} */
   const box = [x + at.x, y + at.y, x + at.x + wide, y + at.y + high];
-  return { box, anchor: at.anchor, cost: grid ? rank * EACH_LATER + grid.weight(box) : 0 };
+  return { box, anchor: at.anchor, cost: grid ? rank * EACH_LATER + grid.weight(box) + ON_NODE * cellsOutside(box, picture) : 0 };
+}
+
+function cellsOutside([left, top, right, bottom], [first, above, last, below]) {
+  const wide = Math.max(0, first - left) + Math.max(0, right - last), high = Math.max(0, above - top) + Math.max(0, bottom - below);
+  return (wide * (bottom - top) + high * (right - left)) / CELL_PX ** 2;
 }
 
 class Grid {

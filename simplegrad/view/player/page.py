@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from ...trace.trace import Trace
 from ..offered import OF_NO_PAGE, offered
 from ..running import asker
 from ..session import Shown, from_query
+from ..straight import TURNING
 from . import typed
 from .state import PageState
 
@@ -151,16 +153,21 @@ def program_error(error: ProgramError) -> None:
 
 def messages(shown: Shown, files: UserFiles | None) -> None:
     """What is wrong with the address and with the user's files, above the page that works nevertheless."""
-    for problem in shown.problems:
-        st.warning(as_it_stands(problem), icon=":material/link_off:")
+    link_problems(shown.problems)
     for problem in files.problems if files is not None else ():
         st.error(as_it_stands(problem.headline), icon=":material/error:")
         if problem.text:
             st.code(problem.excerpt, language=None, wrap_lines=True)
 
 
+def link_problems(problems: Sequence[str]) -> None:
+    """What the address says wrongly, all of it in one box: the page is what somebody came for."""
+    if problems:
+        st.warning("\n\n".join(map(as_it_stands, problems)), icon=":material/link_off:")
+
+
 _JOINER = "\u2060"  # unseen, and no part of a word: what would become a link is none with it inside
-_TURNING = {each: f"U+{each:04X}" for each in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}  # the text after it
+_TURNING = {each: f"U+{each:04X}" for each in TURNING}
 _MARKUP = re.compile(r"([\\`*\[\]{}$<>~#|&]|:(?=\w)|(?<![^\W_])_|_(?![^\W_])|^[-+=](?!\w))", re.MULTILINE)
 
 

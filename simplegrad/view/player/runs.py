@@ -39,8 +39,7 @@ def runs_page(state: PageState, traces: dict[str, Trace], program: Callable, sid
     with file.popover("file", help="open and save", width="stretch"):
         carry.open_a_trace(lambda name: opened(state, name))
         saving = st.container()
-    for problem in runs.problems:
-        st.warning(page.as_it_stands(problem), icon=":material/link_off:")
+    page.link_problems(runs.problems)
     if not (runs.left and runs.right):
         st.info(WANTED)
         state.write_address()
@@ -61,8 +60,7 @@ def shown(
         step, told = in_reach(state.shown.step, len(comparison.steps), "these runs have")
         runs = state.keep(replace(state.shown, step=step, problems=(*state.shown.problems, *told)))
         facts = facts_of(comparison, [runs.left, runs.right])
-    for problem in told:
-        st.warning(page.as_it_stands(problem), icon=":material/link_off:")
+    page.link_problems(told)
     title = f"{runs.left} beside {runs.right}"
     with saving:
         carry.save_as_html(

@@ -13,6 +13,7 @@ const LANE_TITLE = [84, 15]; // width and height in pixels, at a lane's upper le
 const CLOSED = [27, 16]; // half the width and height of a closed box
 const LONGEST_TITLE = 9, TITLE_PX = 4.7, BOX_PART = 0.46; // letters in a closed box; of a slot, as wide as half a box may be
 const ARROW = 8, ARROW_WIDTH = 5.4, STANDOFF = 13;
+export const BADGE = [13, -10]; // of an entry's state, from its centre: the middle of its foot
 const WORST = { nan: "!", none: "N", zero: "0", huge: "▲", tiny: "▽" }; // of the gradients below, as graph/boxes.py says
 const LAYERS = ["frames", "lines", "edges", "shapes", "texts", "titles", "over", "breaks", "rings"]; // from back to front
 
@@ -148,12 +149,14 @@ export class Sheet {
       if (!this.isInside(x, x, y, y)) return;
       const px = this.px(x), py = this.py(y), [wide, high] = mark === "group" ? this.box() : [this.half(node), this.half(node)];
       boxes.push([px - wide, py - high, px + wide, py + high]);
+      if (mark === "entry") boxes.push([px + BADGE[0] - 5, py + BADGE[1] - 9, px + BADGE[0] + 5, py + BADGE[1]]);
       if (mark !== "value") return;
       const text = ending(this.nameOf(node[NODE.id]), Math.min(rooms.get(i), LONGEST_NAME));
       found.set(i, text);
       if (text) named.push({ i, x: px, y: py, r: this.half(node), text, figures: this.figuresOf(node[NODE.id]) });
     });
-    this.namesAt = placesOfNames(named, boxes, this.drawing.edges.filter((edge) => this.hasEdge(edge)).map((edge) => this.points(edge)));
+    const { x, y } = this.drawing, curves = this.drawing.edges.filter((edge) => this.hasEdge(edge)).map((edge) => this.points(edge));
+    this.namesAt = placesOfNames(named, boxes, curves, [this.px(x[0]), this.py(y[1]), this.px(x[1]), this.py(y[0])]);
     return found;
   }
 
