@@ -97,12 +97,14 @@ class Teller:
                 self.recorder.name_leaves()
         log = self.recorder.log[:]
         del self.recorder.log[: len(log)]  # the run may go on meanwhile, in its own thread
-        log = [visit_of(row) if row and row[0] == "visited" else row for row in log]
         with careful(_UNTOLD):
             self.ahead = self._look_ahead(log)
-        for row in log:
+        log.reverse()
+        while log:  # what is told is let go of
+            row = log.pop()
             if row and (not self.done or row[0] in _BESIDE):
                 try:
+                    row = visit_of(row) if row[0] == "visited" else row
                     getattr(self, row[0])(*row[1:])
                 except Exception as error:
                     self.recorder.trouble(_UNTOLD, error)
@@ -125,7 +127,7 @@ class Teller:
                     if place is not None:
                         open_[-1].contributions[place] = 1
             elif kind == "visited" and open_:
-                self._read_visit(open_[-1], row, incoming, outgoing)
+                self._read_visit(open_[-1], visit_of((kind, *row)), incoming, outgoing)
             elif kind == "pass_failed" and open_:
                 open_.pop()
             elif kind == "ended" and open_:
@@ -139,8 +141,8 @@ class Teller:
         self.sums = self._sums(incoming - outgoing - {None}, outgoing)
         return found[::-1]
 
-    def _read_visit(self, ahead: Ahead, row: list, incoming: set, outgoing: set) -> None:
-        index, came, went, _ = row
+    def _read_visit(self, ahead: Ahead, row: tuple, incoming: set, outgoing: set) -> None:
+        _, index, came, went, _ = row
         if not self.nodes[index].shapes:
             self.nodes[index].shapes = tuple(() if g is None else tuple(g[2]) for g in came)
         for output, gradient in enumerate(came):
@@ -209,7 +211,7 @@ class Teller:
                 norm, flaw = settled(norm, flaw)
                 value = self.new_value(name, shape, dtype, leaf=True, norm=norm, nonfinite=flaw)
                 self.values[place] = self._keeping(value, kept)
-                self.add(Leaf, None, value=value)
+                self.add(Leaf, None, value)
             else:
                 shape = node.shapes[place[1]] if place[1] < len(node.shapes) else ()
                 flaw = self.flaws.get((node.sequence, node.name, place[1]))
@@ -267,17 +269,19 @@ class Teller:
             group=module_path(where) or (made_by.group if made_by else ""),
         )
         self.trace._entries.append(entry)
-        self.add(Recorded, source, entry=entry)
+        self.add(Recorded, source, entry)
 
     # -- events --------------------------------------------------------------------------------------------------
 
-    def add(self, kind: type[Event], source: tuple[str, int] | None, **fields: Any) -> int:
+    def add(self, kind: type[Event], source: tuple[str, int] | None, *fields: Any, parent: int | None = None) -> int:
+        """One more, as a row (see trace/rows.py); `fields`: the kind's own. `parent`: of what begins a pass."""
         running = self.passes[-1] if self.passes else None
-        index = len(self.trace._events)
-        fields.setdefault("parent", running and running.parent)
-        pass_id = running and running.pass_.id
-        self.trace._events.append(kind(index=index, pass_id=pass_id, line=None, source=source, **fields))
-        return index
+        if running is None:
+            self.trace._events.add((kind, None, None, None, source, *fields))
+        else:
+            parent = running.parent if kind is not PassBegun else parent
+            self.trace._events.add((kind, parent, running.pass_.id, None, source, *fields))
+        return len(self.trace._events) - 1
 
     def source(self, where: Any) -> tuple[str, int] | None:
         """The line of a Site, or of one (code, instruction)."""
@@ -313,13 +317,13 @@ class Teller:
         running.table.update({a: b for a, b in zip(losses, starts, strict=False) if b is not None})
         running.came.update(dict.fromkeys(places, 1))
         self.passes.append(running)
-        self.add(PassBegun, self.source(where), pass_=pass_, parent=outer and outer.parent)
+        self.add(PassBegun, self.source(where), pass_, parent=outer and outer.parent)
 
     def visiting(self, index: int, incoming: list) -> None:
         """A custom Function's backward is entered: what happens until it is left is inside."""
         running, entry = self.passes[-1], self.entry(index)
         values = self._incoming(index, incoming)
-        running.visit = self.add(VisitBegun, entry.propagate_source, entry=entry, incoming=values)
+        running.visit = self.add(VisitBegun, entry.propagate_source, entry, *values)
         running.entry, running.open = entry, values
 
     def visited(self, index: int, incoming: list, outgoing: list, sequence: int) -> None:
@@ -329,7 +333,7 @@ class Teller:
         values = self._incoming(index, incoming)
         nothing = not any(values) and not any(g is not None for g in outgoing)
         if running.visit is None and not nothing:
-            running.visit = self.add(VisitBegun, entry.propagate_source, entry=entry, incoming=values)
+            running.visit = self.add(VisitBegun, entry.propagate_source, entry, *values)
         running.entry = entry
         self._tell_made(sequence, made_by=entry)
         self._tell_aside()
@@ -337,7 +341,8 @@ class Teller:
         went = tuple(self.gradient(g) for _, g in pairs)
         running.visit = None
         state = "skipped" if nothing else "propagated" if all(values) else "partial"
-        self.add(Visited, entry.propagate_source, entry=entry, state=state, incoming=values, outgoing=went)
+        came = values[0] if len(values) == 1 else values
+        self.add(Visited, entry.propagate_source, entry, state, came, *went)
         for slot, ((edge, _), contribution) in enumerate(zip(pairs, went, strict=True)):
             self._accumulate(running, entry, slot, edge, contribution)
 
@@ -365,8 +370,7 @@ class Teller:
             if before is not None:
                 total = self._sum(running, place)
             running.table[value] = total
-        told = {"contribution": contribution, "total": total, "first": first}
-        self.add(Accumulated, None, entry=entry, slot=slot, value=value, **told)
+        self.add(Accumulated, None, entry, slot, value, contribution, total, first)
 
     def _sum(self, running: Running, place: Place) -> Value:
         """What the engine added up: seen where the sum is handed on, not on the way there."""
@@ -387,12 +391,12 @@ class Teller:
         running = self.passes[-1]
         self._tell_made(1 << 63, made_by=running.entry)
         for index in self._not_run(running):
-            self.add(Visited, None, entry=self.entry(index), state="pruned", incoming=(), outgoing=())
+            self.add(Visited, None, self.entry(index), "pruned", ())
         found = []
         for place, gradient in zip(running.targets, results, strict=False):
             known = running.table.get(self.value(place)) if place else None
             found.append(None if gradient is None else known or self.gradient(gradient))
-        self.add(PassEnded, None, pass_=running.pass_, table=Table(running.table), results=tuple(found))
+        self.add(PassEnded, None, running.pass_, Table(running.table), *found)
         for index, *after in afters:
             self._filled(running, index, settled(*after))
         self.passes.pop()
@@ -404,8 +408,7 @@ class Teller:
         self._tell_aside()
         entry = running.entry if running.visit is not None else None
         running.visit = None
-        fields = {"pass_": running.pass_, "entry": entry, "error": error, "message": message}
-        self.calls.errors.append(self.add(PassFailed, self.source(where), **fields))
+        self.calls.errors.append(self.add(PassFailed, self.source(where), running.pass_, error, message, entry))
         self.passes.pop()
 
     def _filled(self, running: Running, index: int, after: tuple) -> None:
@@ -451,7 +454,7 @@ class Teller:
         for _, place, kind, where, note, name, (shape, dtype), how in rows:
             if place is None or place[:2] not in reached:
                 value = self.new_value(name, shape, dtype, note=note, nonfinite=kind, leaf=how == "came in")
-                self.add(Leaf, self.source(where), value=value)
+                self.add(Leaf, self.source(where), value)
 
     def made_nodes(self, first: int, last: int) -> None:
         """Told already, at the visits that made them."""
@@ -494,12 +497,12 @@ class Teller:
 
     def failed(self, error: BaseException, where: tuple | None) -> None:
         self._tell_aside()
-        index = self.add(Failed, self.source(where), error=type(error).__name__, message=str(error))
+        index = self.add(Failed, self.source(where), type(error).__name__, str(error))
         self.calls.errors.append(index)
 
     def limit(self, limit: int) -> None:
         message = f"The graph has more than {limit} autograd nodes; the rest is not in the trace."
-        self.add(LimitReached, None, what="nodes", limit=limit, message=message)
+        self.add(LimitReached, None, "nodes", limit, message)
         self.done = True
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import weakref
+from functools import lru_cache
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import torch
@@ -167,7 +169,7 @@ class CallTeller:
             self.functions.pop()
         return self.functions[-1][1] if self.functions else None
 
-    def _kind(self, sort: int, name: str, ins: tuple, outs: tuple, via: list, filled: tuple) -> str | None:
+    def _kind(self, sort: int, name: str, ins: tuple, outs: tuple, via: tuple, filled: tuple) -> str | None:
         files = [str(code.co_filename).removeprefix(f"{_TORCH}/") for code in via]
         names = [code.co_name for code in via]
         if sort == APPLIES:
@@ -363,7 +365,8 @@ def _noted_reduction(reduction: Any) -> str:
     return reduction if isinstance(reduction, str) and (reduction == "sum" or reduction.startswith("mean of")) else ""
 
 
-def named_code(code: Any) -> str:
+@lru_cache(maxsize=4096)
+def named_code(code: CodeType) -> str:
     """`clip_grad.clip_grad_norm_`"""
     return f"{Path(code.co_filename).stem}.{code.co_name}"
 

@@ -53,11 +53,11 @@ class Site:
         self._read: tuple | None = None
 
     @property
-    def own(self) -> list[tuple[CodeType, int]]:
+    def own(self) -> tuple[tuple[CodeType, int], ...]:
         return self._parts()[0]
 
     @property
-    def via(self) -> list[CodeType]:
+    def via(self) -> tuple[CodeType, ...]:
         return self._parts()[1]
 
     @property
@@ -70,7 +70,9 @@ class Site:
 
     def _parts(self) -> tuple:
         """Those of the site that is furthest out first: contexts may lie deeper in each other than Python's stack."""
-        todo, around = [], (_NO_PAIRS, _NO_CODE, False, None)
+        if self._read is not None:
+            return self._read
+        todo, around = [], ((), (), False, None)
         site: Site | None = self
         while site is not None and site._read is None:
             todo.append(site)
@@ -81,7 +83,7 @@ class Site:
             around = each._read = each._within(*around)
         return around
 
-    def _within(self, outer: list, outer_via: list, is_checkpointed: bool, outer_decorated: Any) -> tuple:
+    def _within(self, outer: tuple, outer_via: tuple, is_checkpointed: bool, outer_decorated: Any) -> tuple:
         own, via = [], []
         for code, instruction in zip(self.frames[::2], self.frames[1::2]):
             kind = kind_of(code.co_filename)
@@ -91,13 +93,9 @@ class Site:
                 is_checkpointed = is_checkpointed or kind == CHECKPOINT
                 if not own:
                     via.append(code)
-        if own:
-            return own + outer, via, is_checkpointed, self.decorator
-        return outer, via + outer_via, is_checkpointed, outer_decorated or self.decorator
-
-
-_NO_PAIRS: list[tuple[CodeType, int]] = []
-_NO_CODE: list[CodeType] = []
+        if own:  # tuples, which Python's collector leaves alone: there is a site for each operation
+            return (*own, *outer), tuple(via), is_checkpointed, self.decorator
+        return outer, (*via, *outer_via), is_checkpointed, outer_decorated or self.decorator
 
 
 def kind_of(file: str) -> int:
@@ -139,9 +137,9 @@ def site(frame: Any, context: Context | None, around: frozenset[Any] = frozenset
     return Site(tuple(frames), context, frame is not None and context is not None, decorator)
 
 
-def stack(where: Site | None) -> list[tuple[CodeType, int]]:
+def stack(where: Site | None) -> tuple[tuple[CodeType, int], ...]:
     """All own frames, innermost first."""
-    return where.own if where is not None else []
+    return where.own if where is not None else ()
 
 
 def innermost(where: Site | None) -> tuple[CodeType, int] | None:

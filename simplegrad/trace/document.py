@@ -6,8 +6,9 @@ import dataclasses
 import inspect
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
+from operator import attrgetter
 from typing import NoReturn
 
 import torch
@@ -17,6 +18,7 @@ from .events import KINDS, Entry, Event, Pass, Recorded, Table, Value, Visited
 from .looks import MOST_DIMENSIONS, can_be_looked_at, distinct
 from .ranks import DONE, STARTED, WAITS, Collective, Share
 from .replay import Replay
+from .rows import NAMES, Events, closed, row_of
 from .texts import MOST_FILES, MOST_LINES, excerpts
 from .trace import Trace
 
@@ -69,30 +71,68 @@ class WrongDocument(Exception):
     """What is wrong with a file; `load` adds which one it is."""
 
 
+class Packed:
+    """Rows on their way into a file, made text a thousand at a time: as objects, a long run's are a gigabyte, which
+    Python's collector walks through again and again."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.rows: list[object] = []
+        self.count = 0
+
+    def append(self, row: object) -> None:
+        self.rows.append(row)
+        self.count += 1
+        if len(self.rows) == 1000:
+            self._pack()
+
+    def _pack(self) -> None:
+        if self.rows:
+            self.texts.append(_json(self.rows)[1:-1])
+            self.rows.clear()
+
+    def text(self) -> str:
+        self._pack()
+        return f"[{','.join(self.texts)}]"
+
+
 class Writer:
     """Makes the document. `places` remembers where a value, an entry or a pass was put."""
 
     def __init__(self, trace: Trace):
         self.tensors = TensorsWritten()
         self.places: dict[object, int] = {}
-        self.rows: dict[str, list] = {"sources": [], "values": [], "entries": [], "passes": []}
+        self.sources: list[list] = []
+        self.rows = {"values": Packed(), "entries": Packed(), "passes": Packed()}
         for value in trace.values:
             self.place(value)
-        listed = len(self.rows["values"])
+        listed = self.rows["values"].count
         for entry in trace.entries:
             self.place(entry)
-        tape = len(self.rows["entries"])
-        events = [self.event(event) for event in trace.events]
-        beside = {name: [self.fields(each) for each in getattr(trace, name)] for name in _BESIDE}
-        about = {name: str(getattr(trace, name)) for name in _ABOUT}
-        about |= {"notices": [*map(str, trace.notices), *self.notices], "bindings": _names(trace)}
-        about |= {"texts": excerpts(map(tuple, self.rows["sources"]), trace.texts)}
-        self.document = {"format": FORMAT, "version": VERSION, **about}
-        self.document |= {**self.rows, "listed": listed, "tape": tape, "events": events}
-        self.document |= {name: rows for name, rows in beside.items() if rows}
-        self.document |= {n: getattr(trace, n) for n in _RANK if getattr(trace, n) is not None}
+        tape, events = self.rows["entries"].count, Packed()
+        for row in trace.events.rows():
+            kind, *fields = closed(row)
+            events.append(self.fields(kind, fields, {"kind": kind.__name__}))
+        beside = {name: self.packed(getattr(trace, name)) for name in _BESIDE if getattr(trace, name)}
+        self.about = {"format": FORMAT, "version": VERSION, **{name: str(getattr(trace, name)) for name in _ABOUT}}
+        self.about |= {"notices": [*map(str, trace.notices), *self.notices], "bindings": _names(trace)}
+        self.about |= {"texts": excerpts(map(tuple, self.sources), trace.texts), "sources": self.sources}
+        self.about |= {"listed": listed, "tape": tape}
+        self.about |= {n: getattr(trace, n) for n in _RANK if getattr(trace, n) is not None}
         if trace.printed:
-            self.document["printed"] = [list(line) for line in trace.printed]
+            self.about["printed"] = [list(line) for line in trace.printed]
+        self.lists = {**self.rows, "events": events, **beside}
+
+    def text(self) -> str:
+        """The document as JSON."""
+        lists = [f'"{name}":{rows.text()}' for name, rows in self.lists.items()]
+        return ",".join([_json(self.about)[:-1], *lists]) + "}"
+
+    def packed(self, things: list) -> Packed:
+        rows = Packed()
+        for thing in things:
+            rows.append(self.object(thing))
+        return rows
 
     @property
     def notices(self) -> list[str]:
@@ -103,15 +143,15 @@ class Writer:
         place = self.places.get(thing)
         if place is None:
             kind, row = self.row(thing)
-            place = self.places[thing] = len(self.rows[kind])
+            place = self.places[thing] = self.rows[kind].count
             self.rows[kind].append(row)
         return place
 
     def row(self, thing: Value | Entry | Pass) -> tuple[str, dict]:
         if isinstance(thing, Entry):
-            return "entries", self.fields(thing)
+            return "entries", self.object(thing)
         if isinstance(thing, Pass):
-            return "passes", self.fields(thing)
+            return "passes", self.object(thing)
         shape = thing.shape if len(thing.shape) <= MOST_DIMENSIONS else (math.prod(thing.shape),)
         fields = {"id": thing.id, "name": _cut(thing.name), "shape": list(shape), "dtype": thing.dtype}
         if thing.leaf:
@@ -123,13 +163,11 @@ class Writer:
         key, note = self.tensors.add(thing.tensor)
         return "values", fields | ({"tensor": key} if key else {}) | _not_empty("note", _cut(thing.note or note))
 
-    def event(self, event: Event) -> dict:
-        return {"kind": event.kind, **self.fields(event)}
+    def object(self, thing: Entry | Pass | Call | Held | Filled | Collective | Share) -> dict:
+        return self.fields(type(thing), _getter(type(thing))(thing), {})
 
-    def fields(self, thing: Event | Entry | Pass | Call | Held | Filled | Collective | Share) -> dict:
-        written = {}
-        for name, write, usual, may_lack in _written(type(thing)):
-            value = getattr(thing, name)
+    def fields(self, kind: type, values: Iterable, written: dict) -> dict:
+        for (name, write, usual, may_lack), value in zip(_written(kind), values):
             if value is None or write is None:
                 if value != usual and not (may_lack and (value is None or value is False or value == "")):
                     written[name] = value
@@ -143,9 +181,12 @@ class Writer:
     def source(self, source: tuple) -> int:
         source = (str(source[0]), int(source[1]))
         if source not in self.places:
-            self.places[source] = len(self.rows["sources"])
-            self.rows["sources"].append(list(source))
+            self.places[source] = len(self.sources)
+            self.sources.append(list(source))
         return self.places[source]
+
+
+_json = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def _cut(name: str) -> str:
@@ -200,16 +241,17 @@ class Reader:
         self.tensors = tensors
         self.shaped: dict[tuple, torch.Tensor] = {}
         self.alike: dict = {}  # texts, numbers and shapes: one object for all that are equal, as in a recorded trace
-        self.at = ""  # what is being read, for messages
+        self.at: str | tuple[str, int] = ""  # what is being read, for messages: a field, or a list and a place in it
         self.sources = [self.source_row(row, i) for i, row in enumerate(self.list_of("sources", document))]
-        self.values = [self.value_row(row, i) for i, row in enumerate(self.list_of("values", document))]
+        self.values = [self.value_row(row, at) for at, row in self.rows("values")]
         self.entries = self.all_of(Entry, "entries")
         self.passes = self.all_of(Pass, "passes")
 
     def trace(self) -> Trace:
-        events = [self.event(row, index) for index, row in enumerate(self.list_of("events", self.document))]
+        events = self.events()
         self.check_order(events)
-        trace = Trace(events, self.entries[: self.count("tape")], self.values[: self.count("listed")])
+        trace = Trace((), self.entries[: self.count("tape")], self.values[: self.count("listed")])
+        trace._events = events
         trace.texts = self.texts()
         for name in _ABOUT:
             setattr(trace, name, self.text(self.document.get(name, ""), name))
@@ -233,9 +275,17 @@ class Reader:
         return trace
 
     def wrong(self, what: str) -> NoReturn:
-        raise WrongDocument(f"trace.json{', ' + self.at if self.at else ''}: {what}. {DAMAGED}")
+        at = self.at if isinstance(self.at, str) else f"{self.at[0]}[{self.at[1]}]"
+        raise WrongDocument(f"trace.json{', ' + at if at else ''}: {what}. {DAMAGED}")
 
     # --- rows ---
+
+    def rows(self, name: str) -> Iterator[tuple[tuple[str, int], object]]:
+        """Each with where it stands, once: what has been read is let go of."""
+        rows = self.list_of(name, self.document)
+        for place in range(len(rows)):
+            row, rows[place] = rows[place], None
+            yield (name, place), row
 
     def list_of(self, name: str, row: dict) -> list:
         self.at = name
@@ -244,8 +294,7 @@ class Reader:
         return row[name]
 
     def all_of(self, kind: type, name: str) -> list:
-        rows = self.list_of(name, self.document)
-        return [self.made(kind, row, f"{name}[{i}]") for i, row in enumerate(rows)]
+        return [self.made(kind, row, at) for at, row in self.rows(name)]
 
     def count(self, name: str) -> int:
         self.at = name
@@ -282,14 +331,14 @@ class Reader:
         return after, line, self.text(text)
 
     def source_row(self, row: object, index: int) -> tuple[str, int]:
-        self.at = f"sources[{index}]"
+        self.at = ("sources", index)
         right = isinstance(row, list) and len(row) == 2 and isinstance(row[0], str) and is_whole(row[1])
         if not right or len(row[0]) > LONGEST_TEXT:
             self.wrong(f"[file, line] was expected, not {_said(row)}")
         return (row[0], row[1])
 
-    def value_row(self, row: object, index: int) -> Value:
-        self.at = f"values[{index}]"
+    def value_row(self, row: object, at: tuple[str, int]) -> Value:
+        self.at = at
         if not isinstance(row, dict):
             self.wrong(f"an object was expected, not {_said(row)}")
         shape, dtype, key = row.get("shape"), self.name(row.get("dtype")), row.get("tensor")
@@ -323,52 +372,59 @@ class Reader:
 
     def beside(self, name: str, kind: type) -> list:
         """Rows of what a PyTorch run tells beside events; a file that has none is as good."""
-        rows = self.list_of(name, {name: self.document.get(name, [])})
-        return [self.made(kind, row, f"{name}[{i}]") for i, row in enumerate(rows)]
+        self.document.setdefault(name, [])
+        return self.all_of(kind, name)
 
-    def made(self, kind: type, row: object, at: str, **more) -> Event | Entry | Pass:
-        """An entry, a pass or an event, of the fields of its row."""
+    def made(self, kind: type, row: object, at: tuple[str, int]) -> Entry | Pass | Call | Held | Filled:
+        """An entry, a pass or what stands beside events, of the fields of its row."""
+        return kind(**self.fields(kind, row, at))
+
+    def fields(self, kind: type, row: object, at: tuple[str, int]) -> dict[str, object]:
+        """Those of an object, or of an event, as far as the row has them; what it may lack and lacks is not there."""
         self.at = at
         if not isinstance(row, dict):
             self.wrong(f"an object was expected, not {_said(row)}")
-        for name, codec in _codecs(kind):
+        found: dict[str, object] = {}
+        for name, read, or_none, choices, must in _read(kind):
             if name in row:
                 field = row[name]
-                more[name] = None if field is None and codec.or_none else codec.read(self, field)
-                if more[name] not in _CHOICES.get((kind, name), (more[name],)):
-                    self.wrong(f"{name} is {_said(field)}, not one of {', '.join(_CHOICES[kind, name])}")
-            elif name not in _LEFT_OUT and name not in _USUAL.get(kind, {}):
+                found[name] = thing = None if field is None and or_none else read(self, field)
+                if choices is not None and thing not in choices:
+                    self.wrong(f"{name} is {_said(field)}, not one of {', '.join(choices)}")
+            elif must:
                 self.wrong(f"'{name}' is missing")
-            elif name in _OF_EVENTS:
-                more[name] = None
-        return kind(**more)
+        return found
 
-    def event(self, row: object, index: int) -> Event:
-        self.at = f"events[{index}]"
-        kind = row.get("kind") if isinstance(row, dict) else None
-        if not isinstance(kind, str) or kind not in KINDS:
-            self.wrong(f"an event of a known kind was expected, not {_said(row)}")
-        if "run" in row:  # as files of version 1 call it
-            row = {"pass_": row["run"], **row}
-        return self.made(KINDS[kind], row, self.at, index=index)
+    def events(self) -> Events:
+        """As rows, which is how a trace keeps them: nobody may want an event made of one."""
+        events = Events()
+        for at, row in self.rows("events"):
+            self.at = at
+            kind = KINDS.get(row.get("kind")) if isinstance(row, dict) else None
+            if kind is None:
+                self.wrong(f"an event of a known kind was expected, not {_said(row)}")
+            if "run" in row:  # as files of version 1 call it
+                row = {"pass_": row["run"], **row}
+            field = self.fields(kind, row, at).get
+            events.add(row_of(kind, map(field, NAMES[kind])))
+        return events
 
-    def check_order(self, events: list[Event]) -> None:
+    def check_order(self, events: Events) -> None:
         passes, entries = {pass_.id for pass_ in self.passes}, {entry.id for entry in self.entries}
-        for event in events:
-            self.at = f"events[{event.index}]"
-            if event.parent is not None and not event.parent < event.index:
-                self.wrong(f"its parent {event.parent} is not an event before it")
-            if event.pass_id is not None and event.pass_id not in passes:
-                self.wrong(f"there is no pass {event.pass_id}")
+        for index, parent, pass_id in events.looked_up(Event, "parent", "pass_id"):
+            self.at = ("events", index)
+            if parent is not None and not parent < index:
+                self.wrong(f"its parent {parent} is not an event before it")
+            if pass_id is not None and pass_id not in passes:
+                self.wrong(f"there is no pass {pass_id}")
         waiting = set(self.entries[: self.count("tape")])
-        for event in events:
-            self.at = f"events[{event.index}]"
-            if isinstance(event, Recorded):
-                if event.entry not in waiting:
-                    self.wrong("its entry is not one of the tape's, or was recorded before")
-                waiting.remove(event.entry)
+        for index, entry in events.looked_up(Recorded, "entry"):
+            self.at = ("events", index)
+            if entry not in waiting:
+                self.wrong("its entry is not one of the tape's, or was recorded before")
+            waiting.remove(entry)
         for place, entry in enumerate(self.entries):
-            self.at = f"entries[{place}]"
+            self.at = ("entries", place)
             if entry.made_by is not None and not (entry.made_by in entries and entry.made_by < entry.id):
                 self.wrong(f"there is no entry {entry.made_by} that could have made it")
             if entry.pass_id is not None and entry.pass_id not in passes:
@@ -378,7 +434,7 @@ class Reader:
         """What calls and what stands beside them refer to is there, and lies before them: whoever follows it ends."""
         calls, begun = trace._calls, {pass_.id for pass_ in trace.passes}
         for place, call in enumerate(calls):
-            self.at = f"calls[{place}]"
+            self.at = ("calls", place)
             if call.id != place:
                 self.wrong(f"its id {call.id} is not its place")
             if call.inside is not None and call.inside >= place:
@@ -386,11 +442,11 @@ class Reader:
         for name, rows in (("calls", calls), ("filled", trace._filled), ("shares", trace._shares)):
             for place, row in enumerate(rows):
                 if row.pass_id is not None and row.pass_id not in begun:
-                    self.at = f"{name}[{place}]"
+                    self.at = (name, place)
                     self.wrong(f"no pass {row.pass_id} begins")
         for place, row in enumerate(trace._collectives):
             if row.call >= len(calls):
-                self.at = f"collectives[{place}]"
+                self.at = ("collectives", place)
                 self.wrong(f"there is no call {row.call}")
 
     # --- fields ---
@@ -462,12 +518,32 @@ def _place_in(name: str) -> Codec:
     return Codec(Writer.place, lambda reader, place: reader.chosen(getattr(reader, name), place))
 
 
-def _many(codec: Codec) -> Codec:
-    write, read, or_none = codec.write, codec.read, codec.or_none
-    return Codec(
-        lambda writer, xs: [None if x is None and or_none else write(writer, x) for x in xs],
-        lambda reader, xs: tuple([None if x is None and or_none else read(reader, x) for x in reader.listed(xs)]),
-    )
+def _places_in(name: str, or_none: bool = False) -> Codec:
+    """Several of such a list."""
+
+    def write(writer: Writer, things: tuple) -> list:
+        known = writer.places
+        return [known[x] if x in known else None if x is None and or_none else writer.place(x) for x in things]
+
+    def read(reader: Reader, places: object) -> tuple:
+        things, most = getattr(reader, name), len(getattr(reader, name))
+        return tuple(
+            [
+                things[x]
+                if type(x) is int and 0 <= x < most
+                else None
+                if x is None and or_none
+                else reader.chosen(things, x)
+                for x in reader.listed(places)
+            ]
+        )
+
+    return Codec(write, read)
+
+
+def _many(read: Callable[[Reader, object], object]) -> Codec:
+    """Several of what JSON has itself."""
+    return Codec(lambda writer, xs: list(xs), lambda reader, xs: tuple([read(reader, x) for x in reader.listed(xs)]))
 
 
 _VALUE = _place_in("values")
@@ -482,17 +558,20 @@ _CODECS = {
     "Entry": _ENTRY,
     "Pass": _place_in("passes"),
     "Source": _SOURCE,
-    "tuple[Value, ...]": _many(_VALUE),
-    "tuple[Value | None, ...]": _many(dataclasses.replace(_VALUE, or_none=True)),
+    "tuple[Value, ...]": _places_in("values"),
+    "tuple[Value | None, ...]": _places_in("values", or_none=True),
     "Table": Codec(
         lambda writer, table: [writer.pair(pair) for pair in table],
         lambda reader, rows: Table(dict(map(reader.pair, reader.listed(rows)))),
     ),
-    "tuple[Entry, ...]": _many(_ENTRY),
-    "tuple[Source, ...]": _many(_SOURCE),
-    "tuple[str, ...]": _many(Codec(lambda writer, x: x, Reader.text)),
-    "tuple[int, ...]": _many(Codec(lambda writer, x: x, Reader.whole)),
-    "tuple[float, ...]": _many(Codec(lambda writer, x: x, Reader.number)),
+    "tuple[Entry, ...]": _places_in("entries"),
+    "tuple[Source, ...]": Codec(
+        lambda writer, xs: [writer.source(x) for x in xs],
+        lambda reader, xs: tuple([reader.chosen(reader.sources, x) for x in reader.listed(xs)]),
+    ),
+    "tuple[str, ...]": _many(Reader.text),
+    "tuple[int, ...]": _many(Reader.whole),
+    "tuple[float, ...]": _many(Reader.number),
 }
 
 
@@ -501,6 +580,22 @@ def _written(kind: type) -> tuple[tuple[str, Callable | None, object, bool], ...
     """For each field its name, how it is written, its usual value, and whether it may be left out where it is empty."""
     usual = _USUAL.get(kind, {})
     return tuple((n, codec.write, usual.get(n, _NO_USUAL), n in _LEFT_OUT) for n, codec in _codecs(kind))
+
+
+@cache
+def _getter(kind: type) -> Callable[[object], tuple]:
+    """All of these fields at once."""
+    return attrgetter(*[name for name, _ in _codecs(kind)])
+
+
+@cache
+def _read(kind: type) -> tuple[tuple[str, Callable, bool, tuple | None, bool], ...]:
+    """For each field its name, how it is read, whether it may be None, what it is one of, whether it must be there."""
+    usual = _USUAL.get(kind, {})
+    return tuple(
+        (n, codec.read, codec.or_none, _CHOICES.get((kind, n)), n not in _LEFT_OUT and n not in usual)
+        for n, codec in _codecs(kind)
+    )
 
 
 @cache

@@ -100,28 +100,40 @@ class Events(Sequence[Event]):
         return repr(list(self))
 
 
-_FIELDS = {kind: attrgetter(*[name for name in kind.__match_args__ if name != "index"]) for kind in KINDS.values()}
+NAMES = {kind: tuple(name for name in kind.__match_args__ if name != "index") for kind in KINDS.values()}
+_FIELDS = {kind: attrgetter(*names) for kind, names in NAMES.items()}
 # A tuple for each event would be as much as an object for each. So where the last field is one, it lies open at the end
 # of the row; and of `incoming`, which mostly has one member, see `several`.
 _OPEN = {kind: len(kind.__match_args__) - 1 for kind in (VisitBegun, Visited, PassEnded)}
 _INCOMING = Visited.__match_args__.index("incoming")
 
 
-def _event(place: int, row: list) -> Event:
-    kind, row[0] = row[0], place
+def closed(row: list) -> list:
+    """The row with all fields as the event has them."""
+    kind = row[0]
     last = _OPEN.get(kind)
     if last is not None:
         row[last:] = (tuple(row[last:]),)
         if kind is Visited:
             row[_INCOMING] = several(row[_INCOMING])
-    event = _FILLED[kind](*row)
+    return row
+
+
+def _event(place: int, row: list) -> Event:
+    kind, *fields = closed(row)
+    event = _FILLED[kind](place, *fields)
     event.__class__ = kind
     return event
 
 
 def _row(event: Event) -> tuple:
-    row = (type(event), *_FIELDS[type(event)](event))
-    return (*row[:-1], *row[-1]) if type(event) in _OPEN else row
+    return row_of(type(event), _FIELDS[type(event)](event))
+
+
+def row_of(kind: type[Event], fields: Iterable) -> tuple:
+    """Of an event of this class; `fields`: all but `index`, as the event has them."""
+    row = (kind, *fields)
+    return (*row[:-1], *row[-1]) if kind in _OPEN else row
 
 
 def _filled(kind: type) -> type:
