@@ -17,6 +17,7 @@ from simplegrad.locks import cached_property
 from ..aggregates import Aggregate
 from ..attached import attached
 from ..engine import RawTensorError, Variable
+from ..engine.tape import current_tape
 from .case import Case
 from .code import SAID, Taken, identifier, lines_of, name_nodes
 from .forward import source_of_forward
@@ -145,7 +146,7 @@ class CompiledAggregate(Aggregate):
         except (KeyError, AttributeError):
             case = self.met(inputs)
         self.latest = case
-        return case.forward(*inputs)
+        return (case.watched if current_tape().observers else case.forward)(*inputs)
 
     def met(self, inputs: Sequence[Variable]) -> Case:
         """The code for shapes that were not seen before."""

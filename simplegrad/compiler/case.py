@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import FunctionType
+
+from simplegrad.locks import cached_property
 
 from ..engine import TapeEntry
 from .code import MOST_BODIES, Code
@@ -17,22 +21,33 @@ from .tracing import Expression
 class Case:
     """The code for one kind of shapes, and the bodies that were made so far."""
 
-    def __init__(self, expression: Expression, name: str, shapes: Shapes, fused: bool, fast: bool = False):
+    def __init__(self, expression: Expression, name: str, shapes: Shapes, fused: bool):
         self.expression = expression
         self.made = Differentiated(expression.graph, expression.inputs, expression.results, shapes)
-        self.code = Code(name, expression.what, self.made, fast=fast)
+        self.code = Code(name, expression.what, self.made)
         self.bodies = Bodies(self.body)
-        self.twins = namespace(bodies=Bodies(self.twin))
+        self.twins = Bodies(self.names_of_twins)  # by the inputs whose gradients are needed
         self.fused = fused
-        more = {"bodies": self.bodies, "TapeEntry": self.entry, **expression.graph.named}
-        self.forward = function_of(self.code.forward_text(), self.code.name, self.code.name, **more)
+        more = {"bodies": self.bodies, "_on_tensors": self.on_tensors, **expression.graph.named}
+        self.forward = function_of(self.code.fast_forward_text(), name, name, **more)
+
+    @cached_property
+    def watched(self) -> Callable:
+        """Forward as people read it, for whoever watches: the entry's `propagate` is of the text that is shown."""
+        more = {"bodies": self.bodies, "TapeEntry": self.entry, **self.expression.graph.named}
+        return function_of(self.code.forward_text(), self.code.name, self.code.name, **more)
 
     def entry(self, inputs: list, outputs: list, propagate: Callable) -> TapeEntry:
         return tuple.__new__(TapeEntry, (inputs, outputs, propagate, self.on_tensors))
 
-    def on_tensors(self, propagate: Callable) -> Callable:
+    def on_tensors(self, propagate: Callable, needed: tuple[bool, ...]) -> Callable:
         """The same `propagate`, with what it captured; only the bodies that it finds are others."""
-        return FunctionType(propagate.__code__, self.twins, None, None, propagate.__closure__)
+        return FunctionType(propagate.__code__, self.twins[needed], None, None, propagate.__closure__)
+
+    def names_of_twins(self, needed: tuple[bool, ...]) -> dict:
+        if len(self.twins) >= MOST_BODIES:
+            return self.twins[(True,) * len(needed)]
+        return namespace(bodies=Bodies(partial(self.twin, needed)))
 
     def body(self, pattern: tuple[bool, ...]) -> Callable:
         whole = self.fused_body(pattern) if self.fused else None
@@ -46,9 +61,10 @@ class Case:
             more[self.code.body_name(self.all)] = self.bodies[self.all]
         return function_of(text, name, name, tensor=False, **more)
 
-    def twin(self, pattern: tuple[bool, ...]) -> Callable:
-        """The body that computes on tensors, for passes that are deferred."""
-        return function_of(self.code.twin_text(pattern), self.code.body_name(pattern), **self.made.graph.named)
+    def twin(self, needed: tuple[bool, ...], pattern: tuple[bool, ...]) -> Callable:
+        """The body that computes on tensors, and no more than is needed, for passes that are deferred."""
+        text = self.code.twin_text(pattern, needed)
+        return function_of(text, self.code.body_name(pattern), **self.made.graph.named)
 
     def fused_body(self, pattern: tuple[bool, ...]) -> Callable | None:
         """The body of this pattern as one entry; None where there is nothing to gain, or a size is not at hand."""
@@ -56,13 +72,13 @@ class Case:
         if not is_worth_an_entry(body, self.code):
             return None
         copied, name = Copied(body, self.code), self.code.body_name(pattern)
-        inner = Case(copied.expression(name), name, copied.shapes, fused=True, fast=True)
+        inner = Case(copied.expression(name), name, copied.shapes, fused=True)
         return function_of(copied.text(name), name, compute=inner.forward)
 
     @property
     def seen(self) -> list[tuple[bool, ...]]:
         """The patterns that passes brought so far, recorded ones first."""
-        return list(dict.fromkeys([*self.bodies, *self.twins["bodies"]]))
+        return list(dict.fromkeys(itertools.chain(self.bodies, *(names["bodies"] for names in self.twins.values()))))
 
     @property
     def all(self) -> tuple[bool, ...]:
@@ -85,7 +101,7 @@ class Case:
 
 
 class Bodies(dict):
-    """Pattern -> the function made for it. Nothing is made before a pass brings the pattern."""
+    """Pattern -> what is made for it. Nothing is made before a pass brings the pattern."""
 
     def __init__(self, make: Callable):
         super().__init__()

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from simplegrad.locks import cached_property
 
 from ..language.limits import check_time
-from .graph import SHAPE, SIZE, VALUE, Node, needed_for
+from .graph import SHAPE, SIZE, VALUE, Node, needed_for, operation
 from .reverse import Body, Differentiated
 from .run import namespace
 from .tracing import Expression
@@ -80,12 +80,10 @@ class Code:
     """Texts for one differentiated graph. `name`: of the aggregate; `what`: what it computes, in a line.
 
     `tensor`: code for torch, which computes on tensors all along; else forward does, and the bodies do on Variables.
-    `fast`: forward is not to be read.
     """
 
-    def __init__(self, name: str, what: str, made: Differentiated, tensor: bool = False, fast: bool = False):
+    def __init__(self, name: str, what: str, made: Differentiated, tensor: bool = False):
         self.tensor = tensor
-        self.fast = fast
         self.made = made
         self.name = name
         self.what = what
@@ -123,9 +121,9 @@ class Code:
     def parameters(self) -> str:
         return ", ".join([*self.incoming, *self.captured])
 
-    def forward_lines(self) -> list[str]:
+    def forward_lines(self, fast: bool = False) -> list[str]:
         """One line an operation. What is declared is a Variable from the start."""
-        writer = Writer(self.names, True, set(self.made.forward), self.boxed, self.fast)
+        writer = Writer(self.names, True, set(self.made.forward), self.boxed, fast)
         lines = []
         for node in self.made.forward:
             if node in self.made.inputs or node not in self.names:
@@ -133,31 +131,52 @@ class Code:
             text, name = writer.expression(node), self.names[node]
             if node in self.boxed:
                 said = f', name="{name}"' if node.chosen and node in self.made.temporaries else ""
-                text = f"Variable({text}{said})"
+                told = "" if operation(node.op).pointwise else f", {tuple_text(self.input_names)}"
+                text = f"_boxed({text}{told}{said})" if fast else f"Variable({text}{said})"
             lines.append(f"{name} = {text}")
         return lines + [f"{self.names[n]}_shape = {self.names[n]}.shape" for n in self.kept_shapes]
 
     def forward_text(self, by_name: bool = False) -> str:
         """`by_name`: the entry says names, as people write it; the tape takes Variables too, which is quicker."""
-        names = [self.names[n] for n in self.made.inputs]
-        outputs = [self.names[n] for n in self.made.outputs]
-        inputs = [self.names[n] for n in self.made.inputs if n.kind == VALUE]
+        inputs, outputs = self.input_names, self.output_names
         if by_name:
             inputs, outputs = ([f"{name}.name" for name in each] for each in (inputs, outputs))
-        results = ", ".join(self.names[n] for n in self.made.results)
         said = [f'"""{self.what}"""'] if self.what else []
         return lines_of(
-            f"def {self.name}({', '.join(names)}):",
+            self.forward_head,
             [*said, *self.forward_lines(), "", *self.dispatch_lines(), ""],
             [f"gradient_tape.append(TapeEntry([{', '.join(inputs)}], [{', '.join(outputs)}], propagate))"],
-            [f"return {results}"],
+            [self.forward_return],
         )
 
-    def dispatch_lines(self) -> list[str]:
+    def fast_forward_text(self) -> str:
+        """The same, not to be read: it puts the entry on the tape by a shorter way, see engine/compiled.py."""
+        put = f"_append({tuple_text(self.input_names)}, {tuple_text(self.output_names)}, propagate, _on_tensors)"
+        lines = [*self.forward_lines(fast=True), *self.dispatch_lines(fast=True), put, self.forward_return]
+        return lines_of(self.forward_head, lines)
+
+    @property
+    def forward_head(self) -> str:
+        return f"def {self.name}({', '.join(self.names[n] for n in self.made.inputs)}):"
+
+    @property
+    def forward_return(self) -> str:
+        return f"return {', '.join(self.names[n] for n in self.made.results)}"
+
+    @property
+    def input_names(self) -> list[str]:
+        """Those that gradients flow to."""
+        return [self.names[n] for n in self.made.inputs if n.kind == VALUE]
+
+    @property
+    def output_names(self) -> list[str]:
+        return [self.names[n] for n in self.made.outputs]
+
+    def dispatch_lines(self, fast: bool = False) -> list[str]:
         """`propagate`: the one place that asks what is None."""
         pattern = ", ".join(f"{g} is not None" for g in self.incoming)
         pattern += "," * (len(self.incoming) == 1)
-        if len(self.incoming) > 2 and not self.fast:
+        if len(self.incoming) > 2 and not fast:
             pattern = "tuple([g is not None for g in dL_doutputs])"
         unpacked = ", ".join(self.incoming) + "," * (len(self.incoming) == 1)
         return [
@@ -175,9 +194,10 @@ class Code:
             return f"{self.name}_general" if len(pattern) > 1 else f"{self.name}_propagate"
         return f"{self.name}_from_{'_'.join(self.names[n] for n, comes in zip(self.made.outputs, pattern) if comes)}"
 
-    def twin_text(self, pattern: tuple[bool, ...]) -> str:
-        """The body that computes on tensors: gradients are tensors, and of what was captured it takes the values."""
-        lines = BodyLines(self, self.made.body(pattern), twin=True).lines()
+    def twin_text(self, pattern: tuple[bool, ...], needed: tuple[bool, ...]) -> str:
+        """The body that computes on tensors: gradients are tensors, and of what was captured it takes the values.
+        `needed`: for each input that gradients flow to, whether its gradient is asked for."""
+        lines = BodyLines(self, self.made.partly(self.made.body(pattern), needed), twin=True).lines()
         return lines_of(f"def {self.body_name(pattern)}({self.parameters}):", lines)
 
     def body_text(self, pattern: tuple[bool, ...]) -> str:
@@ -277,6 +297,10 @@ class BodyLines:
                 name = wish
             names.append(name)
         return names
+
+
+def tuple_text(names: Sequence[str]) -> str:
+    return f"({', '.join(names)}{',' * (len(names) == 1)})"
 
 
 def lines_of(head: str, *parts: Sequence[str]) -> str:

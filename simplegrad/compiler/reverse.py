@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..engine.grad import backward
 from ..ops.shapes import summed
@@ -197,6 +197,14 @@ class Differentiated:
         outgoing = [table.get(node) if node.kind == VALUE else None for node in self.inputs]
         order, reads = self.split([node for node in outgoing if node is not None])
         return Body(pattern, incoming, outgoing, order, reads, through, graph)
+
+    def partly(self, body: Body, needed: Sequence[bool]) -> Body:
+        """What of a body computes the gradients of these inputs, of those that gradients flow to."""
+        values = [node for node in self.inputs if node.kind == VALUE]
+        asked = {node for node, is_needed in zip(values, needed) if is_needed}
+        outgoing = [g if x in asked else None for x, g in zip(self.inputs, body.outgoing)]
+        order, _ = self.split([g for g in outgoing if g is not None])
+        return replace(body, outgoing=outgoing, order=order)
 
     def gradient(self, graph: Graph, output: Node) -> Node:
         """The node of the gradient that comes in for this output: the same one in all patterns."""

@@ -13,6 +13,7 @@ from types import CodeType, FunctionType
 import torch
 
 from ..engine import TapeEntry, Variable, gradient_tape
+from ..engine.compiled import append, boxed
 from ..ops import FUNCTIONS, TABLE
 from ..ops.numbers import operand
 
@@ -38,6 +39,9 @@ def namespace(tensor: bool = True, **more) -> dict:
         "TapeEntry": TapeEntry,
         "gradient_tape": gradient_tape,
         "_operand": operand,
+        "_boxed": boxed,
+        "_append": append,
+        "_on_tensors": None,
     }
     for name, op in TABLE.items():
         if op.by_name:

@@ -114,7 +114,8 @@ class Writer:
         name = arg.args[0].text if arg.is_by_name and arg not in self.names else self.names[arg]
         if not raw or arg.kind in (MASK, CONSTANT):
             return name
-        return f"{name}.value" if arg in self.boxed or not self.tensor else name
+        value = "_value" if self.fast else "value"
+        return f"{name}.{value}" if arg in self.boxed or not self.tensor else name
 
     def size(self, node: Node) -> str:
         """A size or a shape, in place."""

@@ -141,7 +141,8 @@ class OnTensors:
         """The same through a hand-written entry whose propagate has a twin on tensors."""
         if dL_doutputs is None:
             return
-        for key, dL_dinput in zip(inputs, rule.on_tensors(rule.propagate_function)(dL_doutputs)):
+        twin = rule.on_tensors(rule.propagate_function, tuple([key in self.needed for key in inputs]))
+        for key, dL_dinput in zip(inputs, twin(dL_doutputs)):
             if dL_dinput is not None and key in self.needed:
                 total = dL_d.get(key)
                 dL_d[key] = dL_dinput if total is None else self.add(total, dL_dinput, key)

@@ -21,7 +21,8 @@ class TapeEntry(NamedTuple):
     """One hand-written computation: `gradient_tape.append(TapeEntry([a.name, b.name], [r.name], propagate))`.
 
     `propagate` is given dL/doutputs, a Variable or None for each output, and returns dL/dinputs, one for each input.
-    `on_tensors`, where there is one, makes of `propagate` its twin on plain tensors.
+    `on_tensors`, where there is one, makes of `propagate` its twin on plain tensors, and is told for each input whether
+    its gradient is needed.
     """
 
     inputs: Sequence[str]

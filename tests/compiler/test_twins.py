@@ -5,7 +5,7 @@ import torch
 
 import simplegrad.compiler.fused as fused_module
 from simplegrad import Tape, TapeEntry, Variable, compile_aggregate, grad, gradient_tape
-from simplegrad.engine import Observer
+from simplegrad.engine import ChangedInPlaceError, Observer
 from simplegrad.engine.deferred import put_off_on
 
 from .cases import CASES, inputs_of
@@ -60,3 +60,37 @@ def test_a_pass_through_an_entry_without_a_twin_is_recorded():
             (g,) = grad(function(x).sum(), [x])
             grad((g * g).sum(), [x])
             assert (put_off_on(tape) is not None) == deferred
+
+
+def test_a_twin_computes_only_the_gradients_that_are_needed():
+    compiled = compile_aggregate("a * b.sin()", "f")
+    with Tape():
+        a, b = Variable.constant(torch.rand(3)), Variable.constant(torch.rand(3))
+        (g,) = grad(compiled(a, b).sum(), [a])
+        assert torch.equal(g.value, b.value.sin())
+    code, pattern = compiled.case.code, compiled.case.first
+    assert "dL_da" in code.twin_text(pattern, (True, False)) and "cos" not in code.twin_text(pattern, (True, False))
+    assert "cos" in code.twin_text(pattern, (True, True))
+
+
+@pytest.mark.parametrize("watched", [False, True], ids=["alone", "watched"])
+@pytest.mark.parametrize("fused", [False, True], ids=["recorded bodies", "fused"])
+def test_what_is_changed_in_place_before_its_pass_is_an_error(fused, watched, monkeypatch):
+    """Of inputs, results, and results that are views of inputs, at first and at second order."""
+    monkeypatch.setattr(fused_module, "FEWEST", 1)
+    for text, changed in [
+        ("x.sin() * x", lambda x, r: x.value),
+        ("x.exp()", lambda x, r: r.value),
+        ("y = x.reshape(3, 1)\nz = y * y\ny, z", lambda x, r: x.value),
+    ]:
+        compiled = compile_aggregate(text, fused=fused)
+        for order in (1, 2):
+            with Tape() as tape:
+                tape.observers = (Observer(),) if watched else ()
+                x = Variable.constant(torch.rand(3) + 1)
+                results = compiled(x)
+                r = results[-1] if isinstance(results, tuple) else results
+                (g,) = grad((r * r).sum(), [x]) if order == 2 else (x,)
+                changed(x, r).add_(1)
+                with pytest.raises(ChangedInPlaceError, match="was changed in place"):
+                    grad((g * g).sum() if order == 2 else (r * r).sum(), [x])

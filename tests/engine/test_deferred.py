@@ -195,7 +195,7 @@ def test_what_fails_on_tensors_is_run_again_recorded():
                 raise ValueError("as planned")
             return [dL_doutputs[0] * 2]
 
-        def twin(propagate):
+        def twin(propagate, needed):
             def on_tensors(dL_doutputs):
                 raise ValueError("on tensors")
 
