@@ -146,12 +146,16 @@ def operations(run: Callable, function: Callable, tensors: list[torch.Tensor]) -
 
 
 def medians(forms: dict[str, Callable[[], object]], rounds: int, calls: int) -> dict[str, float]:
-    """CPU seconds a call, the forms in turn; Python's collector runs between the turns, not in them, as in `timeit`."""
+    """CPU seconds a call, the forms in turn; Python's collector runs between the turns, not in them, as in `timeit`.
+
+    Each turn begins with a call that is not timed: the first one after torch.autograd pays for what that leaves behind.
+    """
     times: dict[str, list[float]] = {name: [] for name in forms}
     gc.collect()
     gc.freeze()
     for _ in range(rounds):
         for name, form in forms.items():
+            form()
             gc.collect(0)
             gc.disable()
             start = time.process_time()
