@@ -1,6 +1,7 @@
 """Within a package imports go one way too: no modules import each other; and one module alone knows of deferral."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -85,3 +86,11 @@ def test_only_one_module_knows_of_passes_put_off():
             for told in ("from .deferred import put_off_on as put_off_on", "deferred.py how"):  # the map names it
                 text = text.replace(told, "")
             assert "defer" not in text and "settle" not in text, path
+
+
+def test_one_loop():
+    """Whatever a gradient is, Variable, tensor or symbol, one line puts it into the table."""
+    adding = re.compile(r"^.*\bdL_d\[\w+\] \+?= .*$", re.MULTILINE)
+    paths = [path for folder in ("engine", "compiler") for path in (PACKAGE / folder).glob("*.py")]
+    found = [line for path in paths for line in adding.findall(path.read_text())]
+    assert len(found) == 1, found

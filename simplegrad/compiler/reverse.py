@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from ..engine.grad import backward
 from ..ops.shapes import summed
@@ -32,8 +33,7 @@ def accumulated(graph: Graph, shapes: Shapes, incoming: Mapping[Node, Node]) -> 
     operation that the last contribution to it came through."""
     on = OnSymbols(graph, shapes)
     dL_d = {node: Symbol(graph, g) for node, g in incoming.items()}
-    entries = [(node, node, tuple(inputs_of(node)), None) for node in reversed(needed_for(incoming)) if node.args]
-    backward(entries, dL_d, on)
+    backward([on.entry(node) for node in reversed(needed_for(incoming)) if node.args], dL_d, on)
     graph.watcher = None
     return {node: g.node for node, g in dL_d.items()}, on.through
 
@@ -67,19 +67,17 @@ class OnSymbols:
         self.graph = graph
         self.shapes = shapes
         self.through: dict[Node, Node] = {}
-        self.tell = self
         self.about: tuple[Node, Node] | None = None  # the forward node, and which argument's gradient is made
         graph.watcher = self.made
 
-    def rule(self):
-        return self.propagate
+    def entry(self, node: Node) -> tuple:
+        return partial(self.propagate, node), node, tuple(inputs_of(node)), None, None, None
 
-    def nothing_came(self, entry: tuple) -> None:
-        pass
+    def add(self, total: Symbol, contribution: Symbol, x: Node) -> Symbol:
+        return total + contribution
 
-    def propagate(self, entry: tuple, g: Symbol) -> Iterator[Symbol | None]:
+    def propagate(self, node: Node, g: Symbol, one: None, two: None) -> Iterator[Symbol | None]:
         """One contribution at a time, so that what adds it up is named with it."""
-        node = entry[0]
         self.about = node, node
         op, r = operation(node.op), Symbol(self.graph, node)
         args = [wrapped(self.graph, arg) for arg in node.args]

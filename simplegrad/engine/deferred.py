@@ -17,7 +17,7 @@ and the pass that is recorded later is given them in place of its own.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import RLock
 from weakref import WeakKeyDictionary, ref
@@ -26,12 +26,12 @@ import torch
 
 from ..torch_private import function_mode_stack, transforms_active
 from .errors import ChangedInPlaceError
-from .grad import Pass, several, torch_autograd_below
+from .grad import Pass, backward, torch_autograd_below
 from .lent import version_of
 from .names import Key
 from .rows import inputs_of
 from .stale import changed, recorded_before_a_change, recorded_late, stale_values
-from .tape import HandWritten, Tape, TapeEntry, hand_out, nothing_to_do
+from .tape import Tape, TapeEntry, hand_out, nothing_to_do
 from .variable import Variable, check_replacement
 from .watched import Observer
 
@@ -82,16 +82,17 @@ def may_wait(grad_pass: Pass) -> bool:
 def put_off(grad_pass: Pass, called_at: _Place | None) -> list[Variable | None]:
     """The results alone; what this pass records is made up for should anybody ask."""
     tape = grad_pass.tape
-    needed, reached = tape.rows.reached_from(x.key for x in grad_pass.wanted)
+    keep = {x.key for x in grad_pass.wanted}
+    needed, rules = tape.rows.reached_from(keep)
     early = () if grad_pass.trusts else recorded_before_a_change(tape, grad_pass.L)
     asked = needed if grad_pass.prune == "ahead" else None
     if any(any(True for _ in stale_values(tape, index, asked)) for index in early):
         return grad_pass.run_now()  # which says so, if a gradient comes there
-    on = OnTensors(needed, {x.key for x in grad_pass.wanted}, [] if tape.observers else None)
+    on = OnTensors(keep, needed, [] if tape.observers else None)
     dL_d = {grad_pass.L.key: torch.ones_like(grad_pass.L._value)}
     try:
         with torch_autograd_below(tape, grad_pass.L):
-            on.go_back(tape.rows.backwards(reached), dL_d)
+            backward(tape.rows.backwards([rule.on_tensors for rule in rules]), dL_d, on)
             gradients = grad_pass.results(dL_d)
     except Exception:
         return grad_pass.run_now()  # which says where, and to whoever watches
@@ -107,52 +108,24 @@ def put_off(grad_pass: Pass, called_at: _Place | None) -> list[Variable | None]:
 class OnTensors:
     """Gradients are tensors. `came`, if somebody watches, gets each contribution and the sum it led to."""
 
-    def __init__(self, needed: set[Key], keep: set[Key], came: list[torch.Tensor] | None):
-        self.needed = needed
+    def __init__(self, keep: set[Key], needed: set[Key], came: list[torch.Tensor] | None):
         self.keep = keep
+        self.needed = needed
         self.came = came
-        # Whose gradient is a sum made here: nobody else has it, it can be added to in place.
-        self.sums: set[Key] = set()
-
-    def go_back(self, entries: Iterable[tuple], dL_d: dict[Key, torch.Tensor]) -> None:
-        """`backward` once more, for speed: a call for each step of an entry would take a sixth of the time."""
-        needed, keep, came, sums = self.needed, self.keep, self.came, self.sums
-        for rule, output, left, right, one, two, _, _ in entries:
-            if output.__class__ is tuple:
-                self.by_hand(rule, left, several(dL_d, output), dL_d)
-                continue
-            dL_dr = dL_d.get(output) if output in keep else dL_d.pop(output, None)
-            if dL_dr is None:
-                continue
-            for vjp, key in zip(rule.on_tensors, left if left.__class__ is tuple else (left, right)):
-                if key in needed:
-                    dL_dinput = vjp(dL_dr, one, two)
-                    total = dL_d.get(key)
-                    if total is None:
-                        dL_d[key] = dL_dinput
-                    elif key in sums and total.dtype is dL_dinput.dtype:
-                        total += dL_dinput
-                    else:
-                        dL_d[key] = self.add(total, dL_dinput, key)
-                    if came is not None:
-                        came += (dL_dinput, dL_d[key])
-
-    def by_hand(self, rule: HandWritten, inputs: tuple, dL_doutputs: list | None, dL_d: dict) -> None:
-        """The same through a hand-written entry whose propagate has a twin on tensors."""
-        if dL_doutputs is None:
-            return
-        twin = rule.on_tensors(rule.propagate_function, tuple([key in self.needed for key in inputs]))
-        for key, dL_dinput in zip(inputs, twin(dL_doutputs)):
-            if dL_dinput is not None and key in self.needed:
-                total = dL_d.get(key)
-                dL_d[key] = dL_dinput if total is None else self.add(total, dL_dinput, key)
-                if self.came is not None:
-                    self.came += (dL_dinput, dL_d[key])
+        self.added = None if came is None else self.note
+        self.sums: set[Key] = set()  # whose gradient is a sum made here: nobody else has it, so it is added to in place
 
     def add(self, total: torch.Tensor, contribution: torch.Tensor, key: Key) -> torch.Tensor:
+        if key in self.sums and total.dtype is contribution.dtype:
+            total += contribution
+            return total
         if self.came is None:
             self.sums.add(key)
         return total + contribution
+
+    def note(self, key: Key, contribution: torch.Tensor | None, total: torch.Tensor | None) -> None:
+        if contribution is not None:
+            self.came += (contribution, total)
 
 
 class Promise:

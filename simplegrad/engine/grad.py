@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -14,7 +15,7 @@ from ..torch_private import below_autograd, forward_mode_is_on
 from .errors import OtherTapeError, RawTensorError, WrongCountError, WrongShapeError
 from .names import Key
 from .operators import value_of
-from .rows import Rows
+from .rows import inputs_of, outputs_of
 from .stale import recorded_before_a_change, refuse_stale
 from .tape import HandWritten, Tape, current_tape
 from .variable import Variable
@@ -50,24 +51,20 @@ def grad(
 
 
 def backward(entries: Iterable[tuple], dL_d: dict, on: OnVariables) -> None:
-    """Fill the gradient table `dL_d`, from the last entry to the first. `on` says how an entry propagates.
+    """Fill the gradient table `dL_d`, from the last entry to the first. `on` says what a gradient is: see OnVariables.
 
-    What `propagate` appends meanwhile is not of this pass.
+    An entry is (propagate, output, left, right, …): keys, or tuples of them, as rows.py has them.
     """
-    propagate, keep = on.rule(), on.keep
-    added = None if on.tell is None else on.tell.added
-    for entry in entries:
-        output, left = entry[1], entry[2]  # keys, or tuples of them: rows.py has the parts of an entry
+    add, added, keep = on.add, on.added, on.keep
+    for propagate, output, left, right, one, two in entries:
         dL_dr = dL_d.get(output) if output.__class__ is not tuple else several(dL_d, output)  # gather
         if dL_dr is None:
-            dL_dr = on.nothing_came(entry)  # None, but for none="zeros", which makes zeros: see OnZeros
-            if dL_dr is None:
-                continue  # skip
-        dL_dinputs = propagate(entry, dL_dr)  # propagate, in the inputs' shapes
-        for dL_dinput, input in zip(dL_dinputs, left if left.__class__ is tuple else entry[2:4]):
+            continue  # skip
+        dL_dinputs = propagate(dL_dr, one, two)  # propagate, in the inputs' shapes
+        for input, dL_dinput in zip(left if left.__class__ is tuple else (left, right), dL_dinputs):
             if dL_dinput is not None:  # None adds nothing
                 total = dL_d.get(input)
-                dL_d[input] = dL_dinput if total is None else total + dL_dinput  # add up
+                dL_d[input] = dL_dinput if total is None else add(total, dL_dinput, input)  # add up
             if added is not None:
                 added(input, dL_dinput, dL_d.get(input))
         if keep is not None and output not in keep:
@@ -83,64 +80,61 @@ def several(dL_d: dict, outputs: tuple) -> list | None:
 class OnVariables:
     """Gradients are Variables, as in the notebook: what `propagate` computes is recorded, to be differentiated again.
 
-    `needed`: keys that something wanted depends on, `keep`: those whose gradient is returned; None for all. `early`:
-    entries that may read what was changed since, see stale.py.
+    `keep`: keys whose gradient is returned, None for all. `needed`: what something wanted depends on. `early`: entries
+    that may read what was changed since, see stale.py. `added` is told of what is added up, if somebody watches.
     """
 
-    early: set[int] = set()
-    index = 0  # of the entry that the pass is at, where somebody asks
+    index = 0  # of the entry that the pass is at, where it goes one by one
+    visited = -1  # of the last that something came to
 
-    def __init__(self, tape: Tape, needed: set[Key] | None = None, keep: set[Key] | None = None):
+    def __init__(self, tape: Tape, keep: set[Key] | None, needed: set[Key] | None, early: set[int]):
         self.tape = tape
-        self.needed = needed
         self.keep = keep
+        self.needed = needed
+        self.early = early
         self.tell = Told(tape.observers) if tape.observers else None
+        self.added = self.tell and self.tell.added
 
-    def rule(self) -> Callable[[tuple, Variable | list], Sequence[Variable | None]]:
-        """How an entry propagates; asked for once, not at each entry."""
-        propagate = self.computed if self.tell is None else self.told
-        return partial(self.looked_at, propagate) if self.early else propagate
+    def add(self, total: Variable, contribution: Variable, key: Key) -> Variable:
+        return total + contribution
 
-    def looked_at(self, propagate: Callable, entry: tuple, dL_dr: Variable | list) -> Sequence[Variable | None]:
-        """Propagated, unless what it reads is not what it was."""
+    def entries(self, rules: list, dL_d: dict) -> Iterable[tuple]:
+        """Last first, but for those that are pruned: `rules` has one for each entry. What `propagate` appends
+        meanwhile is not of this pass."""
+        propagates = self.propagates(rules)
+        if self.early or self.tell is not None:
+            return self.one_by_one(propagates)
+        return self.tape.rows.backwards(propagates)
+
+    def propagates(self, rules: list) -> list[Callable | None]:
+        return [
+            partial(hand_written, self.tape, index, rule) if rule.__class__ is HandWritten else rule.propagate
+            for index, rule in enumerate(rules)
+        ]
+
+    def one_by_one(self, propagates: list) -> Iterator[tuple]:
+        """The same for whoever is told of each entry, and where one may be stale."""
+        for self.index in range(len(propagates) - 1, -1, -1):
+            propagate, row = propagates[self.index], self.tape.rows.entry(self.index)
+            if propagate is not None:
+                yield (partial(self.visit, propagate), *row[1:6])
+            if self.tell is not None and self.visited != self.index:
+                skipped = "skipped", [None] * len(outputs_of(row))
+                self.tell.ended(self.index, *(("pruned", []) if propagate is None else skipped), [])
+
+    def visit(self, propagate: Callable, dL_dr: Variable | list, one: Any, two: Any) -> Sequence[Variable | None]:
+        """Propagate, unless what is read is not what it was; and tell those who watch."""
+        self.visited = self.index
         if self.index in self.early:
             refuse_stale(self.tape, self.index, self.needed)
-        return propagate(entry, dL_dr)
-
-    def computed(self, entry: tuple, dL_dr: Variable | list) -> Sequence[Variable | None]:
-        rule, _output, left, right, one, two, _shape, _dtype = entry  # see rows.py
-        needed = self.needed
-        if rule.__class__ is HandWritten:
-            return hand_written(self.tape, entry, dL_dr, needed)
-        vjps = rule.vjps
-        if len(vjps) == 1:
-            return (vjps[0](dL_dr, one, two),)
-        inputs = left if left.__class__ is tuple else (left, right)
-        return [vjp(dL_dr, one, two) if needed is None or key in needed else None for key, vjp in zip(inputs, vjps)]
-
-    def told(self, entry: tuple, dL_dr: Variable | list) -> Sequence[Variable | None]:
-        one = dL_dr.__class__ is not list
-        dL_doutputs = [dL_dr] if one else dL_dr
+        if self.tell is None:
+            return propagate(dL_dr, one, two)
+        dL_doutputs = dL_dr if dL_dr.__class__ is list else [dL_dr]
         self.tell.begun(self.index, dL_doutputs)
-        dL_dinputs = self.computed(entry, dL_dr)
-        partial = not one and any(dL_doutput is None for dL_doutput in dL_doutputs)
-        self.tell.ended(self.index, "partial" if partial else "propagated", dL_doutputs, dL_dinputs)
+        dL_dinputs = propagate(dL_dr, one, two)
+        state = "partial" if any(dL_doutput is None for dL_doutput in dL_doutputs) else "propagated"
+        self.tell.ended(self.index, state, dL_doutputs, dL_dinputs)
         return dL_dinputs
-
-    def nothing_came(self, entry: tuple) -> None:
-        if self.tell is not None:
-            self.tell.ended(self.index, "skipped", [None] * (len(entry[1]) if entry[1].__class__ is tuple else 1), ())
-
-    def walk(self, rows: Rows, reached: Sequence[bool] | None) -> Iterable[tuple]:
-        """The entries, last first; those that are not `reached` are pruned."""
-        return self.counted(rows, reached) if self.early or self.tell is not None else rows.backwards(reached)
-
-    def counted(self, rows: Rows, reached: Sequence[bool] | None) -> Iterator[tuple]:
-        for self.index in range((len(rows) if reached is None else len(reached)) - 1, -1, -1):
-            if reached is None or reached[self.index]:
-                yield rows.entry(self.index)
-            elif self.tell is not None:
-                self.tell.ended(self.index, "pruned", [], [])
 
 
 class OnZeros(OnVariables):
@@ -148,27 +142,26 @@ class OnZeros(OnVariables):
 
     device: torch.device | None = None  # of the gradient that came last, where the entry itself does not say
 
-    def rule(self) -> Callable[[tuple, Variable | list], Sequence[Variable | None]]:
-        return self.filled
+    def entries(self, rules: list, dL_d: dict) -> Iterator[tuple]:
+        for entry in self.one_by_one(self.propagates(rules)):
+            outputs = outputs_of(entry)
+            missing = [key for key in outputs if key not in dL_d]
+            dL_d.update(zip(missing, self.zeros(missing)))
+            self.device = dL_d[outputs[0]].device
+            yield entry
+            for key in missing:
+                dL_d.pop(key, None)
 
-    def nothing_came(self, entry: tuple) -> Variable | list:
-        rule, output, _, _, one, two, shape, dtype = entry
-        if output.__class__ is tuple:
-            return [None] * len(output)  # made in `propagate`, with those of which only some are missing
-        kept = rule.saved(one, two)
-        device = next((x.device for x in kept if isinstance(x, (Variable, torch.Tensor))), self.device)
-        return Variable.constant(torch.zeros(shape, dtype=dtype, device=device))
-
-    def filled(self, entry: tuple, dL_dr: Variable | list) -> Sequence[Variable | None]:
-        """Propagated, with zeros where nothing came."""
-        if dL_dr.__class__ is list:
-            triples = zip(dL_dr, entry[6], entry[7])
-            dL_dr = [
-                Variable.constant(torch.zeros(shape, dtype=kind[0], device=kind[1])) if g is None else g
-                for g, shape, kind in triples
-            ]
-        self.device = (dL_dr[0] if dL_dr.__class__ is list else dL_dr).device
-        return super().rule()(entry, dL_dr)
+    def zeros(self, missing: list[Key]) -> Iterator[Variable]:
+        """For these outputs of the entry that the pass is at."""
+        rule, output, _, _, one, two, shape, dtype = self.tape.rows.entry(self.index)
+        if output.__class__ is not tuple:
+            kept = rule.saved(one, two)
+            device = next((x.device for x in kept if isinstance(x, (Variable, torch.Tensor))), self.device)
+            output, shape, dtype = (output,), (shape,), ((dtype, device),)
+        for key, size, (kind, device) in zip(output, shape, dtype):
+            if key in missing:
+                yield Variable.constant(torch.zeros(size, dtype=kind, device=device))
 
 
 class Pass:
@@ -214,13 +207,13 @@ class Pass:
         return results
 
     def go_back(self, dL_d: dict[Key, Variable]) -> None:
-        rows, needed, reached, keep = self.tape.rows, None, None, None
+        rules, keep, needed = self.tape.rows.rules(), None, None
         if self.prune == "ahead":
             keep = {x.key for x in self.wanted}
-            needed, reached = rows.reached_from(keep)
-        on = (OnZeros if self.none == "zeros" else OnVariables)(self.tape, needed, keep)
-        on.early = set() if self.trusts else recorded_before_a_change(self.tape, self.L)
-        backward(on.walk(rows, reached), dL_d, on)
+            needed, rules = self.tape.rows.reached_from(keep)
+        early = set() if self.trusts else recorded_before_a_change(self.tape, self.L)
+        on = (OnZeros if self.none == "zeros" else OnVariables)(self.tape, keep, needed, early)
+        backward(on.entries(rules, dL_d), dL_d, on)
 
     def results(self, dL_d: dict) -> list:
         """The gradients of what is wanted, in its shape and dtype: an operand of another may have widened them."""
@@ -238,45 +231,42 @@ def torch_autograd_below(tape: Tape, L: Variable):
     return nullcontext() if used else below_autograd()
 
 
-def hand_written(tape: Tape, entry: tuple, dL_doutputs: list, needed: set | None) -> Sequence[Variable | None]:
+def hand_written(tape: Tape, index: int, rule: HandWritten, dL_doutputs: list, *_: Any) -> Sequence[Variable | None]:
     """What a hand-written `propagate` returns, held to its entry: a Variable of its input's shape, or None, each."""
-    rule, _, inputs = entry[:3]
-    outside, tape.propagating = tape.propagating, entry
+    outside, tape.propagating = tape.propagating, rule
     try:
         dL_dinputs = rule.propagate_function(list(dL_doutputs))
     except Exception as error:
-        error.add_note(f"in the propagate of {said(tape, entry)}")
+        error.add_note(f"in the propagate of {said(tape, index)}")
         raise
     finally:
         tape.propagating = outside
+    shapes = rule.input_shapes
     if dL_dinputs is None:
         raise WrongCountError(
-            f"{said(tape, entry)}: propagate returned None, not gradients. Does "
-            f"it end without `return`? Return one for each of its {len(inputs)} inputs; [None] says a known zero."
+            f"{said(tape, index)}: propagate returned None, not gradients. Does "
+            f"it end without `return`? Return one for each of its {len(shapes)} inputs; [None] says a known zero."
         )
     dL_dinputs = dL_dinputs if isinstance(dL_dinputs, (list, tuple)) else [dL_dinputs]
-    if len(dL_dinputs) != len(inputs):
-        names = ", ".join(tape.name_of(key) for key in inputs)
+    if len(dL_dinputs) != len(shapes):
+        names = ", ".join(tape.name_of(key) for key in inputs_of(tape.rows.entry(index)))
         raise WrongCountError(
-            f"{said(tape, entry)}: propagate returned {len(dL_dinputs)} gradients for "
-            f"{len(inputs)} inputs ({names}). Return one for each, in that order; None for a known zero."
+            f"{said(tape, index)}: propagate returned {len(dL_dinputs)} gradients for "
+            f"{len(shapes)} inputs ({names}). Return one for each, in that order; None for a known zero."
         )
-    for slot, (key, shape, dL_dinput) in enumerate(zip(inputs, rule.input_shapes, dL_dinputs)):
+    for slot, (shape, dL_dinput) in enumerate(zip(shapes, dL_dinputs)):
         if dL_dinput is not None and not (dL_dinput.__class__ is Variable and dL_dinput.shape == shape):
-            check_gradient(
-                f"{said(tape, entry)}, gradient {slot} (of {tape.name_of(key)})", tape, key, shape, dL_dinput
-            )
-    if needed is None:
-        return dL_dinputs
-    return [dL_dinput if key in needed else None for key, dL_dinput in zip(inputs, dL_dinputs)]
+            check_gradient(tape, index, slot, shape, dL_dinput)
+    return rule.those_asked(dL_dinputs)
 
 
-def said(tape: Tape, entry: tuple) -> str:
-    index = next(index for index in range(len(tape.rows)) if tape.rows.rule(index) is entry[0])
+def said(tape: Tape, index: int) -> str:
     return f"entry {index}, '{tape.text(index)}'"
 
 
-def check_gradient(where: str, tape: Tape, key: Key, shape: Sequence[int], gradient: Variable) -> None:
+def check_gradient(tape: Tape, index: int, slot: int, shape: Sequence[int], gradient: Variable) -> None:
+    name = tape.name_of(inputs_of(tape.rows.entry(index))[slot])
+    where = f"{said(tape, index)}, gradient {slot} (of {name})"
     if not isinstance(gradient, Variable):
         raise RawTensorError(
             f"{where}: propagate returned a {type(gradient).__name__}, not a Variable or None. Compute it from the "
@@ -285,7 +275,6 @@ def check_gradient(where: str, tape: Tape, key: Key, shape: Sequence[int], gradi
     if gradient.key not in tape.keys:
         tape.adopt(gradient, where)
     if gradient.shape != shape:
-        name = tape.name_of(key)
         raise WrongShapeError(
             f"{where}: propagate returned shape {tuple(gradient.shape)}, but {name} has shape {tuple(shape)}. "
             f"Where forward broadcast {name}, undo it: gradient.sum_to_size({', '.join(map(str, shape))})."

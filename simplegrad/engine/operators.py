@@ -14,6 +14,7 @@ from ..ops.numbers import operand
 from ..ops.refused import advice, spelled
 from ..torch_private import viewed
 from .errors import RawTensorError
+from .rows import PRUNED, Part
 from .tape import _current, current_tape
 from .variable import Variable
 
@@ -26,13 +27,13 @@ cat, stack, where = _methods.cat, _methods.stack, _methods.where
 class Rule:
     """An operator for arguments of which those at `places` are Variables: what an entry has to go back by.
 
-    `vjps`: one for each input, (g, one, two) -> contribution. `on_tensors`: the same on plain tensors, taking the
-    values of saved Variables. `one` and `two` are what an entry keeps for them: of (r, *arguments) those in the slots
-    `kept`. Where that would be more than two, or arguments may be left out, `kept` is None, and `one` all of them, with
-    None for what no vjp reads.
+    `propagate`: (g, one, two) -> a contribution for each input. `on_tensors`: the same on plain tensors,
+    taking the values of saved Variables. `one` and `two` are what an entry keeps for them: of (r, *arguments) those in
+    the slots `kept`. Where that would be more than two, or arguments may be left out, `kept` is None, and `one` all of
+    them, with None for what no vjp reads.
     """
 
-    __slots__ = ("op", "name", "places", "vjps", "keeps", "reads_result", "kept", "on_tensors")
+    __slots__ = ("op", "name", "places", "keeps", "reads_result", "kept", "ways", "propagate", "on_tensors", "parts")
 
     def __init__(self, op: Op, places: tuple[int, ...], count: int = 0):
         self.op = op
@@ -45,8 +46,21 @@ class Rule:
         self.kept = kept if op.pointwise and len(kept) <= 2 else None
         if op.each:  # one rule, which is told its place in the list
             vjps = [of_place(vjps[0], place) for place in range(count)]
-        self.vjps = [on_variables(self, vjp) for vjp in vjps]
-        self.on_tensors = [on_tensors(self, vjp) for vjp in vjps]
+        self.go_back_by([on_variables(self, vjp) for vjp in vjps], [on_tensors(self, vjp) for vjp in vjps])
+
+    def go_back_by(self, *ways: list[Callable]) -> None:
+        """A propagate for each input: on Variables, and on tensors."""
+        self.ways = ways
+        self.propagate, self.on_tensors = map(in_turn, ways)
+        self.parts: dict[tuple[bool, ...], Part] = {}
+
+    def part(self, asked: tuple[bool, ...]) -> Part:
+        """For the gradients of these inputs."""
+        found = self.parts.get(asked)
+        if found is None:
+            chosen = [[way if is_asked else None for way, is_asked in zip(ways, asked)] for ways in self.ways]
+            found = self.parts[asked] = Part(*map(in_turn, chosen)) if any(asked) else PRUNED
+        return found
 
     def keep(self, args: Sequence) -> tuple:
         """`one` and `two` of these arguments, as far as they are known before there is a result: no tensor that no vjp
@@ -81,13 +95,27 @@ class Rule:
             ["{}" if i in self.places else argument_text(arg, name) for i, (arg, name) in enumerate(named)]
         )
 
-    def propagate(self, dL_doutputs: list, one=None, two=None) -> list[Variable | None]:
-        """The rule as the notebook writes it: all vjps, over a list of one incoming gradient."""
+    def of_list(self, dL_doutputs: list, one=None, two=None) -> list[Variable | None]:
+        """As the notebook writes it: over a list of one incoming gradient."""
         (dL_dr,) = dL_doutputs
-        return [vjp(dL_dr, one, two) for vjp in self.vjps]
+        return [*self.propagate(dL_dr, one, two)]
 
     def __repr__(self) -> str:
         return self.name
+
+
+def in_turn(ways: Sequence[Callable | None]) -> Callable:
+    """A `propagate` of those for one input each; None stands where nobody asks for the gradient."""
+    if len(ways) == 1:
+        return ways[0]
+    if len(ways) > 2:
+        return lambda g, one, two: [None if way is None else way(g, one, two)[0] for way in ways]
+    left, right = ways
+    if right is None:
+        return lambda g, one, two: left(g, one, two) + (None,)
+    if left is None:
+        return lambda g, one, two: (None,) + right(g, one, two)
+    return lambda g, one, two: left(g, one, two) + right(g, one, two)
 
 
 def name_of(op: Op, places: tuple[int, ...]) -> str:
@@ -114,32 +142,32 @@ def argument_text(arg, name: str = "") -> str:
     return "..." if arg is Ellipsis else str(arg).replace("{", "{{").replace("}", "}}")
 
 
-# A vjp as an entry calls it, for (how many arguments it has after g, which of them are kept): on Variables, and on
+# The propagate of one input, for (how many arguments its vjp has after g, which of them are kept): on Variables, and on
 # their values. Written out, since a call with `*` takes twice as long, and most of what passes go through is of these.
 _CALLS: dict[tuple, Callable] = {
-    (2, ()): lambda vjp: lambda g, one, two: vjp(g, None, None),
-    (2, (0,)): lambda vjp: lambda g, one, two: vjp(g, one, None),
-    (2, (1,)): lambda vjp: lambda g, one, two: vjp(g, None, one),
-    (3, ()): lambda vjp: lambda g, one, two: vjp(g, None, None, None),
-    (3, (2,)): lambda vjp: lambda g, one, two: vjp(g, None, None, one),
-    (3, (0, 2)): lambda vjp: lambda g, one, two: vjp(g, one, None, two),
-    (3, (1, 2)): lambda vjp: lambda g, one, two: vjp(g, None, one, two),
+    (2, ()): lambda vjp: lambda g, one, two: (vjp(g, None, None),),
+    (2, (0,)): lambda vjp: lambda g, one, two: (vjp(g, one, None),),
+    (2, (1,)): lambda vjp: lambda g, one, two: (vjp(g, None, one),),
+    (3, ()): lambda vjp: lambda g, one, two: (vjp(g, None, None, None),),
+    (3, (2,)): lambda vjp: lambda g, one, two: (vjp(g, None, None, one),),
+    (3, (0, 2)): lambda vjp: lambda g, one, two: (vjp(g, one, None, two),),
+    (3, (1, 2)): lambda vjp: lambda g, one, two: (vjp(g, None, one, two),),
 }
 _CALLS_ON_VALUES: dict[tuple, Callable] = {
-    (2, (0,)): lambda vjp: lambda g, one, two: vjp(g, one._value, None),
-    (2, (1,)): lambda vjp: lambda g, one, two: vjp(g, None, one._value),
-    (3, (2,)): lambda vjp: lambda g, one, two: vjp(g, None, None, one._value),
-    (3, (0, 2)): lambda vjp: lambda g, one, two: vjp(g, one._value, None, two._value),
-    (3, (1, 2)): lambda vjp: lambda g, one, two: vjp(g, None, one._value, two._value),
+    (2, (0,)): lambda vjp: lambda g, one, two: (vjp(g, one._value, None),),
+    (2, (1,)): lambda vjp: lambda g, one, two: (vjp(g, None, one._value),),
+    (3, (2,)): lambda vjp: lambda g, one, two: (vjp(g, None, None, one._value),),
+    (3, (0, 2)): lambda vjp: lambda g, one, two: (vjp(g, one._value, None, two._value),),
+    (3, (1, 2)): lambda vjp: lambda g, one, two: (vjp(g, None, one._value, two._value),),
 }
 
 
 def on_variables(rule: Rule, vjp: Callable) -> Callable:
-    """The vjp as (g, one, two) -> contribution."""
+    """The vjp as (g, one, two) -> (contribution,)."""
     if rule.kept is None:
-        return lambda g, one, _: vjp(g, *one)
+        return lambda g, one, _: (vjp(g, *one),)
     made = _CALLS.get((vjp.__code__.co_argcount - 1, rule.kept))
-    return made(vjp) if made is not None else lambda g, one, two: vjp(g, *rule.saved(one, two))
+    return made(vjp) if made is not None else lambda g, one, two: (vjp(g, *rule.saved(one, two)),)
 
 
 def on_tensors(rule: Rule, vjp: Callable) -> Callable:
@@ -147,9 +175,9 @@ def on_tensors(rule: Rule, vjp: Callable) -> Callable:
     if rule.op.shapes or rule.kept == ():
         return on_variables(rule, vjp)
     if rule.places == (0,) and rule.op in (pointwise.mul, pointwise.div):
-        return lambda g, number, _: vjp(g, None, None, operand(number, g))
+        return lambda g, number, _: (vjp(g, None, None, operand(number, g)),)
     if rule.kept is None:
-        return lambda g, one, _: vjp(g, *map(value_of, one))
+        return lambda g, one, _: (vjp(g, *map(value_of, one)),)
     of_variables = all(slot - 1 in rule.places for slot in rule.kept if slot)
     made = _CALLS_ON_VALUES.get((vjp.__code__.co_argcount - 1, rule.kept)) if of_variables else None
     if made is not None:
@@ -237,17 +265,17 @@ def undoing(rule: Rule, shapes: tuple) -> Rule:
     if all(shape is None for shape in shapes):
         return rule
     made = _new(Rule)
-    for slot in Rule.__slots__:
+    for slot in ("op", "name", "places", "keeps", "reads_result", "kept"):
         setattr(made, slot, getattr(rule, slot))
-    made.vjps = [vjp if shape is None else summed(vjp, shape) for vjp, shape in zip(rule.vjps, shapes)]
-    made.on_tensors = [vjp if shape is None else summed(vjp, shape) for vjp, shape in zip(rule.on_tensors, shapes)]
+    for_tensors_too = ([way if x is None else summed(way, x) for way, x in zip(ways, shapes)] for ways in rule.ways)
+    made.go_back_by(*for_tensors_too)
     return made
 
 
-def summed(vjp: Callable, shape: torch.Size) -> Callable:
+def summed(way: Callable, shape: torch.Size) -> Callable:
     def to_shape(g, one, two):
-        dL_dinput = vjp(g, one, two)
-        return dL_dinput if dL_dinput.shape == shape else dL_dinput.sum_to_size(shape)
+        (dL_dinput,) = way(g, one, two)
+        return (dL_dinput if dL_dinput.shape == shape else dL_dinput.sum_to_size(shape),)
 
     return to_shape
 
@@ -414,17 +442,15 @@ def compare(method: str) -> Callable:
 
 
 _add, _sub, _mul, _div = map(binary, (pointwise.add, pointwise.sub, pointwise.mul, pointwise.div))
-# As `on_tensors` would make them, without its detour: products are most of what a pass goes through (2 % of it).
-rule_of(pointwise.mul, (0, 1)).on_tensors[:] = [lambda g, a, b: g * b._value, lambda g, a, b: g * a._value]
-# Likewise for those whose vjp is an operator of its own: it is called without asking what it is given.
+# As they would be made, without a detour: products and sums are most of what passes go through; and a vjp that is an
+# operator of its own is called without asking what it is given.
+_product, _sum = rule_of(pointwise.mul, (0, 1)), rule_of(pointwise.add, (0, 1))
+_product.propagate, _product.on_tensors = lambda g, a, b: (g * b, g * a), lambda g, a, b: (g * b._value, g * a._value)
+_sum.propagate = _sum.on_tensors = lambda g, one, two: (g, g)
 _QUICK = {op: binary(op) for op in (pointwise.tanh_backward, pointwise.sigmoid_backward)}
-for _op, _backward in (
-    (pointwise.tanh, pointwise.tanh_backward),
-    (pointwise.sigmoid, pointwise.sigmoid_backward),
-):
-    _rule = rule_of(_op, (0,))
-    _rule.vjps[:] = [lambda g, r, _, quick=_QUICK[_backward]: quick(g, r)]
-    _rule.on_tensors[:] = [lambda g, r, _, backward=_backward.forward: backward(g, r._value)]
+for _op, _vjp in ((pointwise.tanh, pointwise.tanh_backward), (pointwise.sigmoid, pointwise.sigmoid_backward)):
+    rule_of(_op, (0,)).propagate = lambda g, r, _, quick=_QUICK[_vjp]: (quick(g, r),)
+    rule_of(_op, (0,)).on_tensors = lambda g, r, _, forward=_vjp.forward: (forward(g, r._value),)
 _FAST = {"__add__": _add, "__sub__": _sub, "__mul__": _mul, "__truediv__": _div, "__neg__": unary(pointwise.neg)}
 _FAST |= {
     name: unary(getattr(pointwise, name))

@@ -15,14 +15,24 @@ walk through, and making them took three times as long. So their parts lie side 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import compress
-from typing import Any
+from typing import Any, NamedTuple
 
 from .names import Key
 
 WIDTH = 8
-_OUTPUT, _LEFT, _RIGHT = 1, 2, 3
+_RULE, _OUTPUT, _LEFT, _RIGHT, _ONE, _TWO = range(6)
+
+
+class Part(NamedTuple):
+    """A rule, for the gradients of some of its inputs: None stands in the place of the others'."""
+
+    propagate: Callable | None
+    on_tensors: Callable | None
+
+
+PRUNED = Part(None, None)
 
 
 class Rows:
@@ -53,22 +63,32 @@ class Rows:
     def clear(self) -> None:
         self.flat.clear()
 
-    def backwards(self, reached: Sequence[bool] | None = None) -> Iterable[tuple]:
-        """The entries as they are now, last first; of those that are `reached`, if it is given. Another thread may add
-        some meanwhile."""
-        last = WIDTH * ((len(self) if reached is None else len(reached)) - 1)
-        entries = zip(*(self.flat[last + place :: -WIDTH] for place in range(WIDTH))) if last >= 0 else ()
-        return entries if reached is None else compress(entries, reversed(reached))
+    def rules(self) -> list:
+        """Of all entries, in order."""
+        return self.flat[::WIDTH]
 
-    def reached_from(self, keys: Iterable[Key]) -> tuple[set[Key], list[bool]]:
-        """These and all that was computed from them, and which entries did that, by one walk."""
-        needed, reached = set(keys), []
-        for left, right, output in zip(*(self.flat[place::WIDTH] for place in (_LEFT, _RIGHT, _OUTPUT))):
-            is_reached = right in needed or (left in needed if left.__class__ is int else not needed.isdisjoint(left))
-            reached.append(is_reached)
-            if is_reached:
+    def backwards(self, propagates: Sequence[Callable | None]) -> Iterable[tuple]:
+        """(propagate, output, left, right, one, two) of each entry, last first. `propagates` has one for each, None
+        where it is pruned; what another thread adds meanwhile is not among them."""
+        last = WIDTH * (len(propagates) - 1)
+        columns = (self.flat[last + place :: -WIDTH] for place in (range(_OUTPUT, _TWO + 1) if propagates else ()))
+        return compress(zip(reversed(propagates), *columns), reversed(propagates))
+
+    def reached_from(self, keys: Iterable[Key]) -> tuple[set[Key], list]:
+        """These and all that was computed from them, and the rules by which gradients get there, by one walk: for each
+        entry its own, the part of it that is asked for, or PRUNED."""
+        needed, rules = set(keys), []
+        for rule, output, left, right in zip(*(self.flat[place::WIDTH] for place in range(_ONE))):
+            if left in needed:
+                asked = rule if right is None or right in needed else rule.part((True, False))
+            elif right in needed:
+                asked = rule.part((False, True))
+            else:
+                asked = PRUNED if left.__class__ is int else rule.part(tuple([key in needed for key in left]))
+            rules.append(asked)
+            if asked is not PRUNED:
                 needed.update(output) if output.__class__ is tuple else needed.add(output)
-        return needed, reached
+        return needed, rules
 
 
 def inputs_of(entry: tuple) -> tuple[Key, ...]:

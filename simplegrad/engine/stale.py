@@ -18,8 +18,8 @@ def recorded_before_a_change(tape: Tape, L: Variable) -> set[int]:
     """Entries that L depends on, recorded before somebody changed a value, by their places on the tape."""
     tape.lent.look_again()
     last, reached, found = tape.lent.last_change, {L.key}, set()
-    entries = list(tape.rows.backwards()) if last else []
-    for index, entry in zip(range(len(entries) - 1, -1, -1), entries):
+    for index in range(len(tape.rows) - 1 if last else -1, -1, -1):
+        entry = tape.rows.entry(index)
         output = entry[1]
         if output in reached if output.__class__ is int else not reached.isdisjoint(output):
             reached.update(inputs_of(entry))

@@ -12,7 +12,7 @@ from weakref import ReferenceType, WeakValueDictionary, ref
 from .errors import OtherTapeError, UnknownNameError
 from .lent import Lent
 from .names import Key, Keyed, Names, check_name, era_of, plain_name
-from .rows import Rows, inputs_of, outputs_of
+from .rows import PRUNED, Part, Rows, inputs_of, outputs_of
 
 _key, _shape = attrgetter("key"), attrgetter("shape")
 
@@ -61,7 +61,7 @@ class Tape:
         self.adopted: set[Key] = set()  # leaves of other tapes that were used on this one
         self.has_hand_written = False
         self.warned = False  # that it has grown long
-        self.propagating: tuple | None = None  # the hand-written entry whose propagate runs
+        self.propagating: HandWritten | None = None  # whose propagate runs
         self.constants: set[Key] = set()  # numbers that a propagate made: nobody asks for their gradients
 
     @property
@@ -235,7 +235,7 @@ class Propagate:
         self.rule, self.output, _, _, self.one, self.two, _, _ = entry
 
     def __call__(self, dL_doutputs: list) -> Sequence[Any]:
-        return self.rule.propagate(dL_doutputs, self.one, self.two)
+        return self.rule.of_list(dL_doutputs, self.one, self.two)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Propagate) and (other.rule, other.output) == (self.rule, self.output)
@@ -252,18 +252,34 @@ def nothing_to_do() -> None:
 
 
 class HandWritten:
-    """The rule of an entry that somebody appended: a `propagate`, held to what the entry promises by `grad`."""
+    """The rule of an entry that somebody appended: a `propagate`, held to what the entry promises by `grad`. `twin`
+    makes of it the same on plain tensors. `asked`: which inputs' gradients are, all but where it is given."""
 
-    __slots__ = ("propagate_function", "input_shapes", "on_tensors")
+    __slots__ = ("propagate_function", "input_shapes", "twin", "asked")
     name = "aggregate"
 
-    def __init__(self, propagate: Callable, input_shapes: tuple, on_tensors: Callable | None = None):
+    def __init__(
+        self, propagate: Callable, input_shapes: tuple, twin: Callable | None = None, asked: tuple[bool, ...] = ()
+    ):
         self.propagate_function = propagate
         self.input_shapes = input_shapes
-        self.on_tensors = on_tensors
+        self.twin = twin
+        self.asked = asked
 
-    def propagate(self, dL_doutputs: list, one=(), two=None) -> Sequence[Any]:
+    def of_list(self, dL_doutputs: list, one=(), two=None) -> Sequence[Any]:
         return self.propagate_function(dL_doutputs)
+
+    def on_tensors(self, dL_doutputs: list, one: tuple, two: None) -> Sequence[Any]:
+        asked = self.asked or (True,) * len(self.input_shapes)
+        return self.those_asked(self.twin(self.propagate_function, asked)(dL_doutputs))
+
+    def those_asked(self, dL_dinputs: Sequence[Any]) -> Sequence[Any]:
+        return [x if asked else None for x, asked in zip(dL_dinputs, self.asked)] if self.asked else dL_dinputs
+
+    def part(self, asked: tuple[bool, ...]) -> HandWritten | Part:
+        if not any(asked):
+            return PRUNED
+        return self if all(asked) else HandWritten(self.propagate_function, self.input_shapes, self.twin, asked)
 
     def saved(self, one: tuple, two: None) -> tuple:
         return one
