@@ -7,10 +7,10 @@ from .version import __version__ as __version__
 
 if TYPE_CHECKING:
     from .aggregates import Aggregate, aggregate, registry
-    from .checks.bundle import load_bundle
     from .checks.check import check
+    from .checks.commands.bundle import load_bundle
+    from .checks.commands.real_calls import CallsReport, check_calls
     from .checks.declared import surrogate
-    from .checks.real_calls import CallsReport, check_calls
     from .checks.report import Report
     from .comparison.compare import compare
     from .comparison.ranks import RankReport, compare_ranks
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
 # pytest loads in every run) does not wait for torch.
 _MODULES = {
     "aggregates": "Aggregate aggregate registry",
-    "checks.bundle": "load_bundle",
+    "checks.commands.bundle": "load_bundle",
     "checks.check": "check",
     "checks.declared": "surrogate",
-    "checks.real_calls": "CallsReport check_calls",
+    "checks.commands.real_calls": "CallsReport check_calls",
     "checks.report": "Report",
     "comparison.compare": "compare",
     "comparison.ranks": "RankReport compare_ranks",

@@ -41,12 +41,12 @@ def run(arguments: Sequence[str] | None) -> int:
     if given.command == "html":
         return html_file(given)
     if given.command == "check":
-        from .checks.command import main as check  # torch.autograd and all the rules: only for those who ask
+        from .checks.commands.command import main as check  # torch.autograd and all the rules: only for those who ask
 
         format = "json" if given.json else given.format
         return check(given.target, given.order, format, surrogate=given.surrogate, inputs=given.inputs)
     if given.command == "run":
-        from .checks.run_command import main as run_script
+        from .checks.commands.run_command import main as run_script
 
         return run_script(
             given.script, passed_on or (), given.step, given.format, given.order, given.keep or None, None, given.m
@@ -270,8 +270,8 @@ def html_file(given: argparse.Namespace) -> int:
 def shown_by(what: str, aggregate: str, order: int) -> tuple[Any, bool]:
     """The trace or the report that `what` names, and whether it failed. Raises ImportError, OSError or ValueError."""
     if "::" in what:
-        from .checks.command import CouldNotRun, checked
-        from .checks.command import opened as targets_of
+        from .checks.commands.command import CouldNotRun, checked
+        from .checks.commands.command import opened as targets_of
 
         try:
             ((target,), _) = targets_of(what)

@@ -117,7 +117,7 @@ class BackwardItem(pytest.Item):
             self.add_marker(mark)
 
     def runtest(self) -> None:
-        from .checks.attempt import attempt
+        from .checks.commands.attempt import attempt
 
         asked = {"order": self.config.getoption("simplegrad_order"), **marked(self)}
         judge(self, attempt(self.target, seed=self.config.getoption("simplegrad_seed"), **asked), asked)
@@ -159,8 +159,8 @@ def check_backward(request: pytest.FixtureRequest) -> Callable[..., Report]:
 
     def check_backward(fn: Callable[..., Any], *inputs: Any, **asked: Any) -> Report:
         __tracebackhide__ = True
-        from .checks.attempt import Result, functions_called
         from .checks.check import check
+        from .checks.commands.attempt import Result, functions_called
         from .targets import Target
 
         asked = {**marked(request.node), **asked}
@@ -193,7 +193,7 @@ class Faulty(Exception):
 
 def judge(item: pytest.Item, result: Any, asked: dict[str, Any]) -> None:
     """Note what came of a check, keep what was asked to be kept, and raise Faulty where it is not `correct`."""
-    from .checks.formats import remarks
+    from .checks.commands.formats import remarks
 
     run: Run = item.config.pluginmanager.get_plugin("simplegrad-run")
     codes = codes_of(result)
@@ -306,7 +306,7 @@ class Run:
         return said
 
     def _keep_bundle(self, path: Path, item: pytest.Item, result: Any, asked: dict[str, Any]) -> str:
-        from .checks.bundle import Bundle
+        from .checks.commands.bundle import Bundle
 
         about = {"test": item.nodeid, "name": result.name, "file": relative(result.target.file)}
         about |= {"codes": codes_of(result), "seed": self.option("seed"), "order": asked.get("order", 2)}

@@ -102,7 +102,7 @@ def test_all_at_once():
 FORKING = """
 import os, signal, threading
 from simplegrad import quiet, source_text
-from simplegrad.checks import chance, turns
+from simplegrad.checks.runs import chance, turns
 from tests.test_threads import Sinh, WrongJvp, verdict_of
 
 held, end = threading.Event(), threading.Event()

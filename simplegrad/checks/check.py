@@ -11,11 +11,11 @@ from ..aggregates import Aggregate, name_of, registry
 from ..engine import Variable
 from ..torch_private import CHECK, needs
 from ..trace.nonfinite import kind_of_tensor
-from .case import Case, labels_of
-from .chance import with_equal_chances
 from .on_tape import check_on_tape, evaluated
 from .report import Report, what_is
+from .runs.chance import with_equal_chances
 from .subjects.opening import undisturbed
+from .tape.case import Case, labels_of
 
 
 def check(

@@ -17,7 +17,6 @@ from .causes import by_numbers
 from .causes.first_order import why_wrong, with_lines
 from .causes.hooks import Hook, changing, constant, written
 from .causes.overwritten import written_past_autograd
-from .chance import one_at_a_time, random_state_kept, with_equal_chances
 from .clauses.batched import batched
 from .clauses.forward_mode import forward_mode
 from .clauses.half import grossly_wrong
@@ -29,19 +28,20 @@ from .clauses.solver import is_solver
 from .clauses.surrogate import told_by_itself
 from .declared import is_surrogate
 from .diagnosis import DIFFERENT_RUNS, diagnosed, refused
-from .holding import held
-from .looks import Answer
-from .precision import works_in
-from .recorded import differentiable, fresh, recorded, step_of
+from .measure.holding import held
+from .measure.looks import Answer
+from .measure.precision import works_in
+from .measure.taylor import remainders
 from .report import BROKEN, HOLDS, NOT_TRIED, Finding, Remainders, Report
 from .road import TOLERANCE, Judging, at_order, explained_once, judge_order, judged
+from .runs.chance import one_at_a_time, random_state_kept, with_equal_chances
+from .runs.recorded import differentiable, fresh, recorded, step_of
 from .subjects.function import Rule
 from .subjects.opening import distinct, lifted, name_of, opened, refuse_compiled, run_as_given, undisturbed
 from .subjects.operator import worded
 from .subjects.others import Other, others
 from .subjects.problem import HALF, Problem, input_names
 from .subjects.subject import Along, Forward, Subject
-from .taylor import remainders
 from .untried import of_function
 
 MOST_RULES = 24  # distinct calls that are judged alone

@@ -12,28 +12,28 @@ from ..comparison.equal import difference
 from ..engine import Variable
 from ..trace import Trace
 from ..trace.events import Failed, Visited
-from .blame import explained, trace_of
-from .case import PLAIN, Case, NotAVariable
 from .causes.contract import named
-from .chance import one_at_a_time, random_state_kept
 from .clauses.given import nonfinite, of_rule
 from .clauses.layouts import layouts
-from .climb import climb
-from .fixes import with_fixes
-from .looks import Answer
-from .notes import coverage_of, notes_of
-from .numbers import largest
-from .questions import patterns_said
-from .raised import raised_at
+from .measure.looks import Answer
+from .measure.numbers import largest
+from .measure.taylor import remainders
 from .report import BROKEN, HOLDS, NOT_TRIED, Finding, Remainders, Report
 from .road import Judging, explained_once, judged
+from .runs.chance import one_at_a_time, random_state_kept
 from .source import code_of, place, return_line
 from .subjects.opening import undisturbed
 from .subjects.others import WITH_SIZES, grown
 from .subjects.subject import Rule, Subject
 from .subjects.tape import TapeGradient, TapeSubject, Through, rules_on
-from .survey import Question, Truth, Wrong, chosen_truth
-from .taylor import remainders
+from .tape.blame import explained, trace_of
+from .tape.case import PLAIN, Case, NotAVariable
+from .tape.climb import climb
+from .tape.fixes import with_fixes
+from .tape.notes import coverage_of, notes_of
+from .tape.questions import patterns_said
+from .tape.raised import raised_at
+from .tape.survey import Question, Truth, Wrong, chosen_truth
 from .untried import ON_TAPE
 from .words import said_by, said_within
 

@@ -24,7 +24,7 @@ need("HTML pages", "plotly")
 
 from plotly.offline import get_plotlyjs, get_plotlyjs_version  # noqa: E402  # said in our words where it is missing
 
-from ..checks.real_calls import CallsReport  # noqa: E402
+from ..checks.commands.real_calls import CallsReport  # noqa: E402
 from ..checks.report import Report  # noqa: E402
 from ..comparison.compare import Comparison  # noqa: E402
 from ..comparison.runs import RunComparison  # noqa: E402

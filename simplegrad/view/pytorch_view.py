@@ -119,8 +119,8 @@ def trace_of_case(case: Case, version: object = ()) -> Trace:
 
 def recorded(case: Case) -> Trace:
     """The function run, its sum differentiated, and the sum of those gradients differentiated again."""
-    from ..checks.recorded import fresh
-    from ..checks.recorded import recorded as run
+    from ..checks.runs.recorded import fresh
+    from ..checks.runs.recorded import recorded as run
 
     trace = Trace()
     try:

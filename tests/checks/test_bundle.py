@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 from simplegrad import check, load_bundle
-from simplegrad.checks.bundle import Bundle, BundleError, NotKept
+from simplegrad.checks.commands.bundle import Bundle, BundleError, NotKept
 
 
 def test_a_bundle_holds_what_it_was_given(tmp_path):

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from simplegrad import TapeEntry, Variable, check, gradient_tape
-from simplegrad.checks import chance
+from simplegrad.checks.runs import chance
 from tests.checks.test_left_alone import Escaping, Sinh
 
 KEPT = 0.7

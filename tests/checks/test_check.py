@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from simplegrad import Aggregate, TapeEntry, Variable, add_optional, check, compile_aggregate, gradient_tape, registry
-from simplegrad.checks.questions import MOST_OUTPUTS
+from simplegrad.checks.tape.questions import MOST_OUTPUTS
 from simplegrad.trace.events import Accumulated, Failed, Read
 
 torch.set_num_threads(1)

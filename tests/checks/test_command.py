@@ -13,8 +13,8 @@ import torch
 import simplegrad
 from simplegrad import registry
 from simplegrad.__main__ import main as command_line
-from simplegrad.checks.bundle import Bundle
-from simplegrad.checks.command import checked, finite, main, opened
+from simplegrad.checks.commands.bundle import Bundle
+from simplegrad.checks.commands.command import checked, finite, main, opened
 
 torch.set_num_threads(1)
 

@@ -7,8 +7,8 @@ from xml.etree import ElementTree
 import jsonschema
 import pytest
 
-from simplegrad.checks.attempt import Result
-from simplegrad.checks.formats import SARIF_SCHEMA, github, junit, relative, sarif
+from simplegrad.checks.commands.attempt import Result
+from simplegrad.checks.commands.formats import SARIF_SCHEMA, github, junit, relative, sarif
 from simplegrad.checks.report import Finding, Place, Report
 from simplegrad.targets import Target
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from simplegrad import check
-from simplegrad.checks.precision import works_in
+from simplegrad.checks.measure.precision import works_in
 from simplegrad.checks.subjects.problem import Problem
 from tests.checks.right.register import real
 

@@ -12,8 +12,8 @@ import simplegrad
 from benchmarks._gpt import FAULTY, RIGHT, Gpt, step
 from simplegrad import check_calls
 from simplegrad.__main__ import main as command_line
-from simplegrad.checks.kept import MOST_OF_ONE
-from simplegrad.checks.part import parts, shrunk
+from simplegrad.checks.commands.kept import MOST_OF_ONE
+from simplegrad.checks.commands.part import parts, shrunk
 
 
 class Cube(Function):

@@ -7,7 +7,7 @@ import torch
 from torch.autograd import forward_ad
 
 from simplegrad import TapeEntry, Variable, check, gradient_tape
-from simplegrad.checks import turns
+from simplegrad.checks.runs import turns
 
 
 class WrongJvp(torch.autograd.Function):
@@ -83,7 +83,7 @@ def test_somebody_who_stays_in_forward_mode_is_told(monkeypatch):
 
 def test_checks_of_what_changes_saved_values_at_the_same_time(monkeypatch):
     real, used = turns.mutation_allowed, []
-    monkeypatch.setattr("simplegrad.checks.case.mutation_allowed", lambda: used.append(1) or real())
+    monkeypatch.setattr("simplegrad.checks.tape.case.mutation_allowed", lambda: used.append(1) or real())
     x = torch.linspace(0.1, 1, 4, dtype=torch.double)
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _: check(exp_squared, Variable.constant(x)).verdict, range(8)))

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from simplegrad import Variable, check
-from simplegrad.checks.attempt import Result
-from simplegrad.checks.command import as_json
+from simplegrad.checks.commands.attempt import Result
+from simplegrad.checks.commands.command import as_json
 from simplegrad.targets import Target
 from simplegrad.view.pytorch_view import clauses_of
 from tests.checks.right.register import real

@@ -72,7 +72,7 @@ def test_a_file_that_is_no_text_is_refused(tmp_path, capsys):
 
 
 def test_check_hands_its_arguments_on(monkeypatch):
-    from simplegrad.checks import command
+    from simplegrad.checks.commands import command
 
     monkeypatch.setattr(command, "main", lambda *arguments, **named: (*arguments, *named.values()))
     assert main(["check", "ops.py::fused", "--order", "3", "--json"]) == ("ops.py::fused", 3, "json", False, None)

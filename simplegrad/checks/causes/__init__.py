@@ -1,0 +1,1 @@
+"""Why numbers are wrong, and which line makes them so; a file a family of causes."""

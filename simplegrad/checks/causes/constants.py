@@ -12,9 +12,9 @@ import torch
 
 from ...torch_bridge.calls import Call
 from .. import source
-from ..numbers import plain
+from ..measure.numbers import plain
 from ..report import Finding, Place
-from ..watch import ValueWatch
+from ..runs.watch import ValueWatch
 from ..words import ordinal
 from .cut import DATA, cut_of
 from .detector import INNER, UNTRACKED, Examination, Examiner, Held

@@ -8,11 +8,11 @@ from dataclasses import replace
 import torch
 
 from ...engine import Variable
-from ..case import Case, Run
-from ..climb import Gradients, climb
-from ..numbers import largest
+from ..measure.numbers import largest
 from ..report import Finding
-from ..survey import Question, Truth
+from ..tape.case import Case, Run
+from ..tape.climb import Gradients, climb
+from ..tape.survey import Question, Truth
 from .words import explanation_of
 
 OF_NUMBERS = ("missing_use", "wrong_partial", "double_counted", "unexplained")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import combinations
 
-from ..climb import Gradients
-from ..forward import Use
-from ..numbers import in_one_row, same, size
+from ..measure.numbers import in_one_row, same, size
 from ..report import Finding
 from ..source import place
+from ..tape.climb import Gradients
+from ..tape.forward import Use
 from .examined import SMALL, Examined, gaps_of
 from .words import Relation, explanation_of
 

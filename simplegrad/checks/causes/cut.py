@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from .. import source
-from ..numbers import plain
+from ..measure.numbers import plain
 from ..report import Place
 from .detector import Examination, Examiner
 from .owner import Owner

@@ -22,7 +22,18 @@ import torch
 
 from ...locks import cached_property
 from ...torch_bridge.calls import Call, recorded_calls
-from ..numbers import Slope, directions, inner, inner_graph, is_floating, moved, norm, plain, requires_grad, slope
+from ..measure.numbers import (
+    Slope,
+    directions,
+    inner,
+    inner_graph,
+    is_floating,
+    moved,
+    norm,
+    plain,
+    requires_grad,
+    slope,
+)
 from ..subjects.alone import Alone, Ran
 from ..subjects.held import FOLLOWED, INNER, INPUT, OUTPUT, UNTRACKED, Held, classified, copied, same
 from ..subjects.slots import CTX_OWN, Path, Slot, Step

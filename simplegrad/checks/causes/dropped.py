@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ..numbers import inner, inner_graph, moved, plain, slope
+from ..measure.numbers import inner, inner_graph, moved, plain, slope
 from .detector import Examiner, Held
 
 MOST_ELEMENTS = 300  # above this, differences element by element would take too long

@@ -11,10 +11,10 @@ from typing import Any, Protocol
 
 import torch
 
-from ..climb import Gradients
-from ..forward import Use
-from ..numbers import Tolerance, same
+from ..measure.numbers import Tolerance, same
 from ..report import Place
+from ..tape.climb import Gradients
+from ..tape.forward import Use
 
 SMALL = 1e-12
 

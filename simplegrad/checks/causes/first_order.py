@@ -13,7 +13,7 @@ import torch
 
 from ...locks import cached_property
 from .. import source
-from ..numbers import gap, is_floating, near, plain, size
+from ..measure.numbers import gap, is_floating, near, plain, size
 from ..report import Finding, Place
 from ..subjects.function import Rule
 from .accused import Accused

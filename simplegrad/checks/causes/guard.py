@@ -13,7 +13,7 @@ import torch
 
 from ...torch_bridge.calls import Call
 from .. import source
-from ..numbers import directions, inner, inner_graph, moved, slope
+from ..measure.numbers import directions, inner, inner_graph, moved, slope
 from ..report import Finding
 from ..subjects.problem import Problem
 

@@ -19,9 +19,9 @@ from ... import source_text
 from ...torch_bridge.patches import Watcher, watched_by
 from ...torch_private import hooks_before_pass, hooks_in_pass
 from .. import source
-from ..holding import held
-from ..looks import Answer
-from ..numbers import directions, inner, plain
+from ..measure.holding import held
+from ..measure.looks import Answer
+from ..measure.numbers import directions, inner, plain
 from ..report import Finding, Place
 from ..subjects.problem import Problem
 from ..subjects.subject import Forward

@@ -14,9 +14,9 @@ import torch
 
 from .. import source
 from ..report import Place
+from ..runs.watch import Watch
 from ..subjects.alone import Alone
 from ..subjects.slots import CTX_OWN
-from ..watch import Watch
 from .samples import Sample, Samples
 from .suspects import Search
 from .trail import Ran, Site

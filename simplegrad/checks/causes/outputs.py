@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from .. import source
-from ..climb import Gradients
-from ..forward import Done, Use, uses_of
-from ..numbers import Tolerance, inner_graph, is_floating, plain, requires_grad, same, size
+from ..measure.numbers import Tolerance, inner_graph, is_floating, plain, requires_grad, same, size
 from ..report import Place
+from ..tape.climb import Gradients
+from ..tape.forward import Done, Use, uses_of
 from .accused import Accused
 from .examined import Examined
 from .samples import Sample, Samples, differentiable, samples_of

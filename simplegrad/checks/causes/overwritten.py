@@ -16,9 +16,9 @@ import torch
 from ...torch_bridge.patches import Watcher, watched_by
 from ...torch_private import changes, viewed
 from .. import source
-from ..changed import copied, is_changed
-from ..holding import held
+from ..measure.holding import held
 from ..report import Finding, Place
+from ..runs.changed import copied, is_changed
 from ..subjects.problem import Problem
 from ..subjects.subject import Forward
 from .owner import NOT_THE_USERS

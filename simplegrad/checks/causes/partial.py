@@ -11,14 +11,14 @@ import torch
 
 from ...engine import Variable
 from ...torch_private import changes
-from ..calls import TapeExamined, examine, incoming_of, propagated, tensors_of
-from ..case import PLAIN, Case, HandEntry, Run
-from ..climb import torch_grad
-from ..lines import TapePlaces, read_line
-from ..naming import name_of
-from ..numbers import same, size
+from ..measure.numbers import same, size
 from ..report import Finding
 from ..source import place
+from ..tape.calls import TapeExamined, examine, incoming_of, propagated, tensors_of
+from ..tape.case import PLAIN, Case, HandEntry, Run
+from ..tape.climb import torch_grad
+from ..tape.lines import TapePlaces, read_line
+from ..tape.naming import name_of
 from .contributions import missing_or_double, scaled_use, wrong_partial
 from .examined import SMALL, Examined, minus
 

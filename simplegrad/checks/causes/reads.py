@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..numbers import plain
+from ..measure.numbers import plain
 from ..report import Place
 from ..subjects.alone import Alone
 from ..subjects.slots import Path

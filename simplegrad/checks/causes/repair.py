@@ -21,7 +21,7 @@ import torch
 
 from ...torch_private import changes
 from .. import source
-from ..numbers import in_one_row, is_floating, plain
+from ..measure.numbers import in_one_row, is_floating, plain
 from ..report import Place
 from ..subjects.alone import Ran
 from .rewriting import Change, Spot, changes_of

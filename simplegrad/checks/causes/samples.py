@@ -16,7 +16,7 @@ import torch
 
 from ...locks import cached_property
 from .. import source
-from ..numbers import directions, inner, is_floating, moved, near, norm, plain, requires_grad, size_of, slope
+from ..measure.numbers import directions, inner, is_floating, moved, near, norm, plain, requires_grad, size_of, slope
 from ..subjects.alone import Alone
 from .owner import Owner
 from .trail import Note, carries, followed

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from .. import source
-from ..numbers import inner_graph, is_floating, plain, requires_grad
+from ..measure.numbers import inner_graph, is_floating, plain, requires_grad
 from ..report import Finding
 from .detector import Examiner, classified
 from .owner import Owner

@@ -20,7 +20,7 @@ import torch
 
 from ...locks import cached_property
 from .. import source
-from ..numbers import near, plain
+from ..measure.numbers import near, plain
 from ..report import Place
 from .needed import MOST_ELEMENTS, Needed, flattened, needed
 from .owner import Owner

@@ -26,9 +26,9 @@ from torch.overrides import TorchFunctionMode
 
 from ...torch_private import DisableTorchFunction
 from .. import source
-from ..numbers import plain
+from ..measure.numbers import plain
 from ..report import Place
-from ..watch import Watch
+from ..runs.watch import Watch
 from .owner import Owner
 
 MOST = 2000  # notes of one run: a loop of many steps is cut off there

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..numbers import near, plain
+from ..measure.numbers import near, plain
 from ..report import Place
 
 if TYPE_CHECKING:

@@ -5,10 +5,10 @@ What a function that is called once does not meet, another call or a second back
 
 from __future__ import annotations
 
-from ..chance import places
-from ..looks import beside
-from ..numbers import largest, unlike
+from ..measure.looks import beside
+from ..measure.numbers import largest, unlike
 from ..report import Finding, Place
+from ..runs.chance import places
 from ..subjects.subject import Gradients, Rule
 from ..words import said_by
 from .ownership import CLONE

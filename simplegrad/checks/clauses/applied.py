@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 
 from .. import source
-from ..chance import seed
 from ..report import Place
+from ..runs.chance import seed
 from ..subjects.function import Rule
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..numbers import directions, moved
+from ..measure.numbers import directions, moved
 from ..report import BROKEN, HOLDS, NOT_TRIED, Finding, Place
 from ..subjects.function import Rule
 from ..words import said_within

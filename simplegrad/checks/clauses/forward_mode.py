@@ -12,11 +12,11 @@ import torch
 from torch.autograd import forward_ad
 
 from ...torch_bridge.calls import plain_copy
-from ..numbers import directions, inner, slope
+from ..measure.numbers import directions, inner, slope
 from ..report import BROKEN, HOLDS, NOT_TRIED, Finding
+from ..runs.turns import TakenByOthers, forward_mode_level
 from ..subjects.function import Rule
 from ..subjects.subject import gradient_of
-from ..turns import TakenByOthers, forward_mode_level
 from ..words import said_within
 from .applied import applied, raised_in
 from .steps import returned_at

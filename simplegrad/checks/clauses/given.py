@@ -15,7 +15,7 @@ from ...torch_private import is_wrapped
 from .. import source
 from ..causes.owner import Owner
 from ..causes.trail import birth, followed
-from ..numbers import grows, plain
+from ..measure.numbers import grows, plain
 from ..report import Finding, Place
 from ..subjects.alone import Alone
 from ..subjects.subject import Rule

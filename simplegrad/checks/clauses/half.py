@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from ..causes.by_numbers import steps_apart
-from ..looks import FLOOR, reach
-from ..numbers import drawn, moved, plain
+from ..measure.looks import FLOOR, reach
+from ..measure.numbers import drawn, moved, plain
 from ..report import Finding
 from ..subjects.problem import HALF, Problem
 

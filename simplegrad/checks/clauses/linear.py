@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from ..numbers import directions, is_floating, largest, unlike
+from ..measure.numbers import directions, is_floating, largest, unlike
 from ..report import Finding, Place
 from ..subjects.subject import Gradients, Rule, gradient_of
 from .solver import NEAR, stops_by_incoming

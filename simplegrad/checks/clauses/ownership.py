@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..changed import copied, is_changed, line_of_change
 from ..report import Finding, Place
+from ..runs.changed import copied, is_changed, line_of_change
 from ..subjects.subject import Rule
 
 CLONE = """\

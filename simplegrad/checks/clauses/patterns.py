@@ -8,10 +8,10 @@ from itertools import combinations
 import torch
 
 from .. import source
-from ..numbers import directions, inner, largest, moved, plain, slope, unlike
-from ..questions import MOST_OUTPUTS
+from ..measure.numbers import directions, inner, largest, moved, plain, slope, unlike
 from ..report import Finding, Place
 from ..subjects.subject import Gradients, Rule
+from ..tape.questions import MOST_OUTPUTS
 from ..words import said_by, said_within
 from .steps import returned_at, watched
 

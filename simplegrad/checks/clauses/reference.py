@@ -13,8 +13,8 @@ import torch
 
 from ...torch_private import tree_flatten, tree_unflatten
 from ..causes.by_numbers import unlike_reference
-from ..kinks import elements
-from ..numbers import gap, largest, plain
+from ..measure.kinks import elements
+from ..measure.numbers import gap, largest, plain
 from ..report import BROKEN, HOLDS, Finding, Report
 from ..subjects.problem import Problem
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 
-from ..looks import Answer
+from ..measure.looks import Answer
+from ..runs.tracing import traced
 from ..source import statements
 from ..subjects.function import Rule
-from ..tracing import traced
 
 NEAR = 0.03  # relative
 _NOT_THEIRS = (str(Path(torch.__file__).parent), str(Path(__file__).parent.parent), "<frozen")

@@ -12,10 +12,10 @@ import torch
 
 from ...engine import Variable
 from .. import source
-from ..numbers import plain
+from ..measure.numbers import plain
 from ..report import Place
+from ..runs.tracing import traced
 from ..subjects.subject import Rule
-from ..tracing import traced
 from .tried import apart
 
 LARGEST = 1 << 16  # elements; of a larger tensor it is not kept what it was at each line

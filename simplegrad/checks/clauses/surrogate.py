@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 
-from ..numbers import plain, size_of
+from ..measure.numbers import plain, size_of
 from ..subjects.function import Rule
 
 FEW = 0.05  # of the elements of an output may be beside a step

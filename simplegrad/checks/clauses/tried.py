@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from ..numbers import is_floating, unlike
+from ..measure.numbers import is_floating, unlike
 from ..report import Finding
 
 ROUNDING = {64: 1e-9, 32: 1e-4, 16: 5e-2}  # relative, of sums that may be added up in another order

@@ -17,8 +17,8 @@ from torch.autograd.function import FunctionCtx
 
 from ...locks import cached_property
 from ...torch_bridge.calls import Call, plain_copy
-from ..alike import State
-from ..chance import seed
+from ..runs.alike import State
+from ..runs.chance import seed
 from .slots import CTX_OWN, Path, Slot, Step, holds_data, put, slots_of, used_names
 
 

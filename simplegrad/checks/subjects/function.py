@@ -15,12 +15,12 @@ from ...locks import cached_property
 from ...torch_bridge.calls import Call, plain_copy
 from .. import source
 from ..causes.owner import user_line
-from ..chance import seed
-from ..changed import copied, is_changed, line_of_change
-from ..looks import beside
-from ..numbers import directions, inner_graph, requires_grad, unlike
+from ..measure.looks import beside
+from ..measure.numbers import directions, inner_graph, requires_grad, unlike
 from ..report import Place
-from ..watch import ValueWatch
+from ..runs.chance import seed
+from ..runs.changed import copied, is_changed, line_of_change
+from ..runs.watch import ValueWatch
 from .alone import Alone, Ran
 from .subject import Gradients, gradient_of
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ...torch_bridge.calls import Call
-from ..numbers import Slope, plain
+from ..measure.numbers import Slope, plain
 from .alone import Ran
 from .slots import Path, Slot
 

@@ -13,11 +13,11 @@ import torch
 from ...quiet import muted
 from ...torch_bridge.calls import Call
 from ...torch_private import is_compiled, operator_called, tree_flatten
-from ..alike import State
 from ..causes.overwritten import overwritten
 from ..causes.raises import heading_of, raised
 from ..clauses.given import nonfinite, of_call
 from ..report import BROKEN, HOLDS, NOT_TRIED, Finding, Report
+from ..runs.alike import State
 from ..words import said_by
 from .alone import outer_steps
 from .problem import HALF, NothingToDifferentiate, Problem, everything_around, parameters_of

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from ..holding import unlike_each_other
-from ..numbers import drawn, is_floating, plain
+from ..measure.holding import unlike_each_other
+from ..measure.numbers import drawn, is_floating, plain
 from .alone import Alone
 from .function import Rule
 

@@ -15,10 +15,10 @@ import torch
 from ...torch_bridge.calls import Call, recorded_calls
 from ...torch_bridge.patches import Watcher, watched_by
 from ...torch_private import operator_called, tree_flatten, tree_unflatten
-from ..alike import State
-from ..chance import seed
-from ..numbers import directions, inner, is_floating, moved, plain, requires_grad
+from ..measure.numbers import directions, inner, is_floating, moved, plain, requires_grad
 from ..report import what_is
+from ..runs.alike import State
+from ..runs.chance import seed
 from .alone import steps_around
 from .function import TorchRun
 from .operator import as_written

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import torch
 
-from ..numbers import directions, inner, moved, plain
+from ..measure.numbers import directions, inner, moved, plain
 from ..report import Place
 
 Gradients = list[torch.Tensor | None]

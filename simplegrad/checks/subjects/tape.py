@@ -15,16 +15,16 @@ import torch
 from ...engine import Variable
 from ...engine.grad import grad
 from ...locks import cached_property
-from ..case import AUTOGRAD, PLAIN, Case, HandEntry
-from ..case import Run as OneRun
-from ..changed import copied, is_changed, line_of_change
-from ..climb import constants, draws, torch_grad, torch_sum, weighted_sum
-from ..fixes import none_fix
-from ..naming import name_of
-from ..questions import Question
-from ..raised import raised_at
 from ..report import Place
+from ..runs.changed import copied, is_changed, line_of_change
 from ..source import cells_of, code_of
+from ..tape.case import AUTOGRAD, PLAIN, Case, HandEntry
+from ..tape.case import Run as OneRun
+from ..tape.climb import constants, draws, torch_grad, torch_sum, weighted_sum
+from ..tape.fixes import none_fix
+from ..tape.naming import name_of
+from ..tape.questions import Question
+from ..tape.raised import raised_at
 from .function import TorchRun
 from .subject import Gradients
 

@@ -1,0 +1,1 @@
+"""What a person calls besides `check`: the commands, `check_calls`, their formats and kept inputs."""
