@@ -59,12 +59,17 @@ leaky_relu = formula("leaky_relu", lambda x, negative_slope=0.01, inplace=False:
 
 @composed
 def elu(x, alpha: Real = 1.0, inplace: bool = False):
-    return where(x > 0, x, where(x > 0, 0.0, x).expm1() * alpha)
+    return where(x > 0, x, bent(x) * alpha)
+
+
+def bent(x):
+    """exp(x) - 1 below 0. At 0 its second derivative is 0, as torch has it."""
+    return where(x < 0, where(x < 0, x, 0.0).expm1(), x)
 
 
 @composed
 def celu(x, alpha: Real = 1.0, inplace: bool = False):
-    return where(x > 0, x, (where(x > 0, 0.0, x) / alpha).expm1() * alpha)
+    return where(x > 0, x, bent(x / alpha) * alpha)
 
 
 @composed
@@ -85,7 +90,7 @@ formula("hardswish", lambda x, inplace=False: x * hardsigmoid(x))
 @composed
 def prelu(x, weight):
     """`weight`: one slope for all, or one for each channel."""
-    slope = weight.reshape(-1, *(1,) * (x.ndim - 2)) if x.ndim > 1 else weight
+    slope = weight.reshape(-1, *(1,) * (x.ndim - 2)) if x.ndim > 1 else weight.reshape((-1,) * x.ndim)
     return where(x > 0, x, x * slope)
 
 
@@ -101,18 +106,13 @@ def glu(x, dim: int = -1):
     return x.narrow(dim, 0, half) * x.narrow(dim, half, half).sigmoid()
 
 
-threshold = formula("threshold", lambda x, threshold, value, inplace=False: where(x > threshold, x, value))
-
-
-@composed
-def logit(x, eps: Real | None = None):
-    x = x if eps is None else x.clamp(eps, 1 - eps)
-    return (x / (1 - x)).log()
+threshold = formula("threshold", lambda x, threshold, value, inplace=False: where(x <= threshold, value, x))
 
 
 @composed
 def logaddexp(x, other):
-    return where(x == other, x, x.maximum(other)) + (-(x - other).abs()).exp().log1p()
+    same = (x == other) & (x.abs() == math.inf)  # whose difference is NaN
+    return where(same, x, where(x > other, x + (other - x).softplus(), other + (x - other).softplus()))
 
 
 formula("lerp", lambda x, end, weight: x + (end - x) * weight)
@@ -127,7 +127,7 @@ formula("frac", lambda x: x - x.trunc())
 formula("fmod", lambda x, other: pointwise.fmod(x, other))
 
 
-for _name in ("i1", "i0e", "i1e", "erfcx", "log_ndtr", "ndtri"):  # which torch has in torch.special alone
+for _name in ("i1", "i0e", "i1e", "erfcx", "log_ndtr", "ndtri", "entr"):  # which torch has in torch.special alone
     publish(_name, method_of(TABLE[_name]))
 
 
@@ -138,12 +138,6 @@ formula("xlog1py", lambda x, other: pointwise.xlog1py(x, other))
 def ndtr(x):
     """The share of a normal distribution below x."""
     return (x * -math.sqrt(0.5)).erfc() * 0.5
-
-
-@composed
-def entr(x):
-    """-x log(x), 0 at 0 and minus infinite below."""
-    return where(x < 0, -math.inf, -x.xlogy(x))
 
 
 formula("hardshrink", lambda x, lambd=0.5: choosing.masked(x, (x >= -lambd) & (x <= lambd)))
@@ -164,8 +158,8 @@ def nansum(x, dim=None, keepdim: bool = False, *, dtype=None):
 
 
 formula("logaddexp2", lambda x, other: logaddexp(x * math.log(2), other * math.log(2)) / math.log(2))
-formula("fmax", lambda x, other: where(other != other, x, where(x != x, other, x.maximum(other))))
-formula("fmin", lambda x, other: where(other != other, x, where(x != x, other, x.minimum(other))))
+formula("fmax", lambda x, other: where((x >= other) | (other != other), x, other))
+formula("fmin", lambda x, other: where((x <= other) | (other != other), x, other))
 
 
 @composed
@@ -184,6 +178,7 @@ def mvlgamma(x, p: int):
     return (x.unsqueeze(-1) - halves).lgamma().sum(-1) + p * (p - 1) / 4 * math.log(math.pi)
 
 
+publish("multigammaln", mvlgamma)
 formula("sgn", lambda x: x.sign())
 
 
@@ -223,12 +218,19 @@ _median, _nanmedian = with_places("median"), with_places("nanmedian")
 @composed
 def median(x, dim: int | None = None, keepdim: bool = False):
     """The lower of the two in the middle; along `dim`, (values, indices)."""
-    return x.reshape(-1).kthvalue((x.numel() + 1) // 2)[0] if dim is None else _median(x, dim, keepdim)
+    return evenly(x, values_of(x).median()) if dim is None else _median(x, dim, keepdim)
 
 
 @composed
 def nanmedian(x, dim: int | None = None, keepdim: bool = False):
-    return _nanmedian(x.reshape(-1), 0)[0] if dim is None else _nanmedian(x, dim, keepdim)
+    return evenly(x, values_of(x).nanmedian()) if dim is None else _nanmedian(x, dim, keepdim)
+
+
+def evenly(x, value: torch.Tensor):
+    """This value, as the mean of all elements that have it: they share its gradient."""
+    found = values_of(x)
+    among = found.isnan() if value.isnan() else found == value
+    return where(among, x, 0.0).sum() / int(among.sum())
 
 
 @composed

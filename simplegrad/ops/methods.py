@@ -213,8 +213,11 @@ class Operators:
             raise UnsupportedError("clamp: write min=…, max=… or both.")
         if all(end is None or isinstance(end, Real) for end in (min, max)):
             return pointwise.clamp(self, min, max)
-        held = self if min is None else where(self < min, min, self)
-        return held if max is None else where(held > max, max, held)
+        held = self if min is None else where((self < min) | (min != min), min, self)  # NaN holds nothing
+        return held if max is None else where((held > max) | (max != max), max, held)
+
+    def logit(self, eps: Real | None = None) -> Self:
+        return pointwise.logit(self if eps is None else self.clamp(eps, 1 - eps))
 
     # --- choosing ----------------------------------------------------------------------------------------------------
 

@@ -61,12 +61,21 @@ whole_part_of = pointwise(
     in_torch="torch.div({}, {}, rounding_mode='trunc')",
 )
 floor_of = pointwise("floor_of", "floor_of({}, {})", torch.floor_divide, in_torch="torch.floor_divide({}, {})")
+
+
+def turned(g, x, a, b):
+    """g x / (a² + b²), and 0 at the origin, as torch has it."""
+    square = a * a + b * b
+    origin = square == 0
+    return masked(g, origin) * (x / where(origin, 1.0, square))
+
+
 atan2 = pointwise(
     "atan2",
     "{}.atan2({})",
     torch.atan2,
-    lambda g, r, a, b: g * (b / (a * a + b * b)),
-    lambda g, r, a, b: g * (-a / (a * a + b * b)),
+    lambda g, r, a, b: turned(g, b, a, b),
+    lambda g, r, a, b: -turned(g, a, a, b),
 )
 
 hypot = pointwise("hypot", "{}.hypot({})", torch.hypot, lambda g, r, a, b: g * (a / r), lambda g, r, a, b: g * (b / r))
@@ -125,8 +134,13 @@ atanh = of_one("atanh", torch.atanh, lambda g, r, x: g / (1 - x**2))
 erf = of_one("erf", torch.erf, lambda g, r, x: g * times((-(x * x)).exp(), 2 / math.sqrt(math.pi)))
 erfc = of_one("erfc", torch.erfc, lambda g, r, x: g * times((-(x * x)).exp(), -2 / math.sqrt(math.pi)))
 erfinv = of_one("erfinv", torch.erfinv, lambda g, r, x: g * times((r * r).exp(), math.sqrt(math.pi) / 2))
-sinc = of_one(
-    "sinc", torch.sinc, lambda g, r, x: g * masked((times(x, math.pi).cos() - r) / where(x == 0, 1.0, x), x == 0)
+logit = of_one("logit", torch.logit, lambda g, r, x: g / (x * (1 - x)))
+sinc = of_one(  # near 0 it is 1 - (pi x)² / 6
+    "sinc",
+    torch.sinc,
+    lambda g, r, x: (
+        g * where(x == 0, times(x, -(math.pi**2) / 3), (times(x, math.pi).cos() - r) / where(x == 0, 1.0, x))
+    ),
 )
 i0 = of_one("i0", torch.i0, lambda g, r, x: g * i1(x))
 
@@ -135,12 +149,13 @@ def special(name: str, vjp) -> Op:
     return pointwise(name, f"{name}({{}})", getattr(torch.special, name), vjp, in_torch=f"torch.special.{name}({{}})")
 
 
-i1 = special("i1", lambda g, r, x: g * where(x == 0, 0.5, x.i0() - r / where(x == 0, 1.0, x)))
+i1 = special("i1", lambda g, r, x: g * where(x == 0, times(x * x, 3 / 16) + 0.5, x.i0() - r / where(x == 0, 1.0, x)))
 i0e = special("i0e", lambda g, r, x: g * i1e(x) - scaled(g * r, sign(x)))
 i1e = special(
     "i1e", lambda g, r, x: g * where(x == 0, 0.5, i0e(x) - r / where(x == 0, 1.0, x)) - scaled(g * r, sign(x))
 )
 erfcx = special("erfcx", lambda g, r, x: g * (times(x * r, 2) - 2 / math.sqrt(math.pi)))
+entr = special("entr", lambda g, r, x: -g * (x.log() + 1))
 log_ndtr = special("log_ndtr", lambda g, r, x: g * (math.sqrt(2 / math.pi) / erfcx(times(x, -math.sqrt(0.5)))))
 ndtri = special("ndtri", lambda g, r, x: g * times(times(r * r, 0.5).exp(), math.sqrt(2 * math.pi)))
 lgamma = of_one("lgamma", torch.lgamma, lambda g, r, x: g * digamma(x))
