@@ -9,7 +9,7 @@ from itertools import islice
 from simplegrad.locks import cached_property
 
 from ..trace import calls as kinds
-from ..trace.calls import Call, Filled
+from ..trace.calls import Call, Filled, Held
 from ..trace.events import Accumulated, Entry, Pass, PassBegun, PassEnded, Value, Visited
 from ..trace.trace import Trace
 from .forward import COMPUTES, CUTS, MOST_ALIKE, Forward, key_of
@@ -70,6 +70,8 @@ class Backward:
         self.pairs = paired(*[[_visit_key(visit) for visit in side.visits] for side in (left, right)])
 
     def parting(self) -> Parting | None:
+        if other_seed(self.left.pass_, self.right.pass_):
+            return self.begun_otherwise()
         agreed = True
         for i, j in self.pairs:
             a, b = self.left.visits[i], self.right.visits[j]
@@ -83,6 +85,24 @@ class Backward:
             if self.hands_on_another(a, b, rounded) and not self.in_other_order(a, b):
                 return self.told(a, b)
         return self.other_leaf() if agreed else self.unpaired()
+
+    def begun_otherwise(self) -> Parting:
+        """With another gradient of the loss itself."""
+        norms = [norm_of(side.pass_.seed) for side in (self.left, self.right)]
+        first = next((visit for visit in self.right.visits if visit.entry), None)
+        return Parting(
+            self.where,
+            first.entry.operator.removesuffix("Backward0") if first else "",
+            first.entry.group if first else "",
+            VALUE,
+            place_of(self.left.begun.source),
+            place_of(self.right.begun.source),
+            f"Backward pass {self.number}: it begins with another gradient of {self.right.pass_.loss.name}: "
+            f"norm {norms[1]:.6g} instead of {norms[0]:.6g}.",
+            left_step=self.left.begun.index,
+            right_step=self.right.begun.index,
+            since=self.right.begun.index,
+        )
 
     def told_pairs(self) -> dict[tuple[int, int], bool]:
         """Visits of both passes that are partners -> whether what they hand on differs."""
@@ -191,6 +211,10 @@ class Backward:
         name = b.entry.operator.removesuffix("Backward0")
         left, right = (sum(x is not None for x in visit.outgoing) for visit in (a, b))
         if right < left:
+            frozen = self.frozen(a, b)
+            if frozen is not None:
+                sentence = f"{name} passes on no gradient for {frozen.path}, which requires none on the right."
+                return self.made(MISSING, a, b, sentence, frozen.frozen_at)
             at = self.cut_at()
             sentence = f"{name} passes on {right} {_gradients(right)}, the left run {left}{self.because(at)}."
             return self.made(MISSING, a, b, sentence, at)
@@ -200,6 +224,18 @@ class Backward:
         norms = "".join(f": norm {norm_of(y):.6g} instead of {norm_of(x):.6g}" for x, y in pairs[:1] if _both(x, y))
         sentence = f"{name} is given the same gradient and passes on a different one{norms}."
         return self.made(VALUE, a, b, sentence, self.inside(b))
+
+    def frozen(self, a: Visited, b: Visited) -> Held | None:
+        """A parameter that the left one passes a gradient on to, and whose requires_grad is off on the right."""
+        names = self.leaves(self.forward.left, a.entry) - self.leaves(self.forward.right, b.entry)
+        held = [each for each in self.forward.right.held if each.path in names and not each.requires_grad]
+        return held[0] if held and held[0].is_leaf else None
+
+    def leaves(self, trace: Trace, entry: Entry) -> set[str]:
+        """Names of those that it reads, a transposed one too."""
+        direct = {x.name for x in entry.inputs if x.leaf}
+        behind = (each for each in trace.entries[max(0, entry.id - 8) : entry.id] if {*each.outputs} & {*entry.inputs})
+        return direct | {each.inputs[0].name for each in behind if len(each.inputs) == 1 and each.inputs[0].leaf}
 
     def unpaired(self) -> Parting | None:
         """What differs came in from entries that have no partner."""
@@ -282,6 +318,14 @@ class Backward:
             left_step=a.index,
             right_step=b.index,
         )
+
+
+def other_seed(left: Pass, right: Pass) -> bool:
+    """Whether two passes of the same loss begin with other gradients of it."""
+    seeds = left.seed, right.seed
+    if None in seeds or seeds[0].shape != seeds[1].shape or None in map(norm_of, seeds):
+        return False
+    return differs([(left.loss, right.loss)]) is False and differs([seeds])
 
 
 def _visit_key(visit: Visited) -> tuple:

@@ -1,13 +1,17 @@
-"""What two runs end in: the losses of their passes and all gradients. Where these are the same, the runs agree."""
+"""What two runs end in: the losses of their passes, all gradients, and what is made of them. Where these are the same,
+the runs agree."""
 
 from __future__ import annotations
 
+from ..trace import calls as kinds
 from ..trace.calls import Filled
 from ..trace.events import Value
 from ..trace.trace import Trace
-from .backward import PassVisits, SameGrad
+from .acts import stepped
+from .backward import PassVisits, SameGrad, other_seed
 from .coarse import coarseness
 from .gaps import Given, differs, norm_of
+from .parting import EXTRA, FORWARD, MISSING, VALUE, Parting, parting_of
 
 
 def ends_agree(left: Trace, right: Trace, passes: list[list[PassVisits]]) -> bool:
@@ -39,6 +43,8 @@ def _pass_agrees(a: PassVisits, b: PassVisits, filled: list[dict[int, dict[str, 
     known = [norm_of(x) for pair in [(a.pass_.loss, b.pass_.loss), *results] for x in pair if x is not None]
     if None in known or len(a.ended.results) != len(b.ended.results):
         return False
+    if other_seed(a.pass_, b.pass_):
+        return False
     if a.pass_.loss.shape != b.pass_.loss.shape or differs([(a.pass_.loss, b.pass_.loss), *results], Given(eps=eps)):
         return False
     same = SameGrad(a, b, list(rows.values()), eps)
@@ -58,3 +64,22 @@ def _same(a: Filled, b: Filled, same: SameGrad) -> bool:
     if any((x is None) != (y is None) for x, y in ends):
         return False
     return all(same.says(x, y, a.value, b.value) for x, y in ends if x is not None and y is not None)
+
+
+def last_step(left: Trace, right: Trace) -> Parting | None:
+    """The last steps of optimizers, whose result nothing reads any more: where one run has more of them, or makes them
+    with other settings."""
+    steps = [[call for call in trace.calls if call.kind == kinds.STEP] for trace in (left, right)]
+    if not all(steps):
+        return None  # what one run does after its passes may not have been recorded
+    for a, b in zip(*steps):
+        said = stepped(a, b) if a.name == b.name else ""
+        if said:
+            return parting_of(FORWARD, VALUE, b, a, b, f"after the last result that is compared, {said}.")
+    if len(steps[0]) == len(steps[1]):
+        return None
+    more = 0 if len(steps[0]) > len(steps[1]) else 1
+    alone, other = steps[more][len(steps[1 - more])], steps[1 - more][-1]
+    how, ends = (EXTRA, (other, alone)) if more else (MISSING, (alone, other))
+    side = ("left", "right")[more]
+    return parting_of(FORWARD, how, alone, *ends, f"after all that is compared, {alone.name} steps on the {side} only.")

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from itertools import zip_longest
 
 from simplegrad.locks import cached_property
 
 from ..trace import calls as kinds
 from ..trace.calls import Call
-from ..trace.events import Entry, PassBegun, Recorded, Source, Value
+from ..trace.events import Entry, Recorded, Source, Value
 from ..trace.trace import Trace
+from .acts import otherwise
 from .coarse import coarseness
 from .gaps import Given, apart, differs, given, norm_of
 from .pairing import paired, slid
-from .parting import EXTRA, FORWARD, INPUT, MISSING, VALUE, Parting, in_module, norms, parting_of, shown
+from .parting import EXTRA, FORWARD, INPUT, MISSING, VALUE, Parting, in_module, norms, parting_of, place_of, shown
 
 COMPUTES = (kinds.OPERATION, kinds.IN_PLACE, kinds.FUNCTION, kinds.NEW_LEAF)
 CUTS = ("detach", "detach_", "data")
@@ -47,7 +50,7 @@ class Forward:
             if self.agrees_for_sure(a, b):
                 agreed = (i, j)
                 self.sure[0].add(a), self.sure[1].add(b)
-        return self.other_loss(agreed)
+        return None
 
     def in_other_order(self, a: Call, b: Call) -> bool:
         """Whether each has its equal elsewhere in the other run: independent operations in another order."""
@@ -68,17 +71,21 @@ class Forward:
                 found[side].setdefault(key_of(call), []).append(call)
         return found
 
-    def other_loss(self, agreed: tuple[int, int]) -> Parting | None:
-        """All pairs agree and yet a pass begins at another number: what made it has no partner."""
-        losses = [
-            [event.pass_.loss for event in trace.events if isinstance(event, PassBegun)]
-            for trace in (self.left, self.right)
-        ]
-        for x, y in zip(*losses):
-            a, b = self.made[0].get(x), self.made[1].get(y)
-            if a is not None and b is not None and (x.shape != y.shape or differs([(x, y)], self.made_in(x, y))):
-                return self.told(a, b, self.calls[0][agreed[0] + 1 :], self.calls[1][agreed[1] + 1 :])
-        return None
+    def other_loss(self, x: Value, y: Value) -> Parting | None:
+        """Where a pass begins at another number though all pairs agree: what made it has no partner."""
+        a, b = self.made[0].get(x), self.made[1].get(y)
+        if a is None or b is None or not (x.shape != y.shape or differs([(x, y)], self.made_in(x, y))):
+            return None
+        return self.told(a, b, *self.since_agreed(a, b))
+
+    def since_agreed(self, a: Call, b: Call) -> list[list[Call]]:
+        """What stands between the last pair that agrees for sure and these two."""
+        found = []
+        for side, call in enumerate((a, b)):
+            before = [each for each in self.calls[side] if each.id < call.id]
+            last = max((n for n, each in enumerate(before) if each in self.sure[side]), default=-1)
+            found.append(before[last + 1 :])
+        return found
 
     def is_other(self, a: Call, b: Call) -> bool:
         if len(a.outputs) != len(b.outputs):
@@ -110,9 +117,14 @@ class Forward:
 
     def told(self, a: Call, b: Call, left: list[Call], right: list[Call]) -> Parting:
         """`left`, `right`: what stands between the last pair that agrees and this one, on either side."""
+        mode = self.other_mode(a, b)
+        if mode:
+            return self.made_of(VALUE, a, b, mode, self.mode_set(b))
         parameter = self.other_parameter(a, b)
         if parameter is not None:
-            what = f"{parameter.name} differs on the right before anything is computed"
+            what = (
+                f"{self.called(parameter)} differs on the right before anything is computed{self.as_others(parameter)}"
+            )
             return self.made_of(INPUT, a, b, what, self.set_at(parameter))
         partners = {(self.calls[0][i], self.calls[1][j]) for i, j in self.pairs}
         paired_left, paired_right = {x for x, _ in partners}, {y for _, y in partners}
@@ -129,7 +141,10 @@ class Forward:
         step = self.moved_by(a, b)
         if step is not None:
             what = "reads a parameter that the previous optimizer step moved differently, and gives a different result"
-            return self.made_of(VALUE, a, b, what, step.source)
+            return self.done_to_parameter(a, b) or self.made_of(VALUE, a, b, what, step.source)
+        written = self.done_to_parameter(a, b) or self.written_between(a, b)
+        if written is not None:
+            return written
         otherwise = self.told_otherwise(a, b)
         if otherwise is not None:
             what = "is called with other numbers, which the norm of its result does not show; the next result shows it"
@@ -181,22 +196,90 @@ class Forward:
         steps = (c for c in self.right.calls[: b.id] if c.kind == kinds.STEP and {*c.leaves} & {*b.inputs})
         return max(steps, key=lambda call: call.id, default=None)
 
+    def done_to_parameter(self, a: Call, b: Call) -> Parting | None:
+        """Of a parameter that both read, and that the runs have changed: what one of them did to it and the other did
+        not, or otherwise."""
+        for x, y in self.parameters_of(a, b):
+            found = otherwise((self.left, self.right), x, y, (a, b))
+            if found is not None:
+                how = VALUE if found.left and found.right else MISSING if found.left else EXTRA
+                what = f"reads {y.name}, which {found.said}; its result is another one"
+                parted = self.made_of(how, a, b, what, found.source)
+                return replace(parted, left_place=place_of(found.left.source)) if found.left else parted
+        return None
+
+    def parameters_of(self, a: Call, b: Call) -> Iterator[tuple[Value, Value]]:
+        """Leaves of one name that both read, also through what reads nothing else that differs."""
+        todo, seen = list(zip(a.inputs, b.inputs)), set()
+        while todo and len(seen) < MOST_ALIKE:
+            x, y = todo.pop(0)
+            if x.leaf and y.leaf and x.name == y.name:
+                yield x, y
+            one, other = self.made[0].get(x), self.made[1].get(y)
+            if one is not None and other is not None and one not in seen and self.is_other(one, other):
+                seen.add(one)
+                todo += zip(one.inputs, other.inputs)
+
+    def other_mode(self, a: Call, b: Call) -> str:
+        """Where a module evaluates in one run and trains in the other, and computes otherwise for that."""
+        if a.module != b.module or not any(word in a.name for word in ("batch_norm", "instance_norm", "dropout")):
+            return ""
+        modes = []
+        for trace, call in ((self.left, a), (self.right, b)):
+            marks = (c for c in reversed(trace.calls[: call.id]) if c.kind == kinds.MODULE and c.module == call.module)
+            modes.append("eval" if "eval" in getattr(next(marks, None), "note", "") else "train")
+        return f"runs in {modes[1]} mode on the right, in {modes[0]} mode on the left" if modes[0] != modes[1] else ""
+
+    def mode_set(self, b: Call) -> Source | None:
+        """The line that set it, if that was seen."""
+        marks = [
+            c for c in self.right.calls[: b.id] if c.kind == kinds.MODE and f"{b.module}.".startswith(f"{c.module}.")
+        ]
+        marks += [c for c in self.right.calls[: b.id] if c.kind == kinds.MODE and not c.module]
+        return max(marks, key=lambda call: call.id).source if marks else None
+
+    def called(self, leaf: Value) -> str:
+        return "a tensor that it is given" if leaf.name[:1] == "v" and leaf.name[1:].isdigit() else leaf.name
+
+    def as_others(self, leaf: Value) -> str:
+        """Whether it is one of many, which is what another seed makes."""
+        held = [{each.path: each.value for each in t.held if each.kind == "parameter"} for t in (self.left, self.right)]
+        both = [(x, held[1].get(path)) for path, x in held[0].items() if x is not None]
+        known = [(x, y) for x, y in both if y is not None and y is not leaf and apart(x, y) is not None]
+        others = sum(differs([pair]) for pair in known)
+        if others < 2:
+            return ""
+        return f", as do {others} of {len(known)} {'other ' if leaf.leaf else ''}parameters: another seed makes them so"
+
+    def written_between(self, a: Call, b: Call) -> Parting | None:
+        """A change in place that one run alone makes to the memory of what both read."""
+        partners = ({x for x in self.partner.values()}, {*self.partner})
+        for side, read in enumerate((a, b)):
+            calls = self.calls[side]
+            for call in reversed(calls[: calls.index(read)]):
+                if call.kind == kinds.IN_PLACE and call not in partners[side] and {*call.aliases} & {*read.inputs}:
+                    how, other = (MISSING, b) if side == 0 else (EXTRA, a)
+                    return self.alone(how, call, other)
+        return None
+
     def set_at(self, parameter: Value) -> Source | None:
         """The line that gave a parameter of the right its numbers."""
         return next((held.set_at for held in self.right.held if held.value is parameter), None)
 
     def other_number(self, a: Call, b: Call) -> Call | None:
-        """Of an input whose numbers were not kept (a mask): the call that made it, if its arguments differ."""
-        for x, y in zip(a.inputs, b.inputs):
-            if apart(x, y) is not None:
+        """Of an input whose numbers were not kept (a mask), or are infinite on both sides: the call behind it that was
+        given other arguments."""
+        todo, seen = list(zip(a.inputs, b.inputs)), set()
+        while todo and len(seen) < MOST_ALIKE:
+            x, y = todo.pop(0)
+            made_a, made_b = self.made[0].get(x), self.made[1].get(y)
+            is_open = apart(x, y) is None or bool(x.nonfinite and y.nonfinite)
+            if not is_open or made_a is None or made_b is None or made_a in seen:
                 continue
-            for _ in range(8):
-                made_a, made_b = self.made[0].get(x), self.made[1].get(y)
-                if made_a is None or made_b is None or not made_a.inputs or not made_b.inputs:
-                    break
-                if made_a.numbers != made_b.numbers:
-                    return made_b
-                x, y = made_a.inputs[0], made_b.inputs[0]
+            if key_of(made_a) == key_of(made_b) and made_a.numbers != made_b.numbers:
+                return made_b
+            seen.add(made_a)
+            todo += zip(made_a.inputs, made_b.inputs)
         return None
 
     def told_otherwise(self, a: Call, b: Call) -> tuple[Call, Call] | None:

@@ -34,6 +34,7 @@ class Parting:
     born: bool = True
     left_step: int | None = None  # events of the traces that show it
     right_step: int | None = None
+    since: int | None = None  # events of the right before it: an operation may be told of later, when a pass reaches it
 
 
 def shown(call: Call) -> str:
@@ -89,6 +90,7 @@ def parting_of(
         born=how != INPUT,
         left_step=steps[0],
         right_step=steps[1],
+        since=right.event,
     )
 
 

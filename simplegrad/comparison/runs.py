@@ -15,7 +15,7 @@ from ..attached import Shown, attached
 from ..trace.events import Value, Visited
 from ..trace.trace import Trace
 from .backward import Backward, PassVisits, one_pass_more, passes_of
-from .ends import ends_agree
+from .ends import ends_agree, last_step
 from .forward import COMPUTES, Forward
 from .gaps import differs, is_known, norm_of
 from .parting import Parting
@@ -61,15 +61,17 @@ class RunComparison(Shown):
         if not self.is_judged:
             return None
         if ends_agree(self.left, self.right, self._passes):
-            return None  # whatever lies between is another way to compute the same
+            return last_step(self.left, self.right)  # whatever lies between is another way to compute the same
         forward = self._forward.parting()
         for both in self._backwards:
-            found = both.parting() if forward is None or _ended_before(both, forward) else None
-            if found is not None:
-                return found
+            if forward is None or _ended_before(both, forward):
+                losses = both.left.pass_.loss, both.right.pass_.loss
+                found = self._forward.other_loss(*losses) or both.parting()
+                if found is not None:
+                    return found
         if forward is None and len(self._passes[0]) != len(self._passes[1]):
             return one_pass_more(self._passes)
-        return forward
+        return forward or last_step(self.left, self.right)
 
     @cached_property
     def _forward(self) -> Forward:
@@ -154,7 +156,7 @@ class RunComparison(Shown):
 def _ended_before(both: Backward, forward: Parting) -> bool:
     """Whether a pass was over by then: what parts in the forward part of a later step may have come of it."""
     ended = both.right.ended
-    return ended is not None and forward.right_step is not None and ended.index <= forward.right_step
+    return ended is not None and forward.since is not None and ended.index < forward.since
 
 
 def _row(module: str, left: Ends, right: Ends) -> LayerRow:

@@ -165,6 +165,7 @@ class Tensors:
         self.rows: list[Known] = []
         self.living: dict[int, tuple[weakref.ref, int]] = {}  # by id
         self.by_address: dict[int, tuple[weakref.ref, int]] = {}  # the one that was made last with memory there
+        self.unseen: set[int] = set()  # memory that may be changed without torch counting it: through .data or NumPy
 
     def number(self, tensor: torch.Tensor) -> int:
         """The number of a tensor that something is given; a new one if it has none, or was changed by the unseen."""
@@ -210,7 +211,8 @@ class Tensors:
             version = -1
         norm = flaw = None
         if self.measures:
-            seen = self._viewed(tensor, address, version, given) if address and given else None
+            may_be_known = address and given and address not in self.unseen
+            seen = self._viewed(tensor, address, version, given) if may_be_known else None
             norm, flaw = measure(tensor) if seen is None else (seen.norm, seen.flaw)
         was, needs, first = self.living.get(id(tensor)), tensor.requires_grad, number
         if was is not None and was[0]() is tensor:
@@ -231,6 +233,13 @@ class Tensors:
             if same and known.shape.numel() == tensor.numel() and known.flaw is not None:
                 return known
         return None
+
+    def may_change_unseen(self, tensor: torch.Tensor) -> None:
+        """Somebody has its memory in a way in which changes are not counted."""
+        try:
+            self.unseen.add(tensor.data_ptr())
+        except Exception:  # it has none
+            return
 
     def at_the_same_memory(self, tensor: torch.Tensor) -> int | None:
         """Another living tensor whose memory begins where this one's does."""

@@ -28,6 +28,7 @@ from simplegrad.torch_bridge.operations import (
     CHANGES,
     GIVES,
     GRAD_MODE,
+    LEAVES,
     PICKS,
     RESERVES,
     SETS,
@@ -52,6 +53,7 @@ from simplegrad.torch_bridge.patches import (
 )
 from simplegrad.torch_bridge.ranks import Ranks
 from simplegrad.torch_bridge.rows import NO_GRADIENT, Gradient, Kept, Node
+from simplegrad.torch_bridge.settings import settings_of
 from simplegrad.torch_bridge.tell import Teller
 from simplegrad.torch_bridge.where import OWN, Context, Site, innermost, kind_of, raised_at, running, site
 from simplegrad.torch_private import (
@@ -318,6 +320,8 @@ class TorchRecorder(Watcher):
             flawed = [number for number in outs if number >= first and rows[number].flaw]
             if sort == PICKS:
                 self.indexed.update(ins)
+            elif sort == LEAVES or (sort == GIVES and func.__name__ == "__get__" and func.__self__.__name__ == "data"):
+                self.tensors.may_change_unseen(args[0])
             filled = self._gradients_changed(sort, func, args) if sort in (SETS, CHANGES) else ()
             told = kwargs.get("reduction") if kwargs else None
             if self.ranks is not None and after != before:
@@ -384,9 +388,19 @@ class TorchRecorder(Watcher):
         """Numbers of the leaves whose .grad this call set, or changed in place."""
         if sort == SETS:
             return (self.tensors.number(args[0]),) if func.__self__.__name__ == "grad" else ()
-        changed = {id(tensor) for tensor in tensors_of(args[0])} if args else set()
+        tensors = list(tensors_of(args[0])) if args else []
+        changed = {id(tensor) for tensor in tensors}
         leaves = [index for index, (grad, *_) in self.held.items() if id(grad()) in changed]
+        if self.tensors.unseen and not leaves:
+            leaves = self._gradients_at({tensor.data_ptr() for tensor in tensors} & self.tensors.unseen)
         return tuple([self.nodes[index].leaf[6] for index in leaves])
+
+    def _gradients_at(self, addresses: set[int]) -> list[int]:
+        """Leaves whose .grad lies there, changed through .data: what was read of it holds no longer."""
+        found = [i for i, (grad, *_) in self.held.items() if grad() is not None and grad().data_ptr() in addresses]
+        for index in found:
+            self.held[index] = (self.held[index][0], -1, *self.held[index][2:])
+        return found
 
     # -- what patches tell: modules, Functions, parameters, optimisers ------------------------------------------------
 
@@ -529,11 +543,13 @@ class TorchRecorder(Watcher):
     def _optimizer(self, what: str, holder: Any, is_over: bool) -> None:
         if not self.follows:
             return
+        settings: tuple = ()
         with DisableTorchFunction():
             if isinstance(holder, torch.nn.Module):
                 parameters = parameters_of(holder)
             else:
                 parameters = [p for group in holder.param_groups for p in group["params"]]
+                settings = settings_of(holder) if what == "step" and not is_over else ()
                 self.models.optimized(holder, parameters)
             numbers = tuple([self.tensors.number(p) for p in parameters])
             if self.ranks is not None and what == "step" and not is_over:
@@ -546,6 +562,7 @@ class TorchRecorder(Watcher):
                 numbers,
                 is_over,
                 site(sys._getframe(2), self.context, self.around),
+                settings,
             )
         )
 

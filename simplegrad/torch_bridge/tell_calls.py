@@ -23,6 +23,7 @@ from simplegrad.torch_bridge.operations import (
     settled,
 )
 from simplegrad.torch_bridge.rows import HeldRow, Joined, Telling
+from simplegrad.torch_bridge.settings import written
 from simplegrad.torch_bridge.tell_errors import explained
 from simplegrad.torch_bridge.where import innermost, line, module_path, part_of_pass, stack
 from simplegrad.torch_private import function_name
@@ -302,12 +303,12 @@ class CallTeller:
         return self._mark(kinds.GRAD_MODE, "inference_mode", event, where, pass_id, **more)
 
     def optimizer(self, row: tuple, event: int, pass_id: int | None) -> Call | None:
-        what, name, numbers, is_over, where = row
+        what, name, numbers, is_over, where, settings = row
         if what == "step" and is_over:
             return None
         leaves = tuple([self.value(number) for number in numbers])
         kind = kinds.STEP if what == "step" else kinds.ZERO_GRAD
-        return self._mark(kind, name, event, where, pass_id, leaves=leaves)
+        return self._mark(kind, name, event, where, pass_id, leaves=leaves, note=written(settings))
 
     def attribute(self, row: tuple, event: int, pass_id: int | None) -> Call:
         path, changed, where = row
