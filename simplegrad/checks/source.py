@@ -19,6 +19,7 @@ from .. import source_text
 from .report import Place
 
 Where = str | types.CodeType
+ASSIGNMENTS = (ast.Assign, ast.AugAssign, ast.AnnAssign)
 
 
 def code_of(function: Any) -> types.CodeType | None:
@@ -119,7 +120,7 @@ def together(places: Iterable[Place]) -> Place | None:
 def goes_into(at: Place, others: Iterable[Place]) -> bool:
     """Whether a name that a statement binds is read in one of the others."""
     node = statement_at(at.file, at.first)
-    names = _targets(node) if isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign) else set()
+    names = _targets(node) if isinstance(node, ASSIGNMENTS) else set()
     readers = [each for each in (statement_at(other.file, other.first) for other in others) if each is not None]
     read = {n.id for each in readers for n in ast.walk(each) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
     return bool(names & read)
@@ -161,7 +162,7 @@ def emptied_after(code: types.CodeType | None, at: Place) -> Place | None:
     if code is None or at.file != code.co_filename:
         return None
     before = statement_at(code, at.first)
-    names = _targets(before) if isinstance(before, ast.Assign | ast.AugAssign | ast.AnnAssign) else set()
+    names = _targets(before) if isinstance(before, ASSIGNMENTS) else set()
     for node in statements(code):
         is_empty = isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == ast.unparse(node.value)
         if is_empty and node.lineno > at.last and _targets(node) & names:
@@ -183,17 +184,16 @@ def function_at(file: str, line: int) -> ast.FunctionDef | ast.Lambda | None:
     return max(found, key=lambda node: node.lineno, default=None)
 
 
+def assigned_in(tree: ast.AST, name: str) -> list[int]:
+    """Lines at which something under a node assigns `name`, in their order."""
+    return sorted(node.lineno for node in ast.walk(tree) if isinstance(node, ASSIGNMENTS) and name in _targets(node))
+
+
 def assigned_at(code: types.CodeType, name: str, before: int | None = None) -> int | None:
     """The line at which a function last assigns `name` (nested functions not looked at), at most at line `before`."""
-    lines = [
-        node.lineno
-        for node in statements(code.co_filename)
-        if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign)
-        and code.co_firstlineno <= node.lineno <= last_line(code)
-        and (before is None or node.lineno <= before)
-        and name in _targets(node)
-    ]
-    return max(lines, default=None)
+    last = last_line(code) if before is None else min(before, last_line(code))
+    lines = assigned_in(tree_of(code.co_filename) or ast.Module([], []), name)
+    return max((line for line in lines if code.co_firstlineno <= line <= last), default=None)
 
 
 def _targets(node: ast.stmt) -> set[str]:
@@ -280,7 +280,7 @@ def untaken(code: types.CodeType, name: str, ran: set[int]) -> Place | None:
     """The head of a branch that was run by, not into: one whose body binds `name`."""
     for node in statements(code):
         if isinstance(node, ast.If) and node.lineno in ran:
-            binds = [each for each in ast.walk(node) if isinstance(each, ast.Assign | ast.AugAssign | ast.AnnAssign)]
+            binds = [each for each in ast.walk(node) if isinstance(each, ASSIGNMENTS)]
             if any(name in _targets(each) and each.lineno not in ran for each in binds):
                 return place(code, node.lineno)
     return None
@@ -375,7 +375,7 @@ def _changes_in_place(node: ast.AST) -> bool:
     return (name.endswith("_") and not name.endswith("__")) or any(k.arg == "out" for k in node.keywords)
 
 
-SIMPLE = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Expr)
+SIMPLE = (*ASSIGNMENTS, ast.Expr)
 
 
 def _body(code: types.CodeType) -> list[ast.stmt]:

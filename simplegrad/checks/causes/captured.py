@@ -6,40 +6,22 @@ from typing import Any
 
 import torch
 
-from .. import source
 from ..report import Finding
-from ..subjects.alone import Ran
 from ..subjects.function import Rule
 from ..subjects.slots import Slot
-from .owner import Owner
-from .samples import Sample, Samples
-from .trail import Note, followed
+from .samples import Sample, Samples, followed_forward
+from .trail import Note
 
 
 def captured(rule: Rule, samples: Samples) -> list[Finding]:
     """One finding for a kept value whose earlier value, put back, repairs every wrong gradient."""
     sample = samples.each[0]
-    ran, notes = forward_of(rule, sample)
+    ran, notes = followed_forward(rule.alone, sample.values, graph=False)
     for slot in ran.slots:
         for earlier, change in changes_of(slot.value, notes):
             if repairs(rule, samples, slot, earlier):
                 return [captured_finding(rule, slot, change)]
     return []
-
-
-def forward_of(rule: Rule, sample: Sample) -> tuple[Ran, list[Note]]:
-    """Forward at a sample, followed operation by operation."""
-    call, notes = rule.call, []
-    codes = {code for f in (call.cls.forward, call.cls.setup_context) if (code := source.code_of(f))}
-
-    def around(run: Any, ctx: Any) -> Any:
-        if not codes:
-            return run()
-        found = followed(run, codes, Owner(*codes), lines=False)
-        notes.extend(found.notes)
-        return found.returned
-
-    return rule.alone.forward(sample.values, around=around), notes
 
 
 def changes_of(value: Any, notes: list[Note]) -> list[tuple[Note, Note]]:
@@ -57,19 +39,14 @@ def shares(a: Any, b: torch.Tensor) -> bool:
 
 def repairs(rule: Rule, samples: Samples, slot: Slot, earlier: Note) -> bool:
     """Whether backward is right, at every sample, when it is given the earlier value."""
-    for sample in samples.each:
-        ran, notes = forward_of(rule, sample)
-        value = next((n.value for n in notes if n.site == earlier.site), None)
-        if value is None:
-            return False
+
+    def with_earlier(sample: Sample) -> list[Any]:
+        ran, notes = followed_forward(rule.alone, sample.values, graph=False)
+        (value, *_) = [note.value for note in notes if note.site == earlier.site]
         rule.alone.swap(ran, [(slot.path, value)])
-        try:
-            found = rule.alone.backward(ran, sample.incoming)
-        except Exception:  # of another kind than what backward expects
-            return False
-        if not all(samples.right(found[i], sample, i) for i in samples.slots):
-            return False
-    return True
+        return rule.alone.backward(ran, sample.incoming)
+
+    return samples.are_right(with_earlier)
 
 
 def captured_finding(rule: Rule, slot: Slot, change: Note) -> Finding:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from .. import source
-from ..measure.numbers import plain
+from ..measure.numbers import unlike
 from ..report import Place
 from .detector import Examination, Examiner
 from .owner import Owner
@@ -98,7 +98,7 @@ def cut_of(examiner: Examiner, found: Examination) -> Cut | None:
     base, cuts = _run(examiner, found, Cuts(code))
     for cut in dict.fromkeys(cuts):
         moved, _ = _run(examiner, found, Cuts(code, cut.spot))
-        if _differ(base, moved):
+        if len(base) != len(moved) or unlike(base, moved, 0.0):
             return cut
     return None
 
@@ -110,20 +110,9 @@ def _run(examiner: Examiner, found: Examination, cuts: Cuts) -> tuple[list[Any],
     for one in found.held:
         if one.is_tracked or one in found.cut:
             examiner._as_leaf(one, ran, objects)
-    incoming = [
-        g.detach().clone().requires_grad_() if isinstance(g, torch.Tensor) and g.is_floating_point() else g
-        for g in examiner.incoming
-    ]
     try:
         with cuts:
-            returned = examiner.alone.backward(ran, incoming, graph=True)
+            returned = examiner.alone.backward(ran, examiner.incoming_leaves(), graph=True)
     except Exception:  # numpy() on a leaf, say: as far as it came
         returned = []
     return returned, cuts.found
-
-
-def _differ(a: list[Any], b: list[Any]) -> bool:
-    if len(a) != len(b):
-        return True
-    pairs = zip(a, b, strict=True)
-    return any(x is not None and (y is None or not torch.equal(plain(x.detach()), plain(y.detach()))) for x, y in pairs)

@@ -24,9 +24,11 @@ from ...locks import cached_property
 from ...torch_bridge.calls import Call, recorded_calls
 from ..measure.numbers import (
     Slope,
+    all_moved,
     directions,
     inner,
     inner_graph,
+    inner_sum,
     is_floating,
     moved,
     norm,
@@ -134,7 +136,7 @@ class Examiner:
             return False
         with recorded_calls() as recording:
             ran = self.alone.forward()
-            incoming = [g.detach().clone().requires_grad_() if is_floating(g) else g for g in self.incoming]
+            incoming = self.incoming_leaves()
             returned = self.alone.backward(ran, incoming, graph=True)
             terms = [inner_graph(g, u) for g, u in zip(returned, self.weights, strict=True) if requires_grad(g)]
             if terms:
@@ -191,13 +193,12 @@ class Examiner:
         return slope(evaluate, self.bits, self.noise)
 
     def _moved(self, h: float) -> Ran:
-        values = [moved(v, d, h) for v, d in zip(self.alone.values, self.along, strict=True)]
-        return self.alone.forward(values)
+        return self.alone.forward(all_moved(self.alone.values, self.along, h))
 
     def _answer(self, ran: Ran, incoming: list[Any] | None = None) -> float:
         """<weights, backward> with grad mode on, as it runs when its gradient is differentiated again."""
         returned = self.alone.backward(ran, incoming or self.incoming, graph=True)
-        return sum(inner(g, u) for g, u in zip(returned, self.weights, strict=True))
+        return inner_sum(returned, self.weights)
 
     def _with(self, one: Held, h: float) -> float:
         """<weights, backward> of the unmoved run with only this value taken from a run `h` further."""
@@ -255,10 +256,7 @@ class Examiner:
         ran = self.alone.forward()
         objects = {slot.path: slot.value for slot in ran.slots}
         leaves = [self._as_leaf(one, ran, objects) if kinds is None or one.kind in kinds else None for one in held]
-        incoming = [
-            g.detach().clone().requires_grad_(d is not None) if isinstance(g, torch.Tensor) else g
-            for g, d in zip(self.incoming, self.along_incoming, strict=True)
-        ]
+        incoming = self.incoming_leaves()
         returned = self.alone.backward(ran, incoming, graph=True)
         terms = [
             inner_graph(g, u) for g, u in zip(returned, self.weights, strict=True) if g is not None and g.requires_grad
@@ -269,6 +267,9 @@ class Examiner:
         got = iter(got)
         gradients = [next(got) if x is not None else None for x in leaves]
         return gradients, [next(got) if d is not None else None for d in self.along_incoming]
+
+    def incoming_leaves(self) -> list[Any]:
+        return [g.detach().clone().requires_grad_() if is_floating(g) else g for g in self.incoming]
 
     def _as_leaf(self, one: Held, ran: Ran, objects: dict[Path, Any]) -> torch.Tensor | None:
         """A fresh leaf in this value's place; a value with a graph of its own stays, with the leaf that it has."""
@@ -318,10 +319,10 @@ def gradient_is_derivative(call: Call, along: list[torch.Tensor], incoming: list
     alone = Alone(call)
     base = alone.forward()
     returned = alone.backward(base, incoming)
-    expected = sum(inner(g, d) for g, d in zip(returned, along, strict=True))
+    expected = inner_sum(returned, along)
 
     def at(h: float) -> float:
-        ran = alone.forward([moved(v, d, h) for v, d in zip(alone.values, along, strict=True)])
+        ran = alone.forward(all_moved(alone.values, along, h))
         pairs = zip(ran.outputs, incoming, strict=False)
         return sum(inner(out, g) for out, g in pairs if is_floating(g) and isinstance(out, torch.Tensor))
 

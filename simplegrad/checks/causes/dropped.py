@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ..measure.numbers import inner, inner_graph, moved, plain, slope
+from ..measure.numbers import inner_graph, inner_sum, plain, slope
 from .detector import Examiner, Held
 
 MOST_ELEMENTS = 300  # above this, differences element by element would take too long
@@ -25,7 +25,7 @@ def dropped_gradients(examiner: Examiner, one: Held) -> dict[int, torch.Tensor]:
         found = way(examiner, one)
         if found is None:
             continue
-        along = sum(inner(g, d) for g, d in zip(found, examiner.along, strict=True))
+        along = inner_sum(found, examiner.along)
         if not expected.disagrees(along, abs(expected.value) + abs(along), 1e-3):
             return {i: g for i, g in zip(places, found, strict=True) if g is not None and float(g.abs().max()) > 0}
     return {}
@@ -66,6 +66,3 @@ def _by_elements(examiner: Examiner, one: Held) -> list[Any] | None:
 def _difference(examiner: Examiner, one: Held) -> float:
     h = 1e-5 if examiner.bits == 64 else 1e-2
     return (examiner._with(one, h) - examiner._with(one, -h)) / (2 * h)
-
-
-__all__ = ["dropped_gradients", "moved"]

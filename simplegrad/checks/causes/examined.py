@@ -19,14 +19,6 @@ from ..tape.forward import Use
 SMALL = 1e-12
 
 
-class Answered(Protocol):
-    """One call of a backward: what it returned and what is right, per input; and what each use in forward gives."""
-
-    returned: list[torch.Tensor | None]
-    truth: Gradients
-    uses: list[Use]
-
-
 class Places(Protocol):
     """Where in the source things are; None where that is not known."""
 

@@ -13,7 +13,7 @@ import torch
 
 from ...torch_bridge.calls import Call
 from .. import source
-from ..measure.numbers import directions, inner, inner_graph, moved, slope
+from ..measure.numbers import all_moved, directions, inner_graph, inner_sum, slope
 from ..report import Finding
 from ..subjects.problem import Problem
 
@@ -50,12 +50,10 @@ def gives_wrong_number(problem: Problem, way: Callable) -> bool:
         found = way(problem, weights)
     except Exception:  # loud, as a guard should be
         return False
-    autograd = sum(inner(g, d) for g, d in zip(found, along, strict=True))
+    autograd = inner_sum(found, along)
 
     def at(h: float) -> float:
-        return problem.value(
-            [moved(v, d, h) for v, d in zip(problem.values, along, strict=True)], problem.incoming, weights
-        )
+        return problem.value(all_moved(problem.values, along, h), problem.incoming, weights)
 
     numeric = slope(at, problem.bits)
     return numeric.disagrees(autograd, abs(numeric.value) + abs(autograd), 1e-3)

@@ -21,7 +21,7 @@ from ...torch_private import hooks_before_pass, hooks_in_pass
 from .. import source
 from ..measure.holding import held
 from ..measure.looks import Answer
-from ..measure.numbers import directions, inner, plain
+from ..measure.numbers import directions, inner, inner_sum, plain
 from ..report import Finding, Place
 from ..subjects.problem import Problem
 from ..subjects.subject import Forward
@@ -41,6 +41,11 @@ class Hook:
     came: list[torch.Tensor] = field(default_factory=list)
     given: list[torch.Tensor] = field(default_factory=list)
     writes: bool = False  # it changes what it is given in place
+
+    @property
+    def changes(self) -> bool:
+        """Whether what it returns is another gradient than came."""
+        return self.writes or any(a is not b for a, b in zip(self.came, self.given))
 
     @property
     def said(self) -> str:
@@ -113,7 +118,7 @@ def hooks_of(problem: Problem, graph: bool = False) -> list[Hook]:
         leaves, outputs = problem.outputs(problem.values)
         incoming = [v.clone() for v in problem.incoming]
         torch.autograd.grad(outputs, leaves, incoming, allow_unused=True, create_graph=graph)
-    found = [one for one in watch.found if one.writes or any(a is not b for a, b in zip(one.came, one.given))]
+    found = [one for one in watch.found if one.changes]
     for name, module in problem.fn.named_modules() if isinstance(problem.fn, torch.nn.Module) else ():
         for hook in (*hooks_in_pass(module).values(), *hooks_before_pass(module).values()):
             code = source.code_of(hook)
@@ -178,8 +183,7 @@ def _is_cut(problem: Problem, k: int) -> bool:
             leaves, outputs = problem.outputs(at)
             incoming = [v.clone().requires_grad_() for v in problem.incoming]
             torch.autograd.grad(outputs, leaves, incoming, allow_unused=True, create_graph=graph)
-        changed = [o for o in watch.found if o.writes or any(a is not b for a, b in zip(o.came, o.given))]
-        return leaves, changed[k].given[-1]
+        return leaves, [one for one in watch.found if one.changes][k].given[-1]
 
     try:
         leaves, given = run(0.0, True)
@@ -187,7 +191,7 @@ def _is_cut(problem: Problem, k: int) -> bool:
         told = 0.0
         if given.requires_grad:
             slopes = torch.autograd.grad((given * weight).sum(), leaves, allow_unused=True)
-            told = sum(inner(g, d) for g, d in zip(slopes, ways, strict=True))
+            told = inner_sum(slopes, ways)
         ends = [inner(run(s * STEP, False)[1], weight) for s in (1, -1)]
     except Exception:  # another number of hooks beside the point, say
         return False

@@ -72,16 +72,12 @@ def taken_for_another(search: Search, ran: Ran) -> dict[Site, str]:
 
 def are_right(search: Search, sites: list[Site]) -> bool:
     """Whether every gradient is right where these names stand for what they do in forward."""
-    for sample in search.samples.each:
+
+    def with_forwards(sample: Sample) -> list[Any]:
         named = names_of_forward(search.alone, sample)
-        try:
-            changes = {site: lambda _, value=named[site.name]: value for site in sites}
-            returned = search.gradients(sample, changes)
-        except Exception:  # the other value does not fit, or was never bound at this point
-            return False
-        if not all(search.samples.right(returned[i], sample, i) for i in search.samples.slots):
-            return False
-    return True
+        return search.gradients(sample, {site: lambda _, value=named[site.name]: value for site in sites})
+
+    return search.samples.are_right(with_forwards)
 
 
 def kept_as_another(samples: Samples) -> str:
@@ -93,17 +89,15 @@ def kept_as_another(samples: Samples) -> str:
 
 
 def is_right_with(samples: Samples, name: str) -> bool:
-    for sample in samples.each:
+    """Whether every gradient is right where ctx keeps under this name what forward calls so."""
+
+    def with_forwards(sample: Sample) -> list[Any]:
         value = names_of_forward(samples.alone, sample).get(name)
         ran = samples.alone.forward(sample.values)
         setattr(ran.ctx, name, value)
-        try:
-            returned = samples.alone.backward(ran, sample.incoming)
-        except Exception:  # it does not fit
-            return False
-        if not all(samples.right(returned[i], sample, i) for i in samples.slots):
-            return False
-    return True
+        return samples.alone.backward(ran, sample.incoming)
+
+    return samples.are_right(with_forwards)
 
 
 def is_another(a: Any, b: Any) -> bool:

@@ -41,6 +41,15 @@ class Kept:
     copy: torch.Tensor | None = None  # where numbers are compared too, since .data is written to past the version
 
     @property
+    def said(self) -> str:
+        return self.name or f"a tensor of shape {tuple(self.tensor.shape)}"
+
+    @property
+    def changer(self) -> str:
+        by = f"`{self.changed_by}`" if self.changed_by else "another operation"
+        return by + (f" at line {self.changed_at.first}" if self.changed_at else "")
+
+    @property
     def is_changed(self) -> bool:
         changed = changes(self.tensor) != self.version
         return changed or (self.copy is not None and is_changed(self.tensor, self.copy))
@@ -108,11 +117,10 @@ def overwritten(problem: Problem, told: Finding) -> Finding:
     one = watch.overwritten
     if one is None:
         return told
-    name = one.name or f"a tensor of shape {tuple(one.tensor.shape)}"
-    by = f"`{one.changed_by}`" if one.changed_by else "another operation"
-    where = f" at line {one.changed_at.first}" if one.changed_at else ""
     keeper = f"line {one.at.first}, `{one.at.text.strip()}`," if one.at else "an operation"
-    sentence = f"backward needs {name} as {keeper} read it, and {by}{where} changed it in place before backward ran."
+    sentence = (
+        f"backward needs {one.said} as {keeper} read it, and {one.changer} changed it in place before backward ran."
+    )
     return replace(
         told,
         sentence=f"{sentence} PyTorch says: {told.sentence}",
@@ -132,12 +140,9 @@ def written_past_autograd(problem: Problem, called: str, tolerance: float) -> Fi
     one = next((one for one in watch.kept if one.is_changed), None)
     if one is None or not _is_right_with_copies(problem, tolerance):
         return None
-    name = one.name or f"a tensor of shape {tuple(one.tensor.shape)}"
-    by = f"`{one.changed_by}`" if one.changed_by else "another operation"
-    where = f" at line {one.changed_at.first}" if one.changed_at else ""
     sentence = (
-        f"backward reads {name}, which was kept for it, and {by}{where} writes other numbers into it before backward "
-        f"runs, past autograd (.data, a detached tensor, numpy): no error tells, and the gradient is wrong."
+        f"backward reads {one.said}, which was kept for it, and {one.changer} writes other numbers into it before "
+        f"backward runs, past autograd (.data, a detached tensor, numpy): no error tells, and the gradient is wrong."
     )
     fix = IN_PLACE.format(name=one.name or "x")
     at = one.changed_at

@@ -6,9 +6,7 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
-import torch
-
-from ..measure.numbers import plain
+from ..measure.numbers import unlike
 from ..report import Place
 from ..subjects.alone import Alone
 from ..subjects.slots import Path
@@ -31,7 +29,7 @@ def read_at(alone: Alone, incoming: list[Any], code: types.CodeType, paths: list
             moved, _, _ = _run(alone, incoming, code, paths, {note.site: stirred})
         except Exception:  # another value does not pass a check of the author's, or fits nothing that follows
             continue
-        if _differ(base, moved):
+        if unlike(base, moved, 0.0):
             return note.site.statement
     return None
 
@@ -52,12 +50,3 @@ def _run(
 def _arguments(note: Note) -> Iterator[Any]:
     for value in (*note.args, *note.kwargs.values()):
         yield from value if isinstance(value, tuple | list) else (value,)
-
-
-def _differ(a: list[Any], b: list[Any]) -> bool:
-    for x, y in zip(a, b, strict=True):
-        if (x is None) != (y is None):
-            return True
-        if x is not None and not torch.equal(plain(x.detach()), plain(y.detach())):
-            return True
-    return False

@@ -16,7 +16,19 @@ import torch
 
 from ...locks import cached_property
 from .. import source
-from ..measure.numbers import directions, inner, is_floating, moved, near, norm, plain, requires_grad, size_of, slope
+from ..measure.numbers import (
+    all_moved,
+    directions,
+    inner,
+    is_floating,
+    near,
+    norm,
+    one_moved,
+    plain,
+    requires_grad,
+    size_of,
+    slope,
+)
 from ..subjects.alone import Alone
 from .owner import Owner
 from .trail import Note, carries, followed
@@ -79,6 +91,13 @@ class Samples:
             return True
         return bool(self.ways) and self.right_along(found, sample.truth[slot], slot)
 
+    def are_right(self, run: Callable[[Sample], list[Any]]) -> bool:
+        """Whether `run` gives the right gradients at every sample; what raises at one does not."""
+        try:
+            return all(self.right(g, sample, i) for sample in self.each for i, g in enumerate(run(sample)))
+        except Exception:  # another value may fit nothing that follows
+            return False
+
     def right_along(self, found: Any, truth: Any, slot: int) -> bool:
         """Whether what is wrong with it is so only across the ways in which this input ever moves."""
         if not is_floating(found) or not is_floating(truth):
@@ -101,11 +120,6 @@ class Samples:
     def wrong(self) -> list[int]:
         """The differentiated inputs whose gradient is wrong in any sample."""
         return [i for i in self.slots if not all(self.right(s.returned[i], s, i) for s in self.each)]
-
-    @property
-    def names(self) -> list[str]:
-        names = self.alone.call.parameter_names
-        return [names[i] for i in self.alone.call.differentiated]
 
 
 Ways = Callable[[int], list[torch.Tensor] | None]  # of a draw: how the inputs of a call move, where not at random
@@ -133,7 +147,7 @@ def sample_of(
     """One sample, and whether autograd through forward is its truth."""
     generator = torch.Generator().manual_seed(4000 + draw)
     along = (ways(draw) if ways and jitter else None) or directions(alone.values, generator)
-    values = [moved(v, d, jitter) for v, d in zip(alone.values, along, strict=True)]
+    values = all_moved(alone.values, along, jitter)
     outputs = alone.forward(values).outputs
     incoming = incoming_for(alone, outputs, generator)
     if output is not None:
@@ -191,8 +205,8 @@ def through_forward(alone: Alone, values: list[torch.Tensor], incoming: list[Any
     return Sample(values, incoming, list(truth), knowing=knowing, forward=notes, leaves=leaves, outputs=outputs)
 
 
-def followed_forward(alone: Alone, values: list[torch.Tensor]) -> tuple[Any, list[Note]]:
-    """Forward run with autograd following it, and what it computed."""
+def followed_forward(alone: Alone, values: list[torch.Tensor], graph: bool = True) -> tuple[Any, list[Note]]:
+    """Forward, and what it computed on its way; with `graph`, autograd follows it."""
     call, notes = alone.call, []
     codes = {source.code_of(f) for f in (call.cls.forward, call.cls.setup_context) if source.code_of(f)}
 
@@ -201,7 +215,7 @@ def followed_forward(alone: Alone, values: list[torch.Tensor]) -> tuple[Any, lis
         notes.extend(ran.notes)
         return ran.returned
 
-    return alone.forward(values, graph=True, around=around if codes else None), notes
+    return alone.forward(values, graph=graph, around=around if codes else None), notes
 
 
 def is_confirmed(alone: Alone, bits: int, sample: Sample, generator: torch.Generator) -> bool:
@@ -216,8 +230,7 @@ def is_confirmed(alone: Alone, bits: int, sample: Sample, generator: torch.Gener
 
 
 def moved_loss(alone: Alone, sample: Sample, slot: int, along: torch.Tensor, h: float) -> float:
-    values = [moved(v, along, h) if i == slot else v for i, v in enumerate(sample.values)]
-    return loss_of(alone, values, sample.incoming)
+    return loss_of(alone, one_moved(sample.values, slot, along, h), sample.incoming)
 
 
 def loss_of(alone: Alone, values: list[torch.Tensor], incoming: list[Any]) -> float:
@@ -250,8 +263,7 @@ def _one_input(alone: Alone, bits: int, values: list, incoming: list, slot: int,
             step.view(-1)[k] = unit
 
             def at(h: float, step: torch.Tensor = step) -> float:
-                there = [moved(v, step, h) if i == slot else v for i, v in enumerate(values)]
-                return loss_of(alone, there, incoming)
+                return loss_of(alone, one_moved(values, slot, step, h), incoming)
 
             gradient.view(-1)[k] += unit * (at(h) - at(-h)) / (2 * h)
     return gradient

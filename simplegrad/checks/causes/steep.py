@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from .. import source
-from ..measure.numbers import inner_graph, is_floating, plain, requires_grad
+from ..measure.numbers import inner_graph, plain, requires_grad
 from ..report import Finding
 from .detector import Examiner, classified
 from .owner import Owner
@@ -55,7 +55,7 @@ def followed_again(examiner: Examiner) -> Any:
     objects = {slot.path: slot.value for slot in ran.slots}
     for one in held:
         examiner._as_leaf(one, ran, objects)
-    incoming = [g.detach().clone().requires_grad_() if is_floating(g) else g for g in examiner.incoming]
+    incoming = examiner.incoming_leaves()
     return followed(lambda: alone.backward(ran, incoming, graph=True), {code}, Owner(code), lines=False)
 
 

@@ -12,7 +12,7 @@ import torch
 from torch.autograd import forward_ad
 
 from ...torch_bridge.calls import plain_copy
-from ..measure.numbers import directions, inner, slope
+from ..measure.numbers import directions, inner, inner_sum, slope
 from ..report import BROKEN, HOLDS, NOT_TRIED, Finding
 from ..runs.turns import TakenByOthers, forward_mode_level
 from ..subjects.function import Rule
@@ -85,7 +85,7 @@ def wrong_of(rule: Rule, ways: list[torch.Tensor], given: list[torch.Tensor]) ->
         if tangent.shape != rule.incoming[k].shape:
             return wrong_jvp(rule, ways, k, f"of shape {tuple(tangent.shape)}", f"{tuple(rule.incoming[k].shape)}")
         told = inner(tangent, others[k])
-        backwards = sum(inner(g, d) for g, d in zip(gradient_of(rule, rule.values, others), ways, strict=True))
+        backwards = inner_sum(gradient_of(rule, rule.values, others), ways)
         if not differs(told, backwards, bits):
             continue
         measured = difference(rule, ways, k, others[k])  # it may be backward that is wrong

@@ -8,7 +8,7 @@ from itertools import combinations
 import torch
 
 from .. import source
-from ..measure.numbers import directions, inner, largest, moved, plain, slope, unlike
+from ..measure.numbers import all_moved, directions, inner, largest, plain, slope, unlike
 from ..report import Finding, Place
 from ..subjects.subject import Gradients, Rule
 from ..tape.questions import MOST_OUTPUTS
@@ -72,7 +72,7 @@ def _is_derivative(rule: Rule, known: tuple[int, ...], gradients: Gradients) -> 
 
     def agrees(ways: list[torch.Tensor]) -> bool:
         def along(h: float) -> float:
-            outputs = rule.run([moved(x, way, h) for x, way in zip(rule.values, ways, strict=True)]).outputs
+            outputs = rule.run(all_moved(rule.values, ways, h)).outputs
             return sum(inner(rule.incoming[i], outputs[i]) for i in known)
 
         terms = [inner(g, way) for g, way in zip(gradients, ways, strict=True)]

@@ -14,6 +14,7 @@ import torch
 
 from ..measure.numbers import STEPS, Slope, directions, inner, moved, plain, steepest
 from ..report import Report
+from ..runs.recorded import fresh
 from ..subjects.subject import Forward, Gradient
 
 SMALL = 2_000  # elements of all tensors together: so few are taken as they are
@@ -98,7 +99,7 @@ def _indices(value: torch.Tensor, new: dict[int, int]) -> torch.Tensor:
 
 def runs(fn: Callable, args: tuple) -> bool:
     """Whether forward and backward run at these arguments, and finite numbers come out of both."""
-    copies = [x.detach().clone().requires_grad_(x.requires_grad) if isinstance(x, torch.Tensor) else x for x in args]
+    copies = [fresh(x) for x in args]
     given = [x.clone() if isinstance(x, torch.Tensor) and x.requires_grad else x for x in copies]
     wanted = [x for x in copies if isinstance(x, torch.Tensor) and x.requires_grad]
     try:

@@ -16,7 +16,7 @@ import torch
 
 from .holding import held, is_uneven
 from .looks import EPS, FLOOR, UNSETTLED, Answer, Look, reach, rounded, rounding_of, weightings
-from .numbers import STEPS, Slope, close, drawn, grows, moved, plain, steepest
+from .numbers import STEPS, Slope, all_moved, close, drawn, grows, one_moved, plain, steepest
 
 NEAR = {64: 1e-5, 32: 1e-2}  # relative distance of the points nearby
 CLOSER = 30.0  # times closer
@@ -78,7 +78,7 @@ class Point:
             generator = torch.Generator().manual_seed(3000 + draw)
             signs = [torch.sign(plain(drawn(x, generator)).real) for x in self.map.at]
             for sign in (by, -by):
-                at = [moved(x, s * reach(x), sign) for x, s in zip(self.map.at, signs, strict=True)]
+                at = all_moved(self.map.at, [s * reach(x) for x, s in zip(self.map.at, signs)], sign)
                 if self._values(at) is not None:
                     yield at
 
@@ -157,11 +157,11 @@ class Point:
         nearest = torch.minimum(torch.maximum(g.double(), low), high).to(g.dtype)
         way = torch.where(mask, torch.sign(g - nearest) * reach(self.map.at[i]).to(g.dtype), torch.zeros_like(g))
         slope = Slope(float((nearest * way)[mask].double().sum()), 0.0)
-        yield self._told(i, j, [None if w is None else plain(w) for w in weights], g, mask, way, slope)
+        yield self._told(i, j, _plain(weights), g, mask, way, slope)
 
     def _along_ties(self, i: int, j: int, weights: list, g: torch.Tensor, kinks: torch.Tensor) -> Iterator[Look]:
         """All elements of a tie moved together: where there is one slope to both sides, it is that of any gradient."""
-        row, x = [None if w is None else plain(w) for w in weights], plain(self.map.at[i].detach())
+        row, x = _plain(weights), plain(self.map.at[i].detach())
         size = torch.where(kinks, reach(x).to(x.dtype), torch.zeros_like(x))
         for way in (size, size * torch.sign(x)) if int(kinks.sum()) > 1 and not x.is_complex() else ():
             look = self._told(i, j, row, g, kinks, way, self._slope_at(self.map.at, i, way, row))
@@ -170,10 +170,10 @@ class Point:
 
     def _wrong_sides(self, i: int, j: int, weights: list, kinks: torch.Tensor) -> Iterator[Look]:
         """Of a kink that only backward has: its sides are held against differences at points beside the given one."""
-        row = [None if w is None else plain(w) for w in weights]
+        row = _plain(weights)
         way = torch.where(kinks, self.ways[i].to(plain(self.map.at[i]).dtype), torch.zeros_like(self.ways[i]))
         for at in self._off_ties():
-            beside = [moved(x, way, NEAR[self.map.bits] / SHORTER) if k == i else x for k, x in enumerate(at)]
+            beside = one_moved(at, i, way, NEAR[self.map.bits] / SHORTER)
             slope = self._slope_at(at, i, way, row)
             parts, again = ((self._gradient(p, weights, i) * way)[kinks].double() for p in (at, beside))
             noise = EPS[self.map.bits] * self._weighed(row) * SHORTER / NEAR[self.map.bits]
@@ -189,12 +189,12 @@ class Point:
             generator = torch.Generator().manual_seed(3500 + draw)
             ways = [_uneven(drawn(x, generator), drawn(x, generator)) * reach(x) for x in self.map.at]
             for sign in (NEAR[self.map.bits], -NEAR[self.map.bits]):
-                yield [moved(x, way, sign) for x, way in zip(self.map.at, ways, strict=True)]
+                yield all_moved(self.map.at, ways, sign)
 
     def _slope_at(self, at: list[torch.Tensor], i: int, way: torch.Tensor, row: list) -> Slope:
         """Between the slopes to the two sides; without bound in its error where they differ, as at a kink."""
         h = NEAR[self.map.bits] / SHORTER
-        ends = [self._values([moved(x, way, s * h) if k == i else x for k, x in enumerate(at)]) for s in (-1, 0, 1)]
+        ends = [self._values(one_moved(at, i, way, s * h)) for s in (-1, 0, 1)]
         if any(end is None for end in ends):
             return Slope(math.nan, math.inf)
         left, right = (self._between(row, *pair) / h for pair in zip(ends[:-1], ends[1:], strict=True))
@@ -230,9 +230,7 @@ class Point:
 
     def _ends(self, i: int, way: torch.Tensor, h: float) -> list[list[torch.Tensor]] | None:
         """By how much each output changes to the two sides."""
-        both = [
-            self._values([moved(x, way, s * h) if k == i else x for k, x in enumerate(self.map.at)]) for s in (1, -1)
-        ]
+        both = [self._values(one_moved(self.map.at, i, way, s * h)) for s in (1, -1)]
         if any(values is None for values in both):
             return None
         pairs = [[(v, y) for v, y in zip(values, self.base, strict=True)] for values in both]
@@ -269,12 +267,12 @@ class Point:
         size = reach(self.map.at[i]).to(plain(self.map.at[i]).dtype)
         found = []
         for one in (_alone(mask, place) for place in mask.nonzero().tolist()):  # of those that stay nothing is told
-            at = [[moved(x, one * size, by) if k == i else x for k, x in enumerate(self.map.at)] for by in self.near]
+            at = [one_moved(self.map.at, i, one * size, by) for by in self.near]
             found += [torch.where(one, g, math.nan) for g in self._gradients(at, weights, i)]
         for draw in range(AROUND):
             generator = torch.Generator().manual_seed(3700 + draw)
             ways = [drawn(x, generator) * reach(x).to(plain(x).dtype) for x in self.map.at]
-            at = [[moved(x, way, by) for x, way in zip(self.map.at, ways, strict=True)] for by in self.near]
+            at = [all_moved(self.map.at, ways, by) for by in self.near]
             found += self._gradients(at, weights, i)
         return _bounds(found)
 
@@ -287,7 +285,7 @@ class Point:
         """These elements moved alone: to both sides, or else to the one side where values are defined."""
         if not bool(mask.any()):
             return None
-        row = [None if w is None else plain(w) for w in weights]
+        row = _plain(weights)
         way = torch.where(mask, self.ways[i].to(g.dtype), torch.zeros_like(g))
         found = self._told(i, j, row, g, mask, way, self._central(i, way, row))
         if not found.is_sure(self.tolerance):  # beside what a large move changes, it may be nothing
@@ -326,7 +324,7 @@ class Point:
 
     def _change(self, i: int, way: torch.Tensor, row: list, h: float, start: list | None = None) -> float:
         """By how much the weighted outputs change, where one input moves so far; nan where it is not defined there."""
-        ends = self._values([moved(x, way, h) if k == i else x for k, x in enumerate(self.map.at)])
+        ends = self._values(one_moved(self.map.at, i, way, h))
         return math.nan if ends is None else self._between(row, self.base if start is None else start, ends)
 
     def _central(self, i: int, way: torch.Tensor, row: list) -> Slope:
@@ -382,7 +380,7 @@ class Point:
             return
         if all(s is None or bool(s.all()) for s in self.steady) and not g.is_complex():
             way = torch.where(lost, self.ways[i].to(g.dtype), torch.zeros_like(g))
-            row = [None if w is None else plain(w) for w in weights]
+            row = _plain(weights)
             sides = [self._to_one_side(i, way, row), self._to_one_side(i, -way, row)]
             ends = Slope((sides[0].value - sides[1].value) / 2, abs(sides[0].value + sides[1].value) + sides[0].error)
             if math.isfinite(ends.value) and ends.error <= 1e-3 * abs(ends.value) + ROUNDING[self.map.bits]:
@@ -393,7 +391,7 @@ class Point:
 
     def _is_unbounded(self, i: int, weights: list, g: torch.Tensor, lost: torch.Tensor) -> bool:
         """Whether the slope to one side grows without bound, with the sign that the gradient has."""
-        row = [None if w is None else plain(w) for w in weights]
+        row = _plain(weights)
         size = reach(self.map.at[i]).to(g.dtype)
         masks = [lost] if int(lost.sum()) > MOST_ALONE else [_alone(lost, place) for place in lost.nonzero().tolist()]
         for mask in masks:
@@ -442,6 +440,10 @@ def _fitting(g: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor:
         return torch.zeros_like(plain(x.detach()))
     g = plain(g.detach())
     return g if g.shape == x.shape else g.sum_to_size(x.shape)
+
+
+def _plain(weights: list) -> list[torch.Tensor | None]:
+    return [None if w is None else plain(w) for w in weights]
 
 
 def _weighted(w: torch.Tensor, change: torch.Tensor) -> float:

@@ -15,7 +15,7 @@ from typing import Protocol
 import torch
 
 from ..words import said_within
-from .numbers import STEPS, Slope, close, drawn, in_one_row, moved, plain, steepest
+from .numbers import STEPS, Slope, all_moved, close, drawn, in_one_row, moved, plain, steepest
 
 POINTS = ((0, 0.0), (1, 1e-3), (2, 1e-2))  # (draw, relative distance from the given point)
 DECADES = 4.0  # elements of one tensor whose sizes are further apart are moved, and weighted, apart
@@ -144,10 +144,6 @@ class Answer:
         """Names of the inputs whose gradient is wrong, in the order of the looks."""
         return list(dict.fromkeys(look.input for look in self.wrong))
 
-    @property
-    def outputs(self) -> list[str]:
-        return list(dict.fromkeys(look.output for look in self.wrong))
-
 
 def differing(looks: list[Look], tolerance: float) -> list[Look]:
     return [look for look in looks if look.differs(tolerance)]
@@ -181,7 +177,7 @@ def beside(at: list[torch.Tensor], draw: int, jitter: float) -> list[torch.Tenso
     if not jitter:
         return at
     generator = torch.Generator().manual_seed(1000 + draw)
-    return [moved(x, way, jitter) for x, way in zip(at, [drawn(x, generator) * reach(x) for x in at], strict=True)]
+    return all_moved(at, [drawn(x, generator) * reach(x) for x in at], jitter)
 
 
 def look_at(map: Map, at: list[torch.Tensor], draw: int, quick: float = 0.0) -> list[Look]:

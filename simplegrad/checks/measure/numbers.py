@@ -80,6 +80,11 @@ def inner(a: Any, b: Any) -> float:
     return float(_product(a.detach(), b))
 
 
+def inner_sum(a: Iterable[Any], b: Iterable[Any]) -> float:
+    """The inner product of several tensors with several others."""
+    return sum(inner(x, y) for x, y in zip(a, b, strict=True))
+
+
 def inner_graph(a: Any, b: torch.Tensor) -> torch.Tensor:
     """Real inner product that autograd can follow."""
     return _product(a, b)
@@ -122,6 +127,16 @@ def moved(value: torch.Tensor, direction: torch.Tensor, h: float) -> torch.Tenso
     with torch.no_grad(), DisableTorchFunctionSubclass():
         result.add_(direction.to(result.dtype), alpha=h)
     return result
+
+
+def all_moved(values: Sequence[torch.Tensor], ways: Sequence[torch.Tensor], h: float) -> list[torch.Tensor]:
+    """Each moved along its own way."""
+    return [moved(value, way, h) for value, way in zip(values, ways, strict=True)]
+
+
+def one_moved(values: Sequence[torch.Tensor], which: int, way: torch.Tensor, h: float) -> list[torch.Tensor]:
+    """One of them moved, the others as they are."""
+    return [moved(value, way, h) if i == which else value for i, value in enumerate(values)]
 
 
 def directions(values: Iterable[torch.Tensor], generator: torch.Generator, scaled: bool = True) -> list[torch.Tensor]:

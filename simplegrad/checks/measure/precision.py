@@ -13,7 +13,7 @@ import torch
 
 from ..subjects.subject import Subject
 from .holding import evened
-from .numbers import drawn, moved, plain
+from .numbers import all_moved, drawn, plain
 
 UNSEEN = {16: 2.0**-20, 32: 2.0**-36}  # relative moves that are lost in that precision, and in none that is finer
 SEEN = {16: 2.0**-6, 32: 2.0**-20}  # and those that are not
@@ -52,7 +52,7 @@ def _is_lost(values: Callable[[list[torch.Tensor]], list], at: list[torch.Tensor
 def _beside(at: list[torch.Tensor], step: float) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(71)
     ways = [torch.sign(plain(drawn(x, generator)).real) * plain(x.detach()).abs() for x in at]
-    return [moved(x, way, step) for x, way in zip(at, ways, strict=True)]
+    return all_moved(at, ways, step)
 
 
 def _changed(here: list, there: list) -> torch.Tensor:

@@ -15,7 +15,7 @@ import torch
 
 from ..report import Remainders
 from ..subjects.subject import Forward, Gradient, Subject
-from .numbers import directions, inner, moved
+from .numbers import directions, inner, inner_sum, one_moved
 
 STEPS = tuple(10.0 ** (-k / 2) for k in range(2, 10))
 EPS = {64: 2.0**-52, 32: 2.0**-23}
@@ -53,8 +53,7 @@ def value_along(subject: Subject, place: int, way: torch.Tensor) -> Callable[[fl
     forward = Forward(subject)
 
     def value(h: float) -> float:
-        at = [moved(x, way, h) if i == place else x for i, x in enumerate(subject.values)]
-        return sum(inner(out, w) for out, w in zip(forward.values(at), subject.incoming, strict=True))
+        return inner_sum(forward.values(one_moved(subject.values, place, way, h)), subject.incoming)
 
     return value
 

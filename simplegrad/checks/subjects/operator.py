@@ -27,6 +27,7 @@ from ...torch_private import (
     tree_unflatten,
 )
 from ..report import Finding
+from ..runs.recorded import fresh
 from .lists import Lists, lists_of
 
 MOST_KEPT = 256  # Functions that stand for operators
@@ -148,7 +149,7 @@ QUESTIONS = ("test_schema", "test_autograd_registration", "test_faketensor")
 def refused_by_opcheck(operator: Operator, args: tuple) -> dict[str, str]:
     """What `torch.library.opcheck` says of a call: question -> why it refuses, for those that it does."""
     flat, spec = tree_flatten(tuple(args))
-    given = [x.detach().clone().requires_grad_(x.requires_grad) if isinstance(x, torch.Tensor) else x for x in flat]
+    given = [fresh(x) for x in flat]
     answers = torch.library.opcheck(
         operator.packet, tree_unflatten(given, spec), test_utils=QUESTIONS, raise_exception=False
     )

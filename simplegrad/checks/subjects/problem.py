@@ -15,7 +15,7 @@ import torch
 from ...torch_bridge.calls import Call, recorded_calls
 from ...torch_bridge.patches import Watcher, watched_by
 from ...torch_private import operator_called, tree_flatten, tree_unflatten
-from ..measure.numbers import directions, inner, is_floating, moved, plain, requires_grad
+from ..measure.numbers import all_moved, directions, inner_sum, is_floating, plain, requires_grad
 from ..report import what_is
 from ..runs.alike import State
 from ..runs.chance import seed
@@ -160,7 +160,7 @@ class Problem:
 
     def value(self, values: list[torch.Tensor], incoming: list[torch.Tensor], weights: list[torch.Tensor]) -> float:
         """<weights, first-order gradient>."""
-        return sum(inner(g, u) for g, u in zip(self.first_order(values, incoming), weights, strict=True))
+        return inner_sum(self.first_order(values, incoming), weights)
 
     def ways_of(self, call: Call, draw: int) -> list[torch.Tensor] | None:
         """The direction in which the arguments of one call move when the inputs of `fn` move in a random one.
@@ -182,7 +182,7 @@ class Problem:
     def _same_call(self, call: Call, along: list[torch.Tensor], h: float) -> Call | None:
         place = next(i for i, one in enumerate(self.calls) if one is call)
         with recorded_calls(within=True) as recording:
-            self.outputs([moved(v, d, h) for v, d in zip(self.values, along, strict=True)])
+            self.outputs(all_moved(self.values, along, h))
         calls = recording.calls
         matching = place < len(calls) and calls[place].cls is call.cls
         return calls[place] if matching and calls[place].differentiated == call.differentiated else None

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import torch
 
-from ..measure.numbers import directions, inner, moved, plain
+from ..measure.numbers import directions, inner_sum, moved, plain
 from ..report import Place
 
 Gradients = list[torch.Tensor | None]
@@ -208,5 +208,5 @@ class Along(Map):
 
     def vjp(self, at: list[torch.Tensor], weights: list[torch.Tensor]) -> Gradients:
         found = self.map.vjp(self.point(at), weights)
-        told = sum(inner(g, way) for g, way in zip(found, self.ways, strict=True))
+        told = inner_sum(found, self.ways)
         return [torch.tensor(told, dtype=torch.float64)]

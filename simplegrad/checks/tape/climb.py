@@ -31,10 +31,6 @@ class Climb:
     gradients: list[list[Variable | None]] = field(default_factory=list)
     error: Exception | None = None
 
-    @property
-    def reached(self) -> int:
-        return len(self.levels)
-
 
 def draws(shapes: Sequence[Sequence[int]], seed: int, like: torch.Tensor) -> list[torch.Tensor]:
     """Random weights of these shapes, the same ones for the same seed; none is near 0."""
@@ -203,9 +199,3 @@ def spread(value: torch.Tensor) -> float:
     """The size of a tensor's elements, by which a step is measured; 1 for zeros."""
     size_ = float(value.detach().square().mean().sqrt()) if value.numel() else 1.0
     return min(max(size_, 1e-9), 1e9) if size_ > 0 else 1.0
-
-
-def along(evaluate: Callable, values: Sequence[torch.Tensor], direction: Sequence[torch.Tensor], h: float) -> float:
-    """The central difference of a number along one direction."""
-    ends = [evaluate([x + sign * h * d for x, d in zip(values, direction)]) for sign in (1, -1)]
-    return (ends[0] - ends[1]) / (2 * h)

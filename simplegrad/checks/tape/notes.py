@@ -15,9 +15,6 @@ from .case import Case, HandEntry, Operation, Run
 from .climb import climb
 from .questions import MOST_OUTPUTS, Question
 
-# Operations that only look at a value in another shape: to do them twice costs nothing.
-FREE = ("expand", "reshape", "transpose", "permute", "sum_to_size", "index")
-
 
 def notes_of(case: Case, faults: Sequence[Finding]) -> list[Finding]:
     """Notes on the hand-written entries of the target. A run that fails has none."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import types
 
@@ -12,7 +11,7 @@ from ...aggregates import Aggregate
 from ...engine import RawTensorError, WrongCountError, WrongShapeError
 from ..report import Finding, Place
 from ..runs.watch import is_ours
-from ..source import assigned_at, function_at, place, statement_at
+from ..source import assigned_at, assigned_in, function_at, names_at, place
 from ..words import ordinal, said_by
 from .case import HandEntry, Run
 
@@ -119,38 +118,21 @@ def raw_tensor_in(error: BaseException) -> tuple[str, Place | None] | None:
     if traceback is None:
         return None
     frame = traceback.tb_frame
-    for name in names_read(frame.f_code.co_filename, traceback.tb_lineno):
+    for name in names_at(frame.f_code.co_filename, traceback.tb_lineno):
         value = frame.f_locals.get(name)
         if isinstance(value, torch.Tensor):
             # the name it has in forward, if this one is only another one for it
             name = next((n for n in frame.f_code.co_freevars if frame.f_locals.get(n) is value), name)
-            return name, assigned_in(frame.f_code, name, traceback.tb_lineno)
+            return name, made_in(frame.f_code, name, traceback.tb_lineno)
     return None
 
 
-def names_read(file: str, line: int) -> list[str]:
-    node = statement_at(file, line)
-    names = [n for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)] if node else []
-    return list(dict.fromkeys(n.id for n in names))
-
-
-def assigned_in(code: types.CodeType, name: str, line: int) -> Place | None:
+def made_in(code: types.CodeType, name: str, line: int) -> Place | None:
     """Where a name of a function was assigned: in it, or in the function around it whose variable it is."""
     file = code.co_filename
     if name in code.co_freevars:
         around = function_at(file, code.co_firstlineno - 1)
-        found = assignments(around, name) if around is not None else []
+        at = next(reversed(assigned_in(around, name)), None) if around is not None else None
     else:
-        found = [at for at in [assigned_at(code, name, before=line)] if at]
-    return place(file, found[-1]) if found else None
-
-
-def assignments(function: ast.AST, name: str) -> list[int]:
-    """Lines at which a function assigns a name, in their order."""
-    return sorted(
-        node.lineno
-        for node in ast.walk(function)
-        if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign)
-        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
-        if any(isinstance(part, ast.Name) and part.id == name for part in ast.walk(target))
-    )
+        at = assigned_at(code, name, before=line)
+    return place(file, at) if at else None
