@@ -14,8 +14,8 @@ from torch.overrides import resolve_name
 
 from ..engine import Variable
 from ..engine.operators import called, is_default
-from ..ops import FUNCTIONS, METHODS, Op, Operators, choosing, named_operator, pointwise, shapes
-from ..ops.methods import UnsupportedError, parts_of, sizes_of
+from ..ops import FUNCTIONS, METHODS, Op, Operators, UnsupportedError, choosing, named_operator, places, pointwise
+from ..ops.calls import sizes_of
 from ..ops.refused import advice, spelled
 from .graph import CONSTANT, MASK, SHAPE, SIZE, VALUE, Call, Graph, Node, flat, operation
 
@@ -395,7 +395,7 @@ class Mask(Thing):
         return method_of(self, name, f"a condition has no '{name}'. Conditions are for where(condition, a, b).")
 
     def __getitem__(self, index) -> Mask:
-        return shapes.index(self, tuple(map(places_of, parts_of(index))))
+        return places.index(self, tuple(map(places_of, places.parts_of(index))))
 
     def _operand(self, other):
         raise CompileError("a condition is not a number: write where(condition, 1.0, 0.0), or condition * x.")
@@ -476,7 +476,7 @@ class Elements(Thing, Operators):
         return wrapped(self.graph, self.graph("filled", bare(sizes_of(size)), number))
 
     def __getitem__(self, index):
-        return super().__getitem__(tuple(map(places_of, parts_of(index))))
+        return super().__getitem__(tuple(map(places_of, places.parts_of(index))))
 
     def __setitem__(self, index, value):
         raise CompileError("a value is never changed in place: build the new one with where, cat or stack.")

@@ -15,7 +15,7 @@ from ..language.names import FIELDS, NOTEBOOK, F
 from ..language.nodes import seeds
 from ..language.parse import Parsed, parse
 from ..language.rewrite import written
-from ..ops import ALIASES, FUNCTIONS, METHODS
+from ..ops import FUNCTIONS, METHODS
 from ..trace import LimitError
 from .graph import Graph, Node, needed_for
 from .symbols import CompileError, Mask, Shape, Size, Symbol, Thing, UnknownSizeError, bare
@@ -23,9 +23,8 @@ from .tracing import Expression, Known, Source, parameters_of, result_node
 
 LIMITS = Limits(text=20_000, statements=5_000, elements=1_000)  # elements: of a constant that stands in the text
 MOST_NODES = 5_000
-_METHODS = METHODS | ALIASES | {"size": Symbol.size, "dim": Symbol.dim, "numel": Symbol.numel, "detach": Symbol.detach}
+_METHODS = METHODS | {"size": Symbol.size, "dim": Symbol.dim, "numel": Symbol.numel, "detach": Symbol.detach}
 _METHODS |= {"item": Symbol.item, "new_zeros": Symbol.new_zeros, "new_ones": Symbol.new_ones}
-_FUNCTIONS = FUNCTIONS | ALIASES
 _RANDOM = ("rand", "randn")
 
 
@@ -222,7 +221,7 @@ class Compiled(Machine):
             self.check_where(node, arguments)
         if function in ("cat", "stack", "concat", "concatenate"):
             self.check_joined(node, list(arguments), keywords)
-        return self.symbolic(node, function, _FUNCTIONS, arguments, keywords, name)
+        return self.symbolic(node, function, FUNCTIONS, arguments, keywords, name)
 
     def symbolic(self, node: ast.Call, name: str, known: dict, arguments: Sequence, keywords: dict, result: str | None):
         """An operator on symbols. Text is a name for the result."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from ..ops.methods import UnsupportedError
+from ..ops import UnsupportedError
 from .graph import Graph, KnownShapes, Node
 from .symbols import CompileError, Mask, Shape, Size, Symbol, Thing, UnfitError, UnknownSizeError, Weights
 

@@ -8,8 +8,8 @@ from numbers import Real
 
 import torch
 
-from ..ops import FUNCTIONS, Op, choosing, linear, named_operator, pointwise, shapes
-from ..ops import methods as _methods
+from ..ops import FUNCTIONS, Op, UnsupportedError, choosing, linear, named_operator, places, pointwise
+from ..ops.calls import signature_of
 from ..ops.numbers import operand
 from ..ops.refused import advice, spelled
 from ..torch_private import viewed
@@ -20,8 +20,7 @@ from .variable import Variable
 
 _new = object.__new__
 _tape = _current.get
-METHODS, ALIASES = _methods.METHODS, _methods.ALIASES
-cat, stack, where = _methods.cat, _methods.stack, _methods.where
+cat, stack, where = (FUNCTIONS[name] for name in ("cat", "stack", "where"))
 
 
 class Rule:
@@ -369,13 +368,13 @@ def symbol_of(op: Op) -> str:
 def say_operands(error: Exception, op: Op, args: Sequence, inputs: tuple) -> None:
     """To what torch says of operands that do not go together, add their names and shapes. Of places in a list, which
     torch takes for an operand of another kind, say what to write."""
-    if op is shapes.index and isinstance(error, TypeError):
+    if op is places.index and isinstance(error, TypeError):
         said = "an index is whole numbers, slices, None, …, lists of whole numbers, or tensors of those or of bools"
         raise IndexError(f"x[{', '.join(map(repr, args[1]))}]: {said}.") from error
     for name, arg in zip(op.parameters, args):
-        if name == "index" and isinstance(arg, list | int) and op is not shapes.index:
+        if name == "index" and isinstance(arg, list | int) and op is not places.index:
             said = f"the places are {'a list' if isinstance(arg, list) else arg}, and torch takes a tensor. Write"
-            raise _methods.UnsupportedError(f"{op.text.split('(')[0][3:]}: {said} torch.tensor({arg}).") from error
+            raise UnsupportedError(f"{op.text.split('(')[0][3:]}: {said} torch.tensor({arg}).") from error
     if len(inputs) == 2:
         a, b = inputs
         error.add_note(f"in {a.name} {symbol_of(op)} {b.name}, of shapes {tuple(a.shape)} and {tuple(b.shape)}")
@@ -533,7 +532,7 @@ def called(what: str, ours: Callable, args: tuple, kwargs: dict):
     except TypeError as error:
         if f"{ours.__name__}()" not in str(error):
             raise
-        raise _methods.UnsupportedError(f"{what}: {error}. {_methods.signature_of(ours)}") from None
+        raise UnsupportedError(f"{what}: {error}. {signature_of(ours)}") from None
 
 
 Variable.__torch_function__ = classmethod(torch_function)

@@ -25,7 +25,7 @@ _ELSEWHERE = {
 
 
 class Variable(Operators):
-    """A tensor whose computation is recorded. Operators on it are torch's, by torch's names (see ops/methods.py).
+    """A tensor whose computation is recorded. Operators on it are torch's, by torch's names (see ops/calls.py).
 
     `value`: the tensor. `shape`: its shape. `name`: unique on its tape; `v0`, `v1`, … unless one is given, and made
     only when asked for. `Variable.constant` makes a leaf; `Variable(…)` is for the outputs of a hand-written entry.

@@ -10,20 +10,17 @@ import torch
 
 from ..aggregates import registry
 from ..engine import add_optional
-from ..ops import ALIASES, FUNCTIONS, METHODS
+from ..ops import FUNCTIONS, METHODS
 from .leaves import LEAVES, Leaves
 
 F = "f"  # the aggregate that the page selects
 
-_JOINED = {"where": FUNCTIONS["where"], "cat": FUNCTIONS["cat"], "stack": FUNCTIONS["stack"]}
-_JOINED |= {name: function for name, function in ALIASES.items() if name.startswith("concat")}
+_JOINED = {name: FUNCTIONS[name] for name in ("where", "cat", "stack")}
 # Left out of programs, which give the same numbers each time.
 LEFT_OUT = dict.fromkeys(
     ("dropout", "gumbel_softmax"), "in Python it is there for Variables, in programs it is not, since it draws numbers"
 )
-OPERATOR_METHODS: Mapping[str, Callable] = {
-    k: v for k, v in (METHODS | ALIASES).items() if k not in _JOINED and k not in LEFT_OUT
-}
+OPERATOR_METHODS: Mapping[str, Callable] = {k: v for k, v in METHODS.items() if k not in _JOINED and k not in LEFT_OUT}
 _CALLED = {k: v for k, v in FUNCTIONS.items() if not k.startswith("_") and k not in LEFT_OUT}
 OPERATOR_FUNCTIONS: Mapping[str, Callable] = _CALLED | OPERATOR_METHODS | _JOINED
 

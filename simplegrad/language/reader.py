@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
-from ..ops.methods import NUMPYS_NAMES
+from ..ops.calls import NUMPYS_NAMES
 from .errors import ProgramError, did_you_mean, error_at, look_alike, nearest, of_torch
 from .habits import INSTEAD, KEYWORDS, MODULES_OF_OTHERS, why_not
 from .leaves import LEAVES
@@ -381,6 +381,4 @@ def named_part(node: ast.AST) -> ast.AST:
 def without_types(signature: inspect.Signature, name: str) -> str:
     """`(x, dim=None, keepdim=False)`; of a method, `.sum`, what stands in its brackets."""
     kept = [p.replace(annotation=p.empty) for p in signature.parameters.values() if not p.name.startswith("_")]
-    if kept and kept[0].name == "self":
-        kept = kept[1:] if name.startswith(".") else [kept[0].replace(name="x"), *kept[1:]]
-    return str(inspect.Signature(kept))
+    return str(inspect.Signature(kept[1:] if name.startswith(".") else kept))

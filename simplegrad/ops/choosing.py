@@ -6,7 +6,7 @@ import operator
 
 import torch
 
-from .table import Op, op
+from .table import Op, of_torch, op
 
 # --- conditions and weights: plain tensors, whatever they are computed from ---------------------------------------
 
@@ -44,7 +44,7 @@ def _shares(x: torch.Tensor, dim) -> torch.Tensor:
 
 shares = op("shares", "shares({}, {})", _shares, alike=True)
 
-# --- choosing by them ----------------------------------------------------------------------------------------------
+# --- choosing by them --------------------------------------------------------------------------------------------
 
 masked = op(
     "masked",
@@ -62,15 +62,13 @@ scaled = op(
     code="scaled({}, {})",  # on Variables the weights are a raw tensor, with which they do not multiply
     in_torch="{} * {}",
 )
-where = op(
+where = of_torch(
     "where",
-    "where({}, {}, {})",
-    torch.where,
     None,
     lambda g, r, condition, a, b: where(condition, g, 0.0),
     lambda g, r, condition, a, b: masked(g, condition),
     pointwise=True,
-    in_torch="torch.where({}, {}, {})",
+    takes=lambda condition, a, b: (condition, a, b),
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from .calls import UnsupportedError
 from .table import op
 
 
@@ -29,6 +30,12 @@ def _sum(sizes):
     return total
 
 
+def joined(name: str, tensors, dim) -> tuple:
+    if not isinstance(dim, int):
+        raise UnsupportedError(f"{name}: joins a list of tensors, {name}([x, y]); dim is a whole number.")
+    return list(tensors), dim
+
+
 cat = op(
     "cat",
     "cat([{}], dim={})",
@@ -37,6 +44,7 @@ cat = op(
     shapes=True,
     each=True,
     in_torch="torch.cat([{}], dim={})",
+    takes=lambda tensors, dim=0: joined("cat", tensors, dim),
 )
 stack = op(
     "stack",
@@ -46,4 +54,5 @@ stack = op(
     shapes=True,
     each=True,
     in_torch="torch.stack([{}], dim={})",
+    takes=lambda tensors, dim=0: joined("stack", tensors, dim),
 )

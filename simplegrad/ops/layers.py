@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from .composed import publish
-from .methods import UnsupportedError, cat, linear_, pad, raw, stack
+from .algebra import linear
+from .calls import UnsupportedError, called, composed, raw
+from .joining import cat, stack
 from .networks import dropout
+from .shapes import pad
 
-# --- recurrent layers ------------------------------------------------------------------------------------------------
+# --- recurrent layers --------------------------------------------------------------------------------------------
 #
 # A step is given what the input says, (batch, gates * hidden), the states (h, …), and the weights of the states; it
 # returns the next states.
@@ -19,7 +21,7 @@ from .networks import dropout
 
 def lstm_step(given, states: tuple, w_hh, b_hh, w_hr=None) -> tuple:
     h, c = states
-    i, f, g, o = (given + linear_(h, w_hh, b_hh)).chunk(4, -1)
+    i, f, g, o = (given + linear(h, w_hh, b_hh)).chunk(4, -1)
     c = f.sigmoid() * c + i.sigmoid() * g.tanh()
     h = o.sigmoid() * c.tanh()
     return (h if w_hr is None else h @ w_hr.t()), c
@@ -27,17 +29,17 @@ def lstm_step(given, states: tuple, w_hh, b_hh, w_hr=None) -> tuple:
 
 def gru_step(given, states: tuple, w_hh, b_hh) -> tuple:
     (h,) = states
-    (r, z, n), (r_h, z_h, n_h) = given.chunk(3, -1), linear_(h, w_hh, b_hh).chunk(3, -1)
+    (r, z, n), (r_h, z_h, n_h) = given.chunk(3, -1), linear(h, w_hh, b_hh).chunk(3, -1)
     n, z = (n + (r + r_h).sigmoid() * n_h).tanh(), (z + z_h).sigmoid()
     return (n + z * (h - n),)
 
 
 def tanh_step(given, states: tuple, w_hh, b_hh) -> tuple:
-    return ((given + linear_(states[0], w_hh, b_hh)).tanh(),)
+    return ((given + linear(states[0], w_hh, b_hh)).tanh(),)
 
 
 def relu_step(given, states: tuple, w_hh, b_hh) -> tuple:
-    return ((given + linear_(states[0], w_hh, b_hh)).relu(),)
+    return ((given + linear(states[0], w_hh, b_hh)).relu(),)
 
 
 STEPS: dict[str, Callable] = {"lstm": lstm_step, "gru": gru_step, "rnn_tanh": tanh_step, "rnn_relu": relu_step}
@@ -47,14 +49,14 @@ def walked(step: Callable, x, states: tuple, weights: Sequence, has_biases: bool
     """One layer in one direction, over x of shape (time, batch, size): h at each time, and the states at the end."""
     w_ih, w_hh, *rest = weights
     b_ih, b_hh, *rest = rest if has_biases else (None, None, *rest)
-    given, found = linear_(x, w_ih, b_ih), []
+    given, found = linear(x, w_ih, b_ih), []
     for t in reversed(range(x.shape[0])) if backwards else range(x.shape[0]):
         states = step(given[t], states, w_hh, b_hh, *rest)
         found.append(states[0])
     return stack(found[::-1] if backwards else found, 0), states
 
 
-def recurrent(name: str) -> None:
+def recurrent(name: str) -> Callable:
     """torch.lstm, torch.gru, …: x of shape (time, batch, size), the states of shape (layers * directions, batch, size);
     gives h of the last layer at each time, and the last states."""
 
@@ -78,57 +80,36 @@ def recurrent(name: str) -> None:
             x = cat(outputs, -1) if bidirectional else outputs[0]
         return x.transpose(0, 1) if batch_first else x, *[stack(each, 0) for each in zip(*ends)]
 
-    layers.__name__ = name
-    publish(name, layers)
+    return called(name, layers)
 
 
-def cell(name: str) -> None:
+def cell(name: str) -> Callable:
     """torch.lstm_cell, torch.gru_cell, …: one step."""
 
     def one(x, hx, w_ih, w_hh, b_ih=None, b_hh=None):
         states = tuple(hx) if isinstance(hx, (list, tuple)) else (hx,)
-        found = STEPS[name](linear_(x, w_ih, b_ih), states, w_hh, b_hh)
+        found = STEPS[name](linear(x, w_ih, b_ih), states, w_hh, b_hh)
         return found if len(found) > 1 else found[0]
 
-    one.__name__ = f"{name}_cell"
-    publish(one.__name__, one)
+    return called(f"{name}_cell", one)
 
 
 for _name in STEPS:
-    recurrent(_name)
-    cell(_name)
+    composed(recurrent(_name))
+    composed(cell(_name))
 
 
-# --- attention of several heads --------------------------------------------------------------------------------------
+# --- attention of several heads ----------------------------------------------------------------------------------
 
 
+@composed
 def multi_head_attention_forward(
-    query,
-    key,
-    value,
-    embed_dim_to_check: int,
-    num_heads: int,
-    in_proj_weight,
-    in_proj_bias,
-    bias_k,
-    bias_v,
-    add_zero_attn: bool,
-    dropout_p: float,
-    out_proj_weight,
-    out_proj_bias,
-    training: bool = True,
-    key_padding_mask=None,
-    need_weights: bool = True,
-    attn_mask=None,
-    use_separate_proj_weight: bool = False,
-    q_proj_weight=None,
-    k_proj_weight=None,
-    v_proj_weight=None,
-    static_k=None,
-    static_v=None,
-    average_attn_weights: bool = True,
-    is_causal: bool = False,
-):
+    query, key, value, embed_dim_to_check, num_heads: int, in_proj_weight, in_proj_bias, bias_k, bias_v,
+    add_zero_attn: bool, dropout_p: float, out_proj_weight, out_proj_bias, training: bool = True,
+    key_padding_mask=None, need_weights: bool = True, attn_mask=None, use_separate_proj_weight: bool = False,
+    q_proj_weight=None, k_proj_weight=None, v_proj_weight=None, static_k=None, static_v=None,
+    average_attn_weights: bool = True, is_causal: bool = False,
+):  # fmt: skip
     """(result, weights) of query (time, batch, size), key and value (places, batch, size); all three may lack a batch.
 
     Of a mask, True hides, and a float is added.
@@ -146,7 +127,7 @@ def multi_head_attention_forward(
     biases = (None,) * 3 if in_proj_bias is None else in_proj_bias.chunk(3)
     separate = (q_proj_weight, k_proj_weight, v_proj_weight)
     projections = separate if use_separate_proj_weight else in_proj_weight.chunk(3)
-    q, k, v = (linear_(x, w, b) for x, w, b in zip((query, key, value), projections, biases))
+    q, k, v = (linear(x, w, b) for x, w, b in zip((query, key, value), projections, biases))
     k, v = (lengthened(x, bias, add_zero_attn) for x, bias in ((k, bias_k), (v, bias_v)))
     q, k, v = (by_head(x, num_heads) for x in (q, k, v))
     scores = q @ k.mT * q.shape[-1] ** -0.5
@@ -154,7 +135,7 @@ def multi_head_attention_forward(
     scores = hiding(scores, None if hidden is None else hidden.unsqueeze(1).unsqueeze(1))
     weights = dropout(scores.softmax(-1), dropout_p, training)
     found = (weights @ v).movedim((0, 1, 2, 3), (1, 2, 0, 3))
-    found = linear_(found.reshape(*found.shape[:2], -1), out_proj_weight, out_proj_bias)
+    found = linear(found.reshape(*found.shape[:2], -1), out_proj_weight, out_proj_bias)
     weights = weights.mean(1) if average_attn_weights else weights
     found, weights = (found.squeeze(1), weights.squeeze(0)) if is_single else (found, weights)
     return found, weights if need_weights else None
@@ -179,6 +160,3 @@ def hiding(scores, mask):
     more = scores.shape[-1] - mask.shape[-1]
     mask = torch.nn.functional.pad(mask, (0, more)) if more else mask
     return scores.masked_fill(raw(mask), -math.inf) if mask.dtype == torch.bool else scores + mask
-
-
-publish("multi_head_attention_forward", multi_head_attention_forward)

@@ -23,4 +23,4 @@ def right(g, r, a, b):
     return a.mT @ g
 
 
-matmul = op("matmul", "{} @ {}", operator.matmul, left, right)
+matmul = op("matmul", "{} @ {}", operator.matmul, left, right, takes=lambda x, other: (x, other))

@@ -6,33 +6,15 @@ import torch
 
 from .choosing import masked, where
 from .linear import matmul
-from .shapes import pad
-from .table import op
+from .shapes import padded
+from .table import of_torch, op
 
-inv = op("inv", "inv({})", torch.linalg.inv, lambda g, r, x: -(r.mT @ g @ r.mT), in_torch="torch.linalg.inv({})")
-solve = op(  # of matrices b, whose batches are those of a
-    "solve",
-    "solve({}, {})",
-    torch.linalg.solve,
-    lambda g, r, a, b: -matmul(solve(a.mT, g), r.mT),
-    lambda g, r, a, b: solve(a.mT, g),
-    in_torch="torch.linalg.solve({}, {})",
+inv = of_torch("linalg.inv", lambda g, r, x: -(r.mT @ g @ r.mT), takes=lambda x: (x,))
+solve = of_torch(  # of matrices b, whose batches are those of a
+    "linalg.solve", lambda g, r, a, b: -matmul(solve(a.mT, g), r.mT), lambda g, r, a, b: solve(a.mT, g)
 )
-logdet = op(
-    "logdet",
-    "logdet({})",
-    torch.logdet,
-    lambda g, r, x: g.unsqueeze(-1).unsqueeze(-1) * inv(x).mT,
-    in_torch="torch.logdet({})",
-)
-
-det = op(
-    "det",
-    "det({})",
-    torch.linalg.det,
-    lambda g, r, x: (g * r).unsqueeze(-1).unsqueeze(-1) * inv(x).mT,
-    in_torch="torch.linalg.det({})",
-)
+logdet = of_torch("logdet", lambda g, r, x: g.unsqueeze(-1).unsqueeze(-1) * inv(x).mT, takes=lambda x: (x,))
+det = of_torch("linalg.det", lambda g, r, x: (g * r).unsqueeze(-1).unsqueeze(-1) * inv(x).mT)
 det_of_any = op(  # also of a singular matrix, which has no inverse
     "det_of_any",
     "det({})",
@@ -93,12 +75,8 @@ def lower_half(x):
     return (x.tril() + x.tril(-1)) * 0.5
 
 
-cholesky = op(  # r r.mT = x. Murray (2016), Differentiation of the Cholesky decomposition
-    "cholesky",
-    "cholesky({})",
-    torch.linalg.cholesky,
-    lambda g, r, x: symmetric(solve(r.mT, lower_half(r.mT @ g) @ inv(r))),
-    in_torch="torch.linalg.cholesky({})",
+cholesky = of_torch(  # r r.mT = x. Murray (2016), Differentiation of the Cholesky decomposition
+    "linalg.cholesky", lambda g, r, x: symmetric(solve(r.mT, lower_half(r.mT @ g) @ inv(r)))
 )
 
 
@@ -108,12 +86,10 @@ def symmetric(x):
 
 # --- parts of any matrix. Of a step dx, U' and V' turn by F * (U.mT @ dx @ V) in both; see torch's svd_backward -------
 
-svdvals = op(
-    "svdvals",
-    "svdvals({})",
-    torch.linalg.svdvals,
+svdvals = of_torch(
+    "linalg.svdvals",
     lambda g, r, x: svd_left(x) * g.unsqueeze(-2) @ svd_right(x).mT,
-    in_torch="torch.linalg.svdvals({})",
+    takes=lambda x, *, driver=None: (x,),
 )
 
 
@@ -185,8 +161,8 @@ pinv = op(
 def matrix_exp_vjp(g, r, x):
     """The corner of exp([[x.mT, g], [0, x.mT]])."""
     n = x.shape[-1]
-    twice = pad(x.mT, (0, n, 0, n), 0.0) + pad(x.mT, (n, 0, n, 0), 0.0) + pad(g, (n, 0, 0, n), 0.0)
+    twice = padded(x.mT, (0, n, 0, n), 0.0) + padded(x.mT, (n, 0, n, 0), 0.0) + padded(g, (n, 0, 0, n), 0.0)
     return matrix_exp(twice)[..., :n, n:]
 
 
-matrix_exp = op("matrix_exp", "matrix_exp({})", torch.matrix_exp, matrix_exp_vjp, in_torch="torch.matrix_exp({})")
+matrix_exp = of_torch("matrix_exp", matrix_exp_vjp, takes=lambda x: (x,))

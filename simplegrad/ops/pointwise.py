@@ -1,4 +1,4 @@
-"""Pointwise operators. A new one is a line: its name, how it is written, its forward, and a vjp for each argument."""
+"""Operators of each element. A new one is a line: its name, its forward, and a vjp for each argument."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from .. import torch_private
 from .choosing import masked, scaled, sign, where
 from .numbers import times
-from .table import Op, op
+from .table import Op, of_torch, op
 
 
 def pointwise(name: str, text: str, forward, *vjps, **more) -> Op:
@@ -19,7 +19,15 @@ def pointwise(name: str, text: str, forward, *vjps, **more) -> Op:
 
 
 def of_one(name: str, forward, vjp) -> Op:
-    return pointwise(name, f"{{}}.{name}()", forward, vjp)
+    def takes(x):
+        return (x,)
+
+    takes.__doc__ = f"torch.{name} of each element."
+    return pointwise(name, f"{{}}.{name}()", forward, vjp, takes=takes)
+
+
+def of_two(name: str, forward, left, right) -> Op:
+    return pointwise(name, f"{{}}.{name}({{}})", forward, left, right, takes=lambda x, other: (x, other))
 
 
 # --- of two ------------------------------------------------------------------------------------------------------
@@ -47,13 +55,16 @@ def power_exponent(g, r, a, b):
     return masked(g * r, zero) * where(zero, 1.0, a).log()
 
 
-pow = pointwise("pow", "{} ** {}", operator.pow, power_base, power_exponent)
+pow = pointwise("pow", "{} ** {}", operator.pow, power_base, power_exponent, takes=lambda x, exponent: (x, exponent))
 remainder = pointwise(
-    "remainder", "{} % {}", torch.remainder, lambda g, r, a, b: g, lambda g, r, a, b: -scaled(g, floor_of(a, b))
+    "remainder",
+    "{} % {}",
+    torch.remainder,
+    lambda g, r, a, b: g,
+    lambda g, r, a, b: -scaled(g, floor_of(a, b)),
+    takes=lambda x, other: (x, other),
 )
-fmod = pointwise(
-    "fmod", "{}.fmod({})", torch.fmod, lambda g, r, a, b: g, lambda g, r, a, b: -scaled(g, whole_part_of(a, b))
-)
+fmod = of_two("fmod", torch.fmod, lambda g, r, a, b: g, lambda g, r, a, b: -scaled(g, whole_part_of(a, b)))
 whole_part_of = pointwise(
     "whole_part_of",
     "whole_part_of({}, {})",
@@ -70,15 +81,13 @@ def turned(g, x, a, b):
     return masked(g, origin) * (x / where(origin, 1.0, square))
 
 
-atan2 = pointwise(
+atan2 = of_two(
     "atan2",
-    "{}.atan2({})",
     torch.atan2,
     lambda g, r, a, b: turned(g, b, a, b),
     lambda g, r, a, b: -turned(g, a, a, b),
 )
-
-hypot = pointwise("hypot", "{}.hypot({})", torch.hypot, lambda g, r, a, b: g * (a / r), lambda g, r, a, b: g * (b / r))
+hypot = of_two("hypot", torch.hypot, lambda g, r, a, b: g * (a / r), lambda g, r, a, b: g * (b / r))
 
 
 def log_unless_zero(g, a, b):
@@ -87,9 +96,7 @@ def log_unless_zero(g, a, b):
     return masked(g, zero) * where(zero, 1.0, b).log()
 
 
-xlogy = pointwise(
-    "xlogy", "{}.xlogy({})", torch.xlogy, lambda g, r, a, b: log_unless_zero(g, a, b), lambda g, r, a, b: g * (a / b)
-)
+xlogy = of_two("xlogy", torch.xlogy, lambda g, r, a, b: log_unless_zero(g, a, b), lambda g, r, a, b: g * (a / b))
 
 
 def log1p_unless_zero(g, a, b):
@@ -97,13 +104,12 @@ def log1p_unless_zero(g, a, b):
     return masked(g, zero) * where(zero, 0.0, b).log1p()
 
 
-xlog1py = pointwise(
-    "xlog1py",
-    "xlog1py({}, {})",
-    torch.special.xlog1py,
+xlog1py = of_torch(
+    "special.xlog1py",
     lambda g, r, a, b: log1p_unless_zero(g, a, b),
     lambda g, r, a, b: g * (a / (b + 1)),
-    in_torch="torch.special.xlog1py({}, {})",
+    pointwise=True,
+    takes=lambda x, other: (x, other),
 )
 
 # --- of one ------------------------------------------------------------------------------------------------------
@@ -134,7 +140,13 @@ atanh = of_one("atanh", torch.atanh, lambda g, r, x: g / (1 - x**2))
 erf = of_one("erf", torch.erf, lambda g, r, x: g * times((-(x * x)).exp(), 2 / math.sqrt(math.pi)))
 erfc = of_one("erfc", torch.erfc, lambda g, r, x: g * times((-(x * x)).exp(), -2 / math.sqrt(math.pi)))
 erfinv = of_one("erfinv", torch.erfinv, lambda g, r, x: g * times((r * r).exp(), math.sqrt(math.pi) / 2))
-logit = of_one("logit", torch.logit, lambda g, r, x: g / (x * (1 - x)))
+logit = pointwise(
+    "logit",
+    "{}.logit()",
+    torch.logit,
+    lambda g, r, x: g / (x * (1 - x)),
+    takes=lambda x, eps=None: (x if eps is None else x.clamp(eps, 1 - eps),),
+)
 sinc = of_one(  # near 0 it is 1 - (pi x)² / 6
     "sinc",
     torch.sinc,
@@ -146,7 +158,7 @@ i0 = of_one("i0", torch.i0, lambda g, r, x: g * i1(x))
 
 
 def special(name: str, vjp) -> Op:
-    return pointwise(name, f"{name}({{}})", getattr(torch.special, name), vjp, in_torch=f"torch.special.{name}({{}})")
+    return of_torch(f"special.{name}", vjp, pointwise=True, takes=lambda x: (x,))
 
 
 i1 = special("i1", lambda g, r, x: g * where(x == 0, times(x * x, 3 / 16) + 0.5, x.i0() - r / where(x == 0, 1.0, x)))
@@ -165,15 +177,17 @@ polygamma = pointwise(
     "{}.polygamma({})",
     lambda x, n: torch.polygamma(n, x),
     lambda g, r, x, n: g * polygamma(x, n + 1),
+    takes=lambda x, n: (x, n),
 )
 tanh = of_one("tanh", torch.tanh, lambda g, r, x: tanh_backward(g, r))
 sigmoid = of_one("sigmoid", torch.sigmoid, lambda g, r, x: sigmoid_backward(g, r))
-relu = of_one("relu", torch.relu, lambda g, r, x: relu_backward(g, r))
+relu = pointwise(
+    "relu", "{}.relu()", torch.relu, lambda g, r, x: relu_backward(g, r), takes=lambda x, inplace=False: (x,)
+)
 abs = of_one("abs", torch.abs, lambda g, r, x: scaled(g, sign(x)))
-logsigmoid = pointwise(
-    "logsigmoid", "logsigmoid({})", torch.nn.functional.logsigmoid, lambda g, r, x: g * (-x).sigmoid(),
-    in_torch="torch.nn.functional.logsigmoid({})",
-)  # fmt: skip
+logsigmoid = of_torch(
+    "nn.functional.logsigmoid", lambda g, r, x: g * (-x).sigmoid(), pointwise=True, takes=lambda x: (x,)
+)
 
 
 def let_through(g, end, a, b):
@@ -181,12 +195,11 @@ def let_through(g, end, a, b):
     return g if end is None else masked(g, a < b)
 
 
-softplus = pointwise(
-    "softplus",
-    "softplus({}, {}, {})",
-    torch.nn.functional.softplus,
+softplus = of_torch(
+    "nn.functional.softplus",
     lambda g, r, x, beta, threshold: where(times(x, beta) > threshold, g, g * times(x, beta).sigmoid()),
-    in_torch="torch.nn.functional.softplus({}, {}, {})",
+    pointwise=True,
+    takes=lambda x, beta=1, threshold=20: (x, beta, threshold),
 )
 clamp = pointwise(
     "clamp",
@@ -195,12 +208,13 @@ clamp = pointwise(
     lambda g, r, x, low, high: let_through(let_through(g, low, x, low), high, high, x),
 )
 detach = pointwise("detach", "{}.detach()", lambda x: x, None)
-zeros_like = pointwise("zeros_like", "zeros_like({})", torch.zeros_like, None, in_torch="torch.zeros_like({})")
-ones_like = pointwise("ones_like", "ones_like({})", torch.ones_like, None, in_torch="torch.ones_like({})")
-clone = op("clone", "{}.clone()", torch.clone, lambda g, r, x: g, pointwise=True)
-alias = op("alias", "{}", lambda x: x.view_as(x), lambda g, r, x: g, pointwise=True, in_torch="{0}.view_as({0})")
-STEPS = ("floor", "ceil", "trunc", "round", "sign")
-step = op("step", "{}.{}()", lambda x, name: getattr(x, name)(), lambda g, r, x, name: times(g, 0.0), pointwise=True)
+zeros_like, ones_like = (of_torch(f"{_name}_like", None, pointwise=True) for _name in ("zeros", "ones"))
+clone = pointwise(
+    "clone", "{}.clone()", torch.clone, lambda g, r, x: g, takes=lambda x, *, memory_format=torch.preserve_format: (x,)
+)
+alias = pointwise("alias", "{}", lambda x: x.view_as(x), lambda g, r, x: g, in_torch="{0}.view_as({0})")
+STEPS = ("floor", "ceil", "trunc", "round", "sign")  # constant between steps: the gradient is 0
+step = pointwise("step", "{}.{}()", lambda x, name: getattr(x, name)(), lambda g, r, x, name: times(g, 0.0))
 
 
 # --- the backward formulas that torch has in one kernel each -----------------------------------------------------

@@ -1,9 +1,13 @@
-"""Operators that move elements and compute nothing. Their vjps read shapes, no numbers."""
+"""Operators that give elements another shape or order, and compute nothing. Their vjps read shapes, no numbers."""
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 import torch
 
+from .calls import UnsupportedError, composed, formula, listed, method, raw, sizes_of
+from .joining import along
 from .table import Op, op
 
 
@@ -15,15 +19,26 @@ def of_sizes(name: str):
     return lambda x, sizes: f"{x}.{name}({sizes})"
 
 
-reshape = moving("reshape", of_sizes("reshape"), torch.reshape, lambda g, r, shape, sizes: g.reshape(shape))
-expand = moving(
-    "expand", of_sizes("expand"), lambda x, sizes: x.expand(sizes), lambda g, r, shape, sizes: summed(g, shape)
+reshape = moving(
+    "reshape",
+    of_sizes("reshape"),
+    torch.reshape,
+    lambda g, r, shape, sizes: g.reshape(shape),
+    takes=lambda x, *sizes, shape=None: (x, sizes_of(sizes, shape)),
 )
-sum_to_size = moving(
+expand = moving(  # repeats dimensions of size 1, and new ones in front, without copying; -1: as it is
+    "expand",
+    of_sizes("expand"),
+    lambda x, sizes: x.expand(sizes),
+    lambda g, r, shape, sizes: summed(g, shape),
+    takes=lambda x, *sizes, size=None: (x, sizes_of(sizes, size)),
+)
+sum_to_size = moving(  # the backward of expand: sums what broadcasting repeated
     "sum_to_size",
     lambda x, sizes: f"{x}.sum_to_size({sizes})" if sizes else f"{x}.sum()",
     lambda x, sizes: x.sum_to_size(sizes) if sizes else x.sum(),
     lambda g, r, shape, sizes: g if g.shape == shape else g.expand(shape),
+    takes=lambda x, *size: (x, sizes_of(size)),
 )
 
 
@@ -32,24 +47,48 @@ def summed(g, shape):
     return g if g.shape == shape else g.sum_to_size(shape)
 
 
-unsqueeze = moving("unsqueeze", "{}.unsqueeze({})", torch.unsqueeze, lambda g, r, shape, dim: g.squeeze(dim))
+unsqueeze = moving(
+    "unsqueeze",
+    "{}.unsqueeze({})",
+    torch.unsqueeze,
+    lambda g, r, shape, dim: g.squeeze(dim),
+    takes=lambda x, dim: (x, dim),
+)
 squeeze = moving(
     "squeeze",
     lambda x, dims: f"{x}.squeeze({'' if dims == 'None' else f'({dims})' if ',' in dims else dims})",
     lambda x, dims: x.squeeze() if dims is None else x.squeeze(dims),
     lambda g, r, shape, dims: g.reshape(shape),
+    takes=lambda x, *dims, dim=None: (x, squeezed(dims if dim is None else (dim,))),
 )
-flatten = moving("flatten", "{}.flatten({}, {})", torch.flatten, lambda g, r, shape, start, end: g.reshape(shape))
+
+
+def squeezed(dims: tuple) -> int | tuple[int, ...] | None:
+    return None if not dims else dims[0] if isinstance(dims[0], int) else tuple(dims[0])
+
+
+flatten = moving(
+    "flatten",
+    "{}.flatten({}, {})",
+    torch.flatten,
+    lambda g, r, shape, start, end: g.reshape(shape),
+    takes=lambda x, start_dim=0, end_dim=-1: (x, start_dim, end_dim),
+)
 transpose = moving(
     "transpose",
     lambda x, *dims: f"{x}.mT" if {*dims} == {"-1", "-2"} else f"{x}.transpose({', '.join(dims)})",
     torch.transpose,
     lambda g, r, shape, dim0, dim1: g.transpose(dim0, dim1),
+    takes=lambda x, dim0, dim1: (x, dim0, dim1),
 )
-t = moving("t", "{}.t()", torch.t, lambda g, r, shape: g.t())
+t = moving("t", "{}.t()", torch.t, lambda g, r, shape: g.t(), takes=lambda x: (x,))
 reversed_dims = moving("T", "{}.T", lambda x: x.permute(*range(x.ndim - 1, -1, -1)), lambda g, r, shape: g.T)
 permute = moving(
-    "permute", "{}.permute({})", torch.permute, lambda g, r, shape, dims: g.permute(*_inverse(dims, len(dims)))
+    "permute",
+    "{}.permute({})",
+    torch.permute,
+    lambda g, r, shape, dims: g.permute(*_inverse(dims, len(dims))),
+    takes=lambda x, *order, dims=None: (x, sizes_of(order, dims)),
 )
 
 
@@ -58,16 +97,46 @@ def _inverse(dims, count: int) -> list[int]:
     return [positive.index(dim) for dim in range(count)]
 
 
-flip = moving("flip", "{}.flip({})", torch.flip, lambda g, r, shape, dims: g.flip(*dims), alike=True)
-roll = moving(
+flip = moving(
+    "flip",
+    "{}.flip({})",
+    torch.flip,
+    lambda g, r, shape, dims: g.flip(*dims),
+    alike=True,
+    takes=lambda x, *axes, dims=None: (x, sizes_of(axes, dims)),
+)
+rolled = moving(
     "roll",
     "{}.roll(({}), ({}))",
     torch.roll,
     lambda g, r, shape, shifts, dims: g.roll(tuple([-shift for shift in shifts]), dims),
     alike=True,
 )
-triu = moving("triu", "{}.triu({})", torch.triu, lambda g, r, shape, diagonal: g.triu(diagonal), alike=True)
-tril = moving("tril", "{}.tril({})", torch.tril, lambda g, r, shape, diagonal: g.tril(diagonal), alike=True)
+
+
+@composed
+def roll(x, shifts, dims=None):
+    if dims is None or dims == ():
+        return x.flatten().roll(shifts, 0).reshape(x.shape)
+    return rolled(x, tuple(listed(shifts)), tuple(listed(dims)))
+
+
+triu = moving(
+    "triu",
+    "{}.triu({})",
+    torch.triu,
+    lambda g, r, shape, diagonal: g.triu(diagonal),
+    alike=True,
+    takes=lambda x, diagonal=0: (x, diagonal),
+)
+tril = moving(
+    "tril",
+    "{}.tril({})",
+    torch.tril,
+    lambda g, r, shape, diagonal: g.tril(diagonal),
+    alike=True,
+    takes=lambda x, diagonal=0: (x, diagonal),
+)
 
 
 def _folded(g, shape, times):
@@ -82,12 +151,13 @@ repeat = moving(
     of_sizes("repeat"),
     lambda x, times: x.repeat(times),
     lambda g, r, shape, times: _folded(g, shape, times),
+    takes=lambda x, *times, repeats=None: (x, sizes_of(times, repeats)),
 )
-pad = moving(
+padded = moving(
     "pad",
     "pad({}, ({}), value={})",
     lambda x, pad, value: torch.nn.functional.pad(x, pad, value=value),
-    lambda g, r, shape, sizes, value: pad(g, tuple([-n for n in sizes]), 0.0),
+    lambda g, r, shape, sizes, value: padded(g, tuple([-n for n in sizes]), 0.0),
     code="pad({}, {}, value={})",
     in_torch="torch.nn.functional.pad({}, {}, value={})",
 )
@@ -101,113 +171,134 @@ cast = moving(
     alike=True,
 )
 
-# --- places --------------------------------------------------------------------------------------------------------
+# --- made of those -----------------------------------------------------------------------------------------------
+
+formula("expand_as", lambda x, other: x.expand(other.shape))
+formula("view_as", lambda x, other: x.reshape(other.shape))
+formula("adjoint", lambda x: x.mT)
+formula("ravel", lambda x: x.reshape(-1))
+formula("broadcast_to", lambda x, size: x.expand(*size))
+formula("tile", lambda x, dims: x.repeat(*(1,) * (x.ndim - len(dims)), *dims))
+formula("fliplr", lambda x: x.flip(1))
+formula("flipud", lambda x: x.flip(0))
+formula("select", lambda x, dim, index: x[along(dim, index)])
 
 
-def _put(g: torch.Tensor, shape: torch.Size, index: tuple) -> torch.Tensor:
-    zeros = g.new_zeros(shape)
-    if all(not isinstance(part, (torch.Tensor, list)) for part in index):
-        zeros[index] = g
-    else:  # index an array of positions, so that whatever torch makes of the index is what we put back to
-        positions = torch.arange(zeros.numel(), device=zeros.device).reshape(shape)[index].flatten()
-        zeros.view(-1).index_add_(0, positions, g.flatten())
-    return zeros
+@method
+def view(x, *shape: int):
+    return x.to(shape[0]) if isinstance(shape[0], torch.dtype) else reshape(x, sizes_of(shape))
 
 
-index = moving("index", "{}[{}]", lambda x, index: x[index], lambda g, r, shape, index: zeros_with(g, shape, index))
-zeros_with = moving(  # zeros of a shape with g added at an index: a place taken twice gets both
-    "zeros_with",
-    lambda g, shape, index: f"zeros({shape}).index_put([{index}], {g})",
-    _put,
-    lambda g, r, of_g, shape, index: g[index],
-    code="zeros_with({}, {}, {})",
-)
+@composed
+def unflatten(x, dim: int, sizes):
+    dim %= x.ndim
+    return x.reshape(*x.shape[:dim], *sizes, *x.shape[dim + 1 :])
 
 
-def _add_at(g: torch.Tensor, shape: torch.Size, dim: int, index: torch.Tensor) -> torch.Tensor:
-    return g.new_zeros(shape).scatter_add(dim, index, g)
+@composed
+def movedim(x, source, destination):
+    source, destination = ([each % x.ndim for each in listed(dims)] for dims in (source, destination))
+    rest = iter(each for each in range(x.ndim) if each not in source)
+    return x.permute(*[source[destination.index(i)] if i in destination else next(rest) for i in range(x.ndim)])
 
 
-gather = moving(
-    "gather", "{}.gather({}, {})", torch.gather, lambda g, r, shape, dim, index: add_at(g, shape, dim, index)
-)
-add_at = moving(  # zeros of a shape with g added at places along a dimension: the backward of gather
-    "add_at",
-    lambda g, shape, dim, index: f"zeros({shape}).scatter_add({dim}, {index}, {g})",
-    _add_at,
-    lambda g, r, of_g, shape, dim, index: g.gather(dim, index),
-    code="add_at({}, {}, {}, {})",
-)
-index_put = moving(
-    "index_put",
-    "{}.index_put([{}], {}, accumulate={})",
-    lambda x, index, values, accumulate: x.index_put(index, values, accumulate),
-    lambda g, r, shape, index, of_values, accumulate: g if accumulate else emptied(g, index),
-    None,
-    lambda g, r, shape, index, of_values, accumulate: summed(g[index], of_values),
-    alike=True,
-)
+@composed
+def narrow(x, dim: int, start, length):
+    start = int(start)
+    start = start + x.shape[dim] if start < 0 else start
+    return x[along(dim, slice(start, start + length))]
 
 
-def _emptied(g: torch.Tensor, index: tuple) -> torch.Tensor:
-    return g.index_put(index, g.new_zeros(()))
+@composed
+def split(x, split_size, dim: int = 0) -> tuple:
+    """Parts of `split_size` along `dim`, the last one maybe shorter; or of the sizes in a list."""
+    total = x.shape[dim]
+    if isinstance(split_size, int):
+        split_size = [min(split_size, total - at) for at in range(0, total, split_size or 1)] or [0]
+    if sum(split_size) != total:
+        raise UnsupportedError(f"split: sizes {list(split_size)} add up to {sum(split_size)}, dim {dim} is {total}.")
+    ends = [0, *accumulate(split_size)]
+    return tuple(x.narrow(dim, start, stop - start) for start, stop in zip(ends, ends[1:]))
 
 
-emptied = moving(
-    "emptied",
-    "{}.index_put([{}], 0)",
-    _emptied,
-    lambda g, r, shape, index: emptied(g, index),
-    alike=True,
-    code="emptied({}, {})",
-)
-scatter = moving(
-    "scatter",
-    "{}.scatter({}, {}, {})",
-    torch.scatter,
-    lambda g, r, shape, dim, index, of_source: scattered_number(g, dim, index, 0),
-    None,
-    None,
-    lambda g, r, shape, dim, index, of_source: picked(g, dim, index, of_source),
-    alike=True,
-)
-scattered_number = moving(
-    "scatter_number",
-    "{}.scatter({}, {}, {})",
-    torch.scatter,
-    lambda g, r, shape, dim, index, number: scattered_number(g, dim, index, 0),
-    alike=True,
-)
-scatter_add = moving(
-    "scatter_add",
-    "{}.scatter_add({}, {}, {})",
-    torch.scatter_add,
-    lambda g, r, shape, dim, index, of_source: g,
-    None,
-    None,
-    lambda g, r, shape, dim, index, of_source: picked(g, dim, index, of_source),
-    alike=True,
-)
+@composed
+def chunk(x, chunks: int, dim: int = 0) -> tuple:
+    if isinstance(chunks, int) and chunks < 1:
+        raise UnsupportedError(f"chunk: {chunks} parts; at least 1.")
+    size = (x.shape[dim] + (chunks - 1)) // chunks
+    return x.split(size, dim) if size else tuple(x.narrow(dim, 0, 0) for _ in range(chunks))
 
 
-def picked(g, dim, index, shape):
-    """What came of a source, of which only as much was used as there are places."""
-    found = g.gather(dim, index)
-    return found if found.shape == shape else padded_to(found, shape)
+@composed
+def unbind(x, dim: int = 0) -> tuple:
+    return tuple(x.select(dim, i) for i in range(x.shape[dim]))
 
 
-def padded_to(g, shape):
-    missing = [shape[place] - g.shape[place] for place in reversed(range(len(shape)))]
-    return pad(g, tuple([n for each in missing for n in (0, each)]), 0.0)
+@composed
+def split_with_sizes(x, split_sizes, dim: int = 0) -> tuple:
+    return x.split(list(split_sizes), dim)
 
 
-index_add = moving(
-    "index_add",
-    "{}.index_add({}, {}, {})",
-    torch.index_add,
-    lambda g, r, shape, dim, index, of_source: g,
-    None,
-    None,
-    lambda g, r, shape, dim, index, of_source: g.index_select(dim, index),
-    alike=True,
-)
+@composed
+def tensor_split(x, indices_or_sections, dim: int = 0) -> tuple:
+    n, parts = x.shape[dim], raw(indices_or_sections)
+    parts = parts.tolist() if isinstance(parts, torch.Tensor) else parts
+    if isinstance(parts, int):
+        small, more = divmod(n, parts)  # one by one, so that whoever watches can end it
+        return tuple(x.narrow(dim, at * small + min(at, more), small + (at < more)) for at in range(parts))
+    ends = [0, *[slice(each).indices(n)[1] for each in parts], n]
+    return tuple(x.narrow(dim, start, max(stop - start, 0)) for start, stop in zip(ends, ends[1:]))
+
+
+@composed
+def hsplit(x, sections) -> tuple:
+    return tensor_split(x, sections, 0 if x.ndim == 1 else 1)
+
+
+@composed
+def vsplit(x, sections) -> tuple:
+    return tensor_split(x, sections, 0)
+
+
+@composed
+def dsplit(x, sections) -> tuple:
+    return tensor_split(x, sections, 2)
+
+
+@method
+def unfold(x, dimension: int, size: int, step: int):
+    """Windows along a dimension, `step` apart; what is within one is a new last dimension."""
+    rows = x if x.ndim else x.reshape(1)
+    dim = dimension % rows.ndim
+    places = torch.arange((rows.shape[dim] - size) // step + 1).unsqueeze(1) * step + torch.arange(size)
+    found = rows[along(dim, places)].movedim(dim + 1, -1)
+    return found if x.ndim else found.reshape(size)
+
+
+@composed
+def pad(input, pad, mode: str = "constant", value=None):
+    """torch.nn.functional.pad"""
+    if isinstance(pad, int) or len(pad) % 2:
+        raise UnsupportedError("pad: two numbers for each dimension, from the last one on: pad(x, (1, 1)).")
+    if mode == "constant":
+        return padded(input, tuple(pad), 0.0 if value is None else value)
+    if mode not in ("reflect", "replicate", "circular"):
+        raise UnsupportedError(f"pad(…, mode={mode!r}): expected 'constant', 'reflect', 'replicate' or 'circular'.")
+    for place, (left, right) in enumerate(zip(pad[::2], pad[1::2])):
+        dim, cut, n = -1 - place, 0, input.shape[-1 - place]
+        if mode == "circular":  # less than nothing takes away first
+            cut, n = -min(left, 0), n + min(left, 0) + min(right, 0)
+            left, right = max(left, 0), max(right, 0)
+        at = torch.arange(-left, n + right)
+        mirrored = (n - 1) - ((n - 1) - at.abs()).abs()
+        at = {"reflect": mirrored, "replicate": at.clamp(0, n - 1), "circular": at % max(n, 1)}[mode]
+        input = input.index_select(dim, at + cut)
+    return input
+
+
+@composed
+def rot90(x, k: int = 1, dims=(0, 1)):
+    a, b = dims
+    k %= 4
+    x = x.flip(a, b) if k == 2 else x.flip(b) if k == 1 else x.flip(a) if k == 3 else x.clone()
+    return x.transpose(a, b) if k % 2 else x

@@ -10,12 +10,14 @@ compiler. So it says `g * b`, `x.cos()`, or calls another operator of the table;
 from __future__ import annotations
 
 import dis
+import functools
 from collections.abc import Callable, Sequence
-from functools import cache
 from types import CodeType
 from typing import Any
 
 import torch
+
+from .calls import called, publish, taking
 
 TABLE: dict[str, Op] = {}
 
@@ -102,10 +104,28 @@ class Op:
         return self.name
 
 
-def op(name: str, text: str | Callable[..., str], forward: Callable, *vjps: Callable | None, **more: Any) -> Op:
-    """Put an operator into the table."""
-    TABLE[name] = Op(name, text, forward, vjps, **more)
-    return TABLE[name]
+def op(
+    name: str,
+    text: str | Callable[..., str],
+    forward: Callable,
+    *vjps: Callable | None,
+    takes: Callable[..., tuple] | None = None,
+    **more: Any,
+) -> Op:
+    """Put an operator into the table. `takes`: how it is called, a function of torch's arguments that returns those of
+    the operator; without it only other rules call it."""
+    made = TABLE[name] = Op(name, text, forward, vjps, **more)
+    if takes is not None:
+        publish(name, taking(called(name, takes), made))
+    return made
+
+
+def of_torch(path: str, *vjps: Callable | None, **more: Any) -> Op:
+    """One that torch has as a function alone, torch.linalg.inv: code on tensors calls it by its whole name."""
+    name = path.rpartition(".")[2]
+    forward = functools.reduce(getattr, path.split("."), torch)
+    said = ", ".join(["{}"] * max(len(vjps), len(parameters_of(vjps, forward))))
+    return op(name, f"{name}({said})", forward, *vjps, in_torch=f"torch.{path}({said})", **more)
 
 
 def parameters_of(vjps: Sequence[Callable | None], forward: Callable) -> tuple[str, ...]:
@@ -117,7 +137,7 @@ def parameters_of(vjps: Sequence[Callable | None], forward: Callable) -> tuple[s
     return code.co_varnames[: code.co_argcount] if code else ()
 
 
-@cache
+@functools.cache
 def loaded_by(code: CodeType) -> frozenset[str]:
     """The names that a function's code reads."""
     steps = (step for step in dis.get_instructions(code) if step.opname.startswith(("LOAD", "STORE_FAST_LOAD")))

@@ -12,9 +12,11 @@ from functools import partial
 
 import torch
 
-from . import choosing, shapes
-from .composed import chosen, composed, publish
-from .methods import UnsupportedError, pad, values_of, where
+from . import choosing
+from .calls import UnsupportedError, called, chosen, composed, only_function, publish, values_of
+from .choosing import where
+from .places import add_at, scattered, zeros_with
+from .shapes import pad
 
 plain = torch.nn.functional
 
@@ -22,9 +24,7 @@ plain = torch.nn.functional
 def for_each_count(function: Callable, name: str) -> None:
     """avg_pool1d, avg_pool2d and avg_pool3d: of a function whose first argument says how many dimensions."""
     for count in (1, 2, 3):
-        made = partial(function, count)
-        made.__name__ = name.format(count)  # type: ignore[attr-defined]  # which messages say
-        publish(made.__name__, made)
+        composed(called(name.format(count), partial(function, count)))
 
 
 def of_each(x, count: int) -> tuple:
@@ -106,7 +106,7 @@ def with_gaps(x, stride: Sequence[int]):
     """Zeros between the elements, which stand `stride` apart then."""
     sizes = tuple((size - 1) * s + 1 for size, s in zip(x.shape[2:], stride))
     index = (slice(None), slice(None), *[slice(None, None, s) for s in stride])
-    return x if max(stride) == 1 else shapes.zeros_with(x, (*x.shape[:2], *sizes), index)
+    return x if max(stride) == 1 else zeros_with(x, (*x.shape[:2], *sizes), index)
 
 
 for _count in (1, 2, 3):
@@ -114,7 +114,7 @@ for _count in (1, 2, 3):
     publish(f"conv_transpose{_count}d", transposed)
 
 
-# --- sums of places, each with a weight ------------------------------------------------------------------------------
+# --- sums of places, each with a weight --------------------------------------------------------------------------
 
 
 def resampled(x, dim: int, change: Callable[[torch.Tensor], torch.Tensor]):
@@ -262,7 +262,7 @@ def affine_grid(theta, size: Sequence[int], align_corners: bool | None = None):
     return (places @ theta.mT).reshape(n, *size[2:], count)
 
 
-# --- the largest -----------------------------------------------------------------------------------------------------
+# --- the largest -------------------------------------------------------------------------------------------------
 
 
 def taken_where(count: int, x, places: torch.Tensor, return_indices: bool):
@@ -300,16 +300,16 @@ def max_unpool(count: int, x, indices, kernel_size, stride=None, padding=0, outp
     usual = [(n - 1) * s - 2 * p + k for n, s, p, k in zip(x.shape[-count:], stride, padding, kernel)]
     sizes = usual if output_size is None else list(output_size)[-count:]
     zeros = torch.zeros(*x.shape[:-count], math.prod(sizes), dtype=x.dtype, device=x.device)
-    return shapes.scatter(zeros, -1, indices.flatten(-count), x.flatten(-count)).reshape(*x.shape[:-count], *sizes)
+    return scattered(zeros, -1, indices.flatten(-count), x.flatten(-count)).reshape(*x.shape[:-count], *sizes)
 
 
 for_each_count(max_unpool, "max_unpool{}d")
 
 
-# --- windows as columns, channels as places --------------------------------------------------------------------------
+# --- windows as columns, channels as places ----------------------------------------------------------------------
 
 
-@composed
+@only_function  # the method x.unfold is another
 def unfold(x, kernel_size, dilation=1, padding=0, stride=1):
     """torch.nn.functional.unfold: the windows of images, a column each."""
     kernel, dilation = of_each(kernel_size, 2), of_each(dilation, 2)
@@ -331,7 +331,7 @@ def fold(x, output_size, kernel_size, dilation=1, padding=0, stride=1):
     columns = x if x.ndim == 3 else x.unsqueeze(0)
     n, channels = columns.shape[0], columns.shape[1] // math.prod(kernel)
     parts = columns.reshape(n, channels, -1)
-    sums = shapes.add_at(parts, (n, channels, high * wide), 2, places.expand(n, channels, -1).to(x.device))
+    sums = add_at(parts, (n, channels, high * wide), 2, places.expand(n, channels, -1).to(x.device))
     image = pad(sums.reshape(n, channels, high, wide), [-p for p in (rim[1], rim[1], rim[0], rim[0])])
     return image if x.ndim == 3 else image.squeeze(0)
 

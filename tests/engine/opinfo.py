@@ -18,8 +18,7 @@ from types import SimpleNamespace
 import torch
 
 from simplegrad import Tape, TapeError, Variable, grad
-from simplegrad.ops import named_operator
-from simplegrad.ops.methods import UnsupportedError
+from simplegrad.ops import UnsupportedError, named_operator
 
 sys.modules.setdefault("expecttest", SimpleNamespace(TestCase=unittest.TestCase))  # which the tests of torch import
 from torch.testing._internal.common_methods_invocations import op_db  # noqa: E402

@@ -376,12 +376,39 @@ def test_numpys_names_of_arguments():
         x.sum(dim=0, axis=1)
 
 
-def test_an_operator_of_each_element_is_one_line_of_the_table():
-    """What has no method of its own in ops/methods.py has one by its text."""
-    from simplegrad.ops import METHODS
+def test_a_new_operator_is_one_place(monkeypatch):
+    """With torch's arguments too: it is a function and a method, takes numpy's names, and says what it takes."""
+    from simplegrad.ops import FUNCTIONS, METHODS, op
 
-    named = [op.name for op in TABLE.values() if op.pointwise and op.text == f"{{}}.{op.name}()"]
-    assert named and not [name for name in named if name not in METHODS]
+    for known in (TABLE, FUNCTIONS, METHODS):
+        monkeypatch.setitem(known, "amax", known["amax"])  # put back in the end
+    op(
+        "amax",
+        "{}.amax({}, {})",
+        lambda x, dim, keepdim: x.amax(dim, keepdim),
+        lambda g, r, x, dim, keepdim: g.unsqueeze(dim).expand(x.shape) * (x == r.unsqueeze(dim)),
+        takes=lambda x, dim=0, keepdim=False: (x, dim, keepdim),
+    )
+    x = Variable.constant(torch.tensor([[1.0, 5.0], [3.0, 2.0]]))
+    assert torch.amax(x, axis=1).value.tolist() == METHODS["amax"](x, 1).value.tolist() == [5.0, 3.0]
+    assert grad(torch.amax(x, 0).sum(), [x])[0].value.tolist() == [[0.0, 1.0], [1.0, 0.0]]
+    with pytest.raises(TypeError, match=r"On Variables it takes amax\(x, dim=0, keepdim=False\)"):
+        METHODS["amax"](x, sizes=3)
+
+
+def test_no_operator_changes_its_argument_in_place():
+    x = Variable.constant(torch.rand(3))
+    for name in ("relu", "elu", "hardtanh", "relu6", "threshold_", "dropout"):
+        arguments = (0.1, 0.2) if name == "threshold_" else ()
+        with pytest.raises(TypeError, match="a value never changes here"):
+            getattr(torch.nn.functional, name.rstrip("_"))(x, *arguments, inplace=True)
+
+
+def test_what_editors_see_is_made_from_the_table():
+    """After a change of an operator's arguments: python -m tools.operator_stub"""
+    from tools.operator_stub import PATH, stub
+
+    assert PATH.read_text() == stub()
 
 
 def test_names_that_functions_and_operators_share_mean_the_same():

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from simplegrad import Tape, TapeError, Variable, grad
-from simplegrad.ops.methods import UnsupportedError
+from simplegrad.ops import UnsupportedError
 from tests.engine.opinfo import (
     MOST_ELEMENTS,
     WRONG_IN_TORCH,
