@@ -102,7 +102,7 @@ def with_numpys_names(function: Callable, op: Callable | None) -> Callable:
 def never_in_place(function: Callable, op: Callable | None, place: int) -> Callable:
     @functools.wraps(function)
     def refusing(*args, **kwargs):
-        if kwargs.get("inplace") is True or args[place : place + 1] and args[place] is True:
+        if kwargs.get("inplace", args[place] if len(args) > place else False) is not False:
             name = function.__name__
             raise UnsupportedError(f"{name}(…, inplace=True): a value never changes here. Write y = {name}(x).")
         return function(*args, **kwargs) if op is None else op(*function(*args, **kwargs))
