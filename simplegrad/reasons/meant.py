@@ -20,6 +20,8 @@ def is_meant(run: Run, held: Held, state: str, cause: Cause) -> bool:
         return held.value is None or run.graph.call_giving(held.value) is not None
     if cause.cause == "no_grad":
         return _is_trained_by_none(run, held) or _only_looked_up(run, held)
+    if cause.cause in ("detach", "data") and _is_trained_by_none(run, held):
+        return _is_changed_by_hand(run, held)
     if cause.cause == "unused":
         return _is_routed_elsewhere(run, held) or (_is_trained_by_none(run, held) and _is_changed_by_hand(run, held))
     return cause.cause == "not_a_parameter"
@@ -31,8 +33,9 @@ def _is_trained_by_none(run: Run, held: Held) -> bool:
 
 
 def _is_changed_by_hand(run: Run, held: Held) -> bool:
-    made = run.graph.call_giving(held.value) if held.value is not None else None
-    return made is not None and made.kind == kinds.IN_PLACE
+    """Itself, or what shares its memory: an average is written to through detach()."""
+    writes = (call for call in run.trace.calls if call.kind == kinds.IN_PLACE)
+    return held.value is not None and any(held.value in call.outputs or held.value in call.aliases for call in writes)
 
 
 def _only_looked_up(run: Run, held: Held) -> bool:

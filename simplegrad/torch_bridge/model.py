@@ -196,7 +196,7 @@ def state_of(grad: torch.Tensor | None, norm: float | None, flaw: str | None) ->
     if norm == 0:
         return "zero"
     if norm < TINY * grad.numel() ** 0.5 or norm > HUGE:
-        largest = norm if grad.is_sparse else grad.abs().max().item()
+        largest = norm if grad.is_sparse or grad.is_meta else grad.abs().max().item()
         return "tiny" if largest < TINY else "huge" if largest > HUGE else "value"
     return "value"
 

@@ -119,6 +119,8 @@ def measure(tensor: torch.Tensor) -> tuple[Any, str | None]:
     if tensor.requires_grad:
         tensor = tensor.detach()
     try:
+        if tensor.is_meta:
+            return None, None
         if not tensor.is_cpu:
             wide = torch.float32 if tensor.dtype in (torch.float16, torch.bfloat16) else None
             return _norm(tensor, dtype=wide), None
@@ -142,6 +144,11 @@ def _measured_exactly(tensor: torch.Tensor) -> tuple[float | None, str]:
     wide = tensor.to(torch.complex128 if tensor.is_complex() else torch.float64)
     largest = wide.abs().max().item() if wide.numel() else 0.0
     return (float(_norm(wide / largest)) * largest if largest else 0.0), ""
+
+
+def sizes(shape: Any) -> tuple[int, ...]:
+    """Of each dimension; 0 where it has no one size: the ragged one of a nested tensor."""
+    return tuple([size if type(size) is int else 0 for size in shape])
 
 
 def settled(norm: Any, flaw: str | None) -> tuple[float | None, str | None]:
@@ -219,7 +226,7 @@ class Tensors:
             reference, first = was[0], rows[was[1]].first
         else:
             reference = weakref.ref(tensor)
-        row = tensor.shape, tensor.dtype, needs, node, address, version, norm, flaw, is_given, first
+        row = shape_of(tensor), tensor.dtype, needs, node, address, version, norm, flaw, is_given, first
         rows.append(_new(Known, row))
         self.living[id(tensor)] = (reference, number)
         if address:
@@ -249,6 +256,14 @@ class Tensors:
             return None
         other = found[0]() if found is not None else None
         return found[1] if other is not None and other is not tensor else None
+
+
+def shape_of(tensor: torch.Tensor) -> torch.Size:
+    """() of a lazy parameter, which has none yet."""
+    try:
+        return tensor.shape
+    except RuntimeError:
+        return torch.Size(())
 
 
 def version_of(tensor: torch.Tensor) -> int:

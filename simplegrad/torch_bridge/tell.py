@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from simplegrad.torch_bridge import source as source_text
-from simplegrad.torch_bridge.operations import settled
+from simplegrad.torch_bridge.operations import settled, sizes
 from simplegrad.torch_bridge.rows import Gradient, Kept, Node, Place, Recorder, visit_of
 from simplegrad.torch_bridge.tell_calls import CallTeller
 from simplegrad.torch_bridge.where import innermost, line, module_path
@@ -198,7 +198,7 @@ class Teller:
 
     def new_value(self, name: str, shape: Any, dtype: Any = "", **more: Any) -> Value:
         shown = str(dtype).removeprefix("torch.") or "float32"
-        value = Value(len(self.trace._values), self.fresh(name), tuple(shape), dtype=shown, **more)
+        value = Value(len(self.trace._values), self.fresh(name), sizes(shape), dtype=shown, **more)
         self.trace._values.append(value)
         return value
 
@@ -229,7 +229,7 @@ class Teller:
         if index is None:
             return self._keeping(self.new_value("", shape, dtype, note=note, nonfinite=flaw, norm=norm), kept)
         value = self.value((index, output))
-        value.shape, value.dtype = tuple(shape), str(dtype).removeprefix("torch.")
+        value.shape, value.dtype = sizes(shape), str(dtype).removeprefix("torch.")
         value.note, value.nonfinite = value.note or note, value.nonfinite or flaw
         value.norm = norm if value.norm is None else value.norm
         return self._keeping(value, kept)

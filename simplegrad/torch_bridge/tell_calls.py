@@ -21,6 +21,7 @@ from simplegrad.torch_bridge.operations import (
     Known,
     named,
     settled,
+    sizes,
 )
 from simplegrad.torch_bridge.rows import HeldRow, Joined, Telling
 from simplegrad.torch_bridge.settings import written
@@ -118,7 +119,7 @@ class CallTeller:
     def _measured(self, value: Value, known: Known) -> Value:
         if value.norm is None and value.nonfinite is None:
             value.norm, value.nonfinite = settled(known.norm, known.flaw)
-        value.shape, value.dtype = tuple(known.shape), str(known.dtype).removeprefix("torch.")
+        value.shape, value.dtype = sizes(known.shape), str(known.dtype).removeprefix("torch.")
         return value
 
     def entries(self, before: int, after: int) -> tuple[Entry, ...]:
@@ -183,7 +184,7 @@ class CallTeller:
         if "amp/grad_scaler.py" in files:
             scales = name in ("mul", "__mul__") and "scale" in names
             return kinds.SCALE if scales else kinds.UNSCALE if "unscale_" in name else None
-        if any(file.startswith("optim/") for file in files):
+        if any(file.startswith("optim/") and file != "optim/swa_utils.py" for file in files):
             return None
         if any(file.startswith("distributed/") for file in files):
             return kinds.COLLECTIVE
@@ -341,7 +342,7 @@ class CallTeller:
         return Held(
             path=row.path,
             kind=row.kind,
-            shape=row.shape,
+            shape=sizes(row.shape),
             dtype=str(row.dtype).removeprefix("torch."),
             requires_grad=row.requires_grad,
             is_leaf=row.is_leaf,
