@@ -678,3 +678,45 @@ def test_rows_of_visits_are_left_alone_by_pythons_collector():
         gc.collect()
         assert len(rows) > 20 and not any(map(gc.is_tracked, rows))
     assert len([event for event in trace if isinstance(event, Visited)]) == len(rows)
+
+
+def test_a_nested_tensors_ragged_dimension_has_no_size_and_the_trace_can_be_saved(tmp_path):
+    layer = torch.nn.Linear(4, 4)
+    with record_torch(layer) as trace:
+        rows = torch.nested.nested_tensor([torch.ones(2, 4), torch.ones(3, 4)], layout=torch.jagged)
+        torch.nested.to_padded_tensor(layer(rows), 0.0).sum().backward()
+    trace.save(tmp_path / "nested.trace")
+    assert (2, 0, 4) in {value.shape for value in Trace.load(tmp_path / "nested.trace").values}
+
+
+def test_lazy_parameters_and_those_without_memory_leave_no_notice():
+    with record_torch() as trace:
+        lazy = torch.nn.LazyLinear(2)
+        lazy(torch.ones(3, 4)).sum().backward()
+        with torch.device("meta"):
+            torch.nn.Linear(2, 2)(torch.ones(1, 2)).sum().backward()
+    assert not [notice for notice in trace.notices if "could not" in notice]
+
+
+def test_what_is_changed_through_data_is_measured_anew():
+    x, p = torch.ones(2), torch.nn.Parameter(torch.ones(2))
+    with record_torch() as trace:
+        (p[:] * x).sum().backward()
+        p.data.mul_(3)
+        p.grad.data.mul_(5)
+        (p[:] * x).sum().backward()
+    read = [call.outputs[0].norm for call in trace.calls if call.name == "__getitem__"]
+    assert read == pytest.approx([2**0.5, 3 * 2**0.5])
+    assert trace.filled[-1].before == pytest.approx(5 * 2**0.5)
+
+
+def test_an_average_of_the_weights_is_no_finding():
+    model = torch.nn.Linear(3, 1)
+    average, optimizer = torch.optim.swa_utils.AveragedModel(model), torch.optim.SGD(model.parameters(), lr=0.1)
+    with record_torch(model, average) as trace:
+        for _ in range(2):
+            optimizer.zero_grad()
+            model(torch.ones(2, 3)).square().sum().backward()
+            optimizer.step()
+            average.update_parameters(model)
+    assert diagnose(trace).findings == ()
