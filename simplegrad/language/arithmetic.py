@@ -11,7 +11,7 @@ import torch
 
 from ..engine import TapeError, Variable, current_tape
 from ..trace import LimitError
-from .errors import RunError
+from .errors import RunError, in_words
 from .leaves import check_size, shown
 from .limits import Guard, watching
 from .names import FIELDS
@@ -267,6 +267,7 @@ class Arithmetic:
 
     def guarded(self, node: ast.AST, compute: Callable, arguments: Sequence, keywords: dict = _NONE):
         """compute(…), where what torch says of it is told with the operation and the shapes."""
+        self.guard.operation()
         try:
             with self.guard.sizes.where_needed(getattr(compute, "__name__", ""), (*arguments, *keywords.values())):
                 return compute(*arguments, **keywords)
@@ -276,8 +277,7 @@ class Arithmetic:
             error.add_note(f"in {self.text(node)}")
             raise
         except (RuntimeError, ArithmeticError, LookupError, ValueError, TypeError, AttributeError) as error:
-            said = str(error).split("\n")[0].rstrip(".")
-            said = "there is no such dimension" if said == "tuple index out of range" else said
+            said = in_words(str(error).split("\n")[0].rstrip("."))
             raise RunError(f"{self.text(node)}{shapes(arguments)}: {said}.") from error
 
 

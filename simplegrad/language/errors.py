@@ -47,6 +47,36 @@ class UnpackingError(RunError):
     """More or fewer names on the left side than values on the right."""
 
 
+# What Python says where an operator was given something of another kind, and what that means here.
+IN_WORDS = {
+    r"tuple index out of range": "there is no such dimension",
+    r"Boolean value of Tensor with more than one value is ambiguous": "a tensor stands where one number belongs",
+    r"type object '\w+' has no attribute '\w+'": "a raw tensor cannot do this; a Variable can: Variable(x)",
+    r"'(\w+)' object has no attribute '\w+'": "{0} stands where a tensor belongs",
+    r"'(\w+)' object is not (?:iterable|subscriptable)": "{0} stands where a list belongs",
+    r"object of type '(\w+)' has no len\(\)": "{0} stands where a list belongs",
+    r"(?:not enough|too many) values to unpack \(expected ((?:at least )?\d+)(?:, got (\d+))?\)": (
+        "expected {0} dimensions or numbers, got {1}"
+    ),
+    r"\w+\(\) received an invalid combination of arguments - got (\(.*\)), .*": "it does not take {0}",
+    r"maximum recursion depth exceeded.*": "a tensor stands where one number belongs",
+    r"unsupported operand type\(s\) for (\S+)(?: or pow\(\))?: '(\w+)' and '(\w+)'": "'{0}' is not for {1} and {2}",
+    r"'(\S+)' not supported between instances of '(\w+)' and '(\w+)'": "'{0}' is not for {1} and {2}",
+}
+A = {"Tensor": "a tensor", "Variable": "a tensor", "NoneType": "None", "int": "an int", "ellipsis": "…"}
+
+
+def in_words(said: str) -> str:
+    """An error's text, where it is Python's own, in words that a program has."""
+    for pattern, words in IN_WORDS.items():
+        found = re.fullmatch(pattern, said)
+        if found:
+            return words.format(
+                *(A.get(each, f"a {each}" if each.isalpha() else each) for each in found.groups("more"))
+            )
+    return said
+
+
 def lines_of(text: str) -> list[str]:
     """Lines as Python counts them: form feeds and Unicode's separators end none."""
     return re.split("\r\n|\r|\n", text)

@@ -40,6 +40,7 @@ class Limits:
 
 DEFAULT_LIMITS = Limits()
 ASKED_EACH = 0.02  # seconds
+FOR_ONE = 5_000  # entries that one operation may append: for more nobody waits, and nobody reads them
 KERNELS = 50  # that an entry may take, on average
 
 
@@ -56,6 +57,7 @@ class Guard(Observer):
         self.statements = 0
         self.depth = 0
         self.entries = 0
+        self.before: float = 0  # the operation that runs
         self.events = 0
         self.total = 0
         self.clock = time.thread_time if limits.own_time else time.monotonic
@@ -93,10 +95,16 @@ class Guard(Observer):
     @contextmanager
     def in_pass(self) -> Iterator[None]:
         """Of its entries those that may make something large are asked, each alone; see `visit_begun`."""
+        self.before = math.inf  # a pass may be as long as the tape
         try:
             yield
         finally:
             self.looks.close()
+            self.operation()
+
+    def operation(self) -> None:
+        """One operation of the text is about to be done, which may append many entries: chunk(100000)."""
+        self.before = self.entries
 
     def event(self) -> None:
         """Something happens that the trace will show."""
@@ -143,6 +151,8 @@ class Guard(Observer):
         self.entries += 1
         if self.entries > self.limits.entries:
             raise over("entries", self.limits.entries, f"after {self.limits.entries} entries on the tape")
+        if self.entries - self.before > FOR_ONE:
+            raise over("entries", FOR_ONE, f"after {FOR_ONE} entries for one operation")
         for output in outputs:
             self.made(output.shape)
 

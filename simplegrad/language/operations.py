@@ -205,6 +205,7 @@ class Operations(Arithmetic):
         self.check_arguments(called_as, chosen, arguments, keywords, node)
         if not any(isinstance(each, Variable) for each in arguments):
             raise RunError(f"{called_as}: an aggregate computes on tensors; write tensor(2.0) for a number.")
+        self.guard.operation()
         try:
             with self.guard.inside(), self.guard.sizes.where_needed("", (*arguments, *keywords.values())):
                 result = chosen(*arguments, **keywords)

@@ -47,7 +47,7 @@ formula("l1_loss", lambda x, target, *, weight=None: weighted((x - target).abs()
 formula("soft_margin_loss", lambda x, target: (-target * x).softplus(), loss)
 formula(
     "margin_ranking_loss",
-    lambda input1, input2, target, margin=0.0: (-target * (input1 - input2) + margin).relu(),
+    lambda input1, input2, target, margin=0.0: (-target * (input1 - input2) + margin).clamp(min=0),
     loss,
 )
 
@@ -140,7 +140,7 @@ def multi_margin_loss(x, target, p: int = 1, margin: Real = 1.0, weight=None):
 @loss
 def multilabel_margin_loss(x, target):
     """`target`: in each row the right classes, up to the first -1."""
-    rows, target = (each.reshape(-1, each.shape[-1]) for each in (x, raw(target)))
+    rows, target = (each.reshape(-1, each.shape[-1] if each.ndim else 1) for each in (x, raw(target)))
     asked = (target == -1).cumsum(1) == 0
     places = target.masked_fill(~asked, 0)
     right = torch.zeros_like(target).scatter_add(1, places, asked.long()) > 0

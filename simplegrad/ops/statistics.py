@@ -102,7 +102,8 @@ def with_places(name: str) -> Callable:
     """What torch finds along a dimension, taken from x where it found it."""
 
     def found(x, *args, **kwargs) -> Any:
-        _, indices = result = getattr(torch, name)(values_of(x), *args, **kwargs)
+        plain = {key: raw(each) for key, each in kwargs.items()}
+        _, indices = result = getattr(torch, name)(values_of(x), *map(raw, args), **plain)
         dim = kwargs.get("dim", next((a for a in args[name in ("topk", "kthvalue") :] if type(a) is int), -1))
         if not x.ndim:
             taken = x.clone()

@@ -73,3 +73,9 @@ def test_the_second_derivative_of_sinc_at_0():
     (first_,) = grad(torch.sinc(x).sum(), [x])
     (second,) = grad(first_.sum(), [x])
     assert second.item() == pytest.approx(-(math.pi**2) / 3)
+
+
+def test_a_ranking_at_its_margin():
+    x, y, target = (torch.tensor(each) for each in ([1.0, 2.0], [1.0, 1.0], [1.0, -1.0]))
+    for mine, true in zip(*first(lambda x, y: F.margin_ranking_loss(x, y, target, reduction="none"), x, y)):
+        torch.testing.assert_close(mine, true)

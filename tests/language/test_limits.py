@@ -317,3 +317,26 @@ def test_what_was_asked_once_is_known():
 )
 def test_a_step_on_the_way_is_not_too_large_either(text):
     assert cut(f"x = rand(400).reshape(-1, 1)\ny = {text}").error.what == "elements"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "x.chunk(9000)",
+        "x.split(x)",
+        "rms_norm(x, x)",
+        "column_stack(x)",
+        "x.broadcast_to(x)",
+        "x.tensor_split(10 ** 9)",
+    ],
+)
+def test_one_operation_does_not_append_entries_without_end(call):
+    """A tensor where a list of numbers belongs was taken apart, element by element, until the time was over."""
+    trace = cut(f"x = rand(9000)\ny = {call}")
+    assert "5000 entries for one operation" in trace.error.message
+
+
+def test_a_pass_may_append_as_many_entries_as_there_are():
+    text = "x = rand(2)\ny = x\nfor i in range(1500):\n    y = (y * x).sin() + x\nL = y.sum()\ngrad(L, [x])"
+    trace = Program.parse(text).run()
+    assert trace.error is None and trace.pass_count == 1

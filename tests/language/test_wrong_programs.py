@@ -89,3 +89,19 @@ def test_a_step_that_cannot_be_done_says_what_would_do(text):
 @pytest.mark.parametrize("text", RIGHT)
 def test_these_run(text):
     assert Program.parse(HEAD + text).run().error is None
+
+
+@pytest.mark.parametrize(
+    "call, said",
+    [
+        ("x.diagonal_scatter([2, 1])", "a list stands where a tensor belongs"),
+        ("split_with_sizes(x, True)", "a bool stands where a list belongs"),
+        ("x.vdot(2)", "'@' is not for a tensor and an int"),
+        ("x.sort(b, b)", "it does not take (Tensor, Tensor, Tensor)"),
+        ("group_norm(x, 1, x, x)", "expected at least 2 dimensions or numbers, got 1"),
+        ("max_pool3d(x, b)", "a tensor stands where one number belongs"),
+    ],
+)
+def test_what_python_says_of_a_wrong_argument_is_said_in_words(call, said):
+    trace = Program.parse(f"x, b = rand(3), rand(2, 3)\ny = {call}").run()
+    assert trace.error.message.startswith(f"{call}, on shape") and trace.error.message.endswith(f": {said}.")
