@@ -3,11 +3,11 @@
 What is judged: a `Subject` (subjects/), a function as a whole, and in it each `Rule`, one backward by hand beside its
 forward, whether it stands on the tape, in a torch.autograd.Function or in an operator of torch.library.
 
-How a verdict is made: check.py takes the arguments; functions.py (PyTorch) and on_tape.py (Variables) say what is
-theirs; road.py is the road that both take. It tries the clauses (clauses/, a question each: is it linear, does it take
-None, does it give the same again …) on each rule, and holds gradients against differences of values at order 1, 2 and
-up: measure/looks.py takes one look, measure/holding.py says at which points, measure/kinks.py what can be told where a
-point has no slope. What came of it is noted in report.py; a `Report`'s verdict is its gravest fault.
+How a verdict is made: check.py takes the arguments, functions.py opens a PyTorch function; on_functions.py and
+on_tape.py say what is theirs on the road that both take, road.py. It tries the clauses (clauses/, a question each: is
+it linear, does it take None, does it give the same again …) on each rule, and holds gradients against differences of
+values at order 1, 2 and up: measure/looks.py takes one look, measure/holding.py says at which points, measure/kinks.py
+what can be told where a point has no slope. report.py notes what came of it: a verdict is the gravest fault.
 
 How a cause is found, once numbers are wrong: causes/first_order.py for a Function's gradient, diagnosis.py for its
 second order (causes/detector.py measures what autograd does not see, causes/constants.py tells it), tape/blame.py for

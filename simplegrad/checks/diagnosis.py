@@ -12,7 +12,7 @@ from .causes.detector import Examination, Examiner
 from .causes.guard import guard_finding
 from .causes.raises import first_order_only, is_refusal, raised
 from .causes.steep import steep
-from .measure.looks import Answer
+from .measure.answer import Answer
 from .report import Finding
 from .subjects.opening import distinct
 from .subjects.problem import Problem

@@ -15,7 +15,7 @@ from ..trace.events import Failed, Visited
 from .causes.contract import named
 from .clauses.given import nonfinite, of_rule
 from .clauses.layouts import layouts
-from .measure.looks import Answer
+from .measure.answer import Answer
 from .measure.numbers import largest
 from .measure.taylor import remainders
 from .report import BROKEN, HOLDS, NOT_TRIED, Finding, Remainders, Report

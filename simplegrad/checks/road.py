@@ -17,9 +17,9 @@ from .clauses.linear import linear
 from .clauses.ownership import ownership
 from .clauses.patterns import left_out, needed_inputs, unknown_gradients
 from .clauses.tried import Tried
+from .measure.answer import Answer
 from .measure.holding import held
 from .measure.kinks import judged_at_given
-from .measure.looks import Answer
 from .report import BROKEN, CLAUSES, CORRECT, HOLDS, NOT_TRIED, Finding, Report
 from .subjects.others import Other
 from .subjects.subject import Forward, Gradient, Rule, Subject

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...torch_bridge.calls import Call
 from .. import source
-from ..measure.looks import Answer, Look
+from ..measure.answer import Answer, Look
 from ..report import Finding
 from ..subjects.function import Rule
 from ..subjects.problem import Problem

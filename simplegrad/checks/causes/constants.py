@@ -21,6 +21,7 @@ from .detector import INNER, UNTRACKED, Examination, Examiner, Held
 from .dropped import dropped_gradients
 from .owner import Owner
 from .reads import read_at
+from .recompute import lines_making
 from .trail import Note, followed
 
 
@@ -230,7 +231,7 @@ def repair(call: Call, one: Held, local: str, lines: Lines, copied: int | None) 
 
 def _recompute(call: Call, shown: str, given: list[str], lines: Lines) -> str:
     code = lines.forward
-    again = source.lines_making(code, {shown}, set(call.parameter_names)) if code else []
+    again = lines_making(code, {shown}, set(call.parameter_names)) if code else []
     if not again:
         return f"# a sketch: recompute {shown} in backward, from inputs saved with the rest\n{_saving(given)}"
     unpack = f"*_, {', '.join(given)} = ctx.saved_tensors"

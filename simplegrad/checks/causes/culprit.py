@@ -15,8 +15,10 @@ import torch
 
 from .. import source
 from ..report import Place
+from .meanings import means
 from .samples import Known, Samples
-from .suspects import BEGINNINGS, Search, Suspect, flowing, last_value, means, operations_of
+from .suspect import BEGINNINGS, Suspect, operations_of
+from .suspects import Search, flowing, last_value
 from .trail import Change
 
 # What counts for and against a statement, in the logarithm of its odds.

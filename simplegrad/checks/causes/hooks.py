@@ -19,8 +19,8 @@ from ... import source_text
 from ...torch_bridge.patches import Watcher, watched_by
 from ...torch_private import hooks_before_pass, hooks_in_pass
 from .. import source
+from ..measure.answer import Answer
 from ..measure.holding import held
-from ..measure.looks import Answer
 from ..measure.numbers import directions, inner, inner_sum, plain
 from ..report import Finding, Place
 from ..subjects.problem import Problem

@@ -24,9 +24,10 @@ from .. import source
 from ..measure.numbers import in_one_row, is_floating, plain
 from ..report import Place
 from ..subjects.alone import Ran
+from .meanings import equal
 from .rewriting import Change, Spot, changes_of
 from .samples import Samples
-from .suspects import ARRANGE, equal, stirred
+from .suspects import ARRANGE, stirred
 
 MOST_TRIED, IN_LOOPS = 600, 200  # changes of one backward; of one that takes long to run
 LONG = 1e-3  # seconds

@@ -7,13 +7,10 @@ forward's operations.
 
 from __future__ import annotations
 
-import dis
-import functools
 import math
 import time
 import types
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,10 +18,11 @@ import torch
 from ...locks import cached_property
 from .. import source
 from ..measure.numbers import near, plain
-from ..report import Place
+from .meanings import Meaning, equal, is_alike, meanings, means
 from .needed import MOST_ELEMENTS, Needed, flattened, needed
 from .owner import Owner
 from .samples import Known, Sample, Samples
+from .suspect import BEGINNINGS, Suspect
 from .trail import Change, Note, Ran, Site, Spot, copy_of, followed, tensors_in
 
 MOST_RUNS = 3000  # changed runs of one search
@@ -34,7 +32,6 @@ LONGEST = 12.0  # seconds of work, whatever is searched: what takes 6 alone take
 MOST_TRIED = 40  # values with a meaning put in one place
 
 ADDS = ("add", "add_", "__iadd__", "__radd__", "sub", "sub_", "__setitem__")
-BEGINNINGS = ("=", "zeros", "zeros_like", "new_zeros")  # operations that make the zeros which sums begin with
 
 # operations that compute nothing: where another value would do for what they give, it is wrong before them
 ARRANGE = {"cat", "concat", "stack", "reshape", "view", "t", "transpose", "permute", "contiguous", "flatten", "expand"}
@@ -45,83 +42,6 @@ ARRANGE |= {"pad", "flip", "roll", "gather", "index_select", "take_along_dim", "
 OTHER_MASK = "a mask of where the right gradient is not zero"
 
 Changes = dict[Site, Change]
-Meaning = list[Known]  # one known value at each sample
-
-
-@dataclass
-class Suspect:
-    """A value that moves a wrong gradient and no right one."""
-
-    site: Site
-    note: Note
-    values: list[Any]  # at each sample
-    executions: int
-    moved: set[int]  # the inputs whose gradient it moves
-    is_final: bool = False  # it is what is returned
-    is_given: bool = False  # it was there before backward ran
-    is_alias: bool = False  # its statement only gives another name to what is there
-    meaning: Known | None = None  # what it is
-    needed: Needed | None = None  # what it would have to be
-    meant: Known | None = None  # what that means
-    is_meant_exactly: bool = False  # not only up to a constant factor
-    factor: float | None = None  # the constant that repairs it
-    begins: bool = False  # it is zeros that something is added to
-    is_shared: bool = False  # its function is called from elsewhere too, where a fault of its own would show as well
-    level: int = -1  # how deep in the calls from backward its statement is looked for
-    computes: bool = True  # its statement does more than arrange what is there
-    missing: str = ""  # what is missing in it, in words: a term or a factor that is known elsewhere in the run
-
-    @property
-    def statement(self) -> Place:
-        return self.site.statement_of(self.level)
-
-    @property
-    def operations(self) -> int:
-        """How much its statement does: the more, the likelier it holds a mistake."""
-        return operations_of(self.site.calls[self.level][0], self.statement.first, self.statement.last)
-
-    @property
-    def is_zero(self) -> bool:
-        """Whether it is all zeros and stays so; not a sum that only begins with them."""
-        begins = not self.is_final and (self.note.operation in BEGINNINGS or not self.is_repaired)
-        return not begins and self.is_nothing and _is_zero(self.note.made)
-
-    @property
-    def is_nothing(self) -> bool:
-        """Whether it is all zeros where it is computed."""
-        return all(_is_zero(value) for value in self.values)
-
-    @property
-    def is_rearranged(self) -> bool:
-        """Whether what it would have to be has the numbers that it has, elsewhere."""
-        values = [self.needed.value] if self.needed is not None else []
-        values += [flattened(self.meant.value)[0]] if self.meant is not None and self.needed is not None else []
-        return any(near(v.sort().values, self.needed.found.sort().values, 1e-6) for v in values if v is not None)
-
-    @property
-    def is_arrangement(self) -> bool:
-        """Whether it is wrong before it, if it is: its statement only arranges, and another order would not do."""
-        return not self.computes and not self.is_rearranged
-
-    @property
-    def is_repaired(self) -> bool:
-        return self.needed is not None or self.factor is not None or self.meant is not None or bool(self.missing)
-
-
-def _is_zero(value: Any) -> bool:
-    return isinstance(value, torch.Tensor) and value.dtype != torch.bool and not bool(plain(value.detach()).any())
-
-
-@functools.lru_cache(maxsize=4096)
-def operations_of(code: types.CodeType, first: int, last: int) -> int:
-    """Calls and arithmetic of these lines."""
-    counted = ("BINARY_OP", "UNARY_NEGATIVE", "CALL", "CALL_KW", "CALL_FUNCTION_EX", "STORE_SUBSCR")
-    found, line = 0, code.co_firstlineno
-    for instruction in dis.get_instructions(code):
-        at = instruction.positions.lineno if instruction.positions else None
-        line = at if at is not None else line
-        found += first <= line <= last and instruction.opname in counted
-    return found
 
 
 class Search:
@@ -479,55 +399,6 @@ def last_value(ran: Ran, site: Site) -> Any:
 def has_gradient(samples: Samples, slot: int) -> bool:
     """Whether the true gradient of an input is anything but zero."""
     return any(s.truth[slot] is not None and bool(plain(s.truth[slot]).any()) for s in samples.each)
-
-
-# -- meanings ----------------------------------------------------------------------------------------------------
-
-
-def meanings(samples: Samples) -> list[Meaning]:
-    """Each known value at all samples; tensors of one number are left out, since they turn up anywhere."""
-    rows = [s.known for s in samples.each]
-    if len({len(row) for row in rows}) > 1:  # forward took another way
-        return []
-    found: dict[tuple, list[Meaning]] = {}
-    for column in zip(*rows, strict=True):
-        value = column[0].value
-        if not isinstance(value, torch.Tensor) or not value.numel() or is_constant([c.value for c in column]):
-            continue
-        alike = found.setdefault(likeness(value), [])
-        if not any(all(equal(a.value, b.value) for a, b in zip(column, other)) for other in alike):
-            alike.append(list(column))
-    return [meaning for alike in found.values() for meaning in alike]
-
-
-def likeness(value: torch.Tensor) -> tuple:
-    """The same for equal values, and seldom for others."""
-    return value.shape, value.dtype, f"{float(plain(value.detach()).to(torch.complex128).abs().sum()):.6g}"
-
-
-def is_constant(values: list[torch.Tensor]) -> bool:
-    first = plain(values[0]).flatten()[0]
-    return all(bool((plain(v) == first).all()) for v in values)
-
-
-def is_alike(a: torch.Tensor, b: Any) -> bool:
-    """Whether they are of one kind and shape, axes of length 1 apart."""
-    if not isinstance(b, torch.Tensor) or a.dtype != b.dtype:
-        return False
-    return [n for n in a.shape if n != 1] == [n for n in b.shape if n != 1]
-
-
-def means(values: list[Any], meaning: Meaning) -> bool:
-    """Whether a site's values are those of a known one at all samples."""
-    return all(
-        is_alike(m.value, v) and near(v, m.value.reshape(v.shape), 1e-7) for v, m in zip(values, meaning, strict=True)
-    )
-
-
-def equal(a: Any, b: Any, tolerance: float = 1e-9) -> bool:
-    if a is None or b is None:
-        return a is b
-    return a.shape == b.shape and near(a, b, tolerance) and torch.equal(a.isfinite(), b.isfinite())
 
 
 def joined(gradients: list[Any], like: list[Any], slots: list[int]) -> torch.Tensor:

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 
 from ..causes.by_numbers import steps_apart
-from ..measure.looks import FLOOR, reach
+from ..measure.looks import FLOOR
 from ..measure.numbers import drawn, moved, plain
+from ..measure.sizes import reach
 from ..report import Finding
 from ..subjects.problem import HALF, Problem
 

@@ -13,7 +13,7 @@ import torch
 
 from ...torch_private import tree_flatten, tree_unflatten
 from ..causes.by_numbers import unlike_reference
-from ..measure.kinks import elements
+from ..measure.elements import elements
 from ..measure.numbers import gap, largest, plain
 from ..report import BROKEN, HOLDS, Finding, Report
 from ..subjects.problem import Problem

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from ..measure.looks import Answer
+from ..measure.answer import Answer
 from ..runs.tracing import traced
 from ..source import statements
 from ..subjects.function import Rule

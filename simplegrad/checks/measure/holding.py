@@ -12,7 +12,8 @@ from dataclasses import replace
 
 import torch
 
-from .looks import POINTS, QUICK, Answer, Look, Map, attempted, differing, voted
+from .answer import Answer, Look, differing, voted
+from .looks import POINTS, QUICK, Map, attempted
 from .numbers import drawn, in_one_row, plain
 
 APART = 0.4  # of its size: so far elements that are all equal are moved

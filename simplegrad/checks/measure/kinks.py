@@ -14,9 +14,12 @@ from typing import Any
 
 import torch
 
+from .answer import UNSETTLED, Answer, Look
+from .elements import elements
 from .holding import held, is_uneven
-from .looks import EPS, FLOOR, UNSETTLED, Answer, Look, reach, rounded, rounding_of, weightings
+from .looks import FLOOR, weightings
 from .numbers import STEPS, Slope, all_moved, close, drawn, grows, one_moved, plain, steepest
+from .sizes import EPS, reach, rounded, rounding_of
 
 NEAR = {64: 1e-5, 32: 1e-2}  # relative distance of the points nearby
 CLOSER = 30.0  # times closer
@@ -26,7 +29,6 @@ SHORTER = 10  # times, than the distance to a point nearby: the steps of differe
 ALIKE = 1e-2  # of a slope: so far apart may those to two sides be without a kink between them
 FAR = 0.1
 NOTHING = {64: 1e-7, 32: 1e-3}  # of the slope of a move so far: such slopes are zero
-MOST_NAMED = 4
 MOST_ALONE = 16  # elements that are moved one by one
 AROUND = 12  # random points, and the opposite ones, in which each of a few elements is once the largest, say
 
@@ -411,25 +413,6 @@ def _alone(mask: torch.Tensor, place: list[int]) -> torch.Tensor:
     one = torch.zeros_like(mask)
     one[tuple(place)] = True
     return one
-
-
-def elements(name: str, mask: torch.Tensor) -> str:
-    """`x[0, 1] and x[2, 3]`, the first few by their places."""
-    places = [", ".join(map(str, place)) for place in mask.nonzero().tolist()]
-    if mask.dim() == 0:
-        return name
-    told = [f"{name}[{place}]" if name.isidentifier() else f"[{place}]" for place in places[:MOST_NAMED]]
-    if len(places) > MOST_NAMED:
-        said = f"{', '.join(told)} and {len(places) - MOST_NAMED} more of {mask.numel()} elements"
-    else:
-        said = told[0] if len(told) == 1 else f"{', '.join(told[:-1])} and {told[-1]}"
-    return said if name.isidentifier() else f"{said} of {_article(name)}"
-
-
-def _article(name: str) -> str:
-    """`the output`, `output 1`, `the incoming gradient`, `the gradient of x`."""
-    name = name.removeprefix("its ").removeprefix("the ")
-    return name if name[-1].isdigit() and name.startswith(("input", "output")) else f"the {name}"
 
 
 # -- numbers ---------------------------------------------------------------------------------------------------------

@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 
 from ..words import said_within
+from .answer import Look
 from .numbers import STEPS, Slope, all_moved, close, drawn, in_one_row, moved, plain, steepest
+from .sizes import EPS, groups, reach, rounded, rounding_of
 
 POINTS = ((0, 0.0), (1, 1e-3), (2, 1e-2))  # (draw, relative distance from the given point)
-DECADES = 4.0  # elements of one tensor whose sizes are further apart are moved, and weighted, apart
-FAR_SMALLER = 30.0
 QUICK = {64: 1e-6, 32: 1e-3}
-EPS = {64: 1e-15, 32: 1e-6}
-UNSETTLED = 0.05  # of a slope: so far apart are those of two steps where nothing can be told
 FLOOR = {64: 1e-9, 32: 1e-3}  # of a gradient of ones: what is smaller may be the rounding of numbers near one
 
 
@@ -43,125 +41,6 @@ class Map(Protocol):
 
     def both(self, at: list[torch.Tensor]) -> tuple[list[torch.Tensor | None], Callable]:
         """The values, and what gives the gradients for some weights: of one run, where that is enough."""
-
-
-@dataclass(frozen=True)
-class Look:
-    """One output and one input: what the gradient says of a direction, and what differences say.
-
-    `scale` is how large the two could be if nothing cancelled.
-    """
-
-    output: str
-    input: str
-    told: float
-    slope: Slope
-    scale: float
-    noise: float
-    is_whole: bool = True  # whether all outputs are finite: of the others nothing is weighted
-    lost: float = 0.0  # up to which a gradient may be the rounding of larger ones, of other elements of this output
-    floor: float = 0.0  # up to which all of it may be rounding inside, as where a sigmoid is flat
-
-    def differs(self, tolerance: float) -> bool:
-        limit = max(self.scale, abs(self.slope.value)) if math.isfinite(self.told) else 0.0
-        gap = abs(self.told - self.slope.value)
-        if not math.isfinite(self.slope.value):
-            return False
-        if not math.isfinite(self.told):
-            return self.slope.error <= 1e-2 * abs(self.slope.value) + self.noise
-        return gap > max(20 * self.slope.error, tolerance * limit, self.noise, self.lost)
-
-    def would_differ(self, tolerance: float) -> bool:
-        """Whether it differs, were nothing lost in the rounding of larger parts."""
-        return replace(self, lost=0.0).differs(tolerance)
-
-    def is_sure(self, tolerance: float) -> bool:
-        """Whether the two are the same, and differences are settled enough to say so."""
-        limit = max(self.scale, abs(self.slope.value))
-        if not self.is_whole:
-            return False
-        if self.vanishes:  # what is right is told at other points
-            return True
-        if not math.isfinite(self.gap) or self.gap <= max(tolerance * limit, self.noise):
-            return math.isfinite(self.gap)
-        return not self.would_differ(tolerance) and self.slope.error <= UNSETTLED * limit
-
-    @property
-    def vanishes(self) -> bool:
-        """Whether nothing can be told, since both are as small as rounding inside may be."""
-        return max(abs(self.told), self.scale) <= self.floor and abs(self.slope.value) <= self.floor
-
-    @property
-    def is_lost(self) -> bool:
-        """Whether what differs may be no more than the rounding of larger parts."""
-        return self.gap <= self.lost
-
-    @property
-    def gap(self) -> float:
-        return abs(self.told - self.slope.value)
-
-
-@dataclass
-class Answer:
-    """What came of holding a map against its differences. `settled`: whether there was anything to hold it against."""
-
-    wrong: list[Look]
-    looks: list[Look]
-    settled: bool = True
-    why: str = ""  # where it was not settled
-    at_given: bool = True  # whether it is wrong at the given point
-    unknown: list[str] = field(default_factory=list)  # of the given point: what was compared with nothing, and why
-    beside: list[str] = field(default_factory=list)  # of the given point: what was compared with points nearby
-    given: list[Look] | None = None  # the looks at the given point: none where no output is finite there
-    only_here: bool = False  # whether it is wrong at the given point alone
-    where: list[torch.Tensor] | None = None  # another point, at which it is wrong, where the given one does not show it
-
-    @property
-    def ok(self) -> bool:
-        return self.settled and not self.wrong
-
-    def is_told(self, tolerance: float) -> bool:
-        """Whether all was compared at the given point itself, and nothing differs there."""
-        return self.settled and bool(self.given) and all(look.is_sure(tolerance) for look in self.given)
-
-    @property
-    def is_finite(self) -> bool:
-        """Whether there are numbers to compare at the given point."""
-        return bool(self.given) and all(math.isfinite(look.gap) for look in self.given)
-
-    @property
-    def errors(self) -> dict[str, float]:
-        """The largest difference for each input."""
-        found: dict[str, float] = {}
-        for look in self.looks:
-            gap = look.gap if not math.isnan(look.gap) else math.nan
-            known = found.get(look.input, 0.0)
-            found[look.input] = gap if math.isnan(gap) else max(known, gap)
-        return found
-
-    @property
-    def inputs(self) -> list[str]:
-        """Names of the inputs whose gradient is wrong, in the order of the looks."""
-        return list(dict.fromkeys(look.input for look in self.wrong))
-
-
-def differing(looks: list[Look], tolerance: float) -> list[Look]:
-    return [look for look in looks if look.differs(tolerance)]
-
-
-def voted(points: Sequence[list[Look] | str], tolerance: float) -> Answer:
-    """What differs at most of the points where something could be told."""
-    told = [looks for looks in points if isinstance(looks, list)]
-    finite = [looks for looks in told if looks and all(math.isfinite(look.slope.value) for look in looks)]
-    if not finite:
-        reasons = [why for why in points if isinstance(why, str)]
-        return Answer([], told[0] if told else [], False, reasons[0] if reasons else "it gives no finite numbers there")
-    wrong: dict[tuple[str, str], list[Look]] = {}
-    for looks in finite:
-        for key, look in {(look.output, look.input): look for look in differing(looks, tolerance)}.items():
-            wrong.setdefault(key, []).append(look)
-    chosen = [seen[0] for seen in wrong.values() if len(seen) * 2 > len(finite)]
-    return Answer(chosen, finite[0], at_given=any(look in chosen for look in told[0]))
 
 
 def attempted(map: Map, draw: int, jitter: float, quick: float = 0.0) -> list[Look] | str:
@@ -228,17 +107,6 @@ def look_at(map: Map, at: list[torch.Tensor], draw: int, quick: float = 0.0) -> 
         for (i, _), claim, slope, of, far in zip(ways, claims, slopes, lost, wide, strict=True)
         for k, (j, _) in enumerate(weighted)
     ]
-
-
-def rounded(y: torch.Tensor) -> float:
-    """The largest element: what is far smaller may be what is left of a difference, and stand still in small steps."""
-    return float(plain(y.detach()).abs().nan_to_num(0, 0, 0).max()) if y.numel() else 0.0
-
-
-def rounding_of(gradients: torch.Tensor, way: torch.Tensor, bits: int) -> float:
-    """Along a way, of the largest of these gradients: what is as small may be rounding, as in `sigmoid(x) - 1`."""
-    largest = torch.where(way != 0, gradients, 0.0).abs().nan_to_num(0, 0, 0).max() if way.numel() else 0.0
-    return EPS[bits] * float(largest * way.double().norm())
 
 
 Way = tuple[int, torch.Tensor]  # which input is moved, and how
@@ -341,43 +209,6 @@ def _with(at: list[torch.Tensor], ways: list[Way], h: float) -> list[torch.Tenso
     for i, way in ways:
         found[i] = moved(found[i], way, h)
     return found
-
-
-# -- sizes ---------------------------------------------------------------------------------------------------------
-
-
-def reach(x: torch.Tensor, masks: list[torch.Tensor] | None = None) -> torch.Tensor:
-    """How far each element may be moved for a step: as others of its group, or by its own size if it is far smaller.
-    `masks`: its groups, where they are known."""
-    own = plain(x.detach()).abs().double()
-    size = torch.zeros_like(own)
-    for group in groups(x) if masks is None else masks:
-        rms = float(own[group].square().mean().sqrt())
-        rms = rms if rms > 0 and math.isfinite(rms) else 1.0
-        size = torch.where(group, torch.where((own > 0) & (own < rms / FAR_SMALLER), own, rms), size)
-    return size
-
-
-def groups(x: torch.Tensor) -> list[torch.Tensor]:
-    """Masks of the elements that are of one size, up to `DECADES`; infinite ones are in none, zeros with the last."""
-    own = plain(x.detach()).abs().double()
-    if own.numel():
-        low, high = own.aminmax()
-        if float(low) > 0 and float(high) <= 10**DECADES * float(low) < math.inf:
-            return [torch.ones_like(own, dtype=torch.bool)]
-    finite = torch.isfinite(own)
-    sized = finite & (own > 0)
-    if not bool(sized.any()):
-        return [finite] if bool(finite.any()) else []
-    logs = torch.log10(own.where(sized, own.new_ones(())))
-    top = float(logs[sized].max())
-    if float(top - logs[sized].min()) <= DECADES:
-        return [finite]
-    rank = ((top - logs) / DECADES).floor()
-    ranks = rank[sized].unique().tolist()
-    masks = [sized & (rank == r) for r in ranks]
-    masks[-1] = masks[-1] | (finite & ~sized)
-    return masks
 
 
 # -- weights and directions -----------------------------------------------------------------------------------------
