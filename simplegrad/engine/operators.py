@@ -29,10 +29,11 @@ class Rule:
     `propagate`: (g, one, two) -> a contribution for each input. `on_tensors`: the same on plain tensors,
     taking the values of saved Variables. `one` and `two` are what an entry keeps for them: of (r, *arguments) those in
     the slots `kept`. Where that would be more than two, or arguments may be left out, `kept` is None, and `one` all of
-    them, with None for what no vjp reads.
+    them, with None for what no vjp reads. `left`, `right`: of two inputs, the part for one.
     """
 
     __slots__ = ("op", "name", "places", "keeps", "reads_result", "kept", "ways", "propagate", "on_tensors", "parts")
+    __slots__ += ("left", "right")
 
     def __init__(self, op: Op, places: tuple[int, ...], count: int = 0):
         self.op = op
@@ -52,6 +53,7 @@ class Rule:
         self.ways = ways
         self.propagate, self.on_tensors = map(in_turn, ways)
         self.parts: dict[tuple[bool, ...], Part] = {}
+        self.left, self.right = map(self.part, ((True, False), (False, True))) if len(ways[0]) == 2 else (None, None)
 
     def part(self, asked: tuple[bool, ...]) -> Part:
         """For the gradients of these inputs."""
@@ -445,7 +447,9 @@ _add, _sub, _mul, _div = map(binary, (pointwise.add, pointwise.sub, pointwise.mu
 # operator of its own is called without asking what it is given.
 _product, _sum = rule_of(pointwise.mul, (0, 1)), rule_of(pointwise.add, (0, 1))
 _product.propagate, _product.on_tensors = lambda g, a, b: (g * b, g * a), lambda g, a, b: (g * b._value, g * a._value)
+_product.left = Part(lambda g, a, b: (g * b, None), lambda g, a, b: (g * b._value, None))
 _sum.propagate = _sum.on_tensors = lambda g, one, two: (g, g)
+_sum.left = Part(*[lambda g, one, two: (g, None)] * 2)
 _QUICK = {op: binary(op) for op in (pointwise.tanh_backward, pointwise.sigmoid_backward)}
 for _op, _vjp in ((pointwise.tanh, pointwise.tanh_backward), (pointwise.sigmoid, pointwise.sigmoid_backward)):
     rule_of(_op, (0,)).propagate = lambda g, r, _, quick=_QUICK[_vjp]: (quick(g, r),)

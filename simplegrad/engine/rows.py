@@ -80,9 +80,9 @@ class Rows:
         needed, rules = set(keys), []
         for rule, output, left, right in zip(*(self.flat[place::WIDTH] for place in range(_ONE))):
             if left in needed:
-                asked = rule if right is None or right in needed else rule.part((True, False))
+                asked = rule if right is None or right in needed else rule.left
             elif right in needed:
-                asked = rule.part((False, True))
+                asked = rule.right
             else:
                 asked = PRUNED if left.__class__ is int else rule.part(tuple([key in needed for key in left]))
             rules.append(asked)

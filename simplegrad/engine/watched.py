@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from .names import Key
 from .variable import Variable
 
@@ -55,16 +58,20 @@ class Told:
     """Tells a tape's observers of the entries that a pass goes through. Entries are told by their place on the tape."""
 
     def __init__(self, observers: tuple[Observer, ...]):
-        self.observers = observers
+        self.begun = to_all(observers, "visit_begun")
+        self.ended = to_all(observers, "visited")
+        self.added = to_all(observers, "accumulated")
 
-    def begun(self, index: int, dL_doutputs: list) -> None:
-        for observer in self.observers:
-            observer.visit_begun(index, dL_doutputs)
 
-    def ended(self, index: int, state: str, dL_doutputs: list, dL_dinputs: list) -> None:
-        for observer in self.observers:
-            observer.visited(index, state, dL_doutputs, dL_dinputs)
+def to_all(observers: tuple[Observer, ...], name: str) -> Callable:
+    """This method of all of them, but for those who have left it as it is in Observer."""
+    methods = [getattr(observer, name) for observer in observers]
+    methods = [each for each in methods if getattr(each, "__func__", None) is not getattr(Observer, name)]
+    if len(methods) == 1:
+        return methods[0]
 
-    def added(self, key: Key, contribution: Variable | None, total: Variable | None) -> None:
-        for observer in self.observers:
-            observer.accumulated(key, contribution, total)
+    def tell(*what: Any) -> None:
+        for method in methods:
+            method(*what)
+
+    return tell

@@ -164,16 +164,17 @@ class Builder:
         self.add((Leaf, *self.within, line, self.source(code, instruction), value))
 
     def recorded(self, line, code, instruction, index) -> None:
-        row, source, known = self.tape.rows.entry(index), self.source(code, instruction), self.known
+        row, known, within = self.tape.rows.entry(index), self.known, self.within
+        source = None if code is None else self.source(code, instruction)
         made_by = self.passes[-1].entry if self.passes else None
-        entry = self.add_entry(index, row, line, source, self.within[1], made_by and made_by.id)
+        entry = self.add_entry(index, row, line, source, within[1], made_by and made_by.id)
         for key in inputs_of(row):
             if key not in known:
                 known.add(key)
-                self.add((Read, *self.within, line, source, self.value(key), entry))
+                self.add((Read, *within, line, source, self.value(key), entry))
         output = row[1]
         known.update(output) if output.__class__ is tuple else known.add(output)
-        self.add((Recorded, *self.within, line, source, entry))
+        self.add((Recorded, *within, line, source, entry))
 
     def pass_begun(self, line, code, instruction, L, seed, wanted, none, prune) -> None:
         self.known.add(seed)

@@ -120,8 +120,11 @@ def closed(row: list) -> list:
 
 
 def _event(place: int, row: list) -> Event:
-    kind, *fields = closed(row)
-    event = _FILLED[kind](place, *fields)
+    kind = row[0]
+    if kind in _OPEN:
+        closed(row)
+    row[0] = place
+    event = _FILLED[kind](*row)
     event.__class__ = kind
     return event
 
