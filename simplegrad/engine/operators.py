@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from numbers import Real
 
 import torch
@@ -32,7 +32,7 @@ class Rule:
     them, with None for what no vjp reads. `left`, `right`: of two inputs, the part for one.
     """
 
-    __slots__ = ("op", "name", "places", "keeps", "reads_result", "kept", "ways", "propagate", "on_tensors", "parts")
+    __slots__ = ("op", "name", "places", "keeps", "reads_result", "kept", "ways", "propagate", "on_tensors")
     __slots__ += ("left", "right")
 
     def __init__(self, op: Op, places: tuple[int, ...], count: int = 0):
@@ -52,16 +52,12 @@ class Rule:
         """A propagate for each input: on Variables, and on tensors."""
         self.ways = ways
         self.propagate, self.on_tensors = map(in_turn, ways)
-        self.parts: dict[tuple[bool, ...], Part] = {}
         self.left, self.right = map(self.part, ((True, False), (False, True))) if len(ways[0]) == 2 else (None, None)
 
     def part(self, asked: tuple[bool, ...]) -> Part:
         """For the gradients of these inputs."""
-        found = self.parts.get(asked)
-        if found is None:
-            chosen = [[way if is_asked else None for way, is_asked in zip(ways, asked)] for ways in self.ways]
-            found = self.parts[asked] = Part(*map(in_turn, chosen)) if any(asked) else PRUNED
-        return found
+        chosen = [[way if is_asked else no_gradient for way, is_asked in zip(ways, asked)] for ways in self.ways]
+        return Part(*map(in_turn, chosen)) if any(asked) else PRUNED
 
     def keep(self, args: Sequence) -> tuple:
         """`one` and `two` of these arguments, as far as they are known before there is a result: no tensor that no vjp
@@ -105,17 +101,17 @@ class Rule:
         return self.name
 
 
-def in_turn(ways: Sequence[Callable | None]) -> Callable:
-    """A `propagate` of those for one input each; None stands where nobody asks for the gradient."""
+def no_gradient(g, one, two) -> tuple[None]:
+    return (None,)
+
+
+def in_turn(ways: Sequence[Callable]) -> Callable:
+    """A `propagate` of those for one input each."""
     if len(ways) == 1:
         return ways[0]
     if len(ways) > 2:
-        return lambda g, one, two: [None if way is None else way(g, one, two)[0] for way in ways]
+        return lambda g, one, two: [dL_dinput for way in ways for dL_dinput in way(g, one, two)]
     left, right = ways
-    if right is None:
-        return lambda g, one, two: left(g, one, two) + (None,)
-    if left is None:
-        return lambda g, one, two: (None,) + right(g, one, two)
     return lambda g, one, two: left(g, one, two) + right(g, one, two)
 
 
@@ -192,11 +188,7 @@ def value_of(x):
     return x._value if x.__class__ is Variable else x
 
 
-def rule_of(op: Op, places: tuple[int, ...], count: int = 0) -> Rule:
-    rule = op.rules.get((places, count))
-    if rule is None:
-        rule = op.rules[places, count] = Rule(op, places, count)
-    return rule
+rule_of = cache(Rule)
 
 
 # --- recording ---------------------------------------------------------------------------------------------------
@@ -241,9 +233,8 @@ def put_on_tape(
         one, two = (r, one) if rule.kept is not None else ((r, *one[1:]), None)
     flat = tape.flat
     flat += (rule, key, left, right, one, two, shape, value.dtype)
-    if tape.observers:
-        for observer in tape.observers:
-            observer.recorded(inputs, (r,))
+    for observer in tape.observers:
+        observer.recorded(inputs, (r,))
     return r
 
 

@@ -63,7 +63,6 @@ class Op:
         self.code = code or text
         self.in_torch = in_torch
         self.parameters = parameters_of(self.vjps, forward)
-        self.rules: dict = {}  # what the engine makes of it, for each kind of arguments
 
     def __call__(self, *args):
         """Of tensors it is forward; a Variable or a symbol among the arguments takes over (`bind`)."""
