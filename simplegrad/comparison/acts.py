@@ -68,6 +68,11 @@ def otherwise(runs: tuple[Trace, Trace], x: Value, y: Value, reads: tuple[Call, 
     pairs = paired(*[[_key(act) for act in acts] for acts in (left, right)])
     lacks = [act for act in left if act.kind == kinds.STEP and not any(other.kind == kinds.STEP for other in right)]
     if lacks:
+        later = [c for c in runs[1].calls[reads[1].id :] if c.kind == kinds.STEP and y in c.leaves]
+        if later:
+            return Otherwise(
+                lacks[0], None, f"{said(lacks[0])} before that on the left, and after it on the right", later[0].source
+            )
         return _not_moved(lacks[0], right, steps)
     i = j = 0
     for a, b in [*pairs, (len(left), len(right))]:

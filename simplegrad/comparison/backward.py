@@ -352,18 +352,10 @@ def _line(trace: Trace, entry: Entry) -> tuple[str, int] | None:
     return entry.source
 
 
-def one_pass_more(runs: list[list[PassVisits]]) -> Parting:
-    shorter = min(map(len, runs))
-    how = MISSING if len(runs[0]) > len(runs[1]) else EXTRA
-    more = (runs[0] if how == MISSING else runs[1])[shorter]
-    side = "left" if how == MISSING else "right"
+def one_pass_more(runs: list[list[PassVisits]], number: int, is_left: bool) -> Parting:
+    """`number`: of the pass that one of them has more, from 0."""
+    how, side = (MISSING, "left") if is_left else (EXTRA, "right")
+    more = runs[0 if is_left else 1][number]
     place = place_of(more.begun.source)
-    return Parting(
-        f"backward pass {shorter + 1}",
-        "",
-        "",
-        how,
-        place,
-        place,
-        f"Backward pass {shorter + 1} runs on the {side} only.",
-    )
+    sentence = f"Backward pass {number + 1} runs on the {side} only."
+    return Parting(f"backward pass {number + 1}", "", "", how, place, place, sentence)

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import zip_longest
 
+from torch import nn
+
 from simplegrad.locks import cached_property
 
 from ..trace import calls as kinds
 from ..trace.calls import Call
-from ..trace.events import Entry, Recorded, Source, Value
+from ..trace.events import Entry, PassBegun, Recorded, Source, Value
 from ..trace.trace import Trace
 from .acts import otherwise
 from .coarse import coarseness
@@ -73,10 +75,16 @@ class Forward:
 
     def other_loss(self, x: Value, y: Value) -> Parting | None:
         """Where a pass begins at another number though all pairs agree: what made it has no partner."""
+        x, y = self.unscaled(x, 0), self.unscaled(y, 1)
         a, b = self.made[0].get(x), self.made[1].get(y)
         if a is None or b is None or not (x.shape != y.shape or differs([(x, y)], self.made_in(x, y))):
             return None
         return self.told(a, b, *self.since_agreed(a, b))
+
+    def unscaled(self, loss: Value, side: int) -> Value:
+        """As it was before a GradScaler scaled it."""
+        trace = (self.left, self.right)[side]
+        return next((c.inputs[0] for c in trace.calls if c.kind == kinds.SCALE and loss in c.outputs), loss)
 
     def since_agreed(self, a: Call, b: Call) -> list[list[Call]]:
         """What stands between the last pair that agrees for sure and these two."""
@@ -117,6 +125,9 @@ class Forward:
 
     def told(self, a: Call, b: Call, left: list[Call], right: list[Call]) -> Parting:
         """`left`, `right`: what stands between the last pair that agrees and this one, on either side."""
+        writes = [call.kind == kinds.IN_PLACE for call in (a, b)]
+        if writes[0] != writes[1] and a.outputs[0].shape != b.outputs[0].shape:  # a pair by their name alone
+            return self.alone(MISSING, a, b) if writes[0] else self.alone(EXTRA, b, a)
         mode = self.other_mode(a, b)
         if mode:
             return self.made_of(VALUE, a, b, mode, self.mode_set(b))
@@ -130,12 +141,13 @@ class Forward:
         paired_left, paired_right = {x for x, _ in partners}, {y for _, y in partners}
         only_left = [c for c in self.behind(a, 0) if c not in paired_left]
         only_right = [c for c in self.behind(b, 1) if c not in paired_right]
+        only_left, only_right = self.more_of(only_left, 0), self.more_of(only_right, 1)
         if a.entries and b.entries:
             only_left, only_right = self.less_constants(only_left, 0), self.less_constants(only_right, 1)
         if only_left and not only_right:
-            return self.alone(MISSING, only_left[0], self.stand_in(only_left[0], b, right))
+            return self.alone(MISSING, only_left[0], self.stand_in(only_left[0], b, right, 0))
         if only_right and not only_left:
-            return self.alone(EXTRA, only_right[0], self.stand_in(only_right[0], a, left))
+            return self.alone(EXTRA, only_right[0], self.stand_in(only_right[0], a, left, 1))
         if only_left and only_right:
             return self.made_of(VALUE, only_left[0], only_right[0], "is computed in another way, with another result")
         step = self.moved_by(a, b)
@@ -150,7 +162,13 @@ class Forward:
             what = "is called with other numbers, which the norm of its result does not show; the next result shows it"
             return self.made_of(VALUE, *otherwise, what)
         source = self.other_number(a, b)
-        return self.made_of(VALUE, a, b, "gives a different result", source and source.source)
+        little = None if source else self.done_to_any(a, b)
+        return little or self.made_of(VALUE, a, b, "gives a different result", source and source.source)
+
+    def more_of(self, calls: list[Call], side: int) -> list[Call]:
+        """Without those of which the other run has as many: they have no partner only since pairs stand in order."""
+        mine, its = self.alike[side], self.alike[1 - side]
+        return [c for c in calls if len(mine.get(key_of(c), ())) != len(its.get(key_of(c), ()))]
 
     def less_constants(self, calls: list[Call], side: int) -> list[Call]:
         """Without those that compute from no parameter and no data: a mask that an operation behind them reads."""
@@ -171,15 +189,42 @@ class Forward:
                 todo.extend(made.inputs)
         return sorted(found, key=lambda each: each.id)
 
-    def stand_in(self, alone: Call, behind: Call, between: list[Call]) -> Call:
-        """Where on the other side it would stand: the call before it in the same module, else the one behind."""
+    def stand_in(self, alone: Call, behind: Call, between: list[Call], side: int) -> Call:
+        """Where on the other side it would stand: what reads its result there, if that is called in the same module;
+        else the call before it in that, else the one behind. `side`: of the call that stands alone."""
+        reader = self.reader(alone, side)
+        if reader is not None and self.caller(reader, 1 - side) == self.caller(alone, side):
+            return reader
         same = [c for c in between if c.module == alone.module]
         if same:
             return same[-1]
-        calls = self.calls[0] if behind in self.made[0].values() else self.calls[1]
+        calls = self.calls[1 - side]
         place = calls.index(behind)
         before = [c for c in calls[max(0, place - 40) : place] if c.module == alone.module]
         return before[-1] if before and behind.module != alone.module else behind
+
+    def reader(self, call: Call, side: int) -> Call | None:
+        """The partner of the first that reads what a call gives, by way of others that have none."""
+        mates = {each: mate for pair in self.partner.items() for mate, each in (pair if side == 0 else pair[::-1],)}
+        calls, known = self.calls[side], {*call.outputs}
+        for each in calls[calls.index(call) + 1 :]:
+            if known & {*each.inputs}:
+                if each in mates:
+                    return mates[each]
+                known |= {*each.outputs}
+        return None
+
+    def caller(self, call: Call, side: int) -> str:
+        """The innermost module around a call that a person wrote: a layer of torch's is used by the one around it."""
+        path = call.module
+        while path and hasattr(nn, self.classes[side].get(path, "")):
+            path = path.rpartition(".")[0]
+        return path
+
+    @cached_property
+    def classes(self) -> list[dict[str, str]]:
+        """path -> name of the class, of the modules that ran"""
+        return [{c.module: c.name for c in t.calls if c.kind == kinds.MODULE} for t in (self.left, self.right)]
 
     def other_parameter(self, a: Call, b: Call) -> Value | None:
         """A leaf of both runs that has other numbers; it was changed before, or made otherwise."""
@@ -206,6 +251,19 @@ class Forward:
                 what = f"reads {y.name}, which {found.said}; its result is another one"
                 parted = self.made_of(how, a, b, what, found.source)
                 return replace(parted, left_place=place_of(found.left.source)) if found.left else parted
+        return None
+
+    def done_to_any(self, a: Call, b: Call) -> Parting | None:
+        """An act on any parameter, where steps were so small that rounding hides who reads it first."""
+        moved = [c for c in self.right.calls[: b.id] if c.kind == kinds.STEP]
+        leaves = {x.name: x for c in self.left.calls[: a.id] if c.kind == kinds.STEP for x in c.leaves}
+        for y in moved[0].leaves[:8] if moved else ():
+            x = leaves.get(y.name)
+            found = otherwise((self.left, self.right), x, y, (a, b)) if x is not None else None
+            if found is not None:
+                how = VALUE if found.left and found.right else MISSING if found.left else EXTRA
+                what = f"is the first whose result shows that {y.name} {found.said}"
+                return self.made_of(how, a, b, what, found.source)
         return None
 
     def parameters_of(self, a: Call, b: Call) -> Iterator[tuple[Value, Value]]:
@@ -242,14 +300,16 @@ class Forward:
         return "a tensor that it is given" if leaf.name[:1] == "v" and leaf.name[1:].isdigit() else leaf.name
 
     def as_others(self, leaf: Value) -> str:
-        """Whether it is one of many, which is what another seed makes."""
-        held = [{each.path: each.value for each in t.held if each.kind == "parameter"} for t in (self.left, self.right)]
-        both = [(x, held[1].get(path)) for path, x in held[0].items() if x is not None]
-        known = [(x, y) for x, y in both if y is not None and y is not leaf and apart(x, y) is not None]
-        others = sum(differs([pair]) for pair in known)
-        if others < 2:
+        """Whether most of what is read before the first pass differs, which is what another seed makes."""
+        firsts = [next((e.index for e in t.events.of(PassBegun)), len(t.events)) for t in (self.left, self.right)]
+        read: dict[Value, Value] = {}
+        for b, a in self.partner.items():
+            if a.event <= firsts[0] and b.event <= firsts[1]:
+                read |= {y: x for x, y in self.operands(a, b) if x.leaf and y.leaf and apart(x, y) is not None}
+        others = sum(differs([(x, y)]) for y, x in read.items() if y is not leaf)
+        if others < 3 or 2 * others < len(read):
             return ""
-        return f", as do {others} of {len(known)} {'other ' if leaf.leaf else ''}parameters: another seed makes them so"
+        return f", as do {others} others of {len(read)} tensors that are read: another seed makes them so"
 
     def written_between(self, a: Call, b: Call) -> Parting | None:
         """A change in place that one run alone makes to the memory of what both read."""
@@ -273,7 +333,7 @@ class Forward:
         while todo and len(seen) < MOST_ALIKE:
             x, y = todo.pop(0)
             made_a, made_b = self.made[0].get(x), self.made[1].get(y)
-            is_open = apart(x, y) is None or bool(x.nonfinite and y.nonfinite)
+            is_open = apart(x, y) is None or bool(x.nonfinite and y.nonfinite) or x.shape != y.shape
             if not is_open or made_a is None or made_b is None or made_a in seen:
                 continue
             if key_of(made_a) == key_of(made_b) and made_a.numbers != made_b.numbers:

@@ -65,13 +65,22 @@ class RunComparison(Shown):
         forward = self._forward.parting()
         for both in self._backwards:
             if forward is None or _ended_before(both, forward):
+                if again := self._again(both.number - 1):
+                    return again
                 losses = both.left.pass_.loss, both.right.pass_.loss
                 found = self._forward.other_loss(*losses) or both.parting()
                 if found is not None:
                     return found
         if forward is None and len(self._passes[0]) != len(self._passes[1]):
-            return one_pass_more(self._passes)
+            return one_pass_more(self._passes, min(map(len, self._passes)), len(self._passes[0]) > len(self._passes[1]))
         return forward or last_step(self.left, self.right)
+
+    def _again(self, number: int) -> Parting | None:
+        """Where one run alone goes back from the same loss once more."""
+        if not number:
+            return None
+        twice = [passes[number].pass_.loss is passes[number - 1].pass_.loss for passes in self._passes]
+        return one_pass_more(self._passes, number, twice[0]) if twice[0] != twice[1] else None
 
     @cached_property
     def _forward(self) -> Forward:

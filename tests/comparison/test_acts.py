@@ -120,3 +120,29 @@ def test_what_an_earlier_pass_does_not_reach_is_still_earlier():
     """The maker's operations are known to autograd by the second pass alone; they parted before the first began."""
     found = compare(trace_of(GAN), trace_of(GAN.replace("clamp(-3, 3)", "clamp(-0.1, 0.1)"))).divergence
     assert (found.where, found.op) == ("forward", "Clamp")
+
+
+def test_a_loss_that_one_run_goes_back_from_twice_is_one_pass_more():
+    twice = "loss.backward(retain_graph=True)\n            loss.backward()"
+    where, line, sentence = parting("loss.backward()", twice)
+    assert (where, sentence) == ("backward pass 2", "Backward pass 2: runs on the right only.".replace(":", "", 1))
+
+
+def test_what_stands_on_one_side_only_is_told_where_its_result_would_be_read():
+    gated = """
+def run(record):
+    torch.manual_seed(0)
+    a, b = nn.Linear(3, 4), nn.Linear(4, 4)
+    x = torch.randn(5, 3)
+    with record(a, b) as trace:
+        h = a(x)
+        g = b(h).sigmoid()
+        g = g / g.sum(1, keepdim=True)
+        k = h.exp()
+        (g * k).sum().backward()
+    return trace
+"""
+    without = gated.replace("        g = g / g.sum(1, keepdim=True)\n", "")
+    found = compare(trace_of(gated), trace_of(without)).divergence
+    assert (found.where, found.how) == ("forward", "missing")
+    assert without.splitlines()[found.right_place.first - 1].strip() == "(g * k).sum().backward()"
