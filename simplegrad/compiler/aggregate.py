@@ -54,7 +54,7 @@ def compile_aggregate(
         read = source_of_forward(source.function)
     else:
         read = source_of_text(source) if isinstance(source, str) else source_of(source)
-    return CompiledAggregate(read, name or read.name, fused, example)
+    return CompiledAggregate(read, free_name(read.name) if name is None else checked_name(name), fused, example)
 
 
 @attached
@@ -66,7 +66,6 @@ class CompiledAggregate(Aggregate):
     """
 
     def __init__(self, source: Source, name: str, fused: bool = False, example: Sequence = ()):
-        name = checked_name(name)
         taken = Taken()
         self.inputs = [identifier(each, taken) for each in source.inputs]
         self.examples = [getattr(x, "value", x) for x in example]
@@ -291,12 +290,21 @@ def said_of(error: Exception) -> str:
 def checked_name(name: str) -> str:
     """As Python reads it, which writes some letters in another form."""
     known = unicodedata.normalize("NFKC", name)
-    is_taken = keyword.iskeyword(known) or known.startswith("__") or known in {*namespace(), *SAID}
-    if is_taken or not known.isidentifier():
+    if not known.isidentifier() or is_taken(known):
         raise ValueError(
             f"compile_aggregate(…, name={name!r}): expected a name as a function has one, that is not taken."
         )
     return known
+
+
+def free_name(name: str) -> str:
+    """What a function is called that may be called as one that generated code calls: `cat_`."""
+    known = unicodedata.normalize("NFKC", name)
+    return f"{known.lstrip('_') or 'f'}_" if is_taken(known) else known
+
+
+def is_taken(name: str) -> bool:
+    return keyword.iskeyword(name) or name.startswith("__") or name in {*namespace(), *SAID}
 
 
 def guessed_shapes(count: int):

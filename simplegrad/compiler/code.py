@@ -20,7 +20,7 @@ from .write import Writer
 MOST_BODIES = 16  # for one kind of shapes; a pattern that comes later goes through the general body
 SAID = frozenset("BODIES any float list next slice staticmethod super tuple zip".split())  # in generated modules
 _RESERVED = {*namespace(), *keyword.kwlist, *dir(builtins), "propagate", "body", "bodies", "dL_doutputs", "compiled"}
-_RESERVED |= {"ctx", "pattern", "like", "pairs", "g", "shape", "BODIES", "_"}
+_RESERVED |= {"ctx", "pattern", "like", "pairs", "g", "shape", "BODIES", "_", "compute"}
 
 
 class Taken(set):

@@ -8,7 +8,7 @@ import torch
 
 from ..aggregates import Aggregate
 from ..engine import Variable
-from .aggregate import CompiledAggregate
+from .aggregate import CompiledAggregate, free_name
 from .code import Code
 from .forward import source_of_forward
 from .reverse import Differentiated
@@ -28,7 +28,7 @@ def fix_for(aggregate: Aggregate | Callable, inputs: Sequence | None = None) -> 
     if isinstance(aggregate, CompiledAggregate):
         return None
     try:
-        made = CompiledAggregate(source_of_forward(function), name if name.isidentifier() else "f")
+        made = CompiledAggregate(source_of_forward(function), free_name(name if name.isidentifier() else "f"))
         return whole_text(code_for(made, inputs if inputs is not None else example_of(aggregate)))
     except Exception:  # whatever a forward does that symbols cannot: then there is no fix to offer
         return None

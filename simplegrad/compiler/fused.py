@@ -68,7 +68,7 @@ class Copied:
 
     def text(self, name: str) -> str:
         """Called as every body is, with all gradients and all that forward captured."""
-        names = {node: self.code.names.get(node, node.name) for node in self.inputs}
+        names = self.code.names | {g: f"dL_d{self.code.names[n]}" for n, g in self.code.made.gradients.items()}
         made = {node: f"r{i}" for i, node in enumerate(self.results)}
         pairs = zip(self.code.made.inputs, self.body.outgoing)
         returned = [
@@ -76,5 +76,5 @@ class Copied:
             for x, node in pairs
             if x.kind == VALUE
         ]
-        call = f"{', '.join(made.values())} = compute({', '.join(names.values())})"
+        call = f"{', '.join(made.values())} = compute({', '.join(names[node] for node in self.inputs)})"
         return lines_of(f"def {name}({self.code.parameters}):", [call, f"return [{', '.join(returned)}]"])

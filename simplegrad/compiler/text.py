@@ -128,7 +128,7 @@ class Compiled(Machine):
             error.node = getattr(error, "node", node)
             raise
         except (ArithmeticError, TypeError, ValueError, LookupError, AttributeError, RuntimeError) as error:
-            raised = RunError(f"these do not go together: {str(error).removesuffix('.')}.")
+            raised = RunError(said_of_torch(error))
             raised.node = node
             raise raised from None
 
@@ -312,6 +312,14 @@ def said_of(error: Exception) -> str:
     if isinstance(error, LimitError):
         return f"this is too much to compile: at most {error.limit:g} {error.what}."
     return str(error)
+
+
+def said_of_torch(error: Exception) -> str:
+    """What an operator raised; of a number where it asked a tensor for something, that."""
+    other = getattr(error, "obj", None)
+    if isinstance(error, AttributeError) and other is not None and not isinstance(other, Thing):
+        return f"{shown(other)} stands where a tensor belongs."
+    return f"these do not go together: {str(error).removesuffix('.')}."
 
 
 def sum_of(given: Sequence[Symbol]):

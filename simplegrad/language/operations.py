@@ -316,7 +316,10 @@ def has_variable(arguments: Sequence) -> bool:
 
 def on_tensors(function: str) -> Callable:
     """torch's own operator of this name."""
-    return getattr(torch, function, None) or getattr(torch.Tensor, function)
+    found = getattr(torch, function, None) or getattr(torch.Tensor, function, None)
+    if found is None:
+        raise RunError(f"'{function}' is there for Variables, and not for raw tensors: wrap them, Variable(…).")
+    return found
 
 
 def said(value) -> str:
