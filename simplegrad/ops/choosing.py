@@ -6,7 +6,7 @@ import operator
 
 import torch
 
-from .table import Op, of_torch, op
+from .table import Op, of_tensors, of_torch, op
 
 # --- conditions and weights: plain tensors, whatever they are computed from ---------------------------------------
 
@@ -26,7 +26,7 @@ ne = condition("ne", "{} != {}", operator.ne)
 both = condition("and", "{} & {}", operator.and_)
 either = condition("or", "{} | {}", operator.or_)
 negated = condition("not", "~{}", operator.invert)
-sign = op("sign", "{}.sign()", torch.sign, pointwise=True)
+sign = of_tensors("sign", pointwise=True)
 
 
 def _half_of_ties(mine: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
@@ -77,19 +77,9 @@ def won(g, lost, mine, other):
     return scaled(masked(g, lost), half_of_ties(mine, other))
 
 
-maximum = op(
-    "maximum",
-    "{}.maximum({})",
-    torch.maximum,
-    lambda g, r, a, b: won(g, a < b, a, b),
-    lambda g, r, a, b: won(g, b < a, b, a),
-    pointwise=True,
+maximum = of_tensors(
+    "maximum", lambda g, r, a, b: won(g, a < b, a, b), lambda g, r, a, b: won(g, b < a, b, a), pointwise=True
 )
-minimum = op(
-    "minimum",
-    "{}.minimum({})",
-    torch.minimum,
-    lambda g, r, a, b: won(g, a > b, a, b),
-    lambda g, r, a, b: won(g, b > a, b, a),
-    pointwise=True,
+minimum = of_tensors(
+    "minimum", lambda g, r, a, b: won(g, a > b, a, b), lambda g, r, a, b: won(g, b > a, b, a), pointwise=True
 )

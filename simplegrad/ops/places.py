@@ -9,7 +9,7 @@ import torch
 from .calls import UnsupportedError, chosen, composed, formula, raw, values_of
 from .choosing import where
 from .joining import along, cat
-from .shapes import moving, padded, summed
+from .shapes import moved, moving, padded, summed
 
 
 def _put(g: torch.Tensor, shape: torch.Size, index: tuple) -> torch.Tensor:
@@ -36,10 +36,8 @@ def _add_at(g: torch.Tensor, shape: torch.Size, dim: int, index: torch.Tensor) -
     return g.new_zeros(shape).scatter_add(dim, index, g)
 
 
-gather = moving(
+gather = moved(
     "gather",
-    "{}.gather({}, {})",
-    torch.gather,
     lambda g, r, shape, dim, index: add_at(g, shape, dim, index),
     takes=lambda x, dim, index, *, sparse_grad=False: (x, dim, index),
 )
@@ -74,10 +72,8 @@ emptied = moving(
     alike=True,
     code="emptied({}, {})",
 )
-scattered = moving(
+scattered = moved(
     "scatter",
-    "{}.scatter({}, {}, {})",
-    torch.scatter,
     lambda g, r, shape, dim, index, of_source: scattered_number(g, dim, index, 0),
     None,
     None,
@@ -91,10 +87,8 @@ scattered_number = moving(
     lambda g, r, shape, dim, index, number: scattered_number(g, dim, index, 0),
     alike=True,
 )
-scatter_add = moving(
+scatter_add = moved(
     "scatter_add",
-    "{}.scatter_add({}, {}, {})",
-    torch.scatter_add,
     lambda g, r, shape, dim, index, of_source: g,
     None,
     None,
@@ -115,10 +109,8 @@ def padded_to(g, shape):
     return padded(g, tuple([n for each in missing for n in (0, each)]), 0.0)
 
 
-index_add = moving(
+index_add = moved(
     "index_add",
-    "{}.index_add({}, {}, {})",
-    torch.index_add,
     lambda g, r, shape, dim, index, of_source: g,
     None,
     None,

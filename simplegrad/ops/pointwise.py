@@ -11,23 +11,23 @@ import torch
 from .. import torch_private
 from .choosing import masked, scaled, sign, where
 from .numbers import times
-from .table import Op, of_torch, op
+from .table import Op, of_tensors, of_torch, op
 
 
 def pointwise(name: str, text: str, forward, *vjps, **more) -> Op:
     return op(name, text, forward, *vjps, pointwise=True, **more)
 
 
-def of_one(name: str, forward, vjp) -> Op:
+def of_one(name: str, vjp) -> Op:
     def takes(x):
         return (x,)
 
     takes.__doc__ = f"torch.{name} of each element."
-    return pointwise(name, f"{{}}.{name}()", forward, vjp, takes=takes)
+    return of_tensors(name, vjp, pointwise=True, takes=takes)
 
 
-def of_two(name: str, forward, left, right) -> Op:
-    return pointwise(name, f"{{}}.{name}({{}})", forward, left, right, takes=lambda x, other: (x, other))
+def of_two(name: str, left, right) -> Op:
+    return of_tensors(name, left, right, pointwise=True, takes=lambda x, other: (x, other))
 
 
 # --- of two ------------------------------------------------------------------------------------------------------
@@ -64,7 +64,7 @@ remainder = pointwise(
     lambda g, r, a, b: -scaled(g, floor_of(a, b)),
     takes=lambda x, other: (x, other),
 )
-fmod = of_two("fmod", torch.fmod, lambda g, r, a, b: g, lambda g, r, a, b: -scaled(g, whole_part_of(a, b)))
+fmod = of_two("fmod", lambda g, r, a, b: g, lambda g, r, a, b: -scaled(g, whole_part_of(a, b)))
 whole_part_of = pointwise(
     "whole_part_of",
     "whole_part_of({}, {})",
@@ -81,13 +81,8 @@ def turned(g, x, a, b):
     return masked(g, origin) * (x / where(origin, 1.0, square))
 
 
-atan2 = of_two(
-    "atan2",
-    torch.atan2,
-    lambda g, r, a, b: turned(g, b, a, b),
-    lambda g, r, a, b: -turned(g, a, a, b),
-)
-hypot = of_two("hypot", torch.hypot, lambda g, r, a, b: g * (a / r), lambda g, r, a, b: g * (b / r))
+atan2 = of_two("atan2", lambda g, r, a, b: turned(g, b, a, b), lambda g, r, a, b: -turned(g, a, a, b))
+hypot = of_two("hypot", lambda g, r, a, b: g * (a / r), lambda g, r, a, b: g * (b / r))
 
 
 def log_unless_zero(g, a, b):
@@ -96,7 +91,7 @@ def log_unless_zero(g, a, b):
     return masked(g, zero) * where(zero, 1.0, b).log()
 
 
-xlogy = of_two("xlogy", torch.xlogy, lambda g, r, a, b: log_unless_zero(g, a, b), lambda g, r, a, b: g * (a / b))
+xlogy = of_two("xlogy", lambda g, r, a, b: log_unless_zero(g, a, b), lambda g, r, a, b: g * (a / b))
 
 
 def log1p_unless_zero(g, a, b):
@@ -115,46 +110,44 @@ xlog1py = of_torch(
 # --- of one ------------------------------------------------------------------------------------------------------
 
 neg = pointwise("neg", "-{}", operator.neg, lambda g, r, x: -g)
-exp = of_one("exp", torch.exp, lambda g, r, x: g * r)
-exp2 = of_one("exp2", torch.exp2, lambda g, r, x: g * times(r, math.log(2)))
-expm1 = of_one("expm1", torch.expm1, lambda g, r, x: g * (r + 1))
-log = of_one("log", torch.log, lambda g, r, x: g / x)
-log2 = of_one("log2", torch.log2, lambda g, r, x: g / times(x, math.log(2)))
-log10 = of_one("log10", torch.log10, lambda g, r, x: g / times(x, math.log(10)))
-log1p = of_one("log1p", torch.log1p, lambda g, r, x: g / (x + 1))
-sqrt = of_one("sqrt", torch.sqrt, lambda g, r, x: g / times(r, 2))
-rsqrt = of_one("rsqrt", torch.rsqrt, lambda g, r, x: times(g, -0.5) * r**3)
-square = of_one("square", torch.square, lambda g, r, x: g * times(x, 2))
-reciprocal = of_one("reciprocal", torch.reciprocal, lambda g, r, x: -(g * r**2))
-sin = of_one("sin", torch.sin, lambda g, r, x: g * x.cos())
-cos = of_one("cos", torch.cos, lambda g, r, x: g * -x.sin())
-tan = of_one("tan", torch.tan, lambda g, r, x: g * (r**2 + 1))
-asin = of_one("asin", torch.asin, lambda g, r, x: g * (1 - x * x).rsqrt())
-acos = of_one("acos", torch.acos, lambda g, r, x: g * -((1 - x * x).rsqrt()))
-atan = of_one("atan", torch.atan, lambda g, r, x: g / (x * x + 1))
-sinh = of_one("sinh", torch.sinh, lambda g, r, x: g * x.cosh())
-cosh = of_one("cosh", torch.cosh, lambda g, r, x: g * x.sinh())
-asinh = of_one("asinh", torch.asinh, lambda g, r, x: g * (x**2 + 1).rsqrt())
-acosh = of_one("acosh", torch.acosh, lambda g, r, x: g * ((x - 1).rsqrt() * (x + 1).rsqrt()))
-atanh = of_one("atanh", torch.atanh, lambda g, r, x: g / (1 - x**2))
-erf = of_one("erf", torch.erf, lambda g, r, x: g * times((-(x * x)).exp(), 2 / math.sqrt(math.pi)))
-erfc = of_one("erfc", torch.erfc, lambda g, r, x: g * times((-(x * x)).exp(), -2 / math.sqrt(math.pi)))
-erfinv = of_one("erfinv", torch.erfinv, lambda g, r, x: g * times((r * r).exp(), math.sqrt(math.pi) / 2))
-logit = pointwise(
+exp = of_one("exp", lambda g, r, x: g * r)
+exp2 = of_one("exp2", lambda g, r, x: g * times(r, math.log(2)))
+expm1 = of_one("expm1", lambda g, r, x: g * (r + 1))
+log = of_one("log", lambda g, r, x: g / x)
+log2 = of_one("log2", lambda g, r, x: g / times(x, math.log(2)))
+log10 = of_one("log10", lambda g, r, x: g / times(x, math.log(10)))
+log1p = of_one("log1p", lambda g, r, x: g / (x + 1))
+sqrt = of_one("sqrt", lambda g, r, x: g / times(r, 2))
+rsqrt = of_one("rsqrt", lambda g, r, x: times(g, -0.5) * r**3)
+square = of_one("square", lambda g, r, x: g * times(x, 2))
+reciprocal = of_one("reciprocal", lambda g, r, x: -(g * r**2))
+sin = of_one("sin", lambda g, r, x: g * x.cos())
+cos = of_one("cos", lambda g, r, x: g * -x.sin())
+tan = of_one("tan", lambda g, r, x: g * (r**2 + 1))
+asin = of_one("asin", lambda g, r, x: g * (1 - x * x).rsqrt())
+acos = of_one("acos", lambda g, r, x: g * -((1 - x * x).rsqrt()))
+atan = of_one("atan", lambda g, r, x: g / (x * x + 1))
+sinh = of_one("sinh", lambda g, r, x: g * x.cosh())
+cosh = of_one("cosh", lambda g, r, x: g * x.sinh())
+asinh = of_one("asinh", lambda g, r, x: g * (x**2 + 1).rsqrt())
+acosh = of_one("acosh", lambda g, r, x: g * ((x - 1).rsqrt() * (x + 1).rsqrt()))
+atanh = of_one("atanh", lambda g, r, x: g / (1 - x**2))
+erf = of_one("erf", lambda g, r, x: g * times((-(x * x)).exp(), 2 / math.sqrt(math.pi)))
+erfc = of_one("erfc", lambda g, r, x: g * times((-(x * x)).exp(), -2 / math.sqrt(math.pi)))
+erfinv = of_one("erfinv", lambda g, r, x: g * times((r * r).exp(), math.sqrt(math.pi) / 2))
+logit = of_tensors(
     "logit",
-    "{}.logit()",
-    torch.logit,
     lambda g, r, x: g / (x * (1 - x)),
+    pointwise=True,
     takes=lambda x, eps=None: (x if eps is None else x.clamp(eps, 1 - eps),),
 )
 sinc = of_one(  # near 0 it is 1 - (pi x)² / 6
     "sinc",
-    torch.sinc,
     lambda g, r, x: (
         g * where(x == 0, times(x, -(math.pi**2) / 3), (times(x, math.pi).cos() - r) / where(x == 0, 1.0, x))
     ),
 )
-i0 = of_one("i0", torch.i0, lambda g, r, x: g * i1(x))
+i0 = of_one("i0", lambda g, r, x: g * i1(x))
 
 
 def special(name: str, vjp) -> Op:
@@ -170,8 +163,8 @@ erfcx = special("erfcx", lambda g, r, x: g * (times(x * r, 2) - 2 / math.sqrt(ma
 entr = special("entr", lambda g, r, x: -g * (x.log() + 1))
 log_ndtr = special("log_ndtr", lambda g, r, x: g * (math.sqrt(2 / math.pi) / erfcx(times(x, -math.sqrt(0.5)))))
 ndtri = special("ndtri", lambda g, r, x: g * times(times(r * r, 0.5).exp(), math.sqrt(2 * math.pi)))
-lgamma = of_one("lgamma", torch.lgamma, lambda g, r, x: g * digamma(x))
-digamma = of_one("digamma", torch.digamma, lambda g, r, x: g * polygamma(x, 1))
+lgamma = of_one("lgamma", lambda g, r, x: g * digamma(x))
+digamma = of_one("digamma", lambda g, r, x: g * polygamma(x, 1))
 polygamma = pointwise(
     "polygamma",
     "{}.polygamma({})",
@@ -179,12 +172,10 @@ polygamma = pointwise(
     lambda g, r, x, n: g * polygamma(x, n + 1),
     takes=lambda x, n: (x, n),
 )
-tanh = of_one("tanh", torch.tanh, lambda g, r, x: tanh_backward(g, r))
-sigmoid = of_one("sigmoid", torch.sigmoid, lambda g, r, x: sigmoid_backward(g, r))
-relu = pointwise(
-    "relu", "{}.relu()", torch.relu, lambda g, r, x: relu_backward(g, r), takes=lambda x, inplace=False: (x,)
-)
-abs = of_one("abs", torch.abs, lambda g, r, x: scaled(g, sign(x)))
+tanh = of_one("tanh", lambda g, r, x: tanh_backward(g, r))
+sigmoid = of_one("sigmoid", lambda g, r, x: sigmoid_backward(g, r))
+relu = of_tensors("relu", lambda g, r, x: relu_backward(g, r), pointwise=True, takes=lambda x, inplace=False: (x,))
+abs = of_one("abs", lambda g, r, x: scaled(g, sign(x)))
 logsigmoid = of_torch(
     "nn.functional.logsigmoid", lambda g, r, x: g * (-x).sigmoid(), pointwise=True, takes=lambda x: (x,)
 )
@@ -209,8 +200,8 @@ clamp = pointwise(
 )
 detach = pointwise("detach", "{}.detach()", lambda x: x, None)
 zeros_like, ones_like = (of_torch(f"{_name}_like", None, pointwise=True) for _name in ("zeros", "ones"))
-clone = pointwise(
-    "clone", "{}.clone()", torch.clone, lambda g, r, x: g, takes=lambda x, *, memory_format=torch.preserve_format: (x,)
+clone = of_tensors(
+    "clone", lambda g, r, x: g, pointwise=True, takes=lambda x, *, memory_format=torch.preserve_format: (x,)
 )
 alias = pointwise("alias", "{}", lambda x: x.view_as(x), lambda g, r, x: g, in_torch="{0}.view_as({0})")
 STEPS = ("floor", "ceil", "trunc", "round", "sign")  # constant between steps: the gradient is 0

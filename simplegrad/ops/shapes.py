@@ -8,11 +8,15 @@ import torch
 
 from .calls import UnsupportedError, composed, formula, listed, method, raw, sizes_of
 from .joining import along
-from .table import Op, op
+from .table import Op, of_tensors, op
 
 
 def moving(name: str, text, forward, *vjps, **more) -> Op:
     return op(name, text, forward, *vjps, shapes=True, **more)
+
+
+def moved(name: str, *vjps, **more) -> Op:
+    return of_tensors(name, *vjps, shapes=True, **more)
 
 
 def of_sizes(name: str):
@@ -47,13 +51,7 @@ def summed(g, shape):
     return g if g.shape == shape else g.sum_to_size(shape)
 
 
-unsqueeze = moving(
-    "unsqueeze",
-    "{}.unsqueeze({})",
-    torch.unsqueeze,
-    lambda g, r, shape, dim: g.squeeze(dim),
-    takes=lambda x, dim: (x, dim),
-)
+unsqueeze = moved("unsqueeze", lambda g, r, shape, dim: g.squeeze(dim), takes=lambda x, dim: (x, dim))
 squeeze = moving(
     "squeeze",
     lambda x, dims: f"{x}.squeeze({'' if dims == 'None' else f'({dims})' if ',' in dims else dims})",
@@ -67,10 +65,8 @@ def squeezed(dims: tuple) -> int | tuple[int, ...] | None:
     return None if not dims else dims[0] if isinstance(dims[0], int) else tuple(dims[0])
 
 
-flatten = moving(
+flatten = moved(
     "flatten",
-    "{}.flatten({}, {})",
-    torch.flatten,
     lambda g, r, shape, start, end: g.reshape(shape),
     takes=lambda x, start_dim=0, end_dim=-1: (x, start_dim, end_dim),
 )
@@ -81,12 +77,10 @@ transpose = moving(
     lambda g, r, shape, dim0, dim1: g.transpose(dim0, dim1),
     takes=lambda x, dim0, dim1: (x, dim0, dim1),
 )
-t = moving("t", "{}.t()", torch.t, lambda g, r, shape: g.t(), takes=lambda x: (x,))
+t = moved("t", lambda g, r, shape: g.t(), takes=lambda x: (x,))
 reversed_dims = moving("T", "{}.T", lambda x: x.permute(*range(x.ndim - 1, -1, -1)), lambda g, r, shape: g.T)
-permute = moving(
+permute = moved(
     "permute",
-    "{}.permute({})",
-    torch.permute,
     lambda g, r, shape, dims: g.permute(*_inverse(dims, len(dims))),
     takes=lambda x, *order, dims=None: (x, sizes_of(order, dims)),
 )
@@ -97,10 +91,8 @@ def _inverse(dims, count: int) -> list[int]:
     return [positive.index(dim) for dim in range(count)]
 
 
-flip = moving(
+flip = moved(
     "flip",
-    "{}.flip({})",
-    torch.flip,
     lambda g, r, shape, dims: g.flip(*dims),
     alike=True,
     takes=lambda x, *axes, dims=None: (x, sizes_of(axes, dims)),
@@ -121,21 +113,11 @@ def roll(x, shifts, dims=None):
     return rolled(x, tuple(listed(shifts)), tuple(listed(dims)))
 
 
-triu = moving(
-    "triu",
-    "{}.triu({})",
-    torch.triu,
-    lambda g, r, shape, diagonal: g.triu(diagonal),
-    alike=True,
-    takes=lambda x, diagonal=0: (x, diagonal),
+triu = moved(
+    "triu", lambda g, r, shape, diagonal: g.triu(diagonal), alike=True, takes=lambda x, diagonal=0: (x, diagonal)
 )
-tril = moving(
-    "tril",
-    "{}.tril({})",
-    torch.tril,
-    lambda g, r, shape, diagonal: g.tril(diagonal),
-    alike=True,
-    takes=lambda x, diagonal=0: (x, diagonal),
+tril = moved(
+    "tril", lambda g, r, shape, diagonal: g.tril(diagonal), alike=True, takes=lambda x, diagonal=0: (x, diagonal)
 )
 
 

@@ -119,15 +119,21 @@ def op(
     return made
 
 
+def of_tensors(name: str, *vjps: Callable | None, **more: Any) -> Op:
+    """One that torch has as a function and as a method, with the arguments of the vjps: x.name(…)."""
+    said = ", ".join(["{}"] * (max(len(vjps), len(parameters_of(vjps, None))) - 1))
+    return op(name, f"{{}}.{name}({said})", getattr(torch, name), *vjps, **more)
+
+
 def of_torch(path: str, *vjps: Callable | None, **more: Any) -> Op:
     """One that torch has as a function alone, torch.linalg.inv: code on tensors calls it by its whole name."""
     name = path.rpartition(".")[2]
     forward = functools.reduce(getattr, path.split("."), torch)
-    said = ", ".join(["{}"] * max(len(vjps), len(parameters_of(vjps, forward))))
+    said = ", ".join(["{}"] * max(len(vjps), len(parameters_of(vjps, None))))
     return op(name, f"{name}({said})", forward, *vjps, in_torch=f"torch.{path}({said})", **more)
 
 
-def parameters_of(vjps: Sequence[Callable | None], forward: Callable) -> tuple[str, ...]:
+def parameters_of(vjps: Sequence[Callable | None], forward: Callable | None) -> tuple[str, ...]:
     """The names of the arguments: a vjp's after g and r, or those of a forward that is a Python function."""
     for vjp in vjps:
         if vjp is not None:
