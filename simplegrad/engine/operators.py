@@ -446,10 +446,7 @@ for _op, _vjp in ((pointwise.tanh, pointwise.tanh_backward), (pointwise.sigmoid,
     rule_of(_op, (0,)).propagate = lambda g, r, _, quick=_QUICK[_vjp]: (quick(g, r),)
     rule_of(_op, (0,)).on_tensors = lambda g, r, _, forward=_vjp.forward: (forward(g, r._value),)
 _FAST = {"__add__": _add, "__sub__": _sub, "__mul__": _mul, "__truediv__": _div, "__neg__": unary(pointwise.neg)}
-_FAST |= {
-    name: unary(getattr(pointwise, name))
-    for name in "exp log sqrt sin cos tanh sigmoid rsqrt square log1p expm1 erf".split()
-}
+_FAST |= {name: unary(op) for name, op in pointwise.OF_ONE.items()}
 _FAST |= {f"__{name}__": compare(f"__{name}__") for name in ("lt", "le", "gt", "ge", "eq", "ne")}
 
 

@@ -18,12 +18,16 @@ def pointwise(name: str, text: str, forward, *vjps, **more) -> Op:
     return op(name, text, forward, *vjps, pointwise=True, **more)
 
 
+OF_ONE: dict[str, Op] = {}  # functions of one element that take no more
+
+
 def of_one(name: str, vjp) -> Op:
     def takes(x):
         return (x,)
 
     takes.__doc__ = f"torch.{name} of each element."
-    return of_tensors(name, vjp, pointwise=True, takes=takes)
+    OF_ONE[name] = of_tensors(name, vjp, pointwise=True, takes=takes)
+    return OF_ONE[name]
 
 
 def of_two(name: str, left, right) -> Op:
