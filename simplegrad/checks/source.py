@@ -311,6 +311,12 @@ def line_naming(code: types.CodeType, slot_name: str) -> int | None:
     return None
 
 
+def naming_at(code: types.CodeType | None, slot_name: str) -> Place | None:
+    """That line, as a statement."""
+    line = line_naming(code, slot_name) if code is not None else None
+    return place(code, line) if code is not None and line is not None else None
+
+
 def _is_name(found: list[str], wanted: list[str]) -> bool:
     if wanted == ["saved_tensors"]:
         return found[-1] == "saved_tensors"

@@ -42,10 +42,8 @@ class Lines:
     def __init__(self, examiner: Examiner) -> None:
         self.call, self.alone = examiner.call, examiner.alone
         self.forward = source.code_of(self.call.cls.forward)
-        self.setup = source.code_of(self.call.cls.setup_context) if self.call.has_setup else None
-        self.backward = source.code_of(self.call.backward)
-        codes = tuple(code for code in (self.forward, self.setup) if code is not None)
-        self.watch = ValueWatch(codes)
+        self.codes, self.backward = self.alone.forward_codes, source.code_of(self.call.backward)
+        self.watch = ValueWatch(tuple(self.codes))
         self.watched: dict[int, bool] = {}  # of the tensors of forward: whether a call took them out of the graph
         self.notes: list[Note] = []  # which keeps them alive
         ran = self.alone.forward(around=self._watched)
@@ -54,11 +52,10 @@ class Lines:
 
     def _watched(self, run: Any, ctx: Any) -> Any:
         self.watch.reachable = lambda: self.alone.find_slots(ctx)
-        codes = {code for code in (self.forward, self.setup) if code is not None}
-        if not codes:
+        if not self.codes:
             return run()
         with self.watch:
-            found = followed(run, codes, Owner(*codes), lines=False)
+            found = followed(run, self.codes, Owner(*self.codes), lines=False)
         self.notes = found.notes
         self.watched = {id(n.made): n.func == DATA or n.operation in ("detach", "detach_") for n in found.notes}
         return found.returned
@@ -68,9 +65,8 @@ class Lines:
         here = [self.by_path[path] for path in one.paths if path in self.by_path]
         found, name = self.watch.origin(here)
         if found is None:  # nothing to recognise it by: the line that writes its name
-            codes = [code for code in (self.forward, self.setup) if code is not None]
-            lines = [(code, line) for code in codes if (line := source.line_naming(code, one.name))]
-            found = source.place(*lines[-1]) if lines else None
+            named = (source.naming_at(code, one.name) for code in reversed(self.codes))
+            found = next((at for at in named if at is not None), None)
         return found, name
 
     def read(self, one: Held) -> Place | None:
@@ -80,8 +76,7 @@ class Lines:
         with contextlib.suppress(Exception):  # a subclass that objects to being watched: it is then found by name
             if (at := read_at(self.alone, self.incoming, self.backward, one.paths)) is not None:
                 return at
-        line = source.line_naming(self.backward, one.name)
-        return source.place(self.backward, line) if line else None
+        return source.naming_at(self.backward, one.name)
 
     def detaches(self, one: Held) -> bool:
         """Whether forward takes this very value out of the graph, by a call of its own."""

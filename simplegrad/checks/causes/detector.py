@@ -202,7 +202,10 @@ class Examiner:
 
     def _with(self, one: Held, h: float) -> float:
         """<weights, backward> of the unmoved run with only this value taken from a run `h` further."""
-        further = self._moved(h)
+        return self.with_one_of(one, self._moved(h))
+
+    def with_one_of(self, one: Held, further: Ran) -> float:
+        """The same of any other run."""
         there = {slot.path: slot.value for slot in further.slots}
         if one.paths[0] not in there:  # a whole attribute of ctx
             there[one.paths[0]] = one.paths[0][0].get(further.ctx.__dict__)

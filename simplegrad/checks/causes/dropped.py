@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ..measure.numbers import inner_graph, inner_sum, plain, slope
+from ..measure.numbers import by_elements, inner_graph, inner_sum, slope
 from .detector import Examiner, Held
 
 MOST_ELEMENTS = 300  # above this, differences element by element would take too long
@@ -49,20 +49,9 @@ def _by_elements(examiner: Examiner, one: Held) -> list[Any] | None:
     values = examiner.alone.values
     if sum(v.numel() for v in values) > MOST_ELEMENTS or any(v.is_complex() for v in values):
         return None
-    kept, found = examiner.along, []
-    try:
-        for i, value in enumerate(values):
-            gradient = torch.zeros_like(plain(value))
-            for k in range(value.numel()):
-                examiner.along = [torch.zeros_like(plain(v)) for v in values]
-                examiner.along[i].view(-1)[k] = 1.0
-                gradient.view(-1)[k] = _difference(examiner, one)
-            found.append(gradient)
-    finally:
-        examiner.along = kept
-    return found
-
-
-def _difference(examiner: Examiner, one: Held) -> float:
     h = 1e-5 if examiner.bits == 64 else 1e-2
-    return (examiner._with(one, h) - examiner._with(one, -h)) / (2 * h)
+
+    def answer(at: list[torch.Tensor]) -> float:
+        return examiner.with_one_of(one, examiner.alone.forward(at))
+
+    return [by_elements(answer, values, i, h) for i in range(len(values))]

@@ -184,14 +184,13 @@ def unpacked_as_another(case: Case, names: dict[str, str], at: Site) -> Finding:
 
 
 def kept_another(case: Case, name: str) -> Finding:
-    line = source.line_naming(case.code, f"ctx.{name}")
     return case.finding(
         "wrong_gradient",
         f"forward of {case.name} keeps another value as ctx.{name} than it calls `{name}`. With `{name}` kept there "
         f"every gradient is right.",
         case.joint.wrong[0],
         made_at=saving_at(case.alone, f"ctx.{name}"),
-        read_at=source.place(case.code, line) if line else None,
+        read_at=source.naming_at(case.code, f"ctx.{name}"),
         explanation=f"another value than `{name}` is kept",
         fix=f"ctx.{name} = {name}",
     )

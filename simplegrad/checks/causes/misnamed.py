@@ -7,7 +7,7 @@ backward is run with forward's in its place; only if every gradient is right the
 from __future__ import annotations
 
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -24,7 +24,7 @@ from .trail import Ran, Site
 
 def names_of_forward(alone: Alone, sample: Sample) -> dict[str, Any]:
     """What the names of forward (and of setup_context) stood for as it returned."""
-    watch = Locals({source.code_of(f) for f in (alone.call.cls.forward, alone.call.cls.setup_context)})
+    watch = Locals(alone.forward_codes)
 
     def around(run: Any, ctx: Any) -> Any:
         with watch:
@@ -37,7 +37,7 @@ def names_of_forward(alone: Alone, sample: Sample) -> dict[str, Any]:
 class Locals(Watch):
     """What the names of some functions stand for as they return."""
 
-    def __init__(self, codes: set[types.CodeType | None]) -> None:
+    def __init__(self, codes: Collection[types.CodeType]) -> None:
         self.codes, self.found = codes, {}
 
     def _called(self, frame: types.FrameType, event: str, arg: Any) -> Callable | None:
@@ -116,9 +116,5 @@ def is_same(a: Any, b: Any) -> bool:
 
 def saving_at(alone: Alone, what: str) -> Place | None:
     """Where forward keeps it: `what` is "ctx.name", or "save_for_backward"."""
-    for function in (alone.call.cls.setup_context, alone.call.cls.forward):
-        code = source.code_of(function)
-        line = source.line_naming(code, what) if code is not None else None
-        if line is not None:
-            return source.place(code, line)
-    return None
+    found = (source.naming_at(code, what) for code in reversed(alone.forward_codes))
+    return next((at for at in found if at is not None), None)

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 
 from ...locks import cached_property
-from .. import source
 from ..measure.numbers import (
     all_moved,
+    by_elements,
     directions,
     inner,
     is_floating,
@@ -155,7 +155,7 @@ def sample_of(
     sample = through_forward(alone, values, incoming)
     confirmed = sample is not None and is_confirmed(alone, bits, sample, generator)
     if not confirmed:
-        truth = by_elements(alone, bits, values, incoming)
+        truth = truth_by_elements(alone, bits, values, incoming)
         sample = Sample(values, incoming, truth, knowing=sample.knowing if sample else [])
     ran = alone.forward(values)
     sample.returned = alone.backward(ran, incoming)
@@ -207,8 +207,7 @@ def through_forward(alone: Alone, values: list[torch.Tensor], incoming: list[Any
 
 def followed_forward(alone: Alone, values: list[torch.Tensor], graph: bool = True) -> tuple[Any, list[Note]]:
     """Forward, and what it computed on its way; with `graph`, autograd follows it."""
-    call, notes = alone.call, []
-    codes = {source.code_of(f) for f in (call.cls.forward, call.cls.setup_context) if source.code_of(f)}
+    codes, notes = alone.forward_codes, []
 
     def around(run: Any, ctx: Any) -> Any:
         ran = followed(run, codes, Owner(*codes), lines=False)
@@ -239,34 +238,21 @@ def loss_of(alone: Alone, values: list[torch.Tensor], incoming: list[Any]) -> fl
     return sum(inner(o, g) for o, g in pairs if is_floating(g) and isinstance(o, torch.Tensor))
 
 
-def by_elements(alone: Alone, bits: int, values: list[torch.Tensor], incoming: list[Any]) -> list[torch.Tensor]:
+def truth_by_elements(alone: Alone, bits: int, values: list[torch.Tensor], incoming: list[Any]) -> list[torch.Tensor]:
     """Differences of forward, element by element. Raises ValueError where there are too many, or where they do not
     settle: a step may be long beside what forward is steep over, and then they are no truth."""
     if sum(v.numel() for v in values) > MOST_ELEMENTS:
         raise ValueError("too many elements")
     found = []
-    for slot in range(len(values)):
-        far, near = (_one_input(alone, bits, values, incoming, slot, by) for by in (1.0, SHORTER))
+    for slot, value in enumerate(values):
+        h = (1e-5 if bits == 64 else 1e-2) * size_of(plain(value.detach()))
+        far, near = (
+            by_elements(lambda at: loss_of(alone, at, incoming), values, slot, h * by) for by in (1.0, SHORTER)
+        )
         if norm([far - near]) > UNSETTLED * norm([far]):
             raise ValueError("differences do not settle")
         found.append(far)
     return found
-
-
-def _one_input(alone: Alone, bits: int, values: list, incoming: list, slot: int, by: float) -> torch.Tensor:
-    value = plain(values[slot].detach())
-    gradient = torch.zeros_like(value, memory_format=torch.contiguous_format)
-    h = (1e-5 if bits == 64 else 1e-2) * size_of(value) * by
-    for k in range(value.numel()):
-        for unit in (1.0, 1j) if value.is_complex() else (1.0,):
-            step = torch.zeros_like(gradient)
-            step.view(-1)[k] = unit
-
-            def at(h: float, step: torch.Tensor = step) -> float:
-                return loss_of(alone, one_moved(values, slot, step, h), incoming)
-
-            gradient.view(-1)[k] += unit * (at(h) - at(-h)) / (2 * h)
-    return gradient
 
 
 # -- what may rightly turn up ------------------------------------------------------------------------------------

@@ -47,6 +47,20 @@ def slope(evaluate: Callable[[float], float], bits: int = 64, noise: float = 0.0
     return Slope(best.value, best.error + noise)
 
 
+def by_elements(
+    evaluate: Callable[[list[torch.Tensor]], float], values: Sequence[torch.Tensor], which: int, h: float
+) -> torch.Tensor:
+    """Central differences of a number by each element of one tensor, the others as they are."""
+    gradient = torch.zeros_like(plain(values[which].detach()), memory_format=torch.contiguous_format)
+    for k in range(gradient.numel()):
+        for unit in (1.0, 1j) if gradient.is_complex() else (1.0,):
+            way = torch.zeros_like(gradient)
+            way.view(-1)[k] = unit
+            ahead, behind = (evaluate(one_moved(values, which, way, step)) for step in (h, -h))
+            gradient.view(-1)[k] += unit * (ahead - behind) / (2 * h)
+    return gradient
+
+
 def steepest(found: dict[float, float]) -> Slope:
     """Of slopes by step size, that one whose neighbour agrees best; how far they are apart is its error."""
     steps = sorted(found)

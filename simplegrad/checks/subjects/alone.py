@@ -17,6 +17,7 @@ from torch.autograd.function import FunctionCtx
 
 from ...locks import cached_property
 from ...torch_bridge.calls import Call, plain_copy
+from .. import source
 from ..runs.alike import State
 from ..runs.chance import seed
 from .slots import CTX_OWN, Path, Slot, Step, holds_data, put, slots_of, used_names
@@ -77,6 +78,12 @@ class Alone:
         for i, value in enumerate(own.get("to_save") or ()):
             roots.append(((Step("name", "to_save", ""), Step("index", i, f"saved_tensors[{i}]")), value))
         return slots_of(roots + [((step,), step.get(None)) for step in self.outer if step.is_filled])
+
+    @property
+    def forward_codes(self) -> list[types.CodeType]:
+        """Of forward, and of `setup_context` where somebody wrote one; none where they are no Python code."""
+        methods = [self.call.cls.forward, *([self.call.cls.setup_context] if self.call.has_setup else [])]
+        return [code for code in map(source.code_of, methods) if code is not None]
 
     # -- running -------------------------------------------------------------------------------------------------
 

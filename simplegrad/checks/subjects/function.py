@@ -262,7 +262,7 @@ class Rule:
         return [(slot.name, slot.value) for slot in kept.slots if slot.path[0].kind == "name" and _is_dense(slot.value)]
 
     def changed_by_forward(self, name: str) -> Place | None:
-        codes, place = self.forward_codes(), self.call.parameter_names.index(name)
+        codes, place = self.alone.forward_codes, self.call.parameter_names.index(name)
 
         def watched(run: Any, ctx: Any) -> Any:
             nonlocal found
@@ -277,16 +277,10 @@ class Rule:
         """What to write so that an argument is changed with leave."""
         return f"ctx.mark_dirty({name})  # and return it; or compute on {name}.clone()"
 
-    def forward_codes(self) -> list[types.CodeType]:
-        methods = [self.call.cls.forward, *([self.call.cls.setup_context] if self.call.has_setup else [])]
-        return [code for code in map(source.code_of, methods) if code is not None]
-
     def shared(self) -> tuple[str, Place | None]:
         ran = self.alone.forward()
         before = {slot.path: slot.value.detach().clone() for slot in ran.slots if _is_dense(slot.value)}
-        code = source.code_of(self.call.cls.forward)
-        setup = source.code_of(self.call.cls.setup_context) if self.call.has_setup else None
-        codes = tuple(each for each in (code, setup) if each is not None)
+        code, codes = source.code_of(self.call.cls.forward), tuple(self.alone.forward_codes)
         watch = ValueWatch(codes, lambda: self.alone.find_slots(ran.ctx))
         args = list(ran.args)
         for place, value in zip(self.call.differentiated, beside(self.values, 3, 1e-2), strict=True):
