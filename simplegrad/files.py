@@ -117,7 +117,8 @@ class UserFile:
         try:
             return Trace.load(self.path)
         except Exception as error:  # whatever is wrong with it, the other files stay usable
-            raise FileProblemError(FileProblem(self.origin, str(error))) from error
+            said = str(error).removeprefix(f"{self.path}: ")  # where it is stands before what is wrong with it
+            raise FileProblemError(FileProblem(self.origin, said)) from error
 
     def _read_python(self) -> Content:
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..trace import calls as kinds
 from ..trace.calls import Call, Filled
 from ..trace.events import Entry, Value, Visited
@@ -70,7 +72,24 @@ def _in_forward(run: Run, loss: Value) -> Cause | None:
                 continue
         if not came_in and call.name in EXPLICIT and all(x.nonfinite == "inf" for x in bad):
             continue  # a mask of -inf is meant
-        return _birth(run, call, bad[0])
+        return _stepped_in(run, call) or _birth(run, call, bad[0])
+    return None
+
+
+def _stepped_in(run: Run, call: Call) -> Cause | None:
+    """Of a parameter that a step had moved by a gradient that was not finite: why that was. A leaf is known as it was
+    when it was first read, so that what reads it later seems to begin with it."""
+    for x in call.inputs:
+        steps = [step for step in run.steps if step.id < call.id and x in step.leaves] if x.leaf else []
+        rows = [row for row in run.trace.filled if row.value is x and row.after_kind]
+        for row in rows:
+            after = [step for step in steps if step.event >= run.end_of(row.pass_id)]
+            cause = born(run, x, row) if after else None
+            if cause is not None:
+                step = after[0]
+                sentence = f"{cause.sentence} A step of {step.name} brought it into {x.name}, which {call.name} reads."
+                link = Link(f"{step.name} moves {x.name} by it", step.source, step.event)
+                return replace(cause, sentence=sentence, chain=(*cause.chain, link))
     return None
 
 

@@ -179,3 +179,20 @@ def test_the_function_that_records_is_read_once_for_all_parameters(monkeypatch):
         model(torch.ones(1, 2)).sum().backward()
     assert len(trace.held) == 40
     assert read and len(set(read)) == len(read)
+
+
+def test_a_nan_that_a_step_brought_into_a_parameter_is_told_where_it_was_born():
+    """The next forward reads it first, but nothing is wrong there."""
+    model = torch.nn.Sequential(torch.nn.Embedding(5, 3), torch.nn.Linear(3, 2))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with record_torch(model) as trace:
+        for number in range(3):
+            optimizer.zero_grad()
+            loss = model(torch.tensor([1, 2])).square().sum()
+            if number == 1:
+                loss = (loss - loss.detach()).sqrt()
+            loss.backward()
+            optimizer.step()
+    (finding,) = simplegrad.diagnose(trace).findings
+    assert "born in the backward of sqrt" in finding.sentence and "A step of SGD brought it into" in finding.sentence
+    assert finding.place.text.strip() == "loss = (loss - loss.detach()).sqrt()"

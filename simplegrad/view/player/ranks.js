@@ -23,7 +23,7 @@ function cell(row, told, index, open) {
   const [gradient, loss, kind, collectives, event, line] = told;
   const words = [loss === null ? "" : `loss ${short(loss)}`, `${collectives} ${collectives === 1 ? "collective" : "collectives"}`, line ? `line ${line}` : ""].filter(Boolean);
   const button = html("button", { type: "button", class: "sg-rank-cell", "data-rank": row.rank, "data-step": event, title: `open the trace of rank ${row.rank} at pass ${index + 1}`, onclick: () => open(row.rank, event) },
-    html("b", {}, bad ? "✕ " : "", kind ? (kind === "nan" ? "NaN" : "infinite") : `‖grad‖ ${short(gradient)}`), html("small", {}, words.join(" · ")));
+    html("b", {}, bad ? "✕ " : "", kind ? (kind === "nan" ? "NaN" : "infinite") : `‖grad‖ ${short(gradient)}`), html("small", {}, ...words.flatMap((word, i) => [i ? html("i", { class: "sg-rank-dot" }, " · ") : null, html("span", {}, word)])));
   return html("td", { class: bad ? "sg-rank-bad" : "", "data-bad": bad || null }, button);
 }
 
