@@ -125,6 +125,11 @@ class RunComparison(Shown):
     @property
     def sentence(self) -> str:
         if self.agrees is None:
+            empty = [
+                side for side, run in (("left", self.left), ("right", self.right)) if not run.calls and not run.events
+            ]
+            if empty:
+                return f"Not compared: the {empty[0]} run is empty."
             return (
                 "Not compared: at least one of the runs kept no numbers (record_torch with values='norm' keeps them)."
             )

@@ -192,6 +192,8 @@ def _first_line(error: Exception) -> str:
 
 def births_of(trace: Trace) -> tuple[list[Birth], str]:
     """The first NaN or infinity, and the first NaN where that is another; or why nobody knows."""
+    if not trace.values:
+        return [], "Nothing in this run had a number."
     try:
         first = find_nonfinite(trace)
         nan = first if first is None or first.kind == "nan" else find_nonfinite(trace, ("nan",))

@@ -469,3 +469,9 @@ def test_what_is_called_with_other_numbers_is_named_though_its_norm_is_the_same(
     assert "x.roll(self.by, -1)" in divergence.right_place.text
     assert "roll is called with other numbers" in divergence.sentence
     assert compare(ran(plain, lambda: Rolled(1)), ran(plain, lambda: Rolled(1))).agrees
+
+
+def test_an_empty_run_is_named_as_that():
+    with record_torch() as empty:
+        pass
+    assert str(compare(ran(plain), empty)) == "Not compared: the right run is empty."

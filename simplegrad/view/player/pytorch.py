@@ -36,7 +36,7 @@ from .state import PageState
 
 FIELDS = ("case", "step")
 PLAYER = "pytorch"
-NOTHING = "No autograd node was recorded: the function's result does not depend on an input that requires grad."
+NOTHING = "No autograd node was recorded: no backward pass ran, or no input of it requires a gradient."
 _HERE = Path(__file__).parent
 
 
