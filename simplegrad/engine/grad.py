@@ -19,7 +19,7 @@ from .rows import inputs_of, outputs_of
 from .stale import recorded_before_a_change, refuse_stale
 from .tape import HandWritten, Tape, current_tape
 from .variable import Variable
-from .watched import Told
+from .watched import to_all
 
 MANY_ENTRIES = 100_000
 _OF_TORCH = {
@@ -81,7 +81,8 @@ class OnVariables:
     """Gradients are Variables, as in the notebook: what `propagate` computes is recorded, to be differentiated again.
 
     `keep`: keys whose gradient is returned, None for all. `needed`: what something wanted depends on. `early`: entries
-    that may read what was changed since, see stale.py. `added` is told of what is added up, if somebody watches.
+    that may read what was changed since, see stale.py. `begun`, `ended`, `added` tell those who watch, None if nobody
+    does.
     """
 
     index = 0  # of the entry that the pass is at, where it goes one by one
@@ -92,8 +93,10 @@ class OnVariables:
         self.keep = keep
         self.needed = needed
         self.early = early
-        self.tell = Told(tape.observers) if tape.observers else None
-        self.added = self.tell and self.tell.added
+        self.begun, self.ended, self.added = (
+            to_all(tape.observers, name) if tape.observers else None
+            for name in ("visit_begun", "visited", "accumulated")
+        )
 
     def add(self, total: Variable, contribution: Variable, key: Key) -> Variable:
         return total + contribution
@@ -102,7 +105,7 @@ class OnVariables:
         """Last first, but for those that are pruned: `rules` has one for each entry. What `propagate` appends
         meanwhile is not of this pass."""
         propagates = self.propagates(rules)
-        if self.early or self.tell is not None:
+        if self.early or self.ended is not None:
             return self.one_by_one(propagates)
         return self.tape.rows.backwards(propagates)
 
@@ -118,22 +121,22 @@ class OnVariables:
             propagate, row = propagates[self.index], self.tape.rows.entry(self.index)
             if propagate is not None:
                 yield (partial(self.visit, propagate), *row[1:6])
-            if self.tell is not None and self.visited != self.index:
+            if self.ended is not None and self.visited != self.index:
                 skipped = "skipped", [None] * len(outputs_of(row))
-                self.tell.ended(self.index, *(("pruned", []) if propagate is None else skipped), [])
+                self.ended(self.index, *(("pruned", []) if propagate is None else skipped), [])
 
     def visit(self, propagate: Callable, dL_dr: Variable | list, one: Any, two: Any) -> Sequence[Variable | None]:
         """Propagate, unless what is read is not what it was; and tell those who watch."""
         self.visited = self.index
         if self.index in self.early:
             refuse_stale(self.tape, self.index, self.needed)
-        if self.tell is None:
+        if self.ended is None:
             return propagate(dL_dr, one, two)
         dL_doutputs = dL_dr if dL_dr.__class__ is list else [dL_dr]
-        self.tell.begun(self.index, dL_doutputs)
+        self.begun(self.index, dL_doutputs)
         dL_dinputs = propagate(dL_dr, one, two)
         state = "partial" if any(dL_doutput is None for dL_doutput in dL_doutputs) else "propagated"
-        self.tell.ended(self.index, state, dL_doutputs, dL_dinputs)
+        self.ended(self.index, state, dL_doutputs, dL_dinputs)
         return dL_dinputs
 
 

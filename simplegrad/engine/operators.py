@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from functools import cache, lru_cache
 from numbers import Real
 
@@ -14,7 +15,7 @@ from ..ops.numbers import operand
 from ..ops.refused import advice, spelled
 from ..torch_private import viewed
 from .errors import RawTensorError
-from .rows import PRUNED, Part
+from .rows import Part
 from .tape import _current, current_tape
 from .variable import Variable
 
@@ -57,7 +58,7 @@ class Rule:
     def part(self, asked: tuple[bool, ...]) -> Part:
         """For the gradients of these inputs."""
         chosen = [[way if is_asked else no_gradient for way, is_asked in zip(ways, asked)] for ways in self.ways]
-        return Part(*map(in_turn, chosen)) if any(asked) else PRUNED
+        return Part(*map(in_turn, chosen))
 
     def keep(self, args: Sequence) -> tuple:
         """`one` and `two` of these arguments, as far as they are known before there is a result: no tensor that no vjp
@@ -91,11 +92,6 @@ class Rule:
         return self.op.written(
             ["{}" if i in self.places else argument_text(arg, name) for i, (arg, name) in enumerate(named)]
         )
-
-    def of_list(self, dL_doutputs: list, one=None, two=None) -> list[Variable | None]:
-        """As the notebook writes it: over a list of one incoming gradient."""
-        (dL_dr,) = dL_doutputs
-        return [*self.propagate(dL_dr, one, two)]
 
     def __repr__(self) -> str:
         return self.name
@@ -153,7 +149,6 @@ _CALLS: dict[tuple, Callable] = {
 _CALLS_ON_VALUES: dict[tuple, Callable] = {
     (2, (0,)): lambda vjp: lambda g, one, two: (vjp(g, one._value, None),),
     (2, (1,)): lambda vjp: lambda g, one, two: (vjp(g, None, one._value),),
-    (3, (2,)): lambda vjp: lambda g, one, two: (vjp(g, None, None, one._value),),
     (3, (0, 2)): lambda vjp: lambda g, one, two: (vjp(g, one._value, None, two._value),),
     (3, (1, 2)): lambda vjp: lambda g, one, two: (vjp(g, None, one._value, two._value),),
 }
@@ -256,11 +251,8 @@ def undoing(rule: Rule, shapes: tuple) -> Rule:
     """
     if all(shape is None for shape in shapes):
         return rule
-    made = _new(Rule)
-    for slot in ("op", "name", "places", "keeps", "reads_result", "kept"):
-        setattr(made, slot, getattr(rule, slot))
-    for_tensors_too = ([way if x is None else summed(way, x) for way, x in zip(ways, shapes)] for ways in rule.ways)
-    made.go_back_by(*for_tensors_too)
+    made = copy(rule)
+    made.go_back_by(*([way if x is None else summed(way, x) for way, x in zip(ways, shapes)] for ways in rule.ways))
     return made
 
 

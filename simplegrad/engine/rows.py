@@ -83,8 +83,10 @@ class Rows:
                 asked = rule if right is None or right in needed else rule.left
             elif right in needed:
                 asked = rule.right
+            elif left.__class__ is int or needed.isdisjoint(left):
+                asked = PRUNED
             else:
-                asked = PRUNED if left.__class__ is int else rule.part(tuple([key in needed for key in left]))
+                asked = rule.part(tuple([key in needed for key in left]))
             rules.append(asked)
             if asked is not PRUNED:
                 needed.update(output) if output.__class__ is tuple else needed.add(output)

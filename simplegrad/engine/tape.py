@@ -12,7 +12,7 @@ from weakref import ReferenceType, WeakValueDictionary, ref
 from .errors import OtherTapeError, UnknownNameError
 from .lent import Lent
 from .names import Key, Keyed, Names, check_name, era_of, plain_name
-from .rows import PRUNED, Part, Rows, inputs_of, outputs_of
+from .rows import Rows, inputs_of, outputs_of
 
 _key, _shape = attrgetter("key"), attrgetter("shape")
 
@@ -235,7 +235,10 @@ class Propagate:
         self.rule, self.output, _, _, self.one, self.two, _, _ = entry
 
     def __call__(self, dL_doutputs: list) -> Sequence[Any]:
-        return self.rule.of_list(dL_doutputs, self.one, self.two)
+        if self.rule.__class__ is HandWritten:
+            return self.rule.propagate_function(dL_doutputs)
+        (dL_dr,) = dL_doutputs
+        return [*self.rule.propagate(dL_dr, self.one, self.two)]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Propagate) and (other.rule, other.output) == (self.rule, self.output)
@@ -266,9 +269,6 @@ class HandWritten:
         self.twin = twin
         self.asked = asked
 
-    def of_list(self, dL_doutputs: list, one=(), two=None) -> Sequence[Any]:
-        return self.propagate_function(dL_doutputs)
-
     def on_tensors(self, dL_doutputs: list, one: tuple, two: None) -> Sequence[Any]:
         asked = self.asked or (True,) * len(self.input_shapes)
         return self.those_asked(self.twin(self.propagate_function, asked)(dL_doutputs))
@@ -276,13 +276,8 @@ class HandWritten:
     def those_asked(self, dL_dinputs: Sequence[Any]) -> Sequence[Any]:
         return [x if asked else None for x, asked in zip(dL_dinputs, self.asked)] if self.asked else dL_dinputs
 
-    def part(self, asked: tuple[bool, ...]) -> HandWritten | Part:
-        if not any(asked):
-            return PRUNED
+    def part(self, asked: tuple[bool, ...]) -> HandWritten:
         return self if all(asked) else HandWritten(self.propagate_function, self.input_shapes, self.twin, asked)
-
-    def saved(self, one: tuple, two: None) -> tuple:
-        return one
 
     def template(self, count: int, one=(), two=None) -> str:
         return f"{self.function_name}({', '.join(['{}'] * count)})"

@@ -1,4 +1,4 @@
-"""Whoever watches a tape, and the loop of a pass that tells it. The engine knows nothing else of a recorder."""
+"""Whoever watches a tape. The engine knows nothing else of a recorder."""
 
 from __future__ import annotations
 
@@ -52,15 +52,6 @@ class Observer:
 
     def reset(self) -> None:
         """The tape is about to forget its entries and names."""
-
-
-class Told:
-    """Tells a tape's observers of the entries that a pass goes through. Entries are told by their place on the tape."""
-
-    def __init__(self, observers: tuple[Observer, ...]):
-        self.begun = to_all(observers, "visit_begun")
-        self.ended = to_all(observers, "visited")
-        self.added = to_all(observers, "accumulated")
 
 
 def to_all(observers: tuple[Observer, ...], name: str) -> Callable:
