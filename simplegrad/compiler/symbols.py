@@ -100,6 +100,8 @@ def operand(op: Op, place: int, arg, is_constant: bool):
     for each in flat((arg,)):
         if isinstance(each, str) and not (op is pointwise.step and each in pointwise.STEPS):
             raise CompileError(f"{op.name}: text is of no use here, and {each!r} was given.")
+    if op.pointwise and isinstance(arg, (list, tuple)):
+        raise CompileError(f"{op.name}: a list stands where a tensor or a number belongs.")
     if op.name in choosing.CONDITIONS:
         return undetached(arg)
     if op.vjp(place) is not None:

@@ -299,6 +299,9 @@ def apply(op: Op, args: tuple):
 def apply_to_list(op: Op, args: tuple) -> Variable:
     parts, *rest = args
     parts = [operand_of(op, x) for x in parts]
+    for x in parts:
+        if x.__class__ is not Variable:
+            raise RawTensorError(f"{symbol_of(op)}: joins tensors, and {x} is among them.")
     value = op.forward([x._value for x in parts], *rest)
     rule = rule_of(op, (0,), len(parts))
     return put_on_tape(rule, tuple(parts), value, value.shape, *rule.keep((parts, *rest)))

@@ -211,7 +211,8 @@ class Arithmetic:
             raise RunError(f"{self.text(node)}: {shown(value)} has no elements.")
         written = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
         parts = tuple([self.place(each, part) for each, part in zip(written, parts)])
-        return self.apply(node, name, operator.getitem, [value, parts])
+        index = parts if isinstance(node.slice, ast.Tuple) else parts[0]
+        return self.apply(node, name, operator.getitem, [value, index])
 
     def element(self, node: ast.Subscript, values: Sequence, parts: tuple):
         index = parts[0] if len(parts) == 1 else None

@@ -98,7 +98,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     name, known = name[:60], sorted(set(known))
     if name.lower() in known:
         return name.lower()
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.65)
     close.sort(key=lambda each: sorted(each) != sorted(name))  # two letters exchanged: the likeliest slip of all
     return next((each for each in close if len(name) > 4 or is_slip(name, each)), "")
 

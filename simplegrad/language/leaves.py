@@ -34,6 +34,8 @@ class Leaves:
         """tensor([1.0, 2.0]), tensor([[1, 2], [3, 4]]), tensor(2.0)"""
         check_size(data, self.fits)
         check_numbers(data)
+        if are_answers(data):
+            raise RunError("a tensor holds numbers. A condition is computed: tensor([1, 0]) > 0 for [True, False].")
         try:
             return torch.tensor(data, dtype=dtype_of_leaves())
         except (ValueError, TypeError) as error:
@@ -106,6 +108,11 @@ def check_numbers(data) -> None:
     if not isinstance(data, (list, tuple, Real)):
         joins = "To join what was computed, use stack([x, y]); for a copy, x.clone(); for a constant, x.detach()"
         raise RunError(f"a tensor holds numbers, not {shown(data)}. {joins}.")
+
+
+def are_answers(data) -> bool:
+    """Whether it is of True and False alone."""
+    return all(map(are_answers, data)) and bool(data) if isinstance(data, (list, tuple)) else isinstance(data, bool)
 
 
 def number(value) -> float:

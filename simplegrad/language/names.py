@@ -22,7 +22,11 @@ LEFT_OUT = dict.fromkeys(
 )
 OPERATOR_METHODS: Mapping[str, Callable] = {k: v for k, v in METHODS.items() if k not in _JOINED and k not in LEFT_OUT}
 _CALLED = {k: v for k, v in FUNCTIONS.items() if not k.startswith("_") and k not in LEFT_OUT}
-OPERATOR_FUNCTIONS: Mapping[str, Callable] = _CALLED | OPERATOR_METHODS | _JOINED
+OPERATOR_FUNCTIONS: Mapping[str, Callable] = {
+    k: v
+    for k, v in (_CALLED | OPERATOR_METHODS | _JOINED).items()
+    if not isinstance(getattr(torch, k, None), torch.dtype)
+}  # float(x) is a number in Python, and torch.float is no function
 
 
 def _grad(L, wanted, *, none=None, prune=None):

@@ -21,7 +21,8 @@ from .nodes import is_none
 
 _JOINS = [OPERATOR_FUNCTIONS[name] for name in ("cat", "stack")]
 _TENSORS = [OPERATOR_FUNCTIONS[name] for name in ("maximum", "minimum", "matmul")]  # no numbers, as in torch
-_BINARY = [*_TENSORS, *[OPERATOR_FUNCTIONS[name] for name in ("add", "sub", "mul", "div", "pow")]]
+_SWAPPED = [OPERATOR_FUNCTIONS[name] for name in ("add", "sub", "mul", "div", "pow")]
+_BINARY = [*_TENSORS, *_SWAPPED]
 _CLASSES = [OPERATOR_FUNCTIONS[name] for name in ("cross_entropy", "nll_loss")]
 _PLACES = ("index", "indices", "repeats")  # what parameters are called that take places in a tensor
 MOST_SLOTS = 64  # inputs, or outputs, of an entry
@@ -124,7 +125,8 @@ class Operations(Arithmetic):
         elif compute is OPERATOR_FUNCTIONS["where"]:
             self.check_where(node, arguments)
         elif arguments and not equation:
-            arguments[0] = self.tensor(node, arguments[0])
+            if not (compute in _SWAPPED and len(arguments) > 1 and isinstance(arguments[0], Real)):
+                arguments[0] = self.tensor(node, arguments[0])  # torch.add(2.0, x) is 2.0 + x
             if compute in _TENSORS and len(arguments) > 1:
                 arguments[1] = self.tensor(node, arguments[1])
         return self.apply(node, name, compute, arguments, keywords)

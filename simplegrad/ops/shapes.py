@@ -78,7 +78,7 @@ transpose = moving(
     takes=lambda x, dim0, dim1: (x, dim0, dim1),
 )
 t = moved("t", lambda g, r, shape: g.t(), takes=lambda x: (x,))
-reversed_dims = moving("T", "{}.T", lambda x: x.permute(*range(x.ndim - 1, -1, -1)), lambda g, r, shape: g.T)
+reversed_dims = moving("T", "{}.T", lambda x: x.permute(tuple(range(x.ndim - 1, -1, -1))), lambda g, r, shape: g.T)
 permute = moved(
     "permute",
     lambda g, r, shape, dims: g.permute(*_inverse(dims, len(dims))),

@@ -391,3 +391,19 @@ X = torch.arange(1.0, 7.0).reshape(2, 3)
 )
 def test_an_operator_gives_what_torch_gives(text, true):
     torch.testing.assert_close(value(f"x = tensor([[1, 2, 3], [4, 5, 6]])\ny = {text}"), true)
+
+
+@pytest.mark.parametrize(
+    "text, true",
+    [
+        ("torch.add(2.0, x)", lambda x: 2.0 + x),
+        ("torch.sub(2, x, alpha=3)", lambda x: torch.sub(2, x, alpha=3)),
+        ("torch.pow(-2.0, x)", lambda x: torch.pow(-2.0, x)),
+        ("x[[[0, 1], [1, 0]]]", lambda x: x[[0, 1], [1, 0]]),
+        ("x[0, 0].T", lambda x: x[0, 0]),
+    ],
+)
+def test_what_torch_takes_too(text, true):
+    x = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    trace = Program.parse(f"x = tensor({x.tolist()})\ny = {text}\nprint(y)").run()
+    assert trace.error is None and trace.printed[-1][-1] == repr(true(x))

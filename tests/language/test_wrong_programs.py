@@ -105,3 +105,16 @@ def test_these_run(text):
 def test_what_python_says_of_a_wrong_argument_is_said_in_words(call, said):
     trace = Program.parse(f"x, b = rand(3), rand(2, 3)\ny = {call}").run()
     assert trace.error.message.startswith(f"{call}, on shape") and trace.error.message.endswith(f": {said}.")
+
+
+@pytest.mark.parametrize("last", ["tensor([True, False])", "x[torch.tensor([True, False])]", "tensor(True)"])
+def test_answers_are_no_numbers(last):
+    """They became 1.0 and 0.0, and as places the rows 1 and 0, where torch chooses by them."""
+    assert "a tensor holds numbers" in Program.parse(f"x = rand(2, 3)\ny = {last}").run().error.message
+
+
+def test_float_of_a_tensor_is_no_way_around_the_tape():
+    """It was x.float(), to which a gradient flows; Python's gives a number."""
+    with pytest.raises(ProgramError, match=r"'float' is not known: x.item\(\) is the number in x"):
+        Program.parse("x = rand(2)\ny = float(x[0]) * x")
+    assert Program.parse("x = rand(2)\ny = x.float() * float('inf')").run().error is None
