@@ -339,7 +339,7 @@ def plain(text: str) -> str:
 
 def _short(name: str) -> str:
     """The end of a long name: `layers.0.in_proj_weight` and its neighbours begin alike."""
-    return name if len(name) <= 12 else f"…{name[-11:]}"
+    return name if len(name) <= 12 else f"…{name[-11:].removeprefix('.')}"
 
 
 def _nodes(nodes: list[Node]) -> dict:

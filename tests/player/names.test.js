@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { placesOfNames } from "../../simplegrad/view/player/names.js";
+import { ending, placesOfNames } from "../../simplegrad/view/player/names.js";
 
 const name = (i, x, y, figures = 0) => ({ i, x, y, r: 5.5, text: "v0", figures });
 const box = (x, y, r = 5.5) => [x - r, y - r, x + r, y + r];
@@ -40,4 +40,11 @@ test("it stays in the picture, below its circle or beside it", () => {
   assert.ok(placesOfNames([name(0, 100, 100)], [box(100, 100)], across).get(0).y < 95, "above, where that is free");
   const { x, y } = placesOfNames([name(0, 100, 100)], [box(100, 100)], across, picture).get(0);
   assert.ok(y >= 90 + 9 && x >= 0);
+});
+
+test("of a long name its end is shown, from a part of it on", () => {
+  assert.equal(ending("weight", 9), "weight");
+  assert.equal(ending("layers.0.in_proj_weight", 15), "…in_proj_weight");
+  assert.equal(ending("layers.0.norm1.weight", 14), "…norm1.weight");
+  assert.equal(ending("layers.0.weight", 2), "");
 });

@@ -84,3 +84,9 @@ class Grid {
     return sum;
   }
 }
+
+/** A name, or the end of it (`…in_proj_weight`): its neighbours begin alike; nothing where no letter would tell it from another. */
+export function ending(name, most) { return inLetters(name) <= most ? name : most < 3 ? "" : `…${name.slice(1 - most).replace(/^\./, "")}`; }
+
+/** How many letters of the usual width a text takes: these take half of one. */
+function inLetters(text) { return text.length - (text.match(/[.:|ijlft]/g) ?? []).length / 2; }

@@ -3,7 +3,9 @@
 import { ENTRY, EVENT, PASS, SOURCE, VALUE } from "./contract.js";
 import { Stop, html, pressable, set, setText } from "./dom.js";
 import { SUMS, VISITS, bisect, entryOf } from "./history.js";
+import { ending } from "./names.js";
 
+const LONGEST_NAMED = 17; // letters, in the table of gradients
 const ROW = 26, ALL_ROWS = 150, SPARE = 8;
 
 /** Rows of one height, in the flow; of a long list only those in sight are in the page. Where it is scrolled to is
@@ -284,7 +286,7 @@ class GradientsPart {
     const trace = this.panel.trace, id = trace.knownOrder[index], name = trace.values[id][VALUE.name];
     const alias = trace.aliases[name] ? ` (${trace.aliases[name]})` : "";
     const row = html("div", { class: "sg-row", role: "listitem", "data-name": name },
-      html("span", { class: "sg-chip" }), html("b", { class: "sg-name", title: name + alias }, name, html("i", {}, alias)),
+      html("span", { class: "sg-chip" }), html("b", { class: "sg-name", title: name + alias }, ending(name, LONGEST_NAMED), html("i", {}, alias)),
       html("span", { class: "sg-gradient" }), html("span", { class: "sg-shape" }), html("span", { class: "sg-numbers" }));
     const go = () => this.panel.player.goToTouching(this.panel.side, `v${id}`);
     row.addEventListener("click", go);

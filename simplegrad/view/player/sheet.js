@@ -3,7 +3,7 @@
 
 import { BOX, EDGE, NODE } from "./contract.js";
 import { setText, svg } from "./dom.js";
-import { placesOfNames } from "./names.js";
+import { ending, placesOfNames } from "./names.js";
 
 const FULL_PX = 42, FAR_PX = 30; // between two nodes: below that they are drawn smaller; without names and letters
 const NAME_PX = 6.2, LONGEST_NAME = 14; // a letter of a name; letters
@@ -237,9 +237,3 @@ function circle(x, y, r) { return `M${x - r},${y}a${r},${r} 0 1 1 ${2 * r},0a${r
 function rounded(x, y, a, b, r = Math.min(6, b / 2)) {
   return `M${x - a + r},${y - b}h${2 * (a - r)}q${r},0 ${r},${r}v${2 * (b - r)}q0,${r} ${-r},${r}h${-2 * (a - r)}q${-r},0 ${-r},${-r}v${-2 * (b - r)}q0,${-r} ${r},${-r}Z`;
 }
-
-/** A name, or the end of it (`…in_proj_weight`); nothing where no letter would tell it from another. */
-function ending(name, most) { return inLetters(name) <= most ? name : most < 3 ? "" : `…${name.slice(1 - most)}`; }
-
-/** How many letters of the usual width a text takes: these take half of one. */
-function inLetters(text) { return text.length - (text.match(/[.:|ijlft]/g) ?? []).length / 2; }
