@@ -15,7 +15,7 @@ import torch
 from simplegrad.torch_private import local_part
 from simplegrad.trace.nonfinite import kind_of_tensor
 
-SKIP, GIVES, PICKS, CHANGES, LEAVES, GRAD_MODE, SETS, MARK, APPLIES, RESERVES = range(10)
+SKIP, GIVES, PICKS, CHANGES, LEAVES, GRAD_MODE, SETS, MARK, APPLIES, RESERVES, SHARES = range(11)
 _SKIPPED = set(
     "size dim stride numel nelement storage_offset element_size is_contiguous is_floating_point is_complex is_pinned "
     "is_conj is_neg is_inference data_ptr backward get_device type_as_ __len__ __repr__ __format__ __hash__ __dir__ "
@@ -34,6 +34,7 @@ _FLOATS = {torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.co
 _norm = torch.linalg.vector_norm
 _new = tuple.__new__  # what a NamedTuple's own __new__ ends in, at a third of the time
 _Tensor, _Parameter = torch.Tensor, torch.nn.Parameter
+_NO_SHAPE = torch.Size(())
 
 
 class Known(NamedTuple):
@@ -82,6 +83,8 @@ def _sort(func: Callable, name: str) -> int:
         return RESERVES
     if name.endswith("_") and not name.endswith("__"):
         return CHANGES
+    if name == "data":
+        return SHARES
     is_getter = getattr(func, "__name__", "") == "__get__"
     skipped = name in _SKIPPED or (is_getter and name not in _READ) or func is torch.autograd.grad
     return SKIP if skipped else GIVES
@@ -209,6 +212,10 @@ class Tensors:
         if node is not None:
             node = (node._sequence_nr(), tensor.output_nr)
         try:
+            shape = tensor.shape
+        except RuntimeError:  # a lazy parameter has none yet
+            shape = _NO_SHAPE
+        try:
             address = tensor.data_ptr()
         except Exception:  # sparse, fake, or of a transform
             address = 0
@@ -226,7 +233,7 @@ class Tensors:
             reference, first = was[0], rows[was[1]].first
         else:
             reference = weakref.ref(tensor)
-        row = shape_of(tensor), tensor.dtype, needs, node, address, version, norm, flaw, is_given, first
+        row = shape, tensor.dtype, needs, node, address, version, norm, flaw, is_given, first
         rows.append(_new(Known, row))
         self.living[id(tensor)] = (reference, number)
         if address:
@@ -256,14 +263,6 @@ class Tensors:
             return None
         other = found[0]() if found is not None else None
         return found[1] if other is not None and other is not tensor else None
-
-
-def shape_of(tensor: torch.Tensor) -> torch.Size:
-    """() of a lazy parameter, which has none yet."""
-    try:
-        return tensor.shape
-    except RuntimeError:
-        return torch.Size(())
 
 
 def version_of(tensor: torch.Tensor) -> int:

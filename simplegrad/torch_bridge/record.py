@@ -32,6 +32,7 @@ from simplegrad.torch_bridge.operations import (
     PICKS,
     RESERVES,
     SETS,
+    SHARES,
     SKIP,
     SORTS,
     Tensors,
@@ -320,7 +321,7 @@ class TorchRecorder(Watcher):
             flawed = [number for number in outs if number >= first and rows[number].flaw]
             if sort == PICKS:
                 self.indexed.update(ins)
-            elif sort == LEAVES or (sort == GIVES and func.__name__ == "__get__" and func.__self__.__name__ == "data"):
+            elif sort in (LEAVES, SHARES):
                 self.tensors.may_change_unseen(args[0])
             filled = self._gradients_changed(sort, func, args) if sort in (SETS, CHANGES) else ()
             told = kwargs.get("reduction") if kwargs else None
