@@ -20,11 +20,11 @@ from ..engine import RawTensorError, Variable
 from ..engine.tape import current_tape
 from .case import Case
 from .code import SAID, Taken, identifier, lines_of, name_nodes
+from .errors import CompileError, UnfitError, UnknownSizeError
 from .forward import source_of_forward
 from .graph import SHAPE, SIZE, needed_for
 from .run import function_of, namespace
 from .shapes import LEVELS, Ranks, Shapes
-from .symbols import CompileError, UnfitError, UnknownSizeError
 from .text import source_of_text
 from .tracing import Expression, Source, source_of
 from .write import Writer

@@ -8,7 +8,8 @@ from dataclasses import replace
 from types import FunctionType, ModuleType
 
 from ..engine import TapeEntry, Variable, gradient_tape
-from .symbols import CompileError, Symbol, Thing
+from .errors import CompileError
+from .symbols import Symbol, Thing
 from .text import source_of_own
 from .tracing import Expression, Source, source_of
 

@@ -7,10 +7,9 @@ differentiates that is made of its graph in the same way, when a pass first need
 from __future__ import annotations
 
 from .code import Code, lines_of, name_nodes
-from .graph import SHAPE, SIZE, VALUE, Graph, Node
+from .graph import SHAPE, SIZE, VALUE, Graph, Node, shaped_like
 from .reverse import Body
 from .shapes import Shapes
-from .symbols import shaped_like
 from .tracing import Expression
 
 FEWEST = 6  # operations; an entry of its own costs as much as recording some five

@@ -240,3 +240,23 @@ def needed_for(results: Iterable[Node]) -> list[Node]:
             found.add(node)
             waiting.extend(node.nodes)
     return sorted(found, key=lambda node: node.number)
+
+
+def shaped_like(node: Node) -> Node:
+    """The earliest node that surely has the shape of this one."""
+    passed = []
+    while node.shaped is None and keeps_shape(node) and len(set(node.nodes)) == 1:
+        passed.append(node)
+        (node,) = set(node.nodes)
+    first = node.shaped or node
+    for each in passed:
+        each.shaped = first
+    return first
+
+
+def keeps_shape(node: Node) -> bool:
+    """Whether the result has the shape that the arguments broadcast to."""
+    if node.kind in (SIZE, SHAPE) or not node.args:
+        return False
+    op = operation(node.op)
+    return op.pointwise or op.alike

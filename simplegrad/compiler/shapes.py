@@ -10,9 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 
 from ..language.limits import check_time
-from .graph import CONSTANT, MASK, SHAPE, SIZE, VALUE, Node, flat, operation
+from .graph import CONSTANT, MASK, SHAPE, SIZE, VALUE, Node, flat, keeps_shape, operation
 from .run import function_of
-from .symbols import keeps_shape
 from .write import Writer
 
 

@@ -17,24 +17,8 @@ from ..engine.operators import called, is_default
 from ..ops import FUNCTIONS, METHODS, Op, Operators, UnsupportedError, choosing, named_operator, places, pointwise
 from ..ops.calls import sizes_of
 from ..ops.refused import advice, spelled
-from .graph import CONSTANT, MASK, SHAPE, SIZE, VALUE, Call, Graph, Node, flat, operation
-
-
-class CompileError(ValueError):
-    """What stands in the source cannot be compiled. The message says what came, and what to write instead."""
-
-
-class UnfitError(CompileError, RuntimeError):
-    """Inputs of shapes that the expression does not compute on. `told`: which step, and with what shapes; the message
-    says too what to do about it in Python, where something can be done."""
-
-    def __init__(self, told: str, to_do: str = ""):
-        self.told = told
-        super().__init__(f"{told} {to_do}".strip())
-
-
-class UnknownSizeError(CompileError):
-    """What stands in the source asks for a size, or how many dimensions there are: read it with that known."""
+from .errors import CompileError, UnfitError, UnknownSizeError
+from .graph import CONSTANT, MASK, SHAPE, SIZE, VALUE, Call, Graph, Node, flat, shaped_like
 
 
 class Thing:
@@ -327,26 +311,6 @@ def compares(op: Op) -> Callable:
         return op(self, *others)
 
     return method
-
-
-def shaped_like(node: Node) -> Node:
-    """The earliest node that surely has the shape of this one."""
-    passed = []
-    while node.shaped is None and keeps_shape(node) and len(set(node.nodes)) == 1:
-        passed.append(node)
-        (node,) = set(node.nodes)
-    first = node.shaped or node
-    for each in passed:
-        each.shaped = first
-    return first
-
-
-def keeps_shape(node: Node) -> bool:
-    """Whether the result has the shape that the arguments broadcast to."""
-    if node.kind in (SIZE, SHAPE) or not node.args:
-        return False
-    op = operation(node.op)
-    return op.pointwise or op.alike
 
 
 def undetached(x):

@@ -17,8 +17,9 @@ from ..language.parse import Parsed, parse
 from ..language.rewrite import written
 from ..ops import FUNCTIONS, METHODS
 from ..trace import LimitError
+from .errors import CompileError, UnknownSizeError
 from .graph import Graph, Node, needed_for
-from .symbols import CompileError, Mask, Shape, Size, Symbol, Thing, UnknownSizeError, bare
+from .symbols import Mask, Shape, Size, Symbol, Thing, bare
 from .tracing import Expression, Known, Source, parameters_of, result_node
 
 LIMITS = Limits(text=20_000, statements=5_000, elements=1_000)  # elements: of a constant that stands in the text

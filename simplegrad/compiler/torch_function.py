@@ -11,10 +11,10 @@ import torch
 from ..ops import TABLE, Op
 from .case import Case
 from .code import Code, function_name, lines_of
+from .errors import CompileError
 from .reverse import Differentiated
 from .run import module_of
 from .shapes import LEVELS, Ranks, Unknown
-from .symbols import CompileError
 
 MOST_PATTERNS = 8  # with more patterns than these, only that of a first backward gets a body of its own
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 import torch
 
 from ..ops import UnsupportedError
+from .errors import CompileError, UnfitError, UnknownSizeError
 from .graph import Graph, KnownShapes, Node
-from .symbols import CompileError, Mask, Shape, Size, Symbol, Thing, UnfitError, UnknownSizeError, Weights
+from .symbols import Mask, Shape, Size, Symbol, Thing, Weights
 
 
 @dataclass(eq=False)

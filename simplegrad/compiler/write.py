@@ -12,8 +12,8 @@ from simplegrad.locks import cached_property
 
 from ..ops import Op
 from ..ops.pointwise import STEPS
-from .graph import CONSTANT, MASK, SHAPE, SIZE, Call, Node, operation
-from .symbols import CompileError, shaped_like
+from .errors import CompileError
+from .graph import CONSTANT, MASK, SHAPE, SIZE, Call, Node, operation, shaped_like
 
 _FACTORS = ("add", "sub", "mul", "div")  # where a number costs torch more than a tensor
 _SIZES = {"size_add": "{} + {}", "size_sub": "{} - {}", "size_mul": "{} * {}"}

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from ..compiler import CompiledAggregate, CompileError, compile_aggregate
-from ..compiler.symbols import UnfitError
+from ..compiler.errors import UnfitError
 from ..language import DEFAULT_LIMITS, ProgramError, pack, unpack
 from ..language.limits import Guard, watched_by
 from ..language.starter import own_program

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from simplegrad import Tape, Variable, check, compile_aggregate
-from simplegrad.compiler.symbols import CompileError
+from simplegrad.compiler import CompileError
 
 EXAMPLE = torch.rand(2, 3, 4), torch.rand(4, 5)
 

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from simplegrad import Tape, Variable, check, compile_aggregate, grad
+from simplegrad.compiler import CompileError
 from simplegrad.compiler import fused as fused_module
-from simplegrad.compiler.symbols import CompileError
 
 M, IMAGE = (3, 4), (1, 2, 4, 4)
 
