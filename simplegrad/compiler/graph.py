@@ -174,11 +174,12 @@ class Graph:
         return {each.text: each.tensor for each in self.captured.values() if each.text.startswith("_given")}
 
     def unspread(self, op: str, args: tuple) -> tuple:
-        """A gradient that was spread need not be where the operation spreads it anyway."""
+        """A gradient that was spread need not be where the operation spreads it anyway. But without dimensions it would
+        take the dtype of what stands beside it, which may be less precise: ones and zeros of a condition are."""
         if op in ("mul", "div", "scaled") and self.shapes is not None and self.shapes.has_sizes:
             g, other = args
             if isinstance(g, Node) and g.op == "expand" and isinstance(other, Node) and other.kind in (VALUE, CONSTANT):
-                return (g.args[0], other) if self.shapes.same(g, other) else args
+                return (g.args[0], other) if self.shapes.rank(g.args[0]) and self.shapes.same(g, other) else args
         return args
 
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 import simplegrad
 import simplegrad.compiler.fused as fused_module
-from simplegrad import Tape, Variable, check, compile_aggregate
+from simplegrad import Tape, Variable, check, compile_aggregate, grad
 
 from .cases import M, V, assert_same, climbed, inputs_of
 
@@ -121,3 +121,15 @@ def test_what_asks_for_a_dtype_is_compiled_for_each():
         with Tape():
             made = compiled(Variable.constant(torch.ones(5, dtype=dtype)))
         assert made.dtype == torch.float64 and made.value[0].item() == torch.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("text", ["((x > 0.5) * x.sin()).sum()", "((x > 0.5) * x.sin()).mean()", "(x * ones(5)).sum()"])
+def test_a_condition_as_numbers_makes_nothing_less_precise(text, fused):
+    """Its ones and zeros are float32, and a gradient without dimensions would have become so beside them."""
+    compiled, x = compile_aggregate(text, fused=fused), torch.rand(5, dtype=torch.float64)
+    with Tape():
+        a = Variable.constant(x)
+        (expected,) = grad(compiled.reference(a) * 0.1, [a])
+        (got,) = grad(compiled(a) * 0.1, [a])
+        assert torch.equal(got.value, expected.value)
