@@ -446,6 +446,7 @@ _FAST |= {f"__{name}__": compare(f"__{name}__") for name in ("lt", "le", "gt", "
 
 
 for _name, _method in _FAST.items():
+    _method.__name__ = _method.__qualname__ = _name  # which messages say
     setattr(Variable, _name, _method)
 
 

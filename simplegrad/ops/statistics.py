@@ -11,7 +11,7 @@ import torch
 
 from . import reductions
 from .calls import Dim, UnsupportedError, as_dtype, called, chosen, composed, dims_of, formula, raw, values_of
-from .choosing import masked, where
+from .choosing import masked, scaled, where
 
 # --- variances and norms -----------------------------------------------------------------------------------------
 
@@ -125,19 +125,20 @@ _median, _nanmedian = with_places("median"), with_places("nanmedian")
 @composed
 def median(x, dim: int | None = None, keepdim: bool = False) -> Any:
     """The lower of the two in the middle; along `dim`, (values, indices)."""
-    return evenly(x, values_of(x).median()) if dim is None else _median(x, dim, keepdim)
+    return evenly(x, torch.median(values_of(x))) if dim is None else _median(x, dim, keepdim)
 
 
 @composed
 def nanmedian(x, dim: int | None = None, keepdim: bool = False) -> Any:
-    return evenly(x, values_of(x).nanmedian()) if dim is None else _nanmedian(x, dim, keepdim)
+    return evenly(x, torch.nanmedian(values_of(x))) if dim is None else _nanmedian(x, dim, keepdim)
 
 
-def evenly(x, value: torch.Tensor):
+def evenly(x, value):
     """This value, as the mean of all elements that have it: they share its gradient."""
     found = values_of(x)
-    among = found.isnan() if value.isnan() else found == value
-    return where(among, x, 0.0).sum() / int(among.sum())
+    others = (found != value) & ~(torch.isnan(found) & torch.isnan(value))
+    count = torch.ones_like(found).masked_fill(others, 0).sum()
+    return scaled(masked(x, others).sum(), 1 / count)
 
 
 @composed

@@ -53,6 +53,7 @@ def test_sizes_that_decide_are_those_of_the_call():
         "zeros_like(x) + x * ones_like(x)",
         "x % 0.3",
         "x.softmax(axis=0)",
+        "x.median() * x + x.nanmedian()",
     ],
 )
 def test_texts(text):
