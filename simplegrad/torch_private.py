@@ -215,17 +215,20 @@ is_wrapped: Callable[[torch.Tensor], bool] = _private(
 TorchDispatchMode: type = _private("utils._python_dispatch.TorchDispatchMode", CHECK_FUNCTION, instead=Absent)
 _dispatch_depth: Callable[[], int] = _private("_C._len_torch_dispatch_stack", instead=lambda: 0)
 _pop_dispatch: Callable | None = _private("_C._pop_torch_dispatch_stack")
+_function_depth: Callable[[], int] = _private("_C._len_torch_function_stack", instead=lambda: 0)
 
 
 @contextmanager
-def dispatch_modes_as_before() -> Iterator[None]:
+def modes_as_before() -> Iterator[None]:
     """Ctrl-C may come inside of torch's own code that takes a mode on or off, and the mode stay for good."""
-    depth = _dispatch_depth()
+    dispatch, function = _dispatch_depth(), _function_depth()
     try:
         yield
     finally:
-        while _pop_dispatch is not None and _dispatch_depth() > depth:
+        while _pop_dispatch is not None and _dispatch_depth() > dispatch:
             _pop_dispatch(None)
+        while _pop_mode is not None and _function_depth() > function:
+            _pop_mode()
 
 
 # -- modules: what each of them holds, and what is called with it --------------------------------------------------

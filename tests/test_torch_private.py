@@ -337,6 +337,6 @@ class Interrupted(torch_private.TorchDispatchMode):
 
 def test_no_dispatch_mode_stays_where_it_is_interrupted():
     depth = torch._C._len_torch_dispatch_stack()
-    with pytest.raises(KeyboardInterrupt), torch_private.dispatch_modes_as_before(), Interrupted():
+    with pytest.raises(KeyboardInterrupt), torch_private.modes_as_before(), Interrupted():
         pass
     assert torch._C._len_torch_dispatch_stack() == depth

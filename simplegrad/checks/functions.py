@@ -10,6 +10,7 @@ import torch
 
 from ..torch_private import CHECK, CHECK_FUNCTION, needs, tree_flatten, tree_unflatten
 from ..trace import Trace
+from .causes import unwritten
 from .clauses.half import grossly_wrong
 from .clauses.ownership import ownership
 from .clauses.reference import beside_reference
@@ -126,7 +127,7 @@ def judge_once(
         if problem.is_rounded and reference is None:
             tell_steps(problem, report)
     report.measure = measured(problem, fn, inputs, order)
-    report.findings = explained_once(report)
+    report.findings = unwritten.told(judging.rules, explained_once(report))
     in_words_of_operators(report, judging.rules)
     return 0
 

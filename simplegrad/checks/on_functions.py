@@ -21,7 +21,7 @@ from .clauses.forward_mode import forward_mode
 from .clauses.layouts import layouts
 from .clauses.operators import operators
 from .clauses.solver import is_solver
-from .clauses.surrogate import told_by_itself
+from .clauses.surrogate import hands_on, told_by_itself
 from .declared import is_surrogate
 from .diagnosis import DIFFERENT_RUNS, diagnosed, refused
 from .measure.answer import Answer
@@ -119,6 +119,10 @@ class OnFunctions(Judging):
             report.tell(2, NOT_TRIED, f"{rule.name} iterates, and backward is right for where that ends, nearly")
             self.unverified(by_numbers.nearly_right(rule, found), rule.name)
             self.surrogates[rule.name] = "it iterates"
+        elif hands_on(there, [there.made.index(look.output) for look in found.wrong]):
+            report.tell(2, NOT_TRIED, f"{rule.name} returns what it was given")
+            self.unverified(by_numbers.handed_on(rule.name, found), rule.name)
+            self.surrogates[rule.name] = "it returns what it was given"
         elif self.is_bare or not self.is_constrained(rule, Forward(rule), 1):
             report.tell(2, BROKEN, rule.name)
             if told:

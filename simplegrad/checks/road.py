@@ -376,7 +376,13 @@ def explained_once(report: Report) -> list[Finding]:
 
     born = [each for each in faults if each.code == "nonfinite_gradient"]
     again = {id(each) for each in born[:-1] if (each.entry, each.order) == (born[-1].entry, born[-1].order)}
-    return [each for each in report.findings if not is_known(each) and id(each) not in again]
+    left = [each for each in report.findings if not is_known(each) and id(each) not in again]
+    return list({_said(each): each for each in reversed(left)}.values())[::-1]
+
+
+def _said(finding: Finding) -> tuple:
+    """What is the same for two calls of one Function that have the same fault."""
+    return finding.code, finding.sentence, finding.read_at, finding.made_at, finding.order
 
 
 def at_order(findings: list[Finding], chosen: Any, order: int) -> list[Finding]:

@@ -121,15 +121,35 @@ def goes_into(at: Place, others: Iterable[Place]) -> bool:
     """Whether a name that a statement binds is read in one of the others."""
     node = statement_at(at.file, at.first)
     names = _targets(node) if isinstance(node, ASSIGNMENTS) else set()
-    readers = [each for each in (statement_at(other.file, other.first) for other in others) if each is not None]
-    read = {n.id for each in readers for n in ast.walk(each) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
-    return bool(names & read)
+    return any(names & names_read(other) for other in others)
 
 
-def is_alias(at: Place) -> bool:
-    """Whether a statement gives another name to what has one."""
+def is_alias(at: Place, code: types.CodeType) -> bool:
+    """Whether a statement gives another name to what has one, in the function or around it."""
     node = statement_at(at.file, at.first)
-    return isinstance(node, ast.Assign) and isinstance(node.value, ast.Name)
+    value = node.value if isinstance(node, ast.Assign) else None
+    root = value
+    while isinstance(root, ast.Attribute):
+        root = root.value
+    return isinstance(root, ast.Name) and (root is value or root.id not in code.co_varnames)
+
+
+def names_read(at: Place) -> set[str]:
+    """Names that a statement reads."""
+    node = statement_at(at.file, at.first)
+    read = ast.walk(node) if node is not None else ()
+    return {n.id for n in read if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+
+
+def writing(code: types.CodeType, at: Place) -> Iterator[ast.stmt]:
+    """Statements that set elements of what the statement at this place binds."""
+    made = statement_at(code, at.first)
+    names = _targets(made) if isinstance(made, ast.Assign) else set()
+    for node in statements(code):
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        roots = (each.value for each in targets if isinstance(each, ast.Subscript))
+        if any(isinstance(root, ast.Name) and root.id in names for root in roots):
+            yield node
 
 
 def only_passes_on(at: Place) -> bool:

@@ -55,26 +55,42 @@ class Accused:
             self.chosen[slot] = self.likeliest_of(plain, slot)
         return self.chosen[slot]
 
-    def rival_of(self, slot: int) -> Repair | None:
-        """One in another statement, close by, that is as likely: a plainer one than what the numbers speak for, one of
-        two where the other statement computes what only looks right, one that nothing tells apart."""
+    def rivals_of(self, slot: int) -> list[Repair]:
+        """Those in other statements that are as likely: a plainer one than what the numbers speak for, one of two where
+        the other statement computes what only looks right, those that nothing tells apart."""
         found, plain = self.repair_of(slot), self.plainest_of(slot)
         places = {each.place for each in plain}
         if found is None or len(places) == 1:
-            return None
+            return []
         others = [each for each in plain if each.place != found.place]
         is_doubtful = len(places) == 2 and bool(places & self.right_statements)
-        rival = next((each for each in others if self.is_tied(each, found, slot)), None) or next(
-            (each for each in others if each.suspicion and (is_doubtful or each.rank < found.rank)), None
-        )
-        return rival if rival is not None and source.together([found.place, rival.place]) else None
+        tied = [each for each in others if self.is_tied(each, found, slot)]
+        plainer = [each for each in others if each.suspicion and (is_doubtful or each.rank < found.rank)]
+        return list({each.place: each for each in reversed(tied or plainer[:1])}.values())[::-1]
 
     def is_tied(self, one: Repair, other: Repair, slot: int) -> bool:
         """Whether neither the change, nor the statement, nor the run tells the two apart."""
-        if (one.rank, one.suspicion) != (other.rank, other.suspicion) or one.place in self.right_statements:
+        if one.rank != other.rank or one.place.text.strip() in self.forward_texts:
             return False
-        likely = None if one.place.text.strip() in self.forward_texts else self.culprit_of(slot)
-        return likely is not None and not (likely.is_sure and likely.statement == other.place)
+        if not one.inserts and (one.suspicion != other.suspicion or one.place in self.right_statements):
+            return False
+        likely = self.culprit_of(slot)
+        return likely is None or not (likely.is_alone_sure and likely.statement == other.place)
+
+    def doubtful(self, slot: int) -> set[Place]:
+        """The other statements that could be wrong as well as the one that a repair of this gradient changes: those of
+        its rivals; and where it is a number, another branch, or would have to be put in, those that the run speaks for.
+        """
+        found, places = self.repair_of(slot), {each.place for each in self.rivals_of(slot)}
+        if found is None or not (found.inserts or found.is_branch) or len(self.ran.notes) > MOST_NOTES:
+            return places
+        likely = self.culprit_of(slot)
+        if likely is None:
+            return places
+        places |= likely.scaled if found.is_number else set()
+        if likely.statement == found.place:
+            return places | (likely.others or set())
+        return places | ({likely.statement} if likely.is_sure or found.is_branch else set())
 
     def plainest_of(self, slot: int) -> list[Repair]:
         of_all = [each for each in self.repairs if each.slots.issuperset(self.joint.wrong)]
@@ -113,14 +129,16 @@ class Accused:
 
     @cached_property
     def calling(self) -> set[Place]:
-        """Statements of backward that call other functions of the person's: what is wrong may stand in there."""
-        return {note.site.statement_of(0) for note in self.ran.notes if len(note.site.calls) > 1}
+        """Statements of backward that call other functions of the person's, in which it may go wrong: not in one that
+        forward calls too."""
+        right = Search(self.joint, self.joint.wrong).of_forward
+        deep = [note.site for note in self.ran.notes if len(note.site.calls) > 1]
+        return {site.statement_of(0) for site in deep if site.calls[1][0] not in right}
 
     def place_of(self, slot: int) -> Place | None:
         """The statement that makes the gradient of an input wrong."""
         if slot in self.joint.wrong and (repaired := self.repair_of(slot)) is not None:
-            rival = self.rival_of(slot)
-            return repaired.place if rival is None else source.together([repaired.place, rival.place])
+            return source.together({repaired.place, *self.doubtful(slot)})
         found = self.culprit_of(slot)
         if found is None or not found.is_sure:
             return self.only_statement

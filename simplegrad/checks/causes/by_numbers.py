@@ -51,6 +51,14 @@ def nearly_right(rule: Rule, found: Answer) -> str:
     )
 
 
+def handed_on(name: str, found: Answer) -> str:
+    """Of one that gives a gradient to an input which what it returns does not depend on."""
+    return (
+        f"forward of {name} returns one of its arguments as it came, and backward gives gradients to others: along one "
+        f"random direction, {numbers_of(found)}. Whether that is right depends on how its caller made that argument."
+    )
+
+
 def other_gradient(name: str, found: Answer, reason: str) -> Finding:
     """The gradient is another than forward's derivative, and meant so."""
     return Finding(

@@ -54,6 +54,7 @@ class Culprit:
     slots: tuple[int, ...] = ()
     is_alone: bool = True  # no other statement is known whose value, changed, would do as well
     others: frozenset[Place] | None = frozenset()  # statements that could be wrong as well; None where it is not known
+    scaled: frozenset[Place] = frozenset()  # statements that a constant factor would put right
 
     @property
     def is_sure(self) -> bool:
@@ -63,10 +64,16 @@ class Culprit:
             return False  # what is missing may be missing where it is added to
         if self.how in CONFIRMED:
             return self.place is not None
+        is_vouched = self.others is not None and not self.others  # what it only puts together is right
         is_last = self.suspect is None or (
-            self.suspect.is_final and self.suspect.computes and not self.suspect.is_shared
+            self.suspect.is_final and (self.suspect.computes or is_vouched) and not self.suspect.is_shared
         )
         return is_last and self.is_alone and self.place is not None
+
+    @property
+    def is_alone_sure(self) -> bool:
+        """Whether it is named, and no other statement with it."""
+        return self.is_sure and not self.others
 
     @property
     def place(self) -> Place | None:
@@ -133,12 +140,55 @@ def named(search: Search, shared: bool = False) -> Culprit | None:
     others = [s for s in suspects if s.statement != likely.statement and could_be_wrong(s)]
     is_alone = not others and not search.is_spent
     word = how(search, likely)
-    if word == "meaning":
-        doubtful = frozenset(s.statement for s in suspects[:best] if is_open(search, s)) - {likely.statement}
-    else:
+    doubtful = in_doubt(search, suspects, likely, word)
+    scaled = frozenset(s.statement for s in suspects if s.factor is not None and s.computes)
+    return Culprit(likely.statement, word, likely, tuple(search.wrong), is_alone, doubtful, scaled)
+
+
+def in_doubt(search: Search, suspects: list[Suspect], likely: Suspect, word: str) -> frozenset[Place] | None:
+    """The other statements that could be wrong as well as the likely one; None where they are not known."""
+    if word == "zero":
+        return None if is_of_zeros(search, likely) else frozenset()
+    if word not in CONFIRMED:
         leading = {likely.site.statement_of(level) for level in range(len(likely.site.calls))}  # by calls
-        doubtful = frozenset() if word in CONFIRMED else unvouched(search, suspects, leading)
-    return Culprit(likely.statement, word, likely, tuple(search.wrong), is_alone, doubtful)
+        return unvouched(search, suspects, leading)
+    found = equals(search, suspects, likely) if word in ("factor", "missing", "meaning") else set()
+    if word == "meaning":
+        before = suspects[: suspects.index(likely)]
+        found |= {s.statement for s in before if is_open(search, s) or is_partial_for_another(s)}
+    return frozenset(found - {likely.statement})
+
+
+def is_of_zeros(search: Search, suspect: Suspect) -> bool:
+    """Whether its zeros come from a value that an earlier statement gave: they need not be wrong here."""
+    ran = search.bases[0]
+    names = source.names_read(suspect.statement)
+    return any(_is_nothing(ran.locals.get(name)) and id(ran.locals[name]) not in ran.given for name in names)
+
+
+def _is_nothing(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.is_floating_point() and not bool(value.detach().any())
+
+
+def equals(search: Search, suspects: list[Suspect], likely: Suspect) -> set[Place]:
+    """Statements whose value the same change would put right: a factor may be missing anywhere along a product. Where
+    the likely one has no meaning as it is, and just one as it would have to be, that tells them apart."""
+    if likely.meaning is None and accuses(likely) and likely.is_meant_exactly:
+        return set()
+    factor = likely.factor
+    mend = likely.mend if factor is None else lambda k, v: v * factor
+    if mend is None:
+        return set()
+    able = [s for s in suspects if s.computes and not s.is_alias and s.statement != likely.statement]
+    able = [s for s in able if s.is_final or s.meaning is None]
+    return {s.statement for s in able if search.takes(s, mend)}
+
+
+def is_partial_for_another(suspect: Suspect) -> bool:
+    """Whether it holds one part of a derivative where just another, or a whole gradient, would do: a term may be
+    missing."""
+    is_part = suspect.meaning is not None and suspect.meaning.kind == "partial"
+    return is_part and suspect.is_meant_exactly and suspect.meant.kind in ("partial", "gradient")
 
 
 def is_open(search: Search, suspect: Suspect) -> bool:
@@ -152,10 +202,11 @@ def unvouched(search: Search, suspects: list[Suspect], but: set[Place]) -> froze
     which no other value is sought for."""
     if search.is_loop:
         return None
-    seen = {site.statement for site in flowing(search.bases[0])}
+    base = search.bases[0]
+    seen = {site.statement for site in flowing(base) if not isinstance(last_value(base, site), int | float)}
     doubtful = {s.statement for s in suspects if s.meaning is None and not s.is_given}
-    for place in {source.place(search.code, line) for line in search.bases[0].lines} - seen:
-        does_any = operations_of(search.code, place.first, place.last) or source.is_alias(place)
+    for place in {source.place(search.code, line) for line in base.lines} - seen:
+        does_any = operations_of(search.code, place.first, place.last) or source.is_alias(place, search.code)
         if does_any and source.goes_into(place, {*but, *doubtful}):
             doubtful.add(place)
     return frozenset(doubtful - but)

@@ -69,7 +69,7 @@ def with_lines(rule: Rule, findings: list[Finding]) -> list[Finding]:
     def sharper(finding: Finding) -> Finding:
         if finding.code != "not_linear" or finding.entry != case.name:
             return finding
-        return told or replace(finding, read_at=at or finding.read_at)
+        return told or replace(finding, read_at=at if case.repairs else at or finding.read_at)
 
     return [sharper(finding) for finding in findings]
 
@@ -78,12 +78,12 @@ def with_lines(rule: Rule, findings: list[Finding]) -> list[Finding]:
 
 
 def nonfinite(case: Case) -> list[Finding]:
-    """A gradient that is no number where the right one is."""
+    """A gradient that is no number where the right one is: of another value than the one that is meant, maybe."""
     sample = next((s for s in case.joint.each if any(map(_is_nonfinite, s.returned))), None)
     if sample is None:
         return []
     slots = [i for i, g in enumerate(sample.returned) if _is_nonfinite(g) and not _is_nonfinite(sample.truth[i])]
-    return [nonfinite_finding(case, sample, slots)] if slots else []
+    return (misnamed(case) or [nonfinite_finding(case, sample, slots)]) if slots else []
 
 
 def nonfinite_finding(case: Case, sample: Sample, slots: list[int]) -> Finding:
@@ -372,16 +372,18 @@ def of_statement(case: Case, i: int) -> Finding:
         i,
         read_at=case.place_of(i),
         explanation=words,
-        fix=repaired.statement if repaired and case.rival_of(i) is None else "",
+        fix=repaired.statement if repaired and not case.doubtful(i) else "",
     )
 
 
 def _because(case: Case, i: int) -> str:
     repaired = case.repair_of(i)
     if repaired is not None:
-        rival = case.rival_of(i)
-        other = f"; or {place_in_words(rival.place)}: {rival.said}" if rival is not None else ""
-        return f". It goes wrong {place_in_words(repaired.place)}: {repaired.said}{other}."
+        rivals, doubtful = case.rivals_of(i), case.doubtful(i) - {repaired.place}
+        others = "".join(f"; or {place_in_words(each.place)}: {each.said}" for each in rivals)
+        unsaid = sorted(doubtful - {each.place for each in rivals}, key=lambda each: each.first)
+        others += "".join(f"; what is wrong may also stand {place_in_words(each)}" for each in unsaid)
+        return f". It goes wrong {place_in_words(repaired.place)}: {repaired.said}{others}."
     found = case.culprit_of(i)
     if found is None or not found.is_sure:
         if case.only_statement is not None:

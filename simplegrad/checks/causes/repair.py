@@ -25,14 +25,16 @@ from ..measure.numbers import in_one_row, is_floating, plain
 from ..report import Place
 from ..subjects.alone import Ran
 from .meanings import equal
-from .rewriting import Change, Spot, changes_of
+from .rewriting import Change, Solved, Spot, changes_of
 from .samples import Samples
 from .suspects import ARRANGE, stirred
 
 MOST_TRIED, IN_LOOPS = 600, 200  # changes of one backward; of one that takes long to run
 LONG = 1e-3  # seconds
 LONGEST = 5.0  # seconds of work, whatever is tried
+FEW_DIGITS = 2
 ENOUGH = 12  # changes that repair it
+INSERTED = 2  # from this rank on something is put in
 PLAIN = 1  # up to this rank all are tried: a sign can be put right in several places
 
 STIR = "_stirred"
@@ -52,6 +54,18 @@ class Repair:
     slots: frozenset[int]
     rank: int = 0
     suspicion: int = 1  # how much the statement, as it stands, is one that may be wrong
+    is_number: bool = False  # a number is what was solved for
+
+    @property
+    def inserts(self) -> bool:
+        """Whether it puts something in, or a number that is not plain: that could be done in many places."""
+        is_longer = self.rank >= INSERTED and self.before in self.after
+        return is_longer or (self.is_number and not is_plain_number(self.after))
+
+    @property
+    def is_branch(self) -> bool:
+        """Whether it takes another branch, which may be right for reasons of its own."""
+        return self.rank >= INSERTED and self.statement.startswith(("if ", "while "))
 
     @property
     def said(self) -> str:
@@ -117,7 +131,8 @@ class Trying:
                 if slots:
                     at = source.place(self.code, change.statement.lineno)
                     text = written(change.statement)
-                    found.append(Repair(at, *change.said, text, slots, change.rank, suspicion))
+                    is_number = isinstance(change, Solved)
+                    found.append(Repair(at, *change.said, text, slots, change.rank, suspicion, is_number))
                     known[id(change.statement)] = known.get(id(change.statement), frozenset()) | slots
                     yield found[-1]
 
@@ -180,6 +195,8 @@ class Trying:
     def stirred(self, value: Any) -> Any:
         """Another value of the same kind, where it is of a kind that a gradient is computed with."""
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if isinstance(value, torch.Tensor) and value.requires_grad:
+            return 1.37 * stirred(value)  # of what is differentiated the slope is what counts
         if is_number or is_floating(value) or (isinstance(value, torch.Tensor) and value.dtype == torch.bool):
             return stirred(value)
         self.is_stirred = False
@@ -216,6 +233,11 @@ class Trying:
                 rows.append(torch.view_as_real(apart).flatten() if apart.is_complex() else apart)
             return in_one_row(rows).double()
         return None
+
+
+def is_plain_number(text: str) -> bool:
+    """Whether a text is a number of few digits."""
+    return len(text.strip("-").replace(".", "").strip("0")) <= FEW_DIGITS
 
 
 def written(statement: ast.stmt) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dis
 import functools
 import types
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +42,7 @@ class Suspect:
     level: int = -1  # how deep in the calls from backward its statement is looked for
     computes: bool = True  # its statement does more than arrange what is there
     missing: str = ""  # what is missing in it, in words: a term or a factor that is known elsewhere in the run
+    mend: Callable[[int, Any], Any] | None = None  # by sample and value: what puts in what is missing or meant
 
     @property
     def statement(self) -> Place:

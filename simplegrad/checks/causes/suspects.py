@@ -261,6 +261,7 @@ class Search:
                         return
         if found is not None:
             suspect.meant, suspect.is_meant_exactly = found[0], True
+            suspect.mend = _by_ratio(suspect.values, [each.value for each in found])
 
     def _find_mask(self, suspect: Suspect) -> None:
         """Whether it should hold just where the right gradient is something."""
@@ -293,15 +294,20 @@ class Search:
                 suspect.missing = f"the term {name}"
             elif is_part:
                 continue
-            elif needed.is_met_by(needed.found * other) and self._takes_joined(suspect, lambda v, x: v * x, values):
+            elif needed.is_met_by(needed.found * other) and self._takes_joined(suspect, torch.mul, values):
                 suspect.missing = f"the factor {name}"
-            elif needed.is_met_by(needed.found / other) and self._takes_joined(suspect, lambda v, x: v / x, values):
+            elif needed.is_met_by(needed.found / other) and self._takes_joined(suspect, torch.div, values):
                 suspect.missing = f"the divisor {name}"
             if suspect.missing:
                 return
 
     def _takes_joined(self, suspect: Suspect, join: Callable, values: list[torch.Tensor]) -> bool:
-        return self.repaired_by(suspect.site, lambda k: lambda v: join(v, values[k].reshape(v.shape)))
+        suspect.mend = lambda k, v: join(v, _shaped(values[k], v))
+        return self.takes(suspect, suspect.mend)
+
+    def takes(self, suspect: Suspect, mend: Callable[[int, Any], Any]) -> bool:
+        """Whether this change of its value repairs the gradients."""
+        return self.repaired_by(suspect.site, lambda k: lambda v: mend(k, v))
 
     def _others(self, suspect: Suspect) -> Iterator[tuple[str, list[torch.Tensor]]]:
         """What could be missing: (its name, its value at each sample)."""
@@ -343,6 +349,15 @@ class Search:
                 return None
         is_one = c is not None and (not math.isfinite(c) or c == 0 or abs(c - 1) <= 1e-6)
         return None if is_one else c
+
+
+def _by_ratio(values: list[torch.Tensor], meant: list[torch.Tensor]) -> Callable[[int, Any], Any]:
+    """What makes of the values those that are meant, as factors: for other values too."""
+    return lambda k, v: v * _shaped(meant[k].reshape(values[k].shape) / values[k], v)
+
+
+def _shaped(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    return x.reshape(like.shape) if x.numel() == like.numel() else x
 
 
 def solved_factor(at: Callable[[float], torch.Tensor], truth: torch.Tensor) -> float | None:

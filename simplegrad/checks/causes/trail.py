@@ -112,10 +112,11 @@ def followed(
         changes: site -> the value put in place of the one computed there, each time.
         lines: also see what is bound to names. Without it only operations of PyTorch are seen: quicker.
 
-    A run with changes of operations alone notes nothing.
+    A run with changes of operations alone, or of names alone, notes nothing.
     """
-    if changes and not any(site.name for site in changes):
-        with Changed(codes, owner, changes):
+    if changes and len({bool(site.name) for site in changes}) == 1:
+        is_named = any(site.name for site in changes)
+        with Renamed(codes, owner, changes) if is_named else Changed(codes, owner, changes):
             return Ran(run(), [])
     trail = Trail(codes, owner, changes or {})
     watch = Names(trail) if lines else None
@@ -272,15 +273,47 @@ class Names(Watch):
                 self.bound[name] = source.place(frame.f_code, line)
 
     def _note(self, frame: types.FrameType, name: str, value: Any) -> Any:
-        calls = (*self.trail.calls(frame.f_back), (frame.f_code, self.lines[frame]))
-        site = Site(calls, 0, name)
-        change = self.trail.changes.get(site)
-        if change is not None:
-            with DisableTorchFunction():
-                value = change(copy_of(value))
+        value = self._changed(frame, name, value)
         if len(self.trail.notes) < MOST:
-            self.trail.notes.append(Note(site, "=", copy_of(value), made=value))
+            self.trail.notes.append(Note(self._site(frame, name), "=", copy_of(value), made=value))
         return value
+
+    def _site(self, frame: types.FrameType, name: str) -> Site:
+        return Site((*self.trail.calls(frame.f_back), (frame.f_code, self.lines[frame])), 0, name)
+
+    def _changed(self, frame: types.FrameType, name: str, value: Any) -> Any:
+        change = self.trail.changes.get(self._site(frame, name)) if self.trail.changes else None
+        if change is None:
+            return value
+        with DisableTorchFunction():
+            return change(copy_of(value))
+
+
+class Renamed(Names):
+    """Only changes what is bound to some names, and notes nothing."""
+
+    def __init__(self, codes: Collection[types.CodeType], owner: Owner, changes: dict[Site, Change]) -> None:
+        super().__init__(Trail(codes, owner, changes))
+        self.names = {(site.code, site.name) for site in changes}
+        self.followed = {code for code, _ in self.names}
+
+    def _called(self, frame: types.FrameType, event: str, arg: Any) -> Callable | None:
+        return super()._called(frame, event, arg) if frame.f_code in self.followed else None
+
+    def _line(self, frame: types.FrameType, event: str, arg: Any) -> Callable:
+        if event in ("line", "return"):
+            self._bound_in(frame)
+            self.lines[frame] = frame.f_lasti
+        return self._line
+
+    def _bound_in(self, frame: types.FrameType) -> None:
+        seen, held, code = self.seen[frame], frame.f_locals, frame.f_code
+        for name in [name for of, name in self.names if of is code and name in held]:
+            value = held[name]
+            if seen.get(name) != id(value) and carries(value):
+                held[name] = value = self._changed(frame, name, value)
+            seen[name] = id(value)
+            self.trail.known[id(value)] = value  # kept alive, so that no other object gets its id
 
 
 @functools.lru_cache(maxsize=256)

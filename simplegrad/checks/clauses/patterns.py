@@ -13,7 +13,7 @@ from ..report import Finding, Place
 from ..subjects.subject import Gradients, Rule
 from ..tape.questions import MOST_OUTPUTS
 from ..words import said_by, said_within
-from .steps import returned_at, watched
+from .steps import is_same, parting_by_none, returned_at, stepped, watched
 
 TOLERANCE = {64: 1e-9, 32: 1e-4}
 
@@ -55,9 +55,15 @@ def _first(rule: Rule, known: tuple[int, ...]) -> Finding | None:
         how = f"raises where zeros would do: {said_within(error)}"
         return _none_finding(rule, left, how, rule.raised_at(error))
     if _differ(rule, found, expected) and not _is_wrong_otherwise(rule, known, found):
-        at = returned_at(lambda: _of_some(rule, known), rule.code)
-        return _none_finding(rule, left, "gives other gradients than for zeros", at)
+        return _none_finding(rule, left, "gives other gradients than for zeros", _parted_at(rule, known))
     return None
+
+
+def _parted_at(rule: Rule, known: tuple[int, ...]) -> Place | None:
+    """Where None leads elsewhere than zeros do, else where it returns."""
+    given = (_some(rule, known), _zeroed(rule, known))
+    of_none, of_zeros = (stepped(rule, rule.all_incoming(each)) for each in given)
+    return parting_by_none(of_none, of_zeros, is_same) or returned_at(lambda: _of_some(rule, known), rule.code)
 
 
 def _is_wrong_otherwise(rule: Rule, known: tuple[int, ...], found: Gradients) -> bool:

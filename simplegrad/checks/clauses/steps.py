@@ -27,6 +27,7 @@ class Steps:
 
     code: types.CodeType | None
     ran: list[tuple[int, dict[str, torch.Tensor]]] = field(default_factory=list)
+    none: list[set[str]] = field(default_factory=list)  # names that held None, after each
     _line: int = 0
 
     def watching(self) -> Any:
@@ -43,12 +44,16 @@ class Steps:
         return self._step
 
     def _step(self, frame: types.FrameType, event: str, arg: Any) -> Callable:
-        self.ran.append((self._line, _copies(frame.f_locals)))
+        self._note(self._line, frame.f_locals)
         if event == "return":
             given = arg if isinstance(arg, tuple | list) else (arg,)
-            self.ran.append((frame.f_lineno, _copies({f"<{i}>": x for i, x in enumerate(given)})))
+            self._note(frame.f_lineno, {f"<{i}>": x for i, x in enumerate(given)})
         self._line = frame.f_lineno
         return self._step
+
+    def _note(self, line: int, named: dict[str, Any]) -> None:
+        self.ran.append((line, _copies(named)))
+        self.none.append({name for name, x in named.items() if x is None})
 
 
 def _copies(named: dict[str, Any]) -> dict[str, torch.Tensor]:
@@ -99,6 +104,41 @@ def parting(a: Steps, b: Steps, holds: Callable[[torch.Tensor, torch.Tensor], bo
         if mine.keys() != theirs.keys() or not all(x.shape == y.shape and holds(x, y) for x, y in pairs):
             return source.place(a.code, line)
     return None
+
+
+def parting_by_none(a: Steps, b: Steps, holds: Callable[[torch.Tensor, torch.Tensor], bool]) -> Place | None:
+    """The statement after which a run that was given None, `a`, is no longer what one that was given zeros is, None
+    being zeros; of a branch that only one of them takes its head."""
+    i = j = 0
+    head = None
+    while i < len(a.ran) and j < len(b.ran):
+        if a.ran[i][0] == b.ran[j][0]:
+            if not _alike(a, i, b, j, holds):
+                return source.place(a.code, a.ran[i][0] if head is None else head)
+            head, i, j = None, i + 1, j + 1
+            continue
+        head = a.ran[i - 1][0] if i else None
+        met = _where_they_meet(a, i, b, j)
+        if met is None:  # it returns by itself
+            return a.left_at()
+        i, j = met
+        if not _alike(a, i - 1, b, j - 1, holds):
+            break
+        head = None
+    return source.place(a.code, head) if head is not None else None
+
+
+def _where_they_meet(a: Steps, i: int, b: Steps, j: int) -> tuple[int, int] | None:
+    """The next line that both come to, in either."""
+    ahead = {line: k for k, (line, _) in reversed([*enumerate(b.ran)]) if k >= j}
+    return next(((k, ahead[line]) for k, (line, _) in enumerate(a.ran) if k >= i and line in ahead), None)
+
+
+def _alike(a: Steps, i: int, b: Steps, j: int, holds: Callable[[torch.Tensor, torch.Tensor], bool]) -> bool:
+    mine, theirs = a.ran[i][1], b.ran[j][1]
+    both = ((mine[name], theirs[name]) for name in mine.keys() & theirs.keys())
+    lost = (theirs[name] for name in a.none[i] & theirs.keys())
+    return all(x.shape == y.shape and holds(x, y) for x, y in both) and all(holds(x, x * 0) for x in lost)
 
 
 def beside_it(a: Steps, b: Steps, at: Place) -> Place | None:

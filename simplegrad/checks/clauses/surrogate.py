@@ -30,6 +30,13 @@ def told_by_itself(rule: Rule, wrong: list[tuple[int, int]]) -> str:
     return ""
 
 
+def hands_on(rule: Rule, wrong: list[int]) -> bool:
+    """Whether each of these outputs is an argument as it came: what it has to do with other inputs, whose gradients
+    are not zero, only the caller knows."""
+    seen = [(at, found) for at in [rule.values, *_elsewhere(rule.values)] if (found := _values(rule, at)) is not None]
+    return len(seen) > 2 and all(_is_argument(rule, seen, j) for j in wrong)
+
+
 def _elsewhere(values: list[torch.Tensor]) -> list[list[torch.Tensor]]:
     """Points far from the given one: what holds there too is no matter of a region."""
     generator = torch.Generator().manual_seed(31)
@@ -131,8 +138,17 @@ def _are_few(apart: torch.Tensor, varied: torch.Tensor) -> bool:
 
 
 def _is_unchanged(seen: list, j: int, i: int) -> bool:
-    for at, outputs in seen:
-        x, y = plain(at[i].detach()), outputs[j]
-        if x.numel() != y.numel() or not torch.equal(x.reshape(-1), y.reshape(-1).to(x.dtype)):
-            return False
-    return True
+    return all(_is_same(plain(at[i].detach()), outputs[j]) for at, outputs in seen)
+
+
+def _is_argument(rule: Rule, seen: list, j: int) -> bool:
+    """Whether output j is one of the inputs, or an argument that no gradient is wanted for."""
+    held = (plain(x.detach()) for x in rule.call.args if isinstance(x, torch.Tensor) and x.layout is torch.strided)
+    held = (x for x in held if x.dtype == seen[0][1][j].dtype)
+    return any(_is_unchanged(seen, j, i) for i in range(len(rule.values))) or any(
+        all(_is_same(x, outputs[j]) for _, outputs in seen) for x in held
+    )
+
+
+def _is_same(x: torch.Tensor, y: torch.Tensor) -> bool:
+    return x.numel() == y.numel() and torch.equal(x.reshape(-1), y.reshape(-1).to(x.dtype))

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from ...locks import rlock
-from ...torch_private import TorchDispatchMode
+from ...torch_private import TorchDispatchMode, modes_as_before
 from ..report import NOT_TRIED, Finding, Report
 from .watch import is_ours
 
@@ -62,11 +62,21 @@ def places() -> dict[str, Any]:
 @contextlib.contextmanager
 def random_state_kept() -> Iterator[None]:
     """Whatever is drawn inside, the caller's random numbers go on as if nothing had been."""
-    put_back = putting_back()
-    try:
+    with surely(putting_back()):
         yield
-    finally:
+
+
+@contextlib.contextmanager
+def surely(put_back: Callable[[], None]) -> Iterator[None]:
+    """Put back at the end; again where Ctrl-C comes in the middle of that."""
+    try:
+        try:
+            yield
+        finally:
+            put_back()
+    except BaseException:
         put_back()
+        raise
 
 
 def putting_back() -> Callable[[], None]:
@@ -156,28 +166,41 @@ def with_equal_chances(judge: Callable[[], Report], sample: Callable[[], Any], n
     other threads draw so much that no two runs agree, nothing was judged, and the report says so.
     """
     put_back, watching = putting_back(), Untouched()
-    try:
-        with evaluations(watching):
-            report = judge()
-            watching.look()
-        return report
-    except Moved:
-        pass
-    except BaseException:
-        if not others():  # then it was the subject that drew
-            put_back()
-        raise
-    return _drawing(judge, sample, name, put_back)
+    with as_before():
+        try:
+            with evaluations(watching):
+                report = judge()
+                watching.look()
+            return report
+        except Moved:
+            pass
+        except BaseException:
+            if not others():  # then it was the subject that drew
+                put_back()
+            raise
+        return _drawing(judge, sample, name, put_back)
+
+
+@contextlib.contextmanager
+def as_before() -> Iterator[None]:
+    """Ctrl-C may come at any line, within one that takes a mode or a tracer on or off too: none stays for good."""
+    tracer, profiler, grad = sys.gettrace(), sys.getprofile(), torch.is_grad_enabled()
+    with modes_as_before():
+        try:
+            yield
+        except BaseException:
+            sys.settrace(tracer)
+            sys.setprofile(profiler)
+            torch.set_grad_enabled(grad)
+            raise
 
 
 def _drawing(judge: Callable, sample: Callable, name: str, put_back: Callable[[], None]) -> Report:
     """The same, once a generator was seen to move."""
     with one_at_a_time():
         if not others() or not draws_nothing(sample):
-            try:
+            with surely(put_back):
                 return _agreed(judge) or drawn_by_others(name)
-            finally:
-                put_back()
     with evaluations(lambda: None):
         return judge()
 
@@ -335,11 +358,14 @@ def others() -> bool:
 @contextlib.contextmanager
 def one_at_a_time() -> Iterator[None]:
     """Alone among the checks that draw; after a long wait also beside one, which both then notice."""
-    mine = _turn.acquire(timeout=WAITING)
+    is_mine = _turn._is_owned  # asked rather than kept: Ctrl-C may come between taking it and noting that it is taken
+    had_it = is_mine()
     try:
+        if not had_it:
+            _turn.acquire(timeout=WAITING)
         yield
     finally:
-        if mine:
+        if is_mine() and not had_it:
             _turn.release()
 
 

@@ -18,6 +18,7 @@ from ..causes.raises import heading_of, raised
 from ..clauses.given import nonfinite, of_call
 from ..report import BROKEN, HOLDS, NOT_TRIED, Finding, Report
 from ..runs.alike import State
+from ..runs.chance import surely
 from ..words import said_by
 from .alone import outer_steps
 from .problem import HALF, NothingToDifferentiate, Problem, everything_around, parameters_of
@@ -29,10 +30,8 @@ def undisturbed(fn: Callable, inputs: Any) -> Iterator[None]:
     """With gradients on and no warnings; what `fn` changes, reached by arguments, closures or globals, is put back."""
     with muted(), torch.inference_mode(False), torch.enable_grad():
         kept = everything_around(fn, inputs)
-        try:
+        with surely(lambda: kept.restore(thorough=True)):
             yield
-        finally:
-            kept.restore(thorough=True)
 
 
 def refuse_compiled(fn: Any) -> None:

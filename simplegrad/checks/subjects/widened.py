@@ -17,7 +17,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from ...torch_bridge.calls import Call
 from ...torch_bridge.patches import Watcher, watched_by
-from ...torch_private import TorchDispatchMode, dispatch_modes_as_before
+from ...torch_private import TorchDispatchMode, modes_as_before
 from .alone import Alone
 
 WIDE = {dtype: torch.float64 for dtype in (torch.float16, torch.bfloat16, torch.float32)}
@@ -124,7 +124,7 @@ def _asked_for(func: Any, args: tuple, kwargs: dict) -> torch.dtype | None:
 def casts_down(call: Call) -> bool:
     """Whether forward or backward asks for something narrower than double."""
     with (
-        dispatch_modes_as_before(),
+        modes_as_before(),
         suppress(Exception),
         Widened() as mode,
     ):  # it may insist on that, or need the engine around it
