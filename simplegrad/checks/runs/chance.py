@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import random
 import sys
+import threading
 import time
 import types
 from collections.abc import Callable, Iterator
@@ -31,7 +32,7 @@ RUNS = 4  # of a whole check, until two of them agree
 SAMPLES, SAMPLING = 100, 3.0  # evaluations, and seconds after which no other is begun
 WAITING = 30.0  # seconds for the turn of a check; one that never ends keeps no other from going on
 
-_turn = rlock()
+_turn, _here = rlock(), threading.local()
 
 
 # -- the generators of this process ------------------------------------------------------------------------------------
@@ -358,14 +359,16 @@ def others() -> bool:
 @contextlib.contextmanager
 def one_at_a_time() -> Iterator[None]:
     """Alone among the checks that draw; after a long wait also beside one, which both then notice."""
-    is_mine = _turn._is_owned  # asked rather than kept: Ctrl-C may come between taking it and noting that it is taken
-    had_it = is_mine()
-    try:
-        if not had_it:
-            _turn.acquire(timeout=WAITING)
+    if getattr(_here, "inside", False):
+        yield
+        return
+    try:  # Ctrl-C may come at any line, that after the turn was taken too
+        _here.inside = True
+        _turn.acquire(timeout=WAITING)
         yield
     finally:
-        if is_mine() and not had_it:
+        _here.inside = False
+        with contextlib.suppress(RuntimeError):  # it is not this thread's
             _turn.release()
 
 
