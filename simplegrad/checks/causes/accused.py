@@ -88,9 +88,8 @@ class Accused:
         if likely is None:
             return places
         places |= likely.scaled if found.is_number else set()
-        if likely.statement == found.place:
-            return places | (likely.others or set())
-        return places | ({likely.statement} if likely.is_sure or found.is_branch else set())
+        places |= {likely.statement} if likely.is_sure or found.is_branch else set()
+        return {each for each in places if each.text.strip() not in self.forward_texts}
 
     def plainest_of(self, slot: int) -> list[Repair]:
         of_all = [each for each in self.repairs if each.slots.issuperset(self.joint.wrong)]
