@@ -20,9 +20,10 @@ class Limits:
 
     `text`: characters of a program (a longer one is a ProgramError). `statements`: those that are run, in functions and
     loops too, and one more for each round of a loop. `depth`: calls within calls. `elements`: of one tensor. `total`:
-    elements of all tensors of a run. `entries`: on the tape. `events`: of the trace. `lines` and `characters`: that are
-    printed; what goes beyond them is left out, and the run goes on. `seconds`: of the clock on the wall, or with
-    `own_time` those in which its thread computed, however busy the machine is with others.
+    elements of all tensors of a run. `entries`: on the tape. `operation`: those that one operation
+    appends, chunk(100000), for which nobody waits. `events`: of the trace. `lines` and `characters`: that are printed;
+    what goes beyond them is left out, and the run goes on. `seconds`: of the clock on the wall, or with `own_time`
+    those in which its thread computed, however busy the machine is with others.
     """
 
     text: int = 100_000
@@ -31,6 +32,7 @@ class Limits:
     elements: int = 100_000
     total: int = 20_000_000
     entries: int = 20_000
+    operation: int = 5_000
     events: int = 100_000
     lines: int = 1_000
     characters: int = 50_000
@@ -40,7 +42,6 @@ class Limits:
 
 DEFAULT_LIMITS = Limits()
 ASKED_EACH = 0.02  # seconds
-FOR_ONE = 5_000  # entries that one operation may append: for more nobody waits, and nobody reads them
 KERNELS = 50  # that an entry may take, on average
 
 
@@ -151,8 +152,8 @@ class Guard(Observer):
         self.entries += 1
         if self.entries > self.limits.entries:
             raise over("entries", self.limits.entries, f"after {self.limits.entries} entries on the tape")
-        if self.entries - self.before > FOR_ONE:
-            raise over("entries", FOR_ONE, f"after {FOR_ONE} entries for one operation")
+        if self.entries - self.before > self.limits.operation:
+            raise over("operation", self.limits.operation, f"after {self.limits.operation} entries for one operation")
         for output in outputs:
             self.made(output.shape)
 
