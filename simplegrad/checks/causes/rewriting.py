@@ -27,7 +27,6 @@ ALIKE = (
     *(("sqrt", "rsqrt"), ("sqrt", "square"), ("amax", "amin"), ("max", "min"), ("zeros_like", "ones_like")),
     *(("mul", "div"), ("add", "sub"), ("mul_", "div_"), ("add_", "sub_")),
 )
-SUMS = ("sum", "mean")
 WRAPPED = ("conj", "mT", "square", "sqrt", "exp")
 MOST_NAMES = 20  # that could stand somewhere instead
 MOST_UNPACKED = 6  # of them any two may be exchanged
@@ -297,8 +296,6 @@ def rewritten(spot: Spot, names: list[str], given: set[str]) -> Iterator[tuple[i
     if isinstance(node, ast.Name):
         yield from ((3, ast.Name(name, ast.Load())) for name in names if name != node.id)
     yield from ((4, _called(node, name)) for name in WRAPPED)
-    yield from ((4, new) for new in beside_another(node, names))
-    yield from ((5, new) for new in normalised(node))
     yield from ((2, new) for new in placed(spot))
     yield from ((1, new) for new in positions.counts(node, names))
     if spot.is_operand or isinstance(holder, (*STATEMENTS, ast.Tuple, ast.Call, ast.Attribute)):
@@ -351,23 +348,6 @@ def plainer(node: ast.expr) -> Iterator[ast.expr]:
                 yield from positions.along_others(node)
         case ast.Attribute(value=owner, attr="mT" | "T" | "H"):
             yield owner
-
-
-def normalised(node: ast.expr) -> Iterator[ast.expr]:
-    """A name divided by its own sum; or its own mean taken off."""
-    if isinstance(node, ast.Name):
-        for axis in (-1, 0):
-            kept = [ast.keyword("keepdim", ast.Constant(True))]
-            sums, means = (ast.Call(ast.Attribute(node, f, ast.Load()), [ast.Constant(axis)], kept) for f in SUMS)
-            yield from (ast.BinOp(node, ast.Div(), sums), ast.BinOp(node, ast.Sub(), means))
-
-
-def beside_another(node: ast.expr, names: list[str]) -> Iterator[ast.expr]:
-    """A sum divided by the same sum of another name."""
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in SUMS:
-        for name in names:
-            alike = ast.Attribute(ast.Name(name, ast.Load()), node.func.attr, ast.Load())
-            yield ast.BinOp(node, ast.Div(), ast.Call(alike, node.args, node.keywords))
 
 
 def _called(node: ast.expr, name: str) -> ast.expr:
