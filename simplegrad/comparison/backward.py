@@ -33,19 +33,24 @@ class PassVisits:
 def passes_of(trace: Trace) -> list[PassVisits]:
     found: dict[int, PassVisits] = {}
     visits: dict[tuple, tuple] = {}
-    for event in trace.events:
-        if isinstance(event, PassBegun):
-            found[event.pass_.id] = PassVisits(event.pass_, event, [])
-        elif isinstance(event, Visited) and event.pass_id in found:
-            found[event.pass_id].visits.append(event)
-            visits[event.pass_id, event.entry] = event.incoming
-        elif isinstance(event, Accumulated) and event.pass_id in found and event.total is not None:
-            found[event.pass_id].brought[event.value] = event.total
-            both, incoming = found[event.pass_id], visits.get((event.pass_id, event.entry), ())
-            floor = given([(x, None) for x in incoming]).floor(event.value)
-            both.floors[event.value] = max(floor, both.floors.get(event.value, 0.0))
-        elif isinstance(event, PassEnded) and event.pass_.id in found:
-            found[event.pass_.id].ended = event
+    events = trace.events
+    for place, (kind, _, pass_id, _, _, *fields) in enumerate(events.rows()):  # a long run has more of them than visits
+        if kind is PassBegun:
+            event = events.made(place)
+            found[pass_id] = PassVisits(event.pass_, event, [])
+        elif kind is Visited and pass_id in found:
+            event = events.made(place)
+            found[pass_id].visits.append(event)
+            visits[pass_id, event.entry] = event.incoming
+        elif kind is Accumulated and pass_id in found:
+            entry, _, value, _, total, _ = fields
+            if total is not None:
+                both = found[pass_id]
+                both.brought[value] = total
+                floor = given([(x, None) for x in visits.get((pass_id, entry), ())]).floor(value)
+                both.floors[value] = max(floor, both.floors.get(value, 0.0))
+        elif kind is PassEnded and pass_id in found:
+            found[pass_id].ended = events.made(place)
     return list(found.values())
 
 
