@@ -13,6 +13,7 @@ from ..torch_private import CHECK, needs
 from ..trace.nonfinite import kind_of_tensor
 from .on_tape import check_on_tape, evaluated
 from .report import Report, what_is
+from .runs.alike import is_freed
 from .runs.chance import with_equal_chances
 from .subjects.opening import undisturbed
 from .tape.case import Case, labels_of
@@ -132,6 +133,8 @@ def refuse_nan(target: Any, inputs: tuple) -> None:
     """No gradient can be compared with another where an input is not a number."""
     for slot, x in enumerate(inputs):
         value = x.value if isinstance(x, Variable) else x
+        if isinstance(value, torch.Tensor) and is_freed(value):
+            raise ValueError(f"check({called(target)}): input {slot} has no memory; its storage was resized to 0.")
         has_numbers = isinstance(value, torch.Tensor) and not value.is_meta and value.layout is torch.strided
         if has_numbers and kind_of_tensor(value) == "nan":
             raise ValueError(

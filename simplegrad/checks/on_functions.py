@@ -28,6 +28,7 @@ from .measure.answer import Answer
 from .measure.holding import held
 from .report import BROKEN, HOLDS, NOT_TRIED, Finding, Report
 from .road import TOLERANCE, Judging, at_order, judge_order
+from .runs.alike import is_freed
 from .subjects.function import Rule
 from .subjects.opening import distinct, lifted, opened
 from .subjects.others import Other, others
@@ -46,6 +47,9 @@ def rules_of(problem: Problem) -> tuple[list[Rule], list[str]]:
             rule = Rule(call, problem.bits)
         except Exception:  # it needs what stands around it
             left_out.append(call.name + (IN_TRANSFORM if any(map(is_within, call.args)) else ""))
+            continue
+        if any(isinstance(x, torch.Tensor) and is_freed(x) for x in rule.alone.forward().args):
+            left_out.append(f"{call.name}, which gives the memory of an argument back,")
             continue
         if problem.is_bare:
             rule.names = problem.names

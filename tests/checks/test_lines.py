@@ -587,3 +587,86 @@ class RoundedConstant(Function):
 def test_a_constant_with_too_few_digits_is_found():
     finding = check(RoundedConstant.apply, real(4)).faults[0]
     assert finding.code == "wrong_partial" and finding.read_at.first == marked(RoundedConstant)
+
+
+class EitherHalf(Function):
+    """A factor that is too much could be left out in the one statement, or made up for in the other."""
+
+    @staticmethod
+    def forward(ctx, x):
+        even, odd = x[::2], x[1::2]
+        return torch.cat([even + odd, even - odd]) * 0.5**0.5
+
+    @staticmethod
+    def backward(ctx, g):
+        low, high = g.chunk(2)
+        pairs = torch.stack([low + high, low - high], 1) * 0.5**0.5
+        return 0.5 * pairs.flatten()  # BUG
+
+
+def test_statements_that_the_same_factor_would_put_right_are_named_together():
+    (fault,) = check(EitherHalf.apply, real(6)).faults
+    last = marked(EitherHalf)
+    assert (fault.read_at.first, fault.read_at.last) == (last - 1, last)
+
+
+def turned(x, cos, sin):
+    even, odd = x[..., ::2], x[..., 1::2]
+    return torch.stack([even * cos - odd * sin, even * sin + odd * cos], -1).flatten(-2)
+
+
+class TurnedTwice(Function):
+    @staticmethod
+    def forward(ctx, q, k, angle):
+        ctx.save_for_backward(angle)
+        return turned(q, angle.cos(), angle.sin()), turned(k, angle.cos(), angle.sin())
+
+    @staticmethod
+    def backward(ctx, dq, dk):
+        (angle,) = ctx.saved_tensors
+        dq = turned(dq, angle.cos(), -angle.sin())
+        dk = turned(dk, angle.cos(), angle.sin())  # BUG
+        return dq, dk, None
+
+
+def test_a_helper_that_forward_calls_too_is_right_and_its_call_is_named():
+    (fault,) = (f for f in check(TurnedTwice.apply, real(3, 4), real(3, 4, seed=1), real(3, 2).detach()).faults)
+    assert fault.read_at.first == fault.read_at.last == marked(TurnedTwice)
+
+
+class Handed(Function):
+    @staticmethod
+    def forward(ctx, x, result):
+        return result.clone()
+
+    @staticmethod
+    def backward(ctx, g):
+        return g, None
+
+
+def test_what_comes_back_to_another_input_than_the_one_that_is_returned_is_not_judged():
+    report = check(Handed.apply, real(3), real(3, seed=1).detach())
+    assert report.verdict == "unverified" and "as it came" in report.unverified[0].sentence
+
+
+class ByOtherName(Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(x)
+        return x.sin(), x.exp()
+
+    @staticmethod
+    def backward(ctx, g_sin, g_exp):
+        (x,) = ctx.saved_tensors
+        grad = torch.zeros_like(x)
+        if g_sin is not None and g_exp is not None:  # BUG
+            grad = grad + g_sin * x.cos()
+        if g_exp is not None:
+            grad = grad + g_exp * x.exp()
+        return grad
+
+
+def test_where_none_leads_elsewhere_the_branch_that_decides_is_named():
+    (fault,) = (f for f in check(ByOtherName.apply, real(3)).faults if f.code == "none_not_handled")
+    assert fault.read_at.first == marked(ByOtherName)

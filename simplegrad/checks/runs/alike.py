@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...torch_private import changes
+from ...torch_private import changes, is_wrapped
 from ..subjects.slots import opaque, walk
 
 
@@ -41,7 +41,7 @@ class State:
 
     def _keep(self, value: Any) -> None:
         if isinstance(value, torch.Tensor):
-            if value.layout == torch.strided and not value.is_meta:  # which has no numbers
+            if value.layout == torch.strided and not value.is_meta and not is_freed(value):  # which has no numbers
                 self.tensors.append((value, _version(value), value.detach().clone()))
             if value.requires_grad and value.is_leaf and not value.is_meta:
                 self.grads.append((value, value.grad, None if value.grad is None else value.grad.detach().clone()))
@@ -67,6 +67,11 @@ class State:
             if step.get(None) is not kept:
                 step.put(None, kept)
         for i, (tensor, version, kept) in enumerate(self.tensors):
+            if is_freed(tensor):
+                tensor.untyped_storage().resize_(kept.untyped_storage().nbytes())
+                self.silent.add(i)
+                with torch.no_grad():
+                    tensor.copy_(kept)
             if thorough and _version(tensor) == version and not _is_same(tensor, kept):
                 self.silent.add(i)
             if _version(tensor) != version or i in self.silent:
@@ -85,6 +90,13 @@ class State:
             put_back(kept)
         for holder, kept in self.holders:
             _put_back(holder, kept)
+
+
+def is_freed(tensor: torch.Tensor) -> bool:
+    """Whether somebody gave its memory back (`untyped_storage().resize_(0)`): to read it would end the process."""
+    if type(tensor) not in (torch.Tensor, torch.nn.Parameter) or tensor.layout is not torch.strided or tensor.is_meta:
+        return False
+    return not is_wrapped(tensor) and tensor.numel() > 0 and tensor.untyped_storage().nbytes() == 0
 
 
 def _attributes(value: Any) -> Any:

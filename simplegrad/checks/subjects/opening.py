@@ -17,7 +17,7 @@ from ..causes.overwritten import overwritten
 from ..causes.raises import heading_of, raised
 from ..clauses.given import nonfinite, of_call
 from ..report import BROKEN, HOLDS, NOT_TRIED, Finding, Report
-from ..runs.alike import State
+from ..runs.alike import State, is_freed
 from ..runs.chance import surely
 from ..words import said_by
 from .alone import outer_steps
@@ -85,6 +85,7 @@ def run_as_given(fn: Callable, inputs: tuple[Any, ...], report: Report) -> Probl
     given = Problem(fn, inputs, 32)
     try:
         given.probe()
+        freed = _freeing(given.calls) or any(map(is_freed, given.values)) and report.name
     except NothingToDifferentiate as reason:
         report.tell(1, NOT_TRIED, "there is nothing to differentiate")
         report.findings.append(Finding("unverified", f"{reason}; there is no gradient to differentiate again."))
@@ -102,10 +103,29 @@ def run_as_given(fn: Callable, inputs: tuple[Any, ...], report: Report) -> Probl
         return None
     finally:
         given.state.restore(thorough=True)
+    if freed:
+        report.tell(1, NOT_TRIED, f"{freed} gives memory back that it does not own")
+        report.findings.append(Finding("unverified", FREES.format(name=freed), entry=freed))
+        return None
     found = nonfinite([of_call(call) for call in given.calls if call.incoming is not None])
     report.findings += found
     report.tell(1, BROKEN if found else HOLDS, "" if found else as_given(inputs))
     return given
+
+
+FREES = (
+    "{name} gives the memory of a tensor back that it was given (its storage has no bytes left), and there is nothing "
+    "to read where numbers would be compared. Check it with that left out."
+)
+
+
+def _freeing(calls: list[Call]) -> str:
+    """The Function after whose run an argument, or a gradient, has no memory."""
+    for call in calls:
+        came = tree_flatten([list(call.args), list(call.outputs), call.incoming, call.returned])[0]
+        if any(isinstance(x, torch.Tensor) and is_freed(x) for x in came):
+            return call.name
+    return ""
 
 
 def as_given(inputs: tuple[Any, ...]) -> str:
