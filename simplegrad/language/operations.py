@@ -25,6 +25,7 @@ _SWAPPED = [OPERATOR_FUNCTIONS[name] for name in ("add", "sub", "mul", "div", "p
 _BINARY = [*_TENSORS, *_SWAPPED]
 _CLASSES = [OPERATOR_FUNCTIONS[name] for name in ("cross_entropy", "nll_loss")]
 _PLACES = ("index", "indices", "repeats")  # what parameters are called that take places in a tensor
+PLACES = (torch, torch.Tensor, torch.nn.functional, torch.linalg, torch.special)  # where torch's operators are
 MOST_SLOTS = 64  # inputs, or outputs, of an entry
 _NUMBERED = re.compile(r"v\d+")  # a name that nobody gave
 ANOTHER = 1_000_003  # from one seed to that of the next round
@@ -50,6 +51,8 @@ class Operations(Arithmetic):
         self.check_lists(arguments, keywords)
         receiver = self.operand(node.func.value, receiver)
         if is_raw(receiver) or is_condition(receiver) and attr in ("size", "dim", "numel"):
+            if not hasattr(torch.Tensor, attr):
+                raise RunError(f"{self.text(node)}: '.{attr}' is there for Variables, and not for raw tensors.")
             return self.on_tensor(node, getattr(torch.Tensor, attr), [receiver, *arguments], keywords)
         if is_condition(receiver):
             receiver = self.factor(node.func.value, receiver)
@@ -318,7 +321,8 @@ def has_variable(arguments: Sequence) -> bool:
 
 def on_tensors(function: str) -> Callable:
     """torch's own operator of this name."""
-    found = getattr(torch, function, None) or getattr(torch.Tensor, function, None)
+    name = function.removeprefix("linalg_")
+    found = next((getattr(place, name) for place in PLACES if callable(getattr(place, name, None))), None)
     if found is None:
         raise RunError(f"'{function}' is there for Variables, and not for raw tensors: wrap them, Variable(…).")
     return found

@@ -407,3 +407,12 @@ def test_what_torch_takes_too(text, true):
     x = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
     trace = Program.parse(f"x = tensor({x.tolist()})\ny = {text}\nprint(y)").run()
     assert trace.error is None and trace.printed[-1][-1] == repr(true(x))
+
+
+@pytest.mark.parametrize(
+    "call", ["gelu(r)", "F.huber_loss(r, r)", "torch.linalg.vector_norm(r)", "torch.special.expit(r)"]
+)
+def test_raw_tensors_have_what_torch_has_for_them(call):
+    """torch.nn.functional.gelu(x.value), in an aggregate: nothing was found outside of torch itself."""
+    trace = Program.parse(f"x = rand(3)\nr = x.value\nprint({call})").run()
+    assert trace.error is None and trace.printed
