@@ -227,7 +227,7 @@ def test_no_module_names_a_private_name_of_torch():
 
 def test_no_module_reads_a_private_attribute_that_is_not_its_own():
     ours = set().union(*map(defined_in_classes, TREES.values())) - READ_IN_PLACE.keys()
-    engine = {"engine/tape.py", "engine/variable.py"}  # a Variable has a `_version` too
+    engine = {"engine/tape.py", "engine/variable.py", "engine/compiled.py"}  # a Variable has a `_version` too
     for name, tree in TREES.items():
         for found in private_attributes(tree, ours) - OF_OTHERS.keys():
             assert name in READ_IN_PLACE.get(found, ()) or (found == "_version" and name in engine), (name, found)
