@@ -156,7 +156,7 @@ def in_doubt(search: Search, suspects: list[Suspect], likely: Suspect, word: str
     if word == "meaning":
         before = suspects[: suspects.index(likely)]
         found |= {s.statement for s in before if is_open(search, s) or is_partial_for_another(s)}
-    return frozenset(found - {likely.statement})
+    return None if search.is_spent else frozenset(found - {likely.statement})  # then not all were tried
 
 
 def is_of_zeros(search: Search, suspect: Suspect) -> bool:
