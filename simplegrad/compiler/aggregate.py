@@ -22,7 +22,7 @@ from .case import Case
 from .code import SAID, Taken, identifier, lines_of, name_nodes
 from .errors import CompileError, UnfitError, UnknownSizeError
 from .forward import source_of_forward
-from .graph import SHAPE, SIZE, needed_for
+from .graph import needed_for
 from .run import function_of, namespace
 from .shapes import LEVELS, Ranks, Shapes
 from .text import source_of_text
@@ -274,7 +274,7 @@ MISFITS = (RuntimeError, LookupError, TypeError, ValueError, ArithmeticError)  #
 def recorded(expression: Expression, name: str) -> Callable:
     """A function on Variables that records each operation."""
     inputs, results = expression.inputs, expression.results
-    order = [n for n in needed_for(results) if n not in inputs and n.kind not in (SIZE, SHAPE)]
+    order = [n for n in needed_for(results) if n not in inputs and not n.is_size]
     writer = Writer({n: n.name for n in [*inputs, *order]}, False, {*inputs, *order})
     lines = [f"{node.name} = {writer.expression(node)}" for node in order]
     returned = ", ".join(node.name for node in results)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from simplegrad.locks import cached_property
 
 from ..language.limits import check_time
-from .graph import SHAPE, SIZE, VALUE, Node, needed_for, operation
+from .graph import VALUE, Node, needed_for, operation
 from .reverse import Body, Differentiated
 from .run import namespace
 from .tracing import Expression
@@ -58,7 +58,7 @@ def name_nodes(expression: Expression) -> None:
     """Give every node a name of its own: the source's where it says one, else r, t, t1, t2, …"""
     taken = Taken()
     inputs, results = expression.inputs, expression.results
-    needed = [n for n in needed_for(results) if n not in inputs and n.kind not in (SIZE, SHAPE) and not n.is_by_name]
+    needed = [n for n in needed_for(results) if n not in inputs and not n.is_size and not n.is_by_name]
     told = {*inputs, *needed}
     rest = [n for n in expression.graph.nodes if n not in told]
     for node in (*inputs, *(n for n in (*needed, *rest) if n.chosen)):
@@ -90,7 +90,7 @@ class Code:
         self.names: dict[Node, str] = {}
         taken = Taken([name, function_name(name)])
         for node in [*made.inputs, *made.forward]:
-            if node.kind not in (SIZE, SHAPE) and not node.is_by_name and node not in self.names:
+            if not node.is_size and not node.is_by_name and node not in self.names:
                 self.names[node] = identifier(node.name, taken)
         self.boxed = set() if tensor else {n for n in (*made.inputs, *made.outputs) if n.kind == VALUE}
         self.at_hand = {*made.inputs, *made.outputs, *made.kept}

@@ -7,7 +7,7 @@ differentiates that is made of its graph in the same way, when a pass first need
 from __future__ import annotations
 
 from .code import Code, lines_of, name_nodes
-from .graph import SHAPE, SIZE, VALUE, Graph, Node, shaped_like
+from .graph import VALUE, Graph, Node, shaped_like
 from .reverse import Body
 from .shapes import Shapes
 from .tracing import Expression
@@ -48,7 +48,7 @@ class Copied:
 
     def copy(self, node: Node) -> Node:
         if node not in self.copies:
-            if node.kind in (SIZE, SHAPE) and node.op in ("size", "shape", "numel", "shape_part"):
+            if node.is_size and node.op in ("size", "shape", "numel", "shape_part"):
                 x, *rest = node.args
                 args = (self.copies.get(x) or self.by_shape[shaped_like(x)], *rest)
             else:

@@ -64,6 +64,16 @@ class Node:
         self.about: Node | None = None  # in a reverse part: the forward operation that this line differentiates
 
     @property
+    def is_size(self) -> bool:
+        """A size or a shape: no tensor."""
+        return self.kind in (SIZE, SHAPE)
+
+    @property
+    def is_constant(self) -> bool:
+        """A tensor that no gradient flows through."""
+        return self.kind in (MASK, CONSTANT)
+
+    @property
     def is_by_name(self) -> bool:
         """A large constant, which code has at hand under the name that stands in it."""
         return self.op == "captured_constant" and self.args[0].text.startswith("_given")
@@ -166,7 +176,7 @@ class Graph:
     @property
     def has_unknown_sizes(self) -> bool:
         """Whether somebody asked for one that is met at the call."""
-        return any(node.kind in (SIZE, SHAPE) for node in self.nodes)
+        return any(node.is_size for node in self.nodes)
 
     @property
     def named(self) -> dict[str, torch.Tensor]:
@@ -257,7 +267,7 @@ def shaped_like(node: Node) -> Node:
 
 def keeps_shape(node: Node) -> bool:
     """Whether the result has the shape that the arguments broadcast to."""
-    if node.kind in (SIZE, SHAPE) or not node.args:
+    if node.is_size or not node.args:
         return False
     op = operation(node.op)
     return op.pointwise or op.alike

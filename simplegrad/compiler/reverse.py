@@ -13,7 +13,7 @@ from functools import partial
 
 from ..engine.grad import backward
 from ..ops.shapes import summed
-from .graph import CONSTANT, LITERALS, MASK, SHAPE, SIZE, VALUE, Graph, Node, needed_for, operation
+from .graph import LITERALS, VALUE, Graph, Node, needed_for, operation
 from .shapes import Shapes
 from .symbols import Symbol, wrapped
 
@@ -45,7 +45,7 @@ def inputs_of(node: Node) -> list[Node]:
 
 def slots_of(node: Node) -> Iterator[tuple]:
     """(the vjp, the argument that it is of, what the vjp is told besides: the place in a list)"""
-    if node.kind not in (SIZE, SHAPE):
+    if not node.is_size:
         op = operation(node.op)
         for place, arg in enumerate(node.args):
             vjp = op.vjp(place)
@@ -105,7 +105,7 @@ class OnSymbols:
     def made(self, made: Node) -> None:
         """Name it: dL_dt for what depends on a gradient, dr_dt for a factor of it, of r = f(t)."""
         made.about, x = self.about
-        if made.kind in (MASK, CONSTANT):
+        if made.is_constant:
             made.name = f"{_CONSTANT_NAMES.get(made.op, made.op)}_{made.about.name}"
         elif any(each.is_gradient for each in made.nodes):
             made.name, made.is_gradient = f"dL_d{x.name}", True
@@ -135,7 +135,7 @@ class Body:
     @property
     def operations(self) -> list[Node]:
         """What it computes on gradients and values, one torch operation each."""
-        return [node for node in self.order if node.kind not in (SIZE, SHAPE)]
+        return [node for node in self.order if not node.is_size]
 
 
 class Differentiated:
@@ -175,7 +175,7 @@ class Differentiated:
                 break
             self.temporaries = sorted([*self.temporaries, *read], key=lambda n: n.number)
             self.bodies.clear()
-        self.kept = [n for n in body.reads if n.kind in (MASK, CONSTANT) and n not in self.inputs]
+        self.kept = [n for n in body.reads if n.is_constant and n not in self.inputs]
         self.graph = body.graph  # what other patterns make is the same node where it computes the same
 
     def body(self, pattern: tuple[bool, ...]) -> Body:
@@ -226,7 +226,7 @@ class Differentiated:
                 reads.append(node)
                 continue
             order.append(node)
-            new = {each for each in node.nodes if each.kind not in (SIZE, SHAPE)} - seen
+            new = {each for each in node.nodes if not each.is_size} - seen
             waiting += new
             seen |= new
         return sorted(order, key=_number), sorted(reads, key=_number)
@@ -239,14 +239,14 @@ def _number(node: Node) -> int:
 def must_be_kept(node: Node, forward: set[Node], at_hand: set[Node]) -> bool:
     """A condition (or weights) on forward values of which one is gone when the reverse part runs: forward computes it
     instead. What a function of torch found is not looked for again."""
-    if node.kind not in (MASK, CONSTANT) or node.op == "call":
+    if not node.is_constant or node.op == "call":
         return node.op == "call" and node in forward
     direct, constants, seen = set(), [node], {node}
     while constants:
         for each in constants.pop().nodes:
             if each.kind == VALUE:
                 direct.add(each)
-            elif each.kind in (MASK, CONSTANT) and each not in seen:
+            elif each.is_constant and each not in seen:
                 seen.add(each)
                 constants.append(each)
     return direct <= forward and not direct <= at_hand

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 
 from ..language.limits import check_time
-from .graph import CONSTANT, MASK, SHAPE, SIZE, VALUE, Node, flat, keeps_shape, operation
+from .graph import CONSTANT, MASK, VALUE, Node, flat, keeps_shape, operation
 from .run import function_of
 from .write import Writer
 
@@ -27,7 +27,7 @@ class Shapes:
         shapes, values = Shapes(inputs), dict(inputs)
         with torch.no_grad():
             for node in order:
-                if node not in values and node.kind not in (SIZE, SHAPE):
+                if node not in values and not node.is_size:
                     try:
                         values[node] = evaluated(node, values)
                     except Exception as error:
@@ -134,7 +134,7 @@ class Unknown(Shapes):
             return node
         if operation(node.op).alike:
             return self.token(node.args[0])
-        tokens = {self.token(a) for a in node.nodes if a.kind not in (SIZE, SHAPE)}
+        tokens = {self.token(a) for a in node.nodes if not a.is_size}
         kept = {a for a in tokens if not any(a is not b and self.covers(b, a) for b in tokens)}
         return kept.pop() if len(kept) == 1 else node
 
@@ -142,7 +142,7 @@ class Unknown(Shapes):
         """`big` was made pointwise of `small`, so that its shape has that one broadcast already."""
         if big is small:
             return True
-        parts = [self.token(a) for a in big.nodes if a.kind not in (SIZE, SHAPE)] if keeps_shape(big) else []
+        parts = [self.token(a) for a in big.nodes if not a.is_size] if keeps_shape(big) else []
         return any(part is not big and self.covers(part, small) for part in parts)
 
 
@@ -165,7 +165,7 @@ def evaluated(node: Node, values: Mapping[Node, object]):
 def tensors_of(node: Node) -> Iterator[Node]:
     """The arguments, and instead of a size what it is a size of."""
     for each in node.nodes:
-        if each.kind in (SIZE, SHAPE):
+        if each.is_size:
             yield from tensors_of(each)
         else:
             yield each

@@ -13,7 +13,7 @@ from simplegrad.locks import cached_property
 from ..ops import Op
 from ..ops.pointwise import STEPS
 from .errors import CompileError
-from .graph import CONSTANT, MASK, SHAPE, SIZE, Call, Node, operation, shaped_like
+from .graph import SHAPE, SIZE, Call, Node, operation, shaped_like
 
 _FACTORS = ("add", "sub", "mul", "div")  # where a number costs torch more than a tensor
 _SIZES = {"size_add": "{} + {}", "size_sub": "{} - {}", "size_mul": "{} * {}"}
@@ -56,7 +56,7 @@ class Writer:
             return op.written(node.args, self.form(op))  # of numbers that were read, and written anew: see leaves.py
         if node.op == "call":
             return self.call(*node.args)
-        raw = self.tensor or node.kind in (MASK, CONSTANT)
+        raw = self.tensor or node.is_constant
         args = [self.argument(op, arg, raw, place) for place, arg in enumerate(node.args)]
         if self.fast and node.op in _FACTORS:
             args = self.factors(node, args)
@@ -109,10 +109,10 @@ class Writer:
     def operand(self, arg, raw: bool) -> str:
         if not isinstance(arg, Node):
             return literal(arg)
-        if arg.kind in (SIZE, SHAPE):
+        if arg.is_size:
             return self.size(arg)
         name = arg.args[0].text if arg.is_by_name and arg not in self.names else self.names[arg]
-        if not raw or arg.kind in (MASK, CONSTANT):
+        if not raw or arg.is_constant:
             return name
         value = "_value" if self.fast else "value"
         return f"{name}.{value}" if arg in self.boxed or not self.tensor else name

@@ -32,13 +32,6 @@ def boxed(value: torch.Tensor, inputs: tuple = (), name: str | None = None) -> V
 
 def append(inputs: tuple, outputs: tuple, propagate: Callable, on_tensors: Callable) -> None:
     """`gradient_tape.append(TapeEntry(inputs, outputs, propagate, on_tensors))`, of Variables, the outputs `boxed`."""
-    tape = current_tape()
     rule = HandWritten(propagate, tuple([x.shape for x in inputs]), on_tensors)
-    keys, first, last = tuple([x.key for x in inputs]), tape.first, tape.keys.stop
-    for key, x in zip(keys, inputs):
-        if not first <= key < last:  # no result that only the tape has
-            tape.meet(x, rule)
-    output_keys, shapes = tuple([r.key for r in outputs]), tuple([r.shape for r in outputs])
-    tape.flat += (rule, output_keys, keys, None, (), None, shapes, [(r.dtype, r.device) for r in outputs])
-    for observer in tape.observers:
-        observer.recorded(inputs, outputs)
+    keys, output_keys = tuple([x.key for x in inputs]), tuple([r.key for r in outputs])
+    current_tape().put(rule, inputs, keys, outputs, output_keys)

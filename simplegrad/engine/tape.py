@@ -14,7 +14,7 @@ from .lent import Lent
 from .names import Key, Keyed, Names, check_name, era_of, plain_name
 from .rows import Rows, inputs_of, outputs_of
 
-_key, _shape = attrgetter("key"), attrgetter("shape")
+_key = attrgetter("key")
 
 
 class TapeEntry(NamedTuple):
@@ -99,17 +99,24 @@ class Tape:
         inputs, keys = self.find("inputs", entry.inputs)
         outputs, output_keys = self.find("outputs", entry.outputs)
         on_tensors = getattr(entry, "on_tensors", None)
-        rule = HandWritten(entry.propagate, tuple(map(_shape, inputs)), on_tensors)
-        for x in inputs:
-            self.meet(x, rule)
+        rule = HandWritten(entry.propagate, tuple([x.shape for x in inputs]), on_tensors)
         for r in outputs:
             self.meet(r, rule)
+        self.put(rule, tuple(inputs), keys, tuple(outputs), output_keys)
+        for r in outputs:
             r._leaf = False
         self.has_hand_written = self.has_hand_written or on_tensors is None
-        kinds = tuple([(r._value.dtype, r._value.device) for r in outputs])
-        self.flat += (rule, output_keys, keys, None, (), None, tuple(map(_shape, outputs)), kinds)
+
+    def put(self, rule: HandWritten, inputs: tuple, keys: tuple, outputs: tuple, output_keys: tuple) -> None:
+        """Record an entry of these Variables, the outputs met."""
+        first, last = self.first, self.keys.stop
+        for key, x in zip(keys, inputs):
+            if not first <= key < last:  # no result that only the tape has
+                self.meet(x, rule)
+        shapes, kinds = tuple([r.shape for r in outputs]), [(r.dtype, r.device) for r in outputs]
+        self.flat += (rule, output_keys, keys, None, (), None, shapes, kinds)
         for observer in self.observers:
-            observer.recorded(tuple(inputs), tuple(outputs))
+            observer.recorded(inputs, outputs)
 
     def meet(self, x: Keyed, rule: Any) -> None:
         """Somebody else may have the tensor of this operand: remember what it is now. Raises OtherTapeError."""
