@@ -19,14 +19,15 @@ from ..attached import attached
 from ..engine import RawTensorError, Variable
 from ..engine.tape import current_tape
 from .case import Case
-from .code import SAID, Taken, identifier, lines_of, name_nodes
+from .code import lines_of
 from .errors import CompileError, UnfitError, UnknownSizeError
 from .forward import source_of_forward
-from .graph import needed_for
+from .graph import Expression, needed_for
+from .names import SAID, Taken, identifier, name_nodes
 from .run import function_of, namespace
 from .shapes import LEVELS, Ranks, Shapes
 from .text import source_of_text
-from .tracing import Expression, Source, source_of
+from .tracing import Source, source_of
 from .write import Writer
 
 _shape, _shape_and_dtype = attrgetter("shape"), attrgetter("shape", "dtype")
@@ -233,7 +234,8 @@ class CompiledAggregate(Aggregate):
     def propagate_source(self) -> str:
         """`propagate`, which looks up the body for the pattern of Nones, and the general body."""
         case = self.case
-        return "\n".join([*case.code.dispatch_lines(), "", "", case.code.body_text(case.all)])
+        lines = case.code.propagate_lines(case.code.dispatch_lines())
+        return "\n".join([*lines, "", "", case.code.body_text(case.all)])
 
     def specialisation_source(self, pattern: Sequence) -> str:
         """The body for one pattern: for each output True (or anything) where a gradient comes in, None or False where
@@ -243,17 +245,14 @@ class CompiledAggregate(Aggregate):
     @property
     def outputs(self) -> tuple[str, ...]:
         """The results, and the temporaries that are declared: the slots of a pattern."""
-        return tuple(self.case.code.names[node] for node in self.case.made.outputs)
+        return tuple(self.case.code.outputs)
 
     @property
     def patterns(self) -> list[tuple[bool, ...]]:
         """All patterns in which something comes in, what first passes see (nothing but results) first."""
-        outputs = self.case.made.outputs
-        if len(outputs) > 10:
-            raise ValueError(f"{self.name} has {len(outputs)} outputs: too many for a list of all patterns.")
-        patterns = list(itertools.product((True, False), repeat=len(outputs)))[:-1]
-        first = self.case.first
-        return [first, *(p for p in patterns if p != first)]
+        if len(self.outputs) > 10:
+            raise ValueError(f"{self.name} has {len(self.outputs)} outputs: too many for a list of all patterns.")
+        return self.case.made.patterns
 
     @property
     def source(self) -> str:

@@ -12,10 +12,10 @@ from simplegrad.locks import cached_property
 from ..engine import TapeEntry
 from .code import MOST_BODIES, Code
 from .fused import Copied, is_worth_an_entry
-from .reverse import Differentiated
+from .graph import Expression
+from .reverse import Differentiated, Pattern
 from .run import function_of, namespace
 from .shapes import Shapes
-from .tracing import Expression
 
 
 class Case:
@@ -23,8 +23,9 @@ class Case:
 
     def __init__(self, expression: Expression, name: str, shapes: Shapes, fused: bool):
         self.expression = expression
-        self.made = Differentiated(expression.graph, expression.inputs, expression.results, shapes)
-        self.code = Code(name, expression.what, self.made)
+        self.made = Differentiated(expression, shapes)
+        self.code = Code(name, self.made)
+        self.first, self.all = self.made.first, self.made.all
         self.bodies = Bodies(self.body)
         self.twins = Bodies(self.names_of_twins)  # by the inputs whose gradients are needed
         self.fused = fused
@@ -49,7 +50,7 @@ class Case:
             return self.twins[(True,) * len(needed)]
         return namespace(bodies=Bodies(partial(self.twin, needed)))
 
-    def body(self, pattern: tuple[bool, ...]) -> Callable:
+    def body(self, pattern: Pattern) -> Callable:
         whole = self.fused_body(pattern) if self.fused else None
         if whole is not None:
             return whole
@@ -61,37 +62,28 @@ class Case:
             more[self.code.body_name(self.all)] = self.bodies[self.all]
         return function_of(text, name, name, tensor=False, **more)
 
-    def twin(self, needed: tuple[bool, ...], pattern: tuple[bool, ...]) -> Callable:
+    def twin(self, needed: tuple[bool, ...], pattern: Pattern) -> Callable:
         """The body that computes on tensors, and no more than is needed, for passes that are deferred."""
         text = self.code.twin_text(pattern, needed)
         return function_of(text, self.code.body_name(pattern), **self.made.graph.named)
 
-    def fused_body(self, pattern: tuple[bool, ...]) -> Callable | None:
+    def fused_body(self, pattern: Pattern) -> Callable | None:
         """The body of this pattern as one entry; None where there is nothing to gain, or a size is not at hand."""
         body = self.made.body(pattern)
         if not is_worth_an_entry(body, self.code):
             return None
         copied, name = Copied(body, self.code), self.code.body_name(pattern)
-        inner = Case(copied.expression(name), name, copied.shapes, fused=True)
+        inner = Case(copied.expression(), name, copied.shapes, fused=True)
         return function_of(copied.text(name), name, compute=inner.forward)
 
     @property
-    def seen(self) -> list[tuple[bool, ...]]:
+    def seen(self) -> list[Pattern]:
         """The patterns that passes brought so far, recorded ones first."""
         return list(dict.fromkeys(itertools.chain(self.bodies, *(names["bodies"] for names in self.twins.values()))))
 
-    @property
-    def all(self) -> tuple[bool, ...]:
-        return (True,) * len(self.made.outputs)
-
-    @property
-    def first(self) -> tuple[bool, ...]:
-        """What a first pass sees: gradients of the results."""
-        return tuple(node in self.made.results for node in self.made.outputs)
-
-    def pattern(self, pattern: Sequence) -> tuple[bool, ...]:
+    def pattern(self, pattern: Sequence) -> Pattern:
         pattern = tuple(each is not None and each is not False for each in pattern)
-        names = [self.code.names[node] for node in self.made.outputs]
+        names = self.code.outputs
         if len(pattern) != len(names) or not any(pattern):
             raise ValueError(
                 f"a pattern says for each of {', '.join(names)} whether its gradient comes in, and at least one "
@@ -107,6 +99,6 @@ class Bodies(dict):
         super().__init__()
         self.make = make
 
-    def __missing__(self, pattern: tuple[bool, ...]) -> Callable:
+    def __missing__(self, pattern: Pattern) -> Callable:
         self[pattern] = self.make(pattern)
         return self[pattern]

@@ -9,7 +9,7 @@ import torch
 from ..aggregates import Aggregate
 from ..engine import Variable
 from .aggregate import CompiledAggregate, free_name
-from .code import Code
+from .code import Code, indented, zeros_line
 from .forward import source_of_forward
 from .reverse import Differentiated
 from .shapes import Unknown
@@ -43,37 +43,29 @@ def example_of(aggregate: Aggregate | Callable) -> Sequence | None:
 def code_for(made: CompiledAggregate, inputs: Sequence | None) -> Code:
     if inputs is not None:
         return made.case_of([x.value if isinstance(x, Variable) else torch.as_tensor(x) for x in inputs]).code
-    expression, shapes = made.usual.expression, Unknown(made.usual.made.shapes)
-    general = Differentiated(expression.graph, expression.inputs, expression.results, shapes)
-    return Code(made.written, expression.what, general)
+    return Code(made.written, Differentiated(made.usual.expression, Unknown(made.usual.made.shapes)))
 
 
 def whole_text(code: Code) -> str:
     """Forward and propagate in one function, with nothing but what stands in it."""
-    forward = code.forward_text(by_name=True).split("\n")
-    start = next(i for i, line in enumerate(forward) if line.strip().startswith("# what is None?"))
-    return "\n".join([*forward[:start], *inlined(code), *forward[start + 3 :]])
+    return code.forward_text(inlined(code), by_name=True)
 
 
 def inlined(code: Code) -> list[str]:
     """The bodies within propagate, each under the one test that leads to it."""
     lines: list[str] = []
-    outputs = code.made.outputs
-    first = tuple(node in code.made.results for node in outputs)
-    known = {g for g, comes in zip(code.incoming, first) if not comes}
+    first = code.made.first
+    known = [g for g, comes in zip(code.incoming, first) if not comes]
     if known:
-        lines += [f"if {' and '.join(f'{g} is None' for g in code.incoming if g in known)}:"]
-        lines += [f"    {line}" for line in body_lines(code, first)]
-    if len(outputs) == 2 and len(known) == 1:
-        (other,) = set(code.incoming) - known
-        lines += [f"if {other} is None:"]
-        lines += [f"    {line}" for line in body_lines(code, tuple(not comes for comes in first))]
-    else:
-        for node, g in zip(outputs, code.incoming) if known else ():
-            name = code.names[node]
-            lines += [f"if {g} is None:  # seldom", f"    {g} = Variable.constant(torch.zeros_like({name}.value))"]
-    return [f"        {line}" for line in [*lines, *body_lines(code, (True,) * len(outputs))]]
+        lines += under(" and ".join(f"{g} is None" for g in known), code.body_lines(first))
+    if len(code.outputs) == 2 and len(known) == 1:
+        (other,) = set(code.incoming) - set(known)
+        lines += under(f"{other} is None", code.body_lines(tuple(not comes for comes in first)))
+    elif known:
+        for name, g in zip(code.outputs, code.incoming):
+            lines += [f"if {g} is None:  # seldom", f"    {zeros_line(name)}"]
+    return [*lines, *code.body_lines(code.made.all)]
 
 
-def body_lines(code: Code, pattern: tuple[bool, ...]) -> list[str]:
-    return code.written(code.made.body(pattern)).splitlines()
+def under(condition: str, lines: list[str]) -> list[str]:
+    return [f"if {condition}:", *indented(lines)]

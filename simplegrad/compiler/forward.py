@@ -9,9 +9,10 @@ from types import FunctionType, ModuleType
 
 from ..engine import TapeEntry, Variable, gradient_tape
 from .errors import CompileError
+from .graph import Expression
 from .symbols import Symbol, Thing
 from .text import source_of_own
-from .tracing import Expression, Source, source_of
+from .tracing import Source, source_of
 
 
 def source_of_forward(function: Callable) -> Source:

@@ -6,11 +6,11 @@ differentiates that is made of its graph in the same way, when a pass first need
 
 from __future__ import annotations
 
-from .code import Code, lines_of, name_nodes
-from .graph import VALUE, Graph, Node, shaped_like
+from .code import Code, lines_of
+from .graph import Expression, Graph, Node, shaped_like
+from .names import name_nodes
 from .reverse import Body
 from .shapes import Shapes
-from .tracing import Expression
 
 FEWEST = 6  # operations; an entry of its own costs as much as recording some five
 
@@ -35,10 +35,10 @@ class Copied:
         made = [self.copy(node) for node in body.outgoing if node is not None and node not in self.inputs]
         self.results = list(dict.fromkeys(made))
 
-    def expression(self, name: str) -> Expression:
+    def expression(self) -> Expression:
         of = ", ".join(n.name for n in self.body.incoming if n is not None)
         what = f"The gradients of {self.code.name}, of {of}."
-        expression = Expression(self.graph, list(self.inputs.values()), self.results, name, what)
+        expression = Expression(self.graph, list(self.inputs.values()), self.results, what)
         name_nodes(expression)
         return expression
 
@@ -69,11 +69,9 @@ class Copied:
         """Called as every body is, with all gradients and all that forward captured."""
         names = self.code.names | {g: f"dL_d{self.code.names[n]}" for n, g in self.code.made.gradients.items()}
         made = {node: f"r{i}" for i, node in enumerate(self.results)}
-        pairs = zip(self.code.made.inputs, self.body.outgoing)
         returned = [
             "None" if node is None else names[node] if node in self.inputs else made[self.copies[node]]
-            for x, node in pairs
-            if x.kind == VALUE
+            for node in self.body.outgoing
         ]
         call = f"{', '.join(made.values())} = compute({', '.join(names[node] for node in self.inputs)})"
         return lines_of(f"def {name}({self.code.parameters}):", [call, f"return [{', '.join(returned)}]"])

@@ -193,6 +193,16 @@ class Graph:
         return args
 
 
+@dataclass(eq=False)
+class Expression:
+    """What is compiled: a graph with inputs and results. `what`: what it computes, in a line."""
+
+    graph: Graph
+    inputs: list[Node]
+    results: list[Node]
+    what: str
+
+
 MOST_WRITTEN = 8  # numbers of a captured tensor that stand in the code themselves
 
 

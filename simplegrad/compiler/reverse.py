@@ -7,13 +7,14 @@ multiplied makes nodes.
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from ..engine.grad import backward
 from ..ops.shapes import summed
-from .graph import LITERALS, VALUE, Graph, Node, needed_for, operation
+from .graph import LITERALS, VALUE, Expression, Graph, Node, needed_for, operation
 from .shapes import Shapes
 from .symbols import Symbol, wrapped
 
@@ -120,11 +121,14 @@ def shape_of(arg):
     return arg.shape if isinstance(arg, Symbol) else arg
 
 
+Pattern = tuple[bool, ...]  # for each output, whether a gradient comes in: else it is a known zero
+
+
 @dataclass
 class Body:
-    """The reverse part for one pattern. `order`: what it computes; `outgoing`: a node (or None) for each input."""
+    """The reverse part for one pattern. `order`: what it computes; `outgoing`: a node (or None) for each input that
+    gradients flow to."""
 
-    pattern: tuple[bool, ...]
     incoming: list[Node | None]  # for each output, None where it is a known zero
     outgoing: list[Node | None]
     order: list[Node]
@@ -145,16 +149,16 @@ class Differentiated:
     since what they are of is not at hand later.
     """
 
-    def __init__(self, graph: Graph, inputs: Sequence[Node], results: Sequence[Node], shapes: Shapes):
-        self.graph = forked(graph)
-        self.graph.shapes = shapes
-        self.inputs = list(inputs)
-        self.results = list(results)
-        self.shapes = shapes
+    def __init__(self, expression: Expression, shapes: Shapes):
+        self.expression = expression
+        self.graph = forked(expression.graph)
+        self.graph.shapes = self.shapes = shapes
+        self.inputs, self.results = expression.inputs, expression.results
+        self.values = [node for node in self.inputs if node.kind == VALUE]  # that gradients flow to
         self.temporaries: list[Node] = []
         self.kept: list[Node] = []
         self.gradients: dict[Node, Node] = {}  # the incoming gradient of each output
-        self.bodies: dict[tuple[bool, ...], Body] = {}
+        self.bodies: dict[Pattern, Body] = {}
         self.declare()
 
     @property
@@ -165,10 +169,25 @@ class Differentiated:
     def forward(self) -> list[Node]:
         return needed_for([*self.outputs, *self.kept])
 
+    @property
+    def all(self) -> Pattern:
+        return (True,) * len(self.outputs)
+
+    @property
+    def first(self) -> Pattern:
+        """What a first pass sees: gradients of the results."""
+        return tuple(node in self.results for node in self.outputs)
+
+    @property
+    def patterns(self) -> list[Pattern]:
+        """All in which something comes in, the first pass's first."""
+        *patterns, _ = itertools.product((True, False), repeat=len(self.outputs))
+        return list(dict.fromkeys([self.first, *patterns]))
+
     def declare(self) -> None:
         """Every forward temporary that a reverse part reads becomes an output, until no further one is read."""
         while True:
-            body = self.body((True,) * len(self.outputs))
+            body = self.body(self.all)
             at_hand = {*self.inputs, *self.outputs}
             read = [n for n in body.reads if n.kind == VALUE and n not in at_hand]
             if not read:
@@ -178,13 +197,12 @@ class Differentiated:
         self.kept = [n for n in body.reads if n.is_constant and n not in self.inputs]
         self.graph = body.graph  # what other patterns make is the same node where it computes the same
 
-    def body(self, pattern: tuple[bool, ...]) -> Body:
-        """For these incoming gradients, True where one comes in, False where it is a known zero."""
+    def body(self, pattern: Pattern) -> Body:
         if pattern not in self.bodies:
             self.bodies[pattern] = self.made(pattern)
         return self.bodies[pattern]
 
-    def made(self, pattern: tuple[bool, ...]) -> Body:
+    def made(self, pattern: Pattern) -> Body:
         graph = forked(self.graph)
         incoming = [self.gradient(graph, n) if comes else None for n, comes in zip(self.outputs, pattern)]
         arriving: dict[Node, Node] = {}
@@ -192,15 +210,13 @@ class Differentiated:
             if g is not None:
                 arriving[output] = g if output not in arriving else graph("add", arriving[output], g)
         table, through = accumulated(graph, self.shapes, arriving)
-        outgoing = [table.get(node) if node.kind == VALUE else None for node in self.inputs]
+        outgoing = [table.get(node) for node in self.values]
         order, reads = self.split([node for node in outgoing if node is not None])
-        return Body(pattern, incoming, outgoing, order, reads, through, graph)
+        return Body(incoming, outgoing, order, reads, through, graph)
 
     def partly(self, body: Body, needed: Sequence[bool]) -> Body:
         """What of a body computes the gradients of these inputs, of those that gradients flow to."""
-        values = [node for node in self.inputs if node.kind == VALUE]
-        asked = {node for node, is_needed in zip(values, needed) if is_needed}
-        outgoing = [g if x in asked else None for x, g in zip(self.inputs, body.outgoing)]
+        outgoing = [g if is_needed else None for g, is_needed in zip(body.outgoing, needed)]
         order, _ = self.split([g for g in outgoing if g is not None])
         return replace(body, outgoing=outgoing, order=order)
 

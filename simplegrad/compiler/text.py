@@ -18,9 +18,9 @@ from ..language.rewrite import written
 from ..ops import FUNCTIONS, METHODS
 from ..trace import LimitError
 from .errors import CompileError, UnknownSizeError
-from .graph import Graph, Node, needed_for
+from .graph import Expression, Graph, Node, needed_for
 from .symbols import Mask, Shape, Size, Symbol, Thing, bare
-from .tracing import Expression, Known, Source, parameters_of, result_node
+from .tracing import Known, Source, parameters_of, result_node
 
 LIMITS = Limits(text=20_000, statements=5_000, elements=1_000)  # elements: of a constant that stands in the text
 MOST_NODES = 5_000
@@ -45,7 +45,7 @@ def source_of_text(text: str) -> Source:
     def read(known: Known | None = None) -> Expression:
         compiled = Compiled(text, parsed, lines)
         results = compiled.results(inputs, known)
-        return Expression(compiled.graph, [compiled.symbols[each].node for each in inputs], results, name, what)
+        return Expression(compiled.graph, [compiled.symbols[each].node for each in inputs], results, what)
 
     return Source(inputs, name, what, read)
 
@@ -302,7 +302,7 @@ def source_of_own(function: FunctionType) -> Source:
             raise CompileError(str(error)) from None
         several = returned if isinstance(returned, (tuple, list)) else [returned]
         results = [result_node(forward.graph, each) for each in several]
-        return Expression(forward.graph, [each.node for each in inputs], results, function.__name__, "")
+        return Expression(forward.graph, [each.node for each in inputs], results, "")
 
     return Source(names, function.__name__, "", read)
 

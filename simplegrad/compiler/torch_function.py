@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import inspect
-import itertools
 from collections.abc import Callable, Sequence
 
 import torch
 
 from ..ops import TABLE, Op
 from .case import Case
-from .code import Code, function_name, lines_of
+from .code import Code, indented, lines_of, listed
 from .errors import CompileError
+from .names import function_name
 from .reverse import Differentiated
 from .run import module_of
 from .shapes import LEVELS, Ranks, Unknown
@@ -54,29 +54,25 @@ class TorchFunction:
         return self.module.function
 
 
-class Module:
+class Module(Code):
     """The text for inputs of some ranks, and what it defines."""
 
     def __init__(self, name: str, case: Case):
-        expression, shapes = case.expression, Unknown(case.made.shapes)
-        self.made = Differentiated(expression.graph, expression.inputs, expression.results, shapes)
-        self.code = Code(name, expression.what, self.made, tensor=True)
-        self.name = function_name(name)
-        count = len(self.made.outputs)
-        patterns = list(itertools.product((True, False), repeat=count))[:-1] if 2**count <= MOST_PATTERNS else []
-        self.first = tuple(node in self.made.results for node in self.made.outputs)
-        self.patterns = list(dict.fromkeys([self.first, *patterns, (True,) * count]))
+        super().__init__(name, Differentiated(case.expression, Unknown(case.made.shapes)), tensor=True)
+        self.function_name = function_name(name)
+        few = 2 ** len(self.outputs) <= MOST_PATTERNS
+        self.patterns = self.made.patterns if few else list(dict.fromkeys([self.made.first, self.made.all]))
         self.source = self.text()
         defined = module_of(self.source, name)
         self.call: Callable = defined[name]
-        self.function: type[torch.autograd.Function] = defined[self.name]
+        self.function: type[torch.autograd.Function] = defined[self.function_name]
 
     def text(self) -> str:
-        bodies = [self.code.body_text(pattern) for pattern in self.patterns]
+        bodies = [self.body_text(pattern) for pattern in self.patterns]
         helpers = [source_of(op) for op in TABLE.values() if self.needs(op)]
         given = "".join(f"\n{name} = {pasted(name, tensor)}\n" for name, tensor in self.made.graph.named.items())
-        parts = [f'"""{self.code.what}\n\n{_ABOUT}"""\n\nimport torch\n{given}', self.wrapper(), self.class_text()]
-        return "\n\n".join([*parts, *bodies, self.table(), *helpers])
+        head = f'"""{self.what}\n\n{_ABOUT}"""\n\nimport torch\n{given}'
+        return "\n\n".join([head, self.wrapper(), self.class_text(), *bodies, self.table(), *helpers])
 
     def needs(self, op: Op) -> bool:
         """Whether the code says a function of ours, which has to stand in the module too."""
@@ -84,62 +80,52 @@ class Module:
         return used and op.by_name and op.in_torch is None
 
     def wrapper(self) -> str:
-        names = ", ".join(self.code.names[n] for n in self.made.inputs)
-        results = [self.code.names[n] for n in self.made.results]
-        count = len(self.made.temporaries)
-        taken = ", ".join([*results, *(["*_"] if count else [])])
-        call = f"{self.name}.apply({names})"
-        lines = [f"return {call}"] if not count else [f"{taken} = {call}", f"return {', '.join(results)}"]
-        return lines_of(f"def {self.code.name}({names}):", [f'"""{self.code.what}"""', *lines])
+        call = f"{self.function_name}.apply({', '.join(self.inputs)})"
+        lines = [f"return {call}"]
+        if self.made.temporaries:
+            lines = [f"{', '.join([*self.results, '*_'])} = {call}", self.forward_return]
+        return lines_of(self.forward_head, [f'"""{self.what}"""', *lines])
 
     def class_text(self) -> str:
-        names = ", ".join(self.code.names[n] for n in self.made.inputs)
         forward = [
             "@staticmethod",
-            f"def forward(ctx, {names}):",
+            f"def forward(ctx, {', '.join(self.inputs)}):",
             "    ctx.set_materialize_grads(False)  # a None stays a known zero",
-            *(f"    {line}" for line in [*self.code.forward_lines(), *self.save_lines()]),
+            *indented([*self.forward_lines(), *self.save_lines()]),
         ]
-        backward = ["@staticmethod", "def backward(ctx, *dL_doutputs):", *(f"    {x}" for x in self.backward_lines())]
-        return lines_of(f"class {self.name}(torch.autograd.Function):", forward, [""], backward)
-
-    @property
-    def saved(self) -> list[str]:
-        return [name for name in self.code.captured if not name.endswith("_shape")]
+        backward = ["@staticmethod", "def backward(ctx, *dL_doutputs):", *indented(self.backward_lines())]
+        return lines_of(f"class {self.function_name}(torch.autograd.Function):", forward, [""], backward)
 
     def save_lines(self) -> list[str]:
-        outputs = [self.code.names[n] for n in self.made.outputs]
-        shapes = [f"ctx.{name} = {name}" for name in self.code.captured if name.endswith("_shape")]
-        if self.partial:
-            shapes.append(f"ctx.shapes = [{', '.join(f'{name}.shape' for name in outputs)}]")
         saved = [f"ctx.save_for_backward({', '.join(self.saved)})"] if self.saved else []
+        shapes = [f"ctx.{name} = {name}" for name in self.saved_shapes]
+        if self.partial:
+            shapes.append(f"ctx.shapes = [{', '.join(f'{name}.shape' for name in self.outputs)}]")
         said = "  # the temporaries too, so that gradients come back to them" if self.made.temporaries else ""
-        return [*saved, *shapes, f"return {', '.join(outputs)}{said}"]
+        return [*saved, *shapes, f"return {', '.join(self.outputs)}{said}"]
 
     @property
     def partial(self) -> bool:
         """Not every pattern has a body."""
-        return len(self.patterns) < 2 ** len(self.made.outputs) - 1
+        return len(self.patterns) < 2 ** len(self.outputs) - 1
 
     def backward_lines(self) -> list[str]:
-        nothing = ", ".join(["None"] * len(self.made.inputs))
-        unpacked = ", ".join(self.saved) + "," * (len(self.saved) == 1)
         lines = ["pattern = tuple(g is not None for g in dL_doutputs)"]
-        lines += ["if not any(pattern):", f"    return {nothing}"]
+        lines += ["if not any(pattern):", f"    return {', '.join(['None'] * len(self.inputs))}"]
         if self.partial:
             lines += [
                 "if pattern not in BODIES:  # seldom: zeros for what does not come in",
                 "    like = next(g for g in dL_doutputs if g is not None)",
                 "    pairs = zip(dL_doutputs, ctx.shapes)",
                 "    dL_doutputs = [like.new_zeros(shape) if g is None else g for g, shape in pairs]",
-                f"    pattern = (True,) * {len(self.made.outputs)}",
+                f"    pattern = (True,) * {len(self.outputs)}",
             ]
-        lines += [f"{unpacked} = ctx.saved_tensors"] if self.saved else []
-        captured = [f"ctx.{name}" if name.endswith("_shape") else name for name in self.code.captured]
-        return [*lines, f"return BODIES[pattern]({', '.join(['*dL_doutputs', *captured])})"]
+        lines += [f"{listed(self.saved)} = ctx.saved_tensors"] if self.saved else []
+        given = ", ".join(["*dL_doutputs", *self.saved, *(f"ctx.{name}" for name in self.saved_shapes)])
+        return [*lines, f"return BODIES[pattern]({given})"]
 
     def table(self) -> str:
-        rows = [f"    {pattern}: {self.code.body_name(pattern)}," for pattern in self.patterns]
+        rows = [f"    {pattern}: {self.body_name(pattern)}," for pattern in self.patterns]
         return "\n".join(["BODIES = {", *rows, "}\n"])
 
 

@@ -11,19 +11,8 @@ import torch
 
 from ..ops import UnsupportedError
 from .errors import CompileError, UnfitError, UnknownSizeError
-from .graph import Graph, KnownShapes, Node
+from .graph import Expression, Graph, KnownShapes, Node
 from .symbols import Mask, Shape, Size, Symbol, Thing, Weights
-
-
-@dataclass(eq=False)
-class Expression:
-    """What is compiled: a graph with inputs and results."""
-
-    graph: Graph
-    inputs: list[Node]
-    results: list[Node]
-    name: str
-    what: str  # in a line
 
 
 @dataclass
@@ -61,7 +50,7 @@ def source_of(function: Callable, reads_tensors: bool = False) -> Source:
         returned, local = called(function, [Symbol(graph, node) for node in inputs], graph)
         say_names(local)
         several = returned if isinstance(returned, (tuple, list)) else [returned]
-        return Expression(graph, inputs, [result_node(graph, each) for each in several], name, what)
+        return Expression(graph, inputs, [result_node(graph, each) for each in several], what)
 
     return Source(names, name, what, read, function)
 
