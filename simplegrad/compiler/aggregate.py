@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import inspect
 import itertools
-import keyword
-import unicodedata
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 
@@ -23,9 +21,9 @@ from .code import lines_of
 from .errors import CompileError, UnfitError, UnknownSizeError
 from .forward import source_of_forward
 from .graph import Expression, needed_for
-from .names import SAID, Taken, identifier, name_nodes
-from .run import function_of, namespace
-from .shapes import LEVELS, Ranks, Shapes
+from .names import Taken, checked_name, free_name, identifier
+from .run import function_of
+from .shapes import LEVELS, Shapes
 from .text import source_of_text
 from .tracing import Source, source_of
 from .write import Writer
@@ -108,7 +106,7 @@ class CompiledAggregate(Aggregate):
             level = LEVELS[place]
             key = level.key(tensors) if level else ()
             try:
-                found = self.expressions.get(key) or self.read(level, tensors)
+                found = self.expressions.get(key) or self.compiled_from.read(level, tensors)
             except UnknownSizeError as error:
                 unknown = error
                 continue
@@ -116,12 +114,6 @@ class CompiledAggregate(Aggregate):
             self.kind_of = _shape_and_dtype if place else _shape
             return found
         raise unknown
-
-    def read(self, level: type[Ranks] | None, tensors: Sequence[torch.Tensor]) -> Expression:
-        expression = self.compiled_from.read(level and (lambda inputs: level(dict(zip(inputs, tensors)))))
-        expression.graph.shapes = None
-        name_nodes(expression)
-        return expression
 
     def _reference(self) -> Callable:
         """The same as recorded operations."""
@@ -284,26 +276,6 @@ def recorded(expression: Expression, name: str) -> Callable:
 def said_of(error: Exception) -> str:
     """What it says, and the step that raised it, which it has in a note."""
     return ". ".join([str(error).split("\n")[0].rstrip("."), *getattr(error, "__notes__", ())])
-
-
-def checked_name(name: str) -> str:
-    """As Python reads it, which writes some letters in another form."""
-    known = unicodedata.normalize("NFKC", name)
-    if not known.isidentifier() or is_taken(known):
-        raise ValueError(
-            f"compile_aggregate(…, name={name!r}): expected a name as a function has one, that is not taken."
-        )
-    return known
-
-
-def free_name(name: str) -> str:
-    """What a function is called that may be called as one that generated code calls: `cat_`."""
-    known = unicodedata.normalize("NFKC", name)
-    return f"{known.lstrip('_') or 'f'}_" if is_taken(known) else known
-
-
-def is_taken(name: str) -> bool:
-    return keyword.iskeyword(name) or name.startswith("__") or name in {*namespace(), *SAID}
 
 
 def guessed_shapes(count: int):

@@ -8,9 +8,10 @@ import torch
 
 from ..aggregates import Aggregate
 from ..engine import Variable
-from .aggregate import CompiledAggregate, free_name
+from .aggregate import CompiledAggregate
 from .code import Code, indented, zeros_line
 from .forward import source_of_forward
+from .names import free_name
 from .reverse import Differentiated
 from .shapes import Unknown
 

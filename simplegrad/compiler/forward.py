@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import replace
 from types import FunctionType, ModuleType
 
 from ..engine import TapeEntry, Variable, gradient_tape
 from .errors import CompileError
-from .graph import Expression
-from .symbols import Symbol, Thing
+from .symbols import Symbol
 from .text import source_of_own
+from .things import Thing
 from .tracing import Source, source_of
 
 
@@ -19,20 +18,11 @@ def source_of_forward(function: Callable) -> Source:
     """A forward that computes on raw tensors. To read it raises what it raises on symbols."""
     function = inspect.unwrap(function)
     if "_machine" in function.__globals__:  # a program defines it
-        source = source_of_own(function)
-    else:
-        names = {key: stand_in(value) for key, value in function.__globals__.items()}
-        quiet = FunctionType(function.__code__, names, function.__name__, function.__defaults__, function.__closure__)
-        quiet.__doc__, quiet.__kwdefaults__ = function.__doc__, function.__kwdefaults__
-        source = source_of(quiet, reads_tensors=True)
-    return replace(source, what="", read=lambda known=None: without_marks(source.read(known)))
-
-
-def without_marks(expression: Expression) -> Expression:
-    for node in expression.graph.nodes:
-        if node.op != "input":
-            node.name = node.name.removesuffix("_v")  # t_v is what holds t
-    return replace(expression, what="")
+        return source_of_own(function)
+    names = {key: stand_in(value) for key, value in function.__globals__.items()}
+    quiet = FunctionType(function.__code__, names, function.__name__, function.__defaults__, function.__closure__)
+    quiet.__doc__, quiet.__kwdefaults__ = function.__doc__, function.__kwdefaults__
+    return source_of(quiet, reads_tensors=True)
 
 
 class Wrapped:
@@ -41,8 +31,8 @@ class Wrapped:
     def __new__(cls, value, name: str | None = None):
         if not isinstance(value, Thing):
             raise CompileError("a Variable of something that was not computed from the inputs.")
-        if name and isinstance(value, Symbol) and not value.node.chosen and value.node.op != "input":
-            value.node.name, value.node.chosen = name, True
+        if isinstance(value, Symbol):
+            value.node.give_name(name)
         return value
 
 

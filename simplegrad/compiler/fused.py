@@ -7,7 +7,7 @@ differentiates that is made of its graph in the same way, when a pass first need
 from __future__ import annotations
 
 from .code import Code, lines_of
-from .graph import Expression, Graph, Node, shaped_like
+from .graph import Expression, Graph, Node, mapped, shaped_like
 from .names import name_nodes
 from .reverse import Body
 from .shapes import Shapes
@@ -52,18 +52,9 @@ class Copied:
                 x, *rest = node.args
                 args = (self.copies.get(x) or self.by_shape[shaped_like(x)], *rest)
             else:
-                args = tuple(self.copied(arg) for arg in node.args)
+                args = mapped(lambda arg: self.copy(arg) if isinstance(arg, Node) else arg, node.args)
             self.copies[node] = self.graph(node.op, *args, kind=node.kind)
         return self.copies[node]
-
-    def copied(self, arg):
-        if isinstance(arg, Node):
-            return self.copy(arg)
-        if isinstance(arg, (tuple, list)):
-            return type(arg)([self.copied(each) for each in arg])
-        if isinstance(arg, slice):
-            return slice(self.copied(arg.start), self.copied(arg.stop), self.copied(arg.step))
-        return arg
 
     def text(self, name: str) -> str:
         """Called as every body is, with all gradients and all that forward captured."""

@@ -83,6 +83,11 @@ class Node:
         """The arguments that are nodes, those within lists and indices too."""
         return (each for each in flat(self.args) if isinstance(each, Node))
 
+    def give_name(self, name: str | None) -> None:
+        """One that a person chose, unless it has such a name already."""
+        if name and not self.chosen:
+            self.name, self.chosen = name, True
+
     def __repr__(self) -> str:
         return f"<{self.number} {self.name} {self.op}>"
 
@@ -95,6 +100,16 @@ def flat(args: Iterable) -> Iterator:
             yield from (each.start, each.stop, each.step)
         else:
             yield each
+
+
+def mapped(change: Callable, arg):
+    """The argument with its elements changed, those of lists, tuples and slices in it."""
+    if isinstance(arg, slice):
+        return slice(*[mapped(change, end) for end in (arg.start, arg.stop, arg.step)])
+    if isinstance(arg, (tuple, list)):
+        elements = [mapped(change, each) for each in arg]
+        return elements if isinstance(arg, list) else tuple(elements)
+    return change(arg)
 
 
 class KnownShapes(Protocol):
@@ -138,9 +153,7 @@ class Graph:
         self.met: list[torch.Tensor] = []  # those, so that no other takes their places
         self.is_read = False  # by a function that is being called
         self.reads_tensors = False  # `x.value` is x: an aggregate's forward is read, which computes on raw tensors
-        self.shapes: KnownShapes | None = (
-            None  # while an expression is read, ranks are known from examples or not at all
-        )
+        self.shapes: KnownShapes | None = None  # while an expression is read: of examples, or nothing is known
 
     def __call__(self, op: str, *args, kind: str = VALUE) -> Node:
         args = self.unspread(op, args)
@@ -159,7 +172,7 @@ class Graph:
     def leaf(self, op: str, name: str, kind: str = VALUE) -> Node:
         """A node that no other is the same as: an input, an incoming gradient, a captured constant."""
         node = Node(op, (), kind, len(self.nodes))
-        node.name, node.chosen = name, True
+        node.give_name(name)
         self.nodes.append(node)
         return node
 

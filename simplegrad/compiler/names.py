@@ -65,3 +65,23 @@ def name_nodes(expression: Expression) -> None:
     for node in rest:  # nothing of forward needs these, but a reverse part may
         if not node.chosen:
             node.name = identifier("u", taken)
+
+
+def checked_name(name: str) -> str:
+    """As Python reads it, which writes some letters in another form."""
+    known = unicodedata.normalize("NFKC", name)
+    if not known.isidentifier() or is_taken(known):
+        raise ValueError(
+            f"compile_aggregate(…, name={name!r}): expected a name as a function has one, that is not taken."
+        )
+    return known
+
+
+def free_name(name: str) -> str:
+    """What a function is called that may be called as one that generated code calls: `cat_`."""
+    known = unicodedata.normalize("NFKC", name)
+    return f"{known.lstrip('_') or 'f'}_" if is_taken(known) else known
+
+
+def is_taken(name: str) -> bool:
+    return keyword.iskeyword(name) or name.startswith("__") or name in {*namespace(), *SAID}

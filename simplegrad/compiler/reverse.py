@@ -16,7 +16,8 @@ from ..engine.grad import backward
 from ..ops.shapes import summed
 from .graph import LITERALS, VALUE, Expression, Graph, Node, needed_for, operation
 from .shapes import Shapes
-from .symbols import Symbol, wrapped
+from .symbols import Symbol
+from .things import wrapped
 
 _CONSTANT_NAMES = {"le": "off", "lt": "less", "gt": "more", "ge": "least", "eq": "ties", "ne": "differs"}
 _CONSTANT_NAMES |= {"half_of_ties": "share", "shares": "share", "and": "both", "or": "either"}
@@ -224,7 +225,8 @@ class Differentiated:
         """The node of the gradient that comes in for this output: the same one in all patterns."""
         if output not in self.gradients:
             leaf = Node("incoming", (), VALUE, 1 << 30)
-            leaf.name, leaf.chosen, leaf.is_gradient = f"dL_d{output.name}", True, True
+            leaf.give_name(f"dL_d{output.name}")
+            leaf.is_gradient = True
             self.gradients[output] = leaf
             self.shapes.like(leaf, output)
         return self.gradients[output]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import FunctionType
 
 from ..aggregates import registry
@@ -18,14 +19,15 @@ from ..language.rewrite import written
 from ..ops import FUNCTIONS, METHODS
 from ..trace import LimitError
 from .errors import CompileError, UnknownSizeError
-from .graph import Expression, Graph, Node, needed_for
-from .symbols import Mask, Shape, Size, Symbol, Thing, bare
-from .tracing import Known, Source, parameters_of, result_node
+from .graph import Graph, Node, needed_for
+from .sizes import Shape, Size
+from .symbols import Mask, Symbol
+from .things import Thing, bare
+from .tracing import Source, parameters_of, result_node, results_of
 
 LIMITS = Limits(text=20_000, statements=5_000, elements=1_000)  # elements: of a constant that stands in the text
 MOST_NODES = 5_000
-_METHODS = METHODS | {"size": Symbol.size, "dim": Symbol.dim, "numel": Symbol.numel, "detach": Symbol.detach}
-_METHODS |= {"item": Symbol.item, "new_zeros": Symbol.new_zeros, "new_ones": Symbol.new_ones}
+_METHODS = METHODS | {name: getattr(Symbol, name) for name in "size dim numel detach item new_zeros new_ones".split()}
 _RANDOM = ("rand", "randn")
 
 
@@ -39,15 +41,14 @@ def source_of_text(text: str) -> Source:
     name, inputs = "f", list(parsed.inputs)
     if isinstance(last, ast.FunctionDef):  # its parameters are inputs too
         name, names = last.name, [each.arg for each in last.args.args]
-        inputs += names[: len(names) - len(last.args.defaults)]
+        inputs = list(dict.fromkeys([*inputs, *names[: len(names) - len(last.args.defaults)]]))
     what = as_docstring("; ".join(line.strip() for line in lines if line.strip() and not line.strip().startswith("#")))
 
-    def read(known: Known | None = None) -> Expression:
+    def begin() -> tuple[Graph, Callable]:
         compiled = Compiled(text, parsed, lines)
-        results = compiled.results(inputs, known)
-        return Expression(compiled.graph, [compiled.symbols[each].node for each in inputs], results, what)
+        return compiled.graph, lambda symbols: compiled.results(dict(zip(inputs, symbols)))
 
-    return Source(inputs, name, what, read)
+    return Source(inputs, name, what, begin)
 
 
 class Compiled(Machine):
@@ -58,7 +59,6 @@ class Compiled(Machine):
         self.lines = lines
         self.graph = Graph()
         self.graph.watcher = self.node_made
-        self.symbols: dict[str, Symbol] = {}
         self.numbers: dict = {}  # of the constants in the text, by their nodes
         self.value = None
 
@@ -67,30 +67,25 @@ class Compiled(Machine):
         """Its own: what is known of tensors elsewhere is not of symbols."""
         return self.own_guard
 
-    def leaf_symbol(self, name: str) -> Symbol:
-        return Symbol(self.graph, self.graph.leaf("input", name))
-
     def node_made(self, node) -> None:
         self.guard.time()
         if len(self.graph.nodes) > MOST_NODES:
             raise LimitError("nodes", MOST_NODES, f"more than {MOST_NODES} operations.")
 
-    def results(self, names: Sequence[str], known: Known | None) -> list[Node]:
-        """Run over symbols for these inputs, of which this much is known."""
+    def results(self, symbols: dict[str, Symbol]) -> list[Node]:
+        """Run over these inputs."""
         last = self.parsed.statements[-1]
-        self.symbols = {name: self.leaf_symbol(name) for name in names}
-        self.graph.shapes = known and known([each.node for each in self.symbols.values()])
-        self.namespace |= {name: self.symbols[name] for name in self.parsed.inputs}
+        self.namespace |= {name: symbols[name] for name in self.parsed.inputs}
         try:
             self.run()
             if isinstance(last, ast.FunctionDef):
-                given = {name: self.symbols[name] for name in names if name not in self.parsed.inputs}
+                given = {name: x for name, x in symbols.items() if name not in self.parsed.inputs}
                 self.value = self.namespace[last.name](**given)
             elif not isinstance(last, ast.Expr | ast.Return | ast.Assign | ast.AugAssign | ast.AnnAssign):
                 raise RunError("the last line says what is computed: write the name of the result.")
             several = self.value if isinstance(self.value, tuple) else (self.value,)
             results = [self.result_of(each) for each in several]
-            if not names:
+            if not symbols:
                 raise RunError("nothing is an input here: leave a name without a value, as in (a + b) * b.")
         except UnknownSizeError:
             raise
@@ -139,8 +134,8 @@ class Compiled(Machine):
         return self.named(self.guarded(node, compute, arguments, keywords), name)
 
     def named(self, result, name: str | None):
-        if name and isinstance(result, Thing) and not result.node.chosen and result.node.op != "input":
-            result.node.name, result.node.chosen = name, True
+        if isinstance(result, Thing):
+            result.node.give_name(name)
         return result
 
     def name_result(self, result, name: str | None, arguments: Sequence) -> None:
@@ -161,8 +156,7 @@ class Compiled(Machine):
     def condition(self, node: ast.expr, compute: Callable, *operands):
         return self.guarded(node, compute, operands)
 
-    def compared(self, node: ast.Compare, compute: Callable, left, right):
-        return self.guarded(node, compute, (left, right))
+    compared = condition
 
     def tested(self, number: int, value):
         if isinstance(value, Thing):
@@ -265,14 +259,22 @@ class Forward(Compiled):
 
     def __init__(self, machine: Machine):
         super().__init__(machine.source, machine.parsed, lines_of(machine.source))
+        self.machine = machine
         self.graph.reads_tensors = True
-        self.namespace |= {name: self.moved(machine, machine.namespace.get(name)) for name in machine.own}
+        self.namespace |= {name: self.moved(machine.namespace.get(name)) for name in machine.own}
 
-    def moved(self, machine: Machine, value):
+    def moved(self, value):
         """A function of the program, with this Machine's functions in the place of the other's."""
-        if not machine.is_own(value):
+        if not self.machine.is_own(value):
             return value
         return FunctionType(value.__code__, self.namespace, value.__name__, value.__defaults__)
+
+    def computed(self, function: FunctionType, symbols: Sequence[Symbol]) -> list[Node]:
+        try:
+            returned = self.moved(function)(*symbols)
+        except (RunError, LimitError) as error:
+            raise CompileError(str(error)) from None
+        return results_of(self.graph, returned)
 
     def attribute(self, number: int, value, attribute: str, name: str | None = None):
         if isinstance(value, Symbol) and attribute in ("value", "name"):
@@ -290,21 +292,12 @@ class Forward(Compiled):
 
 def source_of_own(function: FunctionType) -> Source:
     """What a function of a program computes."""
-    machine, names = function.__globals__["_machine"], parameters_of(function)
 
-    def read(known: Known | None = None) -> Expression:
-        forward = Forward(machine)
-        inputs = [forward.leaf_symbol(name) for name in names]
-        forward.graph.shapes = known and known([each.node for each in inputs])
-        try:
-            returned = forward.moved(machine, function)(*inputs)
-        except (RunError, LimitError) as error:
-            raise CompileError(str(error)) from None
-        several = returned if isinstance(returned, (tuple, list)) else [returned]
-        results = [result_node(forward.graph, each) for each in several]
-        return Expression(forward.graph, [each.node for each in inputs], results, "")
+    def begin() -> tuple[Graph, Callable]:
+        forward = Forward(function.__globals__["_machine"])
+        return forward.graph, partial(forward.computed, function)
 
-    return Source(names, function.__name__, "", read)
+    return Source(parameters_of(function), function.__name__, "", begin)
 
 
 def said_of(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""From a Python function of Variables to an expression graph: it is called once, with symbols."""
+"""Where expressions come from; of a Python function of Variables, by calling it once, with symbols."""
 
 from __future__ import annotations
 
@@ -6,30 +6,46 @@ import inspect
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 
 from ..ops import UnsupportedError
 from .errors import CompileError, UnfitError, UnknownSizeError
-from .graph import Expression, Graph, KnownShapes, Node
-from .symbols import Mask, Shape, Size, Symbol, Thing, Weights
+from .graph import Expression, Graph, Node
+from .names import name_nodes
+from .shapes import Ranks
+from .sizes import Shape, Size
+from .symbols import Mask, Symbol, Weights
+from .things import Thing
 
 
 @dataclass
 class Source:
-    """Where expressions come from: `read` makes one, for inputs of which this much is known, or nothing.
+    """What expressions are read from.
 
-    `inputs`: their names; `what`: the source in a line; `function`: the same on Variables, where it is a function.
+    `inputs`: their names; `what`: the source in a line; `begin` gives a graph, and what computes results of symbols of
+    it; `function`: the same on Variables, where it is a function.
     """
 
     inputs: list[str]
     name: str
     what: str
-    read: Callable[[Known | None], Expression] = field(repr=False)
+    begin: Callable[[], tuple[Graph, Callable[[list[Symbol]], list[Node]]]] = field(repr=False)
     function: Callable | None = field(default=None, repr=False)
 
-
-Known = Callable[[list[Node]], KnownShapes]  # of these inputs
+    def read(self, level: type[Ranks] | None, tensors: Sequence[torch.Tensor]) -> Expression:
+        """An expression for inputs like these tensors, of which this much may be known; without a level, for all."""
+        graph, compute = self.begin()
+        inputs = [graph.leaf("input", name) for name in self.inputs]
+        graph.shapes = level and level(dict(zip(inputs, tensors)))
+        expression = Expression(graph, inputs, compute([Symbol(graph, each) for each in inputs]), self.what)
+        graph.shapes = None
+        if graph.reads_tensors:
+            for node in graph.nodes[len(inputs) :]:
+                node.name = node.name.removesuffix("_v")  # t_v is what holds t
+        name_nodes(expression)
+        return expression
 
 
 def source_of(function: Callable, reads_tensors: bool = False) -> Source:
@@ -38,21 +54,16 @@ def source_of(function: Callable, reads_tensors: bool = False) -> Source:
     `reads_tensors`: it is an aggregate's forward, which computes on `x.value`: that is x, for us.
     """
     plain = getattr(function, "__name__", type(function).__name__)  # an object that is called may have none
-    what = (inspect.getdoc(function) or plain).split("\n\n")[0].replace("\n", " ").replace('"""', "'''").rstrip("\\")
+    said = (inspect.getdoc(function) or plain).split("\n\n")[0]
+    what = "" if reads_tensors else said.replace("\n", " ").replace('"""', "'''").rstrip("\\")
     name = plain if plain.isidentifier() else "compiled"
-    names = parameters_of(function)
 
-    def read(known: Known | None = None) -> Expression:
+    def begin() -> tuple[Graph, Callable]:
         graph = Graph()
         graph.reads_tensors = reads_tensors
-        inputs = [graph.leaf("input", name) for name in names]
-        graph.shapes = known and known(inputs)
-        returned, local = called(function, [Symbol(graph, node) for node in inputs], graph)
-        say_names(local)
-        several = returned if isinstance(returned, (tuple, list)) else [returned]
-        return Expression(graph, inputs, [result_node(graph, each) for each in several], what)
+        return graph, partial(computed, function, graph)
 
-    return Source(names, name, what, read, function)
+    return Source(parameters_of(function), name, what, begin, function)
 
 
 def parameters_of(function: Callable) -> list[str]:
@@ -70,9 +81,9 @@ def parameters_of(function: Callable) -> list[str]:
     return [each.name for each in parameters if each.default is each.empty]
 
 
-def called(function: Callable, symbols: Sequence[Symbol], graph: Graph) -> tuple[object, dict]:
-    """What the function returns, and its local variables when it did. Raises CompileError for what has to know a value,
-    UnknownSizeError for what has to know a size."""
+def computed(function: Callable, graph: Graph, symbols: Sequence[Symbol]) -> list[Node]:
+    """The results of the function, which has names for what it computed. Raises CompileError for what has to know a
+    value, UnknownSizeError for what has to know a size."""
     local: dict = {}
     code = getattr(inspect.unwrap(function), "__code__", None)
 
@@ -86,7 +97,7 @@ def called(function: Callable, symbols: Sequence[Symbol], graph: Graph) -> tuple
     graph.is_read = True
     try:
         with torch.enable_grad():  # so that what the function computes without it is known
-            return function(*symbols), local
+            returned = function(*symbols)
     except CompileError:
         raise
     except UnsupportedError as error:
@@ -99,13 +110,15 @@ def called(function: Callable, symbols: Sequence[Symbol], graph: Graph) -> tuple
         graph.is_read = False
         if not is_profiled:
             sys.setprofile(None)
-
-
-def say_names(local: dict) -> None:
-    """Call the nodes as the function calls them."""
     for name, value in local.items():
-        if isinstance(value, Thing) and not value.node.chosen and value.node.op != "input":
-            value.node.name, value.node.chosen = name, True
+        if isinstance(value, Thing):
+            value.node.give_name(name)
+    return results_of(graph, returned)
+
+
+def results_of(graph: Graph, returned) -> list[Node]:
+    several = returned if isinstance(returned, (tuple, list)) else [returned]
+    return [result_node(graph, each) for each in several]
 
 
 def result_node(graph: Graph, result) -> Node:
