@@ -15,7 +15,7 @@ from .fused import Copied, is_worth_an_entry
 from .graph import Expression
 from .reverse import Differentiated, Pattern
 from .run import function_of, namespace
-from .shapes import Shapes
+from .shapes import Shapes, Unknown
 
 
 class Case:
@@ -75,6 +75,11 @@ class Case:
         copied, name = Copied(body, self.code), self.code.body_name(pattern)
         inner = Case(copied.expression(), name, copied.shapes, fused=True)
         return function_of(copied.text(name), name, compute=inner.forward)
+
+    @property
+    def general(self) -> Differentiated:
+        """What it is made of, right for all shapes of these ranks."""
+        return Differentiated(self.expression, Unknown(self.made.shapes))
 
     @property
     def seen(self) -> list[Pattern]:

@@ -171,8 +171,8 @@ class BodyLines:
         self.body = body
         self.names: dict[Node, str] = dict(code.names)
         self.holders: dict[str, Node | None] = {name: node for node, name in code.names.items()}
-        self.writer = Writer(self.names, code.tensor or twin, code.at_hand, code.boxed if twin else set(), twin)
-        self.writer.kept_shapes, self.writer.asked_shapes = code.kept_shapes, code.asked_shapes
+        boxed, asked = code.boxed if twin else set(), (code.kept_shapes, code.asked_shapes)
+        self.writer = Writer(self.names, code.tensor or twin, code.at_hand, boxed, twin, *asked)
         for name, g in zip(code.incoming, body.incoming):
             if g is not None:
                 self.hold(name, g)

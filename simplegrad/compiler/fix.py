@@ -12,8 +12,6 @@ from .aggregate import CompiledAggregate
 from .code import Code, indented, zeros_line
 from .forward import source_of_forward
 from .names import free_name
-from .reverse import Differentiated
-from .shapes import Unknown
 
 
 def fix_for(aggregate: Aggregate | Callable, inputs: Sequence | None = None) -> str | None:
@@ -44,7 +42,7 @@ def example_of(aggregate: Aggregate | Callable) -> Sequence | None:
 def code_for(made: CompiledAggregate, inputs: Sequence | None) -> Code:
     if inputs is not None:
         return made.case_of([x.value if isinstance(x, Variable) else torch.as_tensor(x) for x in inputs]).code
-    return Code(made.written, Differentiated(made.usual.expression, Unknown(made.usual.made.shapes)))
+    return Code(made.written, made.usual.general)
 
 
 def whole_text(code: Code) -> str:

@@ -7,7 +7,7 @@ differentiates that is made of its graph in the same way, when a pass first need
 from __future__ import annotations
 
 from .code import Code, lines_of
-from .graph import Expression, Graph, Node, mapped, shaped_like
+from .graph import SIZES_OF_TENSORS, Expression, Graph, Node, mapped, shaped_like
 from .names import name_nodes
 from .reverse import Body
 from .shapes import Shapes
@@ -48,7 +48,7 @@ class Copied:
 
     def copy(self, node: Node) -> Node:
         if node not in self.copies:
-            if node.is_size and node.op in ("size", "shape", "numel", "shape_part"):
+            if node.op in SIZES_OF_TENSORS:
                 x, *rest = node.args
                 args = (self.copies.get(x) or self.by_shape[shaped_like(x)], *rest)
             else:

@@ -15,6 +15,7 @@ from ..ops import TABLE, Op
 # What a node stands for: a float tensor that gradients flow through, a boolean tensor, a tensor that is a constant, a
 # size (an int), a shape.
 VALUE, MASK, CONSTANT, SIZE, SHAPE = "value", "mask", "constant", "size", "shape"
+SIZES_OF_TENSORS = ("size", "shape", "numel", "shape_part")  # operations whose argument is a tensor; others compute
 
 # Numbers that stand in a text or were captured, and a condition as 1 and 0. A reverse part that reads them makes them
 # anew.
@@ -82,6 +83,10 @@ class Node:
     def nodes(self) -> Iterator[Node]:
         """The arguments that are nodes, those within lists and indices too."""
         return (each for each in flat(self.args) if isinstance(each, Node))
+
+    def __lt__(self, other: Node) -> bool:
+        """Whether it can be computed before the other."""
+        return self.number < other.number
 
     def give_name(self, name: str | None) -> None:
         """One that a person chose, unless it has such a name already."""
@@ -244,20 +249,17 @@ def ordered(op: str, args: tuple) -> tuple:
     return args
 
 
+_NEUTRAL = {"mul": 1, "div": 1, "pow": 1, "size_mul": 1, "add": 0, "sub": 0}
+
+
 def simplified(op: str, args: tuple) -> Node | None:
     """Times 1.0 and the like are gone, as in the engine; and what is undone again."""
     if op in ("neg", "transpose", "t") and args[0].op == op and sorted(args[0].args[1:]) == sorted(args[1:]):
         return args[0].args[0]
-    if (
-        op in ("mul", "div", "pow", "size_mul")
-        and is_number(args[1], 1)
-        or op in ("add", "sub")
-        and is_number(args[1], 0)
-    ):
+    neutral = _NEUTRAL.get(op)
+    if neutral is not None and is_number(args[1], neutral):
         return args[0]
-    if op in ("mul", "add") and is_number(args[0], 1 if op == "mul" else 0):
-        return args[1]
-    return None
+    return args[1] if op in ("mul", "add") and is_number(args[0], neutral) else None
 
 
 def is_number(arg, number: float) -> bool:
@@ -273,7 +275,7 @@ def needed_for(results: Iterable[Node]) -> list[Node]:
         if node not in found:
             found.add(node)
             waiting.extend(node.nodes)
-    return sorted(found, key=lambda node: node.number)
+    return sorted(found)
 
 
 def shaped_like(node: Node) -> Node:

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from ..engine.grad import backward
 from ..ops.shapes import summed
-from .graph import LITERALS, VALUE, Expression, Graph, Node, needed_for, operation
+from .graph import LITERALS, VALUE, Expression, Graph, Node, mapped, needed_for, operation
 from .shapes import Shapes
 from .symbols import Symbol
-from .things import wrapped
+from .things import flows, wrapped
 
 _CONSTANT_NAMES = {"le": "off", "lt": "less", "gt": "more", "ge": "least", "eq": "ties", "ne": "differs"}
 _CONSTANT_NAMES |= {"half_of_ties": "share", "shares": "share", "and": "both", "or": "either"}
@@ -30,23 +30,8 @@ def forked(graph: Graph) -> Graph:
     return fork
 
 
-def accumulated(graph: Graph, shapes: Shapes, incoming: Mapping[Node, Node]) -> tuple[dict, dict]:
-    """The gradient table: for each node that one reaches, the node that computes its gradient; and the forward
-    operation that the last contribution to it came through."""
-    on = OnSymbols(graph, shapes)
-    dL_d = {node: Symbol(graph, g) for node, g in incoming.items()}
-    backward([on.entry(node) for node in reversed(needed_for(incoming)) if node.args], dL_d, on)
-    graph.watcher = None
-    return {node: g.node for node, g in dL_d.items()}, on.through
-
-
-def inputs_of(node: Node) -> list[Node]:
-    """The arguments that gradients flow to."""
-    return [x for _, x, _ in slots_of(node)]
-
-
 def slots_of(node: Node) -> Iterator[tuple]:
-    """(the vjp, the argument that it is of, what the vjp is told besides: the place in a list)"""
+    """For each argument that gradients flow to: (the vjp, it, what the vjp is told besides: the place in a list)."""
     if not node.is_size:
         op = operation(node.op)
         for place, arg in enumerate(node.args):
@@ -73,7 +58,7 @@ class OnSymbols:
         graph.watcher = self.made
 
     def entry(self, node: Node) -> tuple:
-        return partial(self.propagate, node), node, tuple(inputs_of(node)), None, None, None
+        return partial(self.propagate, node), node, tuple(x for _, x, _ in slots_of(node)), None, None, None
 
     def add(self, total: Symbol, contribution: Symbol, x: Node) -> Symbol:
         return total + contribution
@@ -84,7 +69,7 @@ class OnSymbols:
         op, r = operation(node.op), Symbol(self.graph, node)
         args = [wrapped(self.graph, arg) for arg in node.args]
         if op.shapes:
-            args = [arg if op.vjp(place) is None else shape_of(arg) for place, arg in enumerate(args)]
+            args = [arg if op.vjp(place) is None else shapes_alone(arg) for place, arg in enumerate(args)]
         for vjp, x, more in slots_of(node):
             self.about = node, x
             yield self.fitted(op, vjp(g, r, *args, *more), x)
@@ -115,11 +100,9 @@ class OnSymbols:
             made.name = f"d{made.about.name}_d{x.name}"
 
 
-def shape_of(arg):
+def shapes_alone(arg):
     """For a vjp that reads no numbers: shapes in the place of the values that gradients flow to."""
-    if isinstance(arg, list):
-        return [shape_of(each) for each in arg]
-    return arg.shape if isinstance(arg, Symbol) else arg
+    return mapped(lambda each: each.shape if flows(each) else each, arg)
 
 
 Pattern = tuple[bool, ...]  # for each output, whether a gradient comes in: else it is a known zero
@@ -193,7 +176,7 @@ class Differentiated:
             read = [n for n in body.reads if n.kind == VALUE and n not in at_hand]
             if not read:
                 break
-            self.temporaries = sorted([*self.temporaries, *read], key=lambda n: n.number)
+            self.temporaries = sorted([*self.temporaries, *read])
             self.bodies.clear()
         self.kept = [n for n in body.reads if n.is_constant and n not in self.inputs]
         self.graph = body.graph  # what other patterns make is the same node where it computes the same
@@ -206,14 +189,16 @@ class Differentiated:
     def made(self, pattern: Pattern) -> Body:
         graph = forked(self.graph)
         incoming = [self.gradient(graph, n) if comes else None for n, comes in zip(self.outputs, pattern)]
-        arriving: dict[Node, Node] = {}
+        dL_d: dict[Node, Symbol] = {}
         for output, g in zip(self.outputs, incoming):
-            if g is not None:
-                arriving[output] = g if output not in arriving else graph("add", arriving[output], g)
-        table, through = accumulated(graph, self.shapes, arriving)
-        outgoing = [table.get(node) for node in self.values]
+            if g is not None:  # a result may stand there twice
+                dL_d[output] = dL_d[output] + Symbol(graph, g) if output in dL_d else Symbol(graph, g)
+        on = OnSymbols(graph, self.shapes)
+        backward([on.entry(node) for node in reversed(needed_for(dL_d)) if node.args], dL_d, on)
+        graph.watcher = None
+        outgoing = [dL_d[node].node if node in dL_d else None for node in self.values]
         order, reads = self.split([node for node in outgoing if node is not None])
-        return Body(incoming, outgoing, order, reads, through, graph)
+        return Body(incoming, outgoing, order, reads, on.through, graph)
 
     def partly(self, body: Body, needed: Sequence[bool]) -> Body:
         """What of a body computes the gradients of these inputs, of those that gradients flow to."""
@@ -247,11 +232,7 @@ class Differentiated:
             new = {each for each in node.nodes if not each.is_size} - seen
             waiting += new
             seen |= new
-        return sorted(order, key=_number), sorted(reads, key=_number)
-
-
-def _number(node: Node) -> int:
-    return node.number
+        return sorted(order), sorted(reads)
 
 
 def must_be_kept(node: Node, forward: set[Node], at_hand: set[Node]) -> bool:

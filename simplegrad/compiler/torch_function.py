@@ -12,9 +12,8 @@ from .case import Case
 from .code import Code, indented, lines_of, listed
 from .errors import CompileError
 from .names import function_name
-from .reverse import Differentiated
 from .run import module_of
-from .shapes import LEVELS, Ranks, Unknown
+from .shapes import LEVELS, Ranks
 
 MOST_PATTERNS = 8  # with more patterns than these, only that of a first backward gets a body of its own
 
@@ -58,7 +57,7 @@ class Module(Code):
     """The text for inputs of some ranks, and what it defines."""
 
     def __init__(self, name: str, case: Case):
-        super().__init__(name, Differentiated(case.expression, Unknown(case.made.shapes)), tensor=True)
+        super().__init__(name, case.general, tensor=True)
         self.function_name = function_name(name)
         few = 2 ** len(self.outputs) <= MOST_PATTERNS
         self.patterns = self.made.patterns if few else list(dict.fromkeys([self.made.first, self.made.all]))

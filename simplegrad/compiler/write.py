@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Set
+from dataclasses import dataclass, field
 from numbers import Real
 
 import torch
@@ -13,7 +14,7 @@ from simplegrad.locks import cached_property
 from ..ops import Op
 from ..ops.pointwise import STEPS
 from .errors import CompileError
-from .graph import SHAPE, SIZE, Call, Node, operation, shaped_like
+from .graph import SHAPE, SIZE, SIZES_OF_TENSORS, Call, Node, operation, shaped_like
 
 _FACTORS = ("add", "sub", "mul", "div")  # where a number costs torch more than a tensor
 _SIZES = {"size_add": "{} + {}", "size_sub": "{} - {}", "size_mul": "{} * {}"}
@@ -21,6 +22,7 @@ _TIGHT = ("{} ", "-{}", "~{}")  # how an operator begins beside which a sum stan
 _SIZES |= {"size_floor": "{} // {}", "size_div": "{} / {}", "size_pow": "{} ** {}"}
 
 
+@dataclass(eq=False)
 class Writer:
     """Writes expressions. `names`: what each node is called; `tensor`: on raw tensors, not on Variables.
 
@@ -29,26 +31,18 @@ class Writer:
     run beside the engine, with its functions, and with numbers as it has them.
     """
 
-    def __init__(
-        self,
-        names: Mapping[Node, str],
-        tensor: bool,
-        known: Set[Node],
-        boxed: Set[Node] = frozenset(),
-        fast: bool = False,
-    ):
-        self.names = names
-        self.tensor = tensor
-        self.fast = fast
-        self.known = known
-        self.boxed = boxed
-        self.kept_shapes: dict[Node, None] = {}  # asked for, of nodes that are not at hand
-        self.asked_shapes: dict[Node, None] = {}  # and of those that are
+    names: Mapping[Node, str]
+    tensor: bool
+    known: Set[Node]
+    boxed: Set[Node] = frozenset()
+    fast: bool = False
+    kept_shapes: dict[Node, None] = field(default_factory=dict)  # asked for, of nodes that are not at hand
+    asked_shapes: dict[Node, None] = field(default_factory=dict)  # and of those that are
 
     @cached_property
     def alike(self) -> dict[Node, Node]:
         """A shape that is asked for may be at hand so."""
-        return {shaped_like(n): n for n in sorted(self.known, key=lambda n: n.number)}
+        return {shaped_like(n): n for n in sorted(self.known)}
 
     def expression(self, node: Node) -> str:
         op = operation(node.op)
@@ -119,7 +113,7 @@ class Writer:
 
     def size(self, node: Node) -> str:
         """A size or a shape, in place."""
-        if node.op in ("size", "shape", "numel", "shape_part"):
+        if node.op in SIZES_OF_TENSORS:
             x = node.args[0]
             x = x if x in self.known else self.alike.get(x, x)
             shape = f"{self.names[x]}.shape"
