@@ -9,7 +9,7 @@ from ..language.limits import check_time
 from .graph import VALUE, Node, operation
 from .names import RESERVED, Taken, function_name, identifier
 from .reverse import Body, Differentiated, Pattern
-from .write import Writer
+from .write import Writer, listed
 
 MOST_BODIES = 16  # for one kind of shapes; a pattern that comes later goes through the general body
 
@@ -216,11 +216,6 @@ class BodyLines:
                 rows.append((f"{wish} = {name}", self.code.statement(self.body.through.get(x))))
                 name, self.holders[wish] = wish, node
             yield name
-
-
-def listed(names: Sequence[str]) -> str:
-    """As a tuple is written, without brackets: `a,` and `a, b`."""
-    return ", ".join(names) + "," * (len(names) == 1)
 
 
 def zeros_line(name: str) -> str:

@@ -107,15 +107,11 @@ class Compiled(Machine):
     # --- where it differs from a run -------------------------------------------------------------------------------
 
     def functions(self) -> dict:
-        return {k: v if k in ("_at", "_machine") else self.placed(v) for k, v in super().functions().items()}
+        return {k: v if k in ("_at", "_machine") else partial(self.placed, v) for k, v in super().functions().items()}
 
-    def placed(self, operation: Callable) -> Callable:
+    def placed(self, operation: Callable, number: int, *arguments):
         """The same, whose errors know the node that they are about."""
-
-        def placed(number: int, *arguments):
-            return self.guarded(self.nodes[number], operation, (number, *arguments))
-
-        return placed
+        return self.guarded(self.nodes[number], operation, (number, *arguments))
 
     def guarded(self, node: ast.AST, compute: Callable, arguments: Sequence, keywords: dict | None = None):
         try:

@@ -9,11 +9,12 @@ import torch
 
 from ..ops import TABLE, Op
 from .case import Case
-from .code import Code, indented, lines_of, listed
+from .code import Code, indented, lines_of
 from .errors import CompileError
 from .names import function_name
 from .run import module_of
 from .shapes import LEVELS, Ranks
+from .write import listed
 
 MOST_PATTERNS = 8  # with more patterns than these, only that of a first backward gets a body of its own
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from numbers import Real
 
@@ -66,15 +66,13 @@ class Writer:
 
     def said(self, arg) -> str:
         """An argument of a call, as it is written there."""
-        if isinstance(arg, (tuple, list)):
-            texts = [self.said(each) for each in arg]
-            inside = ", ".join(texts) + "," * (isinstance(arg, tuple) and len(texts) == 1)
-            return f"({inside})" if isinstance(arg, tuple) else f"[{inside}]"
-        if isinstance(arg, slice):
-            return self.part(arg, True, spelled=True)
+        if isinstance(arg, tuple):
+            return f"({listed([self.said(each) for each in arg])})"
+        if isinstance(arg, list):
+            return f"[{', '.join(map(self.said, arg))}]"
         if isinstance(arg, str) and arg.isidentifier():  # a word: "bilinear"
             return repr(arg)
-        return "..." if arg is Ellipsis else self.operand(arg, True)
+        return self.part(arg, True, spelled=True)
 
     def form(self, op: Op):
         """How the operator is written where this code runs."""
@@ -151,6 +149,11 @@ class Writer:
         if isinstance(part, (list, tuple)):
             return f"[{', '.join(self.part(each, raw) for each in part)}]"
         return "..." if part is Ellipsis else self.operand(part, raw)
+
+
+def listed(texts: Sequence[str]) -> str:
+    """As a tuple is written, without brackets: `a,` and `a, b`."""
+    return ", ".join(texts) + "," * (len(texts) == 1)
 
 
 def is_shape(arg: object) -> bool:
