@@ -41,7 +41,7 @@ def source_of_text(text: str) -> Source:
     name, inputs = "f", list(parsed.inputs)
     if isinstance(last, ast.FunctionDef):  # its parameters are inputs too
         name, names = last.name, [each.arg for each in last.args.args]
-        inputs = list(dict.fromkeys([*inputs, *names[: len(names) - len(last.args.defaults)]]))
+        inputs += names[: len(names) - len(last.args.defaults)]
     what = as_docstring("; ".join(line.strip() for line in lines if line.strip() and not line.strip().startswith("#")))
 
     def begin() -> tuple[Graph, Callable]:

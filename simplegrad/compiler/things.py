@@ -18,7 +18,7 @@ class Thing:
     flows = False
     of_kind: ClassVar[dict[str, type[Thing]]] = {}
 
-    def __init_subclass__(cls, kind: str = ""):
+    def __init_subclass__(cls, kind: str = "") -> None:
         if kind:
             Thing.of_kind[kind] = cls
 

@@ -17,8 +17,8 @@ from .errors import CompileError
 from .graph import SHAPE, SIZE, SIZES_OF_TENSORS, Call, Node, operation, shaped_like
 
 _FACTORS = ("add", "sub", "mul", "div")  # where a number costs torch more than a tensor
-_SIZES = {"size_add": "{} + {}", "size_sub": "{} - {}", "size_mul": "{} * {}"}
 _TIGHT = ("{} ", "-{}", "~{}")  # how an operator begins beside which a sum stands in brackets
+_SIZES = {"size_add": "{} + {}", "size_sub": "{} - {}", "size_mul": "{} * {}"}
 _SIZES |= {"size_floor": "{} // {}", "size_div": "{} / {}", "size_pow": "{} ** {}"}
 
 
