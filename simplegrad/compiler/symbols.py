@@ -14,31 +14,57 @@ from ..ops import METHODS, Op, Operators, choosing, places, pointwise
 from ..ops.calls import sizes_of
 from ..ops.refused import advice
 from .errors import CompileError, UnknownSizeError
-from .graph import CONSTANT, MASK, SHAPE, VALUE, shaped_like
+from .graph import CONSTANT, MASK, SHAPE, VALUE, Graph, shaped_like
 from .operands import Operand
 from .sizes import Size
-from .things import Thing, bare, wrapped
+from .things import bare, wrapped
 
 
 def compares(op: Op) -> Callable:
     def method(self, *others):
         for other in others:
-            if not isinstance(other, (Real, Size, Elements, Mask, torch.Tensor)):
+            if not isinstance(other, (Real, Size, Tensorlike, torch.Tensor)):
                 raise CompileError(f"cannot compare {self!r} with a {type(other).__name__}.")
         return op(self, *others)
 
     return method
 
 
-class Mask(Operand, kind=MASK):
+class Tensorlike(Operand):
+    """What conditions have too: a shape, parts, and whether elements are the same."""
+
+    __slots__ = ()
+    __eq__, __ne__ = compares(choosing.eq), compares(choosing.ne)
+    __hash__ = object.__hash__
+
+    @property
+    def shape(self):
+        """The sizes, where they are known while the function is read."""
+        known = None if self.graph.shapes is None else self.graph.shapes.sizes(self.node)
+        return self.make("shape", shaped_like(self.node), kind=SHAPE) if known is None else known
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def __getitem__(self, index):
+        return places.index(self, tuple(map(places_of, places.parts_of(index))))
+
+    def method(self, name: str, otherwise: str) -> Callable:
+        """One that torch's tensors have, and that is no operator."""
+        method = getattr(torch.Tensor, name, None)
+        if not callable(method):
+            raise CompileError(otherwise)
+        return lambda *args, **kwargs: self.__torch_function__(method, (), (self, *args), kwargs)
+
+
+class Mask(Tensorlike, kind=MASK):
     """A condition, as comparisons give it: no gradient flows through. As a factor it is 1 and 0."""
 
     __slots__ = ()
     __and__ = __rand__ = compares(choosing.both)
     __or__ = __ror__ = compares(choosing.either)
     __invert__ = compares(choosing.negated)
-    __eq__, __ne__ = compares(choosing.eq), compares(choosing.ne)
-    __hash__ = object.__hash__
 
     @property
     def value(self) -> Mask:
@@ -47,14 +73,6 @@ class Mask(Operand, kind=MASK):
     @property
     def dtype(self) -> torch.dtype:
         return torch.bool
-
-    @property
-    def shape(self):
-        return shape_of(self)
-
-    @property
-    def ndim(self) -> int:
-        return len(self.shape)
 
     def numbers(self) -> Symbol:
         return self.make("indicator", self)
@@ -70,10 +88,7 @@ class Mask(Operand, kind=MASK):
     __rmul__ = __mul__
 
     def __getattr__(self, name: str):
-        return method_of(self, name, f"a condition has no '{name}'. Conditions are for where(condition, a, b).")
-
-    def __getitem__(self, index) -> Mask:
-        return places.index(self, tuple(map(places_of, places.parts_of(index))))
+        return self.method(name, f"a condition has no '{name}'. Conditions are for where(condition, a, b).")
 
     def _operand(self, other):
         raise CompileError("a condition is not a number: write where(condition, 1.0, 0.0), or condition * x.")
@@ -81,28 +96,10 @@ class Mask(Operand, kind=MASK):
     __add__ = __radd__ = __sub__ = __rsub__ = __truediv__ = __rtruediv__ = _operand
 
 
-def shape_of(x: Thing):
-    """The sizes, where they are known while the function is read."""
-    known = None if x.graph.shapes is None else x.graph.shapes.sizes(x.node)
-    return x.make("shape", shaped_like(x.node), kind=SHAPE) if known is None else known
-
-
-def method_of(x: Thing, name: str, otherwise: str) -> Callable:
-    """One that torch's tensors have, and that is no operator."""
-    method = getattr(torch.Tensor, name, None)
-    if not callable(method):
-        raise CompileError(otherwise)
-    return lambda *args, **kwargs: x.__torch_function__(method, (), (x, *args), kwargs)
-
-
-class Elements(Operand, Operators):
+class Elements(Tensorlike, Operators):
     """What has elements: the operators, methods and shape of a Variable."""
 
     __slots__ = ()
-
-    @property
-    def shape(self):
-        return shape_of(self)
 
     def size(self, dim: int | None = None):
         return self.shape if dim is None else self.shape[dim]
@@ -129,9 +126,6 @@ class Elements(Operand, Operators):
     __le__ = compares(choosing.le)
     __gt__ = compares(choosing.gt)
     __ge__ = compares(choosing.ge)
-    __eq__ = compares(choosing.eq)
-    __ne__ = compares(choosing.ne)
-    __hash__ = object.__hash__
 
     def __iter__(self):
         return iter(self.unbind(0))
@@ -145,22 +139,16 @@ class Elements(Operand, Operators):
     item = tolist = __float__ = __int__ = __index__ = _number
 
     def new_zeros(self, *size) -> Symbol:
-        return self.filled(size, 0.0)
+        return filled(self.graph, size, 0.0)
 
     def new_ones(self, *size) -> Symbol:
-        return self.filled(size, 1.0)
-
-    def filled(self, size: tuple, number: float) -> Symbol:
-        return wrapped(self.graph, self.graph("filled", bare(sizes_of(size)), number))
-
-    def __getitem__(self, index):
-        return super().__getitem__(tuple(map(places_of, places.parts_of(index))))
+        return filled(self.graph, size, 1.0)
 
     def __setitem__(self, index, value):
         raise CompileError("a value is never changed in place: build the new one with where, cat or stack.")
 
     def __getattr__(self, name: str):
-        return method_of(self, name, f"'{name}' is not an operator of the engine. {advice(name, METHODS)}")
+        return self.method(name, f"'{name}' is not an operator of the engine. {advice(name, METHODS)}")
 
 
 class Weights(Elements, kind=CONSTANT):
@@ -207,6 +195,10 @@ class Symbol(Elements, kind=VALUE):
         result = compute()
         result.node.give_name(name)
         return result
+
+
+def filled(graph: Graph, sizes: tuple, number: float) -> Symbol:
+    return wrapped(graph, graph("filled", bare(sizes_of(sizes)), number))
 
 
 def places_of(part):

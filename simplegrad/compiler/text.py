@@ -21,8 +21,8 @@ from ..trace import LimitError
 from .errors import CompileError, UnknownSizeError
 from .graph import Graph, Node, needed_for
 from .sizes import Shape, Size
-from .symbols import Mask, Symbol
-from .things import Thing, bare
+from .symbols import Mask, Symbol, filled
+from .things import Thing
 from .tracing import Source, parameters_of, result_node, results_of
 
 LIMITS = Limits(text=20_000, statements=5_000, elements=1_000)  # elements: of a constant that stands in the text
@@ -235,8 +235,7 @@ class Compiled(Machine):
             )
         sizes = [each for each in arguments if isinstance(each, (Size, Shape))]
         if sizes and function in ("zeros", "ones"):
-            make = self.graph("filled", tuple(map(bare, arguments)), float(function == "ones"))
-            return self.named(Symbol(self.graph, make), name)
+            return self.named(filled(self.graph, arguments, float(function == "ones")), name)
         if sizes:
             raise RunError(f"{self.text(node)}: only zeros and ones can have sizes that are known only at the call.")
         numbers = self.leaf(node, function, arguments, keywords)
