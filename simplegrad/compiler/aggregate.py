@@ -25,6 +25,7 @@ from .names import Taken, checked_name, free_name, identifier
 from .run import function_of
 from .shapes import LEVELS, Shapes
 from .text import source_of_text
+from .torch_function import TorchFunction
 from .tracing import Source, source_of
 from .write import Writer
 
@@ -252,10 +253,8 @@ class CompiledAggregate(Aggregate):
         bodies = dict.fromkeys([*self.case.seen, self.case.first, self.case.all])
         return "\n\n".join([self.forward_source, *(self.case.code.body_text(p) for p in bodies)])
 
-    def to_torch_function(self):
+    def to_torch_function(self) -> TorchFunction:
         """The same for real PyTorch: see torch_function.py."""
-        from .torch_function import TorchFunction
-
         return TorchFunction(self)
 
 
