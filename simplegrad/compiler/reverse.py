@@ -189,12 +189,12 @@ class Differentiated:
     def made(self, pattern: Pattern) -> Body:
         graph = forked(self.graph)
         incoming = [self.gradient(graph, n) if comes else None for n, comes in zip(self.outputs, pattern)]
-        dL_d: dict[Node, Symbol] = {}
+        seeds: dict[Node, Node] = {}
         for output, g in zip(self.outputs, incoming):
             if g is not None:  # a result may stand there twice
-                dL_d[output] = dL_d[output] + Symbol(graph, g) if output in dL_d else Symbol(graph, g)
-        on = OnSymbols(graph, self.shapes)
-        backward([on.entry(node) for node in reversed(needed_for(dL_d)) if node.args], dL_d, on)
+                seeds[output] = g if output not in seeds else graph("add", seeds[output], g)
+        on, dL_d = OnSymbols(graph, self.shapes), {node: Symbol(graph, g) for node, g in seeds.items()}
+        backward([on.entry(node) for node in reversed(needed_for(seeds)) if node.args], dL_d, on)
         graph.watcher = None
         outgoing = [dL_d[node].node if node in dL_d else None for node in self.values]
         order, reads = self.split([node for node in outgoing if node is not None])
