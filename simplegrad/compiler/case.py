@@ -46,7 +46,7 @@ class Case:
         return FunctionType(propagate.__code__, self.twins[needed], None, None, propagate.__closure__)
 
     def names_of_twins(self, needed: tuple[bool, ...]) -> dict:
-        if len(self.twins) >= MOST_BODIES:
+        if len(self.twins) >= MOST_BODIES and not all(needed):
             return self.twins[(True,) * len(needed)]
         return namespace(bodies=Bodies(partial(self.twin, needed)))
 

@@ -6,6 +6,7 @@ import builtins
 import keyword
 import unicodedata
 
+from ..ops import TABLE
 from .graph import VALUE, Expression, needed_for
 from .run import namespace
 
@@ -29,7 +30,9 @@ def identifier(text: str, taken: Taken) -> str:
     name = name if name.isidentifier() else f"x{name}"
     if name.startswith(("dL_d", "_given")):  # as gradients are called, and captured tensors
         name = f"v_{name}"
-    if name in RESERVED:
+    if name in RESERVED or name.endswith("_shape"):  # a saved shape is x_shape
+        name += "_"
+    if name in TABLE and TABLE[name].by_name:  # an operator that somebody added
         name += "_"
     plain, number = name, taken.numbers.get(name, 1)
     while name in taken:

@@ -17,7 +17,7 @@ and the pass that is recorded later is given them in place of its own.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import RLock
 from weakref import WeakKeyDictionary, ref
@@ -112,7 +112,6 @@ class OnTensors:
         self.keep = keep
         self.needed = needed
         self.came = came
-        self.added = None if came is None else self.note
         self.sums: set[Key] = set()  # whose gradient is a sum made here: nobody else has it, so it is added to in place
 
     def add(self, total: torch.Tensor, contribution: torch.Tensor, key: Key) -> torch.Tensor:
@@ -122,6 +121,10 @@ class OnTensors:
         if self.came is None:
             self.sums.add(key)
         return total + contribution
+
+    @property
+    def added(self) -> Callable | None:
+        return None if self.came is None else self.note
 
     def note(self, key: Key, contribution: torch.Tensor | None, total: torch.Tensor | None) -> None:
         if contribution is not None:

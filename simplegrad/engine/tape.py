@@ -28,7 +28,7 @@ class TapeEntry(NamedTuple):
     inputs: Sequence[str]
     outputs: Sequence[str]
     propagate: Callable[[list[Any]], Sequence[Any]]
-    on_tensors: Callable[[Callable], Callable] | None = None
+    on_tensors: Callable[[Callable, tuple[bool, ...]], Callable] | None = None
 
 
 class Tape:

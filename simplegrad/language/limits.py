@@ -163,6 +163,7 @@ class Guard(Observer):
 
     def visited(self, index: int, state: str, dL_doutputs: list, dL_dinputs: list) -> None:
         self.looks.close()
+        self.before = math.inf  # the pass goes on, whatever operations a propagate of the program was made of
         self.event()
 
     def accumulated(self, key, contribution: Variable | None, total: Variable | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import accumulate
 
 import torch
@@ -160,7 +161,15 @@ formula("view_as", lambda x, other: x.reshape(other.shape))
 formula("adjoint", lambda x: x.mT)
 formula("ravel", lambda x: x.reshape(-1))
 formula("broadcast_to", lambda x, size: x.expand(*size))
-formula("tile", lambda x, dims: x.repeat(*(1,) * (x.ndim - len(dims)), *dims))
+
+
+@composed
+def tile(x, *sizes, dims: Sequence[int] | None = None):
+    """As repeat, with a 1 in front where too few are given."""
+    counts = sizes_of(sizes, dims)
+    return x.repeat(*(1,) * (x.ndim - len(counts)), *counts)
+
+
 formula("fliplr", lambda x: x.flip(1))
 formula("flipud", lambda x: x.flip(0))
 formula("select", lambda x, dim, index: x[along(dim, index)])

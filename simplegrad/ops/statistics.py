@@ -138,7 +138,8 @@ def evenly(x, value):
     found = values_of(x)
     others = (found != value) & ~(torch.isnan(found) & torch.isnan(value))
     count = torch.ones_like(found).masked_fill(others, 0).sum()
-    return scaled(masked(x, others).sum(), 1 / count)
+    near = value.nan_to_num(0, 0, 0)  # so that the mean is exact, and no sum overflows
+    return scaled(masked(x - near, others).sum(), 1 / count) + near
 
 
 @composed

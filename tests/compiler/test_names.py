@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from simplegrad import Tape, Variable, compile_aggregate, grad
+from simplegrad.ops import FUNCTIONS, METHODS, TABLE, op
 
 GIVEN = (
     "g r torch grad v0 v1 Variable TapeEntry gradient_tape cat stack where sum abs any float next list tuple zip slice "
@@ -94,3 +95,18 @@ def test_a_function_may_be_called_as_one_that_code_calls(name):
 def test_a_number_where_a_tensor_belongs():
     with pytest.raises(ValueError, match=r"2 stands where a tensor belongs"):
         compile_aggregate("x.cross(2)")
+
+
+def test_an_input_may_be_called_as_a_shape_is_or_as_an_operator_that_was_added(monkeypatch):
+    def of_a_part(x, t_shape):
+        t = x[1:]
+        return t.sum() * t_shape
+
+    for known in (TABLE, FUNCTIONS, METHODS):
+        monkeypatch.setitem(known, "cubed", None)  # taken out in the end
+    op("cubed", "cubed({})", lambda x: x**3, lambda g, r, x: 3 * g * x**2)
+    x, y = Variable.constant(torch.tensor([1.0, 2.0, 3.0])), Variable.constant(torch.tensor(2.0))
+    dx, dy = grad(compile_aggregate(of_a_part)(x, y), [x, y])
+    assert (dx.value.tolist(), dy.item()) == ([0.0, 2.0, 2.0], 5.0)
+    (dx,) = grad(compile_aggregate(lambda cubed: TABLE["cubed"](cubed) * 2)(x).sum(), [x])
+    assert dx.value.tolist() == [6.0, 24.0, 54.0]

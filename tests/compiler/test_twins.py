@@ -94,3 +94,16 @@ def test_what_is_changed_in_place_before_its_pass_is_an_error(fused, watched, mo
                 changed(x, r).add_(1)
                 with pytest.raises(ChangedInPlaceError, match="was changed in place"):
                     grad((g * g).sum() if order == 2 else (r * r).sum(), [x])
+
+
+def test_whatever_is_wanted_its_pass_is_deferred():
+    """Also where more of them were wanted than there are bodies for."""
+    product = compile_aggregate(lambda a, b, c, d, e: a * b * c * d * e)
+    for number in range(1, 32):
+        with Tape() as tape:
+            inputs = [Variable.constant(torch.rand(3)) for _ in range(5)]
+            wanted = [x for place, x in enumerate(inputs) if number >> place & 1]
+            L = product(*inputs).sum()
+            for _ in range(2):
+                grad(L, wanted)
+            assert put_off_on(tape) is not None, number

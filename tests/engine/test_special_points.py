@@ -79,3 +79,10 @@ def test_a_ranking_at_its_margin():
     x, y, target = (torch.tensor(each) for each in ([1.0, 2.0], [1.0, 1.0], [1.0, -1.0]))
     for mine, true in zip(*first(lambda x, y: F.margin_ranking_loss(x, y, target, reduction="none"), x, y)):
         torch.testing.assert_close(mine, true)
+
+
+@pytest.mark.parametrize("numbers", [[0.1] * 3, [3e38, 3e38, 1.0], [math.inf] * 3, [1.0, math.nan], [2.0, 1.0, 3.0]])
+def test_a_median_is_one_of_the_numbers(numbers):
+    x = Variable.constant(torch.tensor(numbers))
+    for ours, theirs in ((x.median(), torch.median(x.value)), (x.nanmedian(), torch.nanmedian(x.value))):
+        assert torch.equal(ours.value, theirs) or (ours.value.isnan() and theirs.isnan())

@@ -341,3 +341,23 @@ def test_a_pass_may_append_as_many_entries_as_there_are():
     text = "x = rand(2)\ny = x\nfor i in range(40):\n    y = ((y * x).sin() + x).cos() * x\nL = y.sum()\ngrad(L, [x])"
     trace = Program.parse(text).run(limits=replace(PATIENT, operation=300))
     assert trace.error is None and trace.pass_count == 1
+
+
+def test_a_pass_with_a_propagate_of_the_program_is_no_long_operation():
+    text = """def last(x):
+    r = x.value * 2.0
+    r = Variable(r)
+    def propagate(dL_doutputs):
+        dL_dr, = dL_doutputs
+        dL_dx = dL_dr * 2.0
+        return [dL_dx]
+    gradient_tape.append(TapeEntry([x.name], [r.name], propagate))
+    return r
+a = tensor(1.0)
+x = tensor(1.0)
+for i in range(60):
+    x = x * a
+y = last(x * 2.0)
+da = grad(y, [a])
+"""
+    assert Program.parse(text).run(limits=replace(PATIENT, operation=100)).error is None
