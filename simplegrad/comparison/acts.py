@@ -131,9 +131,11 @@ def _settings(step: Call, parameter: Value | None) -> list[dict[str, str]]:
     found, first = [], 0
     for group in filter(None, step.note.split("; ")):
         count, _, pairs = group.partition(": ")
+        if not count.isdecimal():  # the note of a file that somebody else wrote
+            return []
         last = first + int(count)
         if parameter is None or parameter in step.leaves[first:last]:
-            found.append(dict(pair.split("=", 1) for pair in pairs.split(", ") if pair))
+            found.append(dict(pair.split("=", 1) for pair in pairs.split(", ") if "=" in pair))
         first = last
     return found
 

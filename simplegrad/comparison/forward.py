@@ -83,8 +83,15 @@ class Forward:
 
     def unscaled(self, loss: Value, side: int) -> Value:
         """As it was before a GradScaler scaled it."""
-        trace = (self.left, self.right)[side]
-        return next((c.inputs[0] for c in trace.calls if c.kind == kinds.SCALE and loss in c.outputs), loss)
+        return self.scaled[side].get(loss, loss)
+
+    @cached_property
+    def scaled(self) -> list[dict[Value, Value]]:
+        """What a GradScaler made, and of what."""
+        return [
+            {output: call.inputs[0] for call in trace.calls if call.kind == kinds.SCALE for output in call.outputs}
+            for trace in (self.left, self.right)
+        ]
 
     def since_agreed(self, a: Call, b: Call) -> list[list[Call]]:
         """What stands between the last pair that agrees for sure and these two."""

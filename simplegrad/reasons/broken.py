@@ -49,6 +49,7 @@ def born(run: Run, value: Value, filled: Filled) -> Cause | None:
     """In the forward part, on the way to the loss; else in the backward, at the first entry that made it."""
     loss = run.pass_of(filled.pass_id).loss
     if loss not in run.births:
+        run.births[loss] = None  # what leads back to it while it is looked for says nothing
         run.births[loss] = _in_forward(run, loss)
     return run.births[loss] or _in_backward(run, value, filled.pass_id)
 

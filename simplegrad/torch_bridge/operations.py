@@ -250,19 +250,21 @@ class Tensors:
 
     def may_change_unseen(self, tensor: torch.Tensor) -> None:
         """Somebody has its memory in a way in which changes are not counted."""
-        try:
-            self.unseen.add(tensor.data_ptr())
-        except Exception:  # it has none
-            return
+        self.unseen |= {address_of(tensor)} - {0}
 
     def at_the_same_memory(self, tensor: torch.Tensor) -> int | None:
         """Another living tensor whose memory begins where this one's does."""
-        try:
-            found = self.by_address.get(tensor.data_ptr())
-        except Exception:
-            return None
+        found = self.by_address.get(address_of(tensor))
         other = found[0]() if found is not None else None
         return found[1] if other is not None and other is not tensor else None
+
+
+def address_of(tensor: torch.Tensor | None) -> int:
+    """Where its memory begins; 0 where it has none, as a sparse or fake one, or one of a transform."""
+    try:
+        return 0 if tensor is None else tensor.data_ptr()
+    except Exception:
+        return 0
 
 
 def version_of(tensor: torch.Tensor) -> int:

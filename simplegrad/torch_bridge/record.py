@@ -36,6 +36,7 @@ from simplegrad.torch_bridge.operations import (
     SKIP,
     SORTS,
     Tensors,
+    address_of,
     measure,
     named,
     sort_of,
@@ -393,12 +394,12 @@ class TorchRecorder(Watcher):
         changed = {id(tensor) for tensor in tensors}
         leaves = [index for index, (grad, *_) in self.held.items() if id(grad()) in changed]
         if self.tensors.unseen and not leaves:
-            leaves = self._gradients_at({tensor.data_ptr() for tensor in tensors} & self.tensors.unseen)
+            leaves = self._gradients_at({address_of(tensor) for tensor in tensors} & self.tensors.unseen)
         return tuple([self.nodes[index].leaf[6] for index in leaves])
 
     def _gradients_at(self, addresses: set[int]) -> list[int]:
         """Leaves whose .grad lies there, changed through .data: what was read of it holds no longer."""
-        found = [i for i, (grad, *_) in self.held.items() if grad() is not None and grad().data_ptr() in addresses]
+        found = [i for i, (grad, *_) in self.held.items() if address_of(grad()) in addresses] if addresses else []
         for index in found:
             self.held[index] = (self.held[index][0], -1, *self.held[index][2:])
         return found

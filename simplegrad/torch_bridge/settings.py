@@ -8,22 +8,26 @@ import torch
 
 # Of these the result of a step does not depend, or only on what is set besides.
 _HOW = {"params", "foreach", "fused", "capturable", "differentiable", "decoupled_weight_decay", "initial_lr"}
-_HOW |= {"max_lr", "min_lr", "max_momentum", "base_momentum"}
+_HOW |= {"param_names", "max_lr", "min_lr", "max_momentum", "base_momentum"}
 
 Settings = tuple[tuple[int, tuple[tuple[str, Any], ...]], ...]  # of each group: how many parameters, names and values
 
 
 def settings_of(optimizer: torch.optim.Optimizer) -> Settings:
     return tuple(
-        (len(group["params"]), tuple((name, plain(x)) for name, x in group.items() if name not in _HOW))
+        (len(group["params"]), tuple((name, plain(x)) for name, x in group.items() if name not in _left_out(group)))
         for group in optimizer.param_groups
     )
+
+
+def _left_out(group: dict[str, Any]) -> set[str]:
+    return _HOW if group.get("momentum", True) else _HOW | {"dampening", "nesterov"}
 
 
 def plain(x: Any) -> Any:
     """A number, or some in a row; None for anything else, and for what lies on another device and may not be ready."""
     if isinstance(x, torch.Tensor):
-        return x.item() if x.numel() == 1 and x.device.type == "cpu" else None
+        return x.item() if x.__class__ is torch.Tensor and x.numel() == 1 and x.device.type == "cpu" else None
     if isinstance(x, (tuple, list)):
         return tuple(map(plain, x))
     return x if isinstance(x, (bool, int, float)) else None

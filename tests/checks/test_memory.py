@@ -91,6 +91,29 @@ def test_what_gives_memory_back_is_not_read_and_the_input_has_its_numbers_again(
     assert check(Frees.apply, x).verdict == "unverified" and x.tolist() == before
 
 
+class FreesAConstant(Function):
+    constant = torch.arange(400.0, dtype=torch.double)[:3].clone()
+    part = torch.arange(4000.0, dtype=torch.double)[::100]
+
+    @staticmethod
+    def forward(ctx, x):
+        y = x * FreesAConstant.constant * FreesAConstant.part[:3]
+        for each in (FreesAConstant.constant, FreesAConstant.part):
+            each.untyped_storage().resize_(0)
+        return y
+
+    @staticmethod
+    def backward(ctx, g):
+        return g * 1.0
+
+
+def test_what_it_gives_back_of_others_has_its_numbers_again_where_they_lay():
+    wide, part = FreesAConstant.part.untyped_storage().nbytes(), FreesAConstant.part.tolist()
+    assert check(FreesAConstant.apply, leaf(3)).verdict == "unverified"
+    assert FreesAConstant.part.untyped_storage().nbytes() == wide and FreesAConstant.part.tolist() == part
+    assert FreesAConstant.constant.tolist() == [0.0, 1.0, 2.0]
+
+
 def test_an_input_without_memory_is_refused():
     x = leaf(3)
     x.untyped_storage().resize_(0)

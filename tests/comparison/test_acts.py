@@ -101,6 +101,20 @@ def test_the_same_by_other_means_agrees():
     by_hand = "            for p in model.parameters():\n                p.grad = None\n"
     assert parting("            optimizer.zero_grad()\n", by_hand) == (None, "", "")
     assert parting("lr=0.1, momentum=0.9", "lr=0.1, momentum=0.9, foreach=False") == (None, "", "")
+    plain = STEPS.replace(", momentum=0.9", "")
+    for named in ("SGD(model.named_parameters()", "SGD(model.parameters(), dampening=0.5"):
+        assert compare(trace_of(plain), trace_of(plain.replace("SGD(model.parameters()", named))).agrees
+
+
+def test_a_call_is_noted_though_a_gradient_is_sparse():
+    rows, layer = nn.Embedding(5, 3, sparse=True), nn.Linear(3, 1)
+    with record_torch() as trace:
+        for _ in range(2):
+            layer(rows(torch.tensor([0, 1]))).sum().backward()
+            for p in layer.parameters():
+                p.data.add_(p.grad, alpha=-0.1)
+    assert not any("could not be noted" in notice for notice in trace.notices)
+    assert sum(call.name == "add_" for call in trace.calls) == 4
 
 
 GAN = """

@@ -28,6 +28,8 @@ class State:
         self.bound = [(step, step.get(None)) for step in bound if step.is_filled]
         roots = [*roots, *(value for _, value in self.bound)]
         self.tensors: list[tuple[torch.Tensor, int, torch.Tensor]] = []
+        self.bytes: list[int] = []  # of their memory
+        self.found_freed = False  # some memory had been given back
         self.silent: set[int] = set()  # places of tensors that are changed without their version telling
         self.grads: list[tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]] = []
         self.arrays: list[tuple[np.ndarray, np.ndarray]] = []
@@ -41,8 +43,11 @@ class State:
 
     def _keep(self, value: Any) -> None:
         if isinstance(value, torch.Tensor):
-            if value.layout == torch.strided and not value.is_meta and not is_freed(value):  # which has no numbers
+            if is_freed(value):
+                self.found_freed = True
+            elif value.layout == torch.strided and not value.is_meta:  # others have no numbers
                 self.tensors.append((value, _version(value), value.detach().clone()))
+                self.bytes.append(memory_of(value))
             if value.requires_grad and value.is_leaf and not value.is_meta:
                 self.grads.append((value, value.grad, None if value.grad is None else value.grad.detach().clone()))
         elif isinstance(value, torch.Generator) and value is not torch.default_generator:
@@ -66,10 +71,13 @@ class State:
         for step, kept in self.bound:
             if step.get(None) is not kept:
                 step.put(None, kept)
+        freed = [i for i, (tensor, *_) in enumerate(self.tensors) if is_freed(tensor)]
+        self.silent.update(freed)
+        self.found_freed = self.found_freed or bool(freed)
+        for i in freed:  # all of them before any is written to: several may lie in one memory
+            self.tensors[i][0].untyped_storage().resize_(self.bytes[i])
         for i, (tensor, version, kept) in enumerate(self.tensors):
-            if is_freed(tensor):
-                tensor.untyped_storage().resize_(kept.untyped_storage().nbytes())
-                self.silent.add(i)
+            if i in freed:
                 with torch.no_grad():
                     tensor.copy_(kept)
             if thorough and _version(tensor) == version and not _is_same(tensor, kept):
@@ -94,9 +102,14 @@ class State:
 
 def is_freed(tensor: torch.Tensor) -> bool:
     """Whether somebody gave its memory back (`untyped_storage().resize_(0)`): to read it would end the process."""
-    if type(tensor) not in (torch.Tensor, torch.nn.Parameter) or tensor.layout is not torch.strided or tensor.is_meta:
-        return False
-    return not is_wrapped(tensor) and tensor.numel() > 0 and tensor.untyped_storage().nbytes() == 0
+    return tensor.layout is torch.strided and tensor.numel() > 0 and memory_of(tensor) == 0
+
+
+def memory_of(tensor: torch.Tensor) -> int:
+    """The bytes of its storage, in which others may lie too; -1 where it has none of its own."""
+    if type(tensor) not in (torch.Tensor, torch.nn.Parameter) or tensor.is_meta or is_wrapped(tensor):
+        return -1
+    return tensor.untyped_storage().nbytes() if tensor.layout is torch.strided else -1
 
 
 def _attributes(value: Any) -> Any:

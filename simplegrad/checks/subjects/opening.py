@@ -85,7 +85,9 @@ def run_as_given(fn: Callable, inputs: tuple[Any, ...], report: Report) -> Probl
     given = Problem(fn, inputs, 32)
     try:
         given.probe()
-        freed = _freeing(given.calls) or any(map(is_freed, given.values)) and report.name
+        around = State([], [step for call in given.calls for step in outer_steps(call)])
+        is_lost = given.state.found_freed or around.found_freed or any(map(is_freed, given.values))
+        freed = _freeing(given.calls) or is_lost and report.name
     except NothingToDifferentiate as reason:
         report.tell(1, NOT_TRIED, "there is nothing to differentiate")
         report.findings.append(Finding("unverified", f"{reason}; there is no gradient to differentiate again."))
@@ -114,7 +116,7 @@ def run_as_given(fn: Callable, inputs: tuple[Any, ...], report: Report) -> Probl
 
 
 FREES = (
-    "{name} gives the memory of a tensor back that it was given (its storage has no bytes left), and there is nothing "
+    "{name} gives back the memory of a tensor that is not its own (its storage has no bytes left), and nothing is left "
     "to read where numbers would be compared. Check it with that left out."
 )
 
