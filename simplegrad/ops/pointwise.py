@@ -38,6 +38,7 @@ def of_two(name: str, left, right) -> Op:
 
 add = pointwise("add", "{} + {}", operator.add, lambda g, r, a, b: g, lambda g, r, a, b: g)
 sub = pointwise("sub", "{} - {}", operator.sub, lambda g, r, a, b: g, lambda g, r, a, b: -g)
+# On Variables alone the engine has this rule once more, written out for speed: `_product` in engine/operators.py.
 mul = pointwise("mul", "{} * {}", operator.mul, lambda g, r, a, b: g * b, lambda g, r, a, b: g * a)
 div = pointwise("div", "{} / {}", operator.truediv, lambda g, r, a, b: g / b, lambda g, r, a, b: -(g * (r / b)))
 
