@@ -75,7 +75,9 @@ def last_step(left: Trace, right: Trace) -> Parting | None:
     for a, b in zip(*steps):
         said = stepped(a, b) if a.name == b.name else ""
         if said:
-            return parting_of(FORWARD, VALUE, b, a, b, f"after the last result that is compared, {said}.")
+            is_last = a is steps[0][-1] or b is steps[1][-1]
+            when = "after the last result that is compared" if is_last else "without effect on what is compared"
+            return parting_of(FORWARD, VALUE, b, a, b, f"{when}, {said}.")
     if len(steps[0]) == len(steps[1]):
         return None
     more = 0 if len(steps[0]) > len(steps[1]) else 1

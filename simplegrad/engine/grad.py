@@ -53,8 +53,8 @@ def grad(
 def backward(entries: Iterable[tuple], dL_d: dict, on: OnVariables) -> None:
     """Fill the gradient table `dL_d`, from the last entry to the first. `on` says what a gradient is: see OnVariables.
 
-    An entry is (propagate, output, left, right, …): keys, or tuples of them, as rows.py has them. Its `propagate` is that
-    of an operator (`Rule` in operators.py, made of the vjps in ops/), or what somebody appended (`hand_written`).
+    An entry is (propagate, output, left, right, …): keys, or tuples of them, as rows.py has them. Its `propagate` is an
+    operator's (`Rule` in operators.py, made of the vjps in ops/), or what somebody appended (`hand_written`).
     """
     add, added, keep = on.add, on.added, on.keep
     for propagate, output, left, right, one, two in entries:

@@ -106,6 +106,27 @@ def test_the_same_by_other_means_agrees():
         assert compare(trace_of(plain), trace_of(plain.replace("SGD(model.parameters()", named))).agrees
 
 
+def test_an_early_step_with_other_settings_that_moved_nothing_is_not_called_the_last():
+    old = STEPS.replace(
+        "            nn.utils.clip_grad_norm_",
+        "            model.zero_grad(set_to_none=i == 0)\n            nn.utils.clip_grad_norm_",
+    )
+    old = old.replace(
+        "            loss.backward()\n            model.zero_grad(set_to_none=i == 0)",
+        "            loss.backward()\n            if i == 0:\n                model.zero_grad()",
+    )
+    new = old.replace("lr=0.1", "lr=0.2").replace(
+        "            optimizer.step()\n",
+        "            optimizer.step()\n            optimizer.param_groups[0]['lr'] = 0.1\n",
+    )
+    old = old.replace(
+        "            optimizer.step()\n",
+        "            optimizer.step()\n            optimizer.param_groups[0]['lr'] = 0.1\n",
+    )
+    found = compare(trace_of(old), trace_of(new)).divergence
+    assert found.sentence == "Forward: without effect on what is compared, SGD moves with lr=0.2 instead of 0.1."
+
+
 def test_a_call_is_noted_though_a_gradient_is_sparse():
     rows, layer = nn.Embedding(5, 3, sparse=True), nn.Linear(3, 1)
     with record_torch() as trace:
